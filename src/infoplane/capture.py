@@ -1,0 +1,451 @@
+"""The layers of any `nn.Module` that fire, and their activations, by forward hooks.
+
+A *tap* is one tensor that a module returns in one call. Its name is the module's path; then, if the module is
+called several times, which call; then, if the output is a tuple, list, dict or dataclass, where in it the tensor
+is: `layer1.0.conv1`, `layer1.0.relu#1`, `lstm[1][0]`, `encoder[last_hidden_state]`. The model itself is `output`.
+"""
+
+import dataclasses
+import math
+import textwrap
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from infoplane.errors import UsageError, unknown
+
+#: What a model is called with: `model(tensor)`, `model(*sequence)` or `model(**mapping)`.
+Inputs = Tensor | Sequence[Any] | Mapping[str, Any]
+Device = torch.device | str | None
+
+MAX_CONTEXT = 65_536  # features of a flat context: beyond, the layer that reads it outgrows the density
+
+_Key = tuple[str, int, str]  # module path, number of the call, selector
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerInfo:
+    """One tap of a model.
+
+    Attributes:
+        name: What to ask `capture` for.
+        shape: Shape for one example, without the batch dimension. Where there is no batch dimension to leave out
+            (see `problem`), the whole shape in a batch of two.
+        dtype: The dtype inside the model; half precision is captured as float32.
+        module: Class name of the module.
+        problem: Why this tap cannot be captured as an activation per example, or None if it can.
+        batch_dim: Where the batch dimension is inside the model; captured activations have it first.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    module: str
+    problem: str | None = None
+    batch_dim: int = 0
+
+
+def list_layers(model: nn.Module, example: Inputs) -> list[LayerInfo]:
+    """Returns the taps that fire when the model runs, in the order in which they fire.
+
+    The model runs on two rows of the example and on three; the batch dimension of a tap is the one that follows.
+    Flags, buffers, hooks and random state are left as they were found.
+
+    Args:
+        model: Any module; a compiled one is run uncompiled.
+        example: Model inputs of any batch size from one; batch dimension first.
+
+    Raises:
+        UsageError: If the model cannot be hooked, or does not run on the example.
+    """
+    return [info for _, info in _dry_run(_unwrap(model), example)]
+
+
+class Tap:
+    """Runs a model and returns chosen activations; for use on the fly, say while a density trains.
+
+    The first call makes a dry run (see `list_layers`) to resolve the names. Between calls no hook stays on the
+    model. A model that draws noise does so from a stream that starts where the caller's is at the first call and
+    goes on from call to call: every batch gets fresh noise, and the caller's own random state does not move.
+
+    Args:
+        model: Any module. It computes where its parameters are; inputs are moved there.
+        layers: Names as in `list_layers`.
+        device: Where activations go; None leaves them where they were computed.
+
+    Raises:
+        UsageError: If there is nothing to capture, or the model cannot be hooked.
+    """
+
+    def __init__(self, model: nn.Module, layers: Sequence[str], *, device: Device = None) -> None:
+        if isinstance(layers, str) or not layers:
+            raise UsageError("layers must be a list of one or more names", received=repr(layers))
+        self.model = _unwrap(model)
+        self.layers = tuple(dict.fromkeys(layers))
+        self.device = device
+        self._plan: dict[_Key, LayerInfo] | None = None
+        self._noise = _RandomStream()
+
+    def __call__(self, inputs: Inputs) -> dict[str, Tensor]:
+        """Returns the activations by layer, `(B, ...)`, detached, float32 (float64 stays).
+
+        Raises:
+            UsageError: If a name is unknown or ambiguous, or its tap cannot be captured or did not fire.
+        """
+        if self._plan is None:
+            self._plan = _resolve(self.model, self.layers, _dry_run(self.model, inputs))
+        plan, found = self._plan, dict[str, Tensor]()
+
+        def visit(key: _Key, tensor: Tensor) -> None:
+            if (info := plan.get(key)) is not None:
+                dtype = torch.float64 if tensor.dtype == torch.float64 else torch.float32
+                # A copy, always: the next module may work in place, as ReLUs do, on the very same memory.
+                found[info.name] = (
+                    tensor.detach()
+                    .movedim(info.batch_dim, 0)
+                    .to(device=self.device, dtype=dtype, copy=True, memory_format=torch.contiguous_format)
+                )
+
+        with self._noise:
+            _forward(self.model, inputs, {path for path, _, _ in plan}, visit)
+        if missing := [name for name in self.layers if name not in found]:
+            raise UsageError("layers fired in the dry run, but not on this batch", received=", ".join(missing))
+        return {name: found[name] for name in self.layers}
+
+
+def capture(
+    model: nn.Module,
+    layers: Sequence[str],
+    batches: Iterable[Any],
+    *,
+    transform: Callable[[Any], Inputs] | None = None,
+    device: Device = "cpu",
+) -> Iterator[dict[str, Tensor]]:
+    """Returns an iterator over the activations of each batch, by layer: `(B, ...)`, float32 (float64 stays).
+
+    Args:
+        model: Any module; left as found (flags, buffers, hooks, random state) after every batch.
+        layers: Names as in `list_layers`.
+        batches: Model inputs, or what `transform` turns into model inputs; batch dimension first.
+        transform: Applied to each batch before the model.
+        device: Where activations go; None leaves them where they were computed.
+
+    Raises:
+        UsageError: As `Tap`; about names, when the first batch is asked for.
+    """
+    tap = Tap(model, layers, device=device)
+    return (tap(batch if transform is None else transform(batch)) for batch in batches)
+
+
+def activations(
+    model: nn.Module,
+    layers: Sequence[str],
+    images: np.ndarray | Tensor,
+    *,
+    transform: Callable[[Tensor], Inputs],
+    batch_size: int = 256,
+    device: Device = "cpu",
+) -> dict[str, Any]:
+    """Returns the activations of all images by layer, `(N, ...)`: arrays for an array of images, else tensors.
+
+    Args:
+        model: Any module; left as found.
+        layers: Names as in `list_layers`.
+        images: uint8 `(N, C, H, W)`.
+        transform: From a uint8 batch `(B, C, H, W)` to model inputs, e.g. `default_transform(levels)`.
+        batch_size: Images per forward pass.
+        device: Where activations of a tensor of images go; None leaves them where they were computed.
+
+    Raises:
+        UsageError: As `Tap`; also if an activation is NaN or infinite, or the images are not as above.
+    """
+    as_array = isinstance(images, np.ndarray)
+    if images.ndim != 4 or len(images) == 0 or images.dtype not in (np.uint8, torch.uint8):
+        received = f"{images.dtype} of shape {tuple(images.shape)}"
+        raise UsageError("cannot use these images", received=received, legal="uint8 (N, C, H, W) with N >= 1")
+    if batch_size < 1:
+        raise UsageError("batch_size must be at least 1", received=batch_size)
+    starts = range(0, len(images), batch_size)
+    # np.array copies: torch takes neither read-only (memory-mapped) arrays nor negative strides.
+    slices = (images[start : start + batch_size] for start in starts)
+    batches = (torch.from_numpy(np.array(part)) if isinstance(part, np.ndarray) else part for part in slices)
+    whole: dict[str, Tensor] = {}
+    captured = capture(model, layers, batches, transform=transform, device="cpu" if as_array else device)
+    for start, batch in zip(starts, captured):
+        for name, h in batch.items():
+            if len(h) != len(images[start : start + batch_size]):
+                raise UsageError("transform must return one row per image", received=f"{len(h)} rows")
+            if len(bad := h.isfinite().logical_not().nonzero()):
+                received = f"NaN or infinity at layer {name!r}, example {start + int(bad[0, 0])}"
+                mend = "check the model's weights and that the transform is the one it was trained with"
+                raise UsageError("activations must be finite", received=received, mend=mend)
+            if name not in whole:
+                whole[name] = h.new_empty((len(images), *h.shape[1:]))
+            whole[name][start : start + len(h)] = h
+    return {name: h.numpy() if as_array else h for name, h in whole.items()}
+
+
+def default_transform(levels: int) -> Callable[[Tensor], Tensor]:
+    """Returns the map x / (levels - 1) from uint8 `(B, C, H, W)`, values below `levels`, to float32 in [0, 1]."""
+    if not 2 <= levels <= 256:
+        raise UsageError("levels out of range", received=levels, legal="2 to 256")
+    return lambda x: x.to(torch.float32) / (levels - 1)
+
+
+def context_view(activation: Tensor) -> Tensor:
+    """Returns an activation of any rank as a density conditions on it: a vector `(B, d)` or a map `(B, c, h, w)`.
+
+    Every case is injective for a given shape, so no information is lost:
+
+    * `(B, d)` and `(B, c, h, w)` stay; `(B,)` becomes `(B, 1)`;
+    * tokens `(B, g * g, D)` become the map `(B, D, g, g)`;
+    * tokens `(B, 1 + g * g, D)`, class token first, become `(B, 2 * D, g, g)`: the patches, then the class token,
+      repeated at every position;
+    * other token counts, and five or more dimensions, are flattened; so is a map of one position.
+
+    Raises:
+        UsageError: If that is a vector of more than `MAX_CONTEXT` features.
+    """
+    view = activation
+    if view.ndim == 3:
+        tokens = view.shape[1]
+        side = math.isqrt(tokens)
+        extra = tokens - side * side  # 1 if there is a class token
+        if side and extra in (0, 1):
+            patches = view[:, extra:].transpose(1, 2).unflatten(2, (side, side))
+            leading = view[:, :extra].flatten(1)[:, :, None, None].expand(-1, -1, side, side)
+            view = torch.cat([patches, leading], dim=1)
+    if view.ndim == 4 and view.shape[2] * view.shape[3] != 1:
+        return view
+    # Not reshape(B, -1): that is ill-defined for a batch of none.
+    view = view[:, None] if view.ndim == 1 else view.flatten(1)
+    if view.shape[1] > MAX_CONTEXT:
+        raise UsageError(
+            "this activation is too large to condition on as a flat vector",
+            received=f"{view.shape[1]:,} features from shape {tuple(activation.shape[1:])}",
+            legal=f"at most {MAX_CONTEXT:,}",
+            mend="choose another layer, or pool it inside the model and capture the pooled layer",
+        )
+    return view
+
+
+# ---- names ----
+
+
+def _unwrap(model: nn.Module) -> nn.Module:
+    """Returns the Python module behind `torch.compile` wrappers."""
+    while (inner := getattr(model, "_orig_mod", None)) is not None:
+        model = inner
+    if not isinstance(model, nn.Module) or isinstance(model, torch.jit.ScriptModule):
+        mend = "pass a model that is not scripted"
+        raise UsageError("hooks need a Python nn.Module", received=f"a {type(model).__name__}", mend=mend)
+    if any(nn.parameter.is_lazy(tensor) for tensor in (*model.parameters(), *model.buffers())):
+        raise UsageError("the model has lazy parameters without a shape yet", mend="run it once on a batch first")
+    return model
+
+
+def _modules(model: nn.Module) -> dict[str, nn.Module]:
+    """Returns the modules that can be hooked, by path; a module that has several paths has the first one only."""
+    root = "<output>" if "output" in model._modules else "output"
+    return {
+        ".".join(part for part in path.split(".") if part != "_orig_mod") or root: module
+        for path, module in model.named_modules()
+        if "_orig_mod" not in module._modules and not isinstance(module, torch.jit.ScriptModule)
+    }
+
+
+def _leaves(output: Any, selector: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Yields every tensor in a module's output with its selector."""
+    if isinstance(output, Tensor):
+        yield selector, output
+        return
+    items: Iterable[tuple[Any, Any]] = ()
+    if isinstance(output, Mapping):
+        items = output.items()
+    elif isinstance(output, tuple | list):
+        items = enumerate(output)
+    elif dataclasses.is_dataclass(output):
+        items = ((field.name, getattr(output, field.name)) for field in dataclasses.fields(output))
+    for key, value in items:
+        yield from _leaves(value, f"{selector}[{key}]")
+
+
+def _resolve(model: nn.Module, names: Sequence[str], taps: list[tuple[_Key, LayerInfo]]) -> dict[_Key, LayerInfo]:
+    """Returns the taps asked for, or raises what is wrong with a name."""
+    known = {info.name: (key, info) for key, info in taps}
+    for name in names:
+        if name in known:
+            if problem := known[name][1].problem:
+                mend = "choose another layer; list_layers(model, example) shows which can be captured"
+                raise UsageError(f"layer {name!r} has no activation per example", received=problem, mend=mend)
+        elif choices := [other for other in known if other.startswith((f"{name}#", f"{name}["))]:
+            why = "called several times, or returns several tensors"
+            raise UsageError(f"layer name is ambiguous ({why})", received=repr(name), legal=", ".join(choices))
+        elif name in _modules(model):
+            mend = "list_layers(model, example) shows those that do"
+            raise UsageError("this layer does not fire in the forward pass", received=repr(name), mend=mend)
+        else:
+            raise unknown("layer", name, known)
+    return dict(known[name] for name in names)
+
+
+# ---- running the model ----
+
+
+def _dry_run(model: nn.Module, example: Inputs) -> list[tuple[_Key, LayerInfo]]:
+    """Returns every tap that fires, with its key, from a run on two rows of the example and a run on three."""
+    modules = _modules(model)
+    two, three = (_outlines(model, _rows(example, size)) for size in (2, 3))
+    calls = Counter(path for path, _ in {(path, call) for path, call, _ in two})
+    taps = []
+    for key, (shape, dtype) in two.items():
+        path, call, selector = key
+        name = path + (f"#{call}" if calls[path] > 1 else "") + selector
+        dim, problem = _batch_dim(shape, three.get(key, ((), dtype))[0])
+        if dim is not None:
+            shape = shape[:dim] + shape[dim + 1 :]
+        if not dtype.is_floating_point:
+            problem = f"its values are {dtype}, not floating point"
+        taps.append((key, LayerInfo(name, shape, dtype, type(modules[path]).__name__, problem, dim or 0)))
+    return taps
+
+
+def _outlines(model: nn.Module, inputs: Inputs) -> dict[_Key, tuple[tuple[int, ...], torch.dtype]]:
+    """Runs the model and returns shape and dtype of every tap; the shape is (-1,) if it is not a dense tensor."""
+    seen = {}
+
+    def visit(key: _Key, tensor: Tensor) -> None:
+        dense = tensor.layout == torch.strided and not tensor.is_nested
+        seen[key] = (tuple(tensor.shape) if dense else (-1,), tensor.dtype)
+
+    try:
+        with _RandomStream():
+            _forward(model, inputs, _modules(model), visit)
+    except Exception as error:
+        message = textwrap.shorten(f"{type(error).__name__}: {error}", 400, placeholder=" …")
+        mend = "check that the inputs have the shape and dtype the model expects"
+        raise UsageError("the model does not run on these inputs", received=message, mend=mend) from error
+    return seen
+
+
+def _batch_dim(two: tuple[int, ...], three: tuple[int, ...]) -> tuple[int | None, str | None]:
+    """Returns the dimension that is the batch, or what is wrong, from the shapes in batches of two and of three."""
+    if -1 in two:
+        return None, "it is sparse or nested"
+    dims = [dim for dim, sizes in enumerate(zip(two, three)) if sizes == (2, 3)]
+    if not dims and two and three and 3 * two[0] == 2 * three[0] > 0:
+        return None, f"its rows are parts of examples, such as windows: {two[0] // 2} per example"
+    if not dims:
+        return None, "it has no batch dimension"
+    dim = dims[0]
+    if two[:dim] + two[dim + 1 :] != three[:dim] + three[dim + 1 :]:
+        return None, "its shape for one example depends on the batch size"
+    return dim, None
+
+
+def _forward(model: nn.Module, inputs: Inputs, paths: Iterable[str], visit: Callable[[_Key, Tensor], None]) -> None:
+    """Runs the model once, shows `visit` every tensor that the modules at `paths` return, and cleans up."""
+    calls: Counter[str] = Counter()
+
+    def hook_at(path: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(_module: nn.Module, _args: Any, output: Any) -> None:
+            call = calls[path]
+            calls[path] += 1
+            for selector, tensor in _leaves(output):
+                visit((path, call, selector), tensor)
+
+        return hook
+
+    modules = _modules(model)
+    with ExitStack() as stack:  # undoes all that follows, in reverse order, also when the model raises
+        if any("_orig_mod" in module._modules or module._compiled_call_impl for module in model.modules()):
+            stack.enter_context(torch.compiler.set_stance("force_eager"))  # hooks do not fire in compiled code
+        stack.enter_context(_as_found(model))
+        for path in paths:
+            stack.callback(modules[path].register_forward_hook(hook_at(path)).remove)
+        home = next((tensor.device for tensor in chain(model.parameters(), model.buffers())), None)
+        # Copied: a first layer that works in place would write into the caller's batch.
+        inputs = _map(lambda x: x.to(device=home, copy=True), inputs)
+        if isinstance(inputs, Mapping):
+            model(**inputs)
+        elif isinstance(inputs, Tensor):
+            model(inputs)
+        else:
+            model(*inputs)
+
+
+@contextmanager
+def _as_found(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; afterwards each module's flag and buffers are what they were."""
+    flags = [(module, module.training) for module in model.modules()]
+    buffers = [
+        (module, name, buffer, buffer._version, buffer.clone())
+        for module in model.modules()
+        for name, buffer in module._buffers.items()
+        if buffer is not None and not buffer.is_inference()  # those cannot be written to, and have no version
+    ]
+    with torch.no_grad():
+        try:
+            model.eval()
+            yield
+        finally:
+            for module, name, buffer, version, saved in buffers:
+                if buffer._version != version:
+                    buffer.copy_(saved)
+                module._buffers[name] = buffer
+            for module, flag in flags:
+                module.training = flag
+
+
+class _RandomStream:
+    """A context with its own random stream: it starts where the caller's is and goes on from use to use."""
+
+    state: list[Tensor] | None = None
+
+    def __enter__(self) -> None:
+        self.callers = self._read()
+        self._write(self.state or self.callers)
+
+    def __exit__(self, *_: object) -> None:
+        self.state = self._read()
+        self._write(self.callers)
+
+    def _read(self) -> list[Tensor]:
+        return [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else ())]
+
+    def _write(self, state: list[Tensor]) -> None:
+        torch.set_rng_state(state[0])
+        for index, cuda_state in enumerate(state[1:]):
+            torch.cuda.set_rng_state(cuda_state, index)
+
+
+def _map(function: Callable[[Tensor], Tensor], inputs: Any) -> Any:
+    """Returns the inputs with the function applied to every tensor in them."""
+    if isinstance(inputs, Tensor):
+        return function(inputs)
+    if isinstance(inputs, Mapping):
+        return {key: _map(function, value) for key, value in inputs.items()}
+    if isinstance(inputs, tuple | list):
+        return tuple(_map(function, value) for value in inputs)
+    return inputs
+
+
+def _rows(example: Inputs, size: int) -> Inputs:
+    """Returns a batch of `size` rows, taken from the example in turn."""
+    tensors = [tensor for _, tensor in _leaves(example) if tensor.ndim]
+    if not tensors or not (batch := len(tensors[0])):
+        received = "an empty batch" if tensors else type(example).__name__
+        legal = "a tensor, or a dict or tuple with tensors, of one or more examples"
+        raise UsageError("cannot run the model on this example", received=received, legal=legal)
+
+    def take(tensor: Tensor) -> Tensor:
+        rows = torch.arange(size, device=tensor.device) % batch
+        return tensor[rows] if tensor.ndim and len(tensor) == batch else tensor
+
+    return _map(take, example)

@@ -1,0 +1,216 @@
+"""Discrete images with what is known about them, and the checks that every input passes through."""
+
+import dataclasses
+import operator
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from infoplane.errors import UsageError
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images on a grid of levels, with labels and known latents where there are any.
+
+    Attributes:
+        name: What reports call the data set.
+        images: uint8 `(N, C, H, W)`, C-contiguous, every value below `levels`; N >= 2.
+        labels: int64 `(N,)` in `0 … classes − 1`, or None.
+        levels: Number of values a pixel can take, 2 to 256 (17 for the digits set).
+        classes: Number of classes; the largest label plus one where it is not given.
+        latents: Extra arrays `(N, d)`, float32, one row per example, whose information about the image is known
+            (e.g. the template and the shift of the `truth` generator).
+
+    Raises:
+        UsageError: If an array has the wrong type, shape, length or values.
+    """
+
+    name: str
+    images: np.ndarray
+    labels: np.ndarray | None = None
+    levels: int = 256
+    classes: int | None = None
+    latents: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        owner = f"data set {self.name!r}"
+        images = check_images(self.images, self.levels, what=f"images of {owner}")
+        if self.classes is not None:
+            check_whole(f"classes of {owner}", self.classes, least=1)
+        labels, classes = self.labels, self.classes
+        if labels is not None:
+            labels = check_labels(labels, len(images), classes, what=f"labels of {owner}")
+            classes = int(labels.max()) + 1 if classes is None else classes
+        latents = {
+            key: _check_latent(f"latent {key!r} of {owner}", value, len(images))
+            for key, value in self.latents.items()
+        }
+        # The class is frozen for its users; only here are checked arrays put in the place of what was passed.
+        for field, value in (("images", images), ("labels", labels), ("classes", classes), ("latents", latents)):
+            object.__setattr__(self, field, value)
+
+    def __len__(self) -> int:
+        """Number of examples N."""
+        return len(self.images)
+
+    def __repr__(self) -> str:
+        size = "×".join(map(str, self.shape))
+        classes = "no labels" if self.labels is None else f"{self.classes} classes"
+        latents = f", latents {', '.join(self.latents)}" if self.latents else ""
+        return f"Dataset({self.name!r}: {len(self)} images {size}, {self.levels} levels, {classes}{latents})"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """`(C, H, W)` of one image."""
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width
+
+    def subset(self, indices: np.ndarray) -> "Dataset":
+        """Returns the data set of the examples at `indices`, in that order; levels and classes stay.
+
+        Args:
+            indices: Integers `(n,)`, n >= 2, e.g. a part of a `Split`.
+
+        Raises:
+            UsageError: If an index is not that of an example, or fewer than 2 are given.
+        """
+        where = as_numpy(indices, what="indices")
+        if where.ndim != 1 or where.dtype.kind not in "iu":
+            raise UsageError(
+                "indices of a subset have the wrong form",
+                received=f"{where.dtype} of shape {where.shape}",
+                legal="whole numbers of shape (n,)",
+            )
+        if where.size and not 0 <= where.min() <= where.max() < len(self):
+            raise UsageError(
+                f"an index is outside data set {self.name!r}",
+                received=f"indices {where.min()} to {where.max()}",
+                legal=f"0 to {len(self) - 1}",
+            )
+        return dataclasses.replace(
+            self,
+            images=self.images[where],
+            labels=None if self.labels is None else self.labels[where],
+            latents={key: value[where] for key, value in self.latents.items()},
+        )
+
+
+def check_images(images: Any, levels: int, *, what: str = "images", least: int = 2) -> np.ndarray:
+    """Returns `images` as a C-contiguous uint8 array `(N, C, H, W)`, or says why it cannot.
+
+    Nothing is rescaled or rounded: a density of discrete pixels needs the caller's own grid of levels.
+
+    Args:
+        images: numpy array or torch tensor, uint8, `(N, C, H, W)`.
+        levels: Number of values a pixel can take; each must lie in `0 … levels − 1`.
+        what: What error messages call the images.
+        least: Fewest images that make sense here.
+
+    Raises:
+        UsageError: If they are not uint8, not of rank 4, channels last, empty, too few, or beyond `levels`.
+    """
+    levels = check_whole("levels", levels, least=2, most=256)
+    array = as_numpy(images, what=what)
+    legal = f"uint8 of shape (N, C, H, W), values 0 to {levels - 1}"
+    if array.dtype != np.uint8:
+        if array.dtype.kind == "f":
+            mend = f"images scaled to [0, 1] become (images * {levels - 1}).round() as uint8"
+        else:
+            mend = "convert whole numbers in range with images.astype('uint8')"
+        raise UsageError(f"{what} are not uint8", received=array.dtype, legal=legal, mend=mend)
+    if array.ndim != 4:
+        mend = "add the channel axis: images[:, None]" if array.ndim == 3 else None
+        raise UsageError(f"{what} have the wrong rank", received=f"shape {array.shape}", legal=legal, mend=mend)
+    if len(array) < least:
+        raise UsageError(f"{what} are too few", received=len(array), legal=f"{least} or more")
+    if 0 in array.shape[1:]:
+        raise UsageError(f"{what} have no pixels", received=f"shape {array.shape}", legal=legal)
+    # They could be meant, but in practice they are (N, H, W, C), and every later number would be wrong in silence.
+    if array.shape[1] > 4 and array.shape[3] in (1, 3):
+        mend = "channels come before height and width: images.transpose(0, 3, 1, 2)"
+        raise UsageError(f"{what} look channels-last", received=f"shape {array.shape}", legal=legal, mend=mend)
+    if levels < 256 and (top := int(array.max(initial=0))) >= levels:
+        raise UsageError(
+            f"{what} hold values beyond their levels",
+            received=f"a largest value of {top} with levels={levels}",
+            legal=f"0 to {levels - 1}",
+            mend=f"pass levels={top + 1} or more, or re-quantise the images",
+        )
+    return np.ascontiguousarray(array)
+
+
+def check_labels(labels: Any, count: int, classes: int | None = None, *, what: str = "labels") -> np.ndarray:
+    """Returns `labels` as a C-contiguous int64 array `(count,)`, or says why it cannot.
+
+    Args:
+        labels: numpy array, torch tensor or sequence of whole numbers, `(count,)`.
+        count: Number of images that they belong to.
+        classes: Number of classes, or None where any label >= 0 will do.
+        what: What error messages call the labels.
+
+    Raises:
+        UsageError: If they are not whole numbers, of another length than `count`, or outside the classes.
+    """
+    array = as_numpy(labels, what=what)
+    if array.dtype.kind not in "iu":
+        mend = "pass class numbers, not names, one-hot rows or probabilities"
+        raise UsageError(f"{what} are not whole numbers", received=array.dtype, legal="int64 (N,)", mend=mend)
+    if array.shape != (count,):
+        raise UsageError(
+            f"{what} do not match the images",
+            received=f"shape {array.shape}",
+            legal=f"shape ({count},), one label per image",
+        )
+    array = np.ascontiguousarray(array, dtype=np.int64)
+    low, high = int(array.min()), int(array.max())
+    if low < 0 or (classes is not None and high >= classes):
+        legal = "0 or more" if classes is None else f"0 to {classes - 1}"
+        raise UsageError(f"{what} are outside the classes", received=f"labels {low} to {high}", legal=legal)
+    return array
+
+
+def check_whole(what: str, value: Any, *, least: int, most: int | None = None) -> int:
+    """Returns `value` as an int if it is a whole number in `least … most`.
+
+    Raises:
+        UsageError: If it is no whole number (booleans are none) or out of range.
+    """
+    legal = f"a whole number, {least} or more" if most is None else f"a whole number from {least} to {most}"
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    in_range = number is not None and number >= least and (most is None or number <= most)
+    if number is None or not in_range or isinstance(value, bool | np.bool_):
+        raise UsageError(f"{what} cannot be used", received=repr(value), legal=legal)
+    return number
+
+
+def as_numpy(values: Any, *, what: str) -> np.ndarray:
+    """Returns `values` as a numpy array; a torch tensor is detached and copied from its device.
+
+    Raises:
+        UsageError: If it is no array (ragged lists, a tensor type that numpy lacks).
+    """
+    try:
+        # By its method, so that this room need not import torch.
+        return values.detach().cpu().numpy() if hasattr(values, "detach") else np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        received = f"{type(values).__name__} of {getattr(values, 'dtype', 'uneven parts')}"
+        raise UsageError(f"{what} are no array", received=received, legal="numpy array or torch tensor") from error
+
+
+def _check_latent(what: str, values: Any, count: int) -> np.ndarray:
+    """Returns a latent as C-contiguous float32 `(count, d)`, or raises `UsageError`."""
+    array = as_numpy(values, what=what)
+    legal = f"finite numbers of shape ({count}, d)"
+    if array.dtype.kind not in "biuf" or array.ndim != 2 or len(array) != count or array.shape[1] == 0:
+        raise UsageError(
+            f"{what} has the wrong form", received=f"{array.dtype} of shape {array.shape}", legal=legal
+        )
+    array = np.ascontiguousarray(array, dtype=np.float32)
+    if not np.isfinite(array).all():
+        raise UsageError(f"{what} is not finite", received="NaN or infinity", legal=legal)
+    return array

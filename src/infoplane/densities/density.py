@@ -1,0 +1,78 @@
+"""What every density q(x|h) over discrete images offers."""
+
+import abc
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from infoplane.errors import UsageError
+
+
+class Density(nn.Module, abc.ABC):
+    """A normalised distribution over uint8 images, given a context or none.
+
+    Attributes:
+        shape: (C, H, W) of an image.
+        levels: L; pixels are 0 … L − 1.
+        context: None, (d,) or (c, h, w).
+    """
+
+    def __init__(self, shape: tuple[int, int, int], levels: int, context: tuple[int, ...] | None) -> None:
+        super().__init__()
+        shape = tuple(shape)
+        if len(shape) != 3 or min(shape) < 1:
+            raise UsageError("bad image shape", received=shape, legal="(channels, rows, columns), each at least 1")
+        if not 2 <= levels <= 256:
+            raise UsageError("bad number of levels", received=levels, legal="2 … 256")
+        if context is not None:
+            context = tuple(context)
+            if len(context) not in (1, 3) or min(context) < 1:
+                raise UsageError("bad context shape", received=context, legal="None, (d,) or (c, h, w)")
+        self.shape, self.levels, self.context = shape, levels, context
+
+    @abc.abstractmethod
+    def log_prob(self, images: Tensor, context: Tensor | None = None) -> Tensor:
+        """Returns log q(x|h) in nats: integer images (B, C, H, W), context (B, …) -> (B,)."""
+
+    @abc.abstractmethod
+    def sample(
+        self, context: Tensor | None = None, *, n: int | None = None, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Draws uint8 images (B, C, H, W): one per context row, or n."""
+
+    @abc.abstractmethod
+    def initialise(self, images: Tensor) -> None:
+        """Sets the data-dependent initial values from a batch of images, under a null context."""
+
+    @abc.abstractmethod
+    def silence_context(self) -> None:
+        """Sets the context's output weights to zero, so that the context has no effect."""
+
+    @abc.abstractmethod
+    def context_parameters(self) -> Iterator[nn.Parameter]:
+        """The parameters through which the context enters, none for an unconditional density."""
+
+    def check(self, images: Tensor, context: Tensor | None) -> None:
+        """Raises UsageError unless images and context have the shapes this density was made for."""
+        if images.is_floating_point() or tuple(images.shape[1:]) != self.shape:
+            raise UsageError(
+                "images do not fit the density",
+                received=f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}",
+                legal=f"integer levels (B, {', '.join(map(str, self.shape))})",
+            )
+        if context is not None and len(context) != len(images):
+            raise UsageError("images and context differ in length", received=f"{len(images)} and {len(context)}")
+        self.check_context(context)
+
+    def check_context(self, context: Tensor | None) -> None:
+        """Raises UsageError unless the context has the shape this density was made for."""
+        if self.context is None:
+            if context is not None:
+                raise UsageError("context given to an unconditional density", received=f"{tuple(context.shape)}")
+        elif context is None or tuple(context.shape[1:]) != self.context:
+            raise UsageError(
+                "context does not fit the density",
+                received="none" if context is None else f"{tuple(context.shape)}",
+                legal=f"(B, {', '.join(map(str, self.context))})",
+            )

@@ -1,0 +1,182 @@
+"""Distributions of one pixel given the features of its causal context. All are exactly normalised over the levels.
+
+Shape legend: B batch, C colour channels, H rows, W columns, F features, M mixture components, L levels.
+"""
+
+import abc
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from infoplane.densities.layers import WeightNormConv, concat_elu
+
+MIN_LOG_SCALE = -7.0
+MAX_LOG_SCALE = 7.0
+
+
+def scale_levels(index: Tensor, levels: int, dtype: torch.dtype) -> Tensor:
+    """Maps level 0 … L − 1 to −1 … 1."""
+    return index.to(dtype) * (2.0 / (levels - 1)) - 1.0
+
+
+def log_bin_mass(index: Tensor, mean: Tensor, log_scale: Tensor, levels: int) -> Tensor:
+    """Returns the log-mass, in nats, that a logistic puts on the bin of level `index`, exactly.
+
+    Levels sit at x_k = 2k/(L − 1) − 1; bin k reaches half a step to either side, the first and last to infinity. With
+    a = (upper − μ)/s and b = (lower − μ)/s the interior's mass is σ(a) − σ(b) = σ(a) σ(−b) (1 − e^{−(a−b)}), taken in log
+    space, so it neither cancels nor underflows and the L masses sum to 1 (Salimans et al. 2017, eq. 2, without
+    their density × width approximation).
+
+    Args:
+        index: Integer levels, broadcastable with `mean`.
+        mean, log_scale: μ and log s, on the scaled axis [−1, 1]; floating point.
+        levels: L ≥ 2.
+    """
+    step = 1.0 / (levels - 1)
+    position = index.to(mean.dtype)
+    inverse = torch.exp(-log_scale)
+    # One formula in whole numbers for both ends: a bin's upper end is bit for bit its neighbour's lower end.
+    upper = ((2 * position + 1) * step - 1.0 - mean) * inverse
+    lower = ((2 * position - 1) * step - 1.0 - mean) * inverse
+    log_below = F.logsigmoid(upper)  # log of the mass up to the upper end
+    log_above = F.logsigmoid(-lower)  # log of the mass beyond the lower end
+    tiny = torch.finfo(mean.dtype).tiny
+    interior = log_below + log_above + torch.log((-torch.expm1(lower - upper)).clamp_min(tiny))
+    return torch.where(index == 0, log_below, torch.where(index == levels - 1, log_above, interior))
+
+
+class Likelihood(nn.Module, abc.ABC):
+    """Distribution over one pixel's C channels given features; owns the last 1×1 convolution."""
+
+    @abc.abstractmethod
+    def log_prob(self, features: Tensor, images: Tensor) -> Tensor:
+        """Returns log q(pixel | features) in nats: (B, F, H, W), integer (B, C, H, W) -> (B, H, W)."""
+
+    @abc.abstractmethod
+    def sample(self, features: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Draws one pixel per position: (B, F, H, W) -> integer levels (B, C, H, W)."""
+
+
+class Categorical(Likelihood):
+    """A softmax over the levels, colour channels in turn.
+
+    Channel c's logits see the features and the values of the channels before it, each through an embedding of its
+    level, so the C·log L nats of a pixel are normalised whatever C is (van den Oord et al. 2016 for one channel).
+    """
+
+    def __init__(self, features: int, channels: int, levels: int, *, weight_norm: bool = True) -> None:
+        super().__init__()
+        self.channels, self.levels = channels, levels
+        hidden = features if channels > 1 else 0
+        self.hidden = nn.ModuleList(
+            WeightNormConv(features, hidden, weight_norm=weight_norm) for _ in range(channels if hidden else 0)
+        )
+        self.previous = nn.ModuleList(nn.Embedding(levels * c, hidden) for c in range(1, channels))
+        for embedding in self.previous:
+            nn.init.normal_(embedding.weight, std=0.1)  # pyright: ignore[reportArgumentType]
+        inputs = 2 * hidden if hidden else features
+        self.logits = nn.ModuleList(
+            WeightNormConv(inputs, levels, weight_norm=weight_norm, init_scale=0.1) for _ in range(channels)
+        )
+
+    def _log_probs(self, features: Tensor, channel: int, previous: Tensor) -> Tensor:
+        """Log-probabilities (B, L, H, W) of one channel given the levels (B, channel, H, W) of those before it."""
+        y = F.elu(features)
+        if self.hidden:
+            y = self.hidden[channel](y)
+            if channel:
+                offsets = torch.arange(channel, device=previous.device)[None, :, None, None] * self.levels
+                y = y + self.previous[channel - 1](previous.long() + offsets).sum(1).movedim(-1, 1)
+            y = concat_elu(y)
+        return F.log_softmax(at_least_float32(self.logits[channel](y)), dim=1)
+
+    def log_prob(self, features: Tensor, images: Tensor) -> Tensor:
+        terms = []
+        for c in range(self.channels):
+            table = self._log_probs(features, c, images[:, :c])
+            terms.append(table.gather(1, images[:, c : c + 1].long()).squeeze(1))
+        return torch.stack(terms).sum(0)
+
+    def sample(self, features: Tensor, generator: torch.Generator | None) -> Tensor:
+        drawn = torch.zeros(
+            features.shape[0], 0, *features.shape[2:], dtype=torch.long, device=features.device
+        )
+        for c in range(self.channels):
+            probs = self._log_probs(features, c, drawn).exp()
+            drawn = torch.cat((drawn, _draw(probs, generator)), dim=1)
+        return drawn
+
+
+class LogisticMixture(Likelihood):
+    """A mixture of M discretised logistics whose indicator the colour channels share (Salimans et al. 2017, §2.1–2.2).
+
+    Given component m, channel c is logistic around μ_c + Σ_{j<c} tanh(k_cj) x_j, with x_j the *scaled* values of the
+    channels before it.
+    """
+
+    def __init__(
+        self, features: int, channels: int, levels: int, *, mixtures: int = 10, weight_norm: bool = True
+    ) -> None:
+        super().__init__()
+        self.channels, self.levels, self.mixtures = channels, levels, mixtures
+        self.couplings = channels * (channels - 1) // 2
+        outputs = mixtures * (1 + 2 * channels + self.couplings)
+        self.parameters_of = WeightNormConv(features, outputs, weight_norm=weight_norm)
+
+    def _split(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Mixture logits (B, M, H, W); means, log-scales (B, M, C, H, W); couplings (B, M, C(C−1)/2, H, W)."""
+        raw = at_least_float32(self.parameters_of(F.elu(features)))
+        m, c = self.mixtures, self.channels
+        logits, means, log_scales, couplings = raw.split((m, m * c, m * c, m * self.couplings), dim=1)
+        log_scales = log_scales.unflatten(1, (m, c)).clamp(MIN_LOG_SCALE, MAX_LOG_SCALE)
+        couplings = couplings.unflatten(1, (m, self.couplings)).tanh() if self.couplings else couplings[:, :, None]
+        return logits, means.unflatten(1, (m, c)), log_scales, couplings
+
+    def _mean(self, means: Tensor, couplings: Tensor, channel: int, scaled: Tensor) -> Tensor:
+        """The mean of one channel (B, M, H, W) given the scaled values (B, ≥ channel, H, W) of those before it."""
+        first = channel * (channel - 1) // 2
+        mean = means[:, :, channel]
+        for j in range(channel):
+            mean = mean + couplings[:, :, first + j] * scaled[:, None, j]
+        return mean
+
+    def log_prob(self, features: Tensor, images: Tensor) -> Tensor:
+        logits, means, log_scales, couplings = self._split(features)
+        scaled = scale_levels(images, self.levels, logits.dtype)
+        joint = F.log_softmax(logits, dim=1)
+        for c in range(self.channels):
+            mean = self._mean(means, couplings, c, scaled)
+            joint = joint + log_bin_mass(images[:, None, c], mean, log_scales[:, :, c], self.levels)
+        return torch.logsumexp(joint, dim=1)
+
+    def sample(self, features: Tensor, generator: torch.Generator | None) -> Tensor:
+        logits, means, log_scales, couplings = self._split(features)
+        chosen = _draw(F.softmax(logits, dim=1), generator)  # one component for all channels
+        scaled = logits.new_zeros(logits.shape[0], 0, *logits.shape[2:])
+        drawn = []
+        for c in range(self.channels):
+            mean = self._mean(means, couplings, c, scaled).gather(1, chosen)
+            scale = log_scales[:, :, c].gather(1, chosen).exp()
+            uniform = torch.rand(mean.shape, generator=generator, device=mean.device, dtype=torch.float64)
+            noise = torch.logit(uniform, eps=1e-12).to(mean.dtype)
+            # Rounded to the grid before the next channel's mean is computed, as its likelihood was.
+            level = ((mean + scale * noise + 1.0) * (0.5 * (self.levels - 1))).round()
+            drawn.append(level.clamp(0, self.levels - 1).long())
+            scaled = torch.cat((scaled, scale_levels(drawn[-1], self.levels, mean.dtype)), dim=1)
+        return torch.cat(drawn, dim=1)
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """float64 stays, everything else becomes float32: in half precision a log-likelihood is noise."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def _draw(probs: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Draws an index along dimension 1: (B, K, H, W) -> (B, 1, H, W), by inverting the cumulative distribution."""
+    cumulative = probs.double().cumsum(1)
+    threshold = torch.rand(
+        probs.shape[0], 1, *probs.shape[2:], generator=generator, device=probs.device, dtype=torch.float64
+    )
+    index = (cumulative < threshold * cumulative[:, -1:]).sum(1, keepdim=True)
+    return index.clamp_max(probs.shape[1] - 1)

@@ -1,0 +1,246 @@
+"""PixelCNN++ (Salimans et al. 2017), unconditional or conditioned on a vector or a map of any size."""
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+import torch
+from annotated_types import Ge, Gt, Lt
+from torch import Tensor, nn
+
+from infoplane.densities.conditioning import build_conditioning, silence
+from infoplane.densities.density import Density
+from infoplane.densities.layers import (
+    GatedResidual,
+    WeightNormUpConv,
+    down_conv,
+    down_right_conv,
+    initialising,
+    shift_down,
+    shift_right,
+)
+from infoplane.densities.likelihoods import Categorical, Likelihood, LogisticMixture, scale_levels
+from infoplane.errors import UsageError
+
+Probability = Annotated[float, Ge(0), Lt(1)]
+Positive = Annotated[int, Gt(0)]
+
+
+class PixelCNN(Density):
+    """An autoregressive density over the pixels in raster order: log q(x|h) = Σ_i log q(x_i | x_<i, h).
+
+    Two streams of gated residual layers run over `scales` resolutions, down and up again: one sees the rows above a
+    pixel, the other also what is left of it. Skip connections join the layers of the way down to those of the way up.
+    The context adds a bias to every gated layer. The result is exactly normalised: Σ_x q(x|h) = 1.
+
+    Args:
+        shape: (C, H, W), any size.
+        levels: L, 2 … 256; pixels are 0 … L − 1.
+        context: None, (d,) for a vector or (c, h, w) for a map.
+        filters: F, channels of every layer.
+        residual_layers: Gated layers per stream in a block (5 in Salimans et al., 3 in Nash et al. 2019).
+        scales: Resolutions; each halves the previous one.
+        likelihood: "categorical" (softmax over the levels) or "logistic_mixture".
+        mixtures: Components of the mixture.
+        dropout: In each gated layer.
+        conditioning: For a map context, "resize" (Nash et al. 2019) or "learned" (Darlow & Storkey 2018).
+        context_dropout: On the biases that come from the context.
+        weight_norm: Salimans' parametrisation; without it the same function with plain weights.
+
+    Source: Salimans et al. 2017 (architecture); Nash et al. 2019, appendix A (conditioning).
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        levels: int = 256,
+        context: tuple[int, ...] | None = None,
+        filters: Positive = 64,
+        residual_layers: Positive = 3,
+        scales: Positive = 3,
+        likelihood: Literal["categorical", "logistic_mixture"] = "categorical",
+        mixtures: Positive = 10,
+        dropout: Probability = 0.5,
+        conditioning: Literal["resize", "learned"] = "resize",
+        context_dropout: Probability = 0.0,
+        weight_norm: bool = True,
+    ) -> None:
+        super().__init__(shape, levels, context)
+        for name, value in {"filters": filters, "residual_layers": residual_layers, "scales": scales}.items():
+            if value < 1:
+                raise UsageError(f"bad {name}", received=value, legal="a whole number of at least 1")
+        if conditioning not in ("resize", "learned"):
+            raise UsageError("unknown conditioning", received=repr(conditioning), legal="resize, learned")
+        self.scales, self.residual_layers = scales, residual_layers
+        options = {"weight_norm": weight_norm}
+
+        def gated(conv, side: int) -> GatedResidual:
+            return GatedResidual(conv, filters, side=side, dropout=dropout, weight_norm=weight_norm)
+
+        # The image comes with a channel of ones, so that a convolution can tell the border from a pixel of value 0.
+        self.above = down_conv(shape[0] + 1, filters, (2, 3), **options)
+        self.row_above = down_conv(shape[0] + 1, filters, (1, 3), **options)
+        self.left = down_right_conv(shape[0] + 1, filters, (2, 1), **options)
+        up = [residual_layers] * scales
+        self.up_down = nn.ModuleList(gated(down_conv, 0) for n in up for _ in range(n))
+        self.up_right = nn.ModuleList(gated(down_right_conv, filters) for n in up for _ in range(n))
+        self.shrink_down = nn.ModuleList(
+            down_conv(filters, filters, (2, 3), stride=2, **options) for _ in range(scales - 1)
+        )
+        self.shrink_right = nn.ModuleList(
+            down_right_conv(filters, filters, (2, 2), stride=2, **options) for _ in range(scales - 1)
+        )
+        # On the way back the coarsest scale has one layer fewer: its first skip connection is its own output.
+        down = [residual_layers + (s < scales - 1) for s in reversed(range(scales))]
+        self.down_down = nn.ModuleList(gated(down_conv, filters) for n in down for _ in range(n))
+        self.down_right = nn.ModuleList(gated(down_right_conv, 2 * filters) for n in down for _ in range(n))
+        self.grow_down = nn.ModuleList(
+            WeightNormUpConv(filters, filters, (2, 3), **options) for _ in range(scales - 1)
+        )
+        self.grow_right = nn.ModuleList(
+            WeightNormUpConv(filters, filters, (2, 2), **options) for _ in range(scales - 1)
+        )
+        self.likelihood = _likelihood(likelihood, filters, shape[0], levels, mixtures, weight_norm)
+        # Last, so that the weights above are the unconditional model's for the same seed.
+        self.grids = _grids(shape[1], shape[2], scales)
+        per_scale = [2 * (up[s] + down[scales - 1 - s]) for s in range(scales)]
+        self.conditioning = build_conditioning(
+            self.context,
+            self.grids,
+            [[2 * filters] * n for n in per_scale],
+            method=conditioning,
+            dropout=context_dropout,
+        )
+
+    def features(self, images: Tensor, context: Tensor | None = None) -> Tensor:
+        """Returns what the likelihood of each pixel is computed from: (B, C, H, W), context -> (B, F, H, W).
+
+        Position (i, j) depends on the pixels before (i, j) in raster order and on the context, on nothing else.
+        """
+        reference = self.above.weight
+        x = scale_levels(images, self.levels, reference.dtype)
+        x = torch.cat((x, torch.ones_like(x[:, :1])), dim=1)
+        bias = self._biases(context)
+
+        u = shift_down(self.above(x))
+        v = shift_down(self.row_above(x)) + shift_right(self.left(x))
+        us, vs = [u], [v]
+        layer = 0
+        for s in range(self.scales):
+            for _ in range(self.residual_layers):
+                u = self.up_down[layer](u, None, next(bias[s]))
+                v = self.up_right[layer](v, u, next(bias[s]))
+                us.append(u)
+                vs.append(v)
+                layer += 1
+            if s < self.scales - 1:
+                u, v = self.shrink_down[s](u), self.shrink_right[s](v)
+                us.append(u)
+                vs.append(v)
+
+        u, v = us.pop(), vs.pop()
+        layer = 0
+        for s in reversed(range(self.scales)):
+            for _ in range(self.residual_layers + (s < self.scales - 1)):
+                u = self.down_down[layer](u, us.pop(), next(bias[s]))
+                v = self.down_right[layer](v, torch.cat((u, vs.pop()), dim=1), next(bias[s]))
+                layer += 1
+            if s > 0:
+                rows, columns = self.grids[s - 1]  # an odd size was rounded up on the way down
+                u = self.grow_down[self.scales - 1 - s](u)[:, :, :rows, :columns]
+                v = self.grow_right[self.scales - 1 - s](v)[:, :, :rows, :columns]
+        return v
+
+    def _biases(self, context: Tensor | None) -> list[Iterator[Tensor | None]]:
+        """Per scale, the biases of its gated layers in the order in which they run."""
+        counts = [4 * self.residual_layers + 2 * (s < self.scales - 1) for s in range(self.scales)]
+        if self.conditioning is None or context is None:
+            return [iter([None] * n) for n in counts]
+        biases = iter(self.conditioning(context.to(self.above.weight.dtype)))
+        return [iter([next(biases) for _ in range(n)]) for n in counts]
+
+    def log_prob(self, images: Tensor, context: Tensor | None = None) -> Tensor:
+        """Returns log q(x|h) in nats, float32 or better: integer images (B, C, H, W), context (B, …) -> (B,)."""
+        self.check(images, context)
+        return self.log_prob_map(images, context).flatten(1).sum(1)
+
+    def log_prob_map(self, images: Tensor, context: Tensor | None = None) -> Tensor:
+        """Returns each pixel's log q(x_i | x_<i, h) in nats, its channels summed: (B, H, W)."""
+        return self.likelihood.log_prob(self.features(images, context), images)
+
+    @torch.no_grad()
+    def sample(
+        self, context: Tensor | None = None, *, n: int | None = None, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Draws images pixel by pixel.
+
+        Args:
+            context: (B, d) or (B, c, h, w), None for an unconditional density.
+            n: Number of images; with a context of one row, that row is repeated. Default: one per context row, else 1.
+            generator: Source of randomness, on the density's device.
+
+        Returns: uint8 (B, C, H, W).
+        """
+        self.check_context(context)
+        if context is None:
+            n = 1 if n is None else n
+        else:
+            if n is not None and len(context) == 1:
+                context = context.expand(n, *context.shape[1:])
+            if n is not None and n != len(context):
+                raise UsageError("n differs from the number of contexts", received=f"{n} and {len(context)}")
+            n = len(context)
+        device = self.above.weight.device
+        images = torch.zeros(n, *self.shape, dtype=torch.uint8, device=device)
+        context = None if context is None else context.to(device)
+        was_training = self.training
+        self.eval()
+        try:
+            for i in range(self.shape[1]):
+                for j in range(self.shape[2]):
+                    features = self.features(images, context)[:, :, i : i + 1, j : j + 1]
+                    images[:, :, i : i + 1, j : j + 1] = self.likelihood.sample(features, generator).to(torch.uint8)
+        finally:
+            self.train(was_training)
+        return images
+
+    @torch.no_grad()
+    def initialise(self, images: Tensor) -> None:
+        """Data-dependent initialisation (Salimans & Kingma 2016) on a batch (B, C, H, W), under a null context."""
+        self.check(images, None if self.context is None else torch.empty(len(images), *self.context))
+        was_training = self.training
+        self.eval()
+        try:
+            with initialising(self):
+                self.log_prob_map(images, None)
+        finally:
+            self.train(was_training)
+
+    def silence_context(self) -> None:
+        """Sets the context's output weights to zero: log_prob then equals the unconditional model's exactly."""
+        if self.conditioning is not None:
+            silence(self.conditioning)
+
+    def context_parameters(self) -> Iterator[nn.Parameter]:
+        """The parameters through which the context enters."""
+        return iter(()) if self.conditioning is None else self.conditioning.parameters()
+
+
+def _grids(rows: int, columns: int, scales: int) -> list[tuple[int, int]]:
+    """(rows, columns) of each scale: a stride of 2 rounds up."""
+    grids = [(rows, columns)]
+    for _ in range(scales - 1):
+        rows, columns = (rows + 1) // 2, (columns + 1) // 2
+        grids.append((rows, columns))
+    return grids
+
+
+def _likelihood(
+    name: str, features: int, channels: int, levels: int, mixtures: int, weight_norm: bool
+) -> Likelihood:
+    if name == "categorical":
+        return Categorical(features, channels, levels, weight_norm=weight_norm)
+    if name == "logistic_mixture":
+        return LogisticMixture(features, channels, levels, mixtures=mixtures, weight_norm=weight_norm)
+    raise UsageError("unknown likelihood", received=repr(name), legal="categorical, logistic_mixture")
+
+

@@ -1,0 +1,54 @@
+"""Errors a user can act on: each is one line that says what, what was received, what is legal, how to mend it."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class InfoplaneError(Exception):
+    """Base of every error infoplane raises on purpose.
+
+    Args:
+        what: What is wrong, in a few words.
+        received: What was received.
+        legal: What would have been legal.
+        mend: What to do about it.
+
+    `str(error)` is always a single line.
+    """
+
+    exit_code = 1
+
+    def __init__(
+        self, what: str, *, received: object = None, legal: object = None, mend: str | None = None
+    ) -> None:
+        parts = [what]
+        if received is not None:
+            parts.append(f"received {received}")
+        if legal is not None:
+            parts.append(f"legal: {legal}")
+        if mend is not None:
+            parts.append(mend)
+        super().__init__(" ".join("; ".join(parts).split()))
+
+
+class UsageError(InfoplaneError):
+    """The caller's input cannot be used (command line exit code 2)."""
+
+    exit_code = 2
+
+
+class FitError(InfoplaneError):
+    """Training went wrong: names the step, the learning rate and the last good value."""
+
+
+class CellError(InfoplaneError):
+    """A part of a study failed; the traceback is kept in the run's folder."""
+
+
+def unknown(what: str, received: str, legal: Iterable[str], *, mend: str | None = None) -> UsageError:
+    """Returns the error for a name that is not among the legal ones, with the nearest matches first."""
+    names = list(legal)
+    near = difflib.get_close_matches(received, names, n=3, cutoff=0.4)
+    shown = ", ".join(names[:20]) + (f", … ({len(names)} in all)" if len(names) > 20 else "")
+    hint = f"did you mean {' or '.join(repr(name) for name in near)}?" if near else mend
+    return UsageError(f"unknown {what}", received=repr(received), legal=shown or "none", mend=hint)

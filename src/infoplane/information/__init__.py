@@ -1,0 +1,26 @@
+"""From log-probabilities to Estimates."""
+
+from infoplane.information.crossed import Mean, crossed_mean
+from infoplane.information.inversion_bounds import (
+    contrastive_bound,
+    contrastive_terms,
+    cross_entropy,
+    difference,
+    negative_cross_entropy,
+    usable_information,
+)
+from infoplane.information.label import accuracy, fit_probe, label_information
+
+__all__ = [
+    "Mean",
+    "accuracy",
+    "contrastive_bound",
+    "contrastive_terms",
+    "cross_entropy",
+    "crossed_mean",
+    "difference",
+    "fit_probe",
+    "label_information",
+    "negative_cross_entropy",
+    "usable_information",
+]

@@ -1,0 +1,22 @@
+"""Fit densities and reconstructions to pairs of images and activations."""
+
+from infoplane.inversion.fit import Curve, FitSettings, fit, losses_of, seconds_per_update
+from infoplane.inversion.invert import NegativeLogProb, cross_log_probs, fit_density, log_probs
+from infoplane.inversion.pairs import Pairs, Standardiser
+from infoplane.inversion.reconstruction import Reconstructor, SquaredError
+
+__all__ = [
+    "Curve",
+    "FitSettings",
+    "NegativeLogProb",
+    "Pairs",
+    "Reconstructor",
+    "SquaredError",
+    "Standardiser",
+    "cross_log_probs",
+    "fit",
+    "fit_density",
+    "log_probs",
+    "losses_of",
+    "seconds_per_update",
+]

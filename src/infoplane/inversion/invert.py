@@ -1,0 +1,69 @@
+"""Fit a density q(x|h) to pairs and score held-out ones with it."""
+
+import torch
+from torch import Tensor
+
+from infoplane.densities import Density
+from infoplane.inversion.fit import Curve, FitSettings, Loss, Progress, fit, losses_of
+from infoplane.inversion.pairs import Pairs
+
+
+class NegativeLogProb:
+    """−log q(x|h) in nats per example, as a loss."""
+
+    def __init__(self, density: Density) -> None:
+        self.density = density
+
+    def __call__(self, images: Tensor, context: Tensor | None) -> Tensor:
+        return -self.density.log_prob(images, context)
+
+
+def fit_density(
+    density: Density,
+    pairs: Pairs,
+    held_out: Pairs,
+    settings: FitSettings,
+    *,
+    seed: int,
+    start: dict[str, Tensor] | None = None,
+    progress: Progress | None = None,
+) -> Curve:
+    """Trains q(x|h) by maximum likelihood (Nash et al. 2019, eq. 4) and returns the training curve in nats per image.
+
+    Args:
+        start: Weights of an unconditional model of the same family to start from; the context then begins with no
+            effect, so training starts at that model's value. Without it, data-dependent initialisation.
+    """
+    if start is None:
+        # Under a null context and on the first images: the same for a conditional model and its twin.
+        density.initialise(pairs.images[: min(len(pairs), 128)].to(pairs.device))
+    else:
+        missing, unexpected = density.load_state_dict(start, strict=False)
+        if unexpected or any(not name.startswith("conditioning.") for name in missing):
+            raise ValueError(f"the start is not of this family: missing {missing}, unexpected {unexpected}")
+        density.silence_context()
+    loss: Loss = NegativeLogProb(density)
+    return fit(density, loss, pairs, held_out, settings, seed=seed, progress=progress)
+
+
+def log_probs(density: Density, pairs: Pairs) -> Tensor:
+    """Returns log q(x|h) of every pair in nats, float64 (n,)."""
+    return -losses_of(density, NegativeLogProb(density), pairs)
+
+
+@torch.no_grad()
+def cross_log_probs(density: Density, pairs: Pairs, contexts: Tensor, *, batch: int = 1024) -> Tensor:
+    """Returns log q(x_i|h_k) in nats for every image and every context: (n, K) float64.
+
+    Args:
+        contexts: (K, …), standardised as the density was trained.
+    """
+    n, k = len(pairs), len(contexts)
+    rows, columns = (index.flatten() for index in torch.meshgrid(torch.arange(n), torch.arange(k), indexing="ij"))
+    density.eval()
+    images, contexts = pairs.images.to(pairs.device), contexts.to(pairs.device)
+    scores = [
+        density.log_prob(images[rows[i : i + batch]], contexts[columns[i : i + batch]]).double().cpu()
+        for i in range(0, n * k, batch)
+    ]
+    return torch.cat(scores).view(n, k)

@@ -1,0 +1,86 @@
+"""Pairs (image, activation) to train and evaluate inversion models on."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+ContextOf = Callable[[Tensor], Tensor]
+
+
+class Standardiser:
+    """Shifts and scales every unit to mean 0 and standard deviation 1: invertible, so no information is lost.
+
+    A unit that never varied keeps scale 1 and so becomes 0.
+    """
+
+    def __init__(self, mean: Tensor, std: Tensor) -> None:
+        self.mean, self.std = mean, std
+
+    @classmethod
+    def of(cls, chunks: Sequence[Tensor]) -> "Standardiser":
+        """Returns the statistics per unit over all chunks, each (B, …)."""
+        count = sum(len(chunk) for chunk in chunks)
+        mean = sum(chunk.double().sum(0) for chunk in chunks) / count
+        variance = sum(((chunk.double() - mean) ** 2).sum(0) for chunk in chunks) / count
+        std = torch.as_tensor(variance).sqrt()
+        varies = std > 1e-6 * (torch.as_tensor(mean).abs() + 1e-6)
+        return cls(torch.as_tensor(mean).float(), torch.where(varies, std, 1.0).float())
+
+    def __call__(self, context: Tensor) -> Tensor:
+        return (context - self.mean.to(context.device)) / self.std.to(context.device)
+
+
+class Pairs:
+    """Images with the contexts they are to be inferred from.
+
+    Args:
+        images: uint8 (N, C, H, W).
+        context: Activations (N, …), cached; or a function from a batch of images to its activations, evaluated
+            on the fly; or None for an unconditional density.
+        standardise: Applied to every context.
+        device: Where batches are delivered.
+    """
+
+    def __init__(
+        self,
+        images: Tensor | np.ndarray,
+        context: Tensor | np.ndarray | ContextOf | None = None,
+        *,
+        standardise: Standardiser | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.images = torch.as_tensor(images)
+        self.context = torch.as_tensor(context) if isinstance(context, np.ndarray) else context
+        self.standardise, self.device = standardise, torch.device(device)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch(self, index: Tensor | slice) -> tuple[Tensor, Tensor | None]:
+        """Returns images (B, C, H, W) and standardised contexts (B, …) or None, on the device."""
+        images = self.images[index].to(self.device)
+        return images, self.context_of(index, images)
+
+    def context_of(self, index: Tensor | slice, images: Tensor | None = None) -> Tensor | None:
+        """Returns the standardised contexts (B, …) of these examples, or None."""
+        if self.context is None:
+            return None
+        if isinstance(self.context, Tensor):
+            context = self.context[index].to(self.device)
+        else:
+            context = self.context(self.images[index].to(self.device) if images is None else images)
+        return context if self.standardise is None else self.standardise(context)
+
+    @property
+    def context_shape(self) -> tuple[int, ...] | None:
+        """Shape of one context, or None."""
+        context = self.context_of(slice(0, 1))
+        return None if context is None else tuple(context.shape[1:])
+
+    def subset(self, index: Tensor | np.ndarray) -> "Pairs":
+        """Returns the pairs at these indices."""
+        index = torch.as_tensor(index)
+        context = self.context[index] if isinstance(self.context, Tensor) else self.context
+        return Pairs(self.images[index], context, standardise=self.standardise, device=self.device)

@@ -1,0 +1,83 @@
+"""Numbers as the reader sees them: rounded to their error, with their unit, in nats and in bits."""
+
+import math
+from collections.abc import Sequence
+
+from markupsafe import Markup
+
+from infoplane.estimate import NATS_PER_BIT, Estimate
+
+MISSING = "–"
+
+
+def rounded(value: float | None, stderr: float | None = None) -> str:
+    """Returns the value to the decimals at which its error has two significant digits, or four digits without one."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    if stderr is not None and math.isfinite(stderr) and stderr > 0:
+        # The exponent of the *rounded* error: .0996 is .10, not .100.
+        decimals = 1 - int(f"{stderr:.1e}".partition("e")[2])
+    else:
+        decimals = 3 - math.floor(math.log10(abs(value))) if value else 0
+        decimals = max(0, decimals)
+    decimals = min(decimals, 8)
+    text = f"{round(value, decimals):,.{max(0, decimals)}f}"
+    # A rounded zero has no sign.
+    return text.replace("-", "−") if any(digit in text for digit in "123456789") else text.lstrip("-")
+
+
+def with_error(value: float | None, stderr: float | None) -> str:
+    """Returns "29.30 ± 0.41", or the value alone where there is no error."""
+    text = rounded(value, stderr)
+    return text if stderr is None or text == MISSING else f"{text} ± {rounded(stderr, stderr)}"
+
+
+def both(nats: str | Markup, bits: str | Markup) -> Markup:
+    """Returns the two views of one quantity, of which the page's switch shows one."""
+    return Markup('<span class="nats">{}</span><span class="bits">{}</span>').format(nats, bits)
+
+
+def information(value: float | None, stderr: float | None, *, unit: bool = True) -> Markup:
+    """Returns an amount of information, given in nats, in both views."""
+    in_bits = (None if value is None else value / NATS_PER_BIT, None if stderr is None else stderr / NATS_PER_BIT)
+    words = (" nats", " bits") if unit else ("", "")
+    return both(with_error(value, stderr) + words[0], with_error(*in_bits) + words[1])
+
+
+def amount(estimate: Estimate, *, unit: bool = True) -> Markup:
+    """Returns an Estimate as text: information in both views, fractions in per cent."""
+    if estimate.unit in ("nats", "bits"):
+        return information(estimate.nats.value, estimate.nats.stderr, unit=unit)
+    if estimate.unit == "fraction":
+        error = None if estimate.stderr is None else 100 * estimate.stderr
+        return Markup(with_error(100 * estimate.value, error)) + (" %" if unit else "")
+    return Markup(with_error(estimate.value, estimate.stderr)) + (f" {estimate.unit}" if unit else "")
+
+
+def probability(p: float | None) -> str:
+    """Returns a p-value to two significant digits."""
+    if p is None:
+        return MISSING
+    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+def duration(seconds: float) -> str:
+    """Returns seconds in the largest units that help."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def shape(sizes: Sequence[int]) -> str:
+    """Returns "32 × 3 × 3"."""
+    return " × ".join(str(size) for size in sizes)
+
+
+def listing(parts: Sequence[str | Markup]) -> Markup:
+    """Returns "a, b and c", each part escaped unless it is markup already."""
+    if not parts:
+        return Markup()
+    head = Markup(", ").join(parts[:-1])
+    return Markup("{} and {}").format(head, parts[-1]) if head else Markup("{}").format(parts[-1])

@@ -1,0 +1,167 @@
+"""What a report is made of: plain values and numpy arrays, so that nothing of a run has to be alive to draw it."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from infoplane.errors import UsageError
+
+
+def _check_images(what: str, images: np.ndarray | None, rank: int, levels: int) -> None:
+    if images is None:
+        return
+    if images.dtype != np.uint8 or images.ndim != rank:
+        axes = ("P", "S", "C", "H", "W")[-rank:] if rank == 5 else ("P", "C", "H", "W")
+        raise UsageError(
+            f"the report's {what} cannot be drawn",
+            received=f"{images.dtype} of shape {images.shape}",
+            legal=f"uint8 of shape ({', '.join(axes)})",
+        )
+    if images.size and int(images.max()) >= levels:
+        raise UsageError(
+            f"the report's {what} have more levels than was said",
+            received=f"a pixel of {int(images.max())}",
+            legal=f"0 to {levels - 1}",
+            mend="give `levels` the number of grey values of the data",
+        )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LayerPictures:
+    """What was drawn from one layer's activations of the P pictured images.
+
+    Attributes:
+        reconstructions: Images of least squared error, uint8 (P, C, H, W), or None.
+        samples: S draws from q(x|h) for each, uint8 (P, S, C, H, W), or None.
+    """
+
+    reconstructions: np.ndarray | None = None
+    samples: np.ndarray | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Layer:
+    """One layer.
+
+    Attributes:
+        name: The key that rows, differences and curves use.
+        label: What the reader sees.
+        shape: Shape of one example's activation.
+        pictures: What was drawn from it, or None.
+    """
+
+    name: str
+    label: str
+    shape: tuple[int, ...] = ()
+    pictures: LayerPictures | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Curve:
+    """How one density was trained. All losses are in nats per image; NaN where none was taken.
+
+    Attributes:
+        layer: Name of the layer it is conditioned on; "input" for p(x).
+        refit: Which of the independent fits.
+        updates: Number of updates at each point, (T,).
+        train: Training loss, (T,), or empty.
+        heldout: Loss on held-out decoding images, (T,), or empty.
+        heldout_ema: The same for the averaged weights, (T,), or empty.
+        best_update: The update whose weights were kept.
+        best: Which weights those are: "ema" for the averaged ones, anything else for the raw ones.
+    """
+
+    layer: str
+    refit: int
+    updates: np.ndarray
+    train: np.ndarray
+    heldout: np.ndarray
+    heldout_ema: np.ndarray
+    best_update: int = 0
+    best: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("train", "heldout", "heldout_ema"):
+            points = len(getattr(self, name))
+            if points not in (0, len(self.updates)):
+                raise UsageError(
+                    f"the training curve of {self.layer!r} does not fit together",
+                    received=f"{points} values of {name} for {len(self.updates)} updates",
+                    legal="as many values as updates, or none",
+                )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ReportContents:
+    """Everything on the page. Only `title` is needed: a run still going has little else.
+
+    Attributes:
+        title: Name of the study.
+        description: What was run, on what; one to three sentences.
+        note: A warning that belongs at the top, e.g. "a smoke run on few images", or None.
+        levels: Number of grey values of a pixel.
+        inputs: The P pictured evaluation images, uint8 (P, C, H, W), or None.
+        layers: The layers, from the input to the output.
+        null_samples: Samples of the null-context twin p(x), uint8 (S', C, H, W), or None.
+        rows: Tidy results. Keys: layer ("input": the twin p(x); "": the whole network), checkpoint, refit ("all" or
+            a number), kind (of `estimate.KINDS`), value, stderr, unit, direction ("lower", "upper", "estimate",
+            "none"), n, refits, flags ("; "-separated). Checkpoints appear in training order; the last is pictured.
+        differences: Paired differences between layers. Keys: first, second, kind ("usable" or "nce"), value
+            (*first minus second*: positive is what is given up on the way), stderr, dof, p; optionally checkpoint.
+            One from the first layer to the last, if there is one, carries the headline.
+        curves: Training curves of the densities.
+        truth: Comparisons with a known truth, or None. Keys: name, truth, truth_stderr, measured, stderr, direction,
+            verdict; all in nats.
+        settings: The resolved study, as text.
+        seeds: The seeds, in words.
+        versions: Package -> version.
+        times: (stage, seconds), in the order they ran.
+        machine: Where it ran.
+        total_seconds: How long it took altogether, or None.
+        peak_memory_mb: Largest resident memory, or None.
+        failures: (cell, message, traceback) of every part that failed.
+        sanity: Ready sentences on what was checked.
+        candidates: K of the contrastive bound, whose ceiling is log K; None if unknown.
+        classes: Number of classes, whose logarithm label information cannot exceed; None if unknown.
+    """
+
+    title: str
+    description: str = ""
+    note: str | None = None
+    levels: int = 256
+    inputs: np.ndarray | None = None
+    layers: Sequence[Layer] = ()
+    null_samples: np.ndarray | None = None
+    rows: Sequence[Mapping[str, Any]] = ()
+    differences: Sequence[Mapping[str, Any]] = ()
+    curves: Sequence[Curve] = ()
+    truth: Sequence[Mapping[str, Any]] | None = None
+    settings: str = ""
+    seeds: str = ""
+    versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    times: Sequence[tuple[str, float]] = ()
+    machine: str = ""
+    total_seconds: float | None = None
+    peak_memory_mb: float | None = None
+    failures: Sequence[tuple[str, str, str]] = ()
+    sanity: Sequence[str] = ()
+    candidates: int | None = None
+    classes: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.levels <= 256:
+            raise UsageError("levels out of range", received=self.levels, legal="2 to 256")
+        _check_images("inputs", self.inputs, 4, self.levels)
+        _check_images("samples of p(x)", self.null_samples, 4, self.levels)
+        for layer in self.layers:
+            if layer.pictures is not None:
+                _check_images(f"reconstructions of {layer.name!r}", layer.pictures.reconstructions, 4, self.levels)
+                _check_images(f"samples of {layer.name!r}", layer.pictures.samples, 5, self.levels)
+
+    def label(self, name: str) -> str:
+        """Returns what the reader calls the layer `name`."""
+        if name == "input":
+            return "no layer, p(x)"
+        return next((layer.label for layer in self.layers if layer.name == name), name)

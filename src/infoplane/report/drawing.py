@@ -1,0 +1,131 @@
+"""What all figures share: one layer as a mark, axes with margins in pixels, points, errors and text beside rows."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from infoplane.estimate import NATS_PER_BIT, Estimate
+from infoplane.report.results import Difference
+from infoplane.report.theme import INK, PAPER, PIXELS_PER_INCH
+
+Unit = Literal["nats", "bits"]
+
+LONGEST = 26  # letters of a layer's name that fit beside a figure
+_LETTER = 7.4  # pixels, at a size of 12
+
+
+@dataclasses.dataclass(frozen=True)
+class Mark:
+    """One layer in a figure.
+
+    Attributes:
+        label: What the reader calls it.
+        colour: Its colour.
+        estimate: The number, or None where it is missing.
+        fits: The numbers of the single fits behind it, in nats if it is information.
+        step: The paired difference of which this layer is the end, or None.
+        since: Where that step starts, if not at the layer above.
+    """
+
+    label: str
+    colour: str
+    estimate: Estimate | None
+    fits: tuple[float, ...] = ()
+    step: Difference | None = None
+    since: str = ""
+
+
+def per_unit(unit: Unit) -> float:
+    """Returns what to multiply nats with."""
+    return 1.0 if unit == "nats" else 1.0 / NATS_PER_BIT
+
+
+def scaled(estimate: Estimate, unit: Unit) -> Estimate:
+    """Returns information in the wanted unit, and everything else as it is."""
+    return getattr(estimate, unit) if estimate.unit in ("nats", "bits") else estimate
+
+
+def shorten(label: str, longest: int = LONGEST) -> str:
+    """Returns the label with its middle left out: the ends tell deep module paths apart."""
+    label = " ".join("".join(letter if letter.isprintable() else " " for letter in label).split())
+    if len(label) <= longest:
+        return label
+    end = (longest - 1) * 2 // 3
+    return f"{label[: longest - 1 - end]}…{label[-end:]}"
+
+
+def gutter(labels: Sequence[str]) -> float:
+    """Returns the pixels that the longest label needs."""
+    return max(56.0, _LETTER * max((len(shorten(label)) for label in labels), default=0) + 16)
+
+
+def framed(figure: Figure, left: float, right: float, top: float, bottom: float) -> Axes:
+    """Returns axes with margins in pixels, so that rows and columns line up whatever the labels."""
+    width, height = figure.get_size_inches() * PIXELS_PER_INCH
+    axes = figure.add_axes((left / width, bottom / height, 1 - (left + right) / width, 1 - (top + bottom) / height))
+    axes.patch.set_alpha(0)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    return axes
+
+
+def row_axes(axes: Axes, count: int, name: str) -> None:
+    """Makes the vertical axis one of rows, the first on top, and names the horizontal one."""
+    axes.set_ylim(count - 0.5, -0.5)
+    axes.set_yticks([])
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
+    axes.grid(axis="x")
+    axes.set_xlabel(name)
+
+
+def error_bar(axes: Axes, estimate: Estimate, row: float, *, capped: bool = False) -> None:
+    """Draws one standard error, cased in the paper's colour so that it is seen on a dark bar too.
+
+    Caps keep it visible where it is hardly longer than the point is wide.
+    """
+    if estimate.stderr is None:
+        return
+    ends = extent(estimate)
+    if capped:
+        axes.plot(ends, [row, row], "|", color=INK, ms=9, mew=1.4, zorder=4)
+    for colour, width in ((PAPER, 4.0), (INK, 1.6)):
+        axes.plot(ends, [row, row], color=colour, lw=width, solid_capstyle="butt", zorder=4)
+
+
+def point(axes: Axes, estimate: Estimate, row: float, colour: str) -> None:
+    """Draws the number, hollow where a single fit is behind it."""
+    face = PAPER if estimate.refits == 1 else colour
+    axes.plot([estimate.value], [row], "o", ms=6, mfc=face, mec=colour, mew=1.6, zorder=5, clip_on=False)
+
+
+def extent(estimate: Estimate) -> list[float]:
+    """Returns the ends of the number's error bar."""
+    error = estimate.stderr or 0.0
+    return [estimate.value - error, estimate.value + error]
+
+
+def limit(axes: Axes, values: Sequence[float], *, from_zero: bool) -> None:
+    """Leaves room around the values; where zero means nothing the axis need not hold it."""
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    if from_zero:
+        low, high = min(low, 0.0), max(high, 0.0)
+    margin = 0.06 * (high - low) or max(abs(high) * 0.1, 1.0)
+    axes.set_xlim(low - (margin if low < 0 or not from_zero else 0), high + margin)
+
+
+def put(axes: Axes, side: Literal["left", "right"], offset: float, row: float, words: str, **look: Any) -> None:
+    """Writes at a row, that many pixels to the right of one side of the axes."""
+    axes.annotate(
+        words,
+        (0 if side == "left" else 1, row),
+        xycoords=("axes fraction", "data"),
+        xytext=(offset, 0),
+        textcoords="offset points",
+        va="center",
+        annotation_clip=False,
+        **look,
+    )

@@ -1,0 +1,211 @@
+"""Tidy rows turned back into Estimates, and differences into what may be claimed from them."""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from scipy.special import ndtr, stdtr
+
+from infoplane.estimate import Estimate
+
+INPUT = "input"  # the layer name of the null-context twin p(x)
+NETWORK = ""  # the layer name of numbers about the whole network
+CLAIM = 0.05  # a fall is claimed only below this p
+FITS_FOR_A_CLAIM = 3  # retraining moves a number by more than its error given one fit
+
+Verdict = Literal["fall", "rise", "tie", "few fits", "no p"]
+
+
+def _number(value: object) -> float | None:
+    """Returns a finite float, or None: tables carry missing values as None or NaN."""
+    if value is None or isinstance(value, str):
+        return None
+    number = float(value)  # type: ignore[arg-type]
+    return number if math.isfinite(number) else None
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """One row: whose number it is, and the number. Information is in nats."""
+
+    layer: str
+    checkpoint: str
+    refit: str
+    estimate: Estimate
+
+
+class Results:
+    """Looks up the rows of a report.
+
+    Args:
+        rows: As in `ReportContents.rows`; rows without a finite value are left out.
+    """
+
+    def __init__(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        self.all = [_result(row) for row in rows if _number(row.get("value")) is not None]
+        # p(x) belongs to no checkpoint of the network, whatever its rows say.
+        dated = [result.checkpoint for result in self.all if result.layer not in (NETWORK, INPUT)]
+        self.checkpoints = list(dict.fromkeys(dated))
+        self.layers = list(dict.fromkeys(result.layer for result in self.all))
+        self.kinds = list(dict.fromkeys(result.estimate.kind for result in self.all))
+
+    @property
+    def last(self) -> str:
+        """The checkpoint that is pictured."""
+        return self.checkpoints[-1] if self.checkpoints else ""
+
+    def fits(self, layer: str, kind: str, checkpoint: str | None = None) -> list[Estimate]:
+        """Returns the number of each single fit."""
+        return [found.estimate for found in self._find(layer, kind, checkpoint) if found.refit != "all"]
+
+    def get(self, layer: str, kind: str, checkpoint: str | None = None) -> Estimate | None:
+        """Returns the number over all refits, else that of the first single fit, else None."""
+        found = self._find(layer, kind, checkpoint)
+        pooled = next((result.estimate for result in found if result.refit == "all"), None)
+        if pooled is not None or not found:
+            return pooled
+        first = found[0].estimate
+        if len(found) == 1:
+            return first
+        return dataclasses.replace(first, flags=(*first.flags, f"one of {len(found)} fits that were not combined"))
+
+    def _find(self, layer: str, kind: str, checkpoint: str | None) -> list[Result]:
+        wanted = self.last if checkpoint is None else checkpoint
+        found = [result for result in self.all if (result.layer, result.estimate.kind) == (layer, kind)]
+        dated = [result for result in found if result.checkpoint == wanted]
+        return dated or (found if layer in (NETWORK, INPUT) else [])
+
+
+def _result(row: Mapping[str, Any]) -> Result:
+    bound = row.get("direction")
+    estimate = Estimate(
+        value=float(row["value"]),
+        stderr=_number(row.get("stderr")),
+        unit=row.get("unit") or "nats",
+        kind=str(row["kind"]),
+        bound=bound if bound in ("lower", "upper", "estimate") else None,
+        n=int(row.get("n") or 0),
+        refits=int(row.get("refits") or 1),
+        flags=tuple(flag.strip() for flag in str(row.get("flags") or "").split(";") if flag.strip()),
+    )
+    estimate = estimate.nats if estimate.unit == "bits" else estimate
+    checkpoint = row.get("checkpoint")
+    return Result(
+        layer=str(row.get("layer") or NETWORK),
+        checkpoint="" if checkpoint is None else str(checkpoint),
+        refit=str(row.get("refit", "all")),
+        estimate=estimate,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """A paired difference, first minus second, in nats.
+
+    Attributes:
+        first: Name of the layer nearer the input.
+        second: Name of the layer nearer the output.
+        kind: "usable" or "nce".
+        value: What the second is short of.
+        stderr: Its standard error, or None.
+        dof: Degrees of freedom of `stderr`.
+        p: Two-sided p-value, or None.
+        refits: Fewest fits behind either layer; None if unknown.
+        summed: Whether it is the sum of several steps, its error an upper limit.
+    """
+
+    first: str
+    second: str
+    kind: str
+    value: float
+    stderr: float | None
+    dof: float
+    p: float | None
+    refits: int | None = None
+    summed: bool = False
+
+    @property
+    def verdict(self) -> Verdict:
+        """What may be said: a fall or a rise only with p < .05 and, where the number of fits is known, three."""
+        if self.p is None:
+            return "no p"
+        if self.p >= CLAIM:
+            return "tie"
+        if self.refits is not None and self.refits < FITS_FOR_A_CLAIM:
+            return "few fits"
+        return "fall" if self.value > 0 else "rise"
+
+
+def differences(rows: Sequence[Mapping[str, Any]], results: Results) -> list[Difference]:
+    """Returns the differences of one kind, usable information where there is any, at the pictured checkpoint."""
+    kinds = {str(row.get("kind")) for row in rows}
+    kind = next((kind for kind in ("usable", "nce") if kind in kinds), None)
+    found = []
+    for row in rows:
+        value = _number(row.get("value"))
+        checkpoint = row.get("checkpoint")
+        if row.get("kind") != kind or value is None or (checkpoint is not None and str(checkpoint) != results.last):
+            continue
+        first, second = str(row["first"]), str(row["second"])
+        fits = [known.refits for name in (first, second) if (known := results.get(name, str(kind))) is not None]
+        dof = row.get("dof")
+        found.append(
+            Difference(
+                first,
+                second,
+                str(kind),
+                value,
+                _number(row.get("stderr")),
+                math.inf if dof is None or math.isnan(dof) else float(dof),
+                _number(row.get("p")),
+                min(fits, default=None),
+            )
+        )
+    return found
+
+
+def chain(found: Sequence[Difference], order: Sequence[str]) -> list[Difference]:
+    """Returns the longest run of steps that follow one another in depth, each from where the last one ended.
+
+    Layers whose fits failed break a run; a difference that skips layers is no step where shorter ones exist.
+    """
+    depth = {name: index for index, name in enumerate(order)}
+    steps = [step for step in found if step.first in depth and step.second in depth]
+    # Shortest first, so that a layer's step is the one to its next neighbour and not the one to the end.
+    steps.sort(key=lambda step: (depth[step.first], depth[step.second] - depth[step.first]))
+    by_first: dict[str, Difference] = {}
+    for step in steps:
+        if depth[step.second] > depth[step.first]:
+            by_first.setdefault(step.first, step)
+    best: list[Difference] = []
+    for name in order:
+        run: list[Difference] = []
+        while name in by_first:
+            run.append(by_first[name])
+            name = by_first[name].second
+        if len(run) > len(best):
+            best = run
+    return best
+
+
+def whole(steps: Sequence[Difference], found: Sequence[Difference]) -> Difference:
+    """Returns the difference from the start of the chain to its end.
+
+    The measured one where there is one. Else the sum of the steps, with the sum of their errors: steps share a layer
+    and so are correlated, but sd(A + B) <= sd(A) + sd(B) always, so this error is never too small.
+    """
+    first, second = steps[0].first, steps[-1].second
+    direct = next((step for step in found if (step.first, step.second) == (first, second)), None)
+    if direct is not None:
+        return direct
+    value = sum(step.value for step in steps)
+    errors = [step.stderr for step in steps if step.stderr is not None]
+    stderr = sum(errors) if len(errors) == len(steps) else None
+    dof = min(step.dof for step in steps)
+    p = None
+    if stderr and all(step.p is not None for step in steps):
+        t = -abs(value) / stderr
+        p = float(2 * (ndtr(t) if math.isinf(dof) else stdtr(dof, t)))
+    fits = [step.refits for step in steps if step.refits is not None]
+    return Difference(first, second, steps[0].kind, value, stderr, dof, p, min(fits, default=None), summed=True)

@@ -1,0 +1,192 @@
+"""The tables of the page, as plain cells that the template only has to lay out."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from infoplane.estimate import Estimate
+from infoplane.report.amounts import amount, both, information, probability, shape, with_error
+from infoplane.report.contents import ReportContents
+from infoplane.report.results import INPUT, NETWORK, Difference, Results
+from infoplane.report.theme import Palette
+from infoplane.report.words import DIRECTIONS, fits, name_of
+
+#: the order of the columns; kinds not named here come last
+COLUMNS = ("nce", "usable", "contrastive", "label", "mse", "sample-accuracy", "generalisation-gap", "excess")
+SHORT = {"nce": "NCE", "mse": "MSE", "generalisation-gap": "Train/held-out gap"}
+VERDICTS = {
+    "fall": "given up",
+    "rise": "more usable",
+    "tie": "not told apart",
+    "few fits": "no claim: too few refits",
+    "no p": "no claim: no test",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One number: itself, the same in the other unit, what must be said with it, and its footnotes."""
+
+    text: Markup
+    other: Markup | None = None
+    remark: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """One kind of number: its name, its unit, its direction, and what is behind it."""
+
+    kind: str
+    name: str
+    unit: Markup
+    direction: str
+    behind: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """One layer at one checkpoint."""
+
+    name: str
+    label: str
+    colour: str
+    shape: str
+    cells: tuple[Cell | None, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """All numbers of the layers; `groups` are (checkpoint, lines), `footnotes` are (mark, text)."""
+
+    columns: tuple[Column, ...]
+    groups: tuple[tuple[str, tuple[Line, ...]], ...]
+    network: tuple[tuple[str, Cell], ...]
+    footnotes: tuple[tuple[str, str], ...]
+
+
+class _Notes:
+    """Gives every distinct flag one letter."""
+
+    def __init__(self) -> None:
+        self.letters: dict[str, str] = {}
+
+    def mark(self, flags: Sequence[str]) -> tuple[str, ...]:
+        for flag in flags:
+            index = len(self.letters)
+            letter = chr(ord("a") + index % 26) * (1 + index // 26)
+            self.letters.setdefault(flag, letter)
+        return tuple(self.letters[flag] for flag in flags)
+
+
+def _cell(estimate: Estimate, notes: _Notes) -> Cell:
+    other = None
+    if estimate.kind == "usable":
+        values = [with_error(view.value, view.stderr) for view in (estimate.nats, estimate.bits)]
+        other = both(f"{values[1]} bits", f"{values[0]} nats")
+    # The accuracy of the network under study is not the fit of a density: it needs no such warning.
+    single = estimate.refits == 1 and estimate.kind not in ("accuracy", "information", "entropy")
+    return Cell(
+        amount(estimate, unit=estimate.unit == "fraction"),
+        other,
+        fits(1) if single else "",
+        notes.mark(estimate.flags),
+    )
+
+
+def _column(kind: str, results: Results) -> Column:
+    found = [result.estimate for result in results.all if result.estimate.kind == kind and result.layer != NETWORK]
+    pooled = [result.estimate for result in results.all if result.estimate.kind == kind and result.refit == "all"]
+    units = dict.fromkeys(estimate.unit for estimate in found)
+    unit = both("nats", "bits") if "nats" in units else Markup(" / ".join("share" if u == "fraction" else u for u in units))
+    directions = dict.fromkeys(estimate.direction for estimate in found)
+    if kind in ("mse", "sample-accuracy") and set(directions) == {"none"}:
+        direction = "no information"
+    else:
+        direction = " / ".join(DIRECTIONS[direction] for direction in directions)
+    if kind == "nce" and set(directions) == {"lower"}:
+        direction += ", up to H(x)"
+    counts = sorted({estimate.n for estimate in pooled or found if estimate.n})
+    sizes = "–".join(f"{count:,}" for count in dict.fromkeys((counts[0], counts[-1]))) if counts else ""
+    refits = sorted({estimate.refits for estimate in pooled or found})
+    spread = fits(refits[0]) if len(refits) == 1 else f"{refits[0]}–{refits[-1]} refits"
+    return Column(kind, SHORT.get(kind, name_of(kind)), unit, direction, ", ".join(part for part in (f"n = {sizes}" if sizes else "", spread) if part))
+
+
+def numbers(contents: ReportContents, results: Results, palette: Palette) -> Table:
+    """Returns every number of the layers, by checkpoint and depth, and those of the whole network."""
+    kinds = {result.estimate.kind for result in results.all if result.layer != NETWORK}
+    if "nce" in kinds:
+        kinds.discard("cross-entropy")  # the same number with the other sign
+    order = [kind for kind in COLUMNS if kind in kinds] + [kind for kind in results.kinds if kind in kinds - set(COLUMNS)]
+    columns = tuple(_column(kind, results) for kind in order)
+    notes = _Notes()
+    names = [layer.name for layer in contents.layers]
+    names += [name for name in results.layers if name not in (*names, INPUT, NETWORK)]
+    shapes = {layer.name: shape(layer.shape) for layer in contents.layers}
+
+    def line(name: str, checkpoint: str) -> Line:
+        cells = []
+        for kind in order:
+            estimate = results.get(name, kind, checkpoint) or _twin(name, kind, checkpoint, results)
+            cells.append(None if estimate is None else _cell(estimate, notes))
+        return Line(name, contents.label(name), palette.css(name), shapes.get(name, ""), tuple(cells))
+
+    groups = []
+    for checkpoint in results.checkpoints or [""]:
+        lines = [line(name, checkpoint) for name in names]
+        if checkpoint == results.last and INPUT in results.layers:
+            lines.append(line(INPUT, checkpoint))
+        groups.append((checkpoint, tuple(lines)))
+    network = [
+        (
+            f"{name_of(result.estimate.kind)}{f' at {result.checkpoint}' if len(results.checkpoints) > 1 else ''}",
+            dataclasses.replace(_cell(result.estimate, notes), other=_behind(result.estimate)),
+        )
+        for result in results.all
+        if result.layer == NETWORK and result.refit == "all"
+    ]
+    footnotes = tuple((letter, flag) for flag, letter in notes.letters.items())
+    return Table(columns, tuple(groups), tuple(network), footnotes)
+
+
+def _twin(name: str, kind: str, checkpoint: str, results: Results) -> Estimate | None:
+    """p(x) is given as a cross-entropy; in the column of negative ones it stands with its sign turned."""
+    if name != INPUT or kind != "nce" or (found := results.get(name, "cross-entropy", checkpoint)) is None:
+        return None
+    return dataclasses.replace(found, value=-found.value, kind="nce")
+
+
+def _behind(estimate: Estimate) -> Markup:
+    return Markup(f"on {estimate.n:,} images") if estimate.n else Markup()
+
+
+def steps(found: Sequence[Difference], contents: ReportContents) -> list[tuple[str, str, Markup, str, str, str]]:
+    """Returns (from, to, difference, degrees of freedom, p, verdict) of every paired difference."""
+    return [
+        (
+            contents.label(step.first),
+            contents.label(step.second),
+            information(step.value, step.stderr, unit=False),
+            "∞" if step.dof > 1e6 else f"{step.dof:.0f}" if step.dof >= 10 else f"{step.dof:.1f}",
+            probability(step.p),
+            VERDICTS[step.verdict],
+        )
+        for step in found
+    ]
+
+
+def truths(rows: Sequence[Mapping[str, Any]] | None) -> list[tuple[str, Markup, Markup, str, str]]:
+    """Returns (name, truth, measured, direction, verdict) of every comparison with a known truth."""
+    return [
+        (
+            str(row.get("name", "")),
+            information(row.get("truth"), row.get("truth_stderr"), unit=False),
+            information(row.get("measured"), row.get("stderr"), unit=False),
+            DIRECTIONS.get(str(row.get("direction")), str(row.get("direction") or "")),
+            str(row.get("verdict") or ""),
+        )
+        for row in rows or ()
+    ]

@@ -1,0 +1,204 @@
+"""The sentences of the page: what the numbers allow to be said, and what each of them means (SPEC, section 1)."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from markupsafe import Markup
+
+from infoplane.report.amounts import amount, information, listing
+from infoplane.report.contents import ReportContents
+from infoplane.report.results import FITS_FOR_A_CLAIM, Difference, Results, chain, whole
+
+DIRECTIONS = {"lower": "lower bound", "upper": "upper bound", "estimate": "estimate", "none": "not a bound"}
+
+#: kind -> (short name, what it is and which way it errs)
+MEANINGS: dict[str, tuple[str, str]] = {
+    "nce": (
+        "Negative cross-entropy (NCE)",
+        "How well the density q, shown a layer h, foresees held-out images: the mean of log q(x|h). In expectation a "
+        "lower bound on I(x;h) up to the constant H(x), which is the same for every layer of one data set; so its "
+        "level says nothing and only comparisons on the same images do. A difference of two of them bounds nothing: "
+        "it is the difference in what q could use.",
+    ),
+    "cross-entropy": (
+        "Cross-entropy CE(x|h)",
+        "What q needs to write down a held-out image when it is shown h: an upper bound on H(x|h), in expectation. "
+        "The lower, the more of the image h fixes.",
+    ),
+    "usable": (
+        "Usable information",
+        "CE(x) − CE(x|h): what q saves by seeing h, against a twin with the same training that saw zeros instead. "
+        "Not a bound: it is a difference of two upper bounds (predictive V-information, Xu et al. 2020) and can "
+        "exceed the true information.",
+    ),
+    "contrastive": (
+        "Contrastive bound",
+        "How much better q explains an image from its own h than from a mixture over K of them. In expectation a "
+        "lower bound on I(x;h) that can never exceed log K: close to that ceiling it is saturated, and says only "
+        "“at least this much”. Its error is taken over batches.",
+    ),
+    "label": (
+        "Label information",
+        "H(y) − CE(y|h) of a probe, on held-out images: a lower bound on I(y;h), in expectation.",
+    ),
+    "mse": (
+        "Reconstruction error",
+        "Squared error of a network trained to redraw the image from h. Neither information nor a bound: its "
+        "pictures are averages of all the images that h allows.",
+    ),
+    "accuracy": ("Accuracy of the network", "Share of evaluation images that the network under study puts in the right class."),
+    "sample-accuracy": (
+        "Accuracy on samples",
+        "How often the network under study gives a sample from q(x|h) the label of the image that h came from. Not a "
+        "bound.",
+    ),
+    "generalisation-gap": (
+        "Train/held-out gap",
+        "How much worse q does on held-out images than on those it was trained on. The larger, the looser are all "
+        "numbers that q gives.",
+    ),
+    "excess": (
+        "Excess over the true density",
+        "What q needs per image beyond what the true density needs, which is known here. Zero is perfect; an image "
+        "by image difference, so it can be slightly negative by chance.",
+    ),
+    "information": ("Mutual information", "Information between the two quantities named."),
+    "entropy": ("Entropy", "What the best possible density would need, per image."),
+}
+
+ERRORS = (
+    "± is one standard error. With several refits it covers both the evaluation images and the retraining of q with "
+    "another seed. A number marked “single fit” has the error given that one fit only; retraining moves it by more."
+)
+
+INFINITE = (
+    "For a deterministic network on distinct images, I(x;h) itself is infinite or simply H(x), whatever the layer. "
+    "The numbers here say what can be got out of h: each has its own meaning and direction."
+)
+
+
+def name_of(kind: str) -> str:
+    """Returns the short name of a kind of number."""
+    return MEANINGS[kind][0] if kind in MEANINGS else kind
+
+
+def fits(refits: int) -> str:
+    """Returns how many fits are behind a number."""
+    return "single fit" if refits == 1 else f"{refits} refits"
+
+
+@dataclasses.dataclass(frozen=True)
+class Opening:
+    """The first thing on the page.
+
+    Attributes:
+        sentence: What the data supports, in one sentence.
+        detail: Sentences that qualify it.
+        kind: What the opening figure shows: "usable", "nce" or None.
+        steps: The steps between layers that are spoken of.
+    """
+
+    sentence: Markup
+    detail: tuple[Markup, ...] = ()
+    kind: str | None = None
+    steps: tuple[Difference, ...] = ()
+
+
+def opening(contents: ReportContents, results: Results, found: Sequence[Difference]) -> Opening:
+    """Returns the sentence that the differences, else the numbers, else the failures support."""
+    order = [layer.name for layer in contents.layers]
+    steps = chain(found, order)
+    kind = next((kind for kind in ("usable", "nce") if any(results.get(name, kind) for name in order)), None)
+    if steps:
+        total = whole(steps, found)
+        return Opening(_total(total, contents), tuple(_details(total, steps, contents, results)), kind, tuple(steps))
+    if kind is not None:
+        return Opening(_levels(kind, order, contents, results), (), kind)
+    if contents.failures:
+        parts = f"{len(contents.failures)} part" + ("s" if len(contents.failures) > 1 else "")
+        return Opening(Markup("Nothing could be measured: {} of the run failed.").format(parts))
+    return Opening(Markup("There are no numbers yet."))
+
+
+def _total(step: Difference, contents: ReportContents) -> Markup:
+    first, second = contents.label(step.first), contents.label(step.second)
+    size = information(abs(step.value), step.stderr)
+    if step.verdict == "fall":
+        return Markup("From {} to {} the network gives up {} about the image.").format(first, second, size)
+    if step.verdict == "tie":
+        signed = information(step.value, step.stderr)
+        return Markup("{} and {} are not told apart: they differ by {} about the image.").format(first, second, signed)
+    more, less = (first, second) if step.value > 0 else (second, first)
+    if step.verdict == "rise":
+        return Markup("The density could use {} more about the image from {} than from {}.").format(size, more, less)
+    few = "In a single fit per layer" if step.refits == 1 else f"In {step.refits} fits per layer"
+    lead = few if step.refits is not None and step.refits < FITS_FOR_A_CLAIM else "In these fits"
+    return Markup("{} the density could use {} less about the image from {} than from {}.").format(
+        lead, size, less, more
+    )
+
+
+def _details(
+    total: Difference, steps: Sequence[Difference], contents: ReportContents, results: Results
+) -> list[Markup]:
+    """The largest fall, the ties, what should not be, and what all this was measured as."""
+
+    def pair(step: Difference) -> tuple[str, str]:
+        return contents.label(step.first), contents.label(step.second)
+
+    said = []
+    falls = sorted((step for step in steps if step.verdict == "fall"), key=lambda step: -step.value)
+    if len(steps) > 1 and falls:
+        size = information(falls[0].value, falls[0].stderr)
+        said.append(Markup("The largest step is from {} to {}: {}.").format(*pair(falls[0]), size))
+    ties = [step for step in steps if step.verdict == "tie" and step is not total]
+    if ties and len(steps) > 1:
+        names = [Markup("{} and {} ({})").format(*pair(step), information(step.value, step.stderr)) for step in ties]
+        said.append(Markup("Not told apart: {}.").format(Markup("; ").join(names)))
+    rises = [step for step in (*steps, total) if step.verdict == "rise"]
+    if rises:
+        names = listing(list(dict.fromkeys(contents.label(step.second) for step in rises)))
+        said.append(
+            Markup(
+                "A layer cannot hold more about the image than the layers it is computed from, so the rise at {} is a "
+                "limit of the density, not a gain of the network."
+            ).format(names)
+        )
+    if any(step.verdict == "few fits" for step in (*steps, total)):
+        said.append(
+            Markup("A fall is claimed only with {} refits or more, since retraining q moves the numbers.").format(
+                FITS_FOR_A_CLAIM
+            )
+        )
+    said.append(_measured(total, results))
+    return said
+
+
+def _measured(total: Difference, results: Results) -> Markup:
+    behind = [found for name in (total.first, total.second) if (found := results.get(name, total.kind)) is not None]
+    counts = f" on {behind[0].n:,} evaluation images" if behind and behind[0].n else ""
+    if behind:
+        counts += f", {fits(min(estimate.refits for estimate in behind))} per layer" if total.refits != 1 else ""
+    what = "usable information" if total.kind == "usable" else "paired differences of negative cross-entropies"
+    error = "± is the sum of the steps' errors, never too small" if total.summed else "± one standard error"
+    text = f"Measured as {what}{counts}; {error}. It is what the density could use, and not a bound."
+    return Markup("{}").format(text)
+
+
+def _levels(kind: str, order: Sequence[str], contents: ReportContents, results: Results) -> Markup:
+    """What can be said of numbers between which no paired difference was taken."""
+    known = [(name, found) for name in order if (found := results.get(name, kind)) is not None]
+    parts = [
+        Markup("{} at {}{}").format(
+            amount(estimate), contents.label(name), " (single fit)" if estimate.refits == 1 else ""
+        )
+        for name, estimate in (known if len(known) < 3 else (known[0], known[-1]))
+    ]
+    if kind == "nce":
+        return Markup("The negative cross-entropy is {}.").format(listing(parts))
+    (name, only) = known[0]
+    if len(known) == 1 and only.stderr is not None and only.value <= 2 * only.stderr:
+        return Markup("No information about the image that the density could use was found in {}: {}.").format(
+            contents.label(name), amount(only)
+        )
+    return Markup("About the image, the density could use {}.").format(listing(parts))

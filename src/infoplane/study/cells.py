@@ -1,0 +1,405 @@
+"""What each kind of cell does. A cell sees its parameters and the stored results of the cells it needs, nothing else."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from infoplane import data, densities, subjects
+from infoplane.capture import Tap, activations, context_view, default_transform, list_layers
+from infoplane.errors import UsageError
+from infoplane.information import contrastive_terms, fit_probe
+from infoplane.inversion import (
+    FitSettings,
+    Pairs,
+    Reconstructor,
+    SquaredError,
+    Standardiser,
+    cross_log_probs,
+    fit,
+    fit_density,
+    log_probs,
+    losses_of,
+)
+from infoplane.study.store import Result, Stored
+
+#: a layer whose activations take more than this is computed on the fly while a density trains
+CACHE_BYTES = 2 * 1024**3
+
+Transform = Callable[[Tensor], Any]
+Progress = Callable[[int, int, float | None], None]
+
+
+@dataclass(frozen=True)
+class Live:
+    """A network that exists only in the calling process."""
+
+    model: nn.Module
+    transform: Transform
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Where a cell runs: not part of its name, since results do not depend on it."""
+
+    device: torch.device
+    progress: Progress
+    live: Live | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """One cell about to run."""
+
+    params: Mapping[str, Any]
+    needs: Mapping[str, Stored]
+    environment: Environment
+
+    # --- the data ---
+
+    @property
+    def data(self) -> Stored:
+        return self.needs["data"]
+
+    @property
+    def levels(self) -> int:
+        return self.data.values["levels"]
+
+    def images(self, index: np.ndarray) -> Tensor:
+        return torch.from_numpy(self.data.array("images")[index])
+
+    def labels(self, index: np.ndarray) -> np.ndarray | None:
+        return self.data.array("labels")[index] if self.data.values["classes"] else None
+
+    def split(self, part: str) -> np.ndarray:
+        return self.data.array(part)
+
+    # --- the network under study ---
+
+    def live(self) -> Live:
+        if self.environment.live is not None:
+            return self.environment.live
+        subject = self.needs["subject"]
+        model = build_subject(subject.values["kind"], subject.values["options"], self.data)
+        model.load_state_dict(subject.weights("end"))
+        return Live(model.to(self.environment.device).eval(), default_transform(self.levels))
+
+    # --- contexts ---
+
+    def pairs(self, layer: str | None, part: str) -> Pairs:
+        """The images of one part of the split with their contexts at a layer, standardised on the decoding part."""
+        images = self.images(self.split(part))
+        device = self.environment.device
+        if layer is None:
+            return Pairs(images, device=device)
+        if f"latent:{layer}" in self.data.names():
+            latent = torch.from_numpy(self.data.array(f"latent:{layer}"))
+            standardise = Standardiser.of([latent[self.split("decoding")]])
+            return Pairs(images, latent[self.split(part)], standardise=standardise, device=device)
+        capture = self.needs["capture"]
+        if layer in capture.values["on_the_fly"]:
+            live = self.live()
+            tap = Tap(live.model, [layer], device=device)
+
+            def context(batch: Tensor) -> Tensor:
+                return context_view(tap(live.transform(batch))[layer]).float()
+
+            sample = self.images(self.split("decoding")[:2048])
+            chunks = [context(sample[i : i + 256].to(device)) for i in range(0, len(sample), 256)]
+            return Pairs(images, context, standardise=Standardiser.of(chunks), device=device)
+        cached = context_view(torch.from_numpy(capture.array(f"{part}:{layer}"))).float()
+        decoding = cached if part == "decoding" else context_view(torch.from_numpy(capture.array(f"decoding:{layer}")))
+        return Pairs(images, cached, standardise=Standardiser.of([decoding.float()]), device=device)
+
+    def decoding_pairs(self, layer: str | None, held_out: float, seed: int) -> tuple[Pairs, Pairs]:
+        """The decoding part, without and with only the examples held out for early stopping."""
+        pairs = self.pairs(layer, "decoding")
+        kept, held = data.hold_out(np.arange(len(pairs)), held_out, seed)
+        return pairs.subset(kept), pairs.subset(held)
+
+
+def run_data(task: Task) -> Result:
+    """Loads the data and splits them three ways."""
+    spec = task.params["data"]
+    dataset = data.load(spec["name"], **spec["options"])
+    sizes = {part: spec[part] for part in ("encoding", "decoding", "evaluation")}
+    return data_result(dataset, data.split(dataset, **sizes, seed=task.params["seed"]))
+
+
+def data_result(dataset: data.Dataset, parts: data.Split) -> Result:
+    """A data set with its split, as a cell's result."""
+    arrays = {"images": dataset.images, **{f"latent:{name}": a for name, a in dataset.latents.items()}}
+    arrays |= {part: getattr(parts, part) for part in ("encoding", "decoding", "evaluation")}
+    if dataset.labels is not None:
+        arrays["labels"] = dataset.labels
+    classes = dataset.classes if dataset.labels is not None else None
+    values = {"name": dataset.name, "levels": dataset.levels, "classes": classes, "shape": list(dataset.shape)}
+    return Result(values, arrays)
+
+
+def build_subject(kind: str, options: Mapping[str, Any], stored_data: Stored) -> nn.Module:
+    """The network under study with its initial weights, from the caller's random state."""
+    return subjects.REGISTRY[kind](tuple(stored_data.values["shape"]), stored_data.values["classes"], **options)
+
+
+def run_subject(task: Task) -> Result:
+    """Trains the network under study on the encoding part."""
+    spec = dict(task.params["subject"])
+    settings = subjects.TrainSettings.model_validate(spec.pop("train"))
+    kind, seed, device = spec.pop("kind"), task.params["seed"], task.environment.device
+    kept, held = data.hold_out(task.split("encoding"), settings.held_out, seed)
+    if not task.data.values["classes"]:
+        raise UsageError("a classifier needs labels", received=f"data set {task.data.values['name']!r} without labels")
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        model = build_subject(kind, spec, task.data).to(device)
+    tensors = [
+        part
+        for index in (kept, held)
+        for part in (task.images(index).to(device), torch.as_tensor(task.labels(index)).to(device))
+    ]
+    trained = subjects.train_classifier(
+        model,
+        *tensors,
+        settings=settings,
+        transform=default_transform(task.levels),
+        seed=seed,
+        progress=task.environment.progress,
+    )
+    values = {
+        "kind": kind,
+        "options": spec,
+        "updates": trained.updates,
+        "validation_accuracy": trained.validation_accuracy,
+        "best_update": trained.best_update,
+    }
+    return Result(values, weights=trained.states)
+
+
+def run_capture(task: Task) -> Result:
+    """Records the layers' activations on the decoding and evaluation parts, and the classifier's right answers."""
+    live, layers, device = task.live(), task.params["layers"], task.environment.device
+    example = live.transform(task.images(task.split("decoding")[:2]).to(device))
+    sizes = {info.name: info for info in list_layers(live.model, example)}
+    count = len(task.split("decoding")) + len(task.split("evaluation"))
+    on_the_fly = [
+        layer for layer in layers if layer in sizes and 4 * count * int(np.prod(sizes[layer].shape)) > CACHE_BYTES
+    ]
+    cached = [layer for layer in layers if layer not in on_the_fly]
+    result = Result({"on_the_fly": on_the_fly, "shapes": {}, "distinct": {}})
+    for done, part in enumerate(("decoding", "evaluation")):
+        images = task.images(task.split(part))
+        if cached:
+            found = activations(live.model, cached, images, transform=lambda x: live.transform(x.to(device)))
+            result.arrays |= {f"{part}:{layer}": h.float().numpy() for layer, h in found.items()}
+        task.environment.progress(done + 1, 2, None)
+    for layer in cached:
+        parts = [result.arrays[f"{part}:{layer}"] for part in ("decoding", "evaluation")]
+        result.values["shapes"][layer] = list(parts[0].shape[1:])
+        result.values["distinct"][layer] = sum_distinct(parts)
+    for layer in on_the_fly:
+        result.values["shapes"][layer] = list(sizes[layer].shape)
+    right = right_answers(task, live, task.images(task.split("evaluation")), task.labels(task.split("evaluation")))
+    if right is not None:
+        result.arrays["correct"] = right
+    return result
+
+
+def sum_distinct(parts: list[np.ndarray]) -> int:
+    """Number of distinct rows over all parts."""
+    return len({row.tobytes() for part in parts for row in part.reshape(len(part), -1)})
+
+
+def right_answers(task: Task, live: Live, images: Tensor, labels: np.ndarray | None) -> np.ndarray | None:
+    """Which images the network classifies as labelled, uint8 (n,), or None where it is no classifier of these labels."""
+    if labels is None:
+        return None
+    device = task.environment.device
+    right = []
+    was_training = live.model.training
+    live.model.eval()
+    try:
+        with torch.no_grad():
+            for i in range(0, len(images), 256):
+                scores = live.model(live.transform(images[i : i + 256].to(device)))
+                scores = getattr(scores, "logits", scores)
+                if not isinstance(scores, Tensor) or scores.ndim != 2 or scores.shape[1] < task.data.values["classes"]:
+                    return None
+                right.append(scores.argmax(1).cpu().numpy() == labels[i : i + 256])
+    finally:
+        live.model.train(was_training)
+    return np.concatenate(right).astype(np.uint8)
+
+
+def run_density(task: Task) -> Result:
+    """Fits q(x|h) at one layer, or its null-context twin, and scores the evaluation part with it."""
+    params, environment = task.params, task.environment
+    settings = FitSettings.model_validate(params["fit"])
+    layer, seed = params["layer"], params["seed"]
+    pairs, held = task.decoding_pairs(layer, settings.held_out, seed)
+    density = build_density(task, params["density"], pairs.context_shape, seed)
+    start = task.needs["start"].weights("density") if "start" in task.needs else None
+    curve = fit_density(density, pairs, held, settings, seed=seed, start=start, progress=environment.progress)
+    evaluation = task.pairs(layer, "evaluation")
+    scores = log_probs(density, evaluation)
+    fitted = pairs.subset(np.arange(min(len(pairs), len(held))))
+    values = {
+        "curve": asdict(curve),
+        "context": pairs.context_shape,
+        "train_nats": -float(log_probs(density, fitted).mean()),
+        "heldout_nats": curve.best_loss,
+        "parameters": sum(p.numel() for p in density.parameters()),
+    }
+    arrays = {"log_probs": scores.numpy()}
+    if params["contrastive"] is not None:
+        candidates, batches = contrastive_size(params["contrastive"], len(evaluation))
+        arrays["contrastive"] = contrastive_batches(density, evaluation, candidates, batches)
+        values["candidates"] = candidates
+    return Result(values, arrays, {"density": density.state_dict()})
+
+
+def contrastive_size(spec: Mapping[str, int], n: int) -> tuple[int, int]:
+    """K and the number of batches for n examples: K shrinks until there are at least two batches."""
+    candidates = max(2, min(spec["candidates"], n // 2))
+    return candidates, min(spec["batches"], n // candidates)
+
+
+def contrastive_batches(density: densities.Density, pairs: Pairs, candidates: int, batches: int) -> np.ndarray:
+    """The mean contrastive term of each batch of consecutive evaluation pairs: (batches,)."""
+    means = []
+    for b in range(batches):
+        index = torch.arange(b * candidates, (b + 1) * candidates)
+        contexts = pairs.context_of(index)
+        assert contexts is not None
+        means.append(contrastive_terms(cross_log_probs(density, pairs.subset(index), contexts).numpy()).mean())
+    return np.array(means)
+
+
+def build_density(
+    task: Task, spec: Mapping[str, Any], context: tuple[int, ...] | None, seed: int
+) -> densities.Density:
+    """The density with its initial weights: those of the twin where both have the same seed."""
+    options = dict(spec)
+    kind = options.pop("kind")
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        constructor: Callable[..., densities.Density] = densities.REGISTRY[kind]
+        density = constructor(tuple(task.data.values["shape"]), task.levels, context, **options)
+    return density.to(task.environment.device)
+
+
+def run_mse(task: Task) -> Result:
+    """Fits the MSE inverter at one layer; reconstructs the pictured images and scores the evaluation part."""
+    params = task.params
+    settings = FitSettings.model_validate(params["fit"])
+    pairs, held = task.decoding_pairs(params["layer"], settings.held_out, params["seed"])
+    context_shape = pairs.context_shape
+    assert context_shape is not None
+    with torch.random.fork_rng([]):
+        torch.manual_seed(params["seed"])
+        model = Reconstructor(tuple(task.data.values["shape"]), context_shape)
+    model.to(task.environment.device)
+    loss = SquaredError(model, task.levels)
+    curve = fit(model, loss, pairs, held, settings, seed=params["seed"], progress=task.environment.progress)
+    evaluation = task.pairs(params["layer"], "evaluation")
+    _, context = evaluation.batch(slice(0, params["images"]))
+    assert context is not None
+    arrays = {
+        "errors": losses_of(model, loss, evaluation).numpy(),
+        "reconstructions": model.reconstruct(context, task.levels).cpu().numpy(),
+    }
+    return Result({"curve": asdict(curve)}, arrays, {"reconstructor": model.state_dict()})
+
+
+def run_probe(task: Task) -> Result:
+    """Fits the linear probe at one layer and scores the evaluation labels with it."""
+    params = task.params
+    if not task.data.values["classes"]:
+        return Result({"labels": False})
+    decoding = task.split("decoding")
+    kept, held = data.hold_out(np.arange(len(decoding)), params["fit"]["held_out"], params["seed"])
+    pairs = task.pairs(params["layer"], "decoding")
+    labels = task.labels(decoding)
+    evaluation_labels = task.labels(task.split("evaluation"))
+    assert labels is not None
+    assert evaluation_labels is not None
+    features = _features(pairs)
+    probe = fit_probe(
+        features[kept], labels[kept], features[held], labels[held], classes=task.data.values["classes"]
+    )
+    scores = probe.log_probs(_features(task.pairs(params["layer"], "evaluation")), evaluation_labels)
+    return Result({"labels": True}, {"log_probs": scores})
+
+
+def _features(pairs: Pairs) -> np.ndarray:
+    chunks = [pairs.context_of(slice(i, i + 1024)) for i in range(0, len(pairs), 1024)]
+    return np.concatenate([chunk.flatten(1).cpu().numpy() for chunk in chunks if chunk is not None])
+
+
+def run_samples(task: Task) -> Result:
+    """Draws images from q(x|h) for the pictured evaluation images, or from the twin."""
+    params, device = task.params, task.environment.device
+    fitted = task.needs["density"]
+    context_shape = fitted.values["context"]
+    density = build_density(task, params["density"], None if context_shape is None else tuple(context_shape), 0)
+    density.load_state_dict(fitted.weights("density"))
+    generator = torch.Generator(device).manual_seed(params["seed"])
+    images, each = params["images"], params["each"]
+    if params["layer"] is None:
+        drawn = density.sample(n=each, generator=generator)[None]
+    else:
+        _, context = task.pairs(params["layer"], "evaluation").batch(slice(0, images))
+        assert context is not None
+        drawn = density.sample(context.repeat_interleave(each, 0), generator=generator)
+        drawn = drawn.unflatten(0, (len(context), each))
+    return Result(arrays={"samples": drawn.cpu().numpy()})
+
+
+def run_judge(task: Task) -> Result:
+    """Lets the network under study classify the samples."""
+    samples = task.needs["samples"].array("samples")
+    labels = task.labels(task.split("evaluation")[: len(samples)])
+    if labels is None:
+        return Result({"classifier": False})
+    flat = torch.from_numpy(samples).flatten(0, 1)
+    right = right_answers(task, task.live(), flat, labels.repeat(samples.shape[1]))
+    if right is None:
+        return Result({"classifier": False})
+    return Result({"classifier": True}, {"correct": right})
+
+
+def run_truth(task: Task) -> Result:
+    """What is known exactly about the generated data: true log-probabilities of the evaluation part, and information."""
+    params = task.params
+    truth = data.Truth(params["options"].get("noise", 0.2))
+    images = task.data.array("images")[task.split("evaluation")]
+    arrays: dict[str, np.ndarray] = {"log_probs:input": truth.log_prob(images)}
+    values: dict[str, Any] = {"entropy": asdict(truth.entropy(params["draws"], seed=7)), "information": {}}
+    candidates, batches = contrastive_size(params["contrastive"], len(images))
+    for latent in ("template", "shift"):
+        chosen = task.data.array(f"latent:{latent}")[task.split("evaluation")].argmax(1)
+        under_each = truth.log_prob_under_each(images, latent)
+        arrays[f"log_probs:{latent}"] = under_each[np.arange(len(images)), chosen]
+        scores = [
+            contrastive_terms(under_each[i : i + candidates][:, chosen[i : i + candidates]]).mean()
+            for i in range(0, candidates * batches, candidates)
+        ]
+        arrays[f"contrastive:{latent}"] = np.array(scores)
+        values["information"][latent] = asdict(truth.information(latent, params["draws"], seed=7))
+    return Result(values, arrays)
+
+
+KINDS: dict[str, Callable[[Task], Result]] = {
+    "data": run_data,
+    "subject": run_subject,
+    "capture": run_capture,
+    "density": run_density,
+    "mse": run_mse,
+    "probe": run_probe,
+    "samples": run_samples,
+    "judge": run_judge,
+    "truth": run_truth,
+}

@@ -1,0 +1,256 @@
+"""A study as data: validated, unknown keys refused with their path."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from annotated_types import Ge
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model, model_validator
+
+from infoplane import densities, subjects
+from infoplane.errors import UsageError, unknown
+from infoplane.inversion import FitSettings
+from infoplane.subjects import TrainSettings
+
+Measure = Literal["nce", "usable", "contrastive", "label", "mse", "samples"]
+
+
+def _known(what: str, name: str, registry: Mapping[str, Any]) -> Any:
+    if name not in registry:
+        raise unknown(what, name, registry)
+    return registry[name]
+
+
+@cache
+def options_model(constructor: Callable[..., Any]) -> type[BaseModel]:
+    """Returns the model of a constructor's options: its own signature is the only place where they are written down."""
+    left_to_the_data = {"shape", "levels", "context", "classes"}
+    fields: dict[str, Any] = {
+        name: (parameter.annotation, parameter.default)
+        for name, parameter in inspect.signature(constructor).parameters.items()
+        if name not in left_to_the_data
+    }
+    return create_model("options", __config__=ConfigDict(extra="forbid"), **fields)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataSpec(_Strict):
+    """Which data, and how many examples serve which purpose.
+
+    Attributes:
+        name: Data set or path, as `infoplane.data.load` takes it.
+        encoding, decoding, evaluation: Sizes of the three parts; at most one null, for the rest.
+        options: What that data set's loader accepts.
+    """
+
+    name: str
+    encoding: Annotated[int, Ge(0)] | None = None
+    decoding: Annotated[int, Ge(2)] | None = None
+    evaluation: Annotated[int, Ge(2)] | None = None
+    options: dict[str, Any] = {}
+
+
+class SubjectSpec(BaseModel):
+    """The network under study: its kind, how it is trained, and what its constructor takes.
+
+    Attributes:
+        kind: A key of `infoplane.subjects.REGISTRY`.
+        train: How it is trained.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    kind: str
+    train: TrainSettings = TrainSettings()
+
+    @model_validator(mode="after")
+    def _check_options(self) -> "SubjectSpec":
+        options_model(_known("subject.kind", self.kind, subjects.REGISTRY))(**(self.model_extra or {}))
+        return self
+
+
+class DensitySpec(BaseModel):
+    """The density: its kind and what its constructor takes, but for what the data decide.
+
+    Attributes:
+        kind: A key of `infoplane.densities.REGISTRY`.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    kind: str = "pixelcnn"
+
+    @model_validator(mode="after")
+    def _check_options(self) -> "DensitySpec":
+        options_model(_known("density.kind", self.kind, densities.REGISTRY))(**(self.model_extra or {}))
+        return self
+
+
+class ContrastiveSpec(_Strict):
+    """Attributes: candidates: K; batches: most batches of K evaluation pairs to score."""
+
+    candidates: Annotated[int, Ge(2)] = 64
+    batches: Annotated[int, Ge(2)] = 16
+
+
+class SamplesSpec(_Strict):
+    """Attributes: images: evaluation images to sample for; each: samples per image."""
+
+    images: Annotated[int, Ge(1)] = 8
+    each: Annotated[int, Ge(1)] = 8
+
+
+class StudySpec(_Strict):
+    """One study, whole.
+
+    Attributes:
+        name: Short name; also that of the default output folder.
+        title: What the page is called.
+        note: A caveat that the page must show.
+        data: Which data.
+        subject: The network under study; null where the activations come from a live module (`measure`) or
+            where only `latents` are studied.
+        layers: Taps, in depth order.
+        latents: Known variables of the data set, studied as if they were layers.
+        density: What inverts.
+        fit: How it is trained.
+        reconstruction: How the MSE inverter is trained.
+        measure: What to report.
+        contrastive, samples: Sizes of these measurements.
+        seed: Decides everything random.
+    """
+
+    name: str
+    title: str
+    note: str | None = None
+    data: DataSpec
+    subject: SubjectSpec | None = None
+    layers: tuple[str, ...] = ()
+    latents: tuple[str, ...] = ()
+    density: DensitySpec = DensitySpec()
+    fit: FitSettings = FitSettings()
+    reconstruction: FitSettings = FitSettings(updates=600, batch=32, learning_rate=2e-3, evaluations=6, refits=1)
+    measure: tuple[Measure, ...] = ("nce", "usable", "contrastive", "label", "mse", "samples")
+    contrastive: ContrastiveSpec = ContrastiveSpec()
+    samples: SamplesSpec = SamplesSpec()
+    seed: Annotated[int, Ge(0)] = 0
+
+    def to_yaml(self) -> str:
+        """The resolved study as YAML: every value that was left to a default is written out."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+
+
+def options_of(spec: SubjectSpec | DensitySpec, registry: Mapping[str, Callable[..., Any]]) -> dict[str, Any]:
+    """Returns all options of the constructor that `spec` names, defaults included."""
+    return options_model(registry[spec.kind])(**(spec.model_extra or {})).model_dump()
+
+
+def named_studies() -> list[str]:
+    """Returns the names of the studies that come with the package."""
+    folder = resources.files("infoplane") / "studies"
+    return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_study(study: str, changes: Mapping[str, Any] | None = None) -> StudySpec:
+    """Returns the study of that name, or in that YAML file, with `changes` applied.
+
+    Args:
+        study: A name out of `named_studies()` or the path of a YAML file.
+        changes: Dotted path -> value, e.g. {"fit.updates": 100}.
+
+    Raises:
+        UsageError: There is no such study, or a field is unknown or has an illegal value.
+    """
+    if study in named_studies():
+        text = (resources.files("infoplane") / "studies" / f"{study}.yaml").read_text(encoding="utf-8")
+    elif study.endswith((".yaml", ".yml")):
+        try:
+            text = Path(study).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError("cannot read the study", received=study, legal="a readable YAML file") from error
+    else:
+        raise unknown("study", study, named_studies(), mend="or give the path of a .yaml file")
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError("the study is not valid YAML", received=study, mend=str(error)) from error
+    if not isinstance(content, dict):
+        raise UsageError("the study is not a mapping", received=type(content).__name__, legal="key: value lines")
+    for path, value in (changes or {}).items():
+        _set(content, path, value)
+    return validate(content, where=study)
+
+
+def validate(content: Mapping[str, Any], *, where: str) -> StudySpec:
+    """Returns the spec, or raises a one-line UsageError that names the path of the first bad field."""
+    try:
+        spec = StudySpec.model_validate(content)
+    except ValidationError as error:
+        raise _first_error(error, where) from error
+    if spec.layers and spec.subject is None:
+        raise UsageError("layers without a network", received=list(spec.layers), mend=f"add subject: to {where}")
+    return resolve(spec)
+
+
+def resolve(spec: StudySpec) -> StudySpec:
+    """Returns the spec with the options of its network and density written out."""
+    changes: dict[str, Any] = {
+        "density": DensitySpec(kind=spec.density.kind, **options_of(spec.density, densities.REGISTRY))
+    }
+    if spec.subject is not None:
+        options = options_of(spec.subject, subjects.REGISTRY)
+        changes["subject"] = SubjectSpec(kind=spec.subject.kind, train=spec.subject.train, **options)
+    return spec.model_copy(update=changes)
+
+
+def parse_value(text: str) -> Any:
+    """Reads the value of a `--set key=value` as YAML does."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError("cannot read the value", received=text, legal="a YAML value, e.g. 100 or [1, 2]") from error
+
+
+def _set(content: dict[str, Any], path: str, value: Any) -> None:
+    keys = path.split(".")
+    inner = content
+    for key in keys[:-1]:
+        inner = inner.setdefault(key, {})
+        if not isinstance(inner, dict):
+            raise UsageError("cannot set a field", received=path, legal=f"{key} has no fields of its own")
+    inner[keys[-1]] = value
+
+
+def _first_error(error: ValidationError, where: str) -> UsageError:
+    first = error.errors(include_url=False)[0]
+    location, legal = first["loc"], _fields_at(first["loc"][:-1])
+    path = ".".join(str(part) for part in location) or "the study"
+    if first["type"] == "extra_forbidden":
+        return unknown(f"key {path!r} in {where}", str(location[-1]), legal)
+    shown = repr(first["input"])
+    return UsageError(
+        f"{where}: {path}: {first['msg'][0].lower()}{first['msg'][1:]}",
+        received=shown if len(shown) < 60 else f"{shown[:57]}…",
+    )
+
+
+def _fields_at(path: tuple[Any, ...]) -> list[str]:
+    """The legal keys at a path of the study."""
+    # A section with a `kind` takes what any of its constructors takes.
+    constructors = {("density",): densities.REGISTRY, ("subject",): subjects.REGISTRY}.get(path, {}).values()
+    options = sorted({name for each in constructors for name in options_model(each).model_fields})
+    model: Any = StudySpec
+    for key in path:
+        field = model.model_fields.get(key)
+        candidates = [] if field is None else [field.annotation, *getattr(field.annotation, "__args__", ())]
+        model = next((c for c in candidates if inspect.isclass(c) and issubclass(c, BaseModel)), None)
+        if model is None:
+            return []
+    return [*model.model_fields, *options]

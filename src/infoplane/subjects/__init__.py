@@ -1,0 +1,11 @@
+"""Networks under study and their training."""
+
+from torch import nn
+
+from infoplane.subjects.nash_cnn import NashCNN
+from infoplane.subjects.train import TrainSettings, Trained, correct, train_classifier
+
+#: name in a study -> class, built with (shape, classes, **options)
+REGISTRY: dict[str, type[nn.Module]] = {"nash-cnn": NashCNN}
+
+__all__ = ["REGISTRY", "NashCNN", "TrainSettings", "Trained", "correct", "train_classifier"]

@@ -1,0 +1,66 @@
+"""The convolutional classifier of Nash et al. (2019), at any size."""
+
+from typing import Annotated
+
+import torch.nn.functional as F
+from annotated_types import Ge, Gt, Lt
+from torch import Tensor, nn
+
+from infoplane.errors import UsageError
+
+
+class NashCNN(nn.Module):
+    """2 × (convolution, ReLU, 2×2 max-pool) → fully connected, ReLU → logits, with dropout in front of every layer but the first.
+
+    Layers to tap: `conv1`, `conv2` (after pooling), `fc3` (after ReLU), `logits`.
+
+    Args:
+        shape: (C, H, W) of the input.
+        classes: Number of labels.
+        filters: Channels of the two convolutions; 32, 32 (MNIST) or 64, 128 (colour) in the paper.
+        hidden: Units of `fc3`.
+        kernel: Size of the convolutions' kernels.
+        padding: Zeros around each convolution's input; none in the paper.
+        dropout: Probability of dropping a unit.
+
+    Source: Nash et al. 2019, appendix A.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        classes: int,
+        filters: tuple[int, int] = (32, 32),
+        hidden: Annotated[int, Gt(0)] = 256,
+        kernel: Annotated[int, Gt(0)] = 5,
+        padding: Annotated[int, Ge(0)] = 0,
+        dropout: Annotated[float, Ge(0), Lt(1)] = 0.5,
+    ) -> None:
+        super().__init__()
+        channels, rows, columns = shape
+        for _ in range(2):
+            rows, columns = ((size + 2 * padding - kernel + 1) // 2 for size in (rows, columns))
+        if min(rows, columns) < 1:
+            raise UsageError(
+                "the images are too small for this network",
+                received=f"{shape[1]}×{shape[2]} pixels, kernel {kernel}, padding {padding}",
+                mend="set subject.kernel to 3 and subject.padding to 1",
+            )
+
+        def block(inputs: int, outputs: int) -> nn.Sequential:
+            return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, padding=padding), nn.ReLU(), nn.MaxPool2d(2))
+
+        self.dropout = dropout
+        self.conv1 = block(channels, filters[0])
+        self.conv2 = block(filters[0], filters[1])
+        self.fc3 = nn.Sequential(nn.Linear(filters[1] * rows * columns, hidden), nn.ReLU())
+        self.logits = nn.Linear(hidden, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) in [0, 1] -> logits (B, classes)."""
+        h = self._drop(self.conv1(x))
+        h = self._drop(self.conv2(h))
+        return self.logits(self._drop(self.fc3(h.flatten(1))))
+
+    def _drop(self, h: Tensor) -> Tensor:
+        return F.dropout(h, self.dropout, self.training)

@@ -1,0 +1,136 @@
+"""Train a network under study, keeping checkpoints on a schedule."""
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from annotated_types import Ge, Gt, Lt
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from infoplane.errors import FitError
+
+Checkpoint = Annotated[int, Ge(0)] | Literal["end"]
+
+
+class TrainSettings(BaseModel):
+    """How a classifier is trained (Nash et al. 2019, appendix A: Adam 3e-4, early stopping on validation accuracy).
+
+    Attributes:
+        updates: Most gradient steps.
+        batch: Examples per step.
+        learning_rate: Adam's.
+        held_out: Share of the encoding split on which to stop early.
+        evaluate_every: Steps between evaluations.
+        patience: Evaluations without improvement before stopping; None trains to the end.
+        checkpoints: Update counts whose weights are kept; "end" is the best by validation accuracy.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    updates: Annotated[int, Ge(1)] = 2000
+    batch: Annotated[int, Ge(1)] = 64
+    learning_rate: Annotated[float, Gt(0)] = 3e-4
+    held_out: Annotated[float, Gt(0), Lt(1)] = 0.1
+    evaluate_every: Annotated[int, Ge(1)] = 100
+    patience: Annotated[int, Ge(1)] | None = None
+    checkpoints: tuple[Checkpoint, ...] = ("end",)
+
+
+@dataclass
+class Trained:
+    """Weights per checkpoint and what training looked like."""
+
+    states: dict[str, dict[str, Tensor]]
+    updates: list[int]
+    validation_accuracy: list[float]
+    best_update: int
+
+
+def train_classifier(
+    model: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    validation_inputs: Tensor,
+    validation_labels: Tensor,
+    settings: TrainSettings,
+    *,
+    transform: Callable[[Tensor], Tensor],
+    seed: int,
+    progress: Callable[[int, int, float | None], None] | None = None,
+) -> Trained:
+    """Trains `model` in place by cross-entropy and returns the weights at each checkpoint.
+
+    Args:
+        inputs: uint8 images (N, C, H, W); `validation_inputs` likewise.
+        labels: (N,) int64.
+        transform: uint8 images -> the model's input.
+    """
+    wanted = {c for c in settings.checkpoints if isinstance(c, int)}
+    states: dict[str, dict[str, Tensor]] = {}
+    trained = Trained(states, [], [], 0)
+    best, best_accuracy, stale = _state(model), -math.inf, 0
+    with torch.random.fork_rng([inputs.device] if inputs.device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        optimiser = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
+        for step in range(settings.updates + 1):
+            if step in wanted:
+                states[str(step)] = _state(model)
+            if step == settings.updates:
+                break
+            model.train()
+            index = torch.randint(len(inputs), (settings.batch,)).to(inputs.device)
+            loss = F.cross_entropy(model(transform(inputs[index])), labels[index])
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            if progress is not None:
+                progress(step + 1, settings.updates, None)
+            if (step + 1) % settings.evaluate_every == 0 or step + 1 == settings.updates:
+                if not math.isfinite(float(loss.detach())):
+                    raise FitError(
+                        f"the network under study diverged at update {step + 1}",
+                        received=f"loss {float(loss.detach())} at learning rate {settings.learning_rate:g}",
+                        mend="lower subject.train.learning_rate",
+                    )
+                share = float(correct(model, validation_inputs, validation_labels, transform).float().mean())
+                trained.updates.append(step + 1)
+                trained.validation_accuracy.append(share)
+                stale += 1
+                if share > best_accuracy:
+                    best, best_accuracy, stale, trained.best_update = _state(model), share, 0, step + 1
+                if settings.patience is not None and stale >= settings.patience and not _pending(wanted, step + 1):
+                    break
+    if "end" in settings.checkpoints:
+        states["end"] = best
+    model.load_state_dict(best)
+    model.eval()
+    return trained
+
+
+@torch.no_grad()
+def correct(
+    model: nn.Module, inputs: Tensor, labels: Tensor, transform: Callable[[Tensor], Tensor], *, batch: int = 512
+) -> Tensor:
+    """Returns which examples the classifier gets right, bool (N,), in evaluation mode."""
+    was_training = model.training
+    model.eval()
+    try:
+        predicted = [
+            model(transform(inputs[i : i + batch])).argmax(1) for i in range(0, len(inputs), batch)
+        ]
+    finally:
+        model.train(was_training)
+    return torch.cat(predicted) == labels
+
+
+def _pending(wanted: Sequence[int] | set[int], step: int) -> bool:
+    return any(c > step for c in wanted)
+
+
+def _state(model: nn.Module) -> dict[str, Tensor]:
+    return copy.deepcopy(model.state_dict())

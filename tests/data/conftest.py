@@ -1,0 +1,25 @@
+"""What the tests of the data room share."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+
+import pytest
+
+from infoplane.errors import UsageError
+
+
+@pytest.fixture
+def refuses() -> Callable[..., AbstractContextManager[None]]:
+    """Returns a context in which a one-line `UsageError` that contains all the given words must be raised."""
+
+    @contextlib.contextmanager
+    def context(*words: str) -> Iterator[None]:
+        with pytest.raises(UsageError) as caught:
+            yield
+        message = str(caught.value)
+        assert "\n" not in message
+        for word in words:
+            assert word in message, f"{word!r} is not in {message!r}"
+
+    return context

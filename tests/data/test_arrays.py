@@ -1,0 +1,129 @@
+"""Arrays written by numpy come back as data sets, whatever the usual names and layouts."""
+
+import numpy as np
+import pytest
+
+from infoplane.data import load, load_arrays
+
+
+@pytest.fixture
+def images() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (5, 3, 6, 7), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(("x", "y"), [("images", "labels"), ("x", "y"), ("X", "y"), ("X", "Y")])
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_round_trip(tmp_path, images, x, y, save):
+    labels = np.array([0, 4, 2, 2, 1], dtype=np.int16)
+    save(tmp_path / "mine.npz", **{x: images, y: labels})
+    dataset = load_arrays(tmp_path / "mine.npz")
+    assert np.array_equal(dataset.images, images)
+    assert dataset.labels is not None
+    assert np.array_equal(dataset.labels, labels)
+    assert (dataset.name, dataset.levels, dataset.classes) == ("mine", 256, 5)
+
+
+def test_labels_and_levels_are_optional(tmp_path, images):
+    np.savez(tmp_path / "a.npz", images=images // 16, levels=16)
+    dataset = load_arrays(tmp_path / "a.npz")
+    assert (dataset.labels, dataset.classes, dataset.levels) == (None, None, 16)
+    assert load(tmp_path / "a.npz", levels=20).levels == 20  # what the caller says goes first
+
+
+def test_npy_holds_images_alone(tmp_path, images):
+    np.save(tmp_path / "a.npy", images)
+    dataset = load(str(tmp_path / "a.npy"))
+    assert np.array_equal(dataset.images, images)
+    assert dataset.labels is None
+
+
+def test_channel_axis(tmp_path, images):
+    def through(array: np.ndarray) -> np.ndarray:
+        np.save(tmp_path / "a.npy", array)
+        return load_arrays(tmp_path / "a.npy").images
+
+    grey = images[:, 0]
+    assert np.array_equal(through(grey), images[:, :1])
+    assert np.array_equal(through(grey[..., None]), images[:, :1])
+    assert np.array_equal(through(np.stack([images[:, c] for c in range(3)], axis=-1)), images)
+    # Both readings are possible: taken as channels-first, as documented.
+    square = images[:, :, :3, :3]
+    assert np.array_equal(through(square), square)
+    narrow = images[:, :1, :, :1]
+    assert np.array_equal(through(narrow), narrow)
+
+
+def test_missing_images_names_what_is_there(tmp_path, images, refuses):
+    np.savez(tmp_path / "a.npz", pixels=images, y=[0] * 5)
+    with refuses("no images", "a.npz", "arrays pixels, y", "images or x or X"):
+        load_arrays(tmp_path / "a.npz")
+
+
+def test_wrong_contents(tmp_path, images, refuses):
+    path = tmp_path / "a.npz"
+    np.savez(path, images=images / 255.0)
+    with refuses(str(path), "not uint8", "float64", "uint8 of shape"):
+        load_arrays(path)
+    np.savez(path, images=images[0, 0])
+    with refuses(str(path), "wrong rank", "(6, 7)"):
+        load_arrays(path)
+    np.savez(path, images=images, labels=np.zeros(4, int))
+    with refuses(f"labels in {path}", "(4,)", "(5,)"):
+        load_arrays(path)
+    np.savez(path, images=images, labels=np.zeros(5))
+    with refuses(f"labels in {path}", "float64"):
+        load_arrays(path)
+    np.savez(path, images=images, levels=300)
+    with refuses(f"levels in {path}", "300", "2 to 256"):
+        load_arrays(path)
+    np.savez(path, images=images, levels=[[2, 3], [4, 5]])
+    with refuses(f"levels in {path}", "2 to 256"):
+        load_arrays(path)
+    np.savez(path, images=images, levels=16)
+    with refuses(f"images in {path}", "beyond their levels", "0 to 15"):
+        load_arrays(path)
+
+
+def test_unreadable_files(tmp_path, images, refuses):
+    path = tmp_path / "a.npz"
+    with refuses("no such file", str(path), ".npz or .npy"):
+        load_arrays(path)
+    path.write_bytes(b"")
+    with refuses("cannot read", str(path)):
+        load_arrays(path)
+    path.write_bytes(b"PK\x03\x04 not a zip at all")
+    with refuses("cannot read", "BadZipFile"):
+        load_arrays(path)
+    path.write_text("some\ntext")
+    with refuses("cannot read", "without pickled objects"):
+        load_arrays(path)
+    np.save(tmp_path / "cut.npy", images)
+    (tmp_path / "cut.npy").write_bytes((tmp_path / "cut.npy").read_bytes()[:-50])
+    with refuses("cannot read", "cut.npy"):
+        load_arrays(tmp_path / "cut.npy")
+    header = np.lib.format.magic(1, 0) + (118).to_bytes(2, "little")
+    claim = b"{'descr': '|u1', 'fortran_order': False, 'shape': (1000000000, 1, 1000, 1000), }"
+    (tmp_path / "huge.npy").write_bytes(header + claim.ljust(117) + b"\n" + bytes(100))
+    with refuses("cannot read", "huge.npy"):
+        load_arrays(tmp_path / "huge.npy")
+    (tmp_path / "open.npy").write_bytes(header + b"{'descr': '|u1', (".ljust(117) + b"\n")
+    with refuses("cannot read", "open.npy"):
+        load_arrays(tmp_path / "open.npy")
+    (tmp_path / "dir.npz").mkdir()
+    with refuses("cannot read", "dir.npz"):
+        load_arrays(tmp_path / "dir.npz")
+
+
+class Trap:
+    """Would leave a mark if it were ever unpickled."""
+
+    def __reduce__(self):
+        return (pytest.fail, ("a pickle was loaded",))
+
+
+@pytest.mark.parametrize("key", ["images", "labels"])
+def test_pickles_are_never_loaded(tmp_path, images, refuses, key):
+    arrays = {"images": images} | {key: np.array([Trap()] * 5, dtype=object)}
+    np.savez(tmp_path / "a.npz", allow_pickle=True, **arrays)
+    with refuses("cannot read", "allow_pickle=False", "without pickled objects"):
+        load_arrays(tmp_path / "a.npz")

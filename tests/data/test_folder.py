@@ -1,0 +1,127 @@
+"""Folders of images: what is on disk is what comes back."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from infoplane.data import load, load_folder
+
+
+@pytest.fixture
+def pixels() -> np.ndarray:
+    """RGB images `(6, 3, 4, 5)`, height 4 and width 5."""
+    return np.random.default_rng(1).integers(0, 256, (6, 3, 4, 5), dtype=np.uint8)
+
+
+def write(path: Path, image: np.ndarray, **options) -> None:
+    """Writes `(C, H, W)` or `(H, W)`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = image if image.ndim == 2 else np.ascontiguousarray(image.transpose(1, 2, 0))
+    Image.fromarray(rows).save(path, **options)
+
+
+def test_classes_become_labels(tmp_path, pixels):
+    names = ["cat/b.png", "cat/a.png", "dog/2.png", "dog/10.png", "ant/z.bmp", "ant/y.PNG"]
+    for name, image in zip(names, pixels):
+        write(tmp_path / "zoo" / name, image)
+    dataset = load_folder(tmp_path / "zoo")
+    order = [names.index(name) for name in sorted(names)]  # ant/y, ant/z, cat/a, cat/b, dog/10, dog/2
+    assert np.array_equal(dataset.images, pixels[order])
+    assert dataset.labels is not None
+    assert dataset.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    assert (dataset.name, dataset.levels, dataset.classes, dataset.shape) == ("zoo", 256, 3, (3, 4, 5))
+
+
+def test_flat_folder_has_no_labels_and_grey_stays_one_channel(tmp_path, pixels):
+    for index, image in enumerate(pixels[:, 0]):
+        write(tmp_path / f"{index}.png", image)
+    dataset = load(f"{tmp_path}/")
+    assert np.array_equal(dataset.images, pixels[:, :1])
+    assert (dataset.labels, dataset.classes) == (None, None)
+
+
+def test_other_files_are_ignored(tmp_path, pixels):
+    for name in ("a/1.png", "b/1.png", ".hidden/1.png", "a/.2.png"):
+        write(tmp_path / name, pixels[0])
+    (tmp_path / "a" / "notes.txt").write_text("no image")
+    (tmp_path / ".DS_Store").write_bytes(b"\0")
+    (tmp_path / "a" / "deeper.png").mkdir()
+    assert len(load_folder(tmp_path)) == 2
+
+
+def test_jpeg_is_what_pillow_decodes(tmp_path, pixels):
+    write(tmp_path / "a.jpg", pixels[0], quality=95)
+    write(tmp_path / "b.JPEG", pixels[1, 0], quality=95)
+    dataset = load_folder(tmp_path)
+    with Image.open(tmp_path / "a.jpg") as colour, Image.open(tmp_path / "b.JPEG") as grey:
+        expected = [np.asarray(colour).transpose(2, 0, 1), np.stack([np.asarray(grey)] * 3)]
+    # Grey beside colour becomes three equal channels.
+    assert np.array_equal(dataset.images, np.stack(expected))
+
+
+def test_modes(tmp_path, pixels):
+    rgb = Image.fromarray(np.ascontiguousarray(pixels[0].transpose(1, 2, 0)))
+    alpha = rgb.copy()
+    alpha.putalpha(Image.fromarray(pixels[1, 0]))
+    alpha.save(tmp_path / "1.png")
+    rgb.quantize(8).save(tmp_path / "2.png", transparency=bytes(range(8)))
+    rgb.save(tmp_path / "3.png")
+    dataset = load_folder(tmp_path)
+    assert np.array_equal(dataset.images[0], pixels[0])
+    assert np.array_equal(dataset.images[1], np.asarray(rgb.quantize(8).convert("RGB")).transpose(2, 0, 1))
+
+    grey = tmp_path / "grey"
+    write(grey / "1.png", pixels[0, 0])
+    Image.fromarray(np.stack([pixels[0, 0], pixels[1, 0]], axis=-1)).save(grey / "2.png")
+    Image.fromarray(pixels[0, 0] > 99).save(grey / "3.png")
+    dataset = load_folder(grey)
+    assert np.array_equal(dataset.images[:2, 0], pixels[[0, 0], 0])
+    assert np.array_equal(dataset.images[2, 0], (pixels[0, 0] > 99) * 255)
+
+
+def test_sixteen_bits_are_refused_and_not_clipped(tmp_path, pixels, refuses):
+    write(tmp_path / "a.png", pixels[0, 0].astype(np.uint16) * 200)
+    with refuses(str(tmp_path / "a.png"), "I;16", "8 bits per channel"):
+        load_folder(tmp_path)
+
+
+def test_mixed_sizes_name_the_first_that_differs(tmp_path, pixels, refuses):
+    for name in ("a/1.png", "a/2.png", "b/3.png"):
+        write(tmp_path / name, pixels[0])
+    write(tmp_path / "b" / "1.png", pixels[0, :, :3])
+    write(tmp_path / "b" / "2.png", pixels[0, :, :2])
+    with refuses("differ in size", str(tmp_path / "b" / "1.png"), "5×3", "legal: 5×4", "1.png"):
+        load_folder(tmp_path)
+
+
+def test_no_images(tmp_path, pixels, refuses):
+    with refuses("no images", str(tmp_path), "DIR/CLASS/*.png", "jpg"):
+        load_folder(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with refuses("no images", str(tmp_path)):
+        load_folder(tmp_path)
+    write(tmp_path / "full" / "1.png", pixels[0])
+    with refuses("class folder has no images", str(tmp_path / "empty"), "remove it"):
+        load_folder(tmp_path)
+    with refuses("no such folder", "absent"):
+        load_folder(tmp_path / "absent")
+
+
+def test_loose_images_beside_class_folders(tmp_path, pixels, refuses):
+    write(tmp_path / "a" / "1.png", pixels[0])
+    write(tmp_path / "loose.png", pixels[0])
+    with refuses("images both in", "loose.png beside the folder a"):
+        load_folder(tmp_path)
+
+
+@pytest.mark.parametrize("keep", [0, 20, 60])
+@pytest.mark.parametrize("name", ["2.png", "2.jpg"])
+def test_corrupt_image_is_named(tmp_path, refuses, keep, name):
+    noise = np.random.default_rng(0).integers(0, 256, (16, 16), dtype=np.uint8)
+    write(tmp_path / "1.png", noise)
+    write(tmp_path / name, noise)
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:keep])
+    with refuses("cannot read the image", str(tmp_path / name), "replace or remove"):
+        load_folder(tmp_path)
