@@ -18,9 +18,7 @@ class InfoplaneError(Exception):
 
     exit_code = 1
 
-    def __init__(
-        self, what: str, *, received: object = None, legal: object = None, mend: str | None = None
-    ) -> None:
+    def __init__(self, what: str, *, received: object = None, legal: object = None, mend: str | None = None) -> None:
         parts = [what]
         if received is not None:
             parts.append(f"received {received}")

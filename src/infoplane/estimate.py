@@ -78,7 +78,7 @@ class Estimate:
 
     @property
     def direction(self) -> str:
-        """"lower", "upper", "estimate" or "none"."""
+        """ "lower", "upper", "estimate" or "none"."""
         return self.bound or "none"
 
     @property

@@ -44,8 +44,7 @@ class Dataset:
             labels = check_labels(labels, len(images), classes, what=f"labels of {owner}")
             classes = int(labels.max()) + 1 if classes is None else classes
         latents = {
-            key: _check_latent(f"latent {key!r} of {owner}", value, len(images))
-            for key, value in self.latents.items()
+            key: _check_latent(f"latent {key!r} of {owner}", value, len(images)) for key, value in self.latents.items()
         }
         # The class is frozen for its users; only here are checked arrays put in the place of what was passed.
         for field, value in (("images", images), ("labels", labels), ("classes", classes), ("latents", latents)):
@@ -207,9 +206,7 @@ def _check_latent(what: str, values: Any, count: int) -> np.ndarray:
     array = as_numpy(values, what=what)
     legal = f"finite numbers of shape ({count}, d)"
     if array.dtype.kind not in "biuf" or array.ndim != 2 or len(array) != count or array.shape[1] == 0:
-        raise UsageError(
-            f"{what} has the wrong form", received=f"{array.dtype} of shape {array.shape}", legal=legal
-        )
+        raise UsageError(f"{what} has the wrong form", received=f"{array.dtype} of shape {array.shape}", legal=legal)
     array = np.ascontiguousarray(array, dtype=np.float32)
     if not np.isfinite(array).all():
         raise UsageError(f"{what} is not finite", received="NaN or infinity", legal=legal)

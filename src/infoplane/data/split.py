@@ -46,9 +46,7 @@ class Split:
 PARTS = tuple(field.name for field in dataclasses.fields(Split))
 
 
-def split(
-    dataset: Dataset, *, encoding: int | None, decoding: int | None, evaluation: int | None, seed: int
-) -> Split:
+def split(dataset: Dataset, *, encoding: int | None, decoding: int | None, evaluation: int | None, seed: int) -> Split:
     """Returns a random split with exactly the sizes asked for; the same arguments give the same split.
 
     Where there are labels, every part holds each class in the data's proportion: fewer than one example off in the

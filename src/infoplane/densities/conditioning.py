@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from infoplane.densities.layers import concat_elu
 
-#: standard deviation, at initialisation, of the bias that a standardised context gives: that of the convolution it joins
+#: standard deviation, at initialisation, of the bias that a standardised context gives: that of the convolution
+#: whose output it joins
 INITIAL_SCALE = 0.1
 
 
@@ -39,7 +40,7 @@ class VectorConditioning(nn.Module):
 
     def output_weights(self) -> list[nn.Parameter]:
         """The weights that scale every bias: at zero, the context has no effect."""
-        return [self.project.weight]
+        return [self.project.weight]  # pyright: ignore[reportReturnType]
 
 
 class MapConditioning(nn.Module):

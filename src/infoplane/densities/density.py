@@ -20,7 +20,7 @@ class Density(nn.Module, abc.ABC):
 
     def __init__(self, shape: tuple[int, int, int], levels: int, context: tuple[int, ...] | None) -> None:
         super().__init__()
-        shape = tuple(shape)
+        shape = tuple(shape)  # pyright: ignore[reportAssignmentType]
         if len(shape) != 3 or min(shape) < 1:
             raise UsageError("bad image shape", received=shape, legal="(channels, rows, columns), each at least 1")
         if not 2 <= levels <= 256:
@@ -60,6 +60,16 @@ class Density(nn.Module, abc.ABC):
                 "images do not fit the density",
                 received=f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}",
                 legal=f"integer levels (B, {', '.join(map(str, self.shape))})",
+            )
+        # Beyond the levels a categorical fails deep inside, and a mixture returns a number that means nothing.
+        lowest = 0 if images.dtype == torch.uint8 or not images.numel() else int(images.min())
+        highest = int(images.max()) if images.numel() else 0
+        if lowest < 0 or highest >= self.levels:
+            raise UsageError(
+                "images hold levels that the density does not have",
+                received=f"{lowest} … {highest}",
+                legal=f"0 … {self.levels - 1}",
+                mend="give the density more levels or rescale the images",
             )
         if context is not None and len(context) != len(images):
             raise UsageError("images and context differ in length", received=f"{len(images)} and {len(context)}")

@@ -30,9 +30,9 @@ class WeightNormConv(nn.Module):
     """A convolution, weight-normalised per output channel, with data-dependent initialisation.
 
     y = g · (v / ‖v‖) ∗ x + b, the norm taken over everything but the output channel (Salimans & Kingma 2016).
-    While `initialising(model)` is active, a forward pass sets g and b so that each output channel has mean 0 and standard
-    deviation `init_scale` over that batch, and returns the output under the new values, so that the layers behind it
-    are initialised on what they will really see.
+    While `initialising(model)` is active, a forward pass sets g and b so that each output channel has mean 0 and
+    standard deviation `init_scale` over that batch, and returns the output under the new values, so that the layers
+    behind it are initialised on what they will really see.
 
     Args:
         inputs, outputs: Channels.
@@ -87,7 +87,10 @@ class WeightNormConv(nn.Module):
         norm = self._norm(self.weight)
         y = self._convolve(x, self.weight / norm, None)
         std, mean = torch.std_mean(y, dim=(0, 2, 3), correction=0)
-        scale = self.init_scale / (std + 1e-5)
+        # A channel that the batch leaves constant (there is nothing above a first row) tells no scale: to divide by
+        # its rounding error would make a gain of 100,000 and the first gradient NaN.
+        varies = std > 1e-4 * (1 + mean.abs())
+        scale = self.init_scale / torch.where(varies, std, 1.0)
         if self.gain is None:
             self.weight.mul_(scale.view(norm.shape) / norm)
         else:
@@ -103,7 +106,8 @@ class WeightNormConv(nn.Module):
 class WeightNormUpConv(WeightNormConv):
     """The transposed convolution of the same kind, stride 2, cropped to twice the input's size.
 
-    Args: as `WeightNormConv`; `pad` is unused. For a kernel (2, 3) one column is cropped at either side, for (2, 2) none.
+    Args: as `WeightNormConv`; `pad` is unused. For a kernel (2, 3) one column is cropped at either side, for (2, 2)
+    none.
     """
 
     def _direction(self, inputs: int, outputs: int, kernel: tuple[int, int]) -> Tensor:

@@ -24,8 +24,8 @@ def log_bin_mass(index: Tensor, mean: Tensor, log_scale: Tensor, levels: int) ->
     """Returns the log-mass, in nats, that a logistic puts on the bin of level `index`, exactly.
 
     Levels sit at x_k = 2k/(L − 1) − 1; bin k reaches half a step to either side, the first and last to infinity. With
-    a = (upper − μ)/s and b = (lower − μ)/s the interior's mass is σ(a) − σ(b) = σ(a) σ(−b) (1 − e^{−(a−b)}), taken in log
-    space, so it neither cancels nor underflows and the L masses sum to 1 (Salimans et al. 2017, eq. 2, without
+    a = (upper − μ)/s and b = (lower − μ)/s the interior's mass is σ(a) − σ(b) = σ(a) σ(−b) (1 − e^{−(a−b)}), taken in
+    log space, so it neither cancels nor underflows and the L masses sum to 1 (Salimans et al. 2017, eq. 2, without
     their density × width approximation).
 
     Args:
@@ -99,9 +99,7 @@ class Categorical(Likelihood):
         return torch.stack(terms).sum(0)
 
     def sample(self, features: Tensor, generator: torch.Generator | None) -> Tensor:
-        drawn = torch.zeros(
-            features.shape[0], 0, *features.shape[2:], dtype=torch.long, device=features.device
-        )
+        drawn = torch.zeros(features.shape[0], 0, *features.shape[2:], dtype=torch.long, device=features.device)
         for c in range(self.channels):
             probs = self._log_probs(features, c, drawn).exp()
             drawn = torch.cat((drawn, _draw(probs, generator)), dim=1)

@@ -1,7 +1,7 @@
 """PixelCNN++ (Salimans et al. 2017), unconditional or conditioned on a vector or a map of any size."""
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from annotated_types import Ge, Gt, Lt
@@ -71,7 +71,7 @@ class PixelCNN(Density):
         if conditioning not in ("resize", "learned"):
             raise UsageError("unknown conditioning", received=repr(conditioning), legal="resize, learned")
         self.scales, self.residual_layers = scales, residual_layers
-        options = {"weight_norm": weight_norm}
+        options: dict[str, Any] = {"weight_norm": weight_norm}
 
         def gated(conv, side: int) -> GatedResidual:
             return GatedResidual(conv, filters, side=side, dropout=dropout, weight_norm=weight_norm)
@@ -93,9 +93,7 @@ class PixelCNN(Density):
         down = [residual_layers + (s < scales - 1) for s in reversed(range(scales))]
         self.down_down = nn.ModuleList(gated(down_conv, filters) for n in down for _ in range(n))
         self.down_right = nn.ModuleList(gated(down_right_conv, 2 * filters) for n in down for _ in range(n))
-        self.grow_down = nn.ModuleList(
-            WeightNormUpConv(filters, filters, (2, 3), **options) for _ in range(scales - 1)
-        )
+        self.grow_down = nn.ModuleList(WeightNormUpConv(filters, filters, (2, 3), **options) for _ in range(scales - 1))
         self.grow_right = nn.ModuleList(
             WeightNormUpConv(filters, filters, (2, 2), **options) for _ in range(scales - 1)
         )
@@ -234,13 +232,9 @@ def _grids(rows: int, columns: int, scales: int) -> list[tuple[int, int]]:
     return grids
 
 
-def _likelihood(
-    name: str, features: int, channels: int, levels: int, mixtures: int, weight_norm: bool
-) -> Likelihood:
+def _likelihood(name: str, features: int, channels: int, levels: int, mixtures: int, weight_norm: bool) -> Likelihood:
     if name == "categorical":
         return Categorical(features, channels, levels, weight_norm=weight_norm)
     if name == "logistic_mixture":
         return LogisticMixture(features, channels, levels, mixtures=mixtures, weight_norm=weight_norm)
     raise UsageError("unknown likelihood", received=repr(name), legal="categorical, logistic_mixture")
-
-

@@ -26,10 +26,10 @@ class Mean:
 def crossed_mean(terms: np.ndarray) -> Mean:
     """Returns the mean of terms (R, n) over R refits and n examples, both taken as random samples.
 
-    With x_ri = μ + a_r + b_i + e_ri the variance of the grand mean is σ_a²/R + σ_b²/n + σ_e²/(Rn). The sample variances of
-    the R row means and of the n column means, divided by R and n, estimate it with the last term counted twice, so the
-    error is never understated on average (Owen 2007, "The pigeonhole bootstrap"). With R = 1 the first term is missing:
-    the error is then that given this fit. Degrees of freedom after Welch and Satterthwaite.
+    With x_ri = μ + a_r + b_i + e_ri the variance of the grand mean is σ_a²/R + σ_b²/n + σ_e²/(Rn). The sample
+    variances of the R row means and of the n column means, divided by R and n, estimate it with the last term counted
+    twice, so the error is never understated on average (Owen 2007, "The pigeonhole bootstrap"). With R = 1 the first
+    term is missing: the error is then that given this fit. Degrees of freedom after Welch and Satterthwaite.
 
     Args:
         terms: (R, n) or (n,).

@@ -41,7 +41,7 @@ def usable_information(log_probs: np.ndarray, null: np.ndarray, *, ceiling: floa
 
 
 def difference(first: np.ndarray, second: np.ndarray) -> Mean:
-    """Returns the paired difference of two log-probabilities (R, n): it compares what q could use, and bounds nothing."""
+    """Returns the paired difference of two log-probabilities (R, n): it compares what q could use, bounds nothing."""
     return crossed_mean(np.atleast_2d(first) - np.atleast_2d(second))
 
 
@@ -81,6 +81,4 @@ def contrastive_bound(batches: np.ndarray, candidates: int) -> Estimate:
 
 def _estimate(mean: Mean, terms: np.ndarray, *, kind: str, bound, flags: tuple[str, ...] = ()) -> Estimate:
     refits, n = np.atleast_2d(terms).shape
-    return Estimate(
-        mean.value, mean.stderr, "nats", kind, bound, n=n, refits=refits, dof=mean.dof, flags=flags
-    )
+    return Estimate(mean.value, mean.stderr, "nats", kind, bound, n=n, refits=refits, dof=mean.dof, flags=flags)

@@ -62,9 +62,7 @@ def label_information(log_probs: np.ndarray, labels: np.ndarray, *, classes: int
     surprise = -np.log(frequency[labels])  # its mean is the plug-in entropy
     terms = np.atleast_2d(log_probs) + surprise
     mean = crossed_mean(terms)
-    return Estimate(
-        mean.value, mean.stderr, "nats", "label", "lower", n=len(labels), refits=len(terms), dof=mean.dof
-    )
+    return Estimate(mean.value, mean.stderr, "nats", "label", "lower", n=len(labels), refits=len(terms), dof=mean.dof)
 
 
 def accuracy(correct: np.ndarray, *, kind: str = "accuracy") -> Estimate:

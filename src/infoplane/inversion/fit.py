@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from infoplane.densities import Density
-from infoplane.errors import FitError
+from infoplane.errors import FitError, UsageError
 from infoplane.inversion.pairs import Pairs
 
 #: (images, context) -> loss per example (B,)
@@ -104,7 +104,7 @@ class Curve:
     @property
     def best_loss(self) -> float:
         """The held-out loss of the kept weights."""
-        return min(self.heldout + self.heldout_ema)
+        return min(loss for loss in self.heldout + self.heldout_ema if not math.isnan(loss))
 
 
 def fit(
@@ -123,7 +123,14 @@ def fit(
 
     Raises:
         FitError: A loss or gradient is not finite; names the step, the learning rate and the last good value.
+        UsageError: There is nothing to train on or nothing held out.
     """
+    if not (len(pairs) and len(held_out)):
+        raise UsageError(
+            "no pairs to fit on",
+            received=f"{len(pairs)} to train, {len(held_out)} held out",
+            legal="at least one of each",
+        )
     if settings.minutes is not None:
         settings = within(settings, model, loss, pairs, held_out)
     devices = [pairs.device] if pairs.device.type == "cuda" else []
@@ -177,7 +184,7 @@ def _train(
         optimiser.step()
         # A short memory at first, so that the average is not the initial weights.
         memory = min(settings.ema, (1 + step) / (10 + step))
-        torch._foreach_lerp_(averaged, parameters, 1 - memory)
+        torch._foreach_lerp_(averaged, parameters, 1 - memory)  # pyright: ignore
 
         if step + 1 in checkpoints:
             fresh = len(losses) - (curve.updates[-1] if curve.updates else 0)
@@ -195,7 +202,7 @@ def _train(
                 if result < best_loss:
                     best_loss, stale = result, 0
                     curve.best_update, curve.best = step + 1, name
-                    torch._foreach_copy_(best, [w.detach() for w in weights])
+                    torch._foreach_copy_(best, [w.detach() for w in weights])  # pyright: ignore
             if settings.patience is not None and stale >= settings.patience:
                 break
         if progress is not None:
@@ -203,7 +210,7 @@ def _train(
     if not math.isfinite(best_loss):
         raise FitError("the held-out loss was never finite", received=best_loss, mend="lower fit.learning_rate")
     with torch.no_grad():
-        torch._foreach_copy_([p.data for p in parameters], best)
+        torch._foreach_copy_([p.data for p in parameters], best)  # pyright: ignore
     model.eval()
     return curve
 

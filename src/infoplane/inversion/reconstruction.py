@@ -8,7 +8,8 @@ from torch import Tensor, nn
 class Reconstructor(nn.Module):
     """An up-convolutional network from an activation to one image (Dosovitskiy & Brox 2016; Nash et al. 2019, eq. 3).
 
-    A vector is mapped to a small feature map, a map is taken as it is; then convolutions and doublings to the image's size.
+    A vector is mapped to a small feature map, a map is taken as it is; then convolutions and doublings up to the
+    image's size.
 
     Args:
         shape: (C, H, W) of the image.
@@ -31,9 +32,7 @@ class Reconstructor(nn.Module):
         while self.start[1] * 2**doublings < rows or self.start[2] * 2**doublings < columns:
             doublings += 1
         self.up = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv2d(filters, 4 * filters, 3, padding=1), nn.PixelShuffle(2), nn.LeakyReLU(0.2)
-            )
+            nn.Sequential(nn.Conv2d(filters, 4 * filters, 3, padding=1), nn.PixelShuffle(2), nn.LeakyReLU(0.2))
             for _ in range(doublings)
         )
         self.finish = nn.Sequential(

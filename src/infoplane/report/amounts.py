@@ -11,7 +11,7 @@ MISSING = "–"
 
 
 def rounded(value: float | None, stderr: float | None = None) -> str:
-    """Returns the value to the decimals at which its error has two significant digits, or four digits without one."""
+    """Returns the value to where its error has two significant digits, or to four digits without an error."""
     if value is None or not math.isfinite(value):
         return MISSING
     if stderr is not None and math.isfinite(stderr) and stderr > 0:

@@ -50,12 +50,15 @@ class Layer:
         label: What the reader sees.
         shape: Shape of one example's activation.
         pictures: What was drawn from it, or None.
+        latent: Whether it is a known variable behind the images, studied as if it were a layer. No network
+            computes it, so no step to or from it is spoken of.
     """
 
     name: str
     label: str
     shape: tuple[int, ...] = ()
     pictures: LayerPictures | None = None
+    latent: bool = False
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -109,11 +112,11 @@ class ReportContents:
             a number), kind (of `estimate.KINDS`), value, stderr, unit, direction ("lower", "upper", "estimate",
             "none"), n, refits, flags ("; "-separated). Checkpoints appear in training order; the last is pictured.
         differences: Paired differences between layers. Keys: first, second, kind ("usable" or "nce"), value
-            (*first minus second*: positive is what is given up on the way), stderr, dof, p; optionally checkpoint.
-            One from the first layer to the last, if there is one, carries the headline.
+            (*first minus second*: positive is what is given up on the way), stderr, dof, p; optionally refits and
+            checkpoint. One from the first layer to the last, if there is one, carries the headline.
         curves: Training curves of the densities.
-        truth: Comparisons with a known truth, or None. Keys: name, truth, truth_stderr, measured, stderr, direction,
-            verdict; all in nats.
+        truth: Comparisons with a known truth, in nats, or None. Keys: name, truth, truth_stderr, measured, stderr,
+            direction, verdict.
         settings: The resolved study, as text.
         seeds: The seeds, in words.
         versions: Package -> version.

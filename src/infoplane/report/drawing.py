@@ -79,7 +79,7 @@ def row_axes(axes: Axes, count: int, name: str) -> None:
     axes.set_yticks([])
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
     axes.grid(axis="x")
-    axes.set_xlabel(name)
+    axes.set_xlabel(name, loc="right")  # a long name then runs under the labels, not off the edge
 
 
 def error_bar(axes: Axes, estimate: Estimate, row: float, *, capped: bool = False) -> None:
@@ -125,7 +125,7 @@ def put(axes: Axes, side: Literal["left", "right"], offset: float, row: float, w
         xycoords=("axes fraction", "data"),
         xytext=(offset, 0),
         textcoords="offset points",
-        va="center",
+        va="center_baseline",
         annotation_clip=False,
         **look,
     )

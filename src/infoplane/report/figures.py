@@ -1,6 +1,6 @@
 """The figures: what each layer keeps, one panel per kind of number, and the training of each density.
 
-Every function returns a `Figure` outside of pyplot's global state. Values come in nats and are drawn in either unit.
+Every function returns a `Figure` outside of pyplot's global state. Values come in nats, drawn in either unit.
 """
 
 import math
@@ -88,7 +88,7 @@ def _words_beside(axes: Axes, marks: Sequence[Mark], unit: Unit) -> None:
 
 def _words_above(axes: Axes, marks: Sequence[Mark], unit: Unit) -> None:
     for row, mark in enumerate(marks):
-        put(axes, "left", 0, row - 0.2, shorten(mark.label, 20), ha="left", color=INK, fontsize=13, fontweight="bold")
+        put(axes, "left", 0, row - 0.2, shorten(mark.label, 20), color=INK, fontsize=13, fontweight="bold")
         put(axes, "right", 0, row - 0.2, _number(mark, unit), ha="right", color=INK, fontsize=13)
         if mark.step is not None:
             put(axes, "right", 0, row - 0.46, f"↓ {_step(mark, unit)}", ha="right", color=MUTED, fontsize=11)
@@ -125,16 +125,17 @@ def panel(marks: Sequence[Mark], kind: str, unit: Unit, ceiling: tuple[float, st
         ceiling: What the number cannot exceed, in nats, and its name; or None.
     """
     top = 26 if ceiling else 8
-    figure = canvas(440, top + 46 + 34 * max(len(marks), 2))
-    axes = framed(figure, gutter([mark.label for mark in marks]), 18, top, 46)
+    figure = canvas(400, top + 46 + 34 * max(len(marks), 2))
+    labels = [shorten(mark.label, 20) for mark in marks]
+    axes = framed(figure, gutter(labels), 18, top, 46)
     row_axes(axes, max(len(marks), 2), f"{name_of(kind)} ({unit} per image)")
     values: list[float] = []
     for row, mark in enumerate(marks):
-        put(axes, "left", -12, row, shorten(mark.label), ha="right", color=INK, fontsize=12)
-        axes.axhline(row, color=LINE, lw=0.8, zorder=1)
+        put(axes, "left", -12, row, labels[row], ha="right", color=INK, fontsize=12)
         if mark.estimate is None:
-            put(axes, "left", 6, row, "not measured", ha="left", color=MUTED, fontsize=11)
+            put(axes, "left", 6, row, MISSING, ha="left", color=MUTED)
             continue
+        axes.axhline(row, color=LINE, lw=0.8, zorder=1)
         estimate = scaled(mark.estimate, unit)
         singles = [value * per_unit(unit) for value in mark.fits]
         values += extent(estimate) + singles
@@ -173,7 +174,7 @@ def training(curves: Sequence[Curve], label: str, colour: str, unit: Unit, *, le
     axes.set_ylabel(f"loss ({unit} per image)")
     looks = {
         "train": ("training", {"color": MUTED, "lw": 1.0, "ls": (0, (1.2, 1.6))}),
-        "heldout": ("held-out", {"color": colour, "lw": 1.0, "alpha": 0.5}),
+        "heldout": ("held-out", {"color": colour, "lw": 1.0, "alpha": 0.6}),
         "heldout_ema": ("held-out, averaged weights", {"color": colour, "lw": 2.0}),
     }
     shown: list[float] = []
@@ -196,7 +197,7 @@ def training(curves: Sequence[Curve], label: str, colour: str, unit: Unit, *, le
         axes.set_ylim(low - margin, high + margin)
         axes.set_xlim(0, max(float(curve.updates[-1]) for curve in curves if len(curve.updates)) * 1.02)
         if legend:
-            axes.legend(loc="upper right", frameon=False, fontsize=11, labelcolor=MUTED, handlelength=1.6, borderpad=0)
+            axes.legend(loc="upper right", frameon=False, fontsize=11, labelcolor=MUTED, handlelength=1.6)
     return figure
 
 

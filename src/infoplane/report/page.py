@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from infoplane.report import amounts, figures, pictures, tables, words
 from infoplane.report.contents import ReportContents
 from infoplane.report.drawing import Mark, Unit
-from infoplane.report.results import INPUT, Difference, Results, differences
+from infoplane.report.results import INPUT, NETWORK, Difference, Results, differences
 from infoplane.report.theme import Palette, inline, save, style
 
 _HERE = Path(__file__).parent
@@ -65,7 +65,9 @@ class _Page:
     def __init__(self, contents: ReportContents) -> None:
         self.contents = contents
         self.results = Results(contents.rows)
-        self.differences = differences(contents.differences, self.results)
+        latent = {layer.name for layer in contents.layers if layer.latent}
+        found = differences(contents.differences, self.results)
+        self.differences = [step for step in found if not {step.first, step.second} & latent]
         self.opening = words.opening(contents, self.results, self.differences)
         self.palette = Palette([layer.name for layer in contents.layers])
         self.files: dict[str, Figure] = {}
@@ -90,7 +92,7 @@ class _Page:
             opening=self.opening,
             hero=self._hero(),
             blocks=pictures.blocks(self.contents),
-            panels=[drawn for kind in _PANELS if (drawn := self._panel(kind)) is not None],
+            panels=self._panels(),
             training=self._training(),
             table=table,
             steps=tables.steps(self.differences, self.contents),
@@ -98,6 +100,7 @@ class _Page:
             truths=tables.truths(self.contents.truth),
             errors=words.ERRORS,
             infinite=words.INFINITE,
+            ticks=any(result.refit != "all" and result.layer != NETWORK for result in self.results.all),
             single=any(result.estimate.refits == 1 and result.refit == "all" for result in self.results.all),
             checkpoint=self.results.last if len(self.results.checkpoints) > 1 else "",
         )
@@ -152,13 +155,18 @@ class _Page:
             svg = self._views(f"opening{'-narrow' * narrow}", label, draw, filed=not narrow)
             views += Markup('<div class="{}">{}</div>').format(size, svg)
         base = self.results.get(INPUT, "cross-entropy")
-        text = Markup("{} of each layer, from the input down to the output; the line at a bar’s end is ± one standard error.")
+        text = Markup("{} of each layer, from the input down to the output; lines are ± one standard error.")
         caption = text.format(words.name_of(kind))
         if any(step.verdict == "fall" for step in self.opening.steps) and kind == "usable":
             caption += " Pale: what the step to this layer gave up."
         if base is not None:
             caption += Markup(" Without any layer, the density needs {} for an image.").format(amounts.amount(base))
         return Drawn("opening", label, views, caption=caption)
+
+    def _panels(self) -> list[Drawn]:
+        drawn = [panel for kind in _PANELS if (panel := self._panel(kind)) is not None]
+        # One panel alone would only repeat the opening figure.
+        return drawn if [panel.key for panel in drawn] != [self.opening.kind] else []
 
     def _panel(self, kind: str) -> Drawn | None:
         marks = self._marks(kind)
@@ -174,16 +182,15 @@ class _Page:
         directions = dict.fromkeys(estimate.direction for estimate in known)
         badge = " / ".join(words.DIRECTIONS[direction] for direction in directions)
         name = words.name_of(kind)
-        svg = self._views(
-            kind, f"{name} of each layer, with standard errors", lambda unit: figures.panel(marks, kind, unit, ceiling)
-        )
+        label = f"{name} of each layer, with standard errors"
+        svg = self._views(kind, label, lambda unit: figures.panel(marks, kind, unit, ceiling))
         return Drawn(kind, name, svg, badge, Markup("; ").join(flags))
 
     def _training(self) -> list[Drawn]:
         drawn = []
+        trained = list(dict.fromkeys(curve.layer for curve in self.contents.curves))
         order = [*self.palette.names, INPUT]
-        names = [name for name in order if any(curve.layer == name for curve in self.contents.curves)]
-        names += [name for name in dict.fromkeys(curve.layer for curve in self.contents.curves) if name not in order]
+        names = [name for name in order if name in trained] + [name for name in trained if name not in order]
         for index, name in enumerate(names, start=1):
             label = self.contents.label(name)
 

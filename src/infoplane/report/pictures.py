@@ -13,7 +13,7 @@ from infoplane.report.contents import ReportContents
 from infoplane.report.drawing import gutter, shorten
 from infoplane.report.theme import INK, MUTED, canvas
 
-_TILE = 30  # pixels of the page that a small image is enlarged to, about: always a whole multiple, so pixels stay even
+_TILE = 30  # pixels of the page that an image is enlarged to, about: by a whole number, so that its pixels are even
 _SAMPLES = 8  # shown per image and layer
 
 
@@ -77,6 +77,11 @@ def _picture(pixels: np.ndarray, scale: int, alt: str) -> Picture:
     return Picture(url, pixels.shape[1] * scale, alt)
 
 
+def _of(pictures: np.ndarray | None, index: int) -> np.ndarray | tuple[()]:
+    """What belongs to one image, if so many were drawn from."""
+    return () if pictures is None else pictures[index : index + 1]
+
+
 def _drawn(contents: ReportContents, index: int) -> list[tuple[str, str, np.ndarray | None, Sequence[np.ndarray]]]:
     """(name, label, reconstruction, samples) of every layer that was drawn from, and of p(x), for one image."""
     rows = []
@@ -84,8 +89,8 @@ def _drawn(contents: ReportContents, index: int) -> list[tuple[str, str, np.ndar
         pictures = layer.pictures
         if pictures is None:
             continue
-        redrawn = None if pictures.reconstructions is None else pictures.reconstructions[index]
-        samples = () if pictures.samples is None else tuple(pictures.samples[index, :_SAMPLES])
+        redrawn = next(iter(_of(pictures.reconstructions, index)), None)
+        samples = next((tuple(drawn[:_SAMPLES]) for drawn in _of(pictures.samples, index)), ())
         if redrawn is not None or samples:
             rows.append((layer.name, layer.label, redrawn, samples))
     null = contents.null_samples

@@ -148,7 +148,6 @@ def differences(rows: Sequence[Mapping[str, Any]], results: Results) -> list[Dif
         if row.get("kind") != kind or value is None or (checkpoint is not None and str(checkpoint) != results.last):
             continue
         first, second = str(row["first"]), str(row["second"])
-        fits = [known.refits for name in (first, second) if (known := results.get(name, str(kind))) is not None]
         dof = row.get("dof")
         found.append(
             Difference(
@@ -159,7 +158,7 @@ def differences(rows: Sequence[Mapping[str, Any]], results: Results) -> list[Dif
                 _number(row.get("stderr")),
                 math.inf if dof is None or math.isnan(dof) else float(dof),
                 _number(row.get("p")),
-                min(fits, default=None),
+                row.get("refits") or _fewest(results, first, second, str(kind)),
             )
         )
     return found
@@ -189,11 +188,11 @@ def chain(found: Sequence[Difference], order: Sequence[str]) -> list[Difference]
     return best
 
 
-def whole(steps: Sequence[Difference], found: Sequence[Difference]) -> Difference:
+def whole(steps: Sequence[Difference], found: Sequence[Difference], results: Results) -> Difference:
     """Returns the difference from the start of the chain to its end.
 
-    The measured one where there is one. Else the sum of the steps, with the sum of their errors: steps share a layer
-    and so are correlated, but sd(A + B) <= sd(A) + sd(B) always, so this error is never too small.
+    The measured one where there is one. Else the sum of the steps, with the sum of their errors: steps share a
+    layer and so are correlated, but sd(A + B) <= sd(A) + sd(B) always, so this error is never too small.
     """
     first, second = steps[0].first, steps[-1].second
     direct = next((step for step in found if (step.first, step.second) == (first, second)), None)
@@ -207,5 +206,13 @@ def whole(steps: Sequence[Difference], found: Sequence[Difference]) -> Differenc
     if stderr and all(step.p is not None for step in steps):
         t = -abs(value) / stderr
         p = float(2 * (ndtr(t) if math.isinf(dof) else stdtr(dof, t)))
-    fits = [step.refits for step in steps if step.refits is not None]
-    return Difference(first, second, steps[0].kind, value, stderr, dof, p, min(fits, default=None), summed=True)
+    # What lies between cancels from the sum, so only the fits of its ends count.
+    kind = steps[0].kind
+    fewest = _fewest(results, first, second, kind)
+    return Difference(first, second, kind, value, stderr, dof, p, fewest, summed=True)
+
+
+def _fewest(results: Results, first: str, second: str, kind: str) -> int | None:
+    """Fits behind whichever of two layers has fewer; None where neither has a number."""
+    known = (results.get(name, kind) for name in (first, second))
+    return min((estimate.refits for estimate in known if estimate is not None), default=None)

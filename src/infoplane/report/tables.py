@@ -100,9 +100,10 @@ def _column(kind: str, results: Results) -> Column:
     found = [result.estimate for result in results.all if result.estimate.kind == kind and result.layer != NETWORK]
     pooled = [result.estimate for result in results.all if result.estimate.kind == kind and result.refit == "all"]
     units = dict.fromkeys(estimate.unit for estimate in found)
-    unit = both("nats", "bits") if "nats" in units else Markup(" / ".join("share" if u == "fraction" else u for u in units))
+    named = " / ".join("share" if unit == "fraction" else unit for unit in units)
+    unit = both("nats", "bits") if "nats" in units else Markup.escape(named)
     directions = dict.fromkeys(estimate.direction for estimate in found)
-    if kind in ("mse", "sample-accuracy") and set(directions) == {"none"}:
+    if kind == "mse" and set(directions) == {"none"}:
         direction = "no information"
     else:
         direction = " / ".join(DIRECTIONS[direction] for direction in directions)
@@ -112,7 +113,8 @@ def _column(kind: str, results: Results) -> Column:
     sizes = "–".join(f"{count:,}" for count in dict.fromkeys((counts[0], counts[-1]))) if counts else ""
     refits = sorted({estimate.refits for estimate in pooled or found})
     spread = fits(refits[0]) if len(refits) == 1 else f"{refits[0]}–{refits[-1]} refits"
-    return Column(kind, SHORT.get(kind, name_of(kind)), unit, direction, ", ".join(part for part in (f"n = {sizes}" if sizes else "", spread) if part))
+    behind = f"n = {sizes}, {spread}" if sizes else spread
+    return Column(kind, SHORT.get(kind, name_of(kind)), unit, direction, behind)
 
 
 def numbers(contents: ReportContents, results: Results, palette: Palette) -> Table:
@@ -120,7 +122,8 @@ def numbers(contents: ReportContents, results: Results, palette: Palette) -> Tab
     kinds = {result.estimate.kind for result in results.all if result.layer != NETWORK}
     if "nce" in kinds:
         kinds.discard("cross-entropy")  # the same number with the other sign
-    order = [kind for kind in COLUMNS if kind in kinds] + [kind for kind in results.kinds if kind in kinds - set(COLUMNS)]
+    order = [kind for kind in (*COLUMNS, *results.kinds) if kind in kinds]
+    order = list(dict.fromkeys(order))
     columns = tuple(_column(kind, results) for kind in order)
     notes = _Notes()
     names = [layer.name for layer in contents.layers]
@@ -137,12 +140,16 @@ def numbers(contents: ReportContents, results: Results, palette: Palette) -> Tab
     groups = []
     for checkpoint in results.checkpoints or [""]:
         lines = [line(name, checkpoint) for name in names]
+        # A layer without numbers is missed at the last checkpoint only: earlier ones may have been for some layers.
+        missed = shapes if checkpoint == results.last else {}
+        lines = [one for one in lines if any(one.cells) or one.name in missed]
         if checkpoint == results.last and INPUT in results.layers:
             lines.append(line(INPUT, checkpoint))
         groups.append((checkpoint, tuple(lines)))
+    several = len(results.checkpoints) > 1
     network = [
         (
-            f"{name_of(result.estimate.kind)}{f' at {result.checkpoint}' if len(results.checkpoints) > 1 else ''}",
+            name_of(result.estimate.kind) + (f", checkpoint {result.checkpoint}" if several else ""),
             dataclasses.replace(_cell(result.estimate, notes), other=_behind(result.estimate)),
         )
         for result in results.all

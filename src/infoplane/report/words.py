@@ -15,10 +15,10 @@ DIRECTIONS = {"lower": "lower bound", "upper": "upper bound", "estimate": "estim
 MEANINGS: dict[str, tuple[str, str]] = {
     "nce": (
         "Negative cross-entropy (NCE)",
-        "How well the density q, shown a layer h, foresees held-out images: the mean of log q(x|h). In expectation a "
-        "lower bound on I(x;h) up to the constant H(x), which is the same for every layer of one data set; so its "
-        "level says nothing and only comparisons on the same images do. A difference of two of them bounds nothing: "
-        "it is the difference in what q could use.",
+        "How well the density q, shown a layer h, foresees held-out images: the mean of log q(x|h). In expectation "
+        "a lower bound on I(x;h) up to the constant H(x), which is the same for every layer of one data set; so "
+        "its level says nothing and only comparisons on the same images do. A difference of two of them bounds "
+        "nothing: it is the difference in what q could use.",
     ),
     "cross-entropy": (
         "Cross-entropy CE(x|h)",
@@ -46,11 +46,14 @@ MEANINGS: dict[str, tuple[str, str]] = {
         "Squared error of a network trained to redraw the image from h. Neither information nor a bound: its "
         "pictures are averages of all the images that h allows.",
     ),
-    "accuracy": ("Accuracy of the network", "Share of evaluation images that the network under study puts in the right class."),
+    "accuracy": (
+        "Accuracy of the network",
+        "Share of evaluation images that the network under study puts in the right class.",
+    ),
     "sample-accuracy": (
         "Accuracy on samples",
-        "How often the network under study gives a sample from q(x|h) the label of the image that h came from. Not a "
-        "bound.",
+        "How often the network under study gives a sample from q(x|h) the label of the image that h came from. "
+        "Not a bound.",
     ),
     "generalisation-gap": (
         "Train/held-out gap",
@@ -67,13 +70,15 @@ MEANINGS: dict[str, tuple[str, str]] = {
 }
 
 ERRORS = (
-    "± is one standard error. With several refits it covers both the evaluation images and the retraining of q with "
-    "another seed. A number marked “single fit” has the error given that one fit only; retraining moves it by more."
+    "± is one standard error. With several refits it covers both the choice of evaluation images and the "
+    "retraining of q with another seed. A number marked “single fit” has the error given that one fit only; "
+    "retraining moves it by more."
 )
 
 INFINITE = (
-    "For a deterministic network on distinct images, I(x;h) itself is infinite or simply H(x), whatever the layer. "
-    "The numbers here say what can be got out of h: each has its own meaning and direction."
+    "Of a deterministic network, I(x;h) itself tells little: it is infinite for continuous images and, for almost "
+    "all weights, the constant H(x) for images of pixels, save for what ReLUs and pooling happen to lose. So these "
+    "numbers say what can be got out of a layer h, and each has its own meaning and direction."
 )
 
 
@@ -106,17 +111,21 @@ class Opening:
 
 def opening(contents: ReportContents, results: Results, found: Sequence[Difference]) -> Opening:
     """Returns the sentence that the differences, else the numbers, else the failures support."""
-    order = [layer.name for layer in contents.layers]
-    steps = chain(found, order)
+    layers = [layer.name for layer in contents.layers if not layer.latent]
+    order = layers or [layer.name for layer in contents.layers]
+    steps = chain(found, layers)
     kind = next((kind for kind in ("usable", "nce") if any(results.get(name, kind) for name in order)), None)
     if steps:
-        total = whole(steps, found)
-        return Opening(_total(total, contents), tuple(_details(total, steps, contents, results)), kind, tuple(steps))
+        total = whole(steps, found, results)
+        details = tuple(_details(total, steps, contents, results))
+        return Opening(_total(total, contents), details, kind, tuple(steps))
     if kind is not None:
-        return Opening(_levels(kind, order, contents, results), (), kind)
+        sentence, count = _levels(kind, order, contents, results)
+        unpaired = Markup("No paired difference between layers was taken, so no fall is claimed.")
+        return Opening(sentence, (unpaired,) if count > 1 and layers else (), kind)
     if contents.failures:
         parts = f"{len(contents.failures)} part" + ("s" if len(contents.failures) > 1 else "")
-        return Opening(Markup("Nothing could be measured: {} of the run failed.").format(parts))
+        return Opening(Markup("There are no numbers: {} of the run failed.").format(parts))
     return Opening(Markup("There are no numbers yet."))
 
 
@@ -126,16 +135,17 @@ def _total(step: Difference, contents: ReportContents) -> Markup:
     if step.verdict == "fall":
         return Markup("From {} to {} the network gives up {} about the image.").format(first, second, size)
     if step.verdict == "tie":
-        signed = information(step.value, step.stderr)
-        return Markup("{} and {} are not told apart: they differ by {} about the image.").format(first, second, signed)
+        size = information(step.value, step.stderr)
+        text = "{} and {} are not told apart: they differ by {} about the image."
+        return Markup(text).format(first, second, size)
     more, less = (first, second) if step.value > 0 else (second, first)
     if step.verdict == "rise":
-        return Markup("The density could use {} more about the image from {} than from {}.").format(size, more, less)
-    few = "In a single fit per layer" if step.refits == 1 else f"In {step.refits} fits per layer"
+        text = "The density could use {} more about the image from {} than from {}."
+        return Markup(text).format(size, more, less)
+    few = "In a single fit" if step.refits == 1 else f"In {step.refits} fits"
     lead = few if step.refits is not None and step.refits < FITS_FOR_A_CLAIM else "In these fits"
-    return Markup("{} the density could use {} less about the image from {} than from {}.").format(
-        lead, size, less, more
-    )
+    text = "{} the density could use {} less about the image from {} than from {}."
+    return Markup(text).format(lead, size, less, more)
 
 
 def _details(
@@ -153,15 +163,16 @@ def _details(
         said.append(Markup("The largest step is from {} to {}: {}.").format(*pair(falls[0]), size))
     ties = [step for step in steps if step.verdict == "tie" and step is not total]
     if ties and len(steps) > 1:
-        names = [Markup("{} and {} ({})").format(*pair(step), information(step.value, step.stderr)) for step in ties]
+        text = Markup("{} and {} ({})")
+        names = [text.format(*pair(step), information(step.value, step.stderr)) for step in ties]
         said.append(Markup("Not told apart: {}.").format(Markup("; ").join(names)))
     rises = [step for step in (*steps, total) if step.verdict == "rise"]
     if rises:
         names = listing(list(dict.fromkeys(contents.label(step.second) for step in rises)))
         said.append(
             Markup(
-                "A layer cannot hold more about the image than the layers it is computed from, so the rise at {} is a "
-                "limit of the density, not a gain of the network."
+                "A layer cannot hold more about the image than the layers it is computed from, so the rise at {} "
+                "is a limit of the density, not a gain of the network."
             ).format(names)
         )
     if any(step.verdict == "few fits" for step in (*steps, total)):
@@ -180,25 +191,26 @@ def _measured(total: Difference, results: Results) -> Markup:
     if behind:
         counts += f", {fits(min(estimate.refits for estimate in behind))} per layer" if total.refits != 1 else ""
     what = "usable information" if total.kind == "usable" else "paired differences of negative cross-entropies"
-    error = "± is the sum of the steps' errors, never too small" if total.summed else "± one standard error"
+    error = "± is the sum of the steps’ errors, never too small" if total.summed else "± one standard error"
     text = f"Measured as {what}{counts}; {error}. It is what the density could use, and not a bound."
     return Markup("{}").format(text)
 
 
-def _levels(kind: str, order: Sequence[str], contents: ReportContents, results: Results) -> Markup:
-    """What can be said of numbers between which no paired difference was taken."""
-    known = [(name, found) for name in order if (found := results.get(name, kind)) is not None]
-    parts = [
-        Markup("{} at {}{}").format(
-            amount(estimate), contents.label(name), " (single fit)" if estimate.refits == 1 else ""
-        )
-        for name, estimate in (known if len(known) < 3 else (known[0], known[-1]))
-    ]
+def _levels(kind: str, order: Sequence[str], contents: ReportContents, results: Results) -> tuple[Markup, int]:
+    """What can be said of numbers between which no paired difference was taken, and how many there are."""
+    known = [(contents.label(name), found) for name in order if (found := results.get(name, kind)) is not None]
+    shown = known if len(known) < 3 else [known[0], known[-1]]
+    single = [Markup(" (single fit)") if estimate.refits == 1 else Markup() for _, estimate in shown]
+    sizes = [amount(estimate) for _, estimate in shown]
     if kind == "nce":
-        return Markup("The negative cross-entropy is {}.").format(listing(parts))
-    (name, only) = known[0]
-    if len(known) == 1 and only.stderr is not None and only.value <= 2 * only.stderr:
-        return Markup("No information about the image that the density could use was found in {}: {}.").format(
-            contents.label(name), amount(only)
-        )
-    return Markup("About the image, the density could use {}.").format(listing(parts))
+        text = Markup("{} at {}{}")
+        parts = [text.format(size, name, once) for size, (name, _), once in zip(sizes, shown, single)]
+        return Markup("The negative cross-entropy is {}.").format(listing(parts)), len(known)
+    (name, first) = shown[0]
+    if len(known) == 1 and first.stderr is not None and first.value <= 2 * first.stderr:
+        text = "The density could use nothing about the image from {} that stands out from its error: {}{}."
+        return Markup(text).format(name, sizes[0], single[0]), 1
+    sentence = Markup("The density could use {} about the image from {}{}").format(sizes[0], name, single[0])
+    if len(shown) > 1:
+        sentence += Markup(" and {} from {}{}").format(sizes[1], shown[1][0], single[1])
+    return sentence + Markup("."), len(known)

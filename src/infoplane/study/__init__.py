@@ -1,0 +1,1 @@
+"""A study: validated spec, plan of cells, run, store, results."""

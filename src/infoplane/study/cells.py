@@ -1,4 +1,4 @@
-"""What each kind of cell does. A cell sees its parameters and the stored results of the cells it needs, nothing else."""
+"""What each kind of cell does. A cell sees its parameters and the stored results of the cells it needs."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -83,7 +83,7 @@ class Task:
         if self.environment.live is not None:
             return self.environment.live
         subject = self.needs["subject"]
-        model = build_subject(subject.values["kind"], subject.values["options"], self.data)
+        model = build_subject(subject.values["kind"], subject.values["options"], self.data.values)
         model.load_state_dict(subject.weights("end"))
         return Live(model.to(self.environment.device).eval(), default_transform(self.levels))
 
@@ -140,9 +140,9 @@ def data_result(dataset: data.Dataset, parts: data.Split) -> Result:
     return Result(values, arrays)
 
 
-def build_subject(kind: str, options: Mapping[str, Any], stored_data: Stored) -> nn.Module:
+def build_subject(kind: str, options: Mapping[str, Any], values: Mapping[str, Any]) -> nn.Module:
     """The network under study with its initial weights, from the caller's random state."""
-    return subjects.REGISTRY[kind](tuple(stored_data.values["shape"]), stored_data.values["classes"], **options)
+    return subjects.REGISTRY[kind](tuple(values["shape"]), values["classes"], **options)
 
 
 def run_subject(task: Task) -> Result:
@@ -155,7 +155,7 @@ def run_subject(task: Task) -> Result:
         raise UsageError("a classifier needs labels", received=f"data set {task.data.values['name']!r} without labels")
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
-        model = build_subject(kind, spec, task.data).to(device)
+        model = build_subject(kind, spec, task.data.values).to(device)
     tensors = [
         part
         for index in (kept, held)
@@ -214,17 +214,18 @@ def sum_distinct(parts: list[np.ndarray]) -> int:
 
 
 def right_answers(task: Task, live: Live, images: Tensor, labels: np.ndarray | None) -> np.ndarray | None:
-    """Which images the network classifies as labelled, uint8 (n,), or None where it is no classifier of these labels."""
+    """Which images the network classifies as labelled, uint8 (n,), or None where it does not classify them."""
     if labels is None:
         return None
-    device = task.environment.device
+    parameter = next(live.model.parameters(), None)
+    device = task.environment.device if parameter is None else parameter.device
     right = []
     was_training = live.model.training
     live.model.eval()
     try:
         with torch.no_grad():
             for i in range(0, len(images), 256):
-                scores = live.model(live.transform(images[i : i + 256].to(device)))
+                scores = live.model(live.transform(images[i : i + 256]).to(device))
                 scores = getattr(scores, "logits", scores)
                 if not isinstance(scores, Tensor) or scores.ndim != 2 or scores.shape[1] < task.data.values["classes"]:
                     return None
@@ -278,9 +279,7 @@ def contrastive_batches(density: densities.Density, pairs: Pairs, candidates: in
     return np.array(means)
 
 
-def build_density(
-    task: Task, spec: Mapping[str, Any], context: tuple[int, ...] | None, seed: int
-) -> densities.Density:
+def build_density(task: Task, spec: Mapping[str, Any], context: tuple[int, ...] | None, seed: int) -> densities.Density:
     """The density with its initial weights: those of the twin where both have the same seed."""
     options = dict(spec)
     kind = options.pop("kind")
@@ -327,9 +326,7 @@ def run_probe(task: Task) -> Result:
     assert labels is not None
     assert evaluation_labels is not None
     features = _features(pairs)
-    probe = fit_probe(
-        features[kept], labels[kept], features[held], labels[held], classes=task.data.values["classes"]
-    )
+    probe = fit_probe(features[kept], labels[kept], features[held], labels[held], classes=task.data.values["classes"])
     scores = probe.log_probs(_features(task.pairs(params["layer"], "evaluation")), evaluation_labels)
     return Result({"labels": True}, {"log_probs": scores})
 
@@ -372,7 +369,7 @@ def run_judge(task: Task) -> Result:
 
 
 def run_truth(task: Task) -> Result:
-    """What is known exactly about the generated data: true log-probabilities of the evaluation part, and information."""
+    """What is known exactly of generated data: true log-probabilities of the evaluation part, and information."""
     params = task.params
     truth = data.Truth(params["options"].get("noise", 0.2))
     images = task.data.array("images")[task.split("evaluation")]

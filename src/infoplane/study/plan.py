@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from infoplane.study.spec import StudySpec
+
+PLAN_FILE = "plan.json"
 
 #: rooms whose source code a cell's result depends on
 ROOMS: dict[str, tuple[str, ...]] = {
@@ -70,6 +73,28 @@ class Plan:
         self.roles[kind, layer, refit] = name
         return name
 
+    @classmethod
+    def load(cls, folder: Path) -> "Plan":
+        """Returns the plan kept in a run's folder: its names stay valid when the program changes."""
+        content = json.loads((folder / "cells" / PLAN_FILE).read_text(encoding="utf-8"))
+        plan = cls()
+        plan.cells = {name: Cell(**cell) for name, cell in content["cells"].items()}
+        plan.roles = {(kind, layer, refit): name for kind, layer, refit, name in content["roles"]}
+        return plan
+
+    @staticmethod
+    def fingerprint(folder: Path) -> str:
+        """Returns the hash of data and network that existed only in the process that made the run, or ""."""
+        return json.loads((folder / "cells" / PLAN_FILE).read_text(encoding="utf-8")).get("fingerprint", "")
+
+    def to_json(self, fingerprint: str = "") -> dict[str, Any]:
+        """The plan as JSON."""
+        return {
+            "fingerprint": fingerprint,
+            "cells": {name: cell.to_json() for name, cell in self.cells.items()},
+            "roles": [[*role, name] for role, name in self.roles.items()],
+        }
+
     def name(self, kind: str, layer: str = "", refit: int = 0) -> str | None:
         """The name of the cell in that role, or None."""
         return self.roles.get((kind, layer, refit))
@@ -79,24 +104,30 @@ class Plan:
 INPUT = "input"
 
 
-def make_plan(spec: StudySpec) -> Plan:
-    """Returns the cells of a study."""
+def make_plan(spec: StudySpec, fingerprint: str = "") -> Plan:
+    """Returns the cells of a study.
+
+    Args:
+        fingerprint: Where data and network exist only in the calling process, a hash of both.
+    """
     plan = Plan()
     study = spec.model_dump(mode="json")
-    data = plan.add("data", {"data": study["data"], "seed": spec.seed}, {})
+    origin = {"fingerprint": fingerprint} if fingerprint else {}
+    data = plan.add("data", {"data": study["data"], "seed": spec.seed, **origin}, {})
     base = {"data": data}
     if spec.subject is not None:
         subject = plan.add("subject", {"subject": study["subject"], "seed": spec.seed}, base)
         base = {"data": data, "subject": subject}
     layers = [*spec.latents, *spec.layers]
-    if spec.layers or spec.subject is not None:
-        params = {"layers": study["layers"], "checkpoint": "end"}
-        capture = plan.add("capture", params, base)
+    if spec.layers:
+        capture = plan.add("capture", {"layers": study["layers"], "checkpoint": "end", **origin}, base)
         base = {**base, "capture": capture}
     add_densities(plan, spec, base, layers)
     if "label" in spec.measure:
         for layer in layers:
-            plan.add("probe", {"layer": layer, "fit": {"held_out": spec.fit.held_out}, "seed": spec.seed}, base, layer=layer)
+            plan.add(
+                "probe", {"layer": layer, "fit": {"held_out": spec.fit.held_out}, "seed": spec.seed}, base, layer=layer
+            )
     if spec.data.name == "truth":
         params = {"options": study["data"]["options"], "contrastive": study["contrastive"], "draws": 100_000}
         plan.add("truth", params, {"data": data})

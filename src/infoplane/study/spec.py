@@ -171,21 +171,38 @@ def load_study(study: str, changes: Mapping[str, Any] | None = None) -> StudySpe
     if study in named_studies():
         text = (resources.files("infoplane") / "studies" / f"{study}.yaml").read_text(encoding="utf-8")
     elif study.endswith((".yaml", ".yml")):
-        try:
-            text = Path(study).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError("cannot read the study", received=study, legal="a readable YAML file") from error
+        text = _read(Path(study))
     else:
         raise unknown("study", study, named_studies(), mend="or give the path of a .yaml file")
+    content = {"name": Path(study).stem, **_parse(text, study)}
+    for path, value in (changes or {}).items():
+        _set(content, path, value)
+    spec = validate(content, where=study)
+    if spec.layers and spec.subject is None:
+        raise UsageError("layers without a network", received=list(spec.layers), mend=f"add subject: to {study}")
+    return spec
+
+
+def read_study(path: Path) -> StudySpec:
+    """Returns the resolved study that a run keeps in its folder."""
+    return validate(_parse(_read(path), str(path)), where=str(path))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError("cannot read the study", received=path, legal="a readable YAML file") from error
+
+
+def _parse(text: str, where: str) -> dict[str, Any]:
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise UsageError("the study is not valid YAML", received=study, mend=str(error)) from error
+        raise UsageError("the study is not valid YAML", received=where, mend=str(error)) from error
     if not isinstance(content, dict):
         raise UsageError("the study is not a mapping", received=type(content).__name__, legal="key: value lines")
-    for path, value in (changes or {}).items():
-        _set(content, path, value)
-    return validate(content, where=study)
+    return content
 
 
 def validate(content: Mapping[str, Any], *, where: str) -> StudySpec:
@@ -194,8 +211,6 @@ def validate(content: Mapping[str, Any], *, where: str) -> StudySpec:
         spec = StudySpec.model_validate(content)
     except ValidationError as error:
         raise _first_error(error, where) from error
-    if spec.layers and spec.subject is None:
-        raise UsageError("layers without a network", received=list(spec.layers), mend=f"add subject: to {where}")
     return resolve(spec)
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from safetensors import safe_open
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file as load_weights
@@ -34,7 +33,7 @@ class Result:
 
     values: dict[str, Any] = field(default_factory=dict)
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
-    weights: dict[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    weights: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
 
 
 class Stored:
@@ -63,7 +62,7 @@ class Stored:
 
     def names(self) -> list[str]:
         """Names of the arrays."""
-        return list(self._arrays.keys())
+        return list(self._arrays.keys()) if "arrays.safetensors" in self._sums else []
 
     def array(self, name: str) -> np.ndarray:
         """One array."""

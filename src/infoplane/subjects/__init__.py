@@ -3,7 +3,7 @@
 from torch import nn
 
 from infoplane.subjects.nash_cnn import NashCNN
-from infoplane.subjects.train import TrainSettings, Trained, correct, train_classifier
+from infoplane.subjects.train import Trained, TrainSettings, correct, train_classifier
 
 #: name in a study -> class, built with (shape, classes, **options)
 REGISTRY: dict[str, type[nn.Module]] = {"nash-cnn": NashCNN}

@@ -10,7 +10,7 @@ from infoplane.errors import UsageError
 
 
 class NashCNN(nn.Module):
-    """2 × (convolution, ReLU, 2×2 max-pool) → fully connected, ReLU → logits, with dropout in front of every layer but the first.
+    """2 × (convolution, ReLU, 2×2 max-pool) → fully connected, ReLU → logits; dropout before all but the first layer.
 
     Layers to tap: `conv1`, `conv2` (after pooling), `fc3` (after ReLU), `logits`.
 

@@ -120,16 +120,14 @@ def correct(
     was_training = model.training
     model.eval()
     try:
-        predicted = [
-            model(transform(inputs[i : i + batch])).argmax(1) for i in range(0, len(inputs), batch)
-        ]
+        predicted = [model(transform(inputs[i : i + batch])).argmax(1) for i in range(0, len(inputs), batch)]
     finally:
         model.train(was_training)
     return torch.cat(predicted) == labels
 
 
 def _pending(wanted: Sequence[int] | set[int], step: int) -> bool:
-    return any(c > step for c in wanted)
+    return any(c >= step for c in wanted)  # the weights after `step` updates are kept as the next step begins
 
 
 def _state(model: nn.Module) -> dict[str, Tensor]:

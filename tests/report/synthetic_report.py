@@ -51,20 +51,21 @@ def rows() -> list[dict[str, Any]]:
             found.append(row(name, "usable", value + off, 0.3, refit=refit, refits=1))
             found.append(row(name, "nce", nce + off, 0.6, direction="lower", refit=refit, refits=1))
         flags = "saturated: near the ceiling log 64" if depth < 2 else ""
-        found.append(
-            row(name, "contrastive", (4.15, 4.11, 3.26, 2.9)[depth], 0.011 * (1 + depth) ** 1.5, direction="lower", flags=flags, n=4)
-        )
-        found.append(
-            row(name, "label", (1.91, 2.08, 2.17, 2.15)[depth], 0.04, direction="lower", refits=1)
-        )
+        contrastive, error = (4.15, 4.11, 3.26, 2.9)[depth], 0.011 * (1 + depth) ** 1.5
+        found.append(row(name, "contrastive", contrastive, error, direction="lower", flags=flags, n=4))
+        found.append(row(name, "label", (1.91, 2.08, 2.17, 2.15)[depth], 0.04, direction="lower", refits=1))
         found.append(row(name, "mse", (0.0021, 0.0124, 0.0312, 0.0329)[depth], 0.0004, unit="squared error"))
     return found
 
 
 def differences() -> list[dict[str, Any]]:
     """Returns two falls, a tie and the way from the first layer to the last."""
-    pairs = [("conv1", "conv2", 0.52, 2.6, 1e-4), ("conv2", "fc3", 0.44, 3.1, 6e-4), ("fc3", "logits", 0.19, 2.4, 0.73)]
-    pairs.append(("conv1", "logits", 0.41, 2.8, 1e-5))
+    pairs = [
+        ("conv1", "conv2", 0.52, 2.6, 1e-4),
+        ("conv2", "fc3", 0.44, 3.1, 6e-4),
+        ("fc3", "logits", 0.19, 2.4, 0.73),
+        ("conv1", "logits", 0.41, 2.8, 1e-5),
+    ]
     return [
         {"first": first, "second": second, "kind": "usable", "value": USABLE[first][0] - USABLE[second][0],
          "stderr": stderr, "dof": dof, "p": p}
@@ -86,12 +87,13 @@ def curve(layer: str, refit: int, floor: float) -> Curve:
 def contents(**changes: Any) -> ReportContents:
     """Returns the whole study, with some of its fields replaced."""
     shapes = ((32, 3, 3), (32, 2, 2), (128,), (10,))
-    layers = [Layer(name, name, shape, _pictures(depth)) for depth, (name, shape) in enumerate(zip(NAMES, shapes), start=1)]
+    drawn = [_pictures(depth) for depth in range(1, 5)]
+    layers = [Layer(name, name, shape, pictures) for name, shape, pictures in zip(NAMES, shapes, drawn)]
     floors = {name: UNCONDITIONAL[0] - USABLE[name][0] for name in NAMES} | {"input": UNCONDITIONAL[0]}
     full = ReportContents(
         title="What each layer of a digit classifier keeps",
-        description="A small convolutional network was trained on 600 handwritten digits of 8 × 8 pixels. Densities "
-        "q(x|h) were fitted to 900 others, and measured on 297 that neither had seen.",
+        description="A small convolutional network was trained on 600 handwritten digits of 8 × 8 pixels. "
+        "Densities q(x|h) were fitted to 900 others, and measured on 297 that neither had seen.",
         note="A laptop run: so few images make loose bounds. The real one is on MNIST.",
         levels=17,
         inputs=digits()[:6],

@@ -1,0 +1,44 @@
+"""The `infoplane` command: one short file per verb, each imported only when it is called."""
+
+import sys
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line; errors of use are one line on standard error and exit code 2."""
+    # Imported here: `import infoplane` needs neither.
+    import click
+
+    from infoplane.cli.app import app
+    from infoplane.errors import InfoplaneError
+
+    words = spread(list(sys.argv[1:] if arguments is None else arguments), "--layers")
+    try:
+        code = app(words, standalone_mode=False)
+    except InfoplaneError as error:
+        print(f"infoplane: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except click.exceptions.Abort:
+        print("infoplane: interrupted; run the same command again to go on", file=sys.stderr)
+        sys.exit(130)
+    except KeyboardInterrupt:
+        print("infoplane: interrupted; run the same command again to go on", file=sys.stderr)
+        sys.exit(130)
+    except click.ClickException as error:
+        hint = " ".join(error.format_message().split())
+        print(f"infoplane: {hint}; see infoplane --help", file=sys.stderr)
+        sys.exit(2)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def spread(words: list[str], option: str) -> list[str]:
+    """Turns `--layers a b` into `--layers a --layers b`, which is how click takes several values."""
+    spread_words: list[str] = []
+    inside = False
+    for word in words:
+        if word == option:
+            inside = True
+            continue
+        inside = inside and not word.startswith("-")
+        spread_words += [option, word] if inside else [word]
+    return spread_words

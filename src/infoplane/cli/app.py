@@ -1,0 +1,93 @@
+"""The verbs and their options. Nothing heavy is imported before a verb runs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="infoplane",
+    help="How much information about the input, and about the label, each layer of a neural network keeps.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Seed = Annotated[int | None, typer.Option(help="Decides everything random.", min=0)]
+Refits = Annotated[int | None, typer.Option(help="Independent fits per layer.", min=1)]
+Workers = Annotated[int | None, typer.Option(help="Worker processes; default: one per core.", min=0)]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+
+
+@app.command()
+def run(
+    study: Annotated[str, typer.Argument(help="Name of a study, or a YAML file.")],
+    out: Annotated[Path | None, typer.Option(help="The run's folder. Default: runs/STUDY.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="key=value, e.g. fit.updates=100.")] = None,
+    device: Device = "auto",
+    seed: Seed = None,
+    refits: Refits = None,
+    workers: Workers = None,
+    quiet: Quiet = False,
+) -> int:
+    """Run a study; a second call goes on where the first stopped."""
+    from infoplane.cli.run import run as command
+
+    return command(study, out, settings or [], device=device, seed=seed, refits=refits, workers=workers, quiet=quiet)
+
+
+@app.command()
+def measure(
+    model: Annotated[str, typer.Argument(help="package.module:name of a model, or of a function that builds one.")],
+    data: Annotated[str, typer.Option(help="A folder of images, a .npz file, or the name of a data set.")],
+    layers: Annotated[list[str], typer.Option(help="Layers, as `infoplane layers` names them: --layers a b c.")],
+    out: Annotated[Path, typer.Option(help="The run's folder.")],
+    budget: Annotated[str, typer.Option(help="Time in all (90s, 10m, 2h), or updates per fit (500).")] = "10m",
+    transform: Annotated[
+        str | None, typer.Option(help="package.module:name of a function from uint8 images to the model's input.")
+    ] = None,
+    levels: Annotated[int | None, typer.Option(help="Values that a pixel can take; default: as the data say.")] = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+    refits: Refits = None,
+    workers: Workers = None,
+    quiet: Quiet = False,
+) -> int:
+    """Measure your own network on your own images."""
+    from infoplane.cli.measure import measure as command
+
+    return command(
+        model,
+        data,
+        layers,
+        out,
+        budget=budget,
+        transform=transform,
+        levels=levels,
+        device=device,
+        seed=seed or 0,
+        refits=refits,
+        workers=workers,
+        quiet=quiet,
+    )
+
+
+@app.command()
+def layers(
+    model: Annotated[str, typer.Argument(help="package.module:name of a model, or of a function that builds one.")],
+    shape: Annotated[str, typer.Option("--input", help="Shape of one input, e.g. 3x32x32.")],
+) -> int:
+    """List the layers of a network that fire, with their shapes."""
+    from infoplane.cli.layers import layers as command
+
+    return command(model, shape)
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(help="A run's folder, finished or not.")]) -> int:
+    """Write a run's tables and page anew."""
+    from infoplane.cli.report import report as command
+
+    return command(folder)

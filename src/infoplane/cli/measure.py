@@ -1,0 +1,48 @@
+"""infoplane measure MODEL --data … --layers … --out DIR"""
+
+from pathlib import Path
+
+from infoplane import data
+from infoplane.cli.references import resolve, resolve_model
+from infoplane.cli.report import show
+from infoplane.errors import UsageError
+from infoplane.profile import DEFAULT_REFITS
+from infoplane.profile import measure as measure_model
+
+
+def measure(
+    model: str,
+    source: str,
+    layers: list[str],
+    out: Path,
+    *,
+    budget: str,
+    transform: str | None,
+    levels: int | None,
+    device: str,
+    seed: int,
+    refits: int | None,
+    workers: int | None,
+    quiet: bool,
+) -> int:
+    """Measures a network by reference, writes the page, prints the table."""
+    dataset = data.load(source)
+    if levels is not None and levels < dataset.levels and dataset.levels != 256:
+        raise UsageError("fewer levels than the data have", received=levels, legal=f"{dataset.levels} or more")
+    measure_model(
+        resolve_model(model),
+        dataset.images,
+        dataset.labels,
+        layers=layers,
+        budget=int(budget) if budget.isdecimal() else budget,
+        levels=dataset.levels if levels is None else levels,
+        transform=None if transform is None else resolve(transform, "transform"),
+        seed=seed,
+        refits=DEFAULT_REFITS if refits is None else refits,
+        device=device,
+        workers=workers,
+        quiet=quiet,
+        out=out,
+        name=f"{model} on {dataset.name}",
+    )
+    return show(out, out / "report.html")

@@ -1,0 +1,400 @@
+"""Measure one's own network: `measure(model, images, labels, layers=[…])` and the profile it returns."""
+
+import hashlib
+import math
+import re
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor, nn
+
+from infoplane import data, densities
+from infoplane.capture import Tap, activations, context_view, default_transform, list_layers
+from infoplane.errors import CellError, UsageError, unknown
+from infoplane.estimate import Estimate
+from infoplane.inversion import FitSettings, NegativeLogProb, Pairs, Standardiser, seconds_per_update
+from infoplane.report.build import build, load_run
+from infoplane.report.text import table
+from infoplane.study.cells import CACHE_BYTES, Live, data_result
+from infoplane.study.plan import Plan, make_plan
+from infoplane.study.results import Results
+from infoplane.study.run import default_workers, pick_device, prepare, run_cells
+from infoplane.study.spec import DataSpec, DensitySpec, StudySpec, resolve
+from infoplane.study.store import Store
+
+DEFAULT_REFITS = 3
+#: fewest images from which anything can be said
+LEAST_IMAGES = 40
+#: share of a time budget that goes to updates; the rest is for scoring, reconstructions, samples and the page
+TRAINING_SHARE = 0.7
+#: fewest updates of a fit, whatever the budget
+LEAST_UPDATES = 50
+#: passes over the decoding images after which more time is not used: early stopping has long decided
+MOST_EPOCHS = 60
+
+
+def measure(
+    model: nn.Module,
+    images: Any,
+    labels: Any = None,
+    *,
+    layers: Sequence[str],
+    budget: str | int = "10m",
+    levels: int = 256,
+    transform: Callable[[Tensor], Any] | None = None,
+    seed: int = 0,
+    refits: int = DEFAULT_REFITS,
+    device: str = "auto",
+    workers: int | None = None,
+    quiet: bool = False,
+    out: str | Path | None = None,
+    name: str | None = None,
+) -> "Profile":
+    """Measures what each layer of a network keeps of its input and of the label.
+
+    The images should not be among those that trained the network. They are split at random: four fifths train the
+    densities (decoding), one fifth gives the numbers (evaluation).
+
+    Args:
+        model: Any module; it is left as it was found.
+        images: uint8 (N, C, H, W), numpy or torch, N ≥ 40.
+        labels: Whole numbers (N,), or None.
+        layers: Names as `infoplane layers` lists them, in depth order.
+        budget: Time for everything, e.g. "90s", "10m", "2h"; or an int, the number of updates of each fit. Time
+            depends on what else the machine does; with a number of updates the same seed gives the same bytes.
+        levels: Number of values that a pixel can take.
+        transform: From uint8 images (B, C, H, W), a torch tensor, to the model's input; default: float32 in [0, 1].
+        seed: Decides everything random.
+        refits: Independent fits per layer; with fewer than 3 the errors do not cover training well.
+        device: "auto", "cpu" or "cuda".
+        workers: Worker processes; default: one per core, none on a GPU.
+        quiet: Show no progress.
+        out: The run's folder; default: a temporary one, which `Profile.report` copies.
+        name: What the page calls the network.
+
+    Raises:
+        UsageError: Images, labels, layers, budget or device cannot be used.
+        CellError: A part of the measurement failed.
+    """
+    dataset = _dataset(images, labels, levels)
+    layers = _distinct(layers)
+    where = pick_device(device)
+    live = Live(model, default_transform(levels) if transform is None else transform)
+    on_the_fly = _check_layers(live, dataset, layers)
+    _check_refits(refits)
+    count = default_workers(where) if workers is None else workers
+    if on_the_fly:
+        count = 0  # the network exists in this process only
+    evaluation = max(8, min(5000, round(0.2 * len(dataset))))
+    spec = resolve(
+        StudySpec(
+            name="measure",
+            title=name or f"What each layer of {type(model).__name__} keeps",
+            data=DataSpec(name=dataset.name, encoding=0, decoding=len(dataset) - evaluation, evaluation=evaluation),
+            layers=tuple(layers),
+            density=suggest_density(dataset.shape, levels),
+            fit=FitSettings(batch=8 if len(dataset) < 5000 else 16, refits=refits),
+            measure=("nce", "usable", "contrastive", "mse", "samples") + (() if labels is None else ("label",)),
+            seed=seed,
+        )
+    )
+    parts = data.split(dataset, encoding=0, decoding=spec.data.decoding, evaluation=evaluation, seed=seed)
+    spec = _within(spec, budget, dataset, parts, live, max(1, count), where)
+    fingerprint = _fingerprint(dataset, model)
+    plan = make_plan(spec, fingerprint)
+
+    temporary = None if out is not None else tempfile.mkdtemp(prefix="infoplane-")
+    folder = Path(temporary or str(out))
+    prepare(folder, spec, plan, fingerprint)
+    store, data_cell = Store(folder / "cells"), plan.name("data")
+    assert data_cell is not None
+    if not store.has(data_cell):
+        store.save(data_cell, data_result(dataset, parts))
+    local = [cell.name for cell in plan.cells.values() if cell.kind in ("capture", "judge")]
+    outcome = run_cells(folder, plan.cells.values(), device=where, workers=count, live=live, local=local, quiet=quiet)
+    profile = Profile(folder, live, where)
+    if temporary is not None:
+        weakref.finalize(profile, shutil.rmtree, temporary, ignore_errors=True)
+    if out is not None:
+        build(folder)
+    if outcome.failed:
+        cell, message = next(iter(outcome.failed.items()))
+        raise CellError(f"{len(outcome.failed)} parts of the measurement failed, first {cell}: {message}")
+    return profile
+
+
+class Profile:
+    """What a measurement found. `print(profile)` shows the table.
+
+    Attributes:
+        folder: The run's folder.
+    """
+
+    def __init__(self, folder: Path, live: Live, device: torch.device) -> None:
+        self.folder, self._live, self._device = folder, live, device
+
+    @property
+    def _results(self) -> Results:
+        return load_run(self.folder)
+
+    def __str__(self) -> str:
+        return table(self._results)
+
+    def __getitem__(self, layer: str) -> dict[str, Estimate]:
+        """The estimates of one layer by kind, all refits together."""
+        results = self._results
+        self._check(results, layer)
+        return {e.kind: e for name, refit, e in results.estimates() if name == layer and refit == "all"}
+
+    @property
+    def frame(self) -> pl.DataFrame:
+        """The tidy table: one row per estimate."""
+        self._results.write(self.folder)
+        return pl.read_parquet(self.folder / "results.parquet")
+
+    def sample(self, layer: str, images: Any, n: int = 8, *, seed: int = 0) -> Tensor:
+        """Draws images that q(x|h), h being the layer's activation for each image, takes for possible.
+
+        Args:
+            layer: One of the measured layers.
+            images: uint8 (B, C, H, W).
+            n: Samples per image.
+            seed: Of the draws.
+
+        Returns: uint8 (B, n, C, H, W), from the first refit's density.
+        """
+        density, contexts = self._inverse(layer, images)
+        generator = torch.Generator(self._device).manual_seed(seed)
+        drawn = density.sample(contexts.repeat_interleave(n, 0), generator=generator)
+        return drawn.unflatten(0, (len(contexts), n)).cpu()
+
+    @torch.no_grad()
+    def log_prob(self, layer: str, candidates: Any, *, given: Any) -> Tensor:
+        """Scores every candidate under the layer's activation for every given image.
+
+        Args:
+            layer: One of the measured layers.
+            candidates: uint8 (M, C, H, W).
+            given: uint8 (B, C, H, W).
+
+        Returns: log q(candidate_j | h(given_i)) in nats, float64 (B, M), from the first refit's density.
+        """
+        density, contexts = self._inverse(layer, given)
+        scored = torch.from_numpy(self._images(candidates)).to(self._device)
+        rows = [
+            torch.cat(
+                [
+                    density.log_prob(part, context.expand(len(part), *context.shape[1:])).double()
+                    for part in scored.split(256)
+                ]
+            )
+            for context in contexts.split(1)
+        ]
+        return torch.stack(rows).cpu()
+
+    def report(self, folder: str | Path) -> Path:
+        """Writes the whole run's folder, page and tables included, and returns the page.
+
+        Raises:
+            UsageError: The folder holds something else.
+        """
+        folder = Path(folder)
+        if folder.resolve() != self.folder.resolve():
+            fingerprint = Plan.fingerprint(self.folder)
+            prepare(folder, self._results.spec, self._results.plan, fingerprint)
+            shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+        return build(folder)
+
+    def _inverse(self, layer: str, images: Any) -> tuple[densities.Density, Tensor]:
+        """The first refit's density and the standardised contexts of these images."""
+        results = self._results
+        self._check(results, layer)
+        stored, capture, loaded = (results.cell("density", layer, 1), results.cell("capture"), results.cell("data"))
+        if stored is None or capture is None or loaded is None:
+            raise CellError("this layer's density was not fitted", received=repr(layer), mend="see the report")
+        spec = results.spec.density
+        shape, context = tuple(loaded.values["shape"]), tuple(stored.values["context"])
+        constructor: Callable[..., densities.Density] = densities.REGISTRY[spec.kind]
+        with torch.random.fork_rng([]):
+            density = constructor(shape, loaded.values["levels"], context, **(spec.model_extra or {}))
+        density.load_state_dict(stored.weights("density"))
+        found = activations(
+            self._live.model, [layer], torch.from_numpy(self._images(images)), transform=self._live.transform
+        )
+        if layer in capture.values["on_the_fly"]:
+            tap, index = Tap(self._live.model, [layer]), loaded.array("decoding")[:2048]
+            chosen = torch.from_numpy(loaded.array("images")[index])
+            chunks = [tap(self._live.transform(part))[layer].cpu() for part in chosen.split(256)]
+        else:
+            chunks = [torch.from_numpy(capture.array(f"decoding:{layer}"))]
+        standardise = Standardiser.of([context_view(chunk).float() for chunk in chunks])
+        return density.to(self._device).eval(), standardise(context_view(found[layer]).float()).to(self._device)
+
+    def _images(self, images: Any) -> np.ndarray:
+        loaded = self._results.cell("data")
+        assert loaded is not None
+        checked = data.check_images(images, loaded.values["levels"], least=1)
+        if list(checked.shape[1:]) != loaded.values["shape"]:
+            raise UsageError("images of another shape", received=checked.shape[1:], legal=loaded.values["shape"])
+        return checked
+
+    def _check(self, results: Results, layer: str) -> None:
+        if layer not in results.layers:
+            raise unknown("measured layer", layer, results.layers)
+
+
+def suggest_density(shape: tuple[int, int, int], levels: int) -> DensitySpec:
+    """Returns a density that learns fast on images of this shape: small, with as many scales as the size asks for."""
+    size = max(shape[1:])
+    options = {
+        "filters": 32,
+        "residual_layers": 2,
+        "scales": 1 if size <= 12 else 2 if size <= 20 else 3,
+        # Few updates cannot teach a softmax that neighbouring levels are alike; many levels or colours need to know.
+        "likelihood": "categorical" if shape[0] == 1 and levels <= 32 else "logistic_mixture",
+        "mixtures": 5,
+        "dropout": 0.2,
+        "weight_norm": False,
+    }
+    return DensitySpec.model_validate({"kind": "pixelcnn", **options})
+
+
+def parse_budget(budget: str | int) -> tuple[float | None, int | None]:
+    """Returns (seconds, None) for a time like "10m", (None, updates) for a number of updates."""
+    legal = "a time such as 90s, 10m or 2h, or a whole number of updates per fit"
+    if isinstance(budget, int) and not isinstance(budget, bool) and budget >= 1:
+        return None, budget
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|m|min|h)\s*", budget) if isinstance(budget, str) else None
+    if match is None or float(match[1]) <= 0:
+        raise UsageError("cannot read the budget", received=repr(budget), legal=legal)
+    return float(match[1]) * {"s": 1, "m": 60, "min": 60, "h": 3600}[match[2]], None
+
+
+def _within(
+    spec: StudySpec,
+    budget: str | int,
+    dataset: data.Dataset,
+    parts: data.Split,
+    live: Live,
+    workers: int,
+    device: torch.device,
+) -> StudySpec:
+    """Returns the study with sizes that fit the budget, after timing a few updates of the widest layer's density."""
+    seconds, updates = parse_budget(budget)
+    if seconds is None:
+        assert updates is not None
+        return spec.model_copy(update={"fit": spec.fit.model_copy(update={"updates": updates})})
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1 if device.type == "cpu" else threads)  # as in a worker
+    try:
+        per_update, per_image = _time(spec, dataset, parts, live, device)
+    finally:
+        torch.set_num_threads(threads)
+    share = seconds * workers
+    layers, refits = len(spec.layers), spec.fit.refits
+    contrastive = _contrastive(spec, len(parts.evaluation), 0.1 * share / (per_image * layers * refits))
+    pixels = dataset.shape[1] * dataset.shape[2]
+    drawn = 0.1 * share / (per_image * pixels * (layers + 1))
+    samples = spec.samples.model_copy(
+        update={"images": int(max(1, min(8, drawn // 8))), "each": 8 if drawn >= 8 else max(1, int(drawn))}
+    )
+    longest = max(300, MOST_EPOCHS * len(parts.decoding) // spec.fit.batch)
+    updates = TRAINING_SHARE * share / ((layers + 1) * refits) / per_update
+    # Two digits: the clock's noise should not show in the settings.
+    rounded = int(float(f"{min(max(updates, LEAST_UPDATES), longest):.2g}"))
+    reconstruction = spec.reconstruction.model_copy(update={"updates": max(LEAST_UPDATES, min(600, rounded))})
+    return spec.model_copy(
+        update={
+            "fit": spec.fit.model_copy(update={"updates": rounded}),
+            "contrastive": contrastive,
+            "samples": samples,
+            "reconstruction": reconstruction,
+        }
+    )
+
+
+def _contrastive(spec: StudySpec, n: int, scores: float) -> Any:
+    """The contrastive sizes that need at most `scores` evaluations of the density per fit."""
+    candidates = 2
+    for k in (4, 8, 16, 32, 64):
+        if 4 * k <= n and 4 * k * k <= scores:
+            candidates = k
+    batches = int(max(2, min(16, n // candidates, scores // candidates**2)))
+    return spec.contrastive.model_copy(update={"candidates": candidates, "batches": batches})
+
+
+def _time(
+    spec: StudySpec, dataset: data.Dataset, parts: data.Split, live: Live, device: torch.device
+) -> tuple[float, float]:
+    """Seconds per update and per scored image, evaluations during training included in the former."""
+    images = torch.from_numpy(dataset.images[parts.decoding[: max(4 * spec.fit.batch, 32)]])
+    found = activations(live.model, list(spec.layers), images, transform=live.transform)
+    views = {layer: context_view(h).float() for layer, h in found.items()}
+    widest = max(views.values(), key=lambda h: h[0].numel())
+    constructor: Callable[..., densities.Density] = densities.REGISTRY[spec.density.kind]
+    with torch.random.fork_rng([]):
+        density = constructor(
+            dataset.shape, dataset.levels, tuple(widest.shape[1:]), **(spec.density.model_extra or {})
+        )
+    density.to(device)
+    pairs = Pairs(images, widest, device=device)
+    update, evaluation = seconds_per_update(spec.fit, density, NegativeLogProb(density), pairs, pairs)
+    per_image = evaluation / (2 * len(pairs))
+    held_out = spec.fit.held_out * len(parts.decoding)
+    # Evaluations are few, but on a large held-out set they cost as much as many updates.
+    longest = max(300, MOST_EPOCHS * len(parts.decoding) // spec.fit.batch)
+    return update + 2 * per_image * held_out * spec.fit.evaluations / longest, per_image
+
+
+def _dataset(images: Any, labels: Any, levels: int) -> data.Dataset:
+    checked = data.check_images(images, levels, least=LEAST_IMAGES)
+    if labels is not None:
+        labels = data.check_labels(labels, len(checked))
+    return data.Dataset("your images", checked, labels, levels)
+
+
+def _distinct(layers: Sequence[str]) -> list[str]:
+    if isinstance(layers, str) or not layers or not all(isinstance(layer, str) for layer in layers):
+        raise UsageError(
+            "layers must be a list of names", received=repr(layers), legal='for example ["layer2", "avgpool"]'
+        )
+    if len(set(layers)) < len(layers) or "input" in layers:
+        raise UsageError("layers must be distinct, and none called input", received=", ".join(layers))
+    return list(layers)
+
+
+def _check_refits(refits: Any) -> None:
+    if isinstance(refits, bool) or not isinstance(refits, int) or refits < 1:
+        raise UsageError("bad number of refits", received=repr(refits), legal="a whole number, 1 or more")
+
+
+def _check_layers(live: Live, dataset: data.Dataset, layers: list[str]) -> bool:
+    """Looks the layers up; returns whether one is too large to be cached."""
+    if not isinstance(live.model, nn.Module):
+        raise UsageError("not a model", received=type(live.model).__name__, legal="a torch.nn.Module")
+    example = live.transform(torch.from_numpy(dataset.images[:2]))
+    first = Tap(live.model, layers)(example)
+    for activation in first.values():
+        context_view(activation)
+    sizes = {info.name: math.prod(info.shape) for info in list_layers(live.model, example)}
+    return any(4 * len(dataset) * sizes[layer] > CACHE_BYTES for layer in layers)
+
+
+def _fingerprint(dataset: data.Dataset, model: nn.Module) -> str:
+    """A hash of images, labels and weights: a folder's results are taken up again only for the same ones."""
+    digest = hashlib.sha256(dataset.images.tobytes() + str((dataset.images.shape, dataset.levels)).encode())
+    if dataset.labels is not None:
+        digest.update(dataset.labels.tobytes())
+    for name, tensor in sorted(model.state_dict().items()):
+        if isinstance(tensor, Tensor):
+            digest.update(
+                name.encode() + tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+            )
+    return digest.hexdigest()[:16]

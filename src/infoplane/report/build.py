@@ -1,0 +1,175 @@
+"""From a run's folder to its tables and page."""
+
+import importlib.metadata
+import json
+import os
+import platform
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from infoplane.errors import UsageError
+from infoplane.report.contents import Curve, Layer, LayerPictures, ReportContents
+from infoplane.report.page import write
+from infoplane.study.plan import INPUT, PLAN_FILE, Plan
+from infoplane.study.results import Results
+from infoplane.study.run import EVENTS_FILE, STUDY_FILE
+from infoplane.study.spec import StudySpec, read_study
+from infoplane.study.store import Store
+
+#: images pictured on the page
+PICTURED = 6
+
+PACKAGES = ("infoplane", "torch", "numpy", "scipy", "scikit-learn")
+
+
+def load_run(folder: Path) -> Results:
+    """Returns the results of the run in a folder.
+
+    Raises:
+        UsageError: The folder holds no run.
+    """
+    if not (folder / STUDY_FILE).is_file() or not (folder / "cells" / PLAN_FILE).is_file():
+        raise UsageError("no run in this folder", received=folder, legal="the --out folder of a run or measure")
+    spec = read_study(folder / STUDY_FILE)
+    return Results(spec, Plan.load(folder), Store(folder / "cells"))
+
+
+def build(folder: Path) -> Path:
+    """Writes results.csv, results.parquet, figures/ and report.html of a run, finished or not; returns the page."""
+    results = load_run(folder)
+    results.write(folder)
+    return write(contents_of(results, folder), folder)
+
+
+def contents_of(results: Results, folder: Path) -> ReportContents:
+    """Gathers what the page shows."""
+    spec = results.spec
+    data = results.cell("data")
+    inputs = None
+    if data is not None:
+        inputs = data.array("images")[data.array("evaluation")[: min(PICTURED, spec.samples.images)]]
+    null = results.cell("samples", INPUT)
+    events = list(_events(folder))
+    totals = [event for event in events if event["event"] == "run"]
+    curves = list(_curves(results))
+    candidates = [s.values.get("candidates") for layer in results.layers for _, s in results.fits(layer)]
+    return ReportContents(
+        title=spec.title,
+        description=_description(spec, results),
+        note=spec.note,
+        levels=data.values["levels"] if data is not None else 256,
+        inputs=inputs,
+        layers=[_layer(results, name) for name in results.layers],
+        null_samples=None if null is None else null.array("samples")[0],
+        rows=results.rows(),
+        differences=results.differences(),
+        curves=curves,
+        truth=results.truths(),
+        settings=spec.to_yaml(),
+        seeds=_seeds(spec),
+        versions={"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in PACKAGES}},
+        times=_times(events),
+        machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        total_seconds=sum(event["seconds"] for event in totals) or None,
+        peak_memory_mb=max((event["peak_mb"] for event in totals), default=None),
+        failures=[
+            (name, *failure) for name in results.plan.cells if (failure := results.store.failure(name)) is not None
+        ],
+        sanity=list(_sanity(results)),
+        candidates=next((k for k in candidates if k is not None), None),
+        classes=data.values["classes"] if data is not None else None,
+    )
+
+
+def _description(spec: StudySpec, results: Results) -> str:
+    data = results.cell("data")
+    if data is None:
+        return "No part of this run has finished yet."
+    sizes = {part: len(data.array(part)) for part in ("encoding", "decoding", "evaluation")}
+    channels, rows, columns = data.values["shape"]
+    colour = "" if channels == 1 else f", {channels} channels"
+    subject = "" if spec.subject is None else f"A {spec.subject.kind} was trained on {sizes['encoding']} images. "
+    return (
+        f"{subject}Densities q(x|h) were trained on {sizes['decoding']} other images of {rows}×{columns} pixels with "
+        f"{data.values['levels']} levels{colour} ({data.values['name']}), and every number comes from "
+        f"{sizes['evaluation']} images that nothing was trained or chosen on."
+    )
+
+
+def _seeds(spec: StudySpec) -> str:
+    refits = spec.fit.refits
+    return f"study seed {spec.seed}; fits from seeds {1000 * spec.seed + 1} to {1000 * spec.seed + refits}"
+
+
+def _layer(results: Results, name: str) -> Layer:
+    samples, mse = results.cell("samples", name), results.cell("mse", name)
+    reconstructions = None if mse is None else mse.array("reconstructions")[:PICTURED]
+    drawn = None if samples is None else samples.array("samples")[:PICTURED]
+    pictures = None if reconstructions is None and drawn is None else LayerPictures(reconstructions, drawn)
+    return Layer(name, name, shape_of(results, name), pictures, latent=name in results.spec.latents)
+
+
+def shape_of(results: Results, layer: str) -> tuple[int, ...]:
+    """The shape of a layer's activation for one example."""
+    capture, data = results.cell("capture"), results.cell("data")
+    if capture is not None and layer in capture.values["shapes"]:
+        return tuple(capture.values["shapes"][layer])
+    if data is not None and f"latent:{layer}" in data.names():
+        return tuple(data.array(f"latent:{layer}").shape[1:])
+    return ()
+
+
+def _curves(results: Results) -> Iterator[Curve]:
+    for layer in (INPUT, *results.layers):
+        for refit, stored in results.fits(layer):
+            curve: dict[str, Any] = stored.values["curve"]
+            yield Curve(
+                layer,
+                refit,
+                *(np.array(curve[key]) for key in ("updates", "train", "heldout", "heldout_ema")),
+                best_update=curve["best_update"],
+                best=curve["best"],
+            )
+
+
+def _events(folder: Path) -> Iterator[dict[str, Any]]:
+    path = folder / EVENTS_FILE
+    if not path.exists():
+        return
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            yield json.loads(line)
+        except json.JSONDecodeError:
+            continue  # the last line of a run that was cut off
+
+
+def _times(events: list[dict[str, Any]]) -> list[tuple[str, float]]:
+    """Seconds by kind of cell, summed over the worker processes."""
+    sums: dict[str, float] = defaultdict(float)
+    for event in events:
+        if event["event"] == "done":
+            sums[event["cell"].partition("-")[0]] += event["seconds"]
+    words = {"density": "densities", "mse": "reconstructions", "subject": "network under study"}
+    return [(words.get(kind, kind), seconds) for kind, seconds in sums.items()]
+
+
+def _sanity(results: Results) -> Iterator[str]:
+    """Sentences that help to judge how far the numbers can be trusted."""
+    for layer in (INPUT, *results.layers):
+        fits = results.fits(layer)
+        if not fits:
+            continue
+        name = "p(x)" if layer == INPUT else layer
+        train = np.mean([s.values["train_nats"] for _, s in fits])
+        held = np.mean([s.values["heldout_nats"] for _, s in fits])
+        guarded = sum(s.values["curve"]["guarded"] for _, s in fits)
+        best = ", ".join(str(s.values["curve"]["best_update"]) for _, s in fits)
+        note = f"; {guarded} gradients were shortened" if guarded else ""
+        yield (
+            f"{name}: {train:.2f} nats per image on its training data, {held:.2f} on held-out decoding data "
+            f"(best weights after {best} updates{note})."
+        )

@@ -1,0 +1,251 @@
+"""From stored cells to tidy results: one row per estimate, the same bytes for the same seed."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from infoplane.estimate import Estimate
+from infoplane.information import (
+    accuracy,
+    contrastive_bound,
+    cross_entropy,
+    crossed_mean,
+    difference,
+    label_information,
+    negative_cross_entropy,
+    usable_information,
+)
+from infoplane.study.plan import INPUT, Plan
+from infoplane.study.spec import StudySpec
+from infoplane.study.store import Store, Stored
+
+COLUMNS = {
+    "study": pl.String,
+    "layer": pl.String,
+    "checkpoint": pl.String,
+    "refit": pl.String,
+    "kind": pl.String,
+    "value": pl.Float64,
+    "stderr": pl.Float64,
+    "unit": pl.String,
+    "direction": pl.String,
+    "n": pl.Int64,
+    "refits": pl.Int64,
+    "flags": pl.String,
+}
+
+#: a held-out loss this much above the training loss (share of it) is pointed out
+OVERFIT = 0.1
+
+
+class Results:
+    """What a run has measured so far.
+
+    Args:
+        spec: The study.
+        plan: Its cells.
+        store: Where they are; missing ones are left out.
+    """
+
+    def __init__(self, spec: StudySpec, plan: Plan, store: Store) -> None:
+        self.spec, self.plan, self.store = spec, plan, store
+        self.layers = [*spec.latents, *spec.layers]
+
+    def cell(self, kind: str, layer: str = "", refit: int = 0) -> Stored | None:
+        """The stored result in that role, or None."""
+        name = self.plan.name(kind, layer, refit)
+        return self.store.load(name) if name is not None and self.store.has(name) else None
+
+    def fits(self, layer: str) -> list[tuple[int, Stored]]:
+        """The finished densities of a layer, by refit."""
+        found = ((r, self.cell("density", layer, r)) for r in range(1, self.spec.fit.refits + 1))
+        return [(refit, stored) for refit, stored in found if stored is not None]
+
+    def log_probs(self, layer: str, refits: list[int] | None = None) -> np.ndarray:
+        """Log-probabilities of the evaluation part, (R, n), of these refits or of all finished ones."""
+        rows = [s.array("log_probs") for refit, s in self.fits(layer) if refits is None or refit in refits]
+        return np.stack(rows) if rows else np.zeros((0, 0))
+
+    def common(self, *layers: str) -> list[int]:
+        """The refits that are finished at all these layers: only these can be paired."""
+        sets = [{refit for refit, _ in self.fits(layer)} for layer in layers]
+        return sorted(set.intersection(*sets))
+
+    def ceiling(self, layer: str) -> float | None:
+        """log of the number of distinct activations, where they are few: H(h), and so I(x;h), cannot exceed it."""
+        capture, data = self.cell("capture"), self.cell("data")
+        if capture is not None and layer in capture.values["distinct"]:
+            distinct = capture.values["distinct"][layer]
+        elif data is not None and f"latent:{layer}" in data.names():
+            distinct = len(np.unique(data.array(f"latent:{layer}"), axis=0))
+        else:
+            return None
+        if data is None:
+            return None
+        seen = len(data.array("decoding")) + len(data.array("evaluation"))
+        # Many distinct values in a sample say nothing of how many there are.
+        return math.log(distinct) if 4 * distinct < seen else None
+
+    def estimates(self) -> Iterator[tuple[str, str, Estimate]]:
+        """Yields (layer, refit, estimate) in the order of the table."""
+        capture = self.cell("capture")
+        if capture is not None and "correct" in capture.names():
+            yield "", "all", accuracy(capture.array("correct"))
+        for layer in (INPUT, *self.layers):
+            for refits, label in self._groups(layer):
+                yield from ((layer, label, estimate) for estimate in self._of_fits(layer, refits))
+            if layer != INPUT:
+                yield from ((layer, "all", estimate) for estimate in self._of_layer(layer))
+
+    def _groups(self, layer: str) -> Iterator[tuple[list[int], str]]:
+        refits = [refit for refit, _ in self.fits(layer)]
+        if refits:
+            yield refits, "all"
+        if len(refits) > 1:
+            yield from (([refit], str(refit)) for refit in refits)
+
+    def _of_fits(self, layer: str, refits: list[int]) -> Iterator[Estimate]:
+        scores = self.log_probs(layer, refits)
+        measure = self.spec.measure
+        yield cross_entropy(scores)
+        if layer != INPUT:
+            if "nce" in measure:
+                yield negative_cross_entropy(scores)
+            paired = [refit for refit in self.common(layer, INPUT) if refit in refits]
+            if "usable" in measure and paired:
+                yield usable_information(
+                    self.log_probs(layer, paired), self.log_probs(INPUT, paired), ceiling=self.ceiling(layer)
+                )
+            contrast = [s for r, s in self.fits(layer) if r in refits and "contrastive" in s.names()]
+            if contrast:
+                batches = np.stack([stored.array("contrastive") for stored in contrast])
+                yield contrastive_bound(batches, contrast[0].values["candidates"])
+        fitted = [stored.values for refit, stored in self.fits(layer) if refit in refits]
+        gaps = [values["heldout_nats"] - values["train_nats"] for values in fitted]
+        overfit = any(gap > OVERFIT * values["train_nats"] for gap, values in zip(gaps, fitted, strict=True))
+        flags = ("q fits its training data better than held-out data: more data would help",) if overfit else ()
+        mean = crossed_mean(np.array(gaps))
+        stderr = mean.stderr if len(gaps) > 1 else None
+        yield Estimate(mean.value, stderr, kind="generalisation-gap", n=scores.shape[1], refits=len(gaps), flags=flags)
+        truth = self.cell("truth")
+        if truth is not None and f"log_probs:{layer}" in truth.names():
+            excess = crossed_mean(truth.array(f"log_probs:{layer}") - scores)
+            yield Estimate(
+                excess.value, excess.stderr, kind="excess", n=scores.shape[1], refits=len(refits), dof=excess.dof
+            )
+
+    def _of_layer(self, layer: str) -> Iterator[Estimate]:
+        probe, data = self.cell("probe", layer), self.cell("data")
+        if probe is not None and data is not None and probe.values["labels"]:
+            labels = data.array("labels")[data.array("evaluation")]
+            yield label_information(probe.array("log_probs"), labels, classes=data.values["classes"])
+        mse = self.cell("mse", layer)
+        if mse is not None:
+            mean = crossed_mean(mse.array("errors"))
+            n = len(mse.array("errors"))
+            yield Estimate(mean.value, mean.stderr, "squared error", "mse", n=n)
+        judge = self.cell("judge", layer)
+        if judge is not None and judge.values["classifier"]:
+            yield accuracy(judge.array("correct"), kind="sample-accuracy")
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Returns one tidy row per estimate; keys as `COLUMNS`."""
+        return [
+            {
+                "study": self.spec.name,
+                "layer": layer,
+                "checkpoint": "end",
+                "refit": refit,
+                "kind": estimate.kind,
+                "value": estimate.value,
+                "stderr": estimate.stderr,
+                "unit": estimate.unit,
+                "direction": estimate.direction,
+                "n": estimate.n,
+                "refits": estimate.refits,
+                "flags": "; ".join(estimate.flags),
+            }
+            for layer, refit, estimate in self.estimates()
+        ]
+
+    def differences(self) -> list[dict[str, Any]]:
+        """Returns the paired differences in NCE between the network's neighbouring layers, and from first to last."""
+        layers = [layer for layer in self.spec.layers if self.fits(layer)]
+        pairs = list(pairwise(layers))
+        if len(layers) > 2:
+            pairs.append((layers[0], layers[-1]))
+        found = []
+        for first, second in pairs:
+            refits = self.common(first, second)
+            if refits:
+                mean = difference(self.log_probs(first, refits), self.log_probs(second, refits))
+                found.append(Difference(first, second, len(refits), mean.value, mean.stderr, mean.dof, mean.p_value))
+        return [vars(each) | {"kind": "nce", "p": each.p} for each in found]
+
+    def truths(self) -> list[dict[str, Any]] | None:
+        """Returns what was measured beside what is known, or None where nothing is known."""
+        truth = self.cell("truth")
+        if truth is None:
+            return None
+        known = {layer: Estimate(**values) for layer, values in truth.values["information"].items()}
+        known[INPUT] = Estimate(**truth.values["entropy"])
+        found = []
+        for layer, refit, estimate in self.estimates():
+            kinds = ("cross-entropy",) if layer == INPUT else ("usable", "contrastive", "label")
+            if refit != "all" or estimate.kind not in kinds:
+                continue
+            where = "p(x)" if layer == INPUT else layer
+            if estimate.kind == "label":
+                # No function of x can know more about the template than x does.
+                found.append(_compare(f"{where} (at most I(x; template))", estimate, known["template"]))
+            elif layer in known:
+                found.append(_compare(where, estimate, known[layer]))
+            elif estimate.kind == "contrastive":
+                found.append(_compare(f"{where} (at most H(x))", estimate, known[INPUT]))
+        return found
+
+    def write(self, folder: Path) -> None:
+        """Writes results.csv and results.parquet."""
+        frame = pl.DataFrame(self.rows(), schema=COLUMNS)
+        frame.write_csv(folder / "results.csv")
+        frame.write_parquet(folder / "results.parquet")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """NCE of the first layer minus that of the second, nats, paired by refit and example."""
+
+    first: str
+    second: str
+    refits: int
+    value: float
+    stderr: float
+    dof: float
+    p: float
+
+
+def _compare(where: str, estimate: Estimate, truth: Estimate) -> dict[str, Any]:
+    """One line of the comparison with what is known."""
+    gap = estimate.value - truth.value
+    error = math.hypot(estimate.stderr or 0.0, truth.stderr or 0.0)
+    if estimate.bound == "lower":
+        verdict = "holds" if gap <= 3 * error else "violated"
+    elif estimate.bound == "upper":
+        verdict = "holds" if gap >= -3 * error else "violated"
+    else:
+        verdict = "within 0.2 nats" if abs(gap) <= 0.2 else f"off by {gap:+.2f} nats"
+    return {
+        "name": f"{estimate.meaning} at {where}",
+        "truth": truth.value,
+        "truth_stderr": truth.stderr,
+        "measured": estimate.value,
+        "stderr": estimate.stderr,
+        "direction": estimate.direction,
+        "verdict": verdict,
+    }

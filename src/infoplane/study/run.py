@@ -1,0 +1,287 @@
+"""Run a study's cells in an order that respects what they need; whatever is stored already is not computed again."""
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+
+from infoplane.errors import CellError, UsageError
+from infoplane.study.cells import Live
+from infoplane.study.plan import PLAN_FILE, Cell, Plan
+from infoplane.study.progress import Display
+from infoplane.study.spec import StudySpec
+from infoplane.study.store import Store
+from infoplane.study.worker import peak_memory_mb, run_cell
+
+STUDY_FILE = "study.yaml"
+EVENTS_FILE = "events.jsonl"
+
+
+def pick_device(name: str) -> torch.device:
+    """Returns the device for "auto", "cpu" or "cuda".
+
+    Raises:
+        UsageError: A GPU is asked for where there is none, or the name is another.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError("no GPU here", received="--device cuda", legal="auto, cpu", mend="use --device cpu")
+    if name not in ("cpu", "cuda"):
+        raise UsageError("unknown device", received=repr(name), legal="auto, cpu, cuda")
+    return torch.device(name)
+
+
+def default_workers(device: torch.device) -> int:
+    """One single-thread process per core, at most 8; none beside a GPU, which one process keeps busy."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 0 if device.type == "cuda" else min(8, cores)
+
+
+def prepare(folder: Path, spec: StudySpec, plan: Plan, fingerprint: str = "") -> None:
+    """Makes the run's folder with the resolved study and its plan.
+
+    Raises:
+        UsageError: The folder holds another study's run, or something that is no run.
+    """
+    text = spec.to_yaml()
+    study = folder / STUDY_FILE
+    try:
+        if study.exists():
+            if study.read_text(encoding="utf-8") != text or Plan.fingerprint(folder) != fingerprint:
+                raise UsageError(
+                    "the output folder holds another study's run",
+                    received=folder,
+                    legal="a new folder, or one with a run of exactly this study",
+                    mend="choose another --out or delete it",
+                )
+        elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UsageError(
+                "the output folder is not empty and holds no run", received=folder, legal="a new or empty folder"
+            )
+        (folder / "cells").mkdir(parents=True, exist_ok=True)
+        content = json.dumps(plan.to_json(fingerprint), indent=1)
+        _write(folder / "cells" / PLAN_FILE, content)
+        _write(study, text)
+    except OSError as error:
+        raise UsageError("cannot write the output folder", received=folder, mend=error.strerror) from error
+
+
+@dataclass
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        failed: Cell -> message.
+        skipped: Cells that need a failed one.
+        seconds: Wall time of this call.
+        peak_memory_mb: Sum over processes of the most memory each has held.
+        usage: Whether a failure is the caller's input, not the program's.
+    """
+
+    failed: dict[str, str] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    peak_memory_mb: int = 0
+    usage: bool = False
+
+
+def run_cells(
+    folder: Path,
+    cells: Iterable[Cell],
+    *,
+    device: torch.device,
+    workers: int,
+    live: Live | None = None,
+    local: Iterable[str] = (),
+    quiet: bool = False,
+) -> Outcome:
+    """Runs all cells that are not stored yet.
+
+    Args:
+        folder: The run's folder, prepared.
+        cells: In an order in which each comes after those it needs.
+        device: Where they compute.
+        workers: Number of worker processes; 0 runs everything in this one.
+        live: The network that exists in this process only.
+        local: Names of cells that must run in this process, since they need `live`.
+    """
+    return _Runner(folder, list(cells), device, workers, live, set(local), quiet).run()
+
+
+class _Runner:
+    def __init__(
+        self,
+        folder: Path,
+        cells: list[Cell],
+        device: torch.device,
+        workers: int,
+        live: Live | None,
+        local: set[str],
+        quiet: bool,
+    ) -> None:
+        self.folder, self.device, self.live, self.quiet = folder, device, live, quiet
+        self.store = Store(folder / "cells")
+        self.waiting = [cell for cell in cells if not self.store.has(cell.name)]
+        self.local = {cell.name for cell in self.waiting} if workers == 0 else local
+        remote = [cell for cell in self.waiting if cell.name not in self.local]
+        self.outcome = Outcome()
+        self.events: queue.Queue[dict[str, Any]] = queue.Queue()
+        self.workers = [_Worker(folder, device, self.events) for _ in range(min(workers, len(remote)))]
+        self.running: dict[str, _Worker | None] = {}
+        self.peaks: dict[Any, int] = {}
+
+    def run(self) -> Outcome:
+        start = time.monotonic()
+        with (
+            (self.folder / EVENTS_FILE).open("a", encoding="utf-8") as log,
+            Display(len(self.waiting), quiet=self.quiet) as display,
+        ):
+            self.log, self.display = log, display
+            try:
+                while self.waiting or self.running:
+                    if not self._dispatch() and self.running:
+                        self._handle(self.events.get())
+            finally:
+                for worker in self.workers:
+                    worker.close()
+            self.outcome.seconds = time.monotonic() - start
+            self.peaks[None] = peak_memory_mb()
+            self.outcome.peak_memory_mb = sum(self.peaks.values())
+            self._log(
+                {"event": "run", "seconds": round(self.outcome.seconds, 3), "peak_mb": self.outcome.peak_memory_mb}
+            )
+        return self.outcome
+
+    def _dispatch(self) -> bool:
+        """Starts one cell that is ready, or drops one that never will be; returns whether it did."""
+        for cell in self.waiting:
+            if any(need in self.outcome.failed or need in self.outcome.skipped for need in cell.needs.values()):
+                self.waiting.remove(cell)
+                self.outcome.skipped.append(cell.name)
+                self.display.finish(cell.name)
+                return True
+            if not all(self.store.has(need) for need in cell.needs.values()):
+                continue
+            if cell.name in self.local:
+                self.waiting.remove(cell)
+                self._begin(cell, None)
+                run_cell(cell, self.store, self.device, self._handle, self.live)
+                return True
+            idle = next((worker for worker in self.workers if worker.cell is None), None)
+            if idle is not None:
+                self.waiting.remove(cell)
+                self._begin(cell, idle)
+                idle.send(cell.name)
+                return True
+        if self.waiting and not self.running:
+            raise CellError("no part of the study can run", received=[cell.name for cell in self.waiting])
+        return False
+
+    def _begin(self, cell: Cell, worker: "_Worker | None") -> None:
+        self.running[cell.name] = worker
+        self.display.start(cell.name)
+        self._log({"cell": cell.name, "event": "start"})
+
+    def _handle(self, event: dict[str, Any]) -> None:
+        if event["event"] == "died":
+            self._died(event["worker"])
+            return
+        cell = event["cell"]
+        self.peaks[self.running.get(cell)] = event.get("peak_mb", 0)
+        self._log(event)
+        if event["event"] == "progress":
+            self.display.progress(cell, event["done"], event["total"], event["nats"])
+            return
+        worker = self.running.pop(cell)
+        if worker is not None:
+            worker.cell = None
+        message = event.get("message")
+        if event["event"] == "failed":
+            self.outcome.failed[cell] = message or ""
+            self.outcome.usage |= event["usage"]
+        self.display.finish(cell, failed=message)
+
+    def _died(self, worker: "_Worker") -> None:
+        """A worker process ended on its own: its cell failed, and no other is sent to it."""
+        if worker not in self.workers:
+            return
+        self.workers.remove(worker)
+        if worker.cell is not None:
+            message = f"the worker process ended unexpectedly (exit code {worker.process.wait()}); out of memory?"
+            self.store.save_failure(worker.cell, message, worker.errors())
+            self._handle({"cell": worker.cell, "event": "failed", "message": message, "usage": False})
+        if not self.workers and any(cell.name not in self.local for cell in self.waiting):
+            self.workers.append(_Worker(self.folder, self.device, self.events))
+
+    def _log(self, event: dict[str, Any]) -> None:
+        self.log.write(json.dumps({"time": round(time.time(), 3), **event}) + "\n")
+        self.log.flush()
+
+
+class _Worker:
+    """A worker process and the thread that listens to it."""
+
+    def __init__(self, folder: Path, device: torch.device, events: "queue.Queue[dict[str, Any]]") -> None:
+        self.cell: str | None = None
+        # Open for as long as the process lives, which no `with` block spans.
+        self._errors: IO[str] = tempfile.TemporaryFile(  # noqa: SIM115
+            "w+", encoding="utf-8", errors="replace"
+        )
+        # One thread each: two such processes beat one with two threads.
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "infoplane.study.worker", str(folder), str(device)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            env=environment,
+        )
+        self._listener = threading.Thread(target=self._listen, args=(events,), daemon=True)
+        self._listener.start()
+
+    def _listen(self, events: "queue.Queue[dict[str, Any]]") -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            events.put(json.loads(line))
+        events.put({"event": "died", "worker": self})
+
+    def send(self, cell: str) -> None:
+        assert self.process.stdin is not None
+        self.cell = cell
+        try:
+            self.process.stdin.write(cell + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it has died: the listener says so next
+
+    def errors(self) -> str:
+        """What the process wrote to standard error."""
+        self._errors.seek(0)
+        return self._errors.read()[-20_000:]
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._listener.join()
+        for stream in (self.process.stdin, self.process.stdout, self._errors):
+            if stream is not None:
+                stream.close()
+
+
+def _write(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)

@@ -1,0 +1,28 @@
+"""What all tests share: one thread, so that they are fast beside other processes and the same everywhere."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+
+import pytest
+import torch
+
+from infoplane.errors import UsageError
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture
+def refuses() -> Callable[..., AbstractContextManager[None]]:
+    """Returns a context in which a one-line `UsageError` that contains all the given words must be raised."""
+
+    @contextlib.contextmanager
+    def context(*words: str) -> Iterator[None]:
+        with pytest.raises(UsageError) as caught:
+            yield
+        message = str(caught.value)
+        assert "\n" not in message
+        for word in words:
+            assert word in message, f"{word!r} is not in {message!r}"
+
+    return context

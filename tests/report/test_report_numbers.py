@@ -1,0 +1,135 @@
+"""Numbers as they are printed, and rows as they are looked up."""
+
+import math
+
+import pytest
+from markupsafe import Markup
+from matplotlib.colors import to_rgb
+from synthetic_report import contents, row, rows
+
+from infoplane.estimate import Estimate
+from infoplane.report.amounts import amount, duration, information, listing, probability, rounded, with_error
+from infoplane.report.drawing import shorten
+from infoplane.report.results import Results
+from infoplane.report.tables import numbers
+from infoplane.report.theme import Palette
+
+
+@pytest.mark.parametrize(
+    ("value", "stderr", "text"),
+    [
+        (29.3712, 0.4149, "29.37 ± 0.41"),
+        (29.3712, 0.0996, "29.37 ± 0.10"),
+        (29.3712, 0.996, "29.4 ± 1.0"),
+        (7515.38, 12.3, "7,515 ± 12"),
+        (7515.38, 123.4, "7,520 ± 120"),
+        (-0.004, 0.19, "0.00 ± 0.19"),
+        (-43.73, 0.7, "−43.73 ± 0.70"),
+        (0.0021, 0.0004, "0.00210 ± 0.00040"),
+        (3.14159, None, "3.142"),
+        (123456.7, None, "123,457"),
+        (0.0, None, "0"),
+        (1.5, 0.0, "1.500 ± 0"),
+        (math.nan, 0.1, "–"),
+        (None, None, "–"),
+    ],
+)
+def test_values_are_rounded_to_their_error(value: float | None, stderr: float | None, text: str) -> None:
+    assert with_error(value, stderr) == text
+
+
+def test_information_is_in_both_units() -> None:
+    expected = '<span class="nats">1.000 ± 0.010 nats</span><span class="bits">1.443 ± 0.014 bits</span>'
+    assert information(1.0, 0.01) == expected
+    assert amount(Estimate(1.0, 0.01)) == expected
+    in_bits = Estimate(1.0, 0.01).bits
+    assert amount(in_bits) == expected
+
+
+def test_other_units_have_one_view() -> None:
+    assert amount(Estimate(0.973, 0.0094, "fraction")) == "97.30 ± 0.94 %"
+    assert amount(Estimate(0.02, 0.001, "squared error")) == "0.0200 ± 0.0010 squared error"
+
+
+def test_small_words() -> None:
+    assert [duration(seconds) for seconds in (0.94, 38.2, 233, 7380)] == [
+        "0.9 s",
+        "38 s",
+        "3 min 53 s",
+        "2 h 3 min",
+    ]
+    assert [probability(p) for p in (1e-9, 0.0123, 0.731, None)] == ["< 0.001", "0.012", "0.73", "–"]
+    assert listing(["<a>", "b", Markup("<i>c</i>")]) == "&lt;a&gt;, b and <i>c</i>"
+    assert rounded(-1e-12, 1.0) == "0.0"
+    assert shorten("backbone.encoder.blocks.3.attention.output", 20) == "backbon…ntion.output"
+    assert shorten("a\nb\x00c") == "a b c"
+
+
+def test_pooled_rows_are_preferred_to_single_fits() -> None:
+    results = Results(rows())
+    found = results.get("conv1", "usable")
+    assert found is not None
+    assert (found.value, found.refits) == (34.90, 3)
+    assert len(results.fits("conv1", "usable")) == 3
+    assert results.get("conv1", "entropy") is None
+
+
+def test_refits_may_be_text_and_missing_values_are_left_out() -> None:
+    single = Results([row("a", "nce", -3.0, math.nan, refit="0", refits=1), row("a", "usable", None, None)])
+    found = single.get("a", "nce")
+    assert found is not None
+    assert found.stderr is None
+    assert single.get("a", "usable") is None
+
+
+def test_uncombined_fits_are_flagged() -> None:
+    found = Results([row("a", "nce", -3.0, 0.1, refit=refit, refits=1) for refit in (0, 1)]).get("a", "nce")
+    assert found is not None
+    assert found.flags == ("one of 2 fits that were not combined",)
+
+
+def test_bits_become_nats_and_flags_are_split() -> None:
+    found = Results([row("a", "nce", 1.0, 0.1, unit="bits", flags="one; two", direction="lower")]).get("a", "nce")
+    assert found is not None
+    assert found.value == pytest.approx(math.log(2))
+    assert found.flags == ("one", "two")
+    assert found.bound == "lower"
+
+
+def test_the_twin_belongs_to_every_checkpoint() -> None:
+    results = Results([row("a", "nce", -3.0, 0.1), row("input", "cross-entropy", 9.0, 0.1, checkpoint="")])
+    assert results.last == "end"
+    found = results.get("input", "cross-entropy")
+    assert found is not None
+    assert found.value == 9.0
+
+
+def test_every_pooled_number_is_in_the_table() -> None:
+    extra = [row("template", "information", 1.386, 0.001, direction="estimate"), row("conv1", "excess", 0.26, 0.05)]
+    full = contents(rows=rows() + extra)
+    table = numbers(full, Results(full.rows), Palette([layer.name for layer in full.layers]))
+    kinds = [column.kind for column in table.columns]
+    assert kinds == ["nce", "usable", "contrastive", "label", "mse", "excess", "information"]
+    assert [line.name for line in table.groups[0][1]] == ["conv1", "conv2", "fc3", "logits", "template", "input"]
+    cells = [cell for _, lines in table.groups for line in lines for cell in line.cells if cell]
+    # every pooled row but the cross-entropies of layers, which are the NCEs with another sign
+    pooled = [one for one in full.rows if one["refit"] == "all" and one["layer"] and one["kind"] != "cross-entropy"]
+    assert len(cells) == len(pooled) + 1
+    assert table.footnotes == (("a", "saturated: near the ceiling log 64"),)
+
+
+def _luminance(colour: str) -> float:
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in to_rgb(colour)]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 12])
+def test_layers_differ_in_lightness_and_stand_out_from_the_page(count: int) -> None:
+    palette = Palette([f"layer {index}" for index in range(count)])
+    for colours, page in ((palette.light, "#ffffff"), (palette.dark, "#14171b")):
+        levels = [_luminance(colour) for colour in colours]
+        assert levels == sorted(levels)
+        assert len(set(colours)) == count
+        ground = _luminance(page)
+        assert all((max(level, ground) + 0.05) / (min(level, ground) + 0.05) > 2.4 for level in levels)
+    assert palette["no such layer"] not in palette.light

@@ -1,0 +1,238 @@
+"""The page and the files beside it."""
+
+import base64
+import dataclasses
+import io
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import numpy as np
+import pytest
+import synthetic_report
+from PIL import Image
+from read_report import Seen, see
+from synthetic_report import row
+
+from infoplane import report
+from infoplane.errors import UsageError
+from infoplane.report import Curve, Layer, LayerPictures, ReportContents
+
+NASTY = '<b>&x"$y$'
+
+
+def test_needs_nothing_from_elsewhere(seen: Seen) -> None:
+    links = seen.attributes("src") + seen.attributes("href")
+    assert links
+    assert all(link.startswith(("data:image/png;base64,", "#")) for link in links)
+    assert not set(seen.tags()) & {"script", "link", "iframe", "object", "base"}
+    assert "http:" not in seen.source
+    assert "https:" not in seen.source
+    assert "@import" not in seen.source
+    outside = [target for target in re.findall(r"url\(([^)]*)\)", seen.source) if not target.startswith("#")]
+    assert not outside
+    assert any("default-src 'none'" in value for value in seen.attributes("content"))
+
+
+def test_is_whole_and_light(seen: Seen) -> None:
+    assert seen.open == []
+    assert len(seen.source) < 1_000_000
+    assert len(seen.source.splitlines()) < 5_000
+
+
+def test_ids_are_unique_and_links_lead_somewhere(seen: Seen) -> None:
+    ids = seen.attributes("id")
+    assert len(ids) == len(set(ids))
+    targets = {link[1:] for link in seen.attributes("href") if link.startswith("#")}
+    targets |= set(re.findall(r"url\(#([^)]*)\)", seen.source)) | set(seen.attributes("for"))
+    assert targets <= set(ids)
+
+
+def test_drawings_take_the_colours_of_the_page(seen: Seen) -> None:
+    svgs = re.findall(r"<svg.*?</svg>", seen.source, flags=re.DOTALL)
+    # opening wide and narrow, four panels, five trainings; each in nats and in bits
+    assert len(svgs) == 2 * (2 + 4 + 5)
+    assert not any(re.search(r"(fill|stroke): #", svg) for svg in svgs)
+    assert all('role="img"' in svg and "aria-label=" in svg for svg in svgs)
+    used = set(re.findall(r"var\((--layer-\d+)\)", seen.source))
+    assert used == {f"--layer-{index}" for index in range(4)}
+    assert all(f"{name}: #" in seen.source for name in used)
+
+
+def test_each_number_has_its_unit_error_and_direction(seen: Seen) -> None:
+    for words in (
+        "34.90 ± 0.67", "50.35 ± 0.97 bits", "−43.73 ± 0.70", "3.260 ± 0.057", "2.150 ± 0.040", "0.03290 ± 0.00040",
+        "97.30 ± 0.94 %", "−78.63 ± 0.65", "78.63 ± 0.65 nats", "113.44 ± 0.94 bits", "23.12 ± 0.52", "0.73",
+        "lower bound, up to H(x)", "not a bound", "squared error", "n = 297, 3 refits", "single fit",
+        "saturated: near the ceiling log 64", "ceiling log 64 = 4.159", "ceiling log 64 = 6.000",
+        "Usable information (nats per image)", "Usable information (bits per image)", "updates", "32 × 3 × 3",
+    ):  # fmt: skip
+        assert words in seen.text, words
+
+
+def test_says_what_the_numbers_mean_and_how_they_were_made(seen: Seen) -> None:
+    for words in (
+        "lower bound on I(x;h) up to the constant H(x)", "Not a bound: it is a difference of two upper bounds",
+        "never exceed log K", "lower bound on I(y;h)", "retraining moves it by more", "Shuffled contexts",
+        "study 0; refits 1, 2, 3", "torch 2.13.0", "densities 2 min 51 s", "3 min 53 s in all", "812 MB",
+        "data: {name: digits}", "A laptop run",
+    ):  # fmt: skip
+        assert words in seen.text, words
+
+
+def test_switch_needs_no_script(seen: Seen) -> None:
+    radios = [attributes for tag, attributes in seen.elements if tag == "input"]
+    assert [radio["id"] for radio in radios] == ["unit-nats", "unit-bits"]
+    assert "checked" in radios[0]
+    assert "checked" not in radios[1]
+    assert seen.source.count('class="nats"') == seen.source.count('class="bits"') > 20
+
+
+def test_pictures_are_exact(folder: Path, seen: Seen) -> None:
+    images = {attributes["alt"]: attributes for tag, attributes in seen.elements if tag == "img"}
+    assert len(images) == 6 * (1 + 2 * 4 + 1)
+    url = images["Image 3"]["src"]
+    assert url is not None
+    decoded = np.asarray(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).convert("L"))
+    expected = np.rint(synthetic_report.digits()[2, 0].astype(int) * 255 / 16)
+    np.testing.assert_array_equal(decoded, expected)
+    # Each pixel is enlarged by a whole number, so that none is wider than its neighbour.
+    assert int(images["Image 3"]["width"] or 0) % 8 == 0
+    assert "image-rendering: pixelated" in seen.source
+
+
+def test_figures_lie_beside_the_page(folder: Path) -> None:
+    names = {
+        "opening",
+        "nce",
+        "usable",
+        "contrastive",
+        "label",
+        "pictures",
+        "training-01-conv1",
+        "training-05-input",
+    }
+    for name in names:
+        ElementTree.parse(folder / "figures" / f"{name}.svg")
+        with Image.open(folder / "figures" / f"{name}.png") as image:
+            assert min(image.size) > 100
+    assert not [path for path in folder.rglob("*") if path.name.startswith(".") or path.suffix == ".tmp"]
+
+
+def test_same_contents_give_same_bytes(folder: Path, tmp_path: Path) -> None:
+    report.write(synthetic_report.contents(), tmp_path)
+    for path in sorted(folder.rglob("*.*")):
+        assert path.read_bytes() == (tmp_path / path.relative_to(folder)).read_bytes(), path.name
+
+
+def test_writing_again_replaces_the_page(tmp_path: Path) -> None:
+    report.write(ReportContents(title="before"), tmp_path)
+    path = report.write(ReportContents(title="after"), tmp_path)
+    assert path == tmp_path / "report.html"
+    assert "after" in path.read_text()
+
+
+def test_whatever_comes_from_outside_is_escaped(tmp_path: Path) -> None:
+    script = "<script>alert(1)</script>"
+    rows = [row(NASTY, "usable", 5.0, 0.5, flags=f"flag {script}"), row("plain", "usable", 2.0, 0.5)]
+    steps = [{"first": NASTY, "second": "plain", "kind": "usable", "value": 3, "stderr": 0.3, "dof": 4, "p": 1e-3}]
+    pictures = LayerPictures(samples=np.zeros((1, 2, 1, 4, 4), np.uint8))
+    empty = np.array([])
+    contents = ReportContents(
+        title=f"title {script}", description=script, note=script, inputs=np.zeros((1, 1, 4, 4), np.uint8),
+        layers=[Layer(NASTY, NASTY, (3,), pictures), Layer("plain", "plain")], rows=rows, differences=steps,
+        curves=[Curve(NASTY, 0, np.arange(3), np.arange(3.0), empty, empty)],
+        truth=[{"name": script, "truth": 1.0, "measured": 1.1, "direction": script, "verdict": script}],
+        settings=script, seeds=script, versions={script: script}, times=[(script, 1.0)], machine=script,
+        failures=[(script, script, script)], sanity=[script],
+    )  # fmt: skip
+    seen = see(contents, tmp_path)
+    assert seen.open == []
+    assert not set(seen.tags()) & {"script", "b"}
+    assert seen.text.count(script) >= 14
+    # in the sentence, in four opening figures, in the table, in the training curves
+    assert seen.text.count(NASTY) >= 8
+    assert (tmp_path / "figures" / "training-01-b-x-y.svg").is_file()
+    ElementTree.parse(tmp_path / "figures" / "opening.svg")
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({}, "There are no numbers yet."),
+        ({"failures": [("density/fc3", "loss is NaN", "Traceback …")]}, "There are no numbers: 1 part of the run"),
+        ({"layers": [Layer("fc3", "fc3", (10,))]}, "There are no numbers yet."),
+        ({"rows": [row("", "accuracy", 0.9, 0.02, unit="fraction")]}, "There are no numbers yet."),
+        ({"curves": [synthetic_report.curve("fc3", 0, 70.0)]}, "There are no numbers yet."),
+        (
+            {"layers": [Layer("a", "a")], "rows": [row("a", "usable", float("nan"), None)]},
+            "There are no numbers yet.",
+        ),
+    ],
+)
+def test_a_run_still_going_has_a_page(changes: dict, sentence: str, tmp_path: Path) -> None:
+    seen = see(ReportContents(title="going", **changes), tmp_path)
+    assert seen.open == []
+    assert sentence in seen.text
+    if "failures" in changes:
+        assert "loss is NaN" in seen.text
+        assert "Traceback …" in seen.text
+
+
+def test_missing_pictures_leave_gaps(tmp_path: Path) -> None:
+    full = synthetic_report.contents(curves=(), null_samples=None, rows=(), differences=())
+    pictures = [None, LayerPictures(), *[layer.pictures for layer in full.layers[2:]]]
+    layers = [dataclasses.replace(layer, pictures=drawn) for layer, drawn in zip(full.layers, pictures)]
+    seen = see(dataclasses.replace(full, layers=layers), tmp_path)
+    assert len([tag for tag in seen.tags() if tag == "img"]) == 6 * (1 + 2 * 2)
+    none = [dataclasses.replace(layer, pictures=None) for layer in full.layers]
+    assert "img" not in see(dataclasses.replace(full, layers=none), tmp_path).tags()
+
+
+def test_failures_are_announced_where_numbers_are_shown(tmp_path: Path) -> None:
+    rows = [row("conv1", "usable", 3.0, 0.5)]
+    failures = [("a", "bad", ""), ("b", "worse", "")]
+    contents = synthetic_report.contents(rows=rows, failures=failures, curves=(), inputs=None, differences=())
+    seen = see(contents, tmp_path)
+    assert "2 parts of this run failed" in seen.text
+    assert "#failures" in seen.attributes("href")
+
+
+def test_truth_is_shown_in_both_units(tmp_path: Path) -> None:
+    row = {"name": "I(x;template)", "truth": 1.3863, "truth_stderr": 0.0011, "measured": 1.30, "stderr": 0.05}
+    truth = [row | {"direction": "lower", "verdict": "holds"}]
+    text = see(ReportContents(title="t", truth=truth), tmp_path).text
+    for words in ("1.3863 ± 0.0011", "2.0000 ± 0.0016", "1.300 ± 0.050", "lower bound", "holds"):
+        assert words in text
+
+
+def test_every_checkpoint_is_in_the_table_and_the_last_is_pictured(tmp_path: Path) -> None:
+    rows = [row("a", "usable", value, 0.5, checkpoint=when) for when, value in ((0, 3.25), (100, 9.25))]
+    rows.append(row("", "accuracy", 0.5, 0.1, unit="fraction", checkpoint=100))
+    seen = see(ReportContents(title="t", layers=[Layer("a", "a")], rows=rows), tmp_path)
+    assert "Checkpoint 0" in seen.text
+    assert "3.25 ± 0.50" in seen.text
+    assert "The density could use 9.25 ± 0.50 nats" in seen.text
+    assert "Accuracy of the network, checkpoint 100" in seen.text
+
+
+def test_bad_contents_are_refused_in_one_line() -> None:
+    with pytest.raises(UsageError, match=r"inputs cannot be drawn; received float64 .*legal: uint8 of shape"):
+        ReportContents(title="t", inputs=np.zeros((1, 1, 2, 2)))
+    with pytest.raises(UsageError, match="a pixel of 4; legal: 0 to 3"):
+        ReportContents(title="t", levels=4, null_samples=np.full((1, 1, 2, 2), 4, np.uint8))
+    flat = LayerPictures(samples=np.zeros((1, 1, 2, 2), np.uint8))
+    with pytest.raises(UsageError, match=r"samples of 'a' cannot be drawn.*\(P, S, C, H, W\)"):
+        ReportContents(title="t", layers=[Layer("a", "a", (), flat)])
+    with pytest.raises(UsageError, match="2 values of train for 3 updates"):
+        Curve("a", 0, np.arange(3), np.arange(2.0), np.array([]), np.array([]))
+
+
+def test_imports_neither_torch_nor_pyplot_nor_study() -> None:
+    code = "import sys, infoplane.report; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    imported = done.stdout.split()
+    assert "infoplane.report.page" in imported
+    assert not {"torch", "matplotlib.pyplot", "infoplane.study"} & set(imported)

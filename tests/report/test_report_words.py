@@ -1,0 +1,187 @@
+"""The opening sentence claims what the data supports, and no more."""
+
+import itertools
+import math
+import re
+from typing import Any
+
+import pytest
+from markupsafe import Markup
+from scipy.stats import t as student
+from synthetic_report import NAMES, contents, differences, row
+
+from infoplane.report import Layer
+from infoplane.report.results import Results, chain, whole
+from infoplane.report.results import differences as read
+from infoplane.report.words import Opening, opening
+
+
+def step(first: str, second: str, value: float, stderr: float, p: float | None, **other: Any) -> dict[str, Any]:
+    return {
+        "first": first,
+        "second": second,
+        "kind": "usable",
+        "value": value,
+        "stderr": stderr,
+        "dof": 4.0,
+        "p": p,
+    } | other
+
+
+def opened(
+    steps: list[dict[str, Any]], rows: list[dict[str, Any]] | None = None, names: tuple[str, ...] = NAMES
+) -> Opening:
+    full = contents(layers=[Layer(name, name.upper()) for name in names], differences=steps, inputs=None)
+    results = Results(full.rows if rows is None else rows)
+    return opening(full, results, read(steps, results))
+
+
+def nats(markup: Markup) -> str:
+    """The text that a reader of nats sees."""
+    return Markup(re.sub(r'<span class="bits">.*?</span>', "", markup)).striptags()
+
+
+def said(found: Opening) -> str:
+    return " ".join(nats(sentence) for sentence in found.detail)
+
+
+def test_a_fall_is_given_up() -> None:
+    found = opened(differences())
+    assert nats(found.sentence) == "From CONV1 to LOGITS the network gives up 29.37 ± 0.41 nats about the image."
+    assert "42.37 ± 0.59 bits" in found.sentence
+    assert "The largest step is from CONV1 to CONV2: 23.12 ± 0.52 nats." in said(found)
+    assert "Not told apart: FC3 and LOGITS (0.07 ± 0.19 nats)." in said(found)
+    assert "297 evaluation images, 3 refits per layer; ± one standard error" in said(found)
+    assert "not a bound" in said(found)
+    assert [(one.first, one.second) for one in found.steps] == list(itertools.pairwise(NAMES))
+
+
+def test_a_tie_is_not_told_apart() -> None:
+    found = opened([step("conv1", "conv2", 0.3, 0.4, 0.5)])
+    assert "CONV1 and CONV2 are not told apart: they differ by 0.30 ± 0.40 nats" in nats(found.sentence)
+    assert "gives up" not in nats(found.sentence) + said(found)
+
+
+@pytest.mark.parametrize(("p", "claimed"), [(0.049, True), (0.05, False), (0.051, False)])
+def test_the_claim_is_made_below_five_per_cent(p: float, claimed: bool) -> None:
+    assert ("gives up" in opened([step("conv1", "conv2", 1.0, 0.4, p)]).sentence) is claimed
+
+
+def test_a_rise_is_the_density_s() -> None:
+    found = opened([step("conv1", "conv2", -2.0, 0.3, 0.001)])
+    assert (
+        nats(found.sentence)
+        == "The density could use 2.00 ± 0.30 nats more about the image from CONV2 than from CONV1."
+    )
+    assert "the rise at CONV2 is a limit of the density" in said(found)
+
+
+def test_few_fits_make_no_claim() -> None:
+    rows = [row("conv1", "usable", 30, 0.4, refits=1), row("conv2", "usable", 10, 0.4, refits=1)]
+    found = opened([step("conv1", "conv2", 20.0, 0.4, 1e-6)], rows)
+    assert nats(found.sentence).startswith("In a single fit the density could use 20.00 ± 0.40 nats less")
+    assert "from CONV2 than from CONV1" in found.sentence
+    assert "claimed only with 3 refits or more" in said(found)
+    found = opened([step("conv1", "conv2", 20.0, 0.4, None)])
+    assert nats(found.sentence).startswith("In these fits the density could use")
+
+
+def test_without_a_direct_difference_the_steps_are_added_with_a_safe_error() -> None:
+    steps = [step("conv1", "conv2", 3.0, 0.5, 0.01), step("conv2", "fc3", 1.0, 0.25, 0.02, dof=3.0)]
+    found = opened(steps)
+    assert "From CONV1 to FC3 the network gives up 4.00 ± 0.75 nats" in nats(found.sentence)
+    assert "sum of the steps’ errors" in said(found)
+    results = Results([])
+    both = read(steps, results)
+    total = whole(chain(both, NAMES), both, results)
+    assert total.p == pytest.approx(2 * student.sf(4 / 0.75, 3))
+    assert total.dof == 3
+
+
+def test_added_steps_may_be_a_tie_where_each_is_a_fall() -> None:
+    found = opened([step("conv1", "conv2", 1.0, 0.4, 0.04), step("conv2", "fc3", -0.9, 0.4, 0.04)])
+    assert "CONV1 and FC3 are not told apart" in nats(found.sentence)
+
+
+def test_infinite_or_missing_degrees_of_freedom_are_normal() -> None:
+    steps = [step("conv1", "conv2", 1.0, 0.5, 0.04, dof=dof) for dof in (None,)]
+    steps.append(step("conv2", "fc3", 0.96, 0.5, 0.04, dof=math.inf))
+    results = Results([])
+    both = read(steps, results)
+    total = whole(chain(both, NAMES), both, results)
+    assert total.p == pytest.approx(0.05, abs=1e-3)
+
+
+def test_a_failed_layer_does_not_break_the_chain() -> None:
+    found = opened([step("conv1", "fc3", 5.0, 0.4, 0.001), step("fc3", "logits", 0.1, 0.4, 0.8)])
+    assert "From CONV1 to LOGITS" in found.sentence
+    assert [(one.first, one.second) for one in found.steps] == [("conv1", "fc3"), ("fc3", "logits")]
+
+
+def test_the_longest_run_is_spoken_of() -> None:
+    steps = [step("conv1", "conv2", 5.0, 0.4, 0.001), step("fc3", "logits", 3.0, 0.4, 0.001)]
+    steps.append(step("logits", "out", 2.0, 0.4, 0.001))
+    assert "From FC3 to OUT" in opened(steps, names=(*NAMES, "out")).sentence
+
+
+def test_usable_information_is_preferred_to_nce() -> None:
+    steps = [step("conv1", "conv2", 7.0, 0.4, 0.001, kind="nce"), step("conv1", "conv2", 5.0, 0.4, 0.001)]
+    assert "5.00 ± 0.40" in opened(steps).sentence
+    found = opened(steps[:1], [row("conv1", "nce", -40, 1.0), row("conv2", "nce", -47, 1.0)])
+    assert "7.00 ± 0.40" in found.sentence
+    assert found.kind == "nce"
+    assert "paired differences of negative cross-entropies" in said(found)
+
+
+def test_differences_of_other_checkpoints_are_left_out() -> None:
+    rows = [row(name, "usable", 1.0, 0.1, checkpoint=when) for when in ("0", "end") for name in ("conv1", "conv2")]
+    steps = [
+        step("conv1", "conv2", 9.0, 0.4, 0.001, checkpoint="0"),
+        step("conv1", "conv2", 5.0, 0.4, 0.001, checkpoint="end"),
+    ]
+    assert "5.00 ± 0.40" in opened(steps, rows).sentence
+
+
+def test_levels_alone_claim_nothing() -> None:
+    rows = [
+        row("conv1", "usable", 30, 0.4),
+        row("conv2", "usable", 20, 0.4),
+        row("fc3", "usable", 10, 0.4, refits=1),
+    ]
+    found = opened([], rows)
+    assert nats(found.sentence) == (
+        "The density could use 30.00 ± 0.40 nats about the image from CONV1 "
+        "and 10.00 ± 0.40 nats from FC3 (single fit)."
+    )
+    assert said(found) == "No paired difference between layers was taken, so no fall is claimed."
+
+
+def test_a_single_layer() -> None:
+    found = opened([], [row("fc3", "usable", 5.6, 0.4)])
+    assert nats(found.sentence) == "The density could use 5.60 ± 0.40 nats about the image from FC3."
+    assert found.detail == ()
+    nothing = opened([], [row("fc3", "usable", 0.3, 0.4)])
+    assert "could use nothing about the image from FC3 that stands out from its error: 0.30 ± 0.40 nats" in nats(
+        nothing.sentence
+    )
+    nce = opened([], [row("fc3", "nce", -73.0, 0.7)])
+    assert nats(nce.sentence) == "The negative cross-entropy is −73.00 ± 0.70 nats at FC3."
+
+
+def test_latents_take_no_part_in_claims() -> None:
+    full = contents(layers=[Layer(name, name, latent=name in NAMES[:2]) for name in NAMES], inputs=None)
+    results = Results(full.rows)
+    found = opening(full, results, read(differences(), results))
+    assert (
+        nats(found.sentence)
+        == "fc3 and logits are not told apart: they differ by 0.07 ± 0.19 nats about the image."
+    )
+    full = contents(layers=[Layer(name, name, latent=True) for name in NAMES[:2]], inputs=None)
+    found = opening(full, results, read(differences(), results))
+    assert nats(found.sentence).startswith("The density could use 34.90 ± 0.67 nats about the image from conv1 and")
+    assert found.detail == ()
+
+
+def test_fits_named_by_a_difference_count() -> None:
+    found = opened([step("conv1", "conv2", 20.0, 0.4, 1e-6, refits=2)])
+    assert nats(found.sentence).startswith("In 2 fits the density could use 20.00 ± 0.40 nats less")
