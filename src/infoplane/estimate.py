@@ -39,7 +39,7 @@ class Estimate:
             estimate of it, None if it bounds nothing.
         n: Number of evaluation examples (or batches, where examples within a batch share terms).
         refits: Number of independently trained fits behind the number. With 1, `stderr` is the error *given this
-            fit*; retraining moves the number by more.
+            fit*; retraining moves the number by more. 0 where nothing was fitted.
         dof: Degrees of freedom of `stderr` (infinite where it is known from many examples).
         flags: Warnings that must be shown with the number, e.g. "saturated".
     """
@@ -89,11 +89,11 @@ class Estimate:
     def __str__(self) -> str:
         error = "" if self.stderr is None else f" ± {self.stderr:.{_decimals(self.stderr)}f}"
         value = f"{self.value:.{_decimals(self.stderr)}f}"
-        fits = f"{self.refits} refits" if self.refits > 1 else "single fit"
+        fits = {0: "", 1: ", single fit"}.get(self.refits, f", {self.refits} refits")
         bound = {"lower": ", lower bound", "upper": ", upper bound", "estimate": ", estimate"}.get(self.direction, "")
         flags = f"; {'; '.join(self.flags)}" if self.flags else ""
         unit = "" if self.unit == "fraction" else f" {self.unit}"
-        return f"{value}{error}{unit} ({self.meaning}{bound}, n = {self.n}, {fits}{flags})"
+        return f"{value}{error}{unit} ({self.meaning}{bound}, n = {self.n}{fits}{flags})"
 
 
 def _decimals(stderr: float | None) -> int:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from infoplane import data, densities
 from infoplane.capture import Tap, activations, context_view, default_transform, list_layers
+from infoplane.data.dataset import check_whole
 from infoplane.errors import CellError, UsageError, unknown
 from infoplane.estimate import Estimate
 from infoplane.inversion import FitSettings, NegativeLogProb, Pairs, Standardiser, seconds_per_update
@@ -84,12 +85,13 @@ def measure(
         CellError: A part of the measurement failed.
     """
     dataset = _dataset(images, labels, levels)
+    seed = check_whole("seed", seed, least=0)
+    refits = check_whole("number of refits", refits, least=1)
     layers = _distinct(layers)
     where = pick_device(device)
     live = Live(model, default_transform(levels) if transform is None else transform)
     on_the_fly = _check_layers(live, dataset, layers)
-    _check_refits(refits)
-    count = default_workers(where) if workers is None else workers
+    count = default_workers(where) if workers is None else check_whole("number of workers", workers, least=0)
     if on_the_fly:
         count = 0  # the network exists in this process only
     evaluation = max(8, min(5000, round(0.2 * len(dataset))))
@@ -107,7 +109,7 @@ def measure(
     )
     parts = data.split(dataset, encoding=0, decoding=spec.data.decoding, evaluation=evaluation, seed=seed)
     spec = _within(spec, budget, dataset, parts, live, max(1, count), where)
-    fingerprint = _fingerprint(dataset, model)
+    fingerprint = _fingerprint(dataset, live, layers)
     plan = make_plan(spec, fingerprint)
 
     temporary = None if out is not None else tempfile.mkdtemp(prefix="infoplane-")
@@ -117,7 +119,7 @@ def measure(
     assert data_cell is not None
     if not store.has(data_cell):
         store.save(data_cell, data_result(dataset, parts))
-    local = [cell.name for cell in plan.cells.values() if cell.kind in ("capture", "judge")]
+    local = [cell.name for cell in plan.cells.values() if on_the_fly or cell.kind in ("capture", "judge")]
     outcome = run_cells(folder, plan.cells.values(), device=where, workers=count, live=live, local=local, quiet=quiet)
     profile = Profile(folder, live, where)
     if temporary is not None:
@@ -370,16 +372,17 @@ def _distinct(layers: Sequence[str]) -> list[str]:
     return list(layers)
 
 
-def _check_refits(refits: Any) -> None:
-    if isinstance(refits, bool) or not isinstance(refits, int) or refits < 1:
-        raise UsageError("bad number of refits", received=repr(refits), legal="a whole number, 1 or more")
-
-
 def _check_layers(live: Live, dataset: data.Dataset, layers: list[str]) -> bool:
     """Looks the layers up; returns whether one is too large to be cached."""
     if not isinstance(live.model, nn.Module):
         raise UsageError("not a model", received=type(live.model).__name__, legal="a torch.nn.Module")
-    example = live.transform(torch.from_numpy(dataset.images[:2]))
+    try:
+        example = live.transform(torch.from_numpy(dataset.images[:2]))
+    except Exception as error:
+        # The caller's code: whatever it raises is theirs to mend, and one line says what.
+        received = f"{type(error).__name__}: {error}"
+        legal = "a function from uint8 images (B, C, H, W) to the model's input"
+        raise UsageError("the transform fails on two images", received=received, legal=legal) from error
     first = Tap(live.model, layers)(example)
     for activation in first.values():
         context_view(activation)
@@ -387,12 +390,22 @@ def _check_layers(live: Live, dataset: data.Dataset, layers: list[str]) -> bool:
     return any(4 * len(dataset) * sizes[layer] > CACHE_BYTES for layer in layers)
 
 
-def _fingerprint(dataset: data.Dataset, model: nn.Module) -> str:
-    """A hash of images, labels and weights: a folder's results are taken up again only for the same ones."""
+def _fingerprint(dataset: data.Dataset, live: Live, layers: list[str]) -> str:
+    """A hash of images, labels, weights and activations: a folder's results are taken up again only for the same ones.
+
+    Weights alone do not tell networks apart whose code or transform has changed. Activations enter with three digits,
+    since more may depend on the number of threads.
+    """
     digest = hashlib.sha256(dataset.images.tobytes() + str((dataset.images.shape, dataset.levels)).encode())
     if dataset.labels is not None:
         digest.update(dataset.labels.tobytes())
-    for name, tensor in sorted(model.state_dict().items()):
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        found = activations(live.model, layers, torch.from_numpy(dataset.images[:16]), transform=live.transform)
+    for name, activation in found.items():
+        sizes = activation.double().flatten(1).abs().mean(1)
+        digest.update(f"{name} {[f'{size:.3g}' for size in sizes.tolist()]}".encode())
+    for name, tensor in sorted(live.model.state_dict().items()):
         if isinstance(tensor, Tensor):
             digest.update(
                 name.encode() + tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()

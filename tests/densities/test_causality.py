@@ -6,9 +6,12 @@ from tiny_densities import LIKELIHOODS, build, random_images
 
 from infoplane.densities import PixelCNN
 
+#: what vector instructions may do to the last digit of a float64, and what a real dependence exceeds
+NOISE, REAL = 1e-13, 1e-9
+
 
 def perturbed(image, levels: int):
-    """Returns, for every element of an image (C, H, W), a copy in which it alone is another legal level: (CHW, C, H, W)."""
+    """Returns, for every element of an image (C, H, W), a copy in which it alone is another level: (CHW, C, H, W)."""
     copies = image.expand(image.numel(), *image.shape).clone()
     flat = copies.view(len(copies), -1)
     every = torch.arange(len(copies))
@@ -34,18 +37,18 @@ def test_no_pixel_changes_anything_before_it(channels, size, scales, likelihood)
     features = model.features(images).flatten(2)
     moved = (features[1:] - features[:1]).abs().amax(1)  # (copies, positions)
     # Not its own features either: the likelihood is to be computed from what comes strictly before.
-    assert (moved[positions <= place[:, None]] == 0).all()
+    assert moved[positions <= place[:, None]].max() < NOISE
     pixels = model.log_prob_map(images).flatten(1)
     change = (pixels[1:] - pixels[:1]).abs()
-    assert (change[positions < place[:, None]] == 0).all()
+    assert change[positions < place[:, None]].max() < NOISE
 
     # The test can fail: the pixel itself changes, and so does its neighbour to the right and some pixel below.
-    assert (change[torch.arange(len(place)), place] > 0).all()
+    assert change[torch.arange(len(place)), place].min() > REAL
     has_right = place % columns < columns - 1
-    assert (change[has_right, place[has_right] + 1] > 1e-9).all()
+    assert change[has_right, place[has_right] + 1].min() > REAL
     has_below = place < (rows - 1) * columns
     below = positions >= (place[:, None] // columns + 1) * columns
-    assert ((change * below).amax(1)[has_below] > 1e-9).all()
+    assert (change * below).amax(1)[has_below].min() > REAL
 
 
 @torch.no_grad()
@@ -58,8 +61,8 @@ def test_a_context_does_not_break_causality():
         pixels = model.log_prob_map(images, shared).flatten(1)
         place, positions = torch.arange(30), torch.arange(30)
         change = (pixels[1:] - pixels[:1]).abs()
-        assert (change[positions < place[:, None]] == 0).all()
-        assert (change[torch.arange(30), place] > 0).all()
+        assert change[positions < place[:, None]].max() < NOISE
+        assert change[torch.arange(30), place].min() > REAL
 
 
 def seen(model, positions):

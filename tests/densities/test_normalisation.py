@@ -36,7 +36,7 @@ def test_probabilities_of_all_images_sum_to_one(shape, levels, context, likeliho
         probabilities = assert_normalised(model)
         # The test is no test where q is uniform.
         assert probabilities.max() > 1.02 * probabilities.min()
-        assert_normalised(model.double(), 1e-10)
+    assert_normalised(model.double(), 1e-10)
 
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-from tiny_densities import LIKELIHOODS, build, number_of, random_images, table
+from tiny_densities import LIKELIHOODS, build, number_of, table
 
 
 def agree(images, probabilities, levels) -> float:
@@ -96,19 +96,3 @@ def test_dropout_is_off_while_sampling_and_the_mode_stays():
     assert model.training
     assert all(module.training for module in model.modules())
     assert all(p.requires_grad and p.grad is None for p in model.parameters())
-
-
-def test_a_sample_continues_what_was_drawn():
-    # Each pixel is drawn given those before it: in a model of copies, all pixels of a sample are alike.
-    model = build((1, 2, 3), 2, filters=8, residual_layers=2, dropout=0.0)
-    images = random_images((1, 1, 1), 2, 64).expand(-1, 1, 2, 3)
-    model.initialise(images)
-    optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
-    for _ in range(60):
-        optimiser.zero_grad()
-        (-model.log_prob(images).mean()).backward()
-        optimiser.step()
-    drawn = model.sample(n=200, generator=torch.Generator().manual_seed(0)).flatten(1)
-    alike = (drawn == drawn[:, :1]).all(1)
-    assert alike.float().mean() > 0.9
-    assert 50 < drawn[:, 0].sum() < 150

@@ -2,30 +2,30 @@
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line; errors of use are one line on standard error and exit code 2."""
     # Imported here: `import infoplane` needs neither.
-    import click
+    import typer
 
     from infoplane.cli.app import app
     from infoplane.errors import InfoplaneError
 
-    words = spread(list(sys.argv[1:] if arguments is None else arguments), "--layers")
+    # click's own error of use, from whichever click this typer has: some versions bring their own copy.
+    misuse: Any = typer.BadParameter.mro()[1]
+    words = spread(list(sys.argv[1:] if arguments is None else arguments), "--layers") or ["--help"]
     try:
         code = app(words, standalone_mode=False)
     except InfoplaneError as error:
         print(f"infoplane: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except click.exceptions.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         print("infoplane: interrupted; run the same command again to go on", file=sys.stderr)
         sys.exit(130)
-    except KeyboardInterrupt:
-        print("infoplane: interrupted; run the same command again to go on", file=sys.stderr)
-        sys.exit(130)
-    except click.ClickException as error:
-        hint = " ".join(error.format_message().split())
+    except misuse as error:
+        hint = " ".join(error.format_message().split()).rstrip(".")
         print(f"infoplane: {hint}; see infoplane --help", file=sys.stderr)
         sys.exit(2)
     sys.exit(code if isinstance(code, int) else 0)

@@ -8,7 +8,6 @@ import typer
 app = typer.Typer(
     name="infoplane",
     help="How much information about the input, and about the label, each layer of a neural network keeps.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,

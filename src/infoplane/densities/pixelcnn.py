@@ -65,9 +65,13 @@ class PixelCNN(Density):
         weight_norm: bool = True,
     ) -> None:
         super().__init__(shape, levels, context)
-        for name, value in {"filters": filters, "residual_layers": residual_layers, "scales": scales}.items():
+        counts = {"filters": filters, "residual_layers": residual_layers, "scales": scales, "mixtures": mixtures}
+        for name, value in counts.items():
             if value < 1:
                 raise UsageError(f"bad {name}", received=value, legal="a whole number of at least 1")
+        for name, value in {"dropout": dropout, "context_dropout": context_dropout}.items():
+            if not 0 <= value < 1:
+                raise UsageError(f"bad {name}", received=value, legal="0 <= probability < 1")
         if conditioning not in ("resize", "learned"):
             raise UsageError("unknown conditioning", received=repr(conditioning), legal="resize, learned")
         self.scales, self.residual_layers = scales, residual_layers

@@ -65,8 +65,9 @@ def label_information(log_probs: np.ndarray, labels: np.ndarray, *, classes: int
     return Estimate(mean.value, mean.stderr, "nats", "label", "lower", n=len(labels), refits=len(terms), dof=mean.dof)
 
 
-def accuracy(correct: np.ndarray, *, kind: str = "accuracy") -> Estimate:
-    """Returns the share of correct answers, as an Estimate with its binomial standard error."""
+def accuracy(correct: np.ndarray) -> Estimate:
+    """Returns the share of correct answers (n,) of the network under study, with its binomial standard error."""
     correct = np.asarray(correct, dtype=np.float64)
     share = float(correct.mean())
-    return Estimate(share, float(np.sqrt(share * (1 - share) / len(correct))), "fraction", kind, None, n=len(correct))
+    stderr = float(np.sqrt(share * (1 - share) / len(correct)))
+    return Estimate(share, stderr, "fraction", "accuracy", None, n=len(correct), refits=0)

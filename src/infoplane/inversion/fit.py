@@ -56,8 +56,8 @@ class FitSettings(BaseModel):
     batch: Annotated[int, Ge(1)] = 8
     learning_rate: Annotated[float, Gt(0)] = 3e-3
     context_rate: Annotated[float, Gt(0)] = 1.0
-    betas: tuple[float, float] = (0.95, 0.999)
-    weight_decay: Annotated[float, Ge(0)] = 0.01
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: Annotated[float, Ge(0)] = 0.0
     warmup: Annotated[int, Ge(0)] = 30
     schedule: Literal["linear", "constant", "exponential"] = "linear"
     decay: Annotated[float, Gt(0)] = 1.0

@@ -9,10 +9,19 @@ from torch import Tensor
 ContextOf = Callable[[Tensor], Tensor]
 
 
+#: standard deviations beyond which a value grows only logarithmically
+TAIL = 5.0
+
+
 class Standardiser:
     """Shifts and scales every unit to mean 0 and standard deviation 1: invertible, so no information is lost.
 
-    A unit that never varied keeps scale 1 and so becomes 0.
+    A value z beyond ±`TAIL` becomes ±(TAIL + log(|z| − TAIL + 1)), which is invertible too: a unit that hardly ever fired
+    has a small standard deviation, and would drown all others where it does fire on a new image. A unit that never
+    varied keeps scale 1 and so becomes 0.
+
+    Args:
+        mean, std: Per unit, of the shape of one activation.
     """
 
     def __init__(self, mean: Tensor, std: Tensor) -> None:
@@ -22,14 +31,21 @@ class Standardiser:
     def of(cls, chunks: Sequence[Tensor]) -> "Standardiser":
         """Returns the statistics per unit over all chunks, each (B, …)."""
         count = sum(len(chunk) for chunk in chunks)
-        mean = sum(chunk.double().sum(0) for chunk in chunks) / count
-        variance = sum(((chunk.double() - mean) ** 2).sum(0) for chunk in chunks) / count
-        std = torch.as_tensor(variance).sqrt()
-        varies = std > 1e-6 * (torch.as_tensor(mean).abs() + 1e-6)
-        return cls(torch.as_tensor(mean).float(), torch.where(varies, std, 1.0).float())
+        mean = torch.stack([chunk.double().sum(0) for chunk in chunks]).sum(0) / count
+        variance = torch.stack([(chunk.double() - mean).square().sum(0) for chunk in chunks]).sum(0) / count
+        # What rounding makes of a constant is no variation.
+        varies = variance > 1e-12 * (mean.square() + 1e-12)
+        return cls(mean.float(), torch.where(varies, variance.sqrt(), 1.0).float())
 
     def __call__(self, context: Tensor) -> Tensor:
-        return (context - self.mean.to(context.device)) / self.std.to(context.device)
+        z = (context - self.mean.to(context.device)) / self.std.to(context.device)
+        excess = (z.abs() - TAIL).clamp_min(0)
+        return z.clamp(-TAIL, TAIL) + z.sign() * excess.log1p()
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """Returns the activation that became z."""
+        excess = (z.abs() - TAIL).clamp_min(0)
+        return (z.clamp(-TAIL, TAIL) + z.sign() * excess.expm1()) * self.std.to(z.device) + self.mean.to(z.device)
 
 
 class Pairs:

@@ -83,7 +83,8 @@ class Task:
         if self.environment.live is not None:
             return self.environment.live
         subject = self.needs["subject"]
-        model = build_subject(subject.values["kind"], subject.values["options"], self.data.values)
+        with torch.random.fork_rng([]):  # initial weights that the stored ones replace
+            model = build_subject(subject.values["kind"], subject.values["options"], self.data.values)
         model.load_state_dict(subject.weights("end"))
         return Live(model.to(self.environment.device).eval(), default_transform(self.levels))
 
@@ -217,22 +218,16 @@ def right_answers(task: Task, live: Live, images: Tensor, labels: np.ndarray | N
     """Which images the network classifies as labelled, uint8 (n,), or None where it does not classify them."""
     if labels is None:
         return None
-    parameter = next(live.model.parameters(), None)
-    device = task.environment.device if parameter is None else parameter.device
-    right = []
-    was_training = live.model.training
-    live.model.eval()
-    try:
-        with torch.no_grad():
-            for i in range(0, len(images), 256):
-                scores = live.model(live.transform(images[i : i + 256]).to(device))
-                scores = getattr(scores, "logits", scores)
-                if not isinstance(scores, Tensor) or scores.ndim != 2 or scores.shape[1] < task.data.values["classes"]:
-                    return None
-                right.append(scores.argmax(1).cpu().numpy() == labels[i : i + 256])
-    finally:
-        live.model.train(was_training)
-    return np.concatenate(right).astype(np.uint8)
+    device = task.environment.device
+    taps = list_layers(live.model, live.transform(images[:2].to(device)))
+    root = "<output>" if "output" in dict(live.model.named_children()) else "output"
+    # Tapped like any layer, so that the network is left as it was found, whatever it does.
+    scores = next((tap for tap in taps if tap.name in (root, f"{root}[logits]")), None)
+    if scores is None or scores.problem or len(scores.shape) != 1 or scores.shape[0] < task.data.values["classes"]:
+        return None
+    tap = Tap(live.model, [scores.name], device="cpu")
+    chunks = [tap(live.transform(images[i : i + 256].to(device)))[scores.name] for i in range(0, len(images), 256)]
+    return (torch.cat(chunks).argmax(1).numpy() == labels).astype(np.uint8)
 
 
 def run_density(task: Task) -> Result:
@@ -325,6 +320,8 @@ def run_probe(task: Task) -> Result:
     evaluation_labels = task.labels(task.split("evaluation"))
     assert labels is not None
     assert evaluation_labels is not None
+    if len(np.unique(labels[kept])) < 2:
+        return Result({"labels": False})
     features = _features(pairs)
     probe = fit_probe(features[kept], labels[kept], features[held], labels[held], classes=task.data.values["classes"])
     scores = probe.log_probs(_features(task.pairs(params["layer"], "evaluation")), evaluation_labels)

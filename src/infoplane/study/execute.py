@@ -1,5 +1,7 @@
 """Check a study, then run it: the one way from a spec to a folder of stored cells."""
 
+import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +29,9 @@ def execute(
     """
     where = pick_device(device)
     loaded = check(spec)
-    plan = make_plan(spec)
-    prepare(folder, spec, plan)
+    fingerprint = _fingerprint(loaded)
+    plan = make_plan(spec, fingerprint)
+    prepare(folder, spec, plan, fingerprint)
     store, name = Store(folder / "cells"), plan.name("data")
     assert name is not None
     if not store.has(name):
@@ -56,9 +59,20 @@ def check(spec: StudySpec) -> Result:
     if spec.subject is not None:
         if len(parts.encoding) < 2:
             raise UsageError("no images to train the network on", received=f"data.encoding {len(parts.encoding)}")
+        if "end" not in spec.subject.train.checkpoints:
+            received = list(spec.subject.train.checkpoints)
+            raise UsageError("subject.train.checkpoints lacks the trained network", received=received, mend="add end")
         options = dict(spec.subject.model_extra or {})
         with torch.random.fork_rng([]):
             model = build_subject(spec.subject.kind, options, result.values)
             images = torch.from_numpy(np.zeros((2, *dataset.shape), np.uint8))
             Tap(model, spec.layers)(default_transform(dataset.levels)(images))
     return result
+
+
+def _fingerprint(loaded: Result) -> str:
+    """A hash of the data: what is in a file may change while its name in the study does not."""
+    digest = hashlib.sha256(json.dumps(loaded.values, sort_keys=True).encode())
+    for name, array in sorted(loaded.arrays.items()):
+        digest.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
+    return digest.hexdigest()[:16]

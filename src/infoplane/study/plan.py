@@ -3,13 +3,15 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from infoplane.errors import UsageError
 from infoplane.study.spec import StudySpec
 
 PLAN_FILE = "plan.json"
@@ -17,12 +19,12 @@ PLAN_FILE = "plan.json"
 #: rooms whose source code a cell's result depends on
 ROOMS: dict[str, tuple[str, ...]] = {
     "data": ("data",),
-    "subject": ("data", "subjects"),
+    "subject": ("data", "subjects", "capture.py"),
     "capture": ("data", "subjects", "capture.py"),
-    "density": ("data", "subjects", "capture.py", "densities", "inversion"),
+    "density": ("data", "subjects", "capture.py", "densities", "inversion", "information"),
     "mse": ("data", "subjects", "capture.py", "inversion"),
-    "probe": ("data", "subjects", "capture.py", "information"),
-    "samples": ("data", "densities", "inversion"),
+    "probe": ("data", "subjects", "capture.py", "inversion", "information"),
+    "samples": ("data", "subjects", "capture.py", "densities", "inversion"),
     "judge": ("data", "subjects", "capture.py"),
     "truth": ("data", "information"),
 }
@@ -75,17 +77,22 @@ class Plan:
 
     @classmethod
     def load(cls, folder: Path) -> "Plan":
-        """Returns the plan kept in a run's folder: its names stay valid when the program changes."""
-        content = json.loads((folder / "cells" / PLAN_FILE).read_text(encoding="utf-8"))
+        """Returns the plan kept in a run's folder: its names stay valid when the program changes.
+
+        Raises:
+            UsageError: It cannot be read.
+        """
         plan = cls()
-        plan.cells = {name: Cell(**cell) for name, cell in content["cells"].items()}
-        plan.roles = {(kind, layer, refit): name for kind, layer, refit, name in content["roles"]}
+        with _readable(folder / "cells" / PLAN_FILE) as content:
+            plan.cells = {name: Cell(**cell) for name, cell in content["cells"].items()}
+            plan.roles = {(kind, layer, refit): name for kind, layer, refit, name in content["roles"]}
         return plan
 
     @staticmethod
     def fingerprint(folder: Path) -> str:
-        """Returns the hash of data and network that existed only in the process that made the run, or ""."""
-        return json.loads((folder / "cells" / PLAN_FILE).read_text(encoding="utf-8")).get("fingerprint", "")
+        """Returns the hash of what the study's settings do not say of the run in a folder, see `make_plan`."""
+        with _readable(folder / "cells" / PLAN_FILE) as content:
+            return str(content["fingerprint"])
 
     def to_json(self, fingerprint: str = "") -> dict[str, Any]:
         """The plan as JSON."""
@@ -100,6 +107,16 @@ class Plan:
         return self.roles.get((kind, layer, refit))
 
 
+@contextmanager
+def _readable(path: Path) -> Iterator[Any]:
+    """The content of a plan's file; whatever is wrong with it becomes a UsageError."""
+    try:
+        yield json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        mend = "delete the run's folder and run the study again"
+        raise UsageError("the run's plan is damaged", received=path, mend=mend) from error
+
+
 #: the layer name under which the null-context twins and what they say of p(x) are filed
 INPUT = "input"
 
@@ -108,7 +125,8 @@ def make_plan(spec: StudySpec, fingerprint: str = "") -> Plan:
     """Returns the cells of a study.
 
     Args:
-        fingerprint: Where data and network exist only in the calling process, a hash of both.
+        fingerprint: A hash of what the settings do not say: the data, and a network that exists only in the
+            calling process.
     """
     plan = Plan()
     study = spec.model_dump(mode="json")
@@ -138,17 +156,19 @@ def add_densities(plan: Plan, spec: StudySpec, base: Mapping[str, str], layers: 
     """Adds, per refit, the twin and a density per layer; then reconstructions and samples per layer."""
     study = spec.model_dump(mode="json")
     fit = {key: value for key, value in study["fit"].items() if key not in ("refits", "base_updates", "warm_start")}
+    of_images = {"data": base["data"]}  # all that p(x) depends on
     for refit in range(1, spec.fit.refits + 1):
-        needs = dict(base)
+        start = {}
         common = {"density": study["density"], "fit": fit, "seed": seed_of(spec.seed, refit), "contrastive": None}
         if spec.fit.warm_start != "none":
             updates = spec.fit.base_updates if spec.fit.warm_start == "early" else spec.fit.updates
             params = {**common, "fit": {**fit, "updates": updates}, "layer": None}
-            needs["start"] = plan.add("density", params, base, layer="base", refit=refit)
+            start = {"start": plan.add("density", params, of_images, layer="base", refit=refit)}
         for layer in (INPUT, *layers):
             contrast = study["contrastive"] if "contrastive" in spec.measure and layer != INPUT else None
             params = {**common, "layer": None if layer == INPUT else layer, "contrastive": contrast}
-            plan.add("density", params, needs, layer=layer, refit=refit)
+            needs = of_images if layer == INPUT else base
+            plan.add("density", params, {**needs, **start}, layer=layer, refit=refit)
     for layer in layers:
         if "mse" in spec.measure:
             params = {"layer": layer, "fit": study["reconstruction"], "seed": spec.seed, "images": spec.samples.images}
@@ -160,7 +180,8 @@ def add_densities(plan: Plan, spec: StudySpec, base: Mapping[str, str], layers: 
         assert density is not None
         params = {**study["samples"], "density": study["density"], "layer": None if layer == INPUT else layer}
         params["seed"] = spec.seed
-        samples = plan.add("samples", params, {**base, "density": density}, layer=layer)
+        needs = of_images if layer == INPUT else base
+        samples = plan.add("samples", params, {**needs, "density": density}, layer=layer)
         if layer != INPUT and "capture" in base:
             plan.add("judge", {"layer": layer}, {**base, "samples": samples}, layer=layer)
 

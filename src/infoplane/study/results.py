@@ -152,7 +152,10 @@ class Results:
             yield Estimate(mean.value, mean.stderr, "squared error", "mse", n=n)
         judge = self.cell("judge", layer)
         if judge is not None and judge.values["classifier"]:
-            yield accuracy(judge.array("correct"), kind="sample-accuracy")
+            # Samples for one image share its activation: the image is the independent unit.
+            per_image = judge.array("correct").reshape(-1, self.spec.samples.each).mean(1)
+            mean = crossed_mean(per_image)
+            yield Estimate(mean.value, mean.stderr, "fraction", "sample-accuracy", n=len(per_image))
 
     def rows(self) -> list[dict[str, Any]]:
         """Returns one tidy row per estimate; keys as `COLUMNS`."""

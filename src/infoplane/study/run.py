@@ -8,7 +8,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -58,7 +59,7 @@ def prepare(folder: Path, spec: StudySpec, plan: Plan, fingerprint: str = "") ->
     study = folder / STUDY_FILE
     try:
         if study.exists():
-            if study.read_text(encoding="utf-8") != text or Plan.fingerprint(folder) != fingerprint:
+            if study.read_bytes() != text.encode() or Plan.fingerprint(folder) != fingerprint:
                 raise UsageError(
                     "the output folder holds another study's run",
                     received=folder,
@@ -114,7 +115,7 @@ def run_cells(
         device: Where they compute.
         workers: Number of worker processes; 0 runs everything in this one.
         live: The network that exists in this process only.
-        local: Names of cells that must run in this process, since they need `live`.
+        local: Names of cells that must run in this process, since they need `live`; as it has them, on all threads.
     """
     return _Runner(folder, list(cells), device, workers, live, set(local), quiet).run()
 
@@ -133,6 +134,7 @@ class _Runner:
         self.folder, self.device, self.live, self.quiet = folder, device, live, quiet
         self.store = Store(folder / "cells")
         self.waiting = [cell for cell in cells if not self.store.has(cell.name)]
+        self.bound = local
         self.local = {cell.name for cell in self.waiting} if workers == 0 else local
         remote = [cell for cell in self.waiting if cell.name not in self.local]
         self.outcome = Outcome()
@@ -176,7 +178,8 @@ class _Runner:
             if cell.name in self.local:
                 self.waiting.remove(cell)
                 self._begin(cell, None)
-                run_cell(cell, self.store, self.device, self._handle, self.live)
+                with _one_thread(self.device.type == "cpu" and cell.name not in self.bound):
+                    run_cell(cell, self.store, self.device, self._handle, self.live)
                 return True
             idle = next((worker for worker in self.workers if worker.cell is None), None)
             if idle is not None:
@@ -221,6 +224,7 @@ class _Runner:
             message = f"the worker process ended unexpectedly (exit code {worker.process.wait()}); out of memory?"
             self.store.save_failure(worker.cell, message, worker.errors())
             self._handle({"cell": worker.cell, "event": "failed", "message": message, "usage": False})
+        worker.close()
         if not self.workers and any(cell.name not in self.local for cell in self.waiting):
             self.workers.append(_Worker(self.folder, self.device, self.events))
 
@@ -253,8 +257,11 @@ class _Worker:
 
     def _listen(self, events: "queue.Queue[dict[str, Any]]") -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            events.put(json.loads(line))
+        try:
+            for line in self.process.stdout:
+                events.put(json.loads(line))
+        except ValueError:
+            self.process.kill()  # a line cut off, or not of our making: this process cannot be talked to
         events.put({"event": "died", "worker": self})
 
     def send(self, cell: str) -> None:
@@ -277,7 +284,19 @@ class _Worker:
         self._listener.join()
         for stream in (self.process.stdin, self.process.stdout, self._errors):
             if stream is not None:
-                stream.close()
+                with suppress(BrokenPipeError):  # what a dead process was still to read
+                    stream.close()
+
+
+@contextmanager
+def _one_thread(wanted: bool) -> Iterator[None]:
+    """As in a worker, whose every sum is over one thread: another number of threads gives other last digits."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1 if wanted else threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _write(path: Path, text: str) -> None:

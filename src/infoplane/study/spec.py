@@ -180,6 +180,9 @@ def load_study(study: str, changes: Mapping[str, Any] | None = None) -> StudySpe
     spec = validate(content, where=study)
     if spec.layers and spec.subject is None:
         raise UsageError("layers without a network", received=list(spec.layers), mend=f"add subject: to {study}")
+    names = [*spec.latents, *spec.layers]
+    if len(set(names)) < len(names) or "input" in names:
+        raise UsageError("layers and latents must be distinct, and none called input", received=", ".join(names))
     return spec
 
 

@@ -41,14 +41,15 @@ class Stored:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._sums: dict[str, str] = json.loads((folder / "checksums.json").read_text())
+        try:
+            self._sums: dict[str, str] = dict(json.loads((folder / "checksums.json").read_text()))
+        except (OSError, ValueError, TypeError) as error:
+            raise _damaged(folder / "checksums.json") from error
 
     def _checked(self, name: str) -> Path:
         path = self.folder / name
-        if self._sums.get(name) != _checksum(path):
-            raise CellError(
-                "a stored result is damaged", received=path, mend="delete that folder and run the study again"
-            )
+        if not path.is_file() or self._sums.get(name) != _checksum(path):
+            raise _damaged(path)
         return path
 
     @cached_property
@@ -130,6 +131,10 @@ class Store:
             return None
         message, _, traceback = path.read_text(encoding="utf-8").partition("\n")
         return message, traceback
+
+
+def _damaged(path: Path) -> CellError:
+    return CellError("a stored result is damaged", received=path, mend="delete that folder and run the study again")
 
 
 def _checksum(path: Path) -> str:

@@ -30,7 +30,7 @@ class NashCNN(nn.Module):
         self,
         shape: tuple[int, int, int],
         classes: int,
-        filters: tuple[int, int] = (32, 32),
+        filters: tuple[Annotated[int, Gt(0)], Annotated[int, Gt(0)]] = (32, 32),
         hidden: Annotated[int, Gt(0)] = 256,
         kernel: Annotated[int, Gt(0)] = 5,
         padding: Annotated[int, Ge(0)] = 0,

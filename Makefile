@@ -1,0 +1,47 @@
+# make demo   runs the study `digits` and writes its report
+# make test   runs the tests
+# make lint   checks style and types
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+# One thread per process: two such processes are faster than one with two threads.
+export OMP_NUM_THREADS := 1
+
+.PHONY: demo test lint truth bench clean
+
+demo: $(VENV)/.core
+	$(BIN)/infoplane run digits
+
+test: $(VENV)/.test
+	$(BIN)/pytest -n 2 --dist loadgroup
+
+lint: $(VENV)/.lint
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/pyright
+
+# The bounds against a generator whose information is known (about 10 minutes on two cores).
+truth: $(VENV)/.core
+	$(BIN)/infoplane run known-truth
+
+# Warm starts against training from scratch (about 20 minutes on two cores).
+bench: $(VENV)/.core
+	$(BIN)/python benchmarks/warm_start.py
+
+$(VENV)/.core: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "infoplane needs Python 3.11 or later; $(PYTHON) is older: make PYTHON=python3.11 …" >&2; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.core
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test]'
+	@touch $@
+
+$(VENV)/.lint: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[lint]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) runs build dist

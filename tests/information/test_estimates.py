@@ -1,0 +1,71 @@
+"""How an Estimate prints, and that bits are a view of it."""
+
+import dataclasses
+import math
+
+import pytest
+
+from infoplane.estimate import KINDS, Estimate
+
+USABLE = Estimate(12.19, stderr=0.31, unit="nats", kind="usable", bound=None, n=297, refits=3)
+
+
+def test_it_prints_its_meaning():
+    assert str(USABLE) == "12.19 ± 0.31 nats (usable information, n = 297, 3 refits)"
+    single = dataclasses.replace(USABLE, kind="nce", bound="lower", refits=1)
+    assert str(single) == "12.19 ± 0.31 nats (negative cross-entropy, lower bound, n = 297, single fit)"
+    flagged = dataclasses.replace(USABLE, kind="contrastive", bound="lower", flags=("saturated near log 64 = 4.159",))
+    assert str(flagged).endswith("lower bound, n = 297, 3 refits; saturated near log 64 = 4.159)")
+    assert "nats" not in str(Estimate(0.93, 0.01, unit="fraction", kind="accuracy", n=100))
+    assert "squared error" in str(Estimate(0.02, 0.001, unit="squared error", kind="mse", n=100))
+
+
+@pytest.mark.parametrize(
+    ("value", "stderr", "shown"),
+    [
+        (1.23456, None, "1.23 nats"),
+        (1.23456, 0.5, "1.23 ± 0.50 nats"),
+        (1.23456, 0.0123, "1.235 ± 0.012 nats"),
+        (1.23456, 0.00123, "1.2346 ± 0.0012 nats"),
+        (-617.3, 12.0, "-617.30 ± 12.00 nats"),
+        (1.5, 0.0, "1.50 ± 0.00 nats"),
+        (1.5, math.nan, "1.50 ± nan nats"),
+    ],
+)
+def test_two_digits_of_the_error_are_shown(value, stderr, shown):
+    assert str(Estimate(value, stderr, n=3)).startswith(shown + " (")
+
+
+def test_bits_are_a_view():
+    bits = USABLE.bits
+    assert bits.unit == "bits"
+    assert bits.value == pytest.approx(12.19 / math.log(2))
+    assert bits.stderr == pytest.approx(0.31 / math.log(2))
+    assert (bits.kind, bits.bound, bits.n, bits.refits, bits.flags) == ("usable", None, 297, 3, ())
+    assert bits.bits is bits
+    assert USABLE.nats is USABLE
+    assert bits.nats.value == pytest.approx(USABLE.value)
+    assert Estimate(math.log(8), None).bits.value == pytest.approx(3)
+    assert Estimate(1.0, None).bits.stderr is None
+    assert USABLE.value == 12.19  # unchanged
+
+
+@pytest.mark.parametrize("unit", ["fraction", "squared error"])
+def test_only_information_has_bits(unit):
+    with pytest.raises(ValueError, match=unit):
+        _ = Estimate(1.0, 0.1, unit=unit).bits
+    with pytest.raises(ValueError, match=unit):
+        _ = Estimate(1.0, 0.1, unit=unit).nats
+
+
+def test_it_cannot_be_changed_and_knows_its_words():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        USABLE.value = 3.0
+    for kind, words in KINDS.items():
+        assert Estimate(1.0, kind=kind).meaning == words
+    assert [Estimate(1.0, bound=b).direction for b in ("lower", "upper", "estimate", None)] == [
+        "lower",
+        "upper",
+        "estimate",
+        "none",
+    ]

@@ -1,0 +1,234 @@
+"""Cells are named by their content: by all that their result depends on, and by nothing else."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import tiny_study
+
+import infoplane
+from infoplane.study import plan as plan_module
+from infoplane.study.cells import KINDS
+from infoplane.study.execute import execute
+from infoplane.study.plan import ROOMS, Plan, code_version, make_plan
+
+PACKAGE = Path(infoplane.__file__).parent
+
+#: groups of roles: of the network's layers, and of p(x)
+LAYER_DENSITY, TWIN = "density of a layer", "density of the input"
+LAYER_SAMPLES, TWIN_SAMPLES = "samples of a layer", "samples of the input"
+DENSITIES = {LAYER_DENSITY, TWIN, LAYER_SAMPLES, TWIN_SAMPLES, "judge"}
+OF_THE_NETWORK = {"capture", "mse", "probe", LAYER_DENSITY, LAYER_SAMPLES, "judge"}
+EVERYTHING = {"data", "subject"} | OF_THE_NETWORK | DENSITIES
+
+
+def group(role) -> str:
+    kind, layer, _ = role
+    if kind not in ("density", "samples"):
+        return kind
+    return f"{kind} of {'the input' if layer in ('input', 'base') else 'a layer'}"
+
+
+def renamed(before: Plan, after: Plan) -> set[str]:
+    """Returns the groups of roles whose cells have other names; all of a group must agree."""
+    common = before.roles.keys() & after.roles.keys()
+    changed = {group(role) for role in common if before.roles[role] != after.roles[role]}
+    same = {group(role) for role in common if before.roles[role] == after.roles[role]}
+    assert not changed & same
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"title": "Another"}, set()),
+        ({"note": "Another"}, set()),
+        ({"seed": 1}, EVERYTHING),
+        ({"data__evaluation": 30}, EVERYTHING),
+        ({"data__options": {"levels": 4}}, EVERYTHING),
+        ({"subject__hidden": 6}, {"subject"} | OF_THE_NETWORK),
+        ({"subject__train__updates": 5}, {"subject"} | OF_THE_NETWORK),
+        ({"density__filters": 5}, DENSITIES),
+        ({"density__dropout": 0.3}, DENSITIES),
+        ({"fit__updates": 4}, DENSITIES),
+        ({"fit__held_out": 0.3}, DENSITIES | {"probe"}),
+        ({"fit__refits": 3}, set()),
+        ({"fit__warm_start": "early"}, DENSITIES),
+        ({"reconstruction__updates": 4}, {"mse"}),
+        ({"contrastive__candidates": 5}, {LAYER_DENSITY, LAYER_SAMPLES, "judge"}),
+        ({"contrastive__batches": 2}, {LAYER_DENSITY, LAYER_SAMPLES, "judge"}),
+        ({"samples__images": 3}, {LAYER_SAMPLES, TWIN_SAMPLES, "judge", "mse"}),
+        ({"samples__each": 3}, {LAYER_SAMPLES, TWIN_SAMPLES, "judge"}),
+        ({"measure": ["nce", "usable", "label", "contrastive"]}, set()),
+        ({"measure": ["nce", "mse", "samples", "label"]}, {LAYER_DENSITY, LAYER_SAMPLES, "judge"}),
+    ],
+    ids=str,
+)
+def test_a_cell_is_renamed_when_what_it_depends_on_changes(tmp_path, changes, expected):
+    before, after = make_plan(tiny_study.tiny(tmp_path)), make_plan(tiny_study.tiny(tmp_path, **changes))
+    assert renamed(before, after) == expected
+
+
+def test_refits_have_their_own_cells_and_only_the_first_is_sampled(tmp_path):
+    two, three = (make_plan(tiny_study.tiny(tmp_path, fit__refits=refits)) for refits in (2, 3))
+    assert three.roles.keys() - two.roles.keys() == {("density", layer, 3) for layer in ("input", "conv1", "logits")}
+    # A layer's fit and its twin's share their seed, and refits do not.
+    seeds = {(layer, refit): three.cells[three.roles["density", layer, refit]].params["seed"]
+             for layer in ("input", "conv1", "logits") for refit in (1, 2, 3)}  # fmt: skip
+    assert all(seeds[layer, refit] == seeds["input", refit] for layer, refit in seeds)
+    assert len(set(seeds.values())) == 3
+
+
+def test_the_data_behind_the_same_name_are_part_of_the_name(tmp_path):
+    spec = tiny_study.tiny(tmp_path)
+    assert renamed(make_plan(spec, "a"), make_plan(spec, "b")) == EVERYTHING
+
+
+def test_a_warm_start_is_a_cell_that_the_fits_need(tmp_path):
+    early = make_plan(tiny_study.tiny(tmp_path, fit__warm_start="early", fit__base_updates=2))
+    fitted = make_plan(tiny_study.tiny(tmp_path, fit__warm_start="fitted"))
+    for plan, updates in ((early, 2), (fitted, 3)):
+        for refit in (1, 2):
+            start = plan.cells[plan.roles["density", "base", refit]]
+            assert (start.params["fit"]["updates"], start.params["layer"]) == (updates, None)
+            for layer in ("input", "conv1", "logits"):
+                assert plan.cells[plan.roles["density", layer, refit]].needs["start"] == start.name
+    none = make_plan(tiny_study.tiny(tmp_path))
+    assert not any("start" in cell.needs for cell in none.cells.values())
+
+
+def test_names_are_good_file_names(tmp_path):
+    spec = tiny_study.tiny(tmp_path, layers=["conv1.0", "output"])
+    spec = spec.model_copy(update={"layers": ("encoder[last_hidden_state]/x y", "relu#1", "Ü" * 90)})
+    for name in make_plan(spec).cells:
+        assert name.isascii()
+        assert len(name) < 100
+        assert not set(name) & set("/\\ #[]:")
+
+
+def test_layers_whose_labels_look_alike_stay_apart(tmp_path):
+    spec = tiny_study.tiny(tmp_path).model_copy(update={"layers": ("a[0]", "a#0")})
+    plan = make_plan(spec)
+    assert plan.roles["mse", "a[0]", 0] != plan.roles["mse", "a#0", 0]
+    assert len({*plan.roles.values()}) == len(plan.roles)
+
+
+@pytest.fixture
+def copied(tmp_path, monkeypatch):
+    """Returns a copy of the package's source, of which the code versions are taken."""
+    copy = tmp_path / "package"
+    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(plan_module.resources, "files", lambda _: copy)
+    code_version.cache_clear()
+    yield copy
+    code_version.cache_clear()
+
+
+def versions() -> dict[str, str]:
+    code_version.cache_clear()
+    return {kind: code_version(kind) for kind in ROOMS}
+
+
+@pytest.mark.parametrize(
+    ("file", "kinds"),
+    [
+        ("study/cells.py", set(ROOMS)),
+        ("data/split.py", set(ROOMS)),
+        ("subjects/train.py", set(ROOMS) - {"data", "truth"}),
+        ("capture.py", set(ROOMS) - {"data", "truth"}),
+        ("densities/likelihoods.py", {"density", "samples"}),
+        ("inversion/pairs.py", {"density", "mse", "probe", "samples"}),
+        ("information/label.py", {"probe", "density", "truth"}),
+        ("study/run.py", set()),
+        ("report/page.py", set()),
+        ("cli/app.py", set()),
+    ],
+)
+def test_changed_code_renames_the_cells_that_depend_on_it(copied, tmp_path, file, kinds):
+    spec = tiny_study.tiny(tmp_path)
+    before, plan = versions(), make_plan(spec)
+    (copied / file).write_text((copied / file).read_text() + "\n# changed\n")
+    after = versions()
+    assert {kind for kind in ROOMS if before[kind] != after[kind]} == kinds
+    again = make_plan(spec)
+    own = {role for role in plan.roles if role[0] in kinds}
+    assert all(plan.roles[role] != again.roles[role] for role in own)
+    assert kinds or plan.cells == again.cells
+
+
+def test_what_is_no_source_does_not_count(copied):
+    before = versions()
+    (copied / "densities" / "notes.md").write_text("x")
+    (copied / "densities" / "__pycache__").mkdir(exist_ok=True)
+    (copied / "densities" / "__pycache__" / "pixelcnn.cpython-311.pyc").write_bytes(b"x")
+    assert versions() == before
+    (copied / "densities" / "another.py").write_text("")
+    assert versions()["density"] != before["density"]
+
+
+def rooms_run_by(kind, task):
+    """Runs a cell and returns its result and the rooms whose functions it called."""
+    seen = set()
+
+    def look(frame, event, _):
+        if event == "call":
+            seen.add(frame.f_code.co_filename)
+
+    sys.setprofile(look)
+    try:
+        result = KINDS_AS_THEY_WERE[kind](task)
+    finally:
+        sys.setprofile(None)
+    return result, {Path(name).relative_to(PACKAGE).parts[0] for name in seen if name.startswith(str(PACKAGE))}
+
+
+KINDS_AS_THEY_WERE = dict(KINDS)
+
+
+@pytest.mark.parametrize("on_the_fly", [False, True])
+def test_every_room_that_a_cell_runs_through_counts_for_its_version(tmp_path, monkeypatch, on_the_fly):
+    called: dict[str, set[str]] = {}
+
+    def watched(kind):
+        def run(task):
+            result, rooms = rooms_run_by(kind, task)
+            called.setdefault(kind, set()).update(rooms)
+            return result
+
+        return run
+
+    for kind in KINDS:
+        monkeypatch.setitem(KINDS, kind, watched(kind))
+    if on_the_fly:
+        monkeypatch.setattr("infoplane.study.cells.CACHE_BYTES", 0)
+    spec = tiny_study.tiny(tmp_path, layers=["logits"], fit__refits=1)
+    outcome = execute(spec, tmp_path / "run", workers=0, quiet=True)
+    assert not outcome.failed
+    # `study` is cells.py, which counts always; errors and estimates carry results, they do not make them.
+    indifferent = {"study", "errors.py", "estimate.py"}
+    for kind, rooms in called.items():
+        assert rooms - indifferent <= set(ROOMS[kind]), kind
+    assert {"subject", "capture", "density", "mse", "probe", "samples", "judge"} <= called.keys()
+    assert "densities" in called["density"]
+    assert ("subjects" in called["mse"]) == on_the_fly
+
+
+def test_the_plan_reads_back_the_same(tmp_path, refuses):
+    spec = tiny_study.tiny(tmp_path)
+    folder = tmp_path / "run"
+    (folder / "cells").mkdir(parents=True)
+    plan = make_plan(spec, "f")
+    path = folder / "cells" / "plan.json"
+    path.write_text(json.dumps(plan.to_json("f")))
+    again = Plan.load(folder)
+    assert (again.cells, again.roles, Plan.fingerprint(folder)) == (plan.cells, plan.roles, "f")
+    for damage in (b"", b"{", b"[]", b"{}", b'{"cells": 3}', b"\xff\xfe", b'{"cells": {"a": {}}, "roles": []}'):
+        path.write_bytes(damage)
+        with refuses("the run's plan is damaged", "plan.json"):
+            Plan.load(folder)
+    path.unlink()
+    for read in (Plan.load, Plan.fingerprint):
+        with refuses("the run's plan is damaged"):
+            read(folder)

@@ -1,0 +1,395 @@
+"""Runs: the same bytes whoever computes them, nothing computed twice, and failures that stay where they happen."""
+
+import gc
+import os
+import re
+import shutil
+import signal
+import sys
+import threading
+
+import numpy as np
+import polars as pl
+import pytest
+import tiny_study
+import torch
+from tiny_study import contents, events, kind_of
+
+from infoplane.errors import CellError, FitError
+from infoplane.report.build import build, load_run
+from infoplane.study import run as run_module
+from infoplane.study.cells import KINDS
+from infoplane.study.execute import execute
+from infoplane.study.plan import Plan, make_plan
+from infoplane.study.progress import Display
+from infoplane.study.run import default_workers, pick_device, run_cells
+from infoplane.study.spec import read_study
+from infoplane.study.store import Result, Store
+
+CPU = torch.device("cpu")
+
+
+def run(folder, spec, workers=0):
+    """Runs a study and writes its tables."""
+    outcome = execute(spec, folder, workers=workers, quiet=True)
+    load_run(folder).write(folder)
+    return outcome
+
+
+def computed(folder, after=0) -> list[str]:
+    """Returns the cells that were started, from the given event on."""
+    return [event["cell"] for event in events(folder)[after:] if event["event"] == "start"]
+
+
+# ---- determinism ----
+
+
+def test_results_do_not_depend_on_who_computes_them(finished, tmp_path):
+    spec = read_study(finished / "study.yaml")
+    for workers in (1, 2):
+        folder = tmp_path / str(workers)
+        outcome = run(folder, spec, workers)
+        assert not outcome.failed
+        for table in ("results.csv", "results.parquet", "study.yaml"):
+            assert (folder / table).read_bytes() == (finished / table).read_bytes()
+        assert contents(folder / "cells") == contents(finished / "cells")
+        assert 0 < outcome.peak_memory_mb < 20_000
+        assert len(computed(folder)) == len(set(computed(folder))) == len(Plan.load(folder).cells) - 1
+
+
+def test_the_tables_agree_and_hold_no_times(finished):
+    csv, parquet = pl.read_csv(finished / "results.csv"), pl.read_parquet(finished / "results.parquet")
+    columns = "study layer checkpoint refit kind value stderr unit direction n refits flags".split()
+    assert csv.columns == parquet.columns == columns
+    assert csv["value"].to_list() == parquet["value"].to_list()
+    assert csv["kind"].to_list() == parquet["kind"].to_list()
+    assert len(parquet) > 40
+
+
+def test_another_seed_gives_other_numbers(finished, tmp_path):
+    spec = read_study(finished / "study.yaml").model_copy(update={"seed": 1, "layers": ("logits",)})
+    run(tmp_path / "run", spec)
+    values = [
+        pl.read_csv(folder / "results.csv").filter(pl.col("layer") == "logits")["value"].to_numpy()
+        for folder in (finished, tmp_path / "run")
+    ]
+    assert len(values[0]) == len(values[1])
+    assert (values[0] != values[1]).mean() > 0.8
+
+
+def test_cells_in_this_process_run_on_one_thread_as_in_a_worker(finished, tmp_path, monkeypatch):
+    # More threads add up in another order, so the last digits would depend on the number of workers.
+    seen = []
+
+    def look(task):
+        seen.append(torch.get_num_threads())
+        return Result()
+
+    for kind in KINDS:
+        monkeypatch.setitem(KINDS, kind, look)
+    (tmp_path / "cells").mkdir()
+    torch.set_num_threads(2)
+    try:
+        run_cells(tmp_path, Plan.load(finished).cells.values(), device=CPU, workers=0, quiet=True)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    assert set(seen) == {1}
+    assert len(seen) == len(Plan.load(finished).cells)
+
+
+def test_a_run_leaves_the_random_state_of_its_process_alone(finished, copy):
+    torch.manual_seed(3)
+    state, numbers = torch.get_rng_state(), np.random.get_state()[1].copy()
+    for path in (copy / "cells").iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+    run(copy, read_study(copy / "study.yaml"))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert np.array_equal(np.random.get_state()[1], numbers)
+    assert contents(copy / "cells") == contents(finished / "cells")
+
+
+# ---- nothing twice ----
+
+
+def test_a_second_run_computes_nothing(copy):
+    before, tables = len(events(copy)), contents(copy)
+    run(copy, read_study(copy / "study.yaml"))
+    assert [event["event"] for event in events(copy)[before:]] == ["run"]
+    tables.pop("events.jsonl")
+    again = contents(copy)
+    again.pop("events.jsonl")
+    assert again == tables
+
+
+@pytest.mark.parametrize("kind", ["data", "subject", "capture", "density-conv1-r2", "mse-logits", "samples-input"])
+def test_a_deleted_cell_alone_is_computed_again_to_the_same_bytes(copy, finished, kind):
+    cell = next(name for name in Plan.load(copy).cells if name.startswith(kind))
+    shutil.rmtree(copy / "cells" / cell)
+    before = len(events(copy))
+    run(copy, read_study(copy / "study.yaml"))
+    # The data are written while the study is checked.
+    assert computed(copy, before) == ([] if kind == "data" else [cell])
+    assert contents(copy / "cells") == contents(finished / "cells")
+
+
+def test_events_tell_progress_times_and_memory(finished):
+    found = events(finished)
+    cells = set(Plan.load(finished).cells)
+    started = {event["cell"] for event in found if event["event"] == "start"}
+    assert started == {event["cell"] for event in found if event["event"] == "done"}
+    assert started == {cell for cell in cells if kind_of(cell) != "data"}
+    assert all(event["seconds"] >= 0 for event in found if event["event"] == "done")
+    assert all(event["time"] > 1.7e9 for event in found)
+    progress = [event for event in found if event["event"] == "progress" and kind_of(event["cell"]) == "density"]
+    assert {event["total"] for event in progress} == {3}
+    # The digits of a loss over 16 pixels of 3 levels.
+    assert all(0 < event["nats"] < 40 for event in progress if event["done"] == event["total"])
+    (whole,) = [event for event in found if event["event"] == "run"]
+    assert whole["peak_mb"] > 10
+    assert whole["seconds"] > 0
+
+
+# ---- what the folder holds already ----
+
+
+@pytest.mark.parametrize("changes", [{"seed": 5}, {"layers": ("logits",)}, {"title": "Another"}])
+def test_the_folder_of_another_study_is_refused_and_left_alone(copy, refuses, changes):
+    before = contents(copy)
+    spec = read_study(copy / "study.yaml").model_copy(update=changes)
+    with refuses("the output folder holds another study's run", str(copy), "choose another --out"):
+        run(copy, spec)
+    assert contents(copy) == before
+
+
+def test_results_from_data_that_have_changed_are_not_taken_up(tmp_path, refuses):
+    spec = tiny_study.tiny(tmp_path, measure=["nce"], layers=["logits"], fit__refits=1)
+    run(tmp_path / "run", spec)
+    images, labels = tiny_study.images_and_labels(seed=1)
+    np.savez(tmp_path / "tiny.npz", images=images, labels=labels, levels=tiny_study.LEVELS)
+    with refuses("the output folder holds another study's run"):
+        run(tmp_path / "run", spec)
+
+
+def test_a_folder_of_something_else_is_refused_and_left_alone(finished, tmp_path, refuses):
+    spec = read_study(finished / "study.yaml")
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "thesis.tex").write_text("x")
+    (tmp_path / "file").write_text("x")
+    for name in ("foreign", "file"):
+        with refuses("the output folder is not empty and holds no run", name):
+            run(tmp_path / name, spec)
+    with refuses("cannot write the output folder", "file"):
+        run(tmp_path / "file" / "below", spec)
+    assert contents(tmp_path / "foreign") == {"thesis.tex": b"x"}
+    (tmp_path / "empty").mkdir()
+    run_module.prepare(tmp_path / "empty", spec, make_plan(spec))
+    assert (tmp_path / "empty" / "study.yaml").is_file()
+
+
+@pytest.mark.parametrize("file", ["study.yaml", "cells/plan.json"])
+@pytest.mark.parametrize("damage", [b"\xff\xfe\x00", b"{", b"[]"])
+def test_a_damaged_run_is_refused_in_one_line(copy, refuses, file, damage):
+    spec = read_study(copy / "study.yaml")
+    (copy / file).write_bytes(damage)
+    with refuses(str(copy)):
+        run(copy, spec)
+    with refuses():
+        load_run(copy)
+
+
+def test_a_gpu_that_is_not_there(finished, tmp_path, monkeypatch, refuses):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    spec = read_study(finished / "study.yaml")
+    with refuses("no GPU", "--device cpu"):
+        execute(spec, tmp_path / "run", device="cuda")
+    with refuses("unknown device", "'tpu'", "auto, cpu, cuda"):
+        execute(spec, tmp_path / "run", device="tpu")
+    assert not (tmp_path / "run").exists()
+    assert pick_device("auto") == CPU
+    assert 1 <= default_workers(CPU) <= 8
+    assert default_workers(torch.device("cuda")) == 0
+
+
+def test_a_damaged_result_is_named_and_not_used(copy):
+    cell = next(name for name in Plan.load(copy).cells if name.startswith("density-logits-r1"))
+    path = copy / "cells" / cell / "arrays.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CellError, match="a stored result is damaged") as caught:
+        load_run(copy).rows()
+    assert str(path) in str(caught.value)
+    # As it says: delete the folder and run again.
+    shutil.rmtree(path.parent)
+    run(copy, read_study(copy / "study.yaml"))
+    assert path.is_file()
+
+
+# ---- failures ----
+
+
+def test_a_network_that_diverges_fails_alone_with_what_needs_it(tmp_path):
+    spec = tiny_study.tiny(tmp_path, subject__train__learning_rate=1e30, fit__refits=1)
+    folder = tmp_path / "run"
+    outcome = run(folder, spec)
+    (cell,) = outcome.failed
+    assert kind_of(cell) == "subject"
+    assert "lower subject.train.learning_rate" in outcome.failed[cell]
+    assert "1e+30" in outcome.failed[cell]
+    plan = Plan.load(folder)
+    needing = {name for name, each in plan.cells.items() if {*each.needs} & {"subject", "capture"}}
+    assert set(outcome.skipped) == needing
+    # p(x) needs no network.
+    done = {name for name in plan.cells if (folder / "cells" / name).is_dir()}
+    assert done == set(plan.cells) - needing - {cell}
+    assert {kind_of(name) for name in done} == {"data", "density", "samples"}
+    kept = (folder / "cells" / f"{cell}.failed.txt").read_text()
+    assert kept.splitlines()[0] == outcome.failed[cell]
+    assert "Traceback (most recent call last)" in kept
+    assert FitError.__name__ in kept
+    page = build(folder).read_text(encoding="utf-8")
+    assert cell in page
+    assert "diverged" in page
+    assert pl.read_csv(folder / "results.csv")["layer"].unique().to_list() == ["input"]
+
+
+def test_densities_that_diverge_leave_the_rest_whole(tmp_path):
+    spec = tiny_study.tiny(tmp_path, fit__learning_rate=1e30, fit__warmup=0, fit__refits=1, fit__updates=6)
+    folder = tmp_path / "run"
+    outcome = run(folder, spec)
+    assert {kind_of(cell) for cell in outcome.failed} == {"density"}
+    assert all("lower fit.learning_rate" in message for message in outcome.failed.values())
+    assert all("last good loss" in message for message in outcome.failed.values())
+    assert {kind_of(cell) for cell in outcome.skipped} == {"samples", "judge"}
+    assert set(pl.read_csv(folder / "results.csv")["kind"]) == {"accuracy", "label", "mse"}
+    page = build(folder).read_text(encoding="utf-8")
+    assert all(cell in page for cell in outcome.failed)
+
+
+def test_the_next_run_tries_what_failed_and_what_was_skipped_and_nothing_else(finished, tmp_path, monkeypatch):
+    whole = KINDS["density"]
+
+    def moody(task):
+        if task.params["layer"] == "conv1" and task.params["seed"] == 1:
+            raise ValueError("not\ntoday")
+        return whole(task)
+
+    monkeypatch.setitem(KINDS, "density", moody)
+    spec, folder = read_study(finished / "study.yaml"), tmp_path / "run"
+    outcome = run(folder, spec)
+    ((cell, message),) = outcome.failed.items()
+    assert message == "ValueError: not today"
+    assert cell.startswith("density-conv1-r1")
+    (failed,) = events(folder, "failed")
+    assert (failed["cell"], failed["message"]) == (cell, message)
+    # The other refit of the same layer went on, and is reported as the single fit that it is.
+    rows = pl.read_csv(folder / "results.csv").filter((pl.col("layer") == "conv1") & (pl.col("kind") == "nce"))
+    assert rows["refits"].to_list() == [1]
+
+    before = len(events(folder))
+    monkeypatch.setitem(KINDS, "density", whole)
+    assert not run(folder, spec).failed
+    assert set(computed(folder, before)) == {cell, *outcome.skipped}
+    assert {kind_of(name) for name in outcome.skipped} == {"samples", "judge"}
+    assert contents(folder / "cells") == contents(finished / "cells")
+    assert (folder / "results.csv").read_bytes() == (finished / "results.csv").read_bytes()
+
+
+def test_a_failure_in_a_worker_keeps_its_traceback_too(tmp_path):
+    spec = tiny_study.tiny(tmp_path, subject__train__learning_rate=1e30, fit__refits=1, measure=["nce"])
+    outcome = run(tmp_path / "run", spec, workers=1)
+    ((cell, message),) = outcome.failed.items()
+    assert "lower subject.train.learning_rate" in message
+    assert "Traceback" in (tmp_path / "run" / "cells" / f"{cell}.failed.txt").read_text()
+    assert len(events(tmp_path / "run", "failed")) == 1
+
+
+def test_a_worker_that_is_killed_fails_its_cell_and_the_run_ends(tmp_path, monkeypatch):
+    victims = []
+    handle = run_module._Runner._handle
+
+    def kill_the_first_density(self, event):
+        cell = event.get("cell", "")
+        if event["event"] == "progress" and kind_of(cell) == "density" and not victims:
+            victims.append(cell)
+            os.kill(self.running[cell].process.pid, signal.SIGKILL)
+        handle(self, event)
+
+    monkeypatch.setattr(run_module._Runner, "_handle", kill_the_first_density)
+    # So many updates that the first density is certainly not done when its first progress is reported.
+    spec = tiny_study.tiny(tmp_path, layers=["logits"], fit__refits=1, measure=["nce", "mse"], fit__updates=250)
+    folder, outcomes = tmp_path / "run", []
+    thread = threading.Thread(target=lambda: outcomes.append(run(folder, spec, workers=1)), daemon=True)
+    thread.start()
+    thread.join(120)
+    assert not thread.is_alive(), "the run hangs"
+    (outcome,) = outcomes
+    assert list(outcome.failed) == victims
+    (message,) = outcome.failed.values()
+    assert "the worker process ended unexpectedly (exit code -9)" in message
+    assert message in (folder / "cells" / f"{victims[0]}.failed.txt").read_text()
+    # Another worker took over.
+    done = {kind_of(event["cell"]) for event in events(folder, "done")}
+    assert done == {"subject", "capture", "density", "mse"}
+    gc.collect()  # files that a worker leaves open would be warned of, and warnings are errors
+
+
+def test_a_worker_that_dies_of_its_own_says_what_it_wrote(tmp_path, finished):
+    # Its plan is gone, so the worker ends before its first cell; every cell given to it fails, the run ends.
+    cells = [cell for cell in Plan.load(finished).cells.values() if cell.kind in ("data",)]
+    (tmp_path / "cells").mkdir()
+    outcome = run_cells(tmp_path, cells, device=CPU, workers=1, quiet=True)
+    assert list(outcome.failed) == [cells[0].name]
+    message, said = Store(tmp_path / "cells").failure(cells[0].name)
+    assert "ended unexpectedly (exit code 1)" in message
+    assert "the run's plan is damaged" in said
+
+
+def test_cells_that_nothing_can_start_are_an_error(tmp_path, finished):
+    plan = Plan.load(finished)
+    cells = [cell for cell in plan.cells.values() if cell.kind == "mse"]
+    (tmp_path / "cells").mkdir()
+    with pytest.raises(CellError, match="no part of the study can run"):
+        run_cells(tmp_path, cells, device=CPU, workers=0, quiet=True)
+
+
+# ---- what is shown ----
+
+
+def test_a_plain_line_says_what_runs_its_nats_and_the_time_left(capsys, monkeypatch):
+    monkeypatch.setattr("infoplane.study.progress.PLAIN_EVERY", 0.0)
+    with Display(3) as display:
+        display.start("density-conv1-r1-0123456789ab")
+        display.progress("density-conv1-r1-0123456789ab", 5, 10, 12.345)
+        display.finish("density-conv1-r1-0123456789ab")
+        display.finish("mse-conv1-0123456789ab", failed="it broke")
+    printed = capsys.readouterr()
+    first, second = printed.err.splitlines()
+    assert re.fullmatch(r"\[ +\d+ s\] 0/3 parts done; density conv1 r1 5/10, 12\.3[45] nats, \d+ s left", first)
+    assert second == "failed: mse conv1: it broke"
+    assert printed.out == ""
+
+
+def test_quiet_shows_nothing(capsys, monkeypatch):
+    monkeypatch.setattr("infoplane.study.progress.PLAIN_EVERY", 0.0)
+    with Display(3, quiet=True) as display:
+        display.start("mse-a")
+        display.progress("mse-a", 1, 2, None)
+        display.finish("mse-a", failed="it broke")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_terminal_gets_bars_for_all_that_runs(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    with Display(3) as display:
+        display.start("density-conv1-r1-0123456789ab")
+        display.progress("density-conv1-r1-0123456789ab", 5, 10, 12.345)
+        assert display.bars is not None
+        assert [task.description for task in display.bars.tasks] == ["all parts", "density conv1 r1"]
+        assert display.bars.tasks[1].fields["state"].startswith("12.3")
+        display.finish("density-conv1-r1-0123456789ab", failed="[it] broke")
+        assert [task.completed for task in display.bars.tasks] == [1]
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().err)
+    assert "failed: density conv1 r1: [it] broke" in plain

@@ -1,0 +1,224 @@
+"""What a study may say, and what it is told when it says something else."""
+
+from pathlib import Path
+
+import pytest
+import tiny_study
+import yaml
+
+from infoplane.study.execute import check
+from infoplane.study.plan import make_plan
+from infoplane.study.spec import load_study, named_studies, parse_value, read_study, validate
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Returns a function that loads the tiny study with changes by dotted path."""
+    path = str(tiny_study.write_study(tmp_path))
+    return lambda changes=None: load_study(path, changes)
+
+
+@pytest.mark.parametrize(
+    ("path", "nearest"),
+    [
+        ("sed", "seed"),
+        ("data.nme", "name"),
+        ("data.evalution", "evaluation"),
+        ("subject.hiden", "hidden"),
+        ("subject.train.learning_rat", "learning_rate"),
+        ("density.filter", "filters"),
+        ("density.residual_layer", "residual_layers"),
+        ("fit.update", "updates"),
+        ("fit.warmstart", "warm_start"),
+        ("reconstruction.bath", "batch"),
+        ("contrastive.candidate", "candidates"),
+        ("samples.imges", "images"),
+    ],
+)
+def test_an_unknown_key_is_named_with_its_path_and_nearest_match(load, refuses, path, nearest):
+    with refuses(f"unknown key '{path}'", "did you mean", f"'{nearest}'", "tiny.yaml"):
+        load({path: 1})
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("subject.kind", "nash", ("subject.kind", "'nash'", "nash-cnn")),
+        ("density.kind", "pixel", ("density.kind", "'pixel'", "pixelcnn")),
+        ("density.likelihood", "softmax", ("density.likelihood", "categorical", "logistic_mixture")),
+        ("fit.schedule", "cosine", ("fit.schedule", "'cosine'", "linear")),
+        ("measure", ["nse"], ("measure.0", "'nse'", "nce")),
+    ],
+)
+def test_an_unknown_choice_is_told_the_legal_ones(load, refuses, path, value, words):
+    with refuses(*words):
+        load({path: value})
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("seed", "zero"),
+        ("seed", -1),
+        ("seed", 1.5),
+        ("title", 3),
+        ("layers", "conv1"),
+        ("layers", [3]),
+        ("measure", "nce"),
+        ("data", 3),
+        ("data.evaluation", "all"),
+        ("data.decoding", 1),
+        ("data.options", [1]),
+        ("subject", "nash-cnn"),
+        ("subject.filters", [16]),
+        ("subject.filters", [0, 3]),
+        ("subject.dropout", 1.0),
+        ("subject.train", 3),
+        ("subject.train.updates", 0),
+        ("density", 5),
+        ("density.filters", "many"),
+        ("density.filters", 0),
+        ("density.dropout", 1.5),
+        ("fit.updates", "many"),
+        ("fit.updates", 0),
+        ("fit.updates", 1.5),
+        ("fit.learning_rate", 0),
+        ("fit.held_out", 1.0),
+        ("fit.betas", [0.9]),
+        ("reconstruction.batch", None),
+        ("contrastive.candidates", 1),
+        ("samples.each", 0),
+    ],
+)
+def test_a_wrong_type_or_value_is_named_with_its_path(load, refuses, path, value):
+    with refuses("tiny.yaml", path, "received"):
+        load({path: value})
+
+
+def test_an_unknown_study_is_told_the_nearest(refuses):
+    with refuses("unknown study", "'digit'", "did you mean 'digits'?"):
+        load_study("digit")
+    with refuses("unknown study", "give the path of a .yaml file", "digits"):
+        load_study("zzzzzzzzz")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, ("cannot read the study", "absent.yaml")),
+        (b"title: [", ("not valid YAML",)),
+        (b"\xff\xfe\x00", ("cannot read the study",)),
+        (b"", ("not a mapping", "NoneType")),
+        (b"- 1\n- 2\n", ("not a mapping", "list")),
+        (b"title: No data\n", ("data", "field required")),
+        (b"1: 2\n", ("1",)),
+    ],
+)
+def test_a_file_that_is_no_study(tmp_path, refuses, content, words):
+    path = tmp_path / "absent.yaml"
+    if content is not None:
+        path.write_bytes(content)
+    with refuses(*words):
+        load_study(str(path))
+
+
+def test_layers_need_a_network_and_names_of_their_own(load, refuses):
+    with refuses("layers without a network", "conv1"):
+        load({"subject": None})
+    with refuses("distinct", "conv1, conv1"):
+        load({"layers": ["conv1", "conv1"]})
+    with refuses("none called input"):
+        load({"latents": ["input"]})
+
+
+def test_a_dotted_path_sets_one_field(load):
+    before, after = load(), load({"fit.updates": 7, "subject.train.batch": 5, "data.options.levels": 4})
+    assert (after.fit.updates, after.subject.train.batch, after.data.options) == (7, 5, {"levels": 4})
+    changed = after.model_dump()
+    changed["fit"]["updates"], changed["subject"]["train"]["batch"], changed["data"]["options"] = 3, 8, {}
+    assert changed == before.model_dump()
+
+
+@pytest.mark.parametrize("path", ["layers.0", "title.size", "fit.updates.more"])
+def test_a_path_through_what_has_no_fields(load, refuses, path):
+    with refuses("cannot set a field", path, "no fields"):
+        load({path: 1})
+
+
+def test_values_are_read_as_yaml_reads_them(refuses):
+    values = {"100": 100, "1e-3": "1e-3", "0.5": 0.5, "[a, 2]": ["a", 2], "null": None, "true": True, "a b": "a b"}
+    assert {text: parse_value(text) for text in values} == values
+    with refuses("cannot read the value", "["):
+        parse_value("[")
+
+
+def test_numbers_written_as_python_writes_them(load):
+    # YAML takes 1e-3 for text; pydantic does not mind.
+    assert load({"fit.learning_rate": parse_value("1e-3")}).fit.learning_rate == 0.001
+
+
+def test_the_resolved_study_says_everything_and_reads_back_the_same(load, tmp_path):
+    spec = load({"title": "Über «x»", "seed": 3})
+    text = spec.to_yaml()
+    written = yaml.safe_load(text)
+    # What was left to a default is there, of the constructors as well.
+    assert written["density"]["mixtures"] == 10
+    assert written["fit"]["guard"] == 4.0
+    assert written["subject"]["train"]["patience"] is None
+    assert written["title"] == "Über «x»"
+    path = tmp_path / "study.yaml"
+    path.write_text(text, encoding="utf-8")
+    again = read_study(path)
+    assert again == spec
+    assert again.to_yaml() == text
+    assert make_plan(again).cells == make_plan(spec).cells
+
+
+@pytest.mark.parametrize("name", named_studies())
+def test_every_named_study_loads_checks_and_plans(name):
+    spec = load_study(name)
+    assert spec.name == name
+    assert validate(yaml.safe_load(spec.to_yaml()), where=name) == spec
+    plan = make_plan(spec)
+    for layer in ("input", *spec.latents, *spec.layers):
+        for refit in range(1, spec.fit.refits + 1):
+            assert plan.name("density", layer, refit) in plan.cells
+    seen = set()
+    for cell in plan.cells.values():
+        assert set(cell.needs.values()) <= seen, "a cell comes after those it needs"
+        seen.add(cell.name)
+    check(spec)
+
+
+def test_the_named_studies_are_the_files():
+    folder = Path(tiny_study.main.__code__.co_filename).parents[1] / "studies"
+    assert named_studies() == sorted(path.stem for path in folder.glob("*.yaml"))
+    assert {"digits", "known-truth"} <= set(named_studies())
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"data.name": "digit"}, ("unknown data set", "'digits'")),
+        ({"data.name": "gone.npz"}, ("no such file", "gone.npz")),
+        ({"data.options": {"levl": 4}}, ("unknown option", "'levl'", "'levels'")),
+        ({"data.evaluation": 100}, ("larger than the data set", "evaluation=100", "at most 160")),
+        ({"data.evaluation": 3}, ("data.evaluation", "at least 4")),
+        ({"data.encoding": 0}, ("no images to train the network on",)),
+        ({"layers": ["conv7"]}, ("unknown layer", "'conv7'", "'conv2'")),
+        ({"latents": ["template"]}, ("unknown latent", "'template'")),
+        ({"subject.kernel": 9}, ("too small for this network", "4×4")),
+        ({"subject.train.checkpoints": [2]}, ("subject.train.checkpoints", "add end")),
+    ],
+)
+def test_what_only_the_data_or_the_network_can_tell_is_checked_before_anything_runs(load, refuses, changes, words):
+    with refuses(*words):
+        check(load(changes))
+
+
+def test_checking_leaves_the_random_state_alone(load):
+    import torch
+
+    state = torch.get_rng_state()
+    check(load())
+    assert torch.equal(torch.get_rng_state(), state)
