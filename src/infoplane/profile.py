@@ -102,7 +102,7 @@ def measure(
             data=DataSpec(name=dataset.name, encoding=0, decoding=len(dataset) - evaluation, evaluation=evaluation),
             layers=tuple(layers),
             density=suggest_density(dataset.shape, levels),
-            fit=FitSettings(batch=8 if len(dataset) < 5000 else 16, refits=refits),
+            fit=FitSettings(refits=refits),
             measure=("nce", "usable", "contrastive", "mse", "samples") + (() if labels is None else ("label",)),
             seed=seed,
         )
@@ -301,20 +301,26 @@ def _within(
         torch.set_num_threads(threads)
     share = seconds * workers
     layers, refits = len(spec.layers), spec.fit.refits
+    per_fit = TRAINING_SHARE * share / ((layers + 1) * refits)
     contrastive = _contrastive(spec, len(parts.evaluation), 0.1 * share / (per_image * layers * refits))
     pixels = dataset.shape[1] * dataset.shape[2]
     drawn = 0.1 * share / (per_image * pixels * (layers + 1))
     samples = spec.samples.model_copy(
         update={"images": int(max(1, min(8, drawn // 8))), "each": 8 if drawn >= 8 else max(1, int(drawn))}
     )
+    # Early stopping may take a quarter of a fit's time: on few held-out images, seldom, where time is short.
+    held = min(spec.fit.held_out * len(parts.decoding), 400)
+    evaluations = int(max(3, min(10, 0.25 * per_fit / (2 * held * per_image))))
+    scoring = per_image * (len(parts.evaluation) + 2 * held * evaluations)
     longest = max(300, MOST_EPOCHS * len(parts.decoding) // spec.fit.batch)
-    updates = TRAINING_SHARE * share / ((layers + 1) * refits) / per_update
+    affordable = max((per_fit - scoring) / per_update, LEAST_UPDATES)
     # Two digits: the clock's noise should not show in the settings.
-    rounded = int(float(f"{min(max(updates, LEAST_UPDATES), longest):.2g}"))
-    reconstruction = spec.reconstruction.model_copy(update={"updates": max(LEAST_UPDATES, min(600, rounded))})
+    updates = int(float(f"{min(affordable, longest):.2g}"))
+    fit = {"updates": updates, "evaluations": evaluations, "held_out": round(held / len(parts.decoding), 4)}
+    reconstruction = spec.reconstruction.model_copy(update={"updates": max(LEAST_UPDATES, min(600, updates))})
     return spec.model_copy(
         update={
-            "fit": spec.fit.model_copy(update={"updates": rounded}),
+            "fit": spec.fit.model_copy(update=fit),
             "contrastive": contrastive,
             "samples": samples,
             "reconstruction": reconstruction,
@@ -335,7 +341,7 @@ def _contrastive(spec: StudySpec, n: int, scores: float) -> Any:
 def _time(
     spec: StudySpec, dataset: data.Dataset, parts: data.Split, live: Live, device: torch.device
 ) -> tuple[float, float]:
-    """Seconds per update and per scored image, evaluations during training included in the former."""
+    """Seconds per update and per scored image."""
     images = torch.from_numpy(dataset.images[parts.decoding[: max(4 * spec.fit.batch, 32)]])
     found = activations(live.model, list(spec.layers), images, transform=live.transform)
     views = {layer: context_view(h).float() for layer, h in found.items()}
@@ -348,11 +354,7 @@ def _time(
     density.to(device)
     pairs = Pairs(images, widest, device=device)
     update, evaluation = seconds_per_update(spec.fit, density, NegativeLogProb(density), pairs, pairs)
-    per_image = evaluation / (2 * len(pairs))
-    held_out = spec.fit.held_out * len(parts.decoding)
-    # Evaluations are few, but on a large held-out set they cost as much as many updates.
-    longest = max(300, MOST_EPOCHS * len(parts.decoding) // spec.fit.batch)
-    return update + 2 * per_image * held_out * spec.fit.evaluations / longest, per_image
+    return update, evaluation / (2 * len(pairs))
 
 
 def _dataset(images: Any, labels: Any, levels: int) -> data.Dataset:

@@ -61,8 +61,6 @@ def test_a_class_token_is_at_every_position():
 
 def test_too_long_a_vector_is_refused():
     assert context_view(torch.zeros(1, MAX_CONTEXT)).shape == (1, MAX_CONTEXT)
-    with pytest.raises(
-        UsageError, match=r"received 65,538 features from shape \(3, 21846\); legal: at most 65,536;"
-    ):
+    with pytest.raises(UsageError, match=r"received 65,538 features from shape \(3, 21846\); legal: at most 65,536;"):
         context_view(torch.zeros(1, 3, 21846))
     assert context_view(torch.zeros(1, 2, 200, 200)).shape == (1, 2, 200, 200)

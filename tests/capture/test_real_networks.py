@@ -195,7 +195,5 @@ def test_bert_against_hidden_states():
         assert torch.equal(h, right), name
     problems = {layer.name: layer.problem for layer in list_layers(model, inputs)}
     assert problems["embeddings.position_embeddings"] == "it has no batch dimension"
-    with pytest.raises(
-        UsageError, match=r"ambiguous.*legal: output\[last_hidden_state\], output\[pooler_output\]$"
-    ):
+    with pytest.raises(UsageError, match=r"ambiguous.*legal: output\[last_hidden_state\], output\[pooler_output\]$"):
         Tap(model, ["output"])(inputs)

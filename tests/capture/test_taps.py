@@ -488,9 +488,7 @@ def test_activations_must_be_finite(model):
         activations(model, ["0", "1"], images, transform=default_transform(256), batch_size=4)
 
 
-@pytest.mark.parametrize(
-    "images", [np.zeros((2, 3, 5, 5)), np.zeros((2, 5, 5), "u1"), torch.zeros(0, 3, 5, 5).byte()]
-)
+@pytest.mark.parametrize("images", [np.zeros((2, 3, 5, 5)), np.zeros((2, 5, 5), "u1"), torch.zeros(0, 3, 5, 5).byte()])
 def test_images_must_be_uint8_and_four_dimensional(model, images):
     with pytest.raises(UsageError, match=r"legal: uint8 \(N, C, H, W\) with N >= 1"):
         activations(model, ["fc"], images, transform=default_transform(256))

@@ -44,9 +44,7 @@ def test_the_bound_is_one_on_average():
     truth, values = its_information(0.2, 3), []
     for seed in range(30):
         generator = np.random.default_rng(seed)
-        (h, y), (held_h, held_y), (new_h, new_y) = (
-            symmetric_channel(n, 0.2, 3, generator) for n in (150, 50, 100)
-        )
+        (h, y), (held_h, held_y), (new_h, new_y) = (symmetric_channel(n, 0.2, 3, generator) for n in (150, 50, 100))
         probe = fit_probe(h, y, held_h, held_y, classes=3)
         values.append(label_information(probe.log_probs(new_h, new_y), new_y, classes=3).value)
     error = np.std(values, ddof=1) / math.sqrt(len(values))

@@ -6,6 +6,7 @@ are three standard errors unless said; the seeds are fixed.
 
 import functools
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -100,7 +101,7 @@ def test_training_longer_does_not_hurt(latent):
     assert curve.best_loss < quarter
     # Once the learning rate falls, the held-out loss may only shake by the noise of the weights (0.05 nats of 40).
     later = curve.heldout_ema[len(curve.heldout_ema) // 2 :]
-    assert all(after < before + 0.05 for before, after in zip(later, later[1:]))
+    assert all(after < before + 0.05 for before, after in pairwise(later))
     assert later[-1] <= min(curve.heldout_ema) + 0.05
 
 

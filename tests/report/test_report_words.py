@@ -172,10 +172,7 @@ def test_latents_take_no_part_in_claims() -> None:
     full = contents(layers=[Layer(name, name, latent=name in NAMES[:2]) for name in NAMES], inputs=None)
     results = Results(full.rows)
     found = opening(full, results, read(differences(), results))
-    assert (
-        nats(found.sentence)
-        == "fc3 and logits are not told apart: they differ by 0.07 ± 0.19 nats about the image."
-    )
+    assert nats(found.sentence) == "fc3 and logits are not told apart: they differ by 0.07 ± 0.19 nats about the image."
     full = contents(layers=[Layer(name, name, latent=True) for name in NAMES[:2]], inputs=None)
     found = opening(full, results, read(differences(), results))
     assert nats(found.sentence).startswith("The density could use 34.90 ± 0.67 nats about the image from conv1 and")

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-import tiny_study
 
+import tiny_study
 from infoplane.report.build import build
 from infoplane.study.execute import execute
 

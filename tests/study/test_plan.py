@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import tiny_study
 
 import infoplane
+import tiny_study
 from infoplane.study import plan as plan_module
 from infoplane.study.cells import KINDS
 from infoplane.study.execute import execute

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-import tiny_study
 import yaml
 
+import tiny_study
 from infoplane.study.execute import check
 from infoplane.study.plan import make_plan
 from infoplane.study.spec import load_study, named_studies, parse_value, read_study, validate

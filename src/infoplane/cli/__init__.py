@@ -4,6 +4,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+#: exit code of a command that was interrupted, as shells have it
+INTERRUPTED = 130
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line; errors of use are one line on standard error and exit code 2."""
@@ -22,12 +25,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"infoplane: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except (typer.Abort, KeyboardInterrupt):
-        print("infoplane: interrupted; run the same command again to go on", file=sys.stderr)
-        sys.exit(130)
+        code = INTERRUPTED
     except misuse as error:
         hint = " ".join(error.format_message().split()).rstrip(".")
         print(f"infoplane: {hint}; see infoplane --help", file=sys.stderr)
         sys.exit(2)
+    if code == INTERRUPTED:  # typer itself turns most interrupts into this
+        print("infoplane: interrupted; run the same command again to go on", file=sys.stderr)
     sys.exit(code if isinstance(code, int) else 0)
 
 

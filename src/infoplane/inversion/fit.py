@@ -22,7 +22,7 @@ Loss = Callable[[Tensor, Tensor | None], Tensor]
 #: (updates done, updates in all, current held-out loss or None)
 Progress = Callable[[int, int, float | None], None]
 
-EVALUATION_BATCH = 256
+EVALUATION_BATCH = 128
 
 
 class FitSettings(BaseModel):

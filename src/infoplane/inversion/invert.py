@@ -52,7 +52,7 @@ def log_probs(density: Density, pairs: Pairs) -> Tensor:
 
 
 @torch.no_grad()
-def cross_log_probs(density: Density, pairs: Pairs, contexts: Tensor, *, batch: int = 1024) -> Tensor:
+def cross_log_probs(density: Density, pairs: Pairs, contexts: Tensor, *, batch: int = 256) -> Tensor:
     """Returns log q(x_i|h_k) in nats for every image and every context: (n, K) float64.
 
     Args:

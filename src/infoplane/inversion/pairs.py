@@ -16,9 +16,9 @@ TAIL = 5.0
 class Standardiser:
     """Shifts and scales every unit to mean 0 and standard deviation 1: invertible, so no information is lost.
 
-    A value z beyond ±`TAIL` becomes ±(TAIL + log(|z| − TAIL + 1)), which is invertible too: a unit that hardly ever fired
-    has a small standard deviation, and would drown all others where it does fire on a new image. A unit that never
-    varied keeps scale 1 and so becomes 0.
+    A value z beyond ±`TAIL` becomes ±(TAIL + log(|z| − TAIL + 1)), which is invertible too: a unit that hardly ever
+    fired has a small standard deviation, and would drown all others where it does fire on a new image. A unit that
+    never varied keeps scale 1 and so becomes 0.
 
     Args:
         mean, std: Per unit, of the shape of one activation.

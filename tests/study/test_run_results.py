@@ -1,0 +1,240 @@
+"""From stored cells to rows and to the closing table, against hand-made cells whose numbers are known."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import polars as pl
+import pytest
+
+import tiny_study
+from infoplane.estimate import Estimate
+from infoplane.report.build import load_run
+from infoplane.report.text import table
+from infoplane.study.plan import make_plan
+from infoplane.study.results import Results
+from infoplane.study.store import Result, Store
+
+N, CLASSES = 40, 3
+RNG = np.random.default_rng(0)
+#: log-probabilities (2 refits, N) of p(x) and of one layer, and the probe's (N,)
+TWIN, LAYER = RNG.normal(-20, 2, (2, N)), RNG.normal(-17, 2, (2, N))
+BATCHES = RNG.normal(0.4, 0.1, (2, 3))
+PROBE = np.log(RNG.uniform(0.3, 0.9, N))
+LABELS = np.arange(N) % CLASSES
+ERRORS, CORRECT = RNG.uniform(0, 1, N), RNG.integers(0, 2, N)
+
+
+def density(scores, *, train=15.0, heldout=15.5, batches=None) -> Result:
+    values = {"train_nats": train, "heldout_nats": heldout, "candidates": 4}
+    arrays = {"log_probs": scores} | ({} if batches is None else {"contrastive": batches})
+    return Result(values, arrays)
+
+
+@pytest.fixture
+def made(tmp_path):
+    """Returns (save, results): `save(kind, layer, refit, result)` makes a cell of a study of the layer `logits`."""
+    spec = tiny_study.tiny(tmp_path, layers=["logits"])
+    plan, store = make_plan(spec), Store(tmp_path / "cells")
+
+    def save(kind, result, layer="", refit=0):
+        store.save(plan.roles[kind, layer, refit], result)
+
+    images, _ = tiny_study.images_and_labels()
+    arrays = {"images": images, "labels": LABELS.repeat(4), "evaluation": np.arange(N) * 4, "decoding": np.arange(80)}
+    save("data", Result({"classes": CLASSES, "levels": 3, "shape": [1, 4, 4], "name": "tiny"}, arrays))
+    return save, lambda: Results(spec, plan, store)
+
+
+def fill(save, *, refits=(1, 2), distinct=120, **options):
+    """Saves every cell of the layer for these refits."""
+    save("capture", Result({"distinct": {"logits": distinct}, "shapes": {"logits": [3]}}, {"correct": CORRECT}))
+    for refit in refits:
+        save("density", density(TWIN[refit - 1]), "input", refit)
+        save("density", density(LAYER[refit - 1], batches=BATCHES[refit - 1], **options), "logits", refit)
+    save("probe", Result({"labels": True}, {"log_probs": PROBE}), "logits")
+    save("mse", Result({}, {"errors": ERRORS}), "logits")
+    save("judge", Result({"classifier": True}, {"correct": np.ones(4)}), "logits")
+
+
+def find(results, layer, kind, refit="all") -> Estimate:
+    (found,) = [e for name, r, e in results.estimates() if (name, r, e.kind) == (layer, refit, kind)]
+    return found
+
+
+def stderr_of(terms) -> float:
+    """The error of a mean over refits and examples, both random: written out."""
+    refits, n = terms.shape
+    examples = terms.mean(0).var(ddof=1) / n
+    return math.sqrt(examples + (terms.mean(1).var(ddof=1) / refits if refits > 1 else 0.0))
+
+
+@pytest.mark.parametrize("refit", ["all", "1", "2"])
+def test_rows_are_the_means_of_what_the_cells_hold(made, refit):
+    save, results = made
+    fill(save)
+    rows = [0, 1] if refit == "all" else [int(refit) - 1]
+    expected = {
+        ("input", "cross-entropy"): (-TWIN[rows], "upper"),
+        ("logits", "cross-entropy"): (-LAYER[rows], "upper"),
+        ("logits", "nce"): (LAYER[rows], "lower"),
+        ("logits", "usable"): (LAYER[rows] - TWIN[rows], None),
+        ("logits", "contrastive"): (BATCHES[rows], "lower"),
+    }
+    for (layer, kind), (terms, bound) in expected.items():
+        estimate = find(results(), layer, kind, refit)
+        assert estimate.value == pytest.approx(terms.mean(), rel=1e-12)
+        assert estimate.stderr == pytest.approx(stderr_of(terms), rel=1e-12)
+        assert (estimate.bound, estimate.unit) == (bound, "nats")
+        assert (estimate.n, estimate.refits) == (terms.shape[1], len(rows))
+    if refit != "all":
+        return
+    surprise = -np.log(np.bincount(LABELS)[LABELS] / N)
+    label = find(results(), "logits", "label")
+    assert label.value == pytest.approx((PROBE + surprise).mean(), rel=1e-12)
+    assert label.bound == "lower"
+    mse = find(results(), "logits", "mse")
+    assert (mse.value, mse.unit) == (pytest.approx(ERRORS.mean()), "squared error")
+    assert mse.stderr == pytest.approx(ERRORS.std(ddof=1) / math.sqrt(N))
+    share = find(results(), "", "accuracy")
+    assert (share.value, share.unit, share.n) == (pytest.approx(CORRECT.mean()), "fraction", N)
+
+
+def test_usable_information_pairs_the_refits_that_both_have(made):
+    save, results = made
+    fill(save, refits=(1,))
+    save("density", density(LAYER[1]), "logits", 2)
+    estimate = find(results(), "logits", "usable")
+    assert estimate.value == pytest.approx((LAYER[0] - TWIN[0]).mean(), rel=1e-12)
+    assert estimate.refits == 1
+    assert find(results(), "logits", "nce").refits == 2
+    with pytest.raises(ValueError, match="not enough values"):
+        find(results(), "logits", "usable", "2")
+
+
+def test_what_is_not_finished_is_left_out(made):
+    save, results = made
+    assert results().rows() == []
+    save("density", density(TWIN[0]), "input", 1)
+    assert [(row["layer"], row["kind"]) for row in results().rows()] == [
+        ("input", "cross-entropy"),
+        ("input", "generalisation-gap"),
+    ]
+    assert "logits" in table(results())
+
+
+def test_only_what_the_study_measures_is_reported(made):
+    save, results = made
+    fill(save)
+    found = results()
+    found.spec = found.spec.model_copy(update={"measure": ("nce",)})
+    assert "usable" not in {estimate.kind for _, _, estimate in found.estimates()}
+    found.spec = found.spec.model_copy(update={"measure": ("usable",)})
+    assert "nce" not in {estimate.kind for _, _, estimate in found.estimates()}
+
+
+def test_flags(made):
+    save, results = made
+    fill(save, distinct=2, train=10.0, heldout=12.0)
+    # 2 distinct activations hold at most log 2 nats; the layer claims about 3.
+    assert find(results(), "logits", "usable").flags == ("exceeds the possible 0.693 nats",)
+    (overfit,) = find(results(), "logits", "generalisation-gap").flags
+    assert "better than held-out data" in overfit
+    assert find(results(), "input", "generalisation-gap").flags == ()
+    text = table(results())
+    (line,) = [line for line in text.splitlines() if line.startswith("logits ")]
+    assert line.count("*") == 1
+    assert "  * logits usable information: exceeds the possible 0.693 nats" in text
+    assert "* marks a flag:" in text
+    save("density", density(LAYER[0], batches=np.array([1.38, 1.37, 1.38])), "logits", 1)
+    save("density", density(LAYER[1], batches=np.array([1.38, 1.37, 1.38])), "logits", 2)
+    assert find(results(), "logits", "contrastive").flags == ("saturated near log 4 = 1.386",)
+
+
+def test_many_distinct_activations_set_no_ceiling(made):
+    save, results = made
+    fill(save, distinct=31)
+    assert results().ceiling("logits") is None  # 31 of 120 seen: nobody knows how many more there are
+    fill(save, distinct=29)
+    assert results().ceiling("logits") == math.log(29)
+
+
+# ---- the table ----
+
+
+def text_of(estimates, layers=("a",)) -> str:
+    """Returns the table of made-up estimates: (layer, estimate) pairs."""
+    fake = SimpleNamespace(
+        layers=list(layers),
+        estimates=lambda: [(layer, "all", estimate) for layer, estimate in estimates],
+        cell=lambda *_: None,
+    )
+    return table(fake)
+
+
+def test_the_table_shows_each_number_with_its_error_and_bits_beside_nats():
+    text = text_of(
+        [
+            ("", Estimate(0.975, 0.01, "fraction", "accuracy", n=297, refits=0)),
+            ("input", Estimate(120.0, 1.0, kind="cross-entropy", bound="upper", n=297, refits=3)),
+            ("a", Estimate(-100.126, 0.31, kind="nce", bound="lower", n=297, refits=3)),
+            ("a", Estimate(math.log(2), 0.1 * math.log(2), kind="usable", n=297, refits=3)),
+            ("a", Estimate(0.5, 0.02, kind="contrastive", bound="lower", n=9, refits=3)),
+            ("a", Estimate(0.0312, 0.0011, "squared error", "mse", n=297)),
+        ]
+    )
+    header, rule, line, *rest = text.splitlines()
+    assert header.split("  ")[0] == "layer"
+    for name in ("shape", "NCE [nats]", "usable [nats]", "[bits]", "contrastive [nats]", "MSE"):
+        assert name in header
+    assert set(rule) == {"-"}
+    cells = [cell.strip() for cell in line.split("  ") if cell.strip()]
+    assert cells == [
+        "a", "-", "-100.13 ± 0.31", "0.693 ± 0.069", "1.00 ± 0.10", "0.500 ± 0.020", "-", "0.0312 ± 0.0011",
+    ]  # fmt: skip
+    closing = "\n".join(rest)
+    assert "p(x): 120.0" in closing
+    assert "upper bound, n = 297, 3 refits" in closing
+    assert "classifier accuracy: 0.975 ± 0.010 (n = 297)" in closing
+    assert "over examples and 3 refits" in closing
+    assert "*" not in closing
+
+
+def test_a_single_fit_is_called_one():
+    text = text_of([("input", Estimate(120.0, 1.0, kind="cross-entropy", n=9)), ("a", Estimate(-1.0, 0.1, kind="nce"))])
+    assert "given this single fit" in text
+    assert "refits" not in text
+    assert "single fit" in str(Estimate(1.0, 0.1, kind="nce", n=5, refits=1))
+    assert "3 refits" in str(Estimate(1.0, 0.1, kind="nce", n=5, refits=3))
+
+
+def test_flags_are_starred_and_explained():
+    text = text_of(
+        [
+            ("a", Estimate(1.0, 0.1, kind="usable", flags=("saturated", "odd"))),
+            ("b", Estimate(2.0, 0.1, kind="usable")),
+        ],
+        layers=("a", "b"),
+    )
+    lines = text.splitlines()
+    assert "1.00 ± 0.10*" in lines[2]
+    assert "*" not in lines[3]
+    assert lines[-2:] == ["  * a usable information: saturated", "  * a usable information: odd"]
+    assert lines[-3].endswith("* marks a flag:")
+
+
+def test_a_table_without_layers_or_numbers():
+    assert text_of([], layers=()).startswith("layer")
+    assert "a" in text_of([]).splitlines()[2]
+
+
+def test_the_finished_run(finished):
+    text = table(load_run(finished))
+    lines = text.splitlines()
+    assert lines[2].split()[:2] == ["conv1", "2×2×2"]
+    assert lines[3].split()[:2] == ["logits", "3"]
+    frame = pl.read_csv(finished / "results.csv").filter((pl.col("refit") == "all") & (pl.col("kind") == "nce"))
+    for line, value in zip(lines[2:4], frame["value"], strict=True):
+        assert float(line.split()[2]) == pytest.approx(value, abs=1e-2)
+    assert "classifier accuracy" in text
+    assert "over examples and 2 refits" in text
