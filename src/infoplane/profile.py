@@ -4,6 +4,7 @@ import hashlib
 import math
 import re
 import shutil
+import sys
 import tempfile
 import weakref
 from collections.abc import Callable, Sequence
@@ -37,6 +38,8 @@ LEAST_IMAGES = 40
 TRAINING_SHARE = 0.7
 #: fewest updates of a fit, whatever the budget
 LEAST_UPDATES = 50
+#: below so many updates a density starts from an early p(x), and its context learns faster (docs/results.md)
+SHORT = 400
 #: passes over the decoding images after which more time is not used: early stopping has long decided
 MOST_EPOCHS = 60
 
@@ -108,6 +111,8 @@ def measure(
         )
     )
     parts = data.split(dataset, encoding=0, decoding=spec.data.decoding, evaluation=evaluation, seed=seed)
+    if not quiet and parse_budget(budget)[0] is not None:
+        print("timing a few updates, to see what fits into the budget", file=sys.stderr)
     spec = _within(spec, budget, dataset, parts, live, max(1, count), where)
     fingerprint = _fingerprint(dataset, live, layers)
     plan = make_plan(spec, fingerprint)
@@ -316,7 +321,16 @@ def _within(
     affordable = max((per_fit - scoring) / per_update, LEAST_UPDATES)
     # Two digits: the clock's noise should not show in the settings.
     updates = int(float(f"{min(affordable, longest):.2g}"))
-    fit = {"updates": updates, "evaluations": evaluations, "held_out": round(held / len(parts.decoding), 4)}
+    fit: dict[str, Any] = {
+        "updates": updates,
+        "evaluations": evaluations,
+        "held_out": round(held / len(parts.decoding), 4),
+    }
+    if updates < SHORT:
+        # The base is a fourth of a fit, once per refit: it takes its time from all of them.
+        fit |= {"warm_start": "early", "context_rate": 5.0}
+        fit["updates"] = max(LEAST_UPDATES, int(updates * (layers + 1) / (layers + 1.25)))
+        fit["base_updates"] = max(1, fit["updates"] // 4)
     reconstruction = spec.reconstruction.model_copy(update={"updates": max(LEAST_UPDATES, min(600, updates))})
     return spec.model_copy(
         update={

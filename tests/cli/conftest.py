@@ -14,7 +14,7 @@ import toy_networks
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The current folder: `tiny.yaml`, `tiny.npz` and the module `mine`; what is imported from it is forgotten after."""
+    """The current folder: `tiny.yaml`, `tiny.npz` and the module `mine`, which is forgotten afterwards."""
     tiny_study.write_study(tmp_path)
     shutil.copy(toy_networks.__file__, tmp_path / "mine.py")
     (tmp_path / "broken.py").write_text('raise RuntimeError("broken\\nat import")\n')

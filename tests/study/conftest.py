@@ -1,5 +1,6 @@
 """One finished run of the tiny study."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,4 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def copy(finished: Path, tmp_path: Path) -> Path:
     """A copy of the finished run, to be changed; the study's data stay where they are."""
-    import shutil
-
     return Path(shutil.copytree(finished, tmp_path / "copy"))

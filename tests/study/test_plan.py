@@ -64,7 +64,7 @@ def renamed(before: Plan, after: Plan) -> set[str]:
         ({"measure": ["nce", "usable", "label", "contrastive"]}, set()),
         ({"measure": ["nce", "mse", "samples", "label"]}, {LAYER_DENSITY, LAYER_SAMPLES, "judge"}),
     ],
-    ids=str,
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",  # a set has no fixed order
 )
 def test_a_cell_is_renamed_when_what_it_depends_on_changes(tmp_path, changes, expected):
     before, after = make_plan(tiny_study.tiny(tmp_path)), make_plan(tiny_study.tiny(tmp_path, **changes))

@@ -8,11 +8,14 @@ import polars as pl
 import pytest
 
 import tiny_study
+from infoplane.data import Truth
 from infoplane.estimate import Estimate
 from infoplane.report.build import load_run
 from infoplane.report.text import table
+from infoplane.study.execute import execute
 from infoplane.study.plan import make_plan
-from infoplane.study.results import Results
+from infoplane.study.results import Results, _compare
+from infoplane.study.spec import load_study
 from infoplane.study.store import Result, Store
 
 N, CLASSES = 40, 3
@@ -143,7 +146,7 @@ def test_flags(made):
     assert find(results(), "input", "generalisation-gap").flags == ()
     text = table(results())
     (line,) = [line for line in text.splitlines() if line.startswith("logits ")]
-    assert line.count("*") == 1
+    assert line.count("*") == 2  # in nats and in bits
     assert "  * logits usable information: exceeds the possible 0.693 nats" in text
     assert "* marks a flag:" in text
     save("density", density(LAYER[0], batches=np.array([1.38, 1.37, 1.38])), "logits", 1)
@@ -238,3 +241,81 @@ def test_the_finished_run(finished):
         assert float(line.split()[2]) == pytest.approx(value, abs=1e-2)
     assert "classifier accuracy" in text
     assert "over examples and 2 refits" in text
+
+
+# ---- against a generator whose information is known ----
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory):
+    """The study `known-truth` without its network, cut to what a test can wait for: its results."""
+    folder = tmp_path_factory.mktemp("known")
+    changes = {
+        "subject": None,
+        "layers": [],
+        "data": {
+            "name": "truth",
+            "encoding": 0,
+            "decoding": 100,
+            "evaluation": 60,
+            "options": {"n": 160, "noise": 0.7, "seed": 1},
+        },
+        "density.filters": 4,
+        "fit.updates": 3,
+        "fit.refits": 2,
+        "measure": ["nce", "usable", "contrastive", "label"],
+        "contrastive": {"candidates": 10, "batches": 6},
+    }
+    outcome = execute(load_study("known-truth", changes), folder / "run", workers=0, quiet=True)
+    assert not outcome.failed
+    return load_run(folder / "run")
+
+
+def test_the_excess_over_the_true_density_is_paired(known):
+    truth, data = Truth(0.7), known.cell("data")
+    images, evaluation = data.array("images"), data.array("evaluation")
+    template = data.array("latent:template")[evaluation]
+    true = {
+        "input": truth.log_prob(images[evaluation]),
+        "template": truth.log_prob_given_template(images[evaluation], template),
+    }
+    for layer, log_prob in true.items():
+        terms = log_prob - np.stack([stored.array("log_probs") for _, stored in known.fits(layer)])
+        excess = find(known, layer, "excess")
+        assert excess.value == pytest.approx(terms.mean(), rel=1e-12)
+        assert excess.stderr == pytest.approx(stderr_of(terms), rel=1e-12)
+        assert excess.value > 3 * excess.stderr, "three updates do not find the truth"
+    assert known.ceiling("template") == pytest.approx(math.log(4))
+
+
+def test_the_comparison_with_what_is_known(known):
+    truth = Truth(0.7)
+    found = {row["name"]: row for row in known.truths()}
+    entropy = found["cross-entropy CE(x|h) at p(x)"]
+    assert entropy["truth"] == truth.entropy(100_000, seed=7).value
+    assert (entropy["direction"], entropy["verdict"]) == ("upper", "holds")
+    information = truth.information("template", 100_000, seed=7)
+    contrastive = found["contrastive bound at template"]
+    assert (contrastive["truth"], contrastive["truth_stderr"]) == (information.value, information.stderr)
+    assert (contrastive["direction"], contrastive["verdict"]) == ("lower", "holds")
+    usable = found["usable information at template"]
+    gap = usable["measured"] - usable["truth"]
+    assert usable["verdict"] == (f"off by {gap:+.2f} nats" if abs(gap) > 0.2 else "within 0.2 nats")
+    # The template is the label, so a probe on it reads all that there is.
+    assert found["label information at template (at most I(x; template))"]["measured"] > 1.2
+
+
+def test_a_bound_beyond_the_truth_is_called_violated():
+    truth = Estimate(1.0, 0.01, kind="information", bound="estimate")
+    for value, bound, verdict in (
+        (1.5, "lower", "violated"),
+        (1.2, "lower", "holds"),  # within three errors
+        (-9.0, "lower", "holds"),
+        (0.5, "upper", "violated"),
+        (0.8, "upper", "holds"),
+        (9.0, "upper", "holds"),
+        (1.19, None, "within 0.2 nats"),
+        (1.25, None, "off by +0.25 nats"),
+    ):
+        estimate = Estimate(value, 0.1, kind="contrastive", bound=bound)
+        assert _compare("x", estimate, truth)["verdict"] == verdict

@@ -59,8 +59,8 @@ def test_results_do_not_depend_on_who_computes_them(finished, tmp_path):
 
 def test_the_tables_agree_and_hold_no_times(finished):
     csv, parquet = pl.read_csv(finished / "results.csv"), pl.read_parquet(finished / "results.parquet")
-    columns = ["study", "layer", "checkpoint", "refit", "kind", "value", "stderr", "unit", "direction", "n", "refits", "flags"]
-    assert csv.columns == parquet.columns == columns
+    columns = "study layer checkpoint refit kind value stderr unit direction n refits flags"
+    assert " ".join(csv.columns) == " ".join(parquet.columns) == columns
     assert csv["value"].to_list() == parquet["value"].to_list()
     assert csv["kind"].to_list() == parquet["kind"].to_list()
     assert len(parquet) > 40
@@ -108,6 +108,20 @@ def test_a_run_leaves_the_random_state_of_its_process_alone(finished, copy):
     assert torch.equal(torch.get_rng_state(), state)
     assert np.array_equal(np.random.get_state()[1], numbers)
     assert contents(copy / "cells") == contents(finished / "cells")
+
+
+def test_a_warm_start_begins_at_the_unconditional_value(tmp_path):
+    # With no learning to speak of, a layer's fit stays where it began: at the base, and so at its twin.
+    changes = {"fit__warm_start": "early", "fit__base_updates": 5, "fit__learning_rate": 1e-12, "fit__refits": 1}
+    folder = tmp_path / "run"
+    assert not run(folder, tiny_study.tiny(tmp_path, measure=["usable"], **changes)).failed
+    results = load_run(folder)
+    twin = results.cell("density", "input", 1).array("log_probs")
+    for layer in tiny_study.LAYERS:
+        assert results.cell("density", layer, 1).array("log_probs") == pytest.approx(twin, abs=1e-5)
+    base = results.cell("density", "base", 1)
+    assert base.values["curve"]["best_update"] <= 5
+    assert base.array("log_probs") == pytest.approx(twin, abs=1e-5)
 
 
 # ---- nothing twice ----
@@ -364,7 +378,8 @@ def test_a_plain_line_says_what_runs_its_nats_and_the_time_left(capsys, monkeypa
         display.finish("density-conv1-r1-0123456789ab")
         display.finish("mse-conv1-0123456789ab", failed="it broke")
     printed = capsys.readouterr()
-    first, second = printed.err.splitlines()
+    announced, first, second = printed.err.splitlines()
+    assert announced == "3 parts to compute"
     assert re.fullmatch(r"\[ +\d+ s\] 0/3 parts done; density conv1 r1 5/10, 12\.3[45] nats, \d+ s left", first)
     assert second == "failed: mse conv1: it broke"
     assert printed.out == ""

@@ -39,6 +39,8 @@ class Display:
             self.overall = self.bars.add_task("all parts", total=total, state="")
 
     def __enter__(self) -> "Display":
+        if self.total and not self.quiet:
+            print(f"{self.total} parts to compute", file=sys.stderr)
         if self.bars is not None:
             self.bars.start()
         return self

@@ -1,0 +1,552 @@
+"""`infoplane.measure` and the profile it returns."""
+
+import gc
+import math
+import random
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from torch import nn
+
+import infoplane
+import tiny_study
+import toy_networks
+from infoplane import PixelCNN, profile
+from infoplane.errors import CellError
+from infoplane.inversion import FitSettings
+from infoplane.profile import Profile, measure, parse_budget, suggest_density
+from infoplane.study.cells import KINDS
+from infoplane.study.plan import Plan
+from infoplane.study.spec import StudySpec, read_study
+from infoplane.study.store import Store
+from tiny_study import contents, events, kind_of
+
+IMAGES, LABELS = tiny_study.images_and_labels()
+QUICK = {"budget": 3, "levels": 3, "refits": 1, "workers": 0, "quiet": True}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def short():
+    """Everything but the densities of a measurement cut to what a test can wait for."""
+
+    def small(**fields):
+        fields["reconstruction"] = FitSettings(updates=3, batch=16, evaluations=1, refits=1)
+        fields["samples"] = {"images": 2, "each": 2}
+        fields["contrastive"] = {"candidates": 16, "batches": 8}
+        return StudySpec(**fields)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(profile, "StudySpec", small)
+        yield
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory) -> Profile:
+    """A map and a vector of the toy network, two refits; only to be read."""
+    options = {**QUICK, "refits": 2}
+    out = tmp_path_factory.mktemp("measured") / "out"
+    return measure(toy_networks.build(), IMAGES, LABELS, layers=["conv", "fc"], out=out, **options)
+
+
+def state_of(model) -> dict:
+    """Everything about a model that a measurement must leave as it was."""
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", "_state_dict_hooks")
+    return {
+        "training": [module.training for module in model.modules()],
+        "tensors": {name: tensor.clone() for name, tensor in model.state_dict().items()},
+        "gradients": [(p.requires_grad, p.grad is None) for p in model.parameters()],
+        "hooks": [[len(getattr(module, name)) for name in hooks] for module in model.modules()],
+        "attributes": [sorted(vars(module)) for module in model.modules()],
+    }
+
+
+def assert_same_state(before, after):
+    assert before.keys() == after.keys()
+    tensors, others = before.pop("tensors"), after.pop("tensors")
+    assert before == after
+    assert tensors.keys() == others.keys()
+    assert all(torch.equal(tensors[name], others[name]) for name in tensors)
+
+
+# ---- the profile ----
+
+
+def test_the_folder_is_a_whole_run(measured):
+    names = {path.name for path in measured.folder.iterdir()}
+    whole = {"report.html", "results.csv", "results.parquet", "study.yaml", "events.jsonl", "figures", "cells"}
+    assert names == whole
+    spec = read_study(measured.folder / "study.yaml")
+    assert (spec.layers, spec.fit.updates, spec.fit.refits, spec.seed) == (("conv", "fc"), 3, 2, 0)
+    assert (spec.data.decoding, spec.data.evaluation, spec.data.encoding) == (128, 32, 0)
+    kinds = {kind_of(cell) for cell in Plan.load(measured.folder).cells}
+    assert kinds == {"data", "capture", "density", "mse", "probe", "samples", "judge"}
+    assert {event["event"] for event in events(measured.folder)} == {"start", "progress", "done", "run"}
+
+
+def test_the_table_is_what_print_shows(measured):
+    lines = str(measured).splitlines()
+    assert lines[2].split()[:2] == ["conv", "2×2×2"]
+    assert lines[3].split()[:2] == ["fc", "3"]
+    assert "over examples and 2 refits" in str(measured)
+    assert "classifier accuracy" in str(measured)
+
+
+def test_the_frame_is_the_table_of_results(measured):
+    frame = measured.frame
+    columns = "study layer checkpoint refit kind value stderr unit direction n refits flags"
+    assert " ".join(frame.columns) == columns
+    assert frame.equals(pl.read_parquet(measured.folder / "results.parquet"))
+    assert set(frame["layer"]) == {"", "input", "conv", "fc"}
+    assert set(frame.filter(pl.col("layer") == "fc")["refit"]) == {"all", "1", "2"}
+    assert set(frame["unit"]) == {"nats", "fraction", "squared error"}
+
+
+def test_estimates_by_layer(measured):
+    found = measured["fc"]
+    kinds = {"cross-entropy", "nce", "usable", "contrastive", "label", "mse", "sample-accuracy", "generalisation-gap"}
+    assert found.keys() == kinds
+    assert found["nce"].value == -found["cross-entropy"].value
+    assert (found["nce"].bound, found["nce"].n, found["nce"].refits) == ("lower", 32, 2)
+    row = measured.frame.filter((pl.col("layer") == "fc") & (pl.col("kind") == "usable") & (pl.col("refit") == "all"))
+    assert row["value"].item() == found["usable"].value
+
+
+def test_unknown_layers_are_told_the_nearest(measured, refuses):
+    for ask in (
+        lambda: measured["cov"],
+        lambda: measured.sample("cov", IMAGES[:2]),
+        lambda: measured.log_prob("cov", IMAGES[:2], given=IMAGES[:2]),
+    ):
+        with refuses("unknown measured layer", "'cov'", "did you mean 'conv'"):
+            ask()
+
+
+@pytest.mark.parametrize("layer", ["conv", "fc"])
+def test_log_prob_is_the_stored_density_at_the_standardised_activation(measured, layer):
+    given, candidates = IMAGES[3:6], IMAGES[10:14]
+    scores = measured.log_prob(layer, candidates, given=given)
+    assert (scores.shape, scores.dtype, scores.device.type) == ((3, 4), torch.float64, "cpu")
+    # The same by hand: weights from the store, activations from the network, mean and deviation by numpy.
+    plan, store = Plan.load(measured.folder), Store(measured.folder / "cells")
+    spec = read_study(measured.folder / "study.yaml")
+    model = toy_networks.build().eval()
+    decoding = store.load(plan.roles["data", "", 0]).array("decoding")
+
+    def activation(images):
+        with torch.no_grad():
+            h = model.conv(torch.from_numpy(images).float() / 2)
+            return (h if layer == "conv" else model.fc(model.norm(h).relu().flatten(1))).double().numpy()
+
+    seen = activation(IMAGES[decoding])
+    z = (activation(given) - seen.mean(0)) / seen.std(0)
+    assert np.abs(z).max() < 5, "beyond, the standardiser is not linear"
+    contexts = torch.from_numpy(z).float()
+    density = PixelCNN((1, 4, 4), 3, tuple(contexts.shape[1:]), **(spec.density.model_extra or {})).eval()
+    density.load_state_dict(store.load(plan.roles["density", layer, 1]).weights("density"))
+    with torch.no_grad():
+        expected = [
+            [float(density.log_prob(torch.from_numpy(image)[None], context[None])) for image in candidates]
+            for context in contexts
+        ]
+    assert scores.numpy() == pytest.approx(np.array(expected), abs=1e-4)
+    assert scores.std() > 0
+
+
+def test_log_prob_of_the_evaluation_images_is_what_was_reported(measured):
+    plan, store = Plan.load(measured.folder), Store(measured.folder / "cells")
+    evaluation = store.load(plan.roles["data", "", 0]).array("evaluation")
+    reported = store.load(plan.roles["density", "fc", 1]).array("log_probs")
+    scores = measured.log_prob("fc", IMAGES[evaluation], given=IMAGES[evaluation])
+    assert scores.diagonal().numpy() == pytest.approx(reported, abs=1e-4)
+
+
+def test_samples(measured):
+    drawn = measured.sample("conv", torch.from_numpy(IMAGES[:3]), n=4)
+    assert (drawn.shape, drawn.dtype) == ((3, 4, 1, 4, 4), torch.uint8)
+    assert int(drawn.max()) <= 2
+    assert torch.equal(drawn, measured.sample("conv", IMAGES[:3], n=4))
+    assert not torch.equal(drawn, measured.sample("conv", IMAGES[:3], n=4, seed=1))
+    assert measured.sample("fc", IMAGES[:1]).shape == (1, 8, 1, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        (IMAGES[:2] / 2.0, ("not uint8",)),
+        (IMAGES[:2, :, :3], ("images of another shape", "[1, 4, 4]")),
+        (IMAGES[:2] + 1, ("beyond their levels",)),
+        (IMAGES[0], ("wrong rank",)),
+        (IMAGES[:0], ("too few",)),
+    ],
+    ids=lambda value: "",
+)
+def test_images_that_do_not_fit_the_profile(measured, refuses, images, words):
+    with refuses(*words):
+        measured.sample("fc", images)
+    with refuses(*words):
+        measured.log_prob("fc", images, given=IMAGES[:1])
+    with refuses(*words):
+        measured.log_prob("fc", IMAGES[:1], given=images)
+
+
+def test_reading_a_profile_leaves_model_and_random_state_alone(measured):
+    model = measured._live.model
+    before, state = state_of(model), torch.get_rng_state()
+    measured.sample("conv", IMAGES[:2], n=2)
+    measured.log_prob("fc", IMAGES[:2], given=IMAGES[:2])
+    assert_same_state(before, state_of(model))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_report_copies_the_whole_run(measured, tmp_path, refuses):
+    page = measured.report(tmp_path / "out")
+    assert page == tmp_path / "out" / "report.html"
+    copied, own = contents(tmp_path / "out"), contents(measured.folder)
+    assert copied.keys() == own.keys()
+    for name in own:
+        if not name.startswith("figures") and name != "report.html":
+            assert copied[name] == own[name], name
+    # Into its own copy again, and into its own folder, it may go; into anything else it may not.
+    assert measured.report(tmp_path / "out") == page
+    assert measured.report(measured.folder) == measured.folder / "report.html"
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "thesis.tex").write_text("x")
+    with refuses("not empty and holds no run", "thesis"):
+        measured.report(tmp_path / "thesis")
+    assert contents(tmp_path / "thesis") == {"thesis.tex": b"x"}
+    (tmp_path / "file").write_text("x")
+    with refuses("output folder", "file"):
+        measured.report(tmp_path / "file")
+
+
+def test_report_refuses_the_folder_of_another_measurement(measured, tmp_path, refuses):
+    other = measure(toy_networks.build(), IMAGES, layers=["fc"], **QUICK)
+    other.report(tmp_path / "other")
+    before = contents(tmp_path / "other")
+    with refuses("another study's run"):
+        measured.report(tmp_path / "other")
+    assert contents(tmp_path / "other") == before
+
+
+def test_without_a_folder_it_lives_as_long_as_the_profile():
+    found = measure(toy_networks.build(), IMAGES, layers=["fc"], **QUICK)
+    folder = found.folder
+    assert folder.is_dir()
+    del found
+    gc.collect()
+    assert not folder.exists()
+
+
+# ---- the measurement ----
+
+
+def test_density_normalised_over_all_images():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 3, (60, 1, 2, 2)).astype(np.uint8)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    found = measure(model, images, layers=["1"], **{**QUICK, "budget": 20})
+    grid = np.stack(np.meshgrid(*[np.arange(3)] * 4, indexing="ij"), -1).reshape(81, 1, 2, 2).astype(np.uint8)
+    scores = found.log_prob("1", grid, given=images[:4])
+    assert scores.shape == (4, 81)
+    assert scores.exp().sum(1).numpy() == pytest.approx(np.ones(4), abs=1e-5)
+    assert not torch.equal(scores[0], scores[1])
+
+
+def test_the_model_and_all_random_state_are_left_as_found():
+    model = toy_networks.build()
+    model.fc.register_forward_hook(lambda *_: None)
+    model.conv.weight.requires_grad_(False)
+    torch.manual_seed(5)
+    before = state_of(model)
+    states = (torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate(), torch.get_num_threads())
+    images, labels = IMAGES.copy(), LABELS.copy()
+    measure(model, images, labels, layers=["conv", "fc"], **{**QUICK, "budget": "1s"})
+    assert_same_state(before, state_of(model))
+    assert before["training"][0]
+    assert not model.frozen.training, "a submodule in evaluation mode stays in it"
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert np.array_equal(np.random.get_state()[1], states[1])
+    assert random.getstate() == states[2]
+    assert torch.get_num_threads() == states[3]
+    assert np.array_equal(images, IMAGES)
+    assert np.array_equal(labels, LABELS)
+
+
+def test_a_model_that_draws_noise_and_counts_its_calls_is_left_as_found():
+    model = toy_networks.Restless()
+    before, state = state_of(model), torch.get_rng_state()
+    found = measure(model, IMAGES, LABELS, layers=["output[hidden]"], transform=lambda x: {"pixels": x / 2}, **QUICK)
+    assert_same_state(before, state_of(model))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert "accuracy" in set(found.frame["kind"])
+
+
+def test_tensors_and_arrays_give_the_same_bytes(measured):
+    given = {"labels": torch.from_numpy(LABELS), "layers": ("conv", "fc")}
+    found = measure(measured._live.model, torch.from_numpy(IMAGES), **given, **{**QUICK, "refits": 2})
+    found.report(found.folder)
+    for name in ("results.csv", "results.parquet", "study.yaml"):
+        assert (found.folder / name).read_bytes() == (measured.folder / name).read_bytes()
+    assert contents(found.folder / "cells") == contents(measured.folder / "cells")
+
+
+def test_workers_give_the_same_bytes(measured, tmp_path):
+    options = {**QUICK, "refits": 2, "workers": 1}
+    found = measure(toy_networks.build(), IMAGES, LABELS, layers=["conv", "fc"], out=tmp_path / "out", **options)
+    assert (found.folder / "results.csv").read_bytes() == (measured.folder / "results.csv").read_bytes()
+    assert contents(found.folder / "cells") == contents(measured.folder / "cells")
+
+
+def test_layers_too_large_to_cache_are_computed_on_the_fly_to_the_same_numbers(measured, monkeypatch):
+    monkeypatch.setattr("infoplane.study.cells.CACHE_BYTES", 0)
+    monkeypatch.setattr("infoplane.profile.CACHE_BYTES", 0)
+    found = measure(toy_networks.build(), IMAGES, LABELS, layers=["conv", "fc"], **{**QUICK, "refits": 2})
+    ours, theirs = found.frame, measured.frame
+    assert ours.drop("value", "stderr").equals(theirs.drop("value", "stderr"))
+    # The network sees other batches, so the last digits of an activation may differ.
+    assert ours["value"].to_numpy() == pytest.approx(theirs["value"].to_numpy(), rel=1e-3, abs=1e-3)
+    scores = [each.log_prob("fc", IMAGES[:3], given=IMAGES[:2]).numpy() for each in (found, measured)]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-3)
+
+
+def test_a_second_measurement_into_the_same_folder_computes_nothing(tmp_path):
+    options = {"layers": ["fc"], "out": tmp_path / "out", **QUICK}
+    first = measure(toy_networks.build(), IMAGES, LABELS, **options)
+    table, count = str(first), len(events(tmp_path / "out"))
+    again = measure(toy_networks.build(), IMAGES, LABELS, **options)
+    assert str(again) == table
+    assert [event["event"] for event in events(tmp_path / "out")[count:]] == ["run"]
+
+
+class Doubled(toy_networks.Toy):
+    """The same weights, another function of them."""
+
+    def forward(self, x):
+        return super().forward(x * x)
+
+
+def doubled():
+    model = Doubled()
+    model.load_state_dict(toy_networks.build().state_dict())
+    return model
+
+
+def with_other_weights():
+    model = toy_networks.build()
+    with torch.no_grad():
+        model.fc.bias[0] += 1e-6
+    return model
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"images": tiny_study.images_and_labels(seed=1)[0]},
+        {"labels": (LABELS + 1) % 3},
+        {"labels": None},
+        {"model": with_other_weights()},
+        {"model": doubled()},
+        {"transform": toy_networks.to_signs},
+        {"seed": 1},
+        {"budget": 4},
+        {"levels": 4},
+        {"layers": ["conv"]},
+    ],
+    ids=lambda changes: "-".join(changes),
+)
+def test_the_folder_of_another_measurement_is_refused(small_run, refuses, changes):
+    before = contents(small_run)
+    given = {"model": toy_networks.build(), "images": IMAGES, "labels": LABELS, "layers": ["fc"], **QUICK, **changes}
+    with refuses("the output folder holds another study's run"):
+        measure(given.pop("model"), given.pop("images"), given.pop("labels"), out=small_run, **given)
+    assert contents(small_run) == before
+
+
+@pytest.fixture(scope="module")
+def small_run(tmp_path_factory) -> Path:
+    """The folder of a measurement, to be refused to others."""
+    folder = tmp_path_factory.mktemp("small") / "out"
+    measure(toy_networks.build(), IMAGES, LABELS, layers=["fc"], out=folder, **QUICK)
+    return folder
+
+
+def test_without_labels_nothing_is_said_of_them():
+    found = measure(toy_networks.build(), IMAGES, layers=["fc"], **QUICK)
+    assert found["fc"].keys() == {"cross-entropy", "nce", "usable", "contrastive", "mse", "generalisation-gap"}
+    assert "classifier accuracy" not in str(found)
+    assert "given this single fit" in str(found)
+    assert found.report(found.folder).is_file()
+
+
+def test_labels_of_one_class_hold_no_information():
+    found = measure(toy_networks.build(), IMAGES, LABELS * 0, layers=["fc"], **QUICK)
+    assert found["fc"].get("label") is None
+
+
+def test_colour():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (60, 3, 6, 6)).astype(np.uint8)
+    model = toy_networks.build(channels=3, size=6)
+    found = measure(model, images, np.arange(60) % 3, layers=["conv"], budget=3, refits=1, workers=0, quiet=True)
+    assert read_study(found.folder / "study.yaml").density.model_extra["likelihood"] == "logistic_mixture"
+    # 108 values of at most 8 bits each, about which a few updates teach next to nothing.
+    assert 0.5 * 108 * math.log(256) < found["conv"]["cross-entropy"].value < 2 * 108 * math.log(256)
+    assert found.sample("conv", images[:2], n=1).shape == (2, 1, 3, 6, 6)
+    assert found.report(found.folder).is_file()
+
+
+@pytest.mark.parametrize("network", [toy_networks.build, toy_networks.Answering])
+def test_accuracy_of_a_classifier(network):
+    model = network()
+    layer = "fc" if network is toy_networks.build else "body.fc"
+    found = measure(model, IMAGES, LABELS, layers=[layer], **QUICK)
+    plan, store = Plan.load(found.folder), Store(found.folder / "cells")
+    evaluation = store.load(plan.roles["data", "", 0]).array("evaluation")
+    with torch.no_grad():
+        scores = model.eval()(torch.from_numpy(IMAGES[evaluation]).float() / 2)
+    guess = getattr(scores, "logits", scores).argmax(1).numpy()
+    row = found.frame.filter(pl.col("kind") == "accuracy")
+    assert row["value"].item() == pytest.approx((guess == LABELS[evaluation]).mean())
+    assert 0 < row["value"].item() < 1
+
+
+def test_a_network_that_is_no_classifier_has_no_accuracy():
+    found = measure(toy_networks.Painter(), IMAGES, LABELS, layers=["conv"], **QUICK)
+    assert not {"accuracy", "sample-accuracy"} & set(found.frame["kind"])
+    assert "label" in set(found.frame["kind"])
+    # Neither has one whose classes are fewer than the labels'.
+    found = measure(toy_networks.build(classes=2), IMAGES, LABELS, layers=["fc"], **QUICK)
+    assert "accuracy" not in set(found.frame["kind"])
+
+
+def test_layers_that_know_nothing_of_the_image():
+    images, labels = tiny_study.images_and_labels(400)
+    layers = ["constant", "noise"]
+    options = {**QUICK, "budget": 60, "refits": 3}
+    found = measure(toy_networks.Independent(), images, labels, layers=layers, **options)
+    # A constant is standardised to the null context: the fit is its own twin.
+    constant, noise = found["constant"], found["noise"]
+    assert (constant["usable"].value, constant["usable"].stderr) == (0.0, 0.0)
+    assert constant["usable"].refits == 3
+    assert abs(constant["contrastive"].value) <= 3 * constant["contrastive"].stderr + 1e-12
+    assert noise["usable"].value <= 3 * noise["usable"].stderr
+    assert noise["usable"].stderr > 0
+    assert abs(noise["contrastive"].value) <= 3 * noise["contrastive"].stderr
+    assert noise["contrastive"].n == 5
+    # ... and the fits did learn something of the images.
+    assert constant["cross-entropy"].value < 16 * math.log(3) - 0.5
+
+
+def test_a_time_budget_becomes_a_number_of_updates():
+    found = measure(toy_networks.build(), IMAGES, layers=["fc"], **{**QUICK, "budget": "1s"})
+    spec = read_study(found.folder / "study.yaml")
+    assert spec.fit.minutes is None
+    assert spec.fit.updates >= profile.LEAST_UPDATES
+    assert found["fc"]["nce"].n == 32
+
+
+def test_budgets(refuses):
+    assert [parse_budget(text) for text in ("90s", "10m", "1.5 h", "2min", 7)] == [
+        (90.0, None),
+        (600.0, None),
+        (5400.0, None),
+        (120.0, None),
+        (None, 7),
+    ]
+    for bad in ("10", "10x", "", "-3m", "0s", 0, -1, True, 1.5, None):
+        with refuses("cannot read the budget", "90s"):
+            parse_budget(bad)
+
+
+@pytest.mark.parametrize(
+    ("shape", "levels", "likelihood", "scales"),
+    [
+        ((1, 8, 8), 17, "categorical", 1),
+        ((1, 28, 28), 256, "logistic_mixture", 3),
+        ((3, 16, 16), 4, "logistic_mixture", 2),
+        ((1, 1, 2), 2, "categorical", 1),
+    ],
+)
+def test_the_suggested_density_can_be_built(shape, levels, likelihood, scales):
+    spec = suggest_density(shape, levels)
+    options = spec.model_extra or {}
+    assert (options["likelihood"], options["scales"]) == (likelihood, scales)
+    PixelCNN(shape, levels, **options)
+
+
+# ---- what bad input gets ----
+
+
+def call(**changes):
+    given = {"model": toy_networks.build(), "images": IMAGES, "labels": LABELS, "layers": ["fc"], **QUICK, **changes}
+    return measure(given.pop("model"), given.pop("images"), given.pop("labels"), **given)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"images": IMAGES / 2.0}, ("not uint8", "float64", "round() as uint8")),
+        ({"images": torch.rand(50, 1, 4, 4)}, ("not uint8", "float32")),
+        ({"images": IMAGES[:1], "labels": LABELS[:1]}, ("too few", "received 1", "40 or more")),
+        ({"images": IMAGES[:, 0]}, ("wrong rank", "images[:, None]")),
+        ({"images": IMAGES.repeat(3, 1).repeat(2, 2).transpose(0, 2, 3, 1)}, ("channels-last",)),
+        ({"images": "digits"}, ("images",)),
+        ({"labels": LABELS[:-1]}, ("labels do not match the images", "(159,)", "(160,)")),
+        ({"labels": LABELS / 2}, ("labels are not whole numbers",)),
+        ({"labels": LABELS - 1}, ("labels are outside the classes",)),
+        ({"levels": 2}, ("beyond their levels", "levels=3")),
+        ({"levels": 257}, ("levels", "from 2 to 256")),
+        ({"layers": "fc"}, ("layers must be a list of names", "'fc'")),
+        ({"layers": []}, ("layers must be a list of names",)),
+        ({"layers": [3]}, ("layers must be a list of names",)),
+        ({"layers": ["fc", "fc"]}, ("distinct",)),
+        ({"layers": ["fcc"]}, ("unknown layer", "'fcc'", "did you mean 'fc'")),
+        ({"model": toy_networks.build, "layers": ["fc"]}, ("not a model", "function", "torch.nn.Module")),
+        ({"model": toy_networks.build(size=9)}, ("does not run on these inputs",)),
+        ({"model": toy_networks.Exploding(), "layers": ["output"]}, ("finite", "'output'")),
+        ({"transform": toy_networks.bad_transform}, ("the transform fails", "cannot do this")),
+        ({"transform": 3}, ("the transform fails", "not callable")),
+        ({"transform": lambda x: None}, ("cannot run the model", "NoneType")),
+        ({"budget": "soon"}, ("cannot read the budget", "'soon'")),
+        ({"device": "tpu"}, ("unknown device", "'tpu'")),
+        ({"seed": -1}, ("seed", "-1", "0 or more")),
+        ({"seed": 1.5}, ("seed", "1.5")),
+        ({"refits": 0}, ("number of refits", "received 0")),
+        ({"refits": True}, ("number of refits", "True")),
+        ({"workers": -1}, ("number of workers", "-1")),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_bad_input_is_refused_in_one_line_before_anything_is_made(refuses, tmp_path, changes, words):
+    with refuses(*words):
+        call(**changes, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_gpu_that_is_not_there(refuses, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with refuses("no GPU", "received --device cuda"):
+        call(device="cuda", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_part_that_fails_is_one_error_and_the_rest_is_kept(tmp_path, monkeypatch):
+    def broken(task):
+        raise RuntimeError("no\nluck")
+
+    monkeypatch.setitem(KINDS, "mse", broken)
+    with pytest.raises(CellError, match="1 parts of the measurement failed, first mse-fc-") as caught:
+        call(out=tmp_path / "out")
+    assert "RuntimeError: no luck" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "nce" in (tmp_path / "out" / "results.csv").read_text()
+    assert "no luck" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_public_name_is_this_one():
+    assert infoplane.measure is measure
+    assert infoplane.Profile is Profile
