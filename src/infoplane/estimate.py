@@ -100,4 +100,4 @@ def _decimals(stderr: float | None) -> int:
     """Decimals that show two significant digits of the error (2 where there is none)."""
     if stderr is None or not math.isfinite(stderr) or stderr <= 0:
         return 2
-    return min(6, max(2, 1 - math.floor(math.log10(stderr))))
+    return min(6, max(2, 1 - math.floor(math.log10(stderr)))) if stderr >= 1e-6 else 4

@@ -26,6 +26,7 @@ from infoplane.report.build import build, load_run
 from infoplane.report.text import table
 from infoplane.study.cells import CACHE_BYTES, Live, data_result
 from infoplane.study.plan import Plan, make_plan
+from infoplane.study.progress import Display
 from infoplane.study.results import Results
 from infoplane.study.run import default_workers, pick_device, prepare, run_cells
 from infoplane.study.spec import DataSpec, DensitySpec, StudySpec, resolve
@@ -38,6 +39,8 @@ LEAST_IMAGES = 40
 TRAINING_SHARE = 0.7
 #: fewest updates of a fit, whatever the budget
 LEAST_UPDATES = 50
+#: most classes a label may come from
+MOST_CLASSES = 65_536
 #: below so many updates a density starts from an early p(x), and its context learns faster (docs/results.md)
 SHORT = 400
 #: passes over the decoding images after which more time is not used: early stopping has long decided
@@ -114,6 +117,8 @@ def measure(
     if not quiet and parse_budget(budget)[0] is not None:
         print("timing a few updates, to see what fits into the budget", file=sys.stderr)
     spec = _within(spec, budget, dataset, parts, live, max(1, count), where)
+    if not quiet and spec.note is not None:
+        print(spec.note, file=sys.stderr)
     fingerprint = _fingerprint(dataset, live, layers)
     plan = make_plan(spec, fingerprint)
 
@@ -178,8 +183,15 @@ class Profile:
         Returns: uint8 (B, n, C, H, W), from the first refit's density.
         """
         density, contexts = self._inverse(layer, images)
-        generator = torch.Generator(self._device).manual_seed(seed)
-        drawn = density.sample(contexts.repeat_interleave(n, 0), generator=generator)
+        generator = torch.Generator(self._device).manual_seed(check_whole("seed", seed, least=0))
+        contexts_n = contexts.repeat_interleave(check_whole("number of samples", n, least=1), 0)
+        with Display({"drawing samples-": 1.0}) as display:
+            display.start("drawing samples-")
+            drawn = density.sample(
+                contexts_n,
+                generator=generator,
+                progress=lambda done, total: display.progress("drawing samples-", done, total, None),
+            )
         return drawn.unflatten(0, (len(contexts), n)).cpu()
 
     @torch.no_grad()
@@ -309,18 +321,19 @@ def _within(
     per_fit = TRAINING_SHARE * share / ((layers + 1) * refits)
     contrastive = _contrastive(spec, len(parts.evaluation), 0.1 * share / (per_image * layers * refits))
     pixels = dataset.shape[1] * dataset.shape[2]
-    drawn = 0.1 * share / (per_image * pixels * (layers + 1))
+    # Pictures come last in a budget, but without any the numbers cannot be judged: two images, four samples at least.
+    drawn = max(8, 0.15 * share / (0.5 * per_image * pixels * (layers + 1)))
     samples = spec.samples.model_copy(
-        update={"images": int(max(1, min(8, drawn // 8))), "each": 8 if drawn >= 8 else max(1, int(drawn))}
+        update={"images": int(max(2, min(8, drawn // 8))), "each": int(max(4, min(8, drawn // 2)))}
     )
     # Early stopping may take a quarter of a fit's time: on few held-out images, seldom, where time is short.
     held = min(spec.fit.held_out * len(parts.decoding), 400)
     evaluations = int(max(3, min(10, 0.25 * per_fit / (2 * held * per_image))))
     scoring = per_image * (len(parts.evaluation) + 2 * held * evaluations)
     longest = max(300, MOST_EPOCHS * len(parts.decoding) // spec.fit.batch)
-    affordable = max((per_fit - scoring) / per_update, LEAST_UPDATES)
+    affordable = (per_fit - scoring) / per_update
     # Two digits: the clock's noise should not show in the settings.
-    updates = int(float(f"{min(affordable, longest):.2g}"))
+    updates = int(float(f"{max(LEAST_UPDATES, min(affordable, longest)):.2g}"))
     fit: dict[str, Any] = {
         "updates": updates,
         "evaluations": evaluations,
@@ -332,8 +345,14 @@ def _within(
         fit["updates"] = max(LEAST_UPDATES, int(updates * (layers + 1) / (layers + 1.25)))
         fit["base_updates"] = max(1, fit["updates"] // 4)
     reconstruction = spec.reconstruction.model_copy(update={"updates": max(LEAST_UPDATES, min(600, updates))})
+    note = f"A budget of {budget} bought {fit['updates']} updates per fit"
+    if affordable < LEAST_UPDATES:
+        least = (per_update * LEAST_UPDATES + scoring) * (layers + 1) * refits / TRAINING_SHARE / workers
+        note += f", the fewest that make sense; it would take about {least / 60:.0f} minutes"
+    note += f", and {samples.each} samples for each of {samples.images} images. More time makes the bounds tighter."
     return spec.model_copy(
         update={
+            "note": note,
             "fit": spec.fit.model_copy(update=fit),
             "contrastive": contrastive,
             "samples": samples,
@@ -374,7 +393,7 @@ def _time(
 def _dataset(images: Any, labels: Any, levels: int) -> data.Dataset:
     checked = data.check_images(images, levels, least=LEAST_IMAGES)
     if labels is not None:
-        labels = data.check_labels(labels, len(checked))
+        labels = data.check_labels(labels, len(checked), MOST_CLASSES)
     return data.Dataset("your images", checked, labels, levels)
 
 

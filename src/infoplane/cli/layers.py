@@ -14,7 +14,12 @@ def layers(reference: str, shape: str) -> int:
     if not re.fullmatch(r"[1-9]\d*([x×,][1-9]\d*)*", shape):
         raise UsageError("cannot read --input", received=repr(shape), legal="sizes joined by x, e.g. 3x32x32")
     sizes = [int(size) for size in re.split(r"[x×,]", shape)]
-    found = list_layers(resolve_model(reference), torch.rand(2, *sizes))
+    model = resolve_model(reference)
+    try:
+        example = torch.rand(2, *sizes)
+    except RuntimeError as error:
+        raise UsageError("--input does not fit into memory", received=shape) from error
+    found = list_layers(model, example)
     rows = [("layer", "shape", "module", "")]
     for info in found:
         note = "" if info.problem is None else f"cannot be measured: {info.problem}"

@@ -25,7 +25,7 @@ def resolve(reference: str, what: str) -> Any:
         sys.path.insert(0, os.getcwd())
     try:
         found: Any = importlib.import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # Importing runs the user's code: whatever it raises is theirs to mend, and one line says what.
         message = f"{type(error).__name__}: {error}"
         raise UsageError(f"the {what} does not import", received=reference, legal=LEGAL, mend=message) from error
@@ -46,7 +46,7 @@ def resolve_model(reference: str) -> nn.Module:
     if not isinstance(found, nn.Module) and callable(found):
         try:
             found = found()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             message = f"{type(error).__name__}: {error}"
             raise UsageError("the model cannot be built", received=f"{reference}()", mend=message) from error
     if not isinstance(found, nn.Module):

@@ -1,7 +1,7 @@
 """What every density q(x|h) over discrete images offers."""
 
 import abc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -37,9 +37,14 @@ class Density(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def sample(
-        self, context: Tensor | None = None, *, n: int | None = None, generator: torch.Generator | None = None
+        self,
+        context: Tensor | None = None,
+        *,
+        n: int | None = None,
+        generator: torch.Generator | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> Tensor:
-        """Draws uint8 images (B, C, H, W): one per context row, or n."""
+        """Draws uint8 images (B, C, H, W): one per context row, or n. `progress` is told pixels done and in all."""
 
     @abc.abstractmethod
     def initialise(self, images: Tensor) -> None:

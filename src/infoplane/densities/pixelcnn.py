@@ -1,6 +1,6 @@
 """PixelCNN++ (Salimans et al. 2017), unconditional or conditioned on a vector or a map of any size."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal
 
 import torch
@@ -118,10 +118,17 @@ class PixelCNN(Density):
 
         Position (i, j) depends on the pixels before (i, j) in raster order and on the context, on nothing else.
         """
-        reference = self.above.weight
-        x = scale_levels(images, self.levels, reference.dtype)
+        return self._features(images, self._biases(context))
+
+    def _features(self, images: Tensor, biases: list[list[Tensor | None]]) -> Tensor:
+        """The features of the upper rows of images, given the biases of the whole: (B, C, h ≤ H, W) -> (B, F, h, W)."""
+        x = scale_levels(images, self.levels, self.above.weight.dtype)
         x = torch.cat((x, torch.ones_like(x[:, :1])), dim=1)
-        bias = self._biases(context)
+        grids = _grids(x.shape[2], x.shape[3], self.scales)
+        bias = [
+            iter([b if b is None or b.shape[2] <= rows else b[:, :, :rows] for b in per_scale])
+            for per_scale, (rows, _) in zip(biases, grids, strict=True)
+        ]
 
         u = shift_down(self.above(x))
         v = shift_down(self.row_above(x)) + shift_right(self.left(x))
@@ -147,18 +154,18 @@ class PixelCNN(Density):
                 v = self.down_right[layer](v, torch.cat((u, vs.pop()), dim=1), next(bias[s]))
                 layer += 1
             if s > 0:
-                rows, columns = self.grids[s - 1]  # an odd size was rounded up on the way down
+                rows, columns = grids[s - 1]  # an odd size was rounded up on the way down
                 u = self.grow_down[self.scales - 1 - s](u)[:, :, :rows, :columns]
                 v = self.grow_right[self.scales - 1 - s](v)[:, :, :rows, :columns]
         return v
 
-    def _biases(self, context: Tensor | None) -> list[Iterator[Tensor | None]]:
+    def _biases(self, context: Tensor | None) -> list[list[Tensor | None]]:
         """Per scale, the biases of its gated layers in the order in which they run."""
         counts = [4 * self.residual_layers + 2 * (s < self.scales - 1) for s in range(self.scales)]
         if self.conditioning is None or context is None:
-            return [iter([None] * n) for n in counts]
+            return [[None] * n for n in counts]
         biases = iter(self.conditioning(context.to(self.above.weight.dtype)))
-        return [iter([next(biases) for _ in range(n)]) for n in counts]
+        return [[next(biases) for _ in range(n)] for n in counts]
 
     def log_prob(self, images: Tensor, context: Tensor | None = None) -> Tensor:
         """Returns log q(x|h) in nats, float32 or better: integer images (B, C, H, W), context (B, …) -> (B,)."""
@@ -171,7 +178,12 @@ class PixelCNN(Density):
 
     @torch.no_grad()
     def sample(
-        self, context: Tensor | None = None, *, n: int | None = None, generator: torch.Generator | None = None
+        self,
+        context: Tensor | None = None,
+        *,
+        n: int | None = None,
+        generator: torch.Generator | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> Tensor:
         """Draws images pixel by pixel.
 
@@ -179,10 +191,13 @@ class PixelCNN(Density):
             context: (B, d) or (B, c, h, w), None for an unconditional density.
             n: Number of images; with a context of one row, that row is repeated. Default: one per context row, else 1.
             generator: Source of randomness, on the density's device.
+            progress: Called with the number of pixels drawn and the number in all.
 
         Returns: uint8 (B, C, H, W).
         """
         self.check_context(context)
+        if n is not None and n < 0:
+            raise UsageError("bad number of samples", received=n, legal="a whole number, 0 or more")
         if context is None:
             n = 1 if n is None else n
         else:
@@ -197,10 +212,14 @@ class PixelCNN(Density):
         was_training = self.training
         self.eval()
         try:
+            biases = self._biases(context)
             for i in range(self.shape[1]):
                 for j in range(self.shape[2]):
-                    features = self.features(images, context)[:, :, i : i + 1, j : j + 1]
+                    # Rows below the current one have no say in it: they are left out.
+                    features = self._features(images[:, :, : i + 1], biases)[:, :, i:, j : j + 1]
                     images[:, :, i : i + 1, j : j + 1] = self.likelihood.sample(features, generator).to(torch.uint8)
+                if progress is not None:
+                    progress((i + 1) * self.shape[2], self.shape[1] * self.shape[2])
         finally:
             self.train(was_training)
         return images

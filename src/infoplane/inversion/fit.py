@@ -24,6 +24,8 @@ Progress = Callable[[int, int, float | None], None]
 
 EVALUATION_BATCH = 128
 
+Decay = Annotated[float, Ge(0), Lt(1)]
+
 
 class FitSettings(BaseModel):
     """How a model is trained; every field is validated and unknown ones are refused.
@@ -56,7 +58,7 @@ class FitSettings(BaseModel):
     batch: Annotated[int, Ge(1)] = 8
     learning_rate: Annotated[float, Gt(0)] = 3e-3
     context_rate: Annotated[float, Gt(0)] = 1.0
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: tuple[Decay, Decay] = (0.9, 0.95)
     weight_decay: Annotated[float, Ge(0)] = 0.0
     warmup: Annotated[int, Ge(0)] = 30
     schedule: Literal["linear", "constant", "exponential"] = "linear"
@@ -83,6 +85,7 @@ class Curve:
     """What training looked like, losses per example.
 
     Attributes:
+        start: Held-out loss of the initial weights.
         updates: Steps at which the held-out loss was computed.
         train: Mean training loss since the previous of these.
         heldout: Held-out loss of the raw weights.
@@ -92,6 +95,7 @@ class Curve:
         guarded: Number of steps whose gradient was shortened.
     """
 
+    start: float = math.nan
     updates: list[int] = field(default_factory=list)
     train: list[float] = field(default_factory=list)
     heldout: list[float] = field(default_factory=list)
@@ -104,7 +108,7 @@ class Curve:
     @property
     def best_loss(self) -> float:
         """The held-out loss of the kept weights."""
-        return min(loss for loss in self.heldout + self.heldout_ema if not math.isnan(loss))
+        return min(loss for loss in [self.start, *self.heldout, *self.heldout_ema] if not math.isnan(loss))
 
 
 def fit(
@@ -152,8 +156,9 @@ def _train(
     optimiser = _optimiser(model, settings)
     averaged = [p.detach().clone() for p in parameters]
     best = [p.detach().clone() for p in parameters]
-    best_loss = math.inf
-    curve = Curve()
+    # The initial weights are a candidate too: training that only makes things worse is undone.
+    curve = Curve(start=mean_loss(model, loss, held_out))
+    best_loss = curve.start if math.isfinite(curve.start) else math.inf
     checkpoints = _checkpoints(settings.updates, settings.evaluations)
     order = _epochs(len(pairs), settings.batch, seed)
     norms: list[float] = []
@@ -207,8 +212,8 @@ def _train(
                 break
         if progress is not None:
             progress(step + 1, settings.updates, min(curve.heldout_ema[-1:] + curve.heldout[-1:], default=None))
-    if not math.isfinite(best_loss):
-        raise FitError("the held-out loss was never finite", received=best_loss, mend="lower fit.learning_rate")
+    if not any(map(math.isfinite, curve.heldout + curve.heldout_ema)):
+        raise FitError("the held-out loss was never finite", received=curve.heldout[-1], mend="lower fit.learning_rate")
     with torch.no_grad():
         torch._foreach_copy_([p.data for p in parameters], best)  # pyright: ignore
     model.eval()

@@ -1,9 +1,6 @@
 """From a run's folder to its tables and page."""
 
-import importlib.metadata
 import json
-import os
-import platform
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,8 +19,6 @@ from infoplane.study.store import Store
 
 #: images pictured on the page
 PICTURED = 6
-
-PACKAGES = ("infoplane", "torch", "numpy", "scipy", "scikit-learn")
 
 
 def load_run(folder: Path) -> Results:
@@ -54,6 +49,7 @@ def contents_of(results: Results, folder: Path) -> ReportContents:
         inputs = data.array("images")[data.array("evaluation")[: min(PICTURED, spec.samples.images)]]
     null = results.cell("samples", INPUT)
     events = list(_events(folder))
+    begun = next((event for event in reversed(events) if event["event"] == "begin"), {})
     totals = [event for event in events if event["event"] == "run"]
     curves = list(_curves(results))
     candidates = [s.values.get("candidates") for layer in results.layers for _, s in results.fits(layer)]
@@ -71,9 +67,9 @@ def contents_of(results: Results, folder: Path) -> ReportContents:
         truth=results.truths(),
         settings=spec.to_yaml(),
         seeds=_seeds(spec),
-        versions={"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in PACKAGES}},
+        versions=begun.get("versions", {}),
         times=_times(events),
-        machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        machine=begun.get("machine", ""),
         total_seconds=sum(event["seconds"] for event in totals) or None,
         peak_memory_mb=max((event["peak_mb"] for event in totals), default=None),
         failures=[
@@ -92,11 +88,16 @@ def _description(spec: StudySpec, results: Results) -> str:
     sizes = {part: len(data.array(part)) for part in ("encoding", "decoding", "evaluation")}
     channels, rows, columns = data.values["shape"]
     colour = "" if channels == 1 else f", {channels} channels"
-    subject = "" if spec.subject is None else f"A {spec.subject.kind} was trained on {sizes['encoding']} images. "
+    images = f"images of {rows}×{columns} pixels with {data.values['levels']} levels{colour} ({data.values['name']})"
+    if spec.subject is None:
+        return (
+            f"Densities q(x|h) were trained on {sizes['decoding']} {images}; the numbers come from "
+            f"{sizes['evaluation']} others, which no density has seen. Whether the network was trained on any of them "
+            "is not known here."
+        )
     return (
-        f"{subject}Densities q(x|h) were trained on {sizes['decoding']} other images of {rows}×{columns} pixels with "
-        f"{data.values['levels']} levels{colour} ({data.values['name']}), and every number comes from "
-        f"{sizes['evaluation']} images that nothing was trained or chosen on."
+        f"A {spec.subject.kind} was trained on {sizes['encoding']} {images}, densities q(x|h) on {sizes['decoding']} "
+        f"others. The numbers come from {sizes['evaluation']} more, on which nothing was trained or chosen."
     )
 
 

@@ -106,7 +106,7 @@ class Task:
             tap = Tap(live.model, [layer], device=device)
 
             def context(batch: Tensor) -> Tensor:
-                return context_view(tap(live.transform(batch))[layer]).float()
+                return context_view(tap(live.transform(batch.cpu()))[layer]).float()
 
             sample = self.images(self.split("decoding")[:2048])
             chunks = [context(sample[i : i + 256].to(device)) for i in range(0, len(sample), 256)]
@@ -182,8 +182,8 @@ def run_subject(task: Task) -> Result:
 
 def run_capture(task: Task) -> Result:
     """Records the layers' activations on the decoding and evaluation parts, and the classifier's right answers."""
-    live, layers, device = task.live(), task.params["layers"], task.environment.device
-    example = live.transform(task.images(task.split("decoding")[:2]).to(device))
+    live, layers = task.live(), task.params["layers"]
+    example = live.transform(task.images(task.split("decoding")[:2]))
     sizes = {info.name: info for info in list_layers(live.model, example)}
     count = len(task.split("decoding")) + len(task.split("evaluation"))
     on_the_fly = [
@@ -194,7 +194,7 @@ def run_capture(task: Task) -> Result:
     for done, part in enumerate(("decoding", "evaluation")):
         images = task.images(task.split(part))
         if cached:
-            found = activations(live.model, cached, images, transform=lambda x: live.transform(x.to(device)))
+            found = activations(live.model, cached, images, transform=live.transform)
             result.arrays |= {f"{part}:{layer}": h.float().numpy() for layer, h in found.items()}
         task.environment.progress(done + 1, 2, None)
     for layer in cached:
@@ -210,23 +210,22 @@ def run_capture(task: Task) -> Result:
 
 
 def sum_distinct(parts: list[np.ndarray]) -> int:
-    """Number of distinct rows over all parts."""
-    return len({row.tobytes() for part in parts for row in part.reshape(len(part), -1)})
+    """Number of distinct rows over all parts (by a 64-bit hash: their bytes would fill memory twice)."""
+    return len({hash(row.tobytes()) for part in parts for row in part.reshape(len(part), -1)})
 
 
 def right_answers(task: Task, live: Live, images: Tensor, labels: np.ndarray | None) -> np.ndarray | None:
     """Which images the network classifies as labelled, uint8 (n,), or None where it does not classify them."""
     if labels is None:
         return None
-    device = task.environment.device
-    taps = list_layers(live.model, live.transform(images[:2].to(device)))
+    taps = list_layers(live.model, live.transform(images[:2]))
     root = "<output>" if "output" in dict(live.model.named_children()) else "output"
     # Tapped like any layer, so that the network is left as it was found, whatever it does.
     scores = next((tap for tap in taps if tap.name in (root, f"{root}[logits]")), None)
     if scores is None or scores.problem or len(scores.shape) != 1 or scores.shape[0] < task.data.values["classes"]:
         return None
     tap = Tap(live.model, [scores.name], device="cpu")
-    chunks = [tap(live.transform(images[i : i + 256].to(device)))[scores.name] for i in range(0, len(images), 256)]
+    chunks = [tap(live.transform(images[i : i + 256]))[scores.name] for i in range(0, len(images), 256)]
     return (torch.cat(chunks).argmax(1).numpy() == labels).astype(np.uint8)
 
 
@@ -247,6 +246,7 @@ def run_density(task: Task) -> Result:
         "context": pairs.context_shape,
         "train_nats": -float(log_probs(density, fitted).mean()),
         "heldout_nats": curve.best_loss,
+        "heldout_n": len(held),
         "parameters": sum(p.numel() for p in density.parameters()),
     }
     arrays = {"log_probs": scores.numpy()}
@@ -258,8 +258,8 @@ def run_density(task: Task) -> Result:
 
 
 def contrastive_size(spec: Mapping[str, int], n: int) -> tuple[int, int]:
-    """K and the number of batches for n examples: K shrinks until there are at least two batches."""
-    candidates = max(2, min(spec["candidates"], n // 2))
+    """K and the number of batches for n examples: K shrinks until there are at least four batches."""
+    candidates = max(2, min(spec["candidates"], n // 4))
     return candidates, min(spec["batches"], n // candidates)
 
 
@@ -297,7 +297,17 @@ def run_mse(task: Task) -> Result:
         model = Reconstructor(tuple(task.data.values["shape"]), context_shape)
     model.to(task.environment.device)
     loss = SquaredError(model, task.levels)
-    curve = fit(model, loss, pairs, held, settings, seed=params["seed"], progress=task.environment.progress)
+    progress = task.environment.progress
+    # The display's third figure is nats, which a squared error is not.
+    curve = fit(
+        model,
+        loss,
+        pairs,
+        held,
+        settings,
+        seed=params["seed"],
+        progress=lambda done, total, _: progress(done, total, None),
+    )
     evaluation = task.pairs(params["layer"], "evaluation")
     _, context = evaluation.batch(slice(0, params["images"]))
     assert context is not None
@@ -342,12 +352,16 @@ def run_samples(task: Task) -> Result:
     density.load_state_dict(fitted.weights("density"))
     generator = torch.Generator(device).manual_seed(params["seed"])
     images, each = params["images"], params["each"]
+
+    def progress(done: int, total: int) -> None:
+        task.environment.progress(done, total, None)
+
     if params["layer"] is None:
-        drawn = density.sample(n=each, generator=generator)[None]
+        drawn = density.sample(n=each, generator=generator, progress=progress)[None]
     else:
         _, context = task.pairs(params["layer"], "evaluation").batch(slice(0, images))
         assert context is not None
-        drawn = density.sample(context.repeat_interleave(each, 0), generator=generator)
+        drawn = density.sample(context.repeat_interleave(each, 0), generator=generator, progress=progress)
         drawn = drawn.unflatten(0, (len(context), each))
     return Result(arrays={"samples": drawn.cpu().numpy()})
 
@@ -371,7 +385,7 @@ def run_truth(task: Task) -> Result:
     truth = data.Truth(params["options"].get("noise", 0.2))
     images = task.data.array("images")[task.split("evaluation")]
     arrays: dict[str, np.ndarray] = {"log_probs:input": truth.log_prob(images)}
-    values: dict[str, Any] = {"entropy": asdict(truth.entropy(params["draws"], seed=7)), "information": {}}
+    values: dict[str, Any] = {"entropy": {"input": asdict(truth.entropy(params["draws"], seed=7))}, "information": {}}
     candidates, batches = contrastive_size(params["contrastive"], len(images))
     for latent in ("template", "shift"):
         chosen = task.data.array(f"latent:{latent}")[task.split("evaluation")].argmax(1)
@@ -383,6 +397,7 @@ def run_truth(task: Task) -> Result:
         ]
         arrays[f"contrastive:{latent}"] = np.array(scores)
         values["information"][latent] = asdict(truth.information(latent, params["draws"], seed=7))
+        values["entropy"][latent] = asdict(truth.conditional_entropy(latent, params["draws"], seed=7))
     return Result(values, arrays)
 
 

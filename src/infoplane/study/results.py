@@ -12,6 +12,7 @@ import polars as pl
 
 from infoplane.estimate import Estimate
 from infoplane.information import (
+    Mean,
     accuracy,
     contrastive_bound,
     cross_entropy,
@@ -40,6 +41,8 @@ COLUMNS = {
     "flags": pl.String,
 }
 
+#: a last stretch of training that lowered the held-out loss by this share of it is pointed out
+FALLING = 0.005
 #: a held-out loss this much above the training loss (share of it) is pointed out
 OVERFIT = 0.1
 
@@ -128,11 +131,14 @@ class Results:
                 yield contrastive_bound(batches, contrast[0].values["candidates"])
         fitted = [stored.values for refit, stored in self.fits(layer) if refit in refits]
         gaps = [values["heldout_nats"] - values["train_nats"] for values in fitted]
+        held = sum(values["heldout_n"] for values in fitted)
         overfit = any(gap > OVERFIT * values["train_nats"] for gap, values in zip(gaps, fitted, strict=True))
         flags = ("q fits its training data better than held-out data: more data would help",) if overfit else ()
+        if any(_still_falling(values["curve"]) for values in fitted):
+            flags += ("the held-out loss still fell at the end: more updates would help",)
         mean = crossed_mean(np.array(gaps))
         stderr = mean.stderr if len(gaps) > 1 else None
-        yield Estimate(mean.value, stderr, kind="generalisation-gap", n=scores.shape[1], refits=len(gaps), flags=flags)
+        yield Estimate(mean.value, stderr, kind="generalisation-gap", n=held, refits=len(gaps), flags=flags)
         truth = self.cell("truth")
         if truth is not None and f"log_probs:{layer}" in truth.names():
             excess = crossed_mean(truth.array(f"log_probs:{layer}") - scores)
@@ -196,21 +202,24 @@ class Results:
         truth = self.cell("truth")
         if truth is None:
             return None
-        known = {layer: Estimate(**values) for layer, values in truth.values["information"].items()}
-        known[INPUT] = Estimate(**truth.values["entropy"])
+        information = {layer: Estimate(**values) for layer, values in truth.values["information"].items()}
+        entropy = {layer: Estimate(**values) for layer, values in truth.values["entropy"].items()}
         found = []
         for layer, refit, estimate in self.estimates():
-            kinds = ("cross-entropy",) if layer == INPUT else ("usable", "contrastive", "label")
-            if refit != "all" or estimate.kind not in kinds:
+            if refit != "all":
                 continue
             where = "p(x)" if layer == INPUT else layer
-            if estimate.kind == "label":
+            if estimate.kind == "cross-entropy" and layer in entropy:
+                found.append(_compare(where, estimate, entropy[layer]))
+            elif estimate.kind == "excess":
+                found.append(_excess(where, estimate, entropy[layer]))
+            elif estimate.kind in ("usable", "contrastive") and layer in information:
+                found.append(_compare(where, estimate, information[layer]))
+                if estimate.kind == "contrastive":
+                    found.append(_beside(where, estimate, crossed_mean(truth.array(f"contrastive:{layer}"))))
+            elif estimate.kind == "label":
                 # No function of x can know more about the template than x does.
-                found.append(_compare(f"{where} (at most I(x; template))", estimate, known["template"]))
-            elif layer in known:
-                found.append(_compare(where, estimate, known[layer]))
-            elif estimate.kind == "contrastive":
-                found.append(_compare(f"{where} (at most H(x))", estimate, known[INPUT]))
+                found.append(_compare(f"{where} (at most I(x; template))", estimate, information["template"]))
         return found
 
     def write(self, folder: Path) -> None:
@@ -233,8 +242,14 @@ class Difference:
     p: float
 
 
+def _still_falling(curve: dict[str, Any]) -> bool:
+    """Whether the last stretch between two evaluations lowered the held-out loss by more than a share of it."""
+    best = [min(pair) for pair in zip(curve["heldout"], curve["heldout_ema"], strict=True)]
+    return len(best) > 1 and best[-2] - best[-1] > FALLING * abs(best[-1])
+
+
 def _compare(where: str, estimate: Estimate, truth: Estimate) -> dict[str, Any]:
-    """One line of the comparison with what is known."""
+    """One line of the comparison with what is known: does a bound hold, how far off is what bounds nothing?"""
     gap = estimate.value - truth.value
     error = math.hypot(estimate.stderr or 0.0, truth.stderr or 0.0)
     if estimate.bound == "lower":
@@ -242,11 +257,28 @@ def _compare(where: str, estimate: Estimate, truth: Estimate) -> dict[str, Any]:
     elif estimate.bound == "upper":
         verdict = "holds" if gap >= -3 * error else "violated"
     else:
-        verdict = "within 0.2 nats" if abs(gap) <= 0.2 else f"off by {gap:+.2f} nats"
+        verdict = f"off by {gap:+.2f} nats"
+    return _line(f"{estimate.meaning} at {where}", estimate, truth.value, truth.stderr, verdict)
+
+
+def _excess(where: str, estimate: Estimate, entropy: Estimate) -> dict[str, Any]:
+    """Paired with the true density on the same images: it cannot be negative but by chance."""
+    possible = estimate.value >= -3 * (estimate.stderr or 0.0)
+    share = f"{100 * estimate.value / entropy.value:.2f} % of the entropy"
+    return _line(f"{estimate.meaning} at {where}", estimate, 0.0, None, share if possible else f"impossible: {share}")
+
+
+def _beside(where: str, estimate: Estimate, true: Mean) -> dict[str, Any]:
+    """The contrastive bound beside the one that the true density gives on the same draws."""
+    share = f"{100 * (estimate.value / true.value - 1):+.2f} % of the true density's"
+    return _line(f"{estimate.meaning} at {where}, true density's", estimate, true.value, true.stderr, share)
+
+
+def _line(name: str, estimate: Estimate, truth: float, truth_stderr: float | None, verdict: str) -> dict[str, Any]:
     return {
-        "name": f"{estimate.meaning} at {where}",
-        "truth": truth.value,
-        "truth_stderr": truth.stderr,
+        "name": name,
+        "truth": truth,
+        "truth_stderr": truth_stderr,
         "measured": estimate.value,
         "stderr": estimate.stderr,
         "direction": estimate.direction,

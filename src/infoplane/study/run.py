@@ -1,7 +1,9 @@
 """Run a study's cells in an order that respects what they need; whatever is stored already is not computed again."""
 
+import importlib.metadata
 import json
 import os
+import platform
 import queue
 import subprocess
 import sys
@@ -26,6 +28,7 @@ from infoplane.study.worker import peak_memory_mb, run_cell
 
 STUDY_FILE = "study.yaml"
 EVENTS_FILE = "events.jsonl"
+PACKAGES = ("infoplane", "torch", "numpy", "scipy", "scikit-learn")
 
 
 def pick_device(name: str) -> torch.device:
@@ -87,14 +90,12 @@ class Outcome:
         skipped: Cells that need a failed one.
         seconds: Wall time of this call.
         peak_memory_mb: Sum over processes of the most memory each has held.
-        usage: Whether a failure is the caller's input, not the program's.
     """
 
     failed: dict[str, str] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
     seconds: float = 0.0
     peak_memory_mb: int = 0
-    usage: bool = False
 
 
 def run_cells(
@@ -147,13 +148,18 @@ class _Runner:
         start = time.monotonic()
         with (
             (self.folder / EVENTS_FILE).open("a", encoding="utf-8") as log,
-            Display(len(self.waiting), quiet=self.quiet) as display,
+            Display({cell.name: _weight(cell) for cell in self.waiting}, quiet=self.quiet) as display,
         ):
             self.log, self.display = log, display
+            if self.waiting:
+                self._log({"event": "begin", "device": str(self.device), **surroundings()})
             try:
                 while self.waiting or self.running:
                     if not self._dispatch() and self.running:
-                        self._handle(self.events.get())
+                        try:
+                            self._handle(self.events.get(timeout=1.0))
+                        except queue.Empty:
+                            display.tick()
             finally:
                 for worker in self.workers:
                     worker.close()
@@ -212,7 +218,6 @@ class _Runner:
         message = event.get("message")
         if event["event"] == "failed":
             self.outcome.failed[cell] = message or ""
-            self.outcome.usage |= event["usage"]
         self.display.finish(cell, failed=message)
 
     def _died(self, worker: "_Worker") -> None:
@@ -223,7 +228,7 @@ class _Runner:
         if worker.cell is not None:
             message = f"the worker process ended unexpectedly (exit code {worker.process.wait()}); out of memory?"
             self.store.save_failure(worker.cell, message, worker.errors())
-            self._handle({"cell": worker.cell, "event": "failed", "message": message, "usage": False})
+            self._handle({"cell": worker.cell, "event": "failed", "message": message})
         worker.close()
         if not self.workers and any(cell.name not in self.local for cell in self.waiting):
             self.workers.append(_Worker(self.folder, self.device, self.events))
@@ -231,6 +236,20 @@ class _Runner:
     def _log(self, event: dict[str, Any]) -> None:
         self.log.write(json.dumps({"time": round(time.time(), 3), **event}) + "\n")
         self.log.flush()
+
+
+def surroundings() -> dict[str, Any]:
+    """The machine and the versions that a run's numbers come from."""
+    versions = {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
+    return {"machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores", "versions": versions}
+
+
+def _weight(cell: Cell) -> float:
+    """About how long a cell takes, in updates of a density."""
+    updates = cell.params.get("fit", {}).get("updates")
+    if cell.kind == "density":
+        return 1.2 * updates
+    return 0.25 * updates if cell.kind == "mse" else 30.0
 
 
 class _Worker:

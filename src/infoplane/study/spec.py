@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from annotated_types import Ge
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
 from infoplane import densities, subjects
 from infoplane.errors import UsageError, unknown
@@ -127,7 +127,7 @@ class StudySpec(_Strict):
         seed: Decides everything random.
     """
 
-    name: str
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     title: str
     note: str | None = None
     data: DataSpec
@@ -218,7 +218,14 @@ def validate(content: Mapping[str, Any], *, where: str) -> StudySpec:
 
 
 def resolve(spec: StudySpec) -> StudySpec:
-    """Returns the spec with the options of its network and density written out."""
+    """Returns the spec with the options of its network and density written out.
+
+    Raises:
+        UsageError: A fit is limited by time: its twin would get another number of updates.
+    """
+    for section in ("fit", "reconstruction"):
+        if getattr(spec, section).minutes is not None:
+            raise UsageError(f"{section}.minutes in a study", legal=f"{section}.updates, the same for every fit")
     changes: dict[str, Any] = {
         "density": DensitySpec(kind=spec.density.kind, **options_of(spec.density, densities.REGISTRY))
     }

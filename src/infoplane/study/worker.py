@@ -51,8 +51,7 @@ def run_cell(
         else:
             message = " ".join(f"{type(error).__name__}: {error}".split())
         store.save_failure(cell.name, message, traceback.format_exc())
-        usage = isinstance(error, InfoplaneError) and error.exit_code == 2
-        report({"cell": cell.name, "event": "failed", "message": message, "usage": usage})
+        report({"cell": cell.name, "event": "failed", "message": message})
         return False
     report({"cell": cell.name, "event": "done", "seconds": round(time.monotonic() - start, 3)})
     return True
