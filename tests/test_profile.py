@@ -83,7 +83,7 @@ def test_the_folder_is_a_whole_run(measured):
     assert (spec.data.decoding, spec.data.evaluation, spec.data.encoding) == (128, 32, 0)
     kinds = {kind_of(cell) for cell in Plan.load(measured.folder).cells}
     assert kinds == {"data", "capture", "density", "mse", "probe", "samples", "judge"}
-    assert {event["event"] for event in events(measured.folder)} == {"start", "progress", "done", "run"}
+    assert {event["event"] for event in events(measured.folder)} == {"begin", "start", "progress", "done", "run"}
 
 
 def test_the_table_is_what_print_shows(measured):
@@ -170,6 +170,14 @@ def test_samples(measured):
     assert torch.equal(drawn, measured.sample("conv", IMAGES[:3], n=4))
     assert not torch.equal(drawn, measured.sample("conv", IMAGES[:3], n=4, seed=1))
     assert measured.sample("fc", IMAGES[:1]).shape == (1, 8, 1, 4, 4)
+
+
+@pytest.mark.parametrize("n", [-1, 0, 1.5, True])
+def test_a_number_of_samples_that_is_none(measured, refuses, n):
+    with refuses("number of samples", str(n), "1 or more"):
+        measured.sample("fc", IMAGES[:1], n=n)
+    with refuses("seed", "-2"):
+        measured.sample("fc", IMAGES[:1], n=1, seed=-2)
 
 
 @pytest.mark.parametrize(
@@ -447,6 +455,44 @@ def test_a_time_budget_becomes_a_number_of_updates():
     assert spec.fit.minutes is None
     assert spec.fit.updates >= profile.LEAST_UPDATES
     assert found["fc"]["nce"].n == 32
+    # A second buys few updates: it starts from an early p(x), and it says so.
+    assert (spec.fit.warm_start, spec.fit.context_rate) == ("early", 5.0)
+    assert spec.note is not None
+    assert f"A budget of 1s bought {spec.fit.updates} updates per fit" in spec.note
+    assert f"{spec.samples.each} samples for each of {spec.samples.images} images" in spec.note
+
+
+@pytest.mark.parametrize(
+    ("budget", "updates", "early", "least"),
+    [("40s", 50, True, True), ("75s", 300, True, False), ("110s", 530, False, False)],
+)
+def test_what_a_time_budget_buys(monkeypatch, capsys, budget, updates, early, least):
+    # Scoring costs next to nothing, an update as much as lets 0.7 × budget / 2 fits be so many of them (or too much).
+    seconds = float(budget[:-1])
+    monkeypatch.setattr(profile, "_time", lambda *_: (0.7 * seconds / 2 / updates if not least else 0.5, 1e-9))
+    specs = []
+
+    def stop(spec, *_):
+        specs.append(spec)
+        raise InterruptedError
+
+    monkeypatch.setattr(profile, "make_plan", stop)
+    with pytest.raises(InterruptedError):
+        measure(
+            toy_networks.build(), IMAGES, layers=["fc"], **{**QUICK, "budget": budget, "workers": 1, "quiet": False}
+        )
+    (spec,) = specs
+    assert (spec.fit.warm_start, spec.fit.context_rate) == (("early", 5.0) if early else ("none", 1.0))
+    assert updates // 2 <= spec.fit.updates <= updates
+    assert spec.fit.updates >= profile.LEAST_UPDATES
+    assert f"A budget of {budget} bought {spec.fit.updates} updates per fit" in spec.note
+    assert ("the fewest that make sense" in spec.note) == least
+    assert spec.note in capsys.readouterr().err
+
+
+def test_a_number_of_updates_needs_no_note_and_no_warm_start(measured):
+    spec = read_study(measured.folder / "study.yaml")
+    assert (spec.note, spec.fit.warm_start, spec.fit.context_rate) == (None, "none", 1.0)
 
 
 def test_budgets(refuses):
@@ -498,6 +544,7 @@ def call(**changes):
         ({"labels": LABELS[:-1]}, ("labels do not match the images", "(159,)", "(160,)")),
         ({"labels": LABELS / 2}, ("labels are not whole numbers",)),
         ({"labels": LABELS - 1}, ("labels are outside the classes",)),
+        ({"labels": LABELS.astype(np.int64) + 65_534}, ("labels are outside the classes", "65536")),
         ({"levels": 2}, ("beyond their levels", "levels=3")),
         ({"levels": 257}, ("levels", "from 2 to 256")),
         ({"layers": "fc"}, ("layers must be a list of names", "'fc'")),

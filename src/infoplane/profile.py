@@ -131,7 +131,7 @@ def measure(
         store.save(data_cell, data_result(dataset, parts))
     local = [cell.name for cell in plan.cells.values() if on_the_fly or cell.kind in ("capture", "judge")]
     outcome = run_cells(folder, plan.cells.values(), device=where, workers=count, live=live, local=local, quiet=quiet)
-    profile = Profile(folder, live, where)
+    profile = Profile(folder, live, where, quiet=quiet)
     if temporary is not None:
         weakref.finalize(profile, shutil.rmtree, temporary, ignore_errors=True)
     if out is not None:
@@ -149,8 +149,8 @@ class Profile:
         folder: The run's folder.
     """
 
-    def __init__(self, folder: Path, live: Live, device: torch.device) -> None:
-        self.folder, self._live, self._device = folder, live, device
+    def __init__(self, folder: Path, live: Live, device: torch.device, *, quiet: bool = False) -> None:
+        self.folder, self._live, self._device, self._quiet = folder, live, device, quiet
 
     @property
     def _results(self) -> Results:
@@ -185,7 +185,7 @@ class Profile:
         density, contexts = self._inverse(layer, images)
         generator = torch.Generator(self._device).manual_seed(check_whole("seed", seed, least=0))
         contexts_n = contexts.repeat_interleave(check_whole("number of samples", n, least=1), 0)
-        with Display({"drawing samples-": 1.0}) as display:
+        with Display({"drawing samples-": 1.0}, quiet=self._quiet) as display:
             display.start("drawing samples-")
             drawn = density.sample(
                 contexts_n,
@@ -329,7 +329,7 @@ def _within(
     # Early stopping may take a quarter of a fit's time: on few held-out images, seldom, where time is short.
     held = min(spec.fit.held_out * len(parts.decoding), 400)
     evaluations = int(max(3, min(10, 0.25 * per_fit / (2 * held * per_image))))
-    scoring = per_image * (len(parts.evaluation) + 2 * held * evaluations)
+    scoring = per_image * (len(parts.evaluation) + held * (2 * evaluations + 1))
     longest = max(300, MOST_EPOCHS * len(parts.decoding) // spec.fit.batch)
     affordable = (per_fit - scoring) / per_update
     # Two digits: the clock's noise should not show in the settings.

@@ -18,10 +18,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     tiny_study.write_study(tmp_path)
     shutil.copy(toy_networks.__file__, tmp_path / "mine.py")
     (tmp_path / "broken.py").write_text('raise RuntimeError("broken\\nat import")\n')
+    (tmp_path / "leaving.py").write_text('import sys\nsys.exit("needs\\na GPU")\n')
+    (tmp_path / "leaves.py").write_text("import sys\ndef build():\n    sys.exit(3)\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     yield tmp_path
-    for name in ("mine", "broken"):
+    for name in ("mine", "broken", "leaving", "leaves"):
         sys.modules.pop(name, None)
 
 

@@ -132,6 +132,8 @@ def measuring(model="mine:build", *more, data="tiny.npz", layers=("conv",), out=
         ("nowhere:build", ("does not import", "nowhere:build", "No module named 'nowhere'")),
         ("mine.deep:build", ("does not import", "not a package")),
         ("broken:build", ("does not import", "RuntimeError: broken at import")),
+        ("leaving:build", ("does not import", "SystemExit: needs a GPU")),
+        ("leaves:build", ("the model cannot be built", "leaves:build()", "SystemExit: 3")),
         ("mine:bild", ("unknown name in mine", "'bild'", "did you mean 'build'")),
         ("mine:build.more", ("unknown name in mine", "'more'")),
         ("mine:raises", ("the model cannot be built", "mine:raises()", "ValueError: no weights here")),
@@ -228,6 +230,7 @@ def test_a_folder_of_something_else(refused, home):
         ("0x4x4", ("cannot read --input",)),
         ("1x4x-4", ("cannot read --input",)),
         ("3x4x4", ("does not run on these inputs", "channels")),
+        ("1x99999999x99999999", ("--input does not fit into memory", "1x99999999x99999999")),
         ("1x9x9", ("does not run on these inputs", "shapes")),
     ],
 )

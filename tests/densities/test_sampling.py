@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-from tiny_densities import LIKELIHOODS, build, number_of, table
+from tiny_densities import LIKELIHOODS, build, number_of, random_images, table
 
 
 def agree(images, probabilities, levels) -> float:
@@ -96,3 +96,39 @@ def test_dropout_is_off_while_sampling_and_the_mode_stays():
     assert model.training
     assert all(module.training for module in model.modules())
     assert all(p.requires_grad and p.grad is None for p in model.parameters())
+
+
+@pytest.mark.parametrize("context", [None, (3,), (2, 4, 5)], ids=["none", "vector", "map"])
+@pytest.mark.parametrize("conditioning", ["resize", "learned"])
+@pytest.mark.parametrize("scales", [1, 2, 3])
+@pytest.mark.parametrize("size", [(7, 5), (5, 9), (6, 7)])
+@torch.no_grad()
+def test_the_upper_rows_of_an_image_have_the_features_that_they_have_in_the_whole(size, scales, conditioning, context):
+    """Sampling leaves out the rows below the current one: what it draws from must be the same."""
+    shape = (2, *size)
+    options = {} if context is None else {"context": context, "conditioning": conditioning}
+    model = build(shape, 4, scale=0.3, dtype=torch.float64, scales=scales, **options)
+    images = random_images(shape, 4, 3)
+    h = None if context is None else torch.randn(3, *context, dtype=torch.float64)
+    whole = model.features(images, h)
+    biases = model._biases(h)
+    assert whole.std() > 1e-3
+    for rows in range(1, size[0] + 1):
+        upper = model._features(images[:, :, :rows], biases)
+        torch.testing.assert_close(upper, whole[:, :, :rows], rtol=1e-12, atol=1e-12)
+    if h is not None:
+        assert not torch.allclose(model.features(images, -h), whole, rtol=1e-6, atol=1e-6)
+
+
+def test_sampling_tells_its_progress():
+    model, seen = build((1, 3, 5), 3), []
+    generator = torch.Generator().manual_seed(0)
+    drawn = model.sample(n=2, generator=generator, progress=lambda *told: seen.append(told))
+    assert seen == [(5, 15), (10, 15), (15, 15)]
+    assert torch.equal(drawn, model.sample(n=2, generator=torch.Generator().manual_seed(0)))
+
+
+def test_fewer_than_no_samples_are_refused(refuses):
+    with refuses("bad number of samples", "-1", "0 or more"):
+        build((1, 2, 2), 3).sample(n=-1)
+    assert build((1, 2, 2), 3).sample(n=0).shape == (0, 1, 2, 2)

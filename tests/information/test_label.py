@@ -104,6 +104,6 @@ def test_accuracy_is_a_share_with_a_binomial_error():
     estimate = accuracy(np.array([True] * 30 + [False] * 10))
     assert estimate.value == 0.75
     assert estimate.stderr == pytest.approx(math.sqrt(0.75 * 0.25 / 40))
-    assert (estimate.unit, estimate.kind, estimate.n) == ("fraction", "accuracy", 40)
+    assert (estimate.unit, estimate.kind, estimate.n, estimate.refits) == ("fraction", "accuracy", 40, 0)
     with pytest.raises(ValueError, match="bits"):
         _ = estimate.bits

@@ -243,7 +243,7 @@ def test_the_kept_weights_are_the_best_ones():
     pairs = Pairs(images)
     assert not model.training
     assert float(losses_of(model, NegativeLogProb(model), pairs).mean()) == curve.best_loss
-    assert curve.best_loss == min(curve.heldout + curve.heldout_ema)
+    assert curve.best_loss == min([curve.start, *curve.heldout, *curve.heldout_ema]) < curve.start
     column = curve.heldout if curve.best == "raw" else curve.heldout_ema
     assert column[curve.updates.index(curve.best_update)] == curve.best_loss
     assert curve.updates[-1] == 40
@@ -263,6 +263,32 @@ def test_best_weights_are_restored_when_later_ones_are_worse():
     assert curve.best_update == path.index(nearest) + 1
     assert curve.best_loss == pytest.approx((nearest - 2) ** 2 / 2)
     assert curve.heldout == pytest.approx([(theta - 2) ** 2 / 2 for theta in path], abs=1e-6)
+
+
+def test_training_that_only_makes_things_worse_is_undone():
+    # The held-out example sits where θ begins, and training pulls away from it.
+    model = Point(2.5)
+    loss = Distance(model)
+    settings = FitSettings(updates=30, evaluations=5, **PLAIN | {"learning_rate": 0.1, "ema": 0.9})
+    curve = fit(model, loss, pixels(9, 9), pixels(2), settings, seed=0)
+    assert curve.start == 0.125
+    assert min(curve.heldout + curve.heldout_ema) > curve.start
+    assert (curve.best_update, curve.best_loss) == (0, curve.start)
+    assert float(model.theta.detach()) == 2.5
+    assert loss.calls == 30  # it was tried to the end
+
+
+def test_the_held_out_loss_is_computed_at_the_start_and_twice_per_evaluation():
+    model = Point()
+
+    def loss(images, context):
+        loss.evaluations += not model.training
+        return (model.theta - images.flatten().float()).square()
+
+    loss.evaluations = 0
+    curve = fit(model, loss, pixels(2, 2), pixels(3), FitSettings(updates=9, evaluations=3, **PLAIN), seed=0)
+    assert loss.evaluations == 1 + 2 * 3
+    assert curve.start == 9.0
 
 
 def test_the_average_is_that_of_the_definition():
@@ -292,11 +318,12 @@ def test_raw_weights_are_kept_where_the_average_lags_behind():
 
 
 def test_averaged_weights_are_kept_where_the_raw_ones_jump_about():
-    model = Point(5.0)
+    model = Point()
     settings = FitSettings(updates=200, evaluations=1, **PLAIN | {"learning_rate": 1.0, "ema": 0.98, "batch": 1})
     curve = fit(model, Distance(model), pixels(0, 10), pixels(5), settings, seed=1)
     assert curve.best == "ema"
     assert curve.heldout_ema[0] < curve.heldout[0]
+    assert curve.heldout_ema[0] < curve.start
     assert (float(model.theta.detach()) - 5) ** 2 / 2 == pytest.approx(curve.heldout_ema[0], abs=1e-5)
 
 
@@ -372,29 +399,34 @@ def test_a_gradient_that_is_not_finite_is_named():
         fit(model, loss, pixels(2, 2), pixels(2), FitSettings(updates=5, **PLAIN), seed=0)
 
 
-def test_a_held_out_loss_that_is_never_finite_is_named():
-    model = Point()
-
-    def loss(images, context):
-        value = (model.theta - images.flatten().float()).square()
-        return value if model.training else value * math.nan
-
-    with pytest.raises(FitError, match="held-out loss was never finite"):
-        fit(model, loss, pixels(2, 2), pixels(2), FitSettings(updates=5, **PLAIN), seed=0)
-
-
-def test_a_held_out_loss_that_was_once_nan_does_not_spoil_the_best_one():
+@pytest.mark.parametrize("finite", [0, 1])
+def test_a_held_out_loss_that_is_never_finite_is_named(finite):
+    # That it was finite once, before any update, does not make a fit of it.
     model = Point()
 
     def loss(images, context):
         value = (model.theta - images.flatten().float()).square()
         loss.evaluations += not model.training
-        return value * math.nan if not model.training and loss.evaluations <= 2 else value
+        return value if model.training or loss.evaluations <= finite else value * math.nan
+
+    loss.evaluations = 0
+    with pytest.raises(FitError, match="held-out loss was never finite"):
+        fit(model, loss, pixels(2, 2), pixels(2), FitSettings(updates=5, **PLAIN), seed=0)
+
+
+def test_a_held_out_loss_that_was_nan_at_first_does_not_spoil_the_best_one():
+    model = Point()
+
+    def loss(images, context):
+        value = (model.theta - images.flatten().float()).square()
+        loss.evaluations += not model.training
+        return value * math.nan if not model.training and loss.evaluations <= 3 else value
 
     loss.evaluations = 0
     curve = fit(model, loss, pixels(2, 2), pixels(2), FitSettings(updates=4, evaluations=2, **PLAIN), seed=0)
-    assert math.isnan(curve.heldout[0])
-    assert curve.best_loss == curve.heldout[1]
+    assert all(math.isnan(value) for value in (curve.start, curve.heldout[0], curve.heldout_ema[0]))
+    assert curve.best_loss == min(curve.heldout[1], curve.heldout_ema[1])
+    assert curve.best_update == 4
     assert float(losses_of(model, loss, pixels(2)).mean()) == curve.best_loss
 
 
@@ -414,6 +446,10 @@ def test_nothing_to_fit_is_refused(refuses):
         {"batch": 0},
         {"learning_rate": -1},
         {"ema": 1.0},
+        {"betas": (1.0, 0.9)},
+        {"betas": (0.9, 1.0)},
+        {"betas": (-0.1, 0.9)},
+        {"betas": (0.9,)},
         {"held_out": 1.0},
         {"schedule": "cosine"},
         {"warm_start": "yes"},
@@ -462,10 +498,11 @@ def test_minutes_become_updates(monkeypatch, evaluation):
         curve = fit(model, loss, pixels(1, 2, 3), pixels(2), settings, seed=0)
         counts.append(curve.updates[-1])
         assert loss.calls == counts[-1]  # the timing ran on a copy
-        times.append(counts[-1] * step + 2 * evaluation * len(curve.updates))
+        times.append(counts[-1] * step + evaluation * (1 + 2 * len(curve.updates)))
     assert counts[:3] == sorted(counts[:3], reverse=True)
     assert counts[3] == 1  # never none at all
-    # An evaluation scores the raw and the averaged weights: 2 × 5 × 0.7 of the 120 seconds.
+    # An evaluation scores the raw and the averaged weights, and the first weights are scored: (1 + 2 × 5) × 0.7 of the
+    # 120 seconds.
     assert all(117 < t <= 120 for t in times[:3])
 
 

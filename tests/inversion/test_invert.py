@@ -47,11 +47,13 @@ def test_a_warm_start_begins_at_the_base(base, way):
     held_out = Pairs(held, contexts_of(model.context, 10, seed=2))
     start = {name: value.clone() for name, value in plain.state_dict().items()}
     warm = fit_density(model, pairs, held_out, STILL, seed=0, start=start)
-    assert warm.heldout == [curve.best_loss]  # to the bit
+    assert warm.start == curve.best_loss  # to the bit
+    assert warm.heldout == [curve.best_loss]
     assert torch.equal(log_probs(model, held_out), log_probs(plain, Pairs(held)))
     # It is only a start: from there the context is learned.
     further = FitSettings(updates=10, evaluations=1, learning_rate=1e-2, warmup=0)
-    fit_density(model, pairs, held_out, further, seed=0, start=start)
+    learned = fit_density(model, pairs, pairs, further, seed=0, start=start)
+    assert learned.best_loss < learned.start
     weights = model.conditioning.output_weights()
     assert all(weight.abs().max() > 0 for weight in weights)
     # The base was copied, not shared.
@@ -94,6 +96,7 @@ def test_a_fit_starts_from_data_dependent_initial_values():
     reference.eval()
     with torch.no_grad():
         assert curve.heldout == [-float(reference.log_prob(images).double().mean())]
+    assert curve.start == curve.heldout[0]
 
 
 def test_a_telling_context_is_learned():

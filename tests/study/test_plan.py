@@ -232,3 +232,21 @@ def test_the_plan_reads_back_the_same(tmp_path, refuses):
     for read in (Plan.load, Plan.fingerprint):
         with refuses("the run's plan is damaged"):
             read(folder)
+
+
+@pytest.mark.parametrize("warm_start", ["none", "early", "fitted"])
+def test_every_density_is_trained_as_its_twin_is(tmp_path, warm_start):
+    # Same updates, batch and seed per refit, so that what they differ in is the context alone.
+    plan = make_plan(tiny_study.tiny(tmp_path, fit__warm_start=warm_start, fit__refits=3))
+    for refit in (1, 2, 3):
+        twin = plan.cells[plan.roles["density", "input", refit]].params
+        for layer in tiny_study.LAYERS:
+            params = plan.cells[plan.roles["density", layer, refit]].params
+            assert (params["fit"]["updates"], params["fit"]["batch"], params["seed"]) == (
+                twin["fit"]["updates"],
+                twin["fit"]["batch"],
+                twin["seed"],
+            )
+            assert params["fit"] == twin["fit"]
+            assert params["density"] == twin["density"]
+        assert (twin["fit"]["updates"], twin["fit"]["batch"], twin["fit"]["minutes"]) == (3, 4, None)

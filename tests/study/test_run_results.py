@@ -10,11 +10,13 @@ import pytest
 import tiny_study
 from infoplane.data import Truth
 from infoplane.estimate import Estimate
+from infoplane.information import crossed_mean
 from infoplane.report.build import load_run
 from infoplane.report.text import table
+from infoplane.study.cells import contrastive_size
 from infoplane.study.execute import execute
 from infoplane.study.plan import make_plan
-from infoplane.study.results import Results, _compare
+from infoplane.study.results import FALLING, Results, _beside, _compare, _excess
 from infoplane.study.spec import load_study
 from infoplane.study.store import Result, Store
 
@@ -26,10 +28,16 @@ BATCHES = RNG.normal(0.4, 0.1, (2, 3))
 PROBE = np.log(RNG.uniform(0.3, 0.9, N))
 LABELS = np.arange(N) % CLASSES
 ERRORS, CORRECT = RNG.uniform(0, 1, N), RNG.integers(0, 2, N)
+#: which samples the network recognised: two images, two samples each
+JUDGED = np.array([1, 1, 0, 1], dtype=np.uint8)
+#: held-out losses of the raw and the averaged weights that are no longer falling
+LEVEL = ([15.6, 15.5], [15.55, 15.49])
+HELD = 16
 
 
-def density(scores, *, train=15.0, heldout=15.5, batches=None) -> Result:
-    values = {"train_nats": train, "heldout_nats": heldout, "candidates": 4}
+def density(scores, *, train=15.0, heldout=15.5, curve=LEVEL, held=HELD, batches=None) -> Result:
+    values = {"train_nats": train, "heldout_nats": heldout, "heldout_n": held, "candidates": 4}
+    values["curve"] = dict(zip(("heldout", "heldout_ema"), curve))
     arrays = {"log_probs": scores} | ({} if batches is None else {"contrastive": batches})
     return Result(values, arrays)
 
@@ -57,7 +65,7 @@ def fill(save, *, refits=(1, 2), distinct=120, **options):
         save("density", density(LAYER[refit - 1], batches=BATCHES[refit - 1], **options), "logits", refit)
     save("probe", Result({"labels": True}, {"log_probs": PROBE}), "logits")
     save("mse", Result({}, {"errors": ERRORS}), "logits")
-    save("judge", Result({"classifier": True}, {"correct": np.ones(4)}), "logits")
+    save("judge", Result({"classifier": True}, {"correct": JUDGED}), "logits")
 
 
 def find(results, layer, kind, refit="all") -> Estimate:
@@ -90,6 +98,8 @@ def test_rows_are_the_means_of_what_the_cells_hold(made, refit):
         assert estimate.stderr == pytest.approx(stderr_of(terms), rel=1e-12)
         assert (estimate.bound, estimate.unit) == (bound, "nats")
         assert (estimate.n, estimate.refits) == (terms.shape[1], len(rows))
+    gap = find(results(), "logits", "generalisation-gap", refit)
+    assert (gap.value, gap.refits, gap.n) == (pytest.approx(0.5), len(rows), HELD * len(rows))
     if refit != "all":
         return
     surprise = -np.log(np.bincount(LABELS)[LABELS] / N)
@@ -101,6 +111,22 @@ def test_rows_are_the_means_of_what_the_cells_hold(made, refit):
     assert mse.stderr == pytest.approx(ERRORS.std(ddof=1) / math.sqrt(N))
     share = find(results(), "", "accuracy")
     assert (share.value, share.unit, share.n) == (pytest.approx(CORRECT.mean()), "fraction", N)
+    assert share.refits == 0
+    # Samples of one image stand and fall together: shares 1 and 1/2 of two images.
+    recognised = find(results(), "logits", "sample-accuracy")
+    assert (recognised.value, recognised.unit, recognised.n) == (0.75, "fraction", 2)
+    assert recognised.stderr == pytest.approx(np.std([1.0, 0.5], ddof=1) / math.sqrt(2))
+
+
+def test_the_generalisation_gap_counts_the_held_out_pairs_of_every_refit(made):
+    save, results = made
+    for refit, (heldout, held) in enumerate([(15.5, 10), (15.9, 7)], 1):
+        save("density", density(TWIN[refit - 1], heldout=heldout, held=held), "input", refit)
+    gap = find(results(), "input", "generalisation-gap")
+    assert (gap.value, gap.n, gap.refits) == (pytest.approx(0.7), 17, 2)
+    assert gap.stderr == pytest.approx(np.std([0.5, 0.9], ddof=1) / math.sqrt(2))
+    assert find(results(), "input", "generalisation-gap", "2").n == 7
+    assert find(results(), "input", "generalisation-gap", "2").stderr is None
 
 
 def test_usable_information_pairs_the_refits_that_both_have(made):
@@ -152,6 +178,38 @@ def test_flags(made):
     save("density", density(LAYER[0], batches=np.array([1.38, 1.37, 1.38])), "logits", 1)
     save("density", density(LAYER[1], batches=np.array([1.38, 1.37, 1.38])), "logits", 2)
     assert find(results(), "logits", "contrastive").flags == ("saturated near log 4 = 1.386",)
+
+
+@pytest.mark.parametrize(
+    ("curve", "flagged"),
+    [
+        (([20.0, 10.0 + 11 * FALLING], [30.0, 10.0]), True),
+        (([10.0 + 11 * FALLING, 10.0], [30.0, 30.0]), True),  # just above the threshold
+        (([10.0 + 9 * FALLING, 10.0], [30.0, 30.0]), False),  # just below
+        (([20.0, 10.0 + 9 * FALLING, 10.0], [30.0, 30.0, 30.0]), False),  # only the last stretch counts
+        (([10.0, 11.0], [30.0, 12.0]), False),  # the better of the two rose
+        (([10.0], [20.0]), False),  # one evaluation shows no slope
+    ],
+)
+def test_a_held_out_loss_that_still_fell_is_flagged(made, curve, flagged):
+    save, results = made
+    fill(save)
+    save("density", density(LAYER[1], curve=curve), "logits", 2)
+    flag = "the held-out loss still fell at the end: more updates would help"
+    assert find(results(), "logits", "generalisation-gap").flags == ((flag,) if flagged else ())
+    assert find(results(), "logits", "generalisation-gap", "1").flags == ()
+    assert find(results(), "logits", "generalisation-gap", "2").flags == ((flag,) if flagged else ())
+    # Both flags may stand together.
+    save("density", density(LAYER[1], curve=curve, train=10.0), "logits", 2)
+    assert len(find(results(), "logits", "generalisation-gap").flags) == 1 + flagged
+
+
+@pytest.mark.parametrize(
+    ("n", "candidates", "batches", "expected"),
+    [(40, 4, 3, (4, 3)), (40, 32, 8, (10, 4)), (7, 32, 8, (2, 3)), (63, 16, 8, (15, 4)), (64, 16, 8, (16, 4))],
+)
+def test_the_contrastive_candidates_leave_at_least_four_batches(n, candidates, batches, expected):
+    assert contrastive_size({"candidates": candidates, "batches": batches}, n) == expected
 
 
 def test_many_distinct_activations_set_no_ceiling(made):
@@ -295,12 +353,33 @@ def test_the_comparison_with_what_is_known(known):
     assert entropy["truth"] == truth.entropy(100_000, seed=7).value
     assert (entropy["direction"], entropy["verdict"]) == ("upper", "holds")
     information = truth.information("template", 100_000, seed=7)
+    for latent in ("template", "shift"):
+        conditional = truth.conditional_entropy(latent, 100_000, seed=7)
+        row = found[f"cross-entropy CE(x|h) at {latent}"]
+        assert (row["truth"], row["truth_stderr"]) == (conditional.value, conditional.stderr)
+        assert (row["direction"], row["verdict"]) == ("upper", "holds")
+    for where, layer, whole in (
+        ("p(x)", "input", entropy["truth"]),
+        ("template", "template", truth.conditional_entropy("template", 100_000, seed=7).value),
+    ):
+        estimate = find(known, layer, "excess")
+        row = found[f"{estimate.meaning} at {where}"]
+        assert (row["measured"], row["truth"], row["truth_stderr"]) == (estimate.value, 0.0, None)
+        assert row["verdict"] == f"{100 * estimate.value / whole:.2f} % of the entropy"
     contrastive = found["contrastive bound at template"]
     assert (contrastive["truth"], contrastive["truth_stderr"]) == (information.value, information.stderr)
     assert (contrastive["direction"], contrastive["verdict"]) == ("lower", "holds")
+    # The same draws, scored by the true density.
+    beside = found["contrastive bound at template, true density's"]
+    batches = known.cell("truth").array("contrastive:template")
+    assert beside["truth"] == pytest.approx(batches.mean(), rel=1e-12)
+    assert beside["truth_stderr"] == pytest.approx(stderr_of(np.atleast_2d(batches)), rel=1e-12)
+    assert beside["measured"] == contrastive["measured"]
+    percent = 100 * (beside["measured"] / beside["truth"] - 1)
+    assert beside["verdict"] == f"{percent:+.2f} % of the true density's"
     usable = found["usable information at template"]
-    gap = usable["measured"] - usable["truth"]
-    assert usable["verdict"] == (f"off by {gap:+.2f} nats" if abs(gap) > 0.2 else "within 0.2 nats")
+    assert usable["truth"] == information.value
+    assert usable["verdict"] == f"off by {usable['measured'] - usable['truth']:+.2f} nats"
     # The template is the label, so a probe on it reads all that there is.
     assert found["label information at template (at most I(x; template))"]["measured"] > 1.2
 
@@ -314,8 +393,25 @@ def test_a_bound_beyond_the_truth_is_called_violated():
         (0.5, "upper", "violated"),
         (0.8, "upper", "holds"),
         (9.0, "upper", "holds"),
-        (1.19, None, "within 0.2 nats"),
-        (1.25, None, "off by +0.25 nats"),
+        (1.12, None, "off by +0.12 nats"),
+        (0.75, None, "off by -0.25 nats"),
     ):
         estimate = Estimate(value, 0.1, kind="contrastive", bound=bound)
         assert _compare("x", estimate, truth)["verdict"] == verdict
+
+
+def test_an_excess_below_nothing_is_called_impossible():
+    entropy = Estimate(50.0, 0.01, kind="entropy", bound="estimate")
+    for value, verdict in (
+        (0.5, "1.00 % of the entropy"),
+        (-0.25, "-0.50 % of the entropy"),  # within three errors of nothing
+        (-0.5, "impossible: -1.00 % of the entropy"),
+    ):
+        assert _excess("p(x)", Estimate(value, 0.1, kind="excess"), entropy)["verdict"] == verdict
+
+
+def test_the_contrastive_bound_beside_the_true_densitys():
+    true = crossed_mean(np.array([1.9, 2.1]))
+    line = _beside("a", Estimate(1.5, 0.1, kind="contrastive", bound="lower"), true)
+    assert (line["truth"], line["measured"], line["verdict"]) == (2.0, 1.5, "-25.00 % of the true density's")
+    assert line["truth_stderr"] == pytest.approx(0.1)

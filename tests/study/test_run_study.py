@@ -1,12 +1,15 @@
 """Runs: the same bytes whoever computes them, nothing computed twice, and failures that stay where they happen."""
 
 import gc
+import json
 import os
+import platform
 import re
 import shutil
 import signal
 import sys
 import threading
+import time
 
 import numpy as np
 import polars as pl
@@ -160,9 +163,28 @@ def test_events_tell_progress_times_and_memory(finished):
     assert {event["total"] for event in progress} == {3}
     # The digits of a loss over 16 pixels of 3 levels.
     assert all(0 < event["nats"] < 40 for event in progress if event["done"] == event["total"])
+    # A squared error is not in nats, so none are shown of it.
+    errors = [event for event in found if event["event"] == "progress" and kind_of(event["cell"]) == "mse"]
+    assert {event["nats"] for event in errors} == {None}
+    (begin,) = [event for event in found if event["event"] == "begin"]
+    assert begin is found[0]
+    assert begin["device"] == "cpu"
+    assert platform.machine() in begin["machine"]
+    assert begin["versions"]["python"] == platform.python_version()
+    assert begin["versions"]["torch"] == torch.__version__
     (whole,) = [event for event in found if event["event"] == "run"]
     assert whole["peak_mb"] > 10
     assert whole["seconds"] > 0
+
+
+def test_the_report_tells_of_the_machine_that_computed_not_of_the_one_that_reports(copy):
+    found = events(copy)
+    found[0] |= {"machine": "Plan9 vax, 3 cores", "versions": {"torch": "0.0.7"}}
+    (copy / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in found))
+    page = build(copy).read_text(encoding="utf-8")
+    assert "Plan9 vax, 3 cores" in page
+    assert "0.0.7" in page
+    assert torch.__version__ not in page
 
 
 # ---- what the folder holds already ----
@@ -370,25 +392,60 @@ def test_cells_that_nothing_can_start_are_an_error(tmp_path, finished):
 # ---- what is shown ----
 
 
+DENSITY, MSE = "density-conv1-r1-0123456789ab", "mse-conv1-0123456789ab"
+#: three parts, of which the third is not begun
+WEIGHTS = {DENSITY: 60.0, MSE: 20.0, "truth-0123456789ab": 20.0}
+
+
+def clock(monkeypatch) -> list[float]:
+    """Returns the seconds that the display's clock shows, to be set by hand."""
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    return now
+
+
 def test_a_plain_line_says_what_runs_its_nats_and_the_time_left(capsys, monkeypatch):
     monkeypatch.setattr("infoplane.study.progress.PLAIN_EVERY", 0.0)
-    with Display(3) as display:
-        display.start("density-conv1-r1-0123456789ab")
-        display.progress("density-conv1-r1-0123456789ab", 5, 10, 12.345)
-        display.finish("density-conv1-r1-0123456789ab")
-        display.finish("mse-conv1-0123456789ab", failed="it broke")
+    now = clock(monkeypatch)
+    with Display(WEIGHTS) as display:
+        display.start(DENSITY)
+        display.progress(DENSITY, 2, 10, None)
+        now[0] += 4
+        display.progress(DENSITY, 4, 10, 12.345)
+        display.start(MSE)
+        now[0] += 1
+        display.progress(MSE, 1, 4, None)
+        now[0] += 2
+        display.progress(DENSITY, 10, 10, 12.25)
+        display.finish(DENSITY)
+        display.finish(MSE, failed="it broke")
     printed = capsys.readouterr()
-    announced, first, second = printed.err.splitlines()
-    assert announced == "3 parts to compute"
-    assert re.fullmatch(r"\[ +\d+ s\] 0/3 parts done; density conv1 r1 5/10, 12\.3[45] nats, \d+ s left", first)
-    assert second == "failed: mse conv1: it broke"
+    shown = printed.err.splitlines()
+    assert shown[:3] == [
+        "3 parts to compute",
+        # 12 of 100 done: but no time has passed from which to tell how long the rest takes.
+        "[   0 s] 0/3 parts done, about 0 s left; density conv1 r1 2/10",
+        # 24 of 100 in 4 seconds; and 6 more of this cell's updates at 2 seconds each.
+        "[   4 s] 0/3 parts done, about 13 s left; density conv1 r1 4/10, 12.35 nats, 12 s left",
+    ]
+    # A squared error is no nats.
+    assert shown[3].endswith("; density conv1 r1 4/10, 12.35 nats, 15 s left; mse conv1 1/4")
+    assert shown[4].startswith(
+        "[   7 s] 0/3 parts done, about 4 s left; density conv1 r1 10/10, 12.25 nats, scoring; mse"
+    )
+    assert shown[5].startswith("[   7 s] 1/3 parts done, about 4 s left; mse conv1 1/4")
+    assert shown[6:] == [
+        "failed: mse conv1: it broke",
+        "[   7 s] 2/3 parts done, about 2 s left; ",
+    ]
     assert printed.out == ""
 
 
 def test_quiet_shows_nothing(capsys, monkeypatch):
     monkeypatch.setattr("infoplane.study.progress.PLAIN_EVERY", 0.0)
-    with Display(3, quiet=True) as display:
+    with Display({"mse-a": 1.0, "b": 2.0}, quiet=True) as display:
         display.start("mse-a")
+        display.tick()
         display.progress("mse-a", 1, 2, None)
         display.finish("mse-a", failed="it broke")
     assert capsys.readouterr() == ("", "")
@@ -396,13 +453,17 @@ def test_quiet_shows_nothing(capsys, monkeypatch):
 
 def test_a_terminal_gets_bars_for_all_that_runs(capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    with Display(3) as display:
-        display.start("density-conv1-r1-0123456789ab")
-        display.progress("density-conv1-r1-0123456789ab", 5, 10, 12.345)
+    with Display(WEIGHTS) as display:
+        display.start(DENSITY)
+        display.progress(DENSITY, 5, 10, 12.345)
         assert display.bars is not None
         assert [task.description for task in display.bars.tasks] == ["all parts", "density conv1 r1"]
-        assert display.bars.tasks[1].fields["state"].startswith("12.3")
-        display.finish("density-conv1-r1-0123456789ab", failed="[it] broke")
-        assert [task.completed for task in display.bars.tasks] == [1]
+        assert display.bars.tasks[1].fields["state"] == "5/10, 12.35 nats"
+        whole, part = display.bars.tasks
+        assert (whole.completed, whole.total, part.completed, part.total) == (30.0, 100.0, 5, 10)
+        assert whole.fields["state"].startswith("0/3, about ")
+        display.finish(DENSITY, failed="[it] broke")
+        assert [task.completed for task in display.bars.tasks] == [60.0]
+        assert display.bars.tasks[0].fields["state"].startswith("1/3, about ")
     plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().err)
     assert "failed: density conv1 r1: [it] broke" in plain

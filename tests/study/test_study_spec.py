@@ -85,6 +85,13 @@ def test_an_unknown_choice_is_told_the_legal_ones(load, refuses, path, value, wo
         ("fit.learning_rate", 0),
         ("fit.held_out", 1.0),
         ("fit.betas", [0.9]),
+        ("fit.betas", [0.9, 1.0]),
+        ("fit.betas", [-0.1, 0.9]),
+        ("name", "../elsewhere"),
+        ("name", "two words"),
+        ("name", "a/b"),
+        ("name", ".hidden"),
+        ("name", ""),
         ("reconstruction.batch", None),
         ("contrastive.candidates", 1),
         ("samples.each", 0),
@@ -93,6 +100,17 @@ def test_an_unknown_choice_is_told_the_legal_ones(load, refuses, path, value, wo
 def test_a_wrong_type_or_value_is_named_with_its_path(load, refuses, path, value):
     with refuses("tiny.yaml", path, "received"):
         load({path: value})
+
+
+@pytest.mark.parametrize("section", ["fit", "reconstruction"])
+def test_a_fit_that_is_limited_by_time_is_refused(load, refuses, section):
+    # Its twin would get another number of updates.
+    with refuses(f"{section}.minutes in a study", f"{section}.updates"):
+        load({f"{section}.minutes": 2.0})
+
+
+def test_a_plain_name_is_taken(load):
+    assert load({"name": "run-2_b.1"}).name == "run-2_b.1"
 
 
 def test_an_unknown_study_is_told_the_nearest(refuses):

@@ -284,7 +284,7 @@ def within(settings: FitSettings, model: nn.Module, loss: Loss, pairs: Pairs, he
     """Returns the settings with `minutes` turned into `updates`, by timing a few updates on a copy of the model."""
     assert settings.minutes is not None
     per_update, per_evaluation = seconds_per_update(settings, model, loss, pairs, held_out)
-    left = 60 * settings.minutes - per_evaluation * settings.evaluations
+    left = 60 * settings.minutes - per_evaluation * (settings.evaluations + 0.5)  # the start is scored once
     return settings.model_copy(update={"minutes": None, "updates": max(1, int(left / per_update))})
 
 
@@ -303,5 +303,5 @@ def seconds_per_update(
     evaluation = 2 * (time.perf_counter() - start)  # raw and averaged weights
     start = time.perf_counter()
     fit(trial, trial_loss, pairs, held_out, short.model_copy(update={"updates": steps}), seed=0)
-    elapsed = time.perf_counter() - start - evaluation
+    elapsed = time.perf_counter() - start - 1.5 * evaluation  # at the start and, twice, at the end
     return max(elapsed / steps, 1e-5), evaluation

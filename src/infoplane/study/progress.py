@@ -64,7 +64,7 @@ class Display:
             self.overall = self.bars.add_task("all parts", total=sum(self.weights.values()), state="")
 
     def __enter__(self) -> "Display":
-        if self.weights and not self.quiet:
+        if len(self.weights) > 1 and not self.quiet:
             print(f"{len(self.weights)} parts to compute", file=sys.stderr)
         if self.bars is not None:
             self.bars.start()

@@ -244,8 +244,8 @@ class Difference:
 
 def _still_falling(curve: dict[str, Any]) -> bool:
     """Whether the last stretch between two evaluations lowered the held-out loss by more than a share of it."""
-    best = [min(pair) for pair in zip(curve["heldout"], curve["heldout_ema"], strict=True)]
-    return len(best) > 1 and best[-2] - best[-1] > FALLING * abs(best[-1])
+    best = np.fmin(curve["heldout"], curve["heldout_ema"])
+    return len(best) > 1 and bool(best[-2] - best[-1] > FALLING * abs(best[-1]))
 
 
 def _compare(where: str, estimate: Estimate, truth: Estimate) -> dict[str, Any]:
