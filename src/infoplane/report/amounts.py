@@ -10,6 +10,10 @@ from infoplane.estimate import NATS_PER_BIT, Estimate
 MISSING = "–"
 
 
+#: an error below this share of its value is shown as just that
+NEGLIGIBLE = 1e-5
+
+
 def rounded(value: float | None, stderr: float | None = None) -> str:
     """Returns the value to where its error has two significant digits, or to four digits without an error."""
     if value is None or not math.isfinite(value):
@@ -29,7 +33,12 @@ def rounded(value: float | None, stderr: float | None = None) -> str:
 def with_error(value: float | None, stderr: float | None) -> str:
     """Returns "29.30 ± 0.41", or the value alone where there is no error."""
     text = rounded(value, stderr)
-    return text if stderr is None or text == MISSING else f"{text} ± {rounded(stderr, stderr)}"
+    if stderr is None or text == MISSING or value is None:
+        return text
+    if 0 < stderr < NEGLIGIBLE * abs(value):
+        # Digits that nobody needs: a saturated bound moves in the eighth.
+        return f"{rounded(value, NEGLIGIBLE * abs(value))} ± < {rounded(NEGLIGIBLE * abs(value), NEGLIGIBLE * abs(value))}"
+    return f"{text} ± {rounded(stderr, stderr)}"
 
 
 def both(nats: str | Markup, bits: str | Markup) -> Markup:
