@@ -11,7 +11,7 @@ MISSING = "–"
 
 
 #: an error below this share of its value is shown as just that
-NEGLIGIBLE = 1e-5
+NEGLIGIBLE = 1e-4
 
 
 def rounded(value: float | None, stderr: float | None = None) -> str:
