@@ -15,7 +15,7 @@ import infoplane
 import tiny_study
 import toy_networks
 from infoplane import PixelCNN, profile
-from infoplane.errors import CellError
+from infoplane.errors import CellError, UsageError
 from infoplane.inversion import FitSettings
 from infoplane.profile import Profile, measure, parse_budget, suggest_density
 from infoplane.study.cells import KINDS
@@ -597,3 +597,16 @@ def test_a_part_that_fails_is_one_error_and_the_rest_is_kept(tmp_path, monkeypat
 def test_the_public_name_is_this_one():
     assert infoplane.measure is measure
     assert infoplane.Profile is Profile
+
+
+def test_a_time_budget_is_taken_up_again_with_the_sizes_it_bought(tmp_path):
+    images = np.random.default_rng(0).integers(0, 4, (60, 1, 4, 4)).astype(np.uint8)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3))
+    options = {"layers": ["1"], "budget": "1s", "refits": 1, "out": tmp_path / "run", "workers": 0, "quiet": True}
+    infoplane.measure(model, images, **options)
+    first = {name: (tmp_path / "run" / name).read_bytes() for name in ("study.yaml", "results.csv")}
+    assert b"No pixel is above 3" in first["study.yaml"]  # of 256 levels, which are hardly meant
+    infoplane.measure(model, images, **options)
+    assert {name: (tmp_path / "run" / name).read_bytes() for name in first} == first
+    with pytest.raises(UsageError, match="another study's run"):
+        infoplane.measure(model, images, **{**options, "refits": 2})

@@ -28,8 +28,8 @@ from infoplane.study.cells import CACHE_BYTES, Live, data_result
 from infoplane.study.plan import Plan, make_plan
 from infoplane.study.progress import Display
 from infoplane.study.results import Results
-from infoplane.study.run import default_workers, pick_device, prepare, run_cells
-from infoplane.study.spec import DataSpec, DensitySpec, StudySpec, resolve
+from infoplane.study.run import STUDY_FILE, default_workers, pick_device, prepare, run_cells
+from infoplane.study.spec import DataSpec, DensitySpec, StudySpec, read_study, resolve
 from infoplane.study.store import Store
 
 DEFAULT_REFITS = 3
@@ -39,6 +39,8 @@ LEAST_IMAGES = 40
 TRAINING_SHARE = 0.7
 #: fewest updates of a fit, whatever the budget
 LEAST_UPDATES = 50
+#: the fields of a study that a time budget decides
+BOUGHT = ("fit", "reconstruction", "contrastive", "samples", "note")
 #: most classes a label may come from
 MOST_CLASSES = 65_536
 #: below so many updates a density starts from an early p(x), and its context learns faster (docs/results.md)
@@ -116,10 +118,18 @@ def measure(
     parts = data.split(dataset, encoding=0, decoding=spec.data.decoding, evaluation=evaluation, seed=seed)
     if not quiet and parse_budget(budget)[0] is not None:
         print("timing a few updates, to see what fits into the budget", file=sys.stderr)
-    spec = _within(spec, budget, dataset, parts, live, max(1, count), where)
+    fingerprint = _fingerprint(dataset, live, layers)
+    known = _begun(out, fingerprint)
+    # A run that was begun goes on with the sizes that its budget bought then.
+    if known is not None and known.fit.refits == refits and parse_budget(budget)[0] is not None:
+        spec = spec.model_copy(update={name: getattr(known, name) for name in BOUGHT})
+    else:
+        spec = _within(spec, budget, dataset, parts, live, max(1, count), where)
+        if 2 * int(dataset.images.max()) < levels:
+            warning = f"No pixel is above {dataset.images.max()}, of levels 0 to {levels - 1}: are there fewer levels?"
+            spec = spec.model_copy(update={"note": " ".join([warning, spec.note or ""]).strip()})
     if not quiet and spec.note is not None:
         print(spec.note, file=sys.stderr)
-    fingerprint = _fingerprint(dataset, live, layers)
     plan = make_plan(spec, fingerprint)
 
     temporary = None if out is not None else tempfile.mkdtemp(prefix="infoplane-")
@@ -423,6 +433,13 @@ def _check_layers(live: Live, dataset: data.Dataset, layers: list[str]) -> bool:
         context_view(activation)
     sizes = {info.name: math.prod(info.shape) for info in list_layers(live.model, example)}
     return any(4 * len(dataset) * sizes[layer] > CACHE_BYTES for layer in layers)
+
+
+def _begun(out: str | Path | None, fingerprint: str) -> StudySpec | None:
+    """The study of a run that was begun in this folder on the same data and network, or None."""
+    if out is None or not (Path(out) / STUDY_FILE).is_file() or Plan.fingerprint(Path(out)) != fingerprint:
+        return None
+    return read_study(Path(out) / STUDY_FILE)
 
 
 def _fingerprint(dataset: data.Dataset, live: Live, layers: list[str]) -> str:

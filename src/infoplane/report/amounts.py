@@ -37,7 +37,9 @@ def with_error(value: float | None, stderr: float | None) -> str:
         return text
     if 0 < stderr < NEGLIGIBLE * abs(value):
         # Digits that nobody needs: a saturated bound moves in the eighth.
-        return f"{rounded(value, NEGLIGIBLE * abs(value))} ± < {rounded(NEGLIGIBLE * abs(value), NEGLIGIBLE * abs(value))}"
+        return (
+            f"{rounded(value, NEGLIGIBLE * abs(value))} ± < {rounded(NEGLIGIBLE * abs(value), NEGLIGIBLE * abs(value))}"
+        )
     return f"{text} ± {rounded(stderr, stderr)}"
 
 
