@@ -28,7 +28,7 @@ from infoplane.study.cells import CACHE_BYTES, Live, data_result
 from infoplane.study.plan import Plan, make_plan
 from infoplane.study.progress import Display
 from infoplane.study.results import Results
-from infoplane.study.run import STUDY_FILE, default_workers, pick_device, prepare, run_cells
+from infoplane.study.run import STUDY_FILE, default_workers, one_thread, pick_device, prepare, run_cells
 from infoplane.study.spec import DataSpec, DensitySpec, StudySpec, read_study, resolve
 from infoplane.study.store import Store
 
@@ -250,9 +250,7 @@ class Profile:
             raise CellError("this layer's density was not fitted", received=repr(layer), mend="see the report")
         spec = results.spec.density
         shape, context = tuple(loaded.values["shape"]), tuple(stored.values["context"])
-        constructor: Callable[..., densities.Density] = densities.REGISTRY[spec.kind]
-        with torch.random.fork_rng([]):
-            density = constructor(shape, loaded.values["levels"], context, **(spec.model_extra or {}))
+        density = densities.build(spec.kind, shape, loaded.values["levels"], context, spec.model_extra or {})
         density.load_state_dict(stored.weights("density"))
         found = activations(
             self._live.model, [layer], torch.from_numpy(self._images(images)), transform=self._live.transform
@@ -320,12 +318,8 @@ def _within(
     if seconds is None:
         assert updates is not None
         return spec.model_copy(update={"fit": spec.fit.model_copy(update={"updates": updates})})
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1 if device.type == "cpu" else threads)  # as in a worker
-    try:
+    with one_thread(device.type == "cpu"):
         per_update, per_image = _time(spec, dataset, parts, live, device)
-    finally:
-        torch.set_num_threads(threads)
     share = seconds * workers
     layers, refits = len(spec.layers), spec.fit.refits
     per_fit = TRAINING_SHARE * share / ((layers + 1) * refits)
@@ -389,11 +383,8 @@ def _time(
     found = activations(live.model, list(spec.layers), images, transform=live.transform)
     views = {layer: context_view(h).float() for layer, h in found.items()}
     widest = max(views.values(), key=lambda h: h[0].numel())
-    constructor: Callable[..., densities.Density] = densities.REGISTRY[spec.density.kind]
-    with torch.random.fork_rng([]):
-        density = constructor(
-            dataset.shape, dataset.levels, tuple(widest.shape[1:]), **(spec.density.model_extra or {})
-        )
+    context, options = tuple(widest.shape[1:]), spec.density.model_extra or {}
+    density = densities.build(spec.density.kind, dataset.shape, dataset.levels, context, options)
     density.to(device)
     pairs = Pairs(images, widest, device=device)
     update, evaluation = seconds_per_update(spec.fit, density, NegativeLogProb(density), pairs, pairs)

@@ -278,10 +278,8 @@ def build_density(task: Task, spec: Mapping[str, Any], context: tuple[int, ...] 
     """The density with its initial weights: those of the twin where both have the same seed."""
     options = dict(spec)
     kind = options.pop("kind")
-    with torch.random.fork_rng([]):
-        torch.manual_seed(seed)
-        constructor: Callable[..., densities.Density] = densities.REGISTRY[kind]
-        density = constructor(tuple(task.data.values["shape"]), task.levels, context, **options)
+    shape = tuple(task.data.values["shape"])
+    density = densities.build(kind, shape, task.levels, context, options, seed=seed)
     return density.to(task.environment.device)
 
 

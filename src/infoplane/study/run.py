@@ -184,7 +184,7 @@ class _Runner:
             if cell.name in self.local:
                 self.waiting.remove(cell)
                 self._begin(cell, None)
-                with _one_thread(self.device.type == "cpu" and cell.name not in self.bound):
+                with one_thread(self.device.type == "cpu" and cell.name not in self.bound):
                     run_cell(cell, self.store, self.device, self._handle, self.live)
                 return True
             idle = next((worker for worker in self.workers if worker.cell is None), None)
@@ -308,7 +308,7 @@ class _Worker:
 
 
 @contextmanager
-def _one_thread(wanted: bool) -> Iterator[None]:
+def one_thread(wanted: bool) -> Iterator[None]:
     """As in a worker, whose every sum is over one thread: another number of threads gives other last digits."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1 if wanted else threads)
