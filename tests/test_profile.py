@@ -114,6 +114,16 @@ def test_estimates_by_layer(measured):
     assert row["value"].item() == found["usable"].value
 
 
+def test_a_kind_that_was_not_measured_is_told_the_nearest(measured, refuses):
+    with refuses("unknown kind of estimate", "'usabel'", "did you mean 'usable'"):
+        measured["fc"]["usabel"]
+    assert measured["fc"].get("usabel") is None
+
+
+def test_layers_are_reported_in_the_order_in_which_they_fire():
+    assert measure(toy_networks.build(), IMAGES, layers=["fc", "conv"], **QUICK).layers == ["conv", "fc"]
+
+
 def test_unknown_layers_are_told_the_nearest(measured, refuses):
     for ask in (
         lambda: measured["cov"],
@@ -496,14 +506,15 @@ def test_a_number_of_updates_needs_no_note_and_no_warm_start(measured):
 
 
 def test_budgets(refuses):
-    assert [parse_budget(text) for text in ("90s", "10m", "1.5 h", "2min", 7)] == [
+    assert [parse_budget(text) for text in ("90s", "10m", "1.5 h", "2min", 7, "60")] == [
         (90.0, None),
         (600.0, None),
         (5400.0, None),
         (120.0, None),
         (None, 7),
+        (None, 60),
     ]
-    for bad in ("10", "10x", "", "-3m", "0s", 0, -1, True, 1.5, None):
+    for bad in ("0", "10x", "", "-3m", "0s", 0, -1, True, 1.5, None):
         with refuses("cannot read the budget", "90s"):
             parse_budget(bad)
 

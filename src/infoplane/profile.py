@@ -37,6 +37,8 @@ DEFAULT_REFITS = 3
 LEAST_IMAGES = 40
 #: share of a time budget that goes to updates; the rest is for scoring, reconstructions, samples and the page
 TRAINING_SHARE = 0.7
+#: a measurement that takes so many times its budget says so
+LATE = 1.25
 #: fewest updates of a fit, whatever the budget
 LEAST_UPDATES = 50
 #: the fields of a study that a time budget decides
@@ -75,7 +77,7 @@ def measure(
         model: Any module; it is left as it was found.
         images: uint8 (N, C, H, W), numpy or torch, N ≥ 40.
         labels: Whole numbers (N,), or None.
-        layers: Names as `infoplane layers` lists them, in depth order.
+        layers: Names as `infoplane layers` lists them; reported in depth order.
         budget: Time for everything, e.g. "90s", "10m", "2h"; or an int, the number of updates of each fit. Time
             depends on what else the machine does; with a number of updates the same seed gives the same bytes.
         levels: Number of values that a pixel can take.
@@ -95,10 +97,9 @@ def measure(
     dataset = _dataset(images, labels, levels)
     seed = check_whole("seed", seed, least=0)
     refits = check_whole("number of refits", refits, least=1)
-    layers = _distinct(layers)
     where = pick_device(device)
     live = Live(model, default_transform(levels) if transform is None else transform)
-    on_the_fly = _check_layers(live, dataset, layers)
+    layers, on_the_fly = _check_layers(live, dataset, _distinct(layers))
     count = default_workers(where) if workers is None else check_whole("number of workers", workers, least=0)
     if on_the_fly:
         count = 0  # the network exists in this process only
@@ -116,14 +117,15 @@ def measure(
         )
     )
     parts = data.split(dataset, encoding=0, decoding=spec.data.decoding, evaluation=evaluation, seed=seed)
-    if not quiet and parse_budget(budget)[0] is not None:
-        print("timing a few updates, to see what fits into the budget", file=sys.stderr)
+    seconds, _ = parse_budget(budget)
     fingerprint = _fingerprint(dataset, live, layers)
     known = _begun(out, fingerprint)
     # A run that was begun goes on with the sizes that its budget bought then.
-    if known is not None and known.fit.refits == refits and parse_budget(budget)[0] is not None:
+    if known is not None and known.fit.refits == refits and seconds is not None:
         spec = spec.model_copy(update={name: getattr(known, name) for name in BOUGHT})
     else:
+        if not quiet and seconds is not None:
+            print("timing a few updates, to see what fits into the budget", file=sys.stderr)
         spec = _within(spec, budget, dataset, parts, live, max(1, count), where)
         if 2 * int(dataset.images.max()) < levels:
             warning = f"No pixel is above {dataset.images.max()}, of levels 0 to {levels - 1}: are there fewer levels?"
@@ -141,6 +143,12 @@ def measure(
         store.save(data_cell, data_result(dataset, parts))
     local = [cell.name for cell in plan.cells.values() if on_the_fly or cell.kind in ("capture", "judge")]
     outcome = run_cells(folder, plan.cells.values(), device=where, workers=count, live=live, local=local, quiet=quiet)
+    if not quiet and seconds is not None and outcome.seconds > LATE * seconds:
+        took, wanted = round(outcome.seconds), round(seconds)
+        print(
+            f"took {took} s, budget {wanted} s: the machine was slower than the first updates let expect",
+            file=sys.stderr,
+        )
     profile = Profile(folder, live, where, quiet=quiet)
     if temporary is not None:
         weakref.finalize(profile, shutil.rmtree, temporary, ignore_errors=True)
@@ -169,11 +177,20 @@ class Profile:
     def __str__(self) -> str:
         return table(self._results)
 
+    @property
+    def layers(self) -> list[str]:
+        """The measured layers, in depth order."""
+        return self._results.layers
+
     def __getitem__(self, layer: str) -> dict[str, Estimate]:
-        """The estimates of one layer by kind, all refits together."""
+        """The estimates of one layer by kind, all refits together.
+
+        Raises:
+            UsageError: The layer was not measured; the mapping itself raises it for a kind that was not.
+        """
         results = self._results
         self._check(results, layer)
-        return {e.kind: e for name, refit, e in results.estimates() if name == layer and refit == "all"}
+        return _ByKind({e.kind: e for name, refit, e in results.estimates() if name == layer and refit == "all"})
 
     @property
     def frame(self) -> pl.DataFrame:
@@ -277,6 +294,13 @@ class Profile:
             raise unknown("measured layer", layer, results.layers)
 
 
+class _ByKind(dict[str, Estimate]):
+    """Estimates by kind; one that is not there is an error that lists those that are."""
+
+    def __missing__(self, kind: str) -> Estimate:
+        raise unknown("kind of estimate", kind, self)
+
+
 def suggest_density(shape: tuple[int, int, int], levels: int) -> DensitySpec:
     """Returns a density that learns fast on images of this shape: small, with as many scales as the size asks for."""
     size = max(shape[1:])
@@ -296,6 +320,8 @@ def suggest_density(shape: tuple[int, int, int], levels: int) -> DensitySpec:
 def parse_budget(budget: str | int) -> tuple[float | None, int | None]:
     """Returns (seconds, None) for a time like "10m", (None, updates) for a number of updates."""
     legal = "a time such as 90s, 10m or 2h, or a whole number of updates per fit"
+    if isinstance(budget, str) and budget.strip().isdecimal():
+        budget = int(budget)
     if isinstance(budget, int) and not isinstance(budget, bool) and budget >= 1:
         return None, budget
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|m|min|h)\s*", budget) if isinstance(budget, str) else None
@@ -353,7 +379,9 @@ def _within(
     if affordable < LEAST_UPDATES:
         least = (per_update * LEAST_UPDATES + scoring) * (layers + 1) * refits / TRAINING_SHARE / workers
         note += f", the fewest that make sense; it would take about {least / 60:.0f} minutes"
-    note += f", and {samples.each} samples for each of {samples.images} images. More time makes the bounds tighter."
+    note += (
+        f", and {samples.each} samples for each of {samples.images} images. With more time the densities fit better."
+    )
     return spec.model_copy(
         update={
             "note": note,
@@ -408,8 +436,8 @@ def _distinct(layers: Sequence[str]) -> list[str]:
     return list(layers)
 
 
-def _check_layers(live: Live, dataset: data.Dataset, layers: list[str]) -> bool:
-    """Looks the layers up; returns whether one is too large to be cached."""
+def _check_layers(live: Live, dataset: data.Dataset, layers: list[str]) -> tuple[list[str], bool]:
+    """Looks the layers up; returns them in depth order, and whether one is too large to be cached."""
     if not isinstance(live.model, nn.Module):
         raise UsageError("not a model", received=type(live.model).__name__, legal="a torch.nn.Module")
     try:
@@ -423,7 +451,9 @@ def _check_layers(live: Live, dataset: data.Dataset, layers: list[str]) -> bool:
     for activation in first.values():
         context_view(activation)
     sizes = {info.name: math.prod(info.shape) for info in list_layers(live.model, example)}
-    return any(4 * len(dataset) * sizes[layer] > CACHE_BYTES for layer in layers)
+    # Steps from one layer to the next are spoken of as losses: that needs the order in which they are computed.
+    ordered = [name for name in sizes if name in layers]
+    return ordered, any(4 * len(dataset) * sizes[layer] > CACHE_BYTES for layer in layers)
 
 
 def _begun(out: str | Path | None, fingerprint: str) -> StudySpec | None:

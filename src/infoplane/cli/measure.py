@@ -34,7 +34,7 @@ def measure(
         dataset.images,
         dataset.labels,
         layers=layers,
-        budget=int(budget) if budget.isdecimal() else budget,
+        budget=budget,
         levels=dataset.levels if levels is None else levels,
         transform=None if transform is None else resolve(transform, "transform"),
         seed=seed,
