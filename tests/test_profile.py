@@ -143,7 +143,7 @@ def test_log_prob_is_the_stored_density_at_the_standardised_activation(measured,
     plan, store = Plan.load(measured.folder), Store(measured.folder / "cells")
     spec = read_study(measured.folder / "study.yaml")
     model = toy_networks.build().eval()
-    decoding = store.load(plan.roles["data", "", 0]).array("decoding")
+    decoding = store.load(tiny_study.role(plan, "data")).array("decoding")
 
     def activation(images):
         with torch.no_grad():
@@ -155,7 +155,7 @@ def test_log_prob_is_the_stored_density_at_the_standardised_activation(measured,
     assert np.abs(z).max() < 5, "beyond, the standardiser is not linear"
     contexts = torch.from_numpy(z).float()
     density = PixelCNN((1, 4, 4), 3, tuple(contexts.shape[1:]), **(spec.density.model_extra or {})).eval()
-    density.load_state_dict(store.load(plan.roles["density", layer, 1]).weights("density"))
+    density.load_state_dict(store.load(tiny_study.role(plan, "density", layer, 1)).weights("density"))
     with torch.no_grad():
         expected = [
             [float(density.log_prob(torch.from_numpy(image)[None], context[None])) for image in candidates]
@@ -167,8 +167,8 @@ def test_log_prob_is_the_stored_density_at_the_standardised_activation(measured,
 
 def test_log_prob_of_the_evaluation_images_is_what_was_reported(measured):
     plan, store = Plan.load(measured.folder), Store(measured.folder / "cells")
-    evaluation = store.load(plan.roles["data", "", 0]).array("evaluation")
-    reported = store.load(plan.roles["density", "fc", 1]).array("log_probs")
+    evaluation = store.load(tiny_study.role(plan, "data")).array("evaluation")
+    reported = store.load(tiny_study.role(plan, "density", "fc", 1)).array("log_probs")
     scores = measured.log_prob("fc", IMAGES[evaluation], given=IMAGES[evaluation])
     assert scores.diagonal().numpy() == pytest.approx(reported, abs=1e-4)
 
@@ -423,7 +423,7 @@ def test_accuracy_of_a_classifier(network):
     layer = "fc" if network is toy_networks.build else "body.fc"
     found = measure(model, IMAGES, LABELS, layers=[layer], **QUICK)
     plan, store = Plan.load(found.folder), Store(found.folder / "cells")
-    evaluation = store.load(plan.roles["data", "", 0]).array("evaluation")
+    evaluation = store.load(tiny_study.role(plan, "data")).array("evaluation")
     with torch.no_grad():
         scores = model.eval()(torch.from_numpy(IMAGES[evaluation]).float() / 2)
     guess = getattr(scores, "logits", scores).argmax(1).numpy()
@@ -482,11 +482,11 @@ def test_what_a_time_budget_buys(monkeypatch, capsys, budget, updates, early, le
     monkeypatch.setattr(profile, "_time", lambda *_: (0.7 * seconds / 2 / updates if not least else 0.5, 1e-9))
     specs = []
 
-    def stop(spec, *_):
+    def stop(spec, *_, **__):
         specs.append(spec)
         raise InterruptedError
 
-    monkeypatch.setattr(profile, "make_plan", stop)
+    monkeypatch.setattr(profile, "carry_out", stop)
     with pytest.raises(InterruptedError):
         measure(
             toy_networks.build(), IMAGES, layers=["fc"], **{**QUICK, "budget": budget, "workers": 1, "quiet": False}

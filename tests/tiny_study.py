@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from infoplane.cli import main
+from infoplane.study.plan import Plan
 from infoplane.study.spec import StudySpec, load_study
 
 LEVELS = 3
@@ -52,6 +53,11 @@ def write_study(folder: Path, text: str = STUDY, name: str = "tiny") -> Path:
 def tiny(folder: Path, **changes) -> StudySpec:
     """Returns the tiny study; in the names of changed fields, two underscores stand for a dot."""
     return load_study(str(write_study(folder)), {key.replace("__", "."): value for key, value in changes.items()})
+
+
+def role(plan: Plan, kind: str, layer: str = "", refit: int = 0) -> str:
+    """Returns the name of a cell: that of the finished network where it depends on the network's checkpoint."""
+    return next(name for point in ("end", "") if (name := plan.name(kind, layer, refit, point)) is not None)
 
 
 @dataclass

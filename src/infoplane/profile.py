@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +21,18 @@ from infoplane.capture import Tap, activations, context_view, default_transform,
 from infoplane.data.dataset import check_whole
 from infoplane.errors import CellError, UsageError, unknown
 from infoplane.estimate import Estimate
-from infoplane.inversion import FitSettings, NegativeLogProb, Pairs, Standardiser, seconds_per_update
+from infoplane.inversion import FitSettings, NegativeLogProb, Pairs, seconds_per_update
 from infoplane.report.build import build, load_run
 from infoplane.report.text import table
-from infoplane.study.cells import CACHE_BYTES, Live, data_result
-from infoplane.study.plan import Plan, make_plan
+from infoplane.study.cells import CACHE_BYTES, Environment, Live, Task, data_result
+from infoplane.study.execute import carry_out
+from infoplane.study.lock import LOCK_FILE
+from infoplane.study.plan import Plan
 from infoplane.study.progress import Display
 from infoplane.study.results import Results
-from infoplane.study.run import STUDY_FILE, default_workers, one_thread, pick_device, prepare, run_cells
+from infoplane.study.run import STUDY_FILE, default_workers, one_thread, pick_device, prepare
 from infoplane.study.spec import DataSpec, DensitySpec, StudySpec, read_study, resolve
-from infoplane.study.store import Store
+from infoplane.study.watch import Watcher
 
 DEFAULT_REFITS = 3
 #: fewest images from which anything can be said
@@ -67,6 +69,7 @@ def measure(
     quiet: bool = False,
     out: str | Path | None = None,
     name: str | None = None,
+    watchers: Iterable[Watcher] = (),
 ) -> "Profile":
     """Measures what each layer of a network keeps of its input and of the label.
 
@@ -89,6 +92,7 @@ def measure(
         quiet: Show no progress.
         out: The run's folder; default: a temporary one, which `Profile.report` copies.
         name: What the page calls the network.
+        watchers: Who is told what happens, beside `events.jsonl`: see `infoplane.study.watch`.
 
     Raises:
         UsageError: Images, labels, layers, budget or device cannot be used.
@@ -132,17 +136,20 @@ def measure(
             spec = spec.model_copy(update={"note": " ".join([warning, spec.note or ""]).strip()})
     if not quiet and spec.note is not None:
         print(spec.note, file=sys.stderr)
-    plan = make_plan(spec, fingerprint)
-
     temporary = None if out is not None else tempfile.mkdtemp(prefix="infoplane-")
     folder = Path(temporary or str(out))
-    prepare(folder, spec, plan, fingerprint)
-    store, data_cell = Store(folder / "cells"), plan.name("data")
-    assert data_cell is not None
-    if not store.has(data_cell):
-        store.save(data_cell, data_result(dataset, parts))
-    local = [cell.name for cell in plan.cells.values() if on_the_fly or cell.kind in ("capture", "judge")]
-    outcome = run_cells(folder, plan.cells.values(), device=where, workers=count, live=live, local=local, quiet=quiet)
+    outcome = carry_out(
+        spec,
+        folder,
+        data_result(dataset, parts),
+        fingerprint,
+        device=where,
+        workers=count,
+        quiet=quiet,
+        watchers=watchers,
+        live=live,
+        on_the_fly=on_the_fly,
+    )
     if not quiet and seconds is not None and outcome.seconds > LATE * seconds:
         took, wanted = round(outcome.seconds), round(seconds)
         print(
@@ -190,7 +197,7 @@ class Profile:
         """
         results = self._results
         self._check(results, layer)
-        return _ByKind({e.kind: e for name, refit, e in results.estimates() if name == layer and refit == "all"})
+        return _ByKind({e.kind: e for name, _, refit, e in results.estimates() if (name, refit) == (layer, "all")})
 
     @property
     def frame(self) -> pl.DataFrame:
@@ -255,7 +262,7 @@ class Profile:
         if folder.resolve() != self.folder.resolve():
             fingerprint = Plan.fingerprint(self.folder)
             prepare(folder, self._results.spec, self._results.plan, fingerprint)
-            shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+            shutil.copytree(self.folder, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(LOCK_FILE))
         return build(folder)
 
     def _inverse(self, layer: str, images: Any) -> tuple[densities.Density, Tensor]:
@@ -272,14 +279,10 @@ class Profile:
         found = activations(
             self._live.model, [layer], torch.from_numpy(self._images(images)), transform=self._live.transform
         )
-        if layer in capture.values["on_the_fly"]:
-            tap, index = Tap(self._live.model, [layer]), loaded.array("decoding")[:2048]
-            chosen = torch.from_numpy(loaded.array("images")[index])
-            chunks = [tap(self._live.transform(part))[layer].cpu() for part in chosen.split(256)]
-        else:
-            chunks = [torch.from_numpy(capture.array(f"decoding:{layer}"))]
-        standardise = Standardiser.of([context_view(chunk).float() for chunk in chunks])
-        return density.to(self._device).eval(), standardise(context_view(found[layer]).float()).to(self._device)
+        environment = Environment(self._device, lambda *_: None, self._live)
+        standardise = Task({}, {"data": loaded, "capture": capture}, environment).standardiser(layer)
+        contexts = standardise(context_view(found[layer]).float().to(self._device))
+        return density.to(self._device).eval(), contexts
 
     def _images(self, images: Any) -> np.ndarray:
         loaded = self._results.cell("data")

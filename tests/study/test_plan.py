@@ -25,7 +25,7 @@ EVERYTHING = {"data", "subject"} | OF_THE_NETWORK | DENSITIES
 
 
 def group(role) -> str:
-    kind, layer, _ = role
+    kind, layer, _, _ = role
     if kind not in ("density", "samples"):
         return kind
     return f"{kind} of {'the input' if layer in ('input', 'base') else 'a layer'}"
@@ -73,9 +73,11 @@ def test_a_cell_is_renamed_when_what_it_depends_on_changes(tmp_path, changes, ex
 
 def test_refits_have_their_own_cells_and_only_the_first_is_sampled(tmp_path):
     two, three = (make_plan(tiny_study.tiny(tmp_path, fit__refits=refits)) for refits in (2, 3))
-    assert three.roles.keys() - two.roles.keys() == {("density", layer, 3) for layer in ("input", "conv1", "logits")}
+    assert three.roles.keys() - two.roles.keys() == {
+        ("density", "input", 3, ""), ("density", "conv1", 3, "end"), ("density", "logits", 3, "end")
+    }
     # A layer's fit and its twin's share their seed, and refits do not.
-    seeds = {(layer, refit): three.cells[three.roles["density", layer, refit]].params["seed"]
+    seeds = {(layer, refit): three.cells[tiny_study.role(three, "density", layer, refit)].params["seed"]
              for layer in ("input", "conv1", "logits") for refit in (1, 2, 3)}  # fmt: skip
     assert all(seeds[layer, refit] == seeds["input", refit] for layer, refit in seeds)
     assert len(set(seeds.values())) == 3
@@ -91,10 +93,10 @@ def test_a_warm_start_is_a_cell_that_the_fits_need(tmp_path):
     fitted = make_plan(tiny_study.tiny(tmp_path, fit__warm_start="fitted"))
     for plan, updates in ((early, 2), (fitted, 3)):
         for refit in (1, 2):
-            start = plan.cells[plan.roles["density", "base", refit]]
+            start = plan.cells[tiny_study.role(plan, "density", "base", refit)]
             assert (start.params["fit"]["updates"], start.params["layer"]) == (updates, None)
             for layer in ("input", "conv1", "logits"):
-                assert plan.cells[plan.roles["density", layer, refit]].needs["start"] == start.name
+                assert plan.cells[tiny_study.role(plan, "density", layer, refit)].needs["start"] == start.name
     none = make_plan(tiny_study.tiny(tmp_path))
     assert not any("start" in cell.needs for cell in none.cells.values())
 
@@ -111,7 +113,7 @@ def test_names_are_good_file_names(tmp_path):
 def test_layers_whose_labels_look_alike_stay_apart(tmp_path):
     spec = tiny_study.tiny(tmp_path).model_copy(update={"layers": ("a[0]", "a#0")})
     plan = make_plan(spec)
-    assert plan.roles["mse", "a[0]", 0] != plan.roles["mse", "a#0", 0]
+    assert tiny_study.role(plan, "mse", "a[0]") != tiny_study.role(plan, "mse", "a#0")
     assert len({*plan.roles.values()}) == len(plan.roles)
 
 
@@ -239,9 +241,9 @@ def test_every_density_is_trained_as_its_twin_is(tmp_path, warm_start):
     # Same updates, batch and seed per refit, so that what they differ in is the context alone.
     plan = make_plan(tiny_study.tiny(tmp_path, fit__warm_start=warm_start, fit__refits=3))
     for refit in (1, 2, 3):
-        twin = plan.cells[plan.roles["density", "input", refit]].params
+        twin = plan.cells[tiny_study.role(plan, "density", "input", refit)].params
         for layer in tiny_study.LAYERS:
-            params = plan.cells[plan.roles["density", layer, refit]].params
+            params = plan.cells[tiny_study.role(plan, "density", layer, refit)].params
             assert (params["fit"]["updates"], params["fit"]["batch"], params["seed"]) == (
                 twin["fit"]["updates"],
                 twin["fit"]["batch"],

@@ -49,7 +49,7 @@ def made(tmp_path):
     plan, store = make_plan(spec), Store(tmp_path / "cells")
 
     def save(kind, result, layer="", refit=0):
-        store.save(plan.roles[kind, layer, refit], result)
+        store.save(tiny_study.role(plan, kind, layer, refit), result)
 
     images, _ = tiny_study.images_and_labels()
     arrays = {"images": images, "labels": LABELS.repeat(4), "evaluation": np.arange(N) * 4, "decoding": np.arange(80)}
@@ -69,7 +69,7 @@ def fill(save, *, refits=(1, 2), distinct=120, **options):
 
 
 def find(results, layer, kind, refit="all") -> Estimate:
-    (found,) = [e for name, r, e in results.estimates() if (name, r, e.kind) == (layer, refit, kind)]
+    (found,) = [e for name, _, r, e in results.estimates() if (name, r, e.kind) == (layer, refit, kind)]
     return found
 
 
@@ -157,9 +157,9 @@ def test_only_what_the_study_measures_is_reported(made):
     fill(save)
     found = results()
     found.spec = found.spec.model_copy(update={"measure": ("nce",)})
-    assert "usable" not in {estimate.kind for _, _, estimate in found.estimates()}
+    assert "usable" not in {estimate.kind for _, _, _, estimate in found.estimates()}
     found.spec = found.spec.model_copy(update={"measure": ("usable",)})
-    assert "nce" not in {estimate.kind for _, _, estimate in found.estimates()}
+    assert "nce" not in {estimate.kind for _, _, _, estimate in found.estimates()}
 
 
 def test_flags(made):
@@ -227,7 +227,11 @@ def text_of(estimates, layers=("a",)) -> str:
     """Returns the table of made-up estimates: (layer, estimate) pairs."""
     fake = SimpleNamespace(
         layers=list(layers),
-        estimates=lambda: [(layer, "all", estimate) for layer, estimate in estimates],
+        estimates=lambda: [
+            (layer, "" if layer == "input" else "end", "all", estimate) for layer, estimate in estimates
+        ],
+        places=[(layer, "end") for layer in layers],
+        checkpoints=("end",),
         cell=lambda *_: None,
     )
     return table(fake)

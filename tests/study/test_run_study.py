@@ -296,7 +296,7 @@ def test_densities_that_diverge_leave_the_rest_whole(tmp_path):
     folder = tmp_path / "run"
     outcome = run(folder, spec)
     plan = Plan.load(folder)
-    assert {plan.roles["density", layer, 1] for layer in tiny_study.LAYERS} <= set(outcome.failed)
+    assert {tiny_study.role(plan, "density", layer, 1) for layer in tiny_study.LAYERS} <= set(outcome.failed)
     assert {kind_of(cell) for cell in outcome.failed} == {"density"}
     assert all("lower fit.learning_rate" in message for message in outcome.failed.values())
     assert all("last good loss" in message for message in outcome.failed.values())

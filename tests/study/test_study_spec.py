@@ -200,7 +200,7 @@ def test_every_named_study_loads_checks_and_plans(name):
     plan = make_plan(spec)
     for layer in ("input", *spec.latents, *spec.layers):
         for refit in range(1, spec.fit.refits + 1):
-            assert plan.name("density", layer, refit) in plan.cells
+            assert tiny_study.role(plan, "density", layer, refit) in plan.cells
     seen = set()
     for cell in plan.cells.values():
         assert set(cell.needs.values()) <= seen, "a cell comes after those it needs"

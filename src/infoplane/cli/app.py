@@ -17,24 +17,56 @@ Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Seed = Annotated[int | None, typer.Option(help="Decides everything random.", min=0)]
 Refits = Annotated[int | None, typer.Option(help="Independent fits per layer.", min=1)]
 Workers = Annotated[int | None, typer.Option(help="Worker processes; default: one per core.", min=0)]
+Scale = Annotated[str | None, typer.Option(help="paper, laptop …; default: laptop where the study has it.")]
+Settings = Annotated[list[str] | None, typer.Option("--set", help="key=value, e.g. fit.updates=100.")]
+TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Also write curves and samples for TensorBoard.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 
 
 @app.command()
 def run(
     study: Annotated[str, typer.Argument(help="Name of a study, or a YAML file.")],
-    out: Annotated[Path | None, typer.Option(help="The run's folder. Default: runs/STUDY.")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="key=value, e.g. fit.updates=100.")] = None,
+    scale: Scale = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder. Default: runs/STUDY or runs/STUDY-SCALE.")] = None,
+    settings: Settings = None,
     device: Device = "auto",
     seed: Seed = None,
     refits: Refits = None,
     workers: Workers = None,
+    tensorboard: TensorBoard = False,
     quiet: Quiet = False,
 ) -> int:
     """Run a study; a second call goes on where the first stopped."""
+    from infoplane.cli.run import choose
     from infoplane.cli.run import run as command
 
-    return command(study, out, settings or [], device=device, seed=seed, refits=refits, workers=workers, quiet=quiet)
+    spec = choose(study, scale, settings or [], seed=seed, refits=refits)
+    return command(spec, out, device=device, workers=workers, tensorboard=tensorboard, quiet=quiet)
+
+
+@app.command()
+def studies(device: Device = "auto") -> int:
+    """List the studies: what each reproduces, its scales, and about how long it takes here."""
+    from infoplane.cli.plan import studies as command
+
+    return command(device)
+
+
+@app.command()
+def plan(
+    study: Annotated[str, typer.Argument(help="Name of a study, or a YAML file.")],
+    scale: Scale = None,
+    settings: Settings = None,
+    device: Device = "auto",
+    seed: Seed = None,
+    refits: Refits = None,
+    workers: Workers = None,
+) -> int:
+    """Say what a study would compute, and what it would cost here, without running it."""
+    from infoplane.cli.plan import plan as command
+    from infoplane.cli.run import choose
+
+    return command(choose(study, scale, settings or [], seed=seed, refits=refits), device=device, workers=workers)
 
 
 @app.command()
@@ -52,6 +84,7 @@ def measure(
     seed: Seed = 0,
     refits: Refits = None,
     workers: Workers = None,
+    tensorboard: TensorBoard = False,
     quiet: Quiet = False,
 ) -> int:
     """Measure your own network on your own images."""
@@ -69,6 +102,7 @@ def measure(
         seed=seed or 0,
         refits=refits,
         workers=workers,
+        tensorboard=tensorboard,
         quiet=quiet,
     )
 

@@ -8,6 +8,7 @@ from infoplane.cli.report import show
 from infoplane.errors import UsageError
 from infoplane.profile import DEFAULT_REFITS
 from infoplane.profile import measure as measure_model
+from infoplane.study.watch import TensorBoard
 
 
 def measure(
@@ -23,6 +24,7 @@ def measure(
     seed: int,
     refits: int | None,
     workers: int | None,
+    tensorboard: bool,
     quiet: bool,
 ) -> int:
     """Measures a network by reference, writes the page, prints the table."""
@@ -44,5 +46,6 @@ def measure(
         quiet=quiet,
         out=out,
         name=f"{model} on {dataset.name}",
+        watchers=[TensorBoard()] if tensorboard else [],
     )
     return show(out, out / "report.html")

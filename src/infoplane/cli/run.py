@@ -7,21 +7,12 @@ from infoplane.cli.report import show
 from infoplane.errors import UsageError
 from infoplane.report.build import build
 from infoplane.study.execute import execute
-from infoplane.study.spec import load_study, parse_value
+from infoplane.study.spec import StudySpec, load_study, parse_value
+from infoplane.study.watch import TensorBoard
 
 
-def run(
-    study: str,
-    out: Path | None,
-    settings: list[str],
-    *,
-    device: str,
-    seed: int | None,
-    refits: int | None,
-    workers: int | None,
-    quiet: bool,
-) -> int:
-    """Runs a study, writes its page, prints its table; exit code 1 if a part of it failed."""
+def choose(study: str, scale: str | None, settings: list[str], *, seed: int | None, refits: int | None) -> StudySpec:
+    """Returns the study that the words of a command ask for."""
     changes: dict[str, Any] = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
@@ -32,7 +23,12 @@ def run(
         changes["seed"] = seed
     if refits is not None:
         changes["fit.refits"] = refits
-    spec = load_study(study, changes)
-    folder = out or Path("runs") / spec.name
-    execute(spec, folder, device=device, workers=workers, quiet=quiet)
+    return load_study(study, changes, scale=scale)
+
+
+def run(spec: StudySpec, out: Path | None, *, device: str, workers: int | None, tensorboard: bool, quiet: bool) -> int:
+    """Runs a study, writes its page, prints its table; exit code 1 if a part of it failed."""
+    watchers = [TensorBoard()] if tensorboard else []
+    folder = out or Path("runs") / (spec.name if spec.scale is None else f"{spec.name}-{spec.scale}")
+    execute(spec, folder, device=device, workers=workers, quiet=quiet, watchers=watchers)
     return show(folder, build(folder))

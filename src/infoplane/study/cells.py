@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from infoplane import data, densities, subjects
 from infoplane.capture import Tap, activations, context_view, default_transform, list_layers
+from infoplane.data.split import PARTS
 from infoplane.errors import UsageError
 from infoplane.information import contrastive_terms, fit_probe
 from infoplane.inversion import (
@@ -24,6 +25,7 @@ from infoplane.inversion import (
     log_probs,
     losses_of,
 )
+from infoplane.study.spec import END, DataSpec
 from infoplane.study.store import Result, Stored
 
 #: a layer whose activations take more than this is computed on the fly while a density trains
@@ -79,13 +81,13 @@ class Task:
 
     # --- the network under study ---
 
-    def live(self) -> Live:
+    def live(self, checkpoint: str = END) -> Live:
         if self.environment.live is not None:
             return self.environment.live
         subject = self.needs["subject"]
         with torch.random.fork_rng([]):  # initial weights that the stored ones replace
             model = build_subject(subject.values["kind"], subject.values["options"], self.data.values)
-        model.load_state_dict(subject.weights("end"))
+        model.load_state_dict(subject.weights(checkpoint))
         return Live(model.to(self.environment.device).eval(), default_transform(self.levels))
 
     # --- contexts ---
@@ -96,24 +98,36 @@ class Task:
         device = self.environment.device
         if layer is None:
             return Pairs(images, device=device)
-        if f"latent:{layer}" in self.data.names():
+        standardise = self.standardiser(layer)
+        if self._is_latent(layer):
+            context: Any = torch.from_numpy(self.data.array(f"latent:{layer}")[self.split(part)])
+        elif layer in self.needs["capture"].values["on_the_fly"]:
+            context = self._on_the_fly(layer)
+        else:
+            context = self._cached(layer, part)
+        return Pairs(images, context, standardise=standardise, device=device)
+
+    def standardiser(self, layer: str) -> Standardiser:
+        """What standardises a layer's contexts, from the decoding part."""
+        if self._is_latent(layer):
             latent = torch.from_numpy(self.data.array(f"latent:{layer}"))
-            standardise = Standardiser.of([latent[self.split("decoding")]])
-            return Pairs(images, latent[self.split(part)], standardise=standardise, device=device)
-        capture = self.needs["capture"]
-        if layer in capture.values["on_the_fly"]:
-            live = self.live()
-            tap = Tap(live.model, [layer], device=device)
+            return Standardiser.of([latent[self.split("decoding")]])
+        if layer not in self.needs["capture"].values["on_the_fly"]:
+            return Standardiser.of([self._cached(layer, "decoding")])
+        context = self._on_the_fly(layer)
+        sample = self.images(self.split("decoding")[:2048]).to(self.environment.device)
+        return Standardiser.of([context(part) for part in sample.split(256)])
 
-            def context(batch: Tensor) -> Tensor:
-                return context_view(tap(live.transform(batch.cpu()))[layer]).float()
+    def _is_latent(self, layer: str) -> bool:
+        return f"latent:{layer}" in self.data.names()
 
-            sample = self.images(self.split("decoding")[:2048])
-            chunks = [context(sample[i : i + 256].to(device)) for i in range(0, len(sample), 256)]
-            return Pairs(images, context, standardise=Standardiser.of(chunks), device=device)
-        cached = context_view(torch.from_numpy(capture.array(f"{part}:{layer}"))).float()
-        decoding = cached if part == "decoding" else context_view(torch.from_numpy(capture.array(f"decoding:{layer}")))
-        return Pairs(images, cached, standardise=Standardiser.of([decoding.float()]), device=device)
+    def _cached(self, layer: str, part: str) -> Tensor:
+        return context_view(torch.from_numpy(self.needs["capture"].array(f"{part}:{layer}"))).float()
+
+    def _on_the_fly(self, layer: str) -> Callable[[Tensor], Tensor]:
+        live = self.live(self.needs["capture"].values["checkpoint"])
+        tap = Tap(live.model, [layer], device=self.environment.device)
+        return lambda batch: context_view(tap(live.transform(batch.cpu()))[layer]).float()
 
     def decoding_pairs(self, layer: str | None, held_out: float, seed: int) -> tuple[Pairs, Pairs]:
         """The decoding part, without and with only the examples held out for early stopping."""
@@ -124,16 +138,20 @@ class Task:
 
 def run_data(task: Task) -> Result:
     """Loads the data and splits them three ways."""
-    spec = task.params["data"]
-    dataset = data.load(spec["name"], **spec["options"])
-    sizes = {part: spec[part] for part in ("encoding", "decoding", "evaluation")}
-    return data_result(dataset, data.split(dataset, **sizes, seed=task.params["seed"]))
+    return load_data(DataSpec.model_validate(task.params["data"]), task.params["seed"])
+
+
+def load_data(spec: DataSpec, seed: int) -> Result:
+    """The data set that a study asks for, with its split, as a cell's result."""
+    dataset = spec.load()
+    sizes = {part: getattr(spec, part) for part in PARTS}
+    return data_result(dataset, data.split(dataset, **sizes, seed=seed))
 
 
 def data_result(dataset: data.Dataset, parts: data.Split) -> Result:
     """A data set with its split, as a cell's result."""
     arrays = {"images": dataset.images, **{f"latent:{name}": a for name, a in dataset.latents.items()}}
-    arrays |= {part: getattr(parts, part) for part in ("encoding", "decoding", "evaluation")}
+    arrays |= {part: getattr(parts, part) for part in PARTS}
     if dataset.labels is not None:
         arrays["labels"] = dataset.labels
     classes = dataset.classes if dataset.labels is not None else None
@@ -182,7 +200,7 @@ def run_subject(task: Task) -> Result:
 
 def run_capture(task: Task) -> Result:
     """Records the layers' activations on the decoding and evaluation parts, and the classifier's right answers."""
-    live, layers = task.live(), task.params["layers"]
+    live, layers = task.live(task.params["checkpoint"]), task.params["layers"]
     example = live.transform(task.images(task.split("decoding")[:2]))
     sizes = {info.name: info for info in list_layers(live.model, example)}
     count = len(task.split("decoding")) + len(task.split("evaluation"))
@@ -190,7 +208,8 @@ def run_capture(task: Task) -> Result:
         layer for layer in layers if layer in sizes and 4 * count * int(np.prod(sizes[layer].shape)) > CACHE_BYTES
     ]
     cached = [layer for layer in layers if layer not in on_the_fly]
-    result = Result({"on_the_fly": on_the_fly, "shapes": {}, "distinct": {}})
+    values = {"on_the_fly": on_the_fly, "shapes": {}, "distinct": {}, "checkpoint": task.params["checkpoint"]}
+    result = Result(values)
     for done, part in enumerate(("decoding", "evaluation")):
         images = task.images(task.split(part))
         if cached:

@@ -2,72 +2,130 @@
 
 import hashlib
 import json
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from infoplane import data
-from infoplane.capture import Tap, default_transform
+from infoplane.capture import Tap, context_view, default_transform
+from infoplane.data.split import PARTS
 from infoplane.errors import UsageError
-from infoplane.study.cells import build_subject, data_result
+from infoplane.study.cells import Live, build_subject, load_data
+from infoplane.study.lock import locked
 from infoplane.study.plan import make_plan
-from infoplane.study.run import Outcome, default_workers, pick_device, prepare, run_cells
+from infoplane.study.run import Outcome, check_folder, default_workers, make_folder, pick_device, prepare, run_cells
 from infoplane.study.spec import StudySpec
-from infoplane.study.store import Result, Store
+from infoplane.study.store import Result, Store, room_for
+from infoplane.study.watch import Watcher
 
 
 def execute(
-    spec: StudySpec, folder: Path, *, device: str = "auto", workers: int | None = None, quiet: bool = False
+    spec: StudySpec,
+    folder: Path,
+    *,
+    device: str = "auto",
+    workers: int | None = None,
+    quiet: bool = False,
+    watchers: Iterable[Watcher] = (),
 ) -> Outcome:
     """Runs a study into a folder; whatever is there already is not computed again.
 
     Everything that can be wrong with the study itself is found before the folder is made.
 
     Raises:
-        UsageError: The data, the layers, the device or the folder cannot be used.
+        UsageError: The data, the layers, the device or the folder cannot be used, or another run is at work there.
+        CellError: The disk is full.
     """
     where = pick_device(device)
-    loaded = check(spec)
-    fingerprint = _fingerprint(loaded)
-    plan = make_plan(spec, fingerprint)
-    prepare(folder, spec, plan, fingerprint)
-    store, name = Store(folder / "cells"), plan.name("data")
-    assert name is not None
-    if not store.has(name):
-        store.save(name, loaded)
+    loaded, _ = check(spec)
     count = default_workers(where) if workers is None else workers
-    return run_cells(folder, plan.cells.values(), device=where, workers=count, quiet=quiet)
+    fingerprint = _fingerprint(loaded)
+    return carry_out(spec, folder, loaded, fingerprint, device=where, workers=count, quiet=quiet, watchers=watchers)
 
 
-def check(spec: StudySpec) -> Result:
-    """Loads and splits the data, builds the network and looks its layers up; returns the data cell's result.
+def carry_out(
+    spec: StudySpec,
+    folder: Path,
+    loaded: Result,
+    fingerprint: str,
+    *,
+    device: torch.device,
+    workers: int,
+    quiet: bool = False,
+    watchers: Iterable[Watcher] = (),
+    live: Live | None = None,
+    on_the_fly: bool = False,
+) -> Outcome:
+    """Runs a study that was checked, on data that are loaded, into a folder.
+
+    Args:
+        loaded: The data cell's result.
+        fingerprint: A hash of what the settings do not say, see `make_plan`.
+        live: A network that exists in this process only; what needs it runs here.
+        on_the_fly: Whether the densities need it too, since its activations are too large to be kept.
+    """
+    plan = make_plan(spec, fingerprint)
+    check_folder(folder, spec, fingerprint)
+    make_folder(folder)
+    with room_for(folder), locked(folder, quiet=quiet) as lock:
+        prepare(folder, spec, plan, fingerprint)
+        store, name = Store(folder / "cells"), plan.name("data")
+        assert name is not None
+        damaged = store.tidy()
+        if damaged and not quiet:
+            print(f"computing anew what is damaged: {', '.join(damaged)}", file=sys.stderr)
+        if not store.has(name):
+            store.save(name, loaded)
+        cells = list(plan.cells.values())
+        needing = ("capture", "judge")
+        local = [cell.name for cell in cells if on_the_fly or (live is not None and cell.kind in needing)]
+        return run_cells(
+            folder,
+            cells,
+            device=device,
+            workers=workers,
+            live=live,
+            local=local,
+            quiet=quiet,
+            watchers=watchers,
+            lock=lock,
+        )
+
+
+def check(spec: StudySpec) -> tuple[Result, dict[str, tuple[int, ...]]]:
+    """Loads and splits the data, builds the network and looks its layers up.
+
+    Returns: The data cell's result; layer or latent -> shape of its context, as densities see it.
 
     Raises:
         UsageError: One of these cannot be done.
     """
-    dataset = data.load(spec.data.name, **spec.data.options)
-    sizes = {part: getattr(spec.data, part) for part in ("encoding", "decoding", "evaluation")}
-    parts = data.split(dataset, **sizes, seed=spec.seed)
+    result = load_data(spec.data, spec.seed)
+    sizes = {part: len(result.arrays[part]) for part in PARTS}
+    contexts: dict[str, tuple[int, ...]] = {}
     for part in ("decoding", "evaluation"):
-        if len(getattr(parts, part)) < 4:
-            raise UsageError(f"data.{part} is too small", received=len(getattr(parts, part)), legal="at least 4 images")
+        if sizes[part] < 4:
+            raise UsageError(f"data.{part} is too small", received=sizes[part], legal="at least 4 images")
     for latent in spec.latents:
-        if latent not in dataset.latents:
-            raise UsageError("unknown latent", received=repr(latent), legal=", ".join(dataset.latents) or "none here")
-    result = data_result(dataset, parts)
+        known = {name.removeprefix("latent:") for name in result.arrays if name.startswith("latent:")}
+        if latent not in known:
+            raise UsageError("unknown latent", received=repr(latent), legal=", ".join(sorted(known)) or "none here")
+        contexts[latent] = result.arrays[f"latent:{latent}"].shape[1:]
     if spec.subject is not None:
-        if len(parts.encoding) < 2:
-            raise UsageError("no images to train the network on", received=f"data.encoding {len(parts.encoding)}")
+        if sizes["encoding"] < 2:
+            raise UsageError("no images to train the network on", received=f"data.encoding {sizes['encoding']}")
         if "end" not in spec.subject.train.checkpoints:
             received = list(spec.subject.train.checkpoints)
             raise UsageError("subject.train.checkpoints lacks the trained network", received=received, mend="add end")
         options = dict(spec.subject.model_extra or {})
         with torch.random.fork_rng([]):
             model = build_subject(spec.subject.kind, options, result.values)
-            images = torch.from_numpy(np.zeros((2, *dataset.shape), np.uint8))
-            Tap(model, spec.layers)(default_transform(dataset.levels)(images))
-    return result
+            images = torch.from_numpy(np.zeros((2, *result.values["shape"]), np.uint8))
+            found = Tap(model, spec.layers)(default_transform(result.values["levels"])(images))
+        contexts |= {layer: tuple(context_view(h).shape[1:]) for layer, h in found.items()}
+    return result, contexts
 
 
 def _fingerprint(loaded: Result) -> str:

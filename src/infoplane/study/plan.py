@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from infoplane.errors import UsageError
-from infoplane.study.spec import StudySpec
+from infoplane.study.spec import END, StudySpec
 
 PLAN_FILE = "plan.json"
 
@@ -46,6 +46,11 @@ class Cell:
     needs: Mapping[str, str]
     name: str
 
+    @property
+    def label(self) -> str:
+        """The name without its hash."""
+        return self.name.rpartition("-")[0]
+
     def to_json(self) -> dict[str, Any]:
         """The cell as JSON, from which `Cell(**content)` makes it again."""
         return {"kind": self.kind, "params": dict(self.params), "needs": dict(self.needs), "name": self.name}
@@ -56,23 +61,31 @@ class Plan:
 
     Attributes:
         cells: Name -> cell.
-        roles: (kind, layer, refit) -> name; layer "" and refit 0 where there is none.
+        roles: (kind, layer, refit, checkpoint) -> name; "" and 0 where there is none.
     """
 
     def __init__(self) -> None:
         self.cells: dict[str, Cell] = {}
-        self.roles: dict[tuple[str, str, int], str] = {}
+        self.roles: dict[tuple[str, str, int, str], str] = {}
 
     def add(
-        self, kind: str, params: Mapping[str, Any], needs: Mapping[str, str], *, layer: str = "", refit: int = 0
+        self,
+        kind: str,
+        params: Mapping[str, Any],
+        needs: Mapping[str, str],
+        *,
+        layer: str = "",
+        refit: int = 0,
+        checkpoint: str = "",
     ) -> str:
         """Adds a cell and returns its name."""
         content = json.dumps([kind, params, dict(needs), code_version(kind)], sort_keys=True)
         digest = hashlib.sha256(content.encode()).hexdigest()[:12]
-        label = "-".join(part for part in (_slug(layer), f"r{refit}" if refit else "") if part)
+        at = "" if checkpoint in ("", END) else f"at{checkpoint}"
+        label = "-".join(part for part in (_slug(layer), at, f"r{refit}" if refit else "") if part)
         name = "-".join(part for part in (kind, label, digest) if part)
         self.cells[name] = Cell(kind, params, needs, name)
-        self.roles[kind, layer, refit] = name
+        self.roles[kind, layer, refit, checkpoint] = name
         return name
 
     @classmethod
@@ -85,7 +98,7 @@ class Plan:
         plan = cls()
         with _readable(folder / "cells" / PLAN_FILE) as content:
             plan.cells = {name: Cell(**cell) for name, cell in content["cells"].items()}
-            plan.roles = {(kind, layer, refit): name for kind, layer, refit, name in content["roles"]}
+            plan.roles = {(kind, layer, refit, point): name for kind, layer, refit, point, name in content["roles"]}
         return plan
 
     @staticmethod
@@ -102,9 +115,9 @@ class Plan:
             "roles": [[*role, name] for role, name in self.roles.items()],
         }
 
-    def name(self, kind: str, layer: str = "", refit: int = 0) -> str | None:
+    def name(self, kind: str, layer: str = "", refit: int = 0, checkpoint: str = "") -> str | None:
         """The name of the cell in that role, or None."""
-        return self.roles.get((kind, layer, refit))
+        return self.roles.get((kind, layer, refit, checkpoint))
 
 
 @contextmanager
@@ -131,59 +144,82 @@ def make_plan(spec: StudySpec, fingerprint: str = "") -> Plan:
     plan = Plan()
     study = spec.model_dump(mode="json")
     origin = {"fingerprint": fingerprint} if fingerprint else {}
-    data = plan.add("data", {"data": study["data"], "seed": spec.seed, **origin}, {})
-    base = {"data": data}
+    data = {"data": plan.add("data", {"data": study["data"], "seed": spec.seed, **origin}, {})}
+    network = dict(data)
     if spec.subject is not None:
-        subject = plan.add("subject", {"subject": study["subject"], "seed": spec.seed}, base)
-        base = {"data": data, "subject": subject}
-    layers = [*spec.latents, *spec.layers]
-    if spec.layers:
-        capture = plan.add("capture", {"layers": study["layers"], "checkpoint": "end", **origin}, base)
-        base = {**base, "capture": capture}
-    add_densities(plan, spec, base, layers)
+        network["subject"] = plan.add("subject", {"subject": study["subject"], "seed": spec.seed}, data)
+    places = [_Place(latent, "", data) for latent in spec.latents]
+    for checkpoint in spec.checkpoints if spec.layers else ():
+        params = {"layers": study["layers"], "checkpoint": checkpoint, **origin}
+        capture = plan.add("capture", params, network, checkpoint=checkpoint)
+        places += [_Place(layer, checkpoint, {**network, "capture": capture}) for layer in spec.layers]
+    # The finished network judges all samples, whichever checkpoint they come from.
+    judging = {**network, "capture": capture} if (capture := plan.name("capture", checkpoint=END)) else network
+    add_densities(plan, spec, data, places)
+    add_pictures(plan, spec, data, places, judging if len(judging) > 1 else None)
     if "label" in spec.measure:
-        for layer in layers:
-            plan.add(
-                "probe", {"layer": layer, "fit": {"held_out": spec.fit.held_out}, "seed": spec.seed}, base, layer=layer
-            )
+        params = {"fit": {"held_out": spec.fit.held_out}, "seed": spec.seed}
+        for place in places:
+            place.add(plan, "probe", params)
     if spec.data.name == "truth":
         params = {"options": study["data"]["options"], "contrastive": study["contrastive"], "draws": 100_000}
-        plan.add("truth", params, {"data": data})
+        plan.add("truth", params, data)
     return plan
 
 
-def add_densities(plan: Plan, spec: StudySpec, base: Mapping[str, str], layers: list[str]) -> None:
-    """Adds, per refit, the twin and a density per layer; then reconstructions and samples per layer."""
+@dataclass(frozen=True)
+class _Place:
+    """Where information is measured: a layer at a checkpoint, with the cells that its contexts come from."""
+
+    layer: str
+    checkpoint: str
+    needs: Mapping[str, str]
+
+    def add(
+        self, plan: Plan, kind: str, params: Mapping[str, Any], needs: Mapping[str, str] | None = None, refit: int = 0
+    ) -> str:
+        layer = None if self.layer == INPUT else self.layer
+        everything = {**self.needs, **(needs or {})}
+        params = {**params, "layer": layer}
+        return plan.add(kind, params, everything, layer=self.layer, refit=refit, checkpoint=self.checkpoint)
+
+
+def add_densities(plan: Plan, spec: StudySpec, data: Mapping[str, str], places: list[_Place]) -> None:
+    """Adds, per refit, the base if there is one, the twin, and a density per place."""
     study = spec.model_dump(mode="json")
     fit = {key: value for key, value in study["fit"].items() if key not in ("refits", "base_updates", "warm_start")}
-    of_images = {"data": base["data"]}  # all that p(x) depends on
     for refit in range(1, spec.fit.refits + 1):
         start = {}
         common = {"density": study["density"], "fit": fit, "seed": seed_of(spec.seed, refit), "contrastive": None}
         if spec.fit.warm_start != "none":
             updates = spec.fit.base_updates if spec.fit.warm_start == "early" else spec.fit.updates
             params = {**common, "fit": {**fit, "updates": updates}, "layer": None}
-            start = {"start": plan.add("density", params, of_images, layer="base", refit=refit)}
-        for layer in (INPUT, *layers):
-            contrast = study["contrastive"] if "contrastive" in spec.measure and layer != INPUT else None
-            params = {**common, "layer": None if layer == INPUT else layer, "contrastive": contrast}
-            needs = of_images if layer == INPUT else base
-            plan.add("density", params, {**needs, **start}, layer=layer, refit=refit)
-    for layer in layers:
-        if "mse" in spec.measure:
-            params = {"layer": layer, "fit": study["reconstruction"], "seed": spec.seed, "images": spec.samples.images}
-            plan.add("mse", params, base, layer=layer)
+            start = {"start": plan.add("density", params, data, layer="base", refit=refit)}
+        _Place(INPUT, "", data).add(plan, "density", common, start, refit)
+        contrastive = study["contrastive"] if "contrastive" in spec.measure else None
+        for place in places:
+            place.add(plan, "density", {**common, "contrastive": contrastive}, start, refit)
+
+
+def add_pictures(
+    plan: Plan, spec: StudySpec, data: Mapping[str, str], places: list[_Place], judging: Mapping[str, str] | None
+) -> None:
+    """Adds reconstructions, samples, and what the network under study says of the samples."""
+    study = spec.model_dump(mode="json")
+    if "mse" in spec.measure:
+        for place in places:
+            params = {"fit": study["reconstruction"], "seed": spec.seed, "images": spec.samples.images}
+            place.add(plan, "mse", params)
     if "samples" not in spec.measure:
         return
-    for layer in (INPUT, *layers):
-        density = plan.name("density", layer, 1)
+    for place in (_Place(INPUT, "", data), *places):
+        density = plan.name("density", place.layer, 1, place.checkpoint)
         assert density is not None
-        params = {**study["samples"], "density": study["density"], "layer": None if layer == INPUT else layer}
-        params["seed"] = spec.seed
-        needs = of_images if layer == INPUT else base
-        samples = plan.add("samples", params, {**needs, "density": density}, layer=layer)
-        if layer != INPUT and "capture" in base:
-            plan.add("judge", {"layer": layer}, {**base, "samples": samples}, layer=layer)
+        params = {**study["samples"], "density": study["density"], "seed": spec.seed}
+        samples = place.add(plan, "samples", params, {"density": density})
+        if place.layer != INPUT and judging is not None:
+            needs = {**judging, "samples": samples}
+            plan.add("judge", {"layer": place.layer}, needs, layer=place.layer, checkpoint=place.checkpoint)
 
 
 def seed_of(seed: int, refit: int) -> int:

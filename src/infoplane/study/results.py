@@ -1,5 +1,6 @@
 """From stored cells to tidy results: one row per estimate, the same bytes for the same seed."""
 
+import io
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from infoplane.information import (
 )
 from infoplane.study.plan import INPUT, Plan
 from infoplane.study.spec import StudySpec
-from infoplane.study.store import Store, Stored
+from infoplane.study.store import Store, Stored, write_whole
 
 COLUMNS = {
     "study": pl.String,
@@ -59,30 +60,48 @@ class Results:
     def __init__(self, spec: StudySpec, plan: Plan, store: Store) -> None:
         self.spec, self.plan, self.store = spec, plan, store
         self.layers = [*spec.latents, *spec.layers]
+        self.checkpoints = spec.checkpoints
+        self._loaded: dict[str, Stored] = {}
 
-    def cell(self, kind: str, layer: str = "", refit: int = 0) -> Stored | None:
-        """The stored result in that role, or None."""
-        name = self.plan.name(kind, layer, refit)
-        return self.store.load(name) if name is not None and self.store.has(name) else None
+    @property
+    def places(self) -> list[tuple[str, str]]:
+        """(layer, checkpoint) of everything that is measured: latents, which belong to none, then by checkpoint."""
+        latents = [(latent, "") for latent in self.spec.latents]
+        return latents + [(layer, checkpoint) for checkpoint in self.checkpoints for layer in self.spec.layers]
 
-    def fits(self, layer: str) -> list[tuple[int, Stored]]:
+    def cell(self, kind: str, layer: str = "", refit: int = 0, checkpoint: str | None = None) -> Stored | None:
+        """The stored result in that role, or None.
+
+        Args:
+            checkpoint: Of the network; default: the last one, where the role has any.
+        """
+        points = (self.checkpoints[-1], "") if checkpoint is None else (checkpoint,)
+        names = (self.plan.name(kind, layer, refit, point) for point in points)
+        name = next((name for name in names if name is not None), None)
+        if name is None or not self.store.has(name):
+            return None
+        # One object per cell: each file is checked against its checksum once.
+        return self._loaded.setdefault(name, self.store.load(name))
+
+    def fits(self, layer: str, checkpoint: str | None = None) -> list[tuple[int, Stored]]:
         """The finished densities of a layer, by refit."""
-        found = ((r, self.cell("density", layer, r)) for r in range(1, self.spec.fit.refits + 1))
+        found = ((r, self.cell("density", layer, r, checkpoint)) for r in range(1, self.spec.fit.refits + 1))
         return [(refit, stored) for refit, stored in found if stored is not None]
 
-    def log_probs(self, layer: str, refits: list[int] | None = None) -> np.ndarray:
+    def log_probs(self, layer: str, refits: list[int] | None = None, checkpoint: str | None = None) -> np.ndarray:
         """Log-probabilities of the evaluation part, (R, n), of these refits or of all finished ones."""
-        rows = [s.array("log_probs") for refit, s in self.fits(layer) if refits is None or refit in refits]
+        fits = self.fits(layer, checkpoint)
+        rows = [s.array("log_probs") for refit, s in fits if refits is None or refit in refits]
         return np.stack(rows) if rows else np.zeros((0, 0))
 
-    def common(self, *layers: str) -> list[int]:
-        """The refits that are finished at all these layers: only these can be paired."""
-        sets = [{refit for refit, _ in self.fits(layer)} for layer in layers]
+    def common(self, *places: tuple[str, str | None]) -> list[int]:
+        """The refits that are finished at all these (layer, checkpoint): only these can be paired."""
+        sets = [{refit for refit, _ in self.fits(layer, checkpoint)} for layer, checkpoint in places]
         return sorted(set.intersection(*sets))
 
-    def ceiling(self, layer: str) -> float | None:
+    def ceiling(self, layer: str, checkpoint: str | None = None) -> float | None:
         """log of the number of distinct activations, where they are few: H(h), and so I(x;h), cannot exceed it."""
-        capture, data = self.cell("capture"), self.cell("data")
+        capture, data = self.cell("capture", checkpoint=checkpoint), self.cell("data")
         if capture is not None and layer in capture.values["distinct"]:
             distinct = capture.values["distinct"][layer]
         elif data is not None and f"latent:{layer}" in data.names():
@@ -95,41 +114,46 @@ class Results:
         # Many distinct values in a sample say nothing of how many there are.
         return math.log(distinct) if 4 * distinct < seen else None
 
-    def estimates(self) -> Iterator[tuple[str, str, Estimate]]:
-        """Yields (layer, refit, estimate) in the order of the table."""
-        capture = self.cell("capture")
-        if capture is not None and "correct" in capture.names():
-            yield "", "all", accuracy(capture.array("correct"))
-        for layer in (INPUT, *self.layers):
-            for refits, label in self._groups(layer):
-                yield from ((layer, label, estimate) for estimate in self._of_fits(layer, refits))
+    def estimates(self) -> Iterator[tuple[str, str, str, Estimate]]:
+        """Yields (layer, checkpoint, refit, estimate) in the order of the table."""
+        for place in ((INPUT, ""), *self.places):
+            layer, checkpoint = place
+            if self.spec.layers and place in [(self.spec.layers[0], point) for point in self.checkpoints]:
+                capture = self.cell("capture", checkpoint=checkpoint)
+                if capture is not None and "correct" in capture.names():
+                    yield "", checkpoint, "all", accuracy(capture.array("correct"))
+            for refits, label in self._groups(layer, checkpoint):
+                yield from ((*place, label, estimate) for estimate in self._of_fits(layer, checkpoint, refits))
             if layer != INPUT:
-                yield from ((layer, "all", estimate) for estimate in self._of_layer(layer))
+                yield from ((*place, "all", estimate) for estimate in self._of_layer(layer, checkpoint))
 
-    def _groups(self, layer: str) -> Iterator[tuple[list[int], str]]:
-        refits = [refit for refit, _ in self.fits(layer)]
+    def _groups(self, layer: str, checkpoint: str) -> Iterator[tuple[list[int], str]]:
+        refits = [refit for refit, _ in self.fits(layer, checkpoint)]
         if refits:
             yield refits, "all"
         if len(refits) > 1:
             yield from (([refit], str(refit)) for refit in refits)
 
-    def _of_fits(self, layer: str, refits: list[int]) -> Iterator[Estimate]:
-        scores = self.log_probs(layer, refits)
+    def _of_fits(self, layer: str, checkpoint: str, refits: list[int]) -> Iterator[Estimate]:
+        fits = [(refit, stored) for refit, stored in self.fits(layer, checkpoint) if refit in refits]
+        scores = self.log_probs(layer, refits, checkpoint)
         measure = self.spec.measure
         yield cross_entropy(scores)
         if layer != INPUT:
             if "nce" in measure:
                 yield negative_cross_entropy(scores)
-            paired = [refit for refit in self.common(layer, INPUT) if refit in refits]
+            paired = [refit for refit in self.common((layer, checkpoint), (INPUT, "")) if refit in refits]
             if "usable" in measure and paired:
                 yield usable_information(
-                    self.log_probs(layer, paired), self.log_probs(INPUT, paired), ceiling=self.ceiling(layer)
+                    self.log_probs(layer, paired, checkpoint),
+                    self.log_probs(INPUT, paired),
+                    ceiling=self.ceiling(layer, checkpoint),
                 )
-            contrast = [s for r, s in self.fits(layer) if r in refits and "contrastive" in s.names()]
+            contrast = [stored for _, stored in fits if "contrastive" in stored.names()]
             if contrast:
                 batches = np.stack([stored.array("contrastive") for stored in contrast])
                 yield contrastive_bound(batches, contrast[0].values["candidates"])
-        fitted = [stored.values for refit, stored in self.fits(layer) if refit in refits]
+        fitted = [stored.values for _, stored in fits]
         gaps = [values["heldout_nats"] - values["train_nats"] for values in fitted]
         held = sum(values["heldout_n"] for values in fitted)
         overfit = any(gap > OVERFIT * values["train_nats"] for gap, values in zip(gaps, fitted, strict=True))
@@ -146,17 +170,17 @@ class Results:
                 excess.value, excess.stderr, kind="excess", n=scores.shape[1], refits=len(refits), dof=excess.dof
             )
 
-    def _of_layer(self, layer: str) -> Iterator[Estimate]:
-        probe, data = self.cell("probe", layer), self.cell("data")
+    def _of_layer(self, layer: str, checkpoint: str) -> Iterator[Estimate]:
+        probe, data = self.cell("probe", layer, 0, checkpoint), self.cell("data")
         if probe is not None and data is not None and probe.values["labels"]:
             labels = data.array("labels")[data.array("evaluation")]
             yield label_information(probe.array("log_probs"), labels, classes=data.values["classes"])
-        mse = self.cell("mse", layer)
+        mse = self.cell("mse", layer, 0, checkpoint)
         if mse is not None:
             mean = crossed_mean(mse.array("errors"))
             n = len(mse.array("errors"))
             yield Estimate(mean.value, mean.stderr, "squared error", "mse", n=n)
-        judge = self.cell("judge", layer)
+        judge = self.cell("judge", layer, 0, checkpoint)
         if judge is not None and judge.values["classifier"]:
             # Samples for one image share its activation: the image is the independent unit.
             per_image = judge.array("correct").reshape(-1, self.spec.samples.each).mean(1)
@@ -169,7 +193,7 @@ class Results:
             {
                 "study": self.spec.name,
                 "layer": layer,
-                "checkpoint": "end",
+                "checkpoint": checkpoint,
                 "refit": refit,
                 "kind": estimate.kind,
                 "value": estimate.value,
@@ -180,21 +204,24 @@ class Results:
                 "refits": estimate.refits,
                 "flags": "; ".join(estimate.flags),
             }
-            for layer, refit, estimate in self.estimates()
+            for layer, checkpoint, refit, estimate in self.estimates()
         ]
 
     def differences(self) -> list[dict[str, Any]]:
-        """Returns the paired differences in NCE between the network's neighbouring layers, and from first to last."""
-        layers = [layer for layer in self.spec.layers if self.fits(layer)]
-        pairs = list(pairwise(layers))
-        if len(layers) > 2:
-            pairs.append((layers[0], layers[-1]))
+        """Returns, per checkpoint, the paired differences in NCE of neighbouring layers, and of the first and last."""
         found = []
-        for first, second in pairs:
-            refits = self.common(first, second)
-            if refits:
-                mean = difference(self.log_probs(first, refits), self.log_probs(second, refits))
-                found.append(Difference(first, second, len(refits), mean.value, mean.stderr, mean.dof, mean.p_value))
+        for checkpoint in self.checkpoints:
+            layers = [layer for layer in self.spec.layers if self.fits(layer, checkpoint)]
+            pairs = list(pairwise(layers))
+            if len(layers) > 2:
+                pairs.append((layers[0], layers[-1]))
+            for first, second in pairs:
+                refits = self.common((first, checkpoint), (second, checkpoint))
+                if refits:
+                    scores = [self.log_probs(layer, refits, checkpoint) for layer in (first, second)]
+                    mean = difference(*scores)
+                    where = (first, second, checkpoint)
+                    found.append(Difference(*where, len(refits), mean.value, mean.stderr, mean.dof, mean.p_value))
         return [vars(each) | {"kind": "nce", "p": each.p} for each in found]
 
     def truths(self) -> list[dict[str, Any]] | None:
@@ -205,8 +232,8 @@ class Results:
         information = {layer: Estimate(**values) for layer, values in truth.values["information"].items()}
         entropy = {layer: Estimate(**values) for layer, values in truth.values["entropy"].items()}
         found = []
-        for layer, refit, estimate in self.estimates():
-            if refit != "all":
+        for layer, checkpoint, refit, estimate in self.estimates():
+            if refit != "all" or checkpoint not in ("", self.checkpoints[-1]):
                 continue
             where = "p(x)" if layer == INPUT else layer
             if estimate.kind == "cross-entropy" and layer in entropy:
@@ -224,9 +251,15 @@ class Results:
 
     def write(self, folder: Path) -> None:
         """Writes results.csv and results.parquet."""
-        frame = pl.DataFrame(self.rows(), schema=COLUMNS)
-        frame.write_csv(folder / "results.csv")
-        frame.write_parquet(folder / "results.parquet")
+        write_table(pl.DataFrame(self.rows(), schema=COLUMNS), folder, "results")
+
+
+def write_table(frame: pl.DataFrame, folder: Path, name: str) -> None:
+    """Writes NAME.csv and NAME.parquet, each whole or not at all."""
+    write_whole(folder / f"{name}.csv", frame.write_csv())
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer)
+    write_whole(folder / f"{name}.parquet", buffer.getvalue())
 
 
 @dataclass(frozen=True)
@@ -235,6 +268,7 @@ class Difference:
 
     first: str
     second: str
+    checkpoint: str
     refits: int
     value: float
     stderr: float

@@ -1,5 +1,6 @@
 """Run a study's cells in an order that respects what they need; whatever is stored already is not computed again."""
 
+import errno
 import importlib.metadata
 import json
 import os
@@ -11,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -20,14 +21,15 @@ import torch
 
 from infoplane.errors import CellError, UsageError
 from infoplane.study.cells import Live
+from infoplane.study.lock import LOCK_FILE
 from infoplane.study.plan import PLAN_FILE, Cell, Plan
 from infoplane.study.progress import Display
 from infoplane.study.spec import StudySpec
-from infoplane.study.store import Store
+from infoplane.study.store import TEMPORARY, Store, room_for, write_whole
+from infoplane.study.watch import EventLog, Watcher
 from infoplane.study.worker import peak_memory_mb, run_cell
 
 STUDY_FILE = "study.yaml"
-EVENTS_FILE = "events.jsonl"
 PACKAGES = ("infoplane", "torch", "numpy", "scipy", "scikit-learn")
 
 
@@ -52,33 +54,60 @@ def default_workers(device: torch.device) -> int:
     return 0 if device.type == "cuda" else min(8, cores)
 
 
-def prepare(folder: Path, spec: StudySpec, plan: Plan, fingerprint: str = "") -> None:
-    """Makes the run's folder with the resolved study and its plan.
-
-    Raises:
-        UsageError: The folder holds another study's run, or something that is no run.
-    """
-    text = spec.to_yaml()
+def check_folder(folder: Path, spec: StudySpec, fingerprint: str = "") -> None:
+    """Raises UsageError if the folder holds another study's run, or something that is no run."""
     study = folder / STUDY_FILE
     try:
         if study.exists():
-            if study.read_bytes() != text.encode() or Plan.fingerprint(folder) != fingerprint:
+            if study.read_bytes() != spec.to_yaml().encode() or Plan.fingerprint(folder) != fingerprint:
                 raise UsageError(
                     "the output folder holds another study's run",
                     received=folder,
                     legal="a new folder, or one with a run of exactly this study",
                     mend="choose another --out or delete it",
                 )
-        elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        elif folder.exists() and (not folder.is_dir() or not _only_begun(folder)):
             raise UsageError(
                 "the output folder is not empty and holds no run", received=folder, legal="a new or empty folder"
             )
-        (folder / "cells").mkdir(parents=True, exist_ok=True)
-        content = json.dumps(plan.to_json(fingerprint), indent=1)
-        _write(folder / "cells" / PLAN_FILE, content)
-        _write(study, text)
     except OSError as error:
-        raise UsageError("cannot write the output folder", received=folder, mend=error.strerror) from error
+        raise _unwritable(folder, error) from error
+
+
+def make_folder(folder: Path) -> None:
+    """Makes the run's folder; raises UsageError where that cannot be done."""
+    try:
+        (folder / "cells").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
+def prepare(folder: Path, spec: StudySpec, plan: Plan, fingerprint: str = "") -> None:
+    """Writes the resolved study and its plan into the run's folder, which it makes.
+
+    Raises:
+        UsageError: The folder holds another study's run, or something that is no run, or cannot be written.
+    """
+    check_folder(folder, spec, fingerprint)
+    make_folder(folder)
+    try:
+        # The study last: a folder with a study has its plan.
+        write_whole(folder / "cells" / PLAN_FILE, json.dumps(plan.to_json(fingerprint), indent=1))
+        write_whole(folder / STUDY_FILE, spec.to_yaml())
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
+def _only_begun(folder: Path) -> bool:
+    """Whether there is nothing but what a run leaves that was killed before its study was written."""
+    cells = folder / "cells"
+    named = {path.name for path in folder.iterdir() if not path.name.startswith(TEMPORARY)}
+    inside = {path.name for path in cells.iterdir() if not path.name.startswith(TEMPORARY)} if cells.is_dir() else set()
+    return named <= {"cells"} and inside <= {PLAN_FILE, LOCK_FILE}
+
+
+def _unwritable(folder: Path, error: OSError) -> UsageError:
+    return UsageError("cannot write the output folder", received=folder, mend=error.strerror)
 
 
 @dataclass
@@ -107,6 +136,8 @@ def run_cells(
     live: Live | None = None,
     local: Iterable[str] = (),
     quiet: bool = False,
+    watchers: Iterable[Watcher] = (),
+    lock: int | None = None,
 ) -> Outcome:
     """Runs all cells that are not stored yet.
 
@@ -117,8 +148,15 @@ def run_cells(
         workers: Number of worker processes; 0 runs everything in this one.
         live: The network that exists in this process only.
         local: Names of cells that must run in this process, since they need `live`; as it has them, on all threads.
+        watchers: Who is told, beside `events.jsonl`.
+        lock: File descriptor of the folder's lock, which workers inherit.
+
+    Raises:
+        CellError: The disk is full.
     """
-    return _Runner(folder, list(cells), device, workers, live, set(local), quiet).run()
+    runner = _Runner(folder, list(cells), device, workers, live, set(local), quiet, [EventLog(), *watchers], lock)
+    with room_for(folder):
+        return runner.run()
 
 
 class _Runner:
@@ -131,6 +169,8 @@ class _Runner:
         live: Live | None,
         local: set[str],
         quiet: bool,
+        watchers: list[Watcher],
+        lock: int | None,
     ) -> None:
         self.folder, self.device, self.live, self.quiet = folder, device, live, quiet
         self.store = Store(folder / "cells")
@@ -140,17 +180,18 @@ class _Runner:
         remote = [cell for cell in self.waiting if cell.name not in self.local]
         self.outcome = Outcome()
         self.events: queue.Queue[dict[str, Any]] = queue.Queue()
-        self.workers = [_Worker(folder, device, self.events) for _ in range(min(workers, len(remote)))]
+        self.watchers, self.lock = watchers, lock
+        self.workers = [_Worker(folder, device, self.events, lock) for _ in range(min(workers, len(remote)))]
         self.running: dict[str, _Worker | None] = {}
         self.peaks: dict[Any, int] = {}
 
     def run(self) -> Outcome:
         start = time.monotonic()
         with (
-            (self.folder / EVENTS_FILE).open("a", encoding="utf-8") as log,
+            self._watched(),
             Display({cell.name: _weight(cell) for cell in self.waiting}, quiet=self.quiet) as display,
         ):
-            self.log, self.display = log, display
+            self.display = display
             if self.waiting:
                 self._log({"event": "begin", "device": str(self.device), **surroundings()})
             try:
@@ -207,6 +248,8 @@ class _Runner:
             self._died(event["worker"])
             return
         cell = event["cell"]
+        if event["event"] == "full":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), cell)
         self.peaks[self.running.get(cell)] = event.get("peak_mb", 0)
         self._log(event)
         if event["event"] == "progress":
@@ -231,11 +274,19 @@ class _Runner:
             self._handle({"cell": worker.cell, "event": "failed", "message": message})
         worker.close()
         if not self.workers and any(cell.name not in self.local for cell in self.waiting):
-            self.workers.append(_Worker(self.folder, self.device, self.events))
+            self.workers.append(_Worker(self.folder, self.device, self.events, self.lock))
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            for watcher in self.watchers:
+                watcher.begin(self.folder)
+                stack.callback(watcher.end)
+            yield
 
     def _log(self, event: dict[str, Any]) -> None:
-        self.log.write(json.dumps({"time": round(time.time(), 3), **event}) + "\n")
-        self.log.flush()
+        for watcher in self.watchers:
+            watcher.event(event)
 
 
 def surroundings() -> dict[str, Any]:
@@ -255,7 +306,9 @@ def _weight(cell: Cell) -> float:
 class _Worker:
     """A worker process and the thread that listens to it."""
 
-    def __init__(self, folder: Path, device: torch.device, events: "queue.Queue[dict[str, Any]]") -> None:
+    def __init__(
+        self, folder: Path, device: torch.device, events: "queue.Queue[dict[str, Any]]", lock: int | None
+    ) -> None:
         self.cell: str | None = None
         # Open for as long as the process lives, which no `with` block spans.
         self._errors: IO[str] = tempfile.TemporaryFile(  # noqa: SIM115
@@ -264,12 +317,14 @@ class _Worker:
         # One thread each: two such processes beat one with two threads.
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "infoplane.study.worker", str(folder), str(device)],
+            [sys.executable, "-m", "infoplane.study.worker", str(folder), str(device), str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,
             env=environment,
+            # For as long as a worker may still write, the folder stays locked, even if this process is killed.
+            pass_fds=() if lock is None else (lock,),
         )
         self._listener = threading.Thread(target=self._listen, args=(events,), daemon=True)
         self._listener.start()
@@ -316,10 +371,3 @@ def one_thread(wanted: bool) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def _write(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)

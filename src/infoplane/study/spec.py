@@ -11,12 +11,19 @@ import yaml
 from annotated_types import Ge
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
-from infoplane import densities, subjects
+from infoplane import data, densities, subjects
 from infoplane.errors import UsageError, unknown
 from infoplane.inversion import FitSettings
 from infoplane.subjects import TrainSettings
 
 Measure = Literal["nce", "usable", "contrastive", "label", "mse", "samples"]
+
+#: the checkpoint of the finished network
+END = "end"
+#: the scale that a study's file describes outside `scales`
+PAPER = "paper"
+#: the scale that is run where the file has it and none is asked for
+LAPTOP = "laptop"
 
 
 def _known(what: str, name: str, registry: Mapping[str, Any]) -> Any:
@@ -47,14 +54,28 @@ class DataSpec(_Strict):
     Attributes:
         name: Data set or path, as `infoplane.data.load` takes it.
         encoding, decoding, evaluation: Sizes of the three parts; at most one null, for the rest.
+        subset: Use only so many examples, chosen by class at random, the same ones for every seed; null for all.
+        downsample: Average squares of so many pixels a side into one; 1 leaves the images as they are.
         options: What that data set's loader accepts.
     """
 
     name: str
+    subset: Annotated[int, Ge(8)] | None = None
+    downsample: Annotated[int, Ge(1)] = 1
     encoding: Annotated[int, Ge(0)] | None = None
     decoding: Annotated[int, Ge(2)] | None = None
     evaluation: Annotated[int, Ge(2)] | None = None
     options: dict[str, Any] = {}
+
+    def load(self) -> data.Dataset:
+        """Returns the data set.
+
+        Raises:
+            UsageError: It cannot be had, or does not take these options.
+        """
+        shared = {"subset": self.subset} if self.subset is not None else {}
+        shared |= {"downsample": self.downsample} if self.downsample > 1 else {}
+        return data.load(self.name, **{**self.options, **shared})
 
 
 class SubjectSpec(BaseModel):
@@ -114,9 +135,11 @@ class StudySpec(_Strict):
         name: Short name; also that of the default output folder.
         title: What the page is called.
         note: A caveat that the page must show.
+        figure: Which published figure or table it reproduces.
+        scale: Which of the file's scales this is; null where there is only one.
         data: Which data.
-        subject: The network under study; null where the activations come from a live module (`measure`) or
-            where only `latents` are studied.
+        subject: The network under study, at every checkpoint that its training keeps; null where the activations
+            come from a live module (`measure`) or where only `latents` are studied.
         layers: Taps, in depth order.
         latents: Known variables of the data set, studied as if they were layers.
         density: What inverts.
@@ -130,6 +153,8 @@ class StudySpec(_Strict):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     title: str
     note: str | None = None
+    figure: str | None = None
+    scale: str | None = None
     data: DataSpec
     subject: SubjectSpec | None = None
     layers: tuple[str, ...] = ()
@@ -141,6 +166,12 @@ class StudySpec(_Strict):
     contrastive: ContrastiveSpec = ContrastiveSpec()
     samples: SamplesSpec = SamplesSpec()
     seed: Annotated[int, Ge(0)] = 0
+
+    @property
+    def checkpoints(self) -> tuple[str, ...]:
+        """The checkpoints of the network under study, in training order; "end" is the last."""
+        kept = (END,) if self.subject is None else self.subject.train.checkpoints
+        return tuple(map(str, sorted(set(kept), key=lambda c: float("inf") if c == END else int(c))))
 
     def to_yaml(self) -> str:
         """The resolved study as YAML: every value that was left to a default is written out."""
@@ -158,24 +189,26 @@ def named_studies() -> list[str]:
     return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
-def load_study(study: str, changes: Mapping[str, Any] | None = None) -> StudySpec:
-    """Returns the study of that name, or in that YAML file, with `changes` applied.
+def load_study(study: str, changes: Mapping[str, Any] | None = None, *, scale: str | None = None) -> StudySpec:
+    """Returns the study of that name, or in that YAML file, at a scale, with `changes` applied.
 
     Args:
         study: A name out of `named_studies()` or the path of a YAML file.
-        changes: Dotted path -> value, e.g. {"fit.updates": 100}.
+        changes: Dotted path -> value, e.g. {"fit.updates": 100}; they go before those of the scale.
+        scale: One of `scales_of(study)`; default: "laptop" where there is one.
 
     Raises:
-        UsageError: There is no such study, or a field is unknown or has an illegal value.
+        UsageError: There is no such study or scale, or a field is unknown or has an illegal value.
     """
-    if study in named_studies():
-        text = (resources.files("infoplane") / "studies" / f"{study}.yaml").read_text(encoding="utf-8")
-    elif study.endswith((".yaml", ".yml")):
-        text = _read(Path(study))
-    else:
-        raise unknown("study", study, named_studies(), mend="or give the path of a .yaml file")
-    content = {"name": Path(study).stem, **_parse(text, study)}
-    for path, value in (changes or {}).items():
+    content = _content(study)
+    scales = content.pop("scales", {})
+    legal = _scales(scales, study)
+    if scale is None:
+        scale = LAPTOP if LAPTOP in legal else legal[0] if legal else None
+    elif scale not in legal:
+        raise unknown(f"scale of {study}", scale, legal, mend=None if legal else "leave --scale out: there is only one")
+    chosen = {"scale": scale, **scales.get(scale or "", {}), **(changes or {})}
+    for path, value in chosen.items():
         _set(content, path, value)
     spec = validate(content, where=study)
     if spec.layers and spec.subject is None:
@@ -184,6 +217,29 @@ def load_study(study: str, changes: Mapping[str, Any] | None = None) -> StudySpe
     if len(set(names)) < len(names) or "input" in names:
         raise UsageError("layers and latents must be distinct, and none called input", received=", ".join(names))
     return spec
+
+
+def scales_of(study: str) -> list[str]:
+    """Returns the scales of a study, the papers' first; none where it has only one."""
+    return _scales(_content(study).get("scales", {}), study)
+
+
+def _content(study: str) -> dict[str, Any]:
+    """What a study's file says."""
+    if study in named_studies():
+        text = (resources.files("infoplane") / "studies" / f"{study}.yaml").read_text(encoding="utf-8")
+    elif study.endswith((".yaml", ".yml")):
+        text = _read(Path(study))
+    else:
+        raise unknown("study", study, named_studies(), mend="or give the path of a .yaml file")
+    return {"name": Path(study).stem, **_parse(text, study)}
+
+
+def _scales(scales: Any, study: str) -> list[str]:
+    if not isinstance(scales, dict) or not all(isinstance(changes, dict) for changes in scales.values()):
+        legal = "name of a scale -> {dotted path: value}"
+        raise UsageError(f"{study}: scales cannot be read", received=type(scales).__name__, legal=legal)
+    return [PAPER, *(name for name in scales if name != PAPER)] if scales else []
 
 
 def read_study(path: Path) -> StudySpec:

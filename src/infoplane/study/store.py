@@ -1,24 +1,33 @@
 """A run's folder on disk: one folder per finished cell, written under a temporary name and renamed."""
 
+import errno
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file as load_weights
 from safetensors.torch import save_file as save_weights
 from torch import Tensor
 
 from infoplane.errors import CellError
+
+#: written last: a folder with this file is a finished cell
+SUMS_FILE = "checksums.json"
+#: what every finished cell has
+VALUES_FILE = "result.json"
+#: how the names of half-written files begin
+TEMPORARY = ".tmp-"
 
 
 @dataclass
@@ -42,9 +51,9 @@ class Stored:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         try:
-            self._sums: dict[str, str] = dict(json.loads((folder / "checksums.json").read_text()))
+            self._sums: dict[str, str] = dict(json.loads((folder / SUMS_FILE).read_text()))
         except (OSError, ValueError, TypeError) as error:
-            raise _damaged(folder / "checksums.json") from error
+            raise _damaged(folder / SUMS_FILE) from error
 
     def _checked(self, name: str) -> Path:
         path = self.folder / name
@@ -55,7 +64,7 @@ class Stored:
     @cached_property
     def values(self) -> dict[str, Any]:
         """The cell's JSON values."""
-        return json.loads(self._checked("result.json").read_text())
+        return json.loads(self._checked(VALUES_FILE).read_text())
 
     @cached_property
     def _arrays(self) -> Any:
@@ -73,6 +82,11 @@ class Stored:
         """One set of weights, on the CPU."""
         return load_weights(self._checked(f"{name}.weights.safetensors"))
 
+    def check(self) -> None:
+        """Raises `CellError` unless every file is there and has its checksum."""
+        for name in self._sums:
+            self._checked(name)
+
 
 class Store:
     """The cells of one run.
@@ -86,7 +100,24 @@ class Store:
 
     def has(self, cell: str) -> bool:
         """Whether the cell is finished."""
-        return (self.folder / cell / "checksums.json").exists()
+        return (self.folder / cell / SUMS_FILE).exists()
+
+    def tidy(self) -> list[str]:
+        """Removes what a killed run left half-written, and finished cells that are damaged; returns the latter.
+
+        Only for whoever holds the run's lock.
+        """
+        damaged = []
+        for entry in sorted(self.folder.iterdir()) if self.folder.is_dir() else []:
+            if entry.name.startswith(TEMPORARY):
+                shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink()
+            elif any((entry / name).exists() for name in (SUMS_FILE, VALUES_FILE)):
+                try:
+                    self.load(entry.name).check()
+                except CellError:
+                    damaged.append(entry.name)
+                    shutil.rmtree(entry)
+        return damaged
 
     def load(self, cell: str) -> Stored:
         """Returns a finished cell."""
@@ -95,10 +126,10 @@ class Store:
     def save(self, cell: str, result: Result) -> None:
         """Writes a cell's result: it is there whole or not at all."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{cell}-", dir=self.folder))
+        temporary = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{cell}-", dir=self.folder))
         try:
             # Stable keys and no times: the same settings leave the same bytes.
-            (temporary / "result.json").write_text(json.dumps(result.values, indent=1, sort_keys=True))
+            (temporary / VALUES_FILE).write_text(json.dumps(result.values, indent=1, sort_keys=True))
             if result.arrays:
                 arrays = {name: np.ascontiguousarray(value) for name, value in result.arrays.items()}
                 save_arrays(arrays, temporary / "arrays.safetensors")
@@ -106,11 +137,14 @@ class Store:
                 tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
                 save_weights(tensors, temporary / f"{name}.weights.safetensors")
             sums = {path.name: _checksum(path) for path in sorted(temporary.iterdir())}
-            (temporary / "checksums.json").write_text(json.dumps(sums, indent=1))
+            (temporary / SUMS_FILE).write_text(json.dumps(sums, indent=1))
+            for path in temporary.iterdir():
+                _to_disk(path)  # before the name says that it is whole
             final = self.folder / cell
             if final.exists():
                 shutil.rmtree(final)
             os.replace(temporary, final)
+            _to_disk(self.folder)
             self.failure_file(cell).unlink(missing_ok=True)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -122,7 +156,7 @@ class Store:
     def save_failure(self, cell: str, message: str, traceback: str) -> None:
         """Keeps why a cell failed: the first line says it short."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.failure_file(cell).write_text(f"{message}\n{traceback}", encoding="utf-8")
+        write_whole(self.failure_file(cell), f"{message}\n{traceback}")
 
     def failure(self, cell: str) -> tuple[str, str] | None:
         """Returns (message, traceback) of a failed cell, or None."""
@@ -131,6 +165,51 @@ class Store:
             return None
         message, _, traceback = path.read_text(encoding="utf-8").partition("\n")
         return message, traceback
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Writes a file whole or not at all."""
+    temporary = path.with_name(f"{TEMPORARY}{path.name}")
+    try:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def room_for(folder: Path) -> Iterator[None]:
+    """Turns whatever says that nothing more can be written in a run's folder into one line.
+
+    Raises:
+        CellError: The disk is full.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        if not is_full(error):
+            raise
+        mend = "free some and run the same command again: what is stored is kept"
+        raise CellError("no space left on the disk", received=folder, mend=mend) from error
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error says that nothing more can be written there: a full disk or a used-up quota."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    # safetensors writes from Rust, whose errors carry the number in words only.
+    return isinstance(error, SafetensorError) and any(
+        f"os error {number}" in str(error) for number in (errno.ENOSPC, errno.EDQUOT)
+    )
+
+
+def _to_disk(path: Path) -> None:
+    """Waits until a file, or the names in a folder, would survive a loss of power."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _damaged(path: Path) -> CellError:

@@ -1,11 +1,12 @@
 """A worker process: cells by name on standard input, all else from the run's folder, reports as JSON lines.
 
-python -m infoplane.study.worker RUN_FOLDER DEVICE
+python -m infoplane.study.worker RUN_FOLDER DEVICE PARENT_PROCESS
 """
 
 import json
 import os
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -17,7 +18,7 @@ import torch
 from infoplane.errors import InfoplaneError
 from infoplane.study.cells import KINDS, Environment, Live, Task
 from infoplane.study.plan import Cell, Plan
-from infoplane.study.store import Store
+from infoplane.study.store import Store, is_full
 
 #: seconds between two progress reports of one cell
 PROGRESS_EVERY = 0.25
@@ -29,7 +30,8 @@ def run_cell(
     """Runs one cell and stores its result, or its traceback; returns whether it succeeded.
 
     Args:
-        report: Called with events: progress (done, total, nats), done (seconds), failed (message).
+        report: Called with events: progress (done, total, nats), done (seconds), failed (message), full (nothing
+            more can be written).
     """
     start, last = time.monotonic(), 0.0
 
@@ -45,6 +47,9 @@ def run_cell(
         result = KINDS[cell.kind](Task(cell.params, needs, Environment(device, progress, live)))
         store.save(cell.name, result)
     except Exception as error:
+        if is_full(error):
+            report({"cell": cell.name, "event": "full"})
+            return False
         # Whatever goes wrong in one cell is kept with it; independent cells go on.
         if isinstance(error, InfoplaneError):
             message = str(error)
@@ -65,12 +70,24 @@ def main() -> None:
     line = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
+    threading.Thread(target=_end_with, args=(int(sys.argv[3]),), daemon=True).start()
+
     def report(event: dict[str, Any]) -> None:
-        line.write(json.dumps(event) + "\n")
+        try:
+            line.write(json.dumps(event) + "\n")
+        except BrokenPipeError:
+            os._exit(1)  # nobody listens any more
 
     cells, store = Plan.load(folder).cells, Store(folder / "cells")
     for name in sys.stdin:
         run_cell(cells[name.strip()], store, device, lambda event: report({**event, "peak_mb": peak_memory_mb()}))
+
+
+def _end_with(parent: int) -> None:
+    """Ends this process soon after its parent, so that nothing is computed that nobody waits for."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
 
 
 def peak_memory_mb() -> int:

@@ -1,0 +1,77 @@
+"""infoplane plan STUDY, infoplane studies"""
+
+import re
+import sys
+from collections import Counter, defaultdict
+
+import torch
+
+from infoplane.errors import UsageError
+from infoplane.study.cost import FIXED, Machine, Work, words
+from infoplane.study.forecast import cost_of, expected
+from infoplane.study.plan import Cell, make_plan
+from infoplane.study.run import default_workers, one_thread, pick_device
+from infoplane.study.spec import StudySpec, load_study, named_studies, scales_of
+
+
+def plan(spec: StudySpec, *, device: str, workers: int | None) -> int:
+    """Prints a study's cells, what each needs, and what they cost here."""
+    where = pick_device(device)
+    count = default_workers(where) if workers is None else workers
+    print("timing a few small networks, to see how fast this machine is", file=sys.stderr)
+    machine = calibrated(where)
+    cells, costs = make_plan(spec), cost_of(spec)
+    rows = [("part", "needs", "operations [TFLOP]", "time")]
+    total = Work()
+    groups: dict[str, list[Cell]] = defaultdict(list)
+    for cell in cells.cells.values():
+        groups[re.sub(r"-r\d+$", "", cell.label)].append(cell)
+    for label, members in groups.items():
+        work = [costs[cell.name] for cell in members]
+        total = sum(work, total)
+        needs = sorted({cells.cells[need].kind for cell in members for need in cell.needs.values()})
+        seconds = sum(machine.seconds(each) + FIXED for each in work)
+        name = label if len(members) == 1 else f"{label} (×{len(members)})"
+        rows.append((name, ", ".join(needs), f"{sum(each.flops for each in work) / 1e12:.4g}", words(seconds)))
+    _print(rows, right={2, 3})
+    seconds = expected(cells, costs, machine, max(1, count))
+    kinds = Counter(cell.kind for cell in cells.cells.values())
+    print(f"\n{len(cells.cells)} parts: {', '.join(f'{n} {kind}' for kind, n in kinds.items())}")
+    print(f"{total.flops / 1e15:.3g} PFLOP in matrix products and convolutions")
+    processes = f"{count} worker processes" if count > 1 else "one process"
+    print(f"about {words(seconds)} ({seconds / 3600:.2g} hours) on {where}, {processes}; other programs make it longer")
+    return 0
+
+
+def studies(device: str) -> int:
+    """Prints the named studies, at every scale."""
+    where = pick_device(device)
+    machine = calibrated(where)
+    rows = [("study", "scale", "figure", "time here", "what it shows")]
+    for name in named_studies():
+        for scale in scales_of(name) or [None]:
+            spec = load_study(name, scale=scale)
+            try:
+                seconds = expected(make_plan(spec), cost_of(spec), machine, max(1, default_workers(where)))
+                time = words(seconds)
+            except UsageError:
+                time = "data missing"  # `infoplane data` says what to do about that
+            rows.append((name, scale or "-", spec.figure or "-", time, spec.title))
+    _print(rows)
+    print("\ninfoplane run STUDY --scale SCALE runs one; infoplane plan STUDY --scale SCALE says what it would do")
+    return 0
+
+
+def calibrated(device: torch.device) -> Machine:
+    """This machine's speed, as a worker process would have it."""
+    with one_thread(device.type == "cpu"), torch.random.fork_rng([]):
+        return Machine.calibrate(device)
+
+
+def _print(rows: list[tuple[str, ...]], right: set[int] = frozenset()) -> None:  # pyright: ignore[reportArgumentType]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        cells = (
+            cell.rjust(w) if i in right else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
+        print("  ".join(cells).rstrip())

@@ -1,0 +1,70 @@
+"""One run at a time in a folder."""
+
+import fcntl
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from infoplane.errors import UsageError
+
+LOCK_FILE = ".lock"
+#: seconds to wait for workers that outlived a killed run: they notice within one
+PATIENCE = 60.0
+
+
+@contextmanager
+def locked(folder: Path, *, quiet: bool = False) -> Iterator[int]:
+    """Holds the lock of a run's folder; yields its file descriptor, which workers inherit.
+
+    The system lets go of the lock when the last process that inherited it ends, however it ends.
+
+    Raises:
+        UsageError: Another run is at work there.
+    """
+    path = folder / "cells" / LOCK_FILE
+    with path.open("a+", encoding="utf-8") as file:
+        _take(file.fileno(), path, quiet)
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield file.fileno()
+
+
+def _take(handle: int, path: Path, quiet: bool) -> None:
+    start, said = time.monotonic(), quiet
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            owner = _read(path)
+            if _lives(owner) or time.monotonic() - start > PATIENCE:
+                mend = f"wait for process {owner} to end, or choose another folder"
+                raise UsageError(
+                    "another run is at work in this folder", received=path.parent.parent, mend=mend
+                ) from error
+        else:
+            return
+        if not said:
+            print("waiting for a worker of an interrupted run to end", file=sys.stderr)
+            said = True
+        time.sleep(0.1)
+
+
+def _read(path: Path) -> int | None:
+    text = path.read_text(encoding="utf-8")
+    return int(text) if text.isdecimal() else None
+
+
+def _lives(process: int | None) -> bool:
+    if process is None:
+        return True  # it has the lock and has not said its number yet
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
