@@ -64,7 +64,7 @@ def test_a_new_format_is_one_entry(tmp_path, monkeypatch):
 
 
 def test_unknown_names(refuses):
-    with refuses("unknown data set", "'digit'", "digits, truth", "did you mean 'digits'?"):
+    with refuses("unknown data set", "'digit'", "digits, truth", "did you mean 'digits'"):
         load("digit")
     with refuses("unknown data set", "'qqqq'", "digits, truth", ".npz or .npy"):
         load("qqqq")
@@ -88,7 +88,7 @@ def test_files_of_unknown_format(tmp_path, refuses):
 def test_options_that_are_none(tmp_path, refuses):
     with refuses("unknown option of data set 'truth'", "'nois'", "noise, n, seed", "did you mean 'noise'"):
         load("truth", nois=0.7)
-    with refuses("unknown option of data set 'digits'", "'n'", "legal: none"):
+    with refuses("unknown option of data set 'digits'", "'n'", "legal: subset, subset_seed, downsample"):
         load("digits", n=3)
     np.save(tmp_path / "a.npy", np.ones((3, 4, 4), np.uint8))
     with refuses("unknown option of file", "'level'", "levels"):

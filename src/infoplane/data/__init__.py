@@ -1,8 +1,8 @@
 """Data sets of discrete images, their three-way split, and a generator whose information is known.
 
 `load` is the one door: it takes the name of a data set or the path of a file or folder. A new format is one file in
-this room with one function that returns a `Dataset`, entered below under its name or its file suffix. Nothing here
-imports torch.
+this room with one function that returns a `Dataset`, entered below under its name or its file suffix, or, if it is
+one of official files, in `formats` and `catalogue`. Nothing here imports torch.
 """
 
 import inspect
@@ -11,10 +11,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from infoplane.data import catalogue, formats
 from infoplane.data.arrays import load_arrays
 from infoplane.data.dataset import Dataset, check_images, check_labels
 from infoplane.data.digits import load_digits
 from infoplane.data.folder import load_folder
+from infoplane.data.formats import Format
+from infoplane.data.options import OPTIONS, apply
 from infoplane.data.split import Split, hold_out, split
 from infoplane.data.truth import Truth, load_truth
 from infoplane.errors import UsageError, unknown
@@ -43,7 +46,7 @@ BY_SUFFIX: dict[str, Callable[..., Dataset]] = {".npz": load_arrays, ".npy": loa
 
 
 def available() -> list[str]:
-    """Returns the names of the data sets that `load` knows, sorted."""
+    """Returns the names of the data sets that need no files, sorted; `catalogue.ENTRIES` has those that do."""
     return sorted(NAMED)
 
 
@@ -52,15 +55,18 @@ def load(spec: str | os.PathLike[str] | Mapping[str, Any], **options: Any) -> Da
 
         load("digits")
         load("truth", noise=0.7, n=20_000, seed=1)
+        load("mnist", downsample=2)  # files in $INFOPLANE_DATA/mnist, else in the user's cache
         load({"name": "truth", "noise": 0.7})  # the same as a mapping, as studies have it
         load("scans.npz", levels=16)  # see `load_arrays`
-        load("photos/")  # see `load_folder`
+        load("photos/", subset=500)  # see `load_folder`
 
-    A name goes before a path of the same spelling; `./digits` is always a path.
+    A name goes before a path of the same spelling; `./digits` is always a path. A folder with the official files of
+    a known data set is read as that. Any other name may be that of a folder in `$INFOPLANE_DATA`.
 
     Args:
-        spec: A name out of `available()`, a path, or a mapping with one of these as `name` and options beside it.
-        **options: What the loader of this data set accepts.
+        spec: A name, a path, or a mapping with one of these as `name` and options beside it.
+        **options: What the loader of this data set accepts, and for every data set `subset`, `subset_seed` and
+            `downsample`, see `options.apply`.
 
     Raises:
         UsageError: If there is no such data set, path or option, or the data cannot be used.
@@ -71,34 +77,63 @@ def load(spec: str | os.PathLike[str] | Mapping[str, Any], **options: Any) -> Da
             received = f"{{{', '.join(map(str, merged))}}}"
             raise UsageError("a data set needs its name", received=received, legal="{name: digits, …}")
         return load(merged.pop("name"), **merged)
-    if isinstance(spec, str) and spec in NAMED:
-        return _call(f"data set {spec!r}", NAMED[spec], (), options)
     if not isinstance(spec, str | os.PathLike):
         legal = "the name of a data set or a path"
         raise UsageError("cannot tell which data set", received=type(spec).__name__, legal=legal)
+    shared = {name: options.pop(name) for name in OPTIONS if name in options}
+    return apply(_load(spec, options), **shared)
+
+
+def _load(spec: str | os.PathLike[str], options: dict[str, Any]) -> Dataset:
+    """Returns the whole data set of a name or path."""
+    if isinstance(spec, str) and spec in NAMED:
+        return _call(f"data set {spec!r}", NAMED[spec], (), options)
+    if isinstance(spec, str) and spec in catalogue.BY_NAME:
+        found = catalogue.locate(spec)
+        if found is None:
+            raise catalogue.missing(catalogue.BY_NAME[spec])
+        return _official(*found, options)
     # os.path, unlike Path, says "not there" to any text that the system refuses as a path, and to "".
     text = os.path.expanduser(spec)
     path = Path(text)
-    if os.path.isdir(text):
-        return _call(f"image folder {path}", load_folder, (path,), options)
     suffix = next((suffix for suffix in BY_SUFFIX if path.name.lower().endswith(suffix)), None)
-    known = " or ".join(BY_SUFFIX)
-    if os.path.exists(text):
-        if suffix is None:
-            legal = f"a {known} file or a folder of images"
-            raise UsageError("cannot tell how to read the file", received=path, legal=legal)
+    if suffix is not None and os.path.isfile(text):
         return _call(f"file {path}", BY_SUFFIX[suffix], (path,), options)
+    if os.path.exists(text):
+        form = formats.recognise(path)
+        if form is not None:
+            return _official(path, form, options)
+        if os.path.isdir(text):
+            return _call(f"image folder {path}", load_folder, (path,), options)
+        legal = f"a {_SUFFIXES} file, the official file of a known data set, or a folder of images"
+        raise UsageError("cannot tell how to read the file", received=path, legal=legal)
     # Nothing is there: was it meant as a path or as a name?
+    names = [*available(), *catalogue.BY_NAME]
     if suffix or isinstance(spec, os.PathLike) or any(mark in spec for mark in "/\\~"):
-        legal = f"an existing {known} file or folder of images, or a name: {', '.join(available())}"
+        legal = f"an existing {_SUFFIXES} file or folder of images, or a name: {', '.join(names)}"
         raise UsageError("no such file or folder", received=path, legal=legal)
-    mend = f"or give the path of a {known} file or of a folder of images"
-    raise unknown("data set", spec, available(), mend=mend)
+    if spec and "\0" not in spec and len(spec) < 256 and (found := catalogue.locate(spec)) is not None:
+        return _official(*found, options)
+    if spec in catalogue.BY_FOLDER:
+        raise catalogue.missing(catalogue.BY_FOLDER[spec])
+    mend = f"or give the path of a {_SUFFIXES} file or of a folder of images"
+    raise unknown("data set", spec, names, mend=mend)
+
+
+_SUFFIXES = " or ".join(BY_SUFFIX)
+
+
+def _official(path: Path, form: Format, options: Mapping[str, Any]) -> Dataset:
+    """Returns the data set in official files, named as the catalogue has it where it is there."""
+    entry = catalogue.entry_of(path, form)
+    fixed = {} if entry is None else entry.options
+    dataset = _call(f"{form.name} in {path}", form.load, (path,), {**fixed, **options})
+    return dataset if entry is None else catalogue.titled(dataset, entry)
 
 
 def _call(what: str, loader: Callable[..., Dataset], args: tuple[Any, ...], options: Mapping[str, Any]) -> Dataset:
     """Returns `loader(*args, **options)`; an option it does not have is a `UsageError` with the nearest matches."""
-    legal = list(inspect.signature(loader).parameters)[len(args) :]
+    legal = [*list(inspect.signature(loader).parameters)[len(args) :], *OPTIONS]
     for option in options:
         if option not in legal:
             raise unknown(f"option of {what}", str(option), legal)

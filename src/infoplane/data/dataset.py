@@ -9,6 +9,9 @@ import numpy as np
 
 from infoplane.errors import UsageError
 
+#: The purposes that an example can serve, see `Split`.
+PARTS = ("encoding", "decoding", "evaluation")
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
@@ -22,6 +25,11 @@ class Dataset:
         classes: Number of classes; the largest label plus one where it is not given.
         latents: Extra arrays `(N, d)`, float32, one row per example, whose information about the image is known
             (e.g. the template and the shift of the `truth` generator).
+        pools: Which examples may serve which purpose, where the data set's authors parted it: "encoding",
+            "decoding" and "evaluation" -> int64 indices in ascending order. Two purposes may share a pool (the
+            official training part serves encoding and decoding), or else have none of their examples in common.
+            None where any example may serve any purpose.
+        class_names: What the classes are called, one name per class, or None.
 
     Raises:
         UsageError: If an array has the wrong type, shape, length or values.
@@ -33,6 +41,8 @@ class Dataset:
     levels: int = 256
     classes: int | None = None
     latents: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    pools: Mapping[str, np.ndarray] | None = None
+    class_names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         owner = f"data set {self.name!r}"
@@ -46,8 +56,13 @@ class Dataset:
         latents = {
             key: _check_latent(f"latent {key!r} of {owner}", value, len(images)) for key, value in self.latents.items()
         }
+        pools = None if self.pools is None else _check_pools(owner, self.pools, len(images))
+        names = None if self.class_names is None else tuple(map(str, self.class_names))
+        if names is not None and len(names) != classes:
+            raise UsageError(f"class names of {owner} do not match", received=len(names), legal=f"{classes} names")
         # The class is frozen for its users; only here are checked arrays put in the place of what was passed.
-        for field, value in (("images", images), ("labels", labels), ("classes", classes), ("latents", latents)):
+        checked = {"images": images, "labels": labels, "classes": classes, "latents": latents, "pools": pools}
+        for field, value in (checked | {"class_names": names}).items():
             object.__setattr__(self, field, value)
 
     def __len__(self) -> int:
@@ -93,7 +108,25 @@ class Dataset:
             images=self.images[where],
             labels=None if self.labels is None else self.labels[where],
             latents={key: value[where] for key, value in self.latents.items()},
+            pools=self.pools and {part: np.flatnonzero(np.isin(where, pool)) for part, pool in self.pools.items()},
         )
+
+    def groups(self) -> list[tuple[tuple[str, ...], np.ndarray]]:
+        """Returns the distinct pools, each as the parts that draw from it and its indices `(n,)`.
+
+        Without `pools` it is one, of all examples, from which all parts draw.
+        """
+        if self.pools is None:
+            return [(PARTS, np.arange(len(self)))]
+        found: list[tuple[tuple[str, ...], np.ndarray]] = []
+        for part in PARTS:
+            pool = self.pools[part]
+            same = next((i for i, (_, other) in enumerate(found) if np.array_equal(pool, other)), None)
+            if same is None:
+                found.append(((part,), pool))
+            else:
+                found[same] = ((*found[same][0], part), pool)
+        return found
 
 
 def check_images(images: Any, levels: int, *, what: str = "images", least: int = 2) -> np.ndarray:
@@ -199,6 +232,31 @@ def as_numpy(values: Any, *, what: str) -> np.ndarray:
     except (TypeError, ValueError, RuntimeError) as error:
         received = f"{type(values).__name__} of {getattr(values, 'dtype', 'uneven parts')}"
         raise UsageError(f"{what} are no array", received=received, legal="numpy array or torch tensor") from error
+
+
+def _check_pools(owner: str, pools: Mapping[str, Any], count: int) -> dict[str, np.ndarray]:
+    """Returns the pools as ascending int64 indices, or raises `UsageError`."""
+    if set(pools) != set(PARTS):
+        raise UsageError(f"pools of {owner} have the wrong names", received=", ".join(pools), legal=", ".join(PARTS))
+    checked: dict[str, np.ndarray] = {}
+    for part in PARTS:
+        array = as_numpy(pools[part], what=f"pool of {part} of {owner}")
+        whole = array.ndim == 1 and (array.dtype.kind in "iu" or array.size == 0)
+        if not whole or (array.size and not 0 <= array.min() <= array.max() < count):
+            received = f"{array.dtype} of shape {array.shape}"
+            legal = f"indices 0 to {count - 1} of shape (n,)"
+            raise UsageError(f"pool of {part} of {owner} cannot be used", received=received, legal=legal)
+        pool = np.unique(array).astype(np.int64)
+        for other, examples in checked.items():
+            shared = len(np.intersect1d(pool, examples, assume_unique=True))
+            if shared and not np.array_equal(pool, examples):
+                raise UsageError(
+                    f"pools of {owner} overlap",
+                    received=f"{shared} examples both in {other} and in {part}",
+                    legal="two pools are the same or have nothing in common",
+                )
+        checked[part] = pool
+    return checked
 
 
 def _check_latent(what: str, values: Any, count: int) -> np.ndarray:

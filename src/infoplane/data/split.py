@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from infoplane.data.dataset import Dataset, as_numpy, check_whole
+from infoplane.data.dataset import PARTS, Dataset, as_numpy, check_whole
 from infoplane.errors import UsageError
 
 
@@ -43,19 +43,16 @@ class Split:
         return f"Split({', '.join(f'{part}: {len(getattr(self, part))}' for part in PARTS)})"
 
 
-PARTS = tuple(field.name for field in dataclasses.fields(Split))
-
-
 def split(dataset: Dataset, *, encoding: int | None, decoding: int | None, evaluation: int | None, seed: int) -> Split:
     """Returns a random split with exactly the sizes asked for; the same arguments give the same split.
 
     Where there are labels, every part holds each class in the data's proportion: fewer than one example off in the
     evaluation part, two in decoding, three in encoding. Every example is equally likely to be chosen, and the order
-    within a part is random.
+    within a part is random. Where the data set has pools, each part is drawn from its own.
 
     Args:
         dataset: What to split.
-        encoding: Number of examples, or None (for at most one part) for all that the others leave.
+        encoding: Number of examples, or None (for at most one part of each pool) for all that the others leave.
         decoding: The same for the decoding part.
         evaluation: The same for the evaluation part.
         seed: Of the random choice, 0 or more.
@@ -63,19 +60,48 @@ def split(dataset: Dataset, *, encoding: int | None, decoding: int | None, evalu
     Raises:
         UsageError: If the sizes do not fit the data set.
     """
-    sizes = _resolve(len(dataset), {"encoding": encoding, "decoding": decoding, "evaluation": evaluation})
+    sizes = {"encoding": encoding, "decoding": decoding, "evaluation": evaluation}
+    groups = [(names, pool, _resolve(names, len(pool), sizes)) for names, pool in dataset.groups()]
     rng = np.random.default_rng(check_whole("seed", seed, least=0))
-    labels = np.zeros(len(dataset)) if dataset.labels is None else dataset.labels
-    pools = [rng.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)]
+    parts: dict[str, np.ndarray] = {}
+    for names, pool, counts in groups:
+        parts |= _draw(pool, None if dataset.labels is None else dataset.labels[pool], names, counts, rng)
+    return Split(**parts)
+
+
+def draw_stratified(strata: np.ndarray, size: int, seed: int) -> np.ndarray:
+    """Returns `size` random positions out of `len(strata)`, each stratum in its proportion, in ascending order.
+
+    Args:
+        strata: Whole numbers `(n,)`.
+        size: At most n; fewer than one example of each stratum off.
+        seed: Of the random choice, 0 or more.
+    """
+    # A stream of its own, as in `hold_out`.
+    rng = np.random.default_rng([check_whole("seed", seed, least=0), 2])
+    chosen = _draw(np.arange(len(strata)), strata, ("chosen",), {"chosen": size}, rng)
+    return np.sort(chosen["chosen"])
+
+
+def _draw(
+    pool: np.ndarray,
+    labels: np.ndarray | None,
+    names: tuple[str, ...],
+    sizes: dict[str, int],
+    rng: np.random.Generator,
+) -> dict[str, np.ndarray]:
+    """Returns the parts `names`, of these sizes, drawn from a pool by class without replacement."""
+    labels = np.zeros(len(pool)) if labels is None else labels
+    classes = [rng.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)]
     parts = {}
     # Evaluation first: it is rounded once, the later parts inherit the rounding of those before.
-    for part in reversed(PARTS):
-        taken = _shares([len(pool) for pool in pools], sizes[part], rng)
-        chosen = np.concatenate([pool[:count] for pool, count in zip(pools, taken)])
-        pools = [pool[count:] for pool, count in zip(pools, taken)]
+    for part in reversed(names):
+        taken = _shares([len(members) for members in classes], sizes[part], rng)
+        chosen = np.concatenate([members[:count] for members, count in zip(classes, taken)] or [np.zeros(0, int)])
+        classes = [members[count:] for members, count in zip(classes, taken)]
         # Not sorted by class: the contrastive bound makes batches of neighbours.
-        parts[part] = rng.permutation(chosen)
-    return Split(**parts)
+        parts[part] = pool[rng.permutation(chosen)]
+    return parts
 
 
 def hold_out(indices: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -102,20 +128,24 @@ def hold_out(indices: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarra
     return indices[order[held:]], indices[order[:held]]
 
 
-def _resolve(total: int, sizes: dict[str, int | None]) -> dict[str, int]:
-    """Returns the sizes with None replaced by what the others leave, or raises `UsageError`."""
+def _resolve(names: tuple[str, ...], total: int, wanted: dict[str, int | None]) -> dict[str, int]:
+    """Returns the sizes of the parts of a pool, None replaced by what the others leave, or raises `UsageError`."""
+    sizes = {part: wanted[part] for part in names}
     known = {part: check_whole(f"size of {part}", n, least=0) for part, n in sizes.items() if n is not None}
     rest = total - sum(known.values())
     open_parts = [part for part in sizes if part not in known]
-    received = ", ".join(f"{part}={size}" for part, size in sizes.items())
+    received = ", ".join(f"{part}={size}" for part, size in wanted.items())
+    whole = len(names) == len(wanted)
     if len(open_parts) > 1:
-        raise UsageError("only one part of a split can be the rest", received=received, legal="at most one None")
+        legal = "at most one None" if whole else f"at most one None among {', '.join(names)}"
+        raise UsageError("only one part of a split can be the rest", received=received, legal=legal)
     if rest < 0 or (open_parts and rest == 0):
         left = f", and at least one for {open_parts[0]}" if open_parts else ""
+        pool = "in all" if whole else f"for {' and '.join(names)}: these are drawn from an official part of their own"
         raise UsageError(
-            "the split is larger than the data set",
+            f"the split is larger than the data set{'' if whole else ' allows'}",
             received=received,
-            legal=f"at most {total} examples in all{left}",
+            legal=f"at most {total} examples {pool}{left}",
             mend="ask for fewer or load more data",
         )
     return known | dict.fromkeys(open_parts, rest)
