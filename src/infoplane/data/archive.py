@@ -58,6 +58,15 @@ def holds(path: Path, wanted: Callable[[str], bool]) -> bool:
     return False
 
 
+def names(path: Path) -> list[str]:
+    """Returns the names of all files in an archive, in its order.
+
+    Raises:
+        UsageError: As `read`.
+    """
+    return [name for name, _ in _guarded(path, lambda _: False, MOST_BYTES, every=True)]
+
+
 def read(path: Path, wanted: Callable[[str], bool], most: int) -> Iterator[tuple[str, bytes]]:
     """Yields name and content of the wanted files of an archive, in its order.
 

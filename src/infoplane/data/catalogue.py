@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from infoplane.data import cifar, formats
+from infoplane.data import affnist, cifar, cinic10, formats, svhn, szt
 from infoplane.data.dataset import Dataset
 from infoplane.data.formats import Format
 from infoplane.errors import UsageError
@@ -80,6 +80,9 @@ def _idx(base: str, packed: tuple[str, ...], unpacked: tuple[str, ...]) -> dict[
         "contents": {file: f"sha256:{digest}" for file, digest in zip(_IDX_FILES, unpacked)},
     }
 
+
+_AFFNIST = "https://www.cs.toronto.edu/~tijmen/affNIST/32x/transformed"
+_SZT = "sha256:0ba9551878a855396a8de0cbaae620788ede1e7b1eb2b8373bbe017d5ea02036"
 
 ENTRIES = (
     Entry(
@@ -173,6 +176,61 @@ ENTRIES = (
             "test_batch": "md5:40351d587109b95175f43aff81a1287e",
         },
     ),
+    Entry(
+        "svhn",
+        formats.SVHN,
+        svhn.SHAPE,
+        {"train": 73_257, "test": 26_032},
+        "non-commercial use only",
+        folders=("svhn", "SVHN"),
+        remotes=(
+            Remote("http://ufldl.stanford.edu/housenumbers/train_32x32.mat", "md5:e26dedcc434d2e4c54c9b2d4a06d8373"),
+            Remote("http://ufldl.stanford.edu/housenumbers/test_32x32.mat", "md5:eb5a983be6a315427106f1b164d9cef3"),
+        ),
+        contents={
+            "train_32x32.mat": "md5:e26dedcc434d2e4c54c9b2d4a06d8373",
+            "test_32x32.mat": "md5:eb5a983be6a315427106f1b164d9cef3",
+        },
+    ),
+    Entry(
+        "affnist",
+        formats.AFFNIST,
+        affnist.SHAPE,
+        {"train": 60_000, "test": 10_000},  # of one batch out of 32
+        "none stated",
+        folders=("affnist", "affNIST", "affnist/transformed", "affNIST/transformed"),
+        remotes=(
+            Remote(f"{_AFFNIST}/training_and_validation_batches.zip"),
+            Remote(f"{_AFFNIST}/test_batches.zip"),
+        ),
+    ),
+    Entry(
+        "cinic10",
+        formats.PARTED,
+        cinic10.SHAPE,
+        {"train": 90_000, "valid": 90_000, "test": 90_000},
+        "CC BY 4.0",
+        folders=("cinic10", "CINIC-10", "cinic-10"),
+        remotes=(
+            Remote(
+                "https://datashare.ed.ac.uk/bitstream/handle/10283/3192/CINIC-10.tar.gz",
+                "md5:6ee4d0c996905fe93221de577967a372",
+            ),
+        ),
+        contents={"CINIC-10.tar.gz": "md5:6ee4d0c996905fe93221de577967a372"},
+    ),
+    Entry(
+        "szt",
+        formats.SZT,
+        szt.SHAPE,
+        {"all": 4096},
+        "none stated",
+        classes=2,
+        levels=2,
+        folders=("szt", "SZT"),
+        remotes=(Remote("https://raw.githubusercontent.com/ravidziv/IDNNs/master/data/var_u.mat", _SZT),),
+        contents={"var_u.mat": _SZT},
+    ),
 )
 
 BY_NAME = {entry.name: entry for entry in ENTRIES}
@@ -226,10 +284,11 @@ def missing(entry: Entry) -> UsageError:
 def entry_of(path: Path, form: Format) -> Entry | None:
     """Returns the data set of the catalogue to which files of a format at a path belong, or None.
 
-    Formats that one data set has to itself tell by themselves; IDX files are what their folder is called.
+    Formats that one data set has to itself tell by themselves; IDX files and folders of images are what their
+    folder is called.
     """
     same = [entry for entry in ENTRIES if entry.format is form]
-    if len(same) == 1:
+    if len(same) == 1 and form is not formats.PARTED:
         return same[0]
     names = set(path.resolve().parts[-2:])
     return next((entry for entry in same if names & {entry.name, *entry.folders}), None)

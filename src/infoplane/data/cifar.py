@@ -12,7 +12,7 @@ import numpy as np
 
 from infoplane.data import archive
 from infoplane.data.dataset import Dataset
-from infoplane.data.files import MOST_BYTES, check_range, corrupt, join, listing
+from infoplane.data.files import check_range, corrupt, join, listing, read_all
 from infoplane.data.pickles import read_pickle
 from infoplane.errors import UsageError
 
@@ -78,13 +78,7 @@ def _batches(path: Path) -> Iterator[tuple[str, tuple[str, bytes]]]:
             for name, content in archive.read(file, _is_batch, _MOST_MEMBER):
                 yield Path(name).name, (f"{name} in {file}", content)
             continue
-        size = file.stat().st_size
-        if size > MOST_BYTES:
-            raise corrupt(file, f"{size:,} bytes", f"at most {MOST_BYTES:,}")
-        try:
-            yield file.name, (str(file), file.read_bytes())
-        except OSError as error:
-            raise corrupt(file, f"{type(error).__name__}: {error.strerror}", "a file that can be read") from error
+        yield file.name, (str(file), read_all(file))
 
 
 def _is_batch(name: str) -> bool:

@@ -61,6 +61,21 @@ def read_start(file: Path, count: int) -> bytes:
         raise corrupt(file, received, "an intact file", "it is damaged or cut short: get it again") from error
 
 
+def read_all(file: Path, most: int = MOST_BYTES) -> bytes:
+    """Returns a whole file as it is.
+
+    Raises:
+        UsageError: It cannot be read or has more than `most` bytes.
+    """
+    try:
+        size = file.stat().st_size
+        if size > most:
+            raise corrupt(file, f"{size:,} bytes", f"at most {most:,}")
+        return file.read_bytes()
+    except OSError as error:
+        raise corrupt(file, f"{type(error).__name__}: {error.strerror}", "a file that can be read") from error
+
+
 def is_gzip(file: Path) -> bool:
     """Says whether a file is gzip by its first bytes, whatever its name."""
     try:

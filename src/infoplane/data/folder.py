@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -53,11 +54,44 @@ def load_folder(path: str | os.PathLike[str]) -> Dataset:
     images = np.empty((len(files), 1 if grey else 3, size[1], size[0]), dtype=np.uint8)
     for index, file in enumerate(files):
         images[index] = _pixels(file, grey)
-    return Dataset(path.resolve().name, images, labels, classes=classes)
+    count = None if classes is None else len(classes)
+    return Dataset(path.resolve().name, images, labels, classes=count, class_names=classes)
 
 
-def _list(path: Path) -> tuple[list[Path], np.ndarray | None, int | None]:
-    """Returns the image files, their labels `(N,)` and the number of classes (None for a flat folder)."""
+def decode(source: Path | BinaryIO, name: object, size: tuple[int, int] | None) -> tuple[np.ndarray, bool]:
+    """Returns the pixels of an image, uint8 RGB `(H, W, 3)`, and whether it is grey.
+
+    Args:
+        source: The file, or a stream of its content.
+        name: What error messages call it.
+        size: (width, height) that it must have, or None for any.
+
+    Raises:
+        UsageError: It is damaged, has another size, or more than 8 bits a channel.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(source) as image:
+            found, mode = image.size, image.mode
+            usable = mode in _GREY + _COLOUR and size in (None, found)
+            # Nothing is decoded of an image that will be refused.
+            pixels = np.asarray(_without_palette(image).convert("RGB")) if usable else None
+    except Exception as error:
+        raise _corrupt(name, error) from error
+    if pixels is None:
+        _check_mode(name, mode)
+        raise UsageError(
+            f"{name} differs in size from the images before it",
+            received=f"{found[0]}×{found[1]} pixels (width × height)",
+            legal="one size" if size is None else f"{size[0]}×{size[1]}",
+            mend="resize or crop all to one size",
+        )
+    return pixels, mode in _GREY
+
+
+def _list(path: Path) -> tuple[list[Path], np.ndarray | None, tuple[str, ...] | None]:
+    """Returns the image files, their labels `(N,)` and the names of the classes (None for a flat folder)."""
     flat = _images(path)
     folders = [entry for entry in _entries(path) if entry.is_dir()]
     classes = {folder: _images(folder) for folder in folders}
@@ -78,7 +112,7 @@ def _list(path: Path) -> tuple[list[Path], np.ndarray | None, int | None]:
             mend = "fill the folder or remove it"
             raise UsageError("a class folder has no images", received=folder, legal=_LEGAL, mend=mend)
     labels = np.repeat(np.arange(len(folders)), [len(files) for files in classes.values()])
-    return [file for files in classes.values() for file in files], labels, len(folders)
+    return [file for files in classes.values() for file in files], labels, tuple(folder.name for folder in folders)
 
 
 def _images(folder: Path) -> list[Path]:
@@ -104,13 +138,7 @@ def _header(file: Path) -> tuple[tuple[int, int], bool]:
             size, mode = image.size, image.mode
     except Exception as error:
         raise _corrupt(file, error) from error
-    if mode not in _GREY + _COLOUR:
-        raise UsageError(
-            f"cannot use the pixels of {file}",
-            received=f"Pillow mode {mode!r}",
-            legal="8 bits per channel",
-            mend="convert it to 8-bit greyscale or RGB",
-        )
+    _check_mode(file, mode)
     return size, mode in _GREY
 
 
@@ -120,15 +148,29 @@ def _pixels(file: Path, grey: bool) -> np.ndarray:
 
     try:
         with Image.open(file) as image:
-            # A palette with transparency is converted in two steps because Pillow warns about doing it in one.
-            full = image.convert("RGBA") if image.mode in ("P", "PA") else image
-            pixels = np.asarray(full.convert("L" if grey else "RGB"))
+            pixels = np.asarray(_without_palette(image).convert("L" if grey else "RGB"))
     except Exception as error:
         raise _corrupt(file, error) from error
     return pixels[None] if grey else pixels.transpose(2, 0, 1)
 
 
-def _corrupt(file: Path, error: Exception) -> UsageError:
+def _without_palette(image: Any) -> Any:
+    """Returns an image with colours of its own; from a palette in two steps: Pillow warns about doing it in one."""
+    return image.convert("RGBA") if image.mode in ("P", "PA") else image
+
+
+def _check_mode(file: object, mode: str) -> None:
+    """Raises `UsageError` for an image with more than 8 bits a channel."""
+    if mode not in _GREY + _COLOUR:
+        raise UsageError(
+            f"cannot use the pixels of {file}",
+            received=f"Pillow mode {mode!r}",
+            legal="8 bits per channel",
+            mend="convert it to 8-bit greyscale or RGB",
+        )
+
+
+def _corrupt(file: object, error: Exception) -> UsageError:
     """Returns the error for a file that Pillow refuses; its decoders raise almost anything on corrupt input."""
     return UsageError(
         f"cannot read the image {file}",

@@ -4,9 +4,13 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
+from infoplane.data.affnist import find_affnist, load_affnist
 from infoplane.data.cifar import find_cifar, load_cifar
+from infoplane.data.cinic10 import find_cinic10, load_cinic10
 from infoplane.data.dataset import Dataset
 from infoplane.data.idx import find_idx, load_idx
+from infoplane.data.svhn import find_svhn, load_svhn
+from infoplane.data.szt import find_szt, load_szt
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,9 +30,13 @@ class Format:
 
 IDX = Format("IDX files", find_idx, load_idx)
 CIFAR = Format("CIFAR-10 batches", find_cifar, load_cifar)
+SVHN = Format("SVHN .mat files", find_svhn, load_svhn)
+AFFNIST = Format("affNIST batches", find_affnist, load_affnist)
+SZT = Format("var_u.mat", find_szt, load_szt)
+PARTED = Format("{train,valid,test}/CLASS/*.png", find_cinic10, load_cinic10)
 
 #: in the order in which they are tried
-FORMATS = (IDX, CIFAR)
+FORMATS = (IDX, CIFAR, SVHN, AFFNIST, SZT, PARTED)
 
 
 def recognise(path: Path) -> Format | None:
