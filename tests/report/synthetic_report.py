@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from infoplane.report import Curve, Layer, LayerPictures, ReportContents
 NAMES = ("conv1", "conv2", "fc3", "logits")
 USABLE = {"conv1": (34.90, 0.67), "conv2": (11.78, 0.52), "fc3": (5.60, 0.41), "logits": (5.53, 0.43)}
 UNCONDITIONAL = (78.63, 0.65)
+HOSTILE = "<script>alert(1)</script>&\"'"
 
 
 @functools.cache
@@ -88,7 +90,7 @@ def contents(**changes: Any) -> ReportContents:
     """Returns the whole study, with some of its fields replaced."""
     shapes = ((32, 3, 3), (32, 2, 2), (128,), (10,))
     drawn = [_pictures(depth) for depth in range(1, 5)]
-    layers = [Layer(name, name, shape, pictures) for name, shape, pictures in zip(NAMES, shapes, drawn)]
+    layers = [Layer(name, name, shape, {"end": pictures}) for name, shape, pictures in zip(NAMES, shapes, drawn)]
     floors = {name: UNCONDITIONAL[0] - USABLE[name][0] for name in NAMES} | {"input": UNCONDITIONAL[0]}
     full = ReportContents(
         title="What each layer of a digit classifier keeps",
@@ -114,3 +116,54 @@ def contents(**changes: Any) -> ReportContents:
         classes=10,
     )
     return dataclasses.replace(full, **changes)
+
+
+CHECKPOINTS = ("0", "100", "1000", "end")
+
+
+def through_training(**changes: Any) -> ReportContents:
+    """Returns a study of four checkpoints, which "end" is the last of, in colour and with every kind of flaw.
+
+    The middle layer has no numbers at checkpoint 100, and the network's name for it is hostile.
+    """
+    names = ("conv1", HOSTILE, "logits")
+    found = [row("input", "cross-entropy", 700.0, 2.0, direction="upper", checkpoint="")]
+    steps = []
+    for when, checkpoint in enumerate(CHECKPOINTS):
+        found.append(row("", "accuracy", 0.2 * (1 + when), 0.01, unit="fraction", refits=1, checkpoint=checkpoint))
+        kept = {name: 90.0 - 25 * depth + 7 * when for depth, name in enumerate(names)}
+        for name, value in kept.items():
+            if (name, checkpoint) == (HOSTILE, "100"):
+                continue
+            at = {"checkpoint": checkpoint}
+            found.append(row(name, "usable", value, 1.5, **at))
+            found.append(row(name, "nce", value - 700, 2.0, direction="lower", **at))
+            found.append(row(name, "contrastive", 4.158883, 0.0, direction="lower", n=6, **at))
+        steps += [
+            {"first": first, "second": second, "kind": "nce", "value": kept[first] - kept[second], "stderr": 1.0,
+             "dof": 4.0, "p": 1e-4, "refits": 3, "checkpoint": checkpoint}
+            for first, second in itertools.pairwise(names)
+        ]  # fmt: skip
+    layers = [
+        Layer(name, name, (16, 4, 4), {at: colour_pictures(10 * depth + when) for when, at in enumerate(CHECKPOINTS)})
+        for depth, name in enumerate(names)
+    ]
+    full = ReportContents(
+        title="Through training",
+        inputs=colour_pictures(100).reconstructions,
+        layers=layers,
+        checkpoints=CHECKPOINTS,
+        null_samples=colour_pictures(101, pictured=16).reconstructions,
+        rows=found,
+        differences=steps,
+        curves=[dataclasses.replace(curve(name, 0, 60.0), checkpoint=at) for name in names for at in ("100", "end")],
+        candidates=64,
+    )
+    return dataclasses.replace(full, **changes)
+
+
+def colour_pictures(seed: int, pictured: int = 3, samples: int = 8) -> LayerPictures:
+    """Returns random pictures of 256 levels and three channels."""
+    rng = np.random.default_rng(seed)
+    drawn = rng.integers(0, 256, (pictured, 1 + samples, 3, 6, 6), dtype=np.uint8)
+    return LayerPictures(drawn[:, 0], drawn[:, 1:])

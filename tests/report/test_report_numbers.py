@@ -5,11 +5,13 @@ import math
 import pytest
 from markupsafe import Markup
 from matplotlib.colors import to_rgb
-from synthetic_report import contents, row, rows
+from synthetic_report import CHECKPOINTS, HOSTILE, contents, row, rows, through_training
 
 from infoplane.estimate import Estimate
 from infoplane.report.amounts import amount, duration, information, listing, probability, rounded, with_error
+from infoplane.report.contents import Layer
 from infoplane.report.drawing import shorten
+from infoplane.report.evolution import positions
 from infoplane.report.results import Results
 from infoplane.report.tables import numbers
 from infoplane.report.theme import Palette
@@ -29,7 +31,8 @@ from infoplane.report.theme import Palette
         (3.14159, None, "3.142"),
         (123456.7, None, "123,457"),
         (0.0, None, "0"),
-        (1.5, 0.0, "1.500 ± 0"),
+        (1.5, 0.0, "1.500 (no spread)"),
+        (3.4657359, 1e-9, "3.466 (no spread)"),
         (math.nan, 0.1, "–"),
         (None, None, "–"),
     ],
@@ -49,6 +52,12 @@ def test_information_is_in_both_units() -> None:
 def test_other_units_have_one_view() -> None:
     assert amount(Estimate(0.973, 0.0094, "fraction")) == "97.30 ± 0.94 %"
     assert amount(Estimate(0.02, 0.001, "squared error")) == "0.0200 ± 0.0010 squared error"
+
+
+def test_no_spread_stands_behind_the_unit() -> None:
+    assert "3.466 nats (no spread)" in information(3.4657359, 1e-9)
+    assert "5.000 bits (no spread)" in information(3.4657359, 1e-9)
+    assert amount(Estimate(1.0, 0.0, "fraction")) == "100.0 % (no spread)"
 
 
 def test_small_words() -> None:
@@ -110,8 +119,8 @@ def test_every_pooled_number_is_in_the_table() -> None:
     table = numbers(full, Results(full.rows), Palette([layer.name for layer in full.layers]))
     kinds = [column.kind for column in table.columns]
     assert kinds == ["nce", "usable", "contrastive", "label", "mse", "excess", "information"]
-    assert [line.name for line in table.groups[0][1]] == ["conv1", "conv2", "fc3", "logits", "template", "input"]
-    cells = [cell for _, lines in table.groups for line in lines for cell in line.cells if cell]
+    assert [line.name for line in table.lines] == ["conv1", "conv2", "fc3", "logits", "template", "input"]
+    cells = [cell for line in table.lines for cell in line.cells if cell]
     # every pooled row but the cross-entropies of layers, which are the NCEs with another sign
     pooled = [one for one in full.rows if one["refit"] == "all" and one["layer"] and one["kind"] != "cross-entropy"]
     assert len(cells) == len(pooled) + 1
@@ -133,3 +142,65 @@ def test_layers_differ_in_lightness_and_stand_out_from_the_page(count: int) -> N
         ground = _luminance(page)
         assert all((max(level, ground) + 0.05) / (min(level, ground) + 0.05) > 2.4 for level in levels)
     assert palette["no such layer"] not in palette.light
+
+
+def test_counts_are_named() -> None:
+    found = [*rows(), row("conv1", "generalisation-gap", 5.0, 0.3, n=99)]
+    table = numbers(contents(rows=found), Results(found), Palette(["conv1", "conv2", "fc3", "logits"]))
+    behind = {column.kind: column.behind for column in table.columns}
+    assert behind["nce"] == "297 images, 3 refits"
+    assert behind["contrastive"] == "4 batches, 3 refits"
+    assert behind["label"] == "297 images, single fit"
+    assert behind["generalisation-gap"] == "99 held-out images, 3 refits"
+
+
+def test_words_in_cells_are_explained() -> None:
+    found = [row("a", "nce", -3.0, 0.1), row("a", "contrastive", 4.158883, 0.0, n=6)]
+    full = contents(layers=[Layer("a", "a")], rows=found)
+    assert [words for words, _ in numbers(full, Results(found), Palette(["a"])).words] == ["no spread"]
+    found = [row("a", "nce", -3.0, 0.1, refits=1)]
+    assert [words for words, _ in numbers(full, Results(found), Palette(["a"])).words] == ["single fit"]
+    found = [row("a", "nce", -3.0, 0.1)]
+    assert numbers(full, Results(found), Palette(["a"])).words == ()
+
+
+def test_the_table_has_a_line_per_layer_and_checkpoint() -> None:
+    full = through_training()
+    table = numbers(full, Results(full.rows, full.checkpoints), Palette([layer.name for layer in full.layers]))
+    assert table.several
+    lines = [(line.name, line.checkpoint, line.rows) for line in table.lines]
+    assert lines == [
+        ("conv1", "0", 4), ("conv1", "100", 0), ("conv1", "1000", 0), ("conv1", "end", 0),
+        (HOSTILE, "0", 3), (HOSTILE, "1000", 0), (HOSTILE, "end", 0),
+        ("logits", "0", 4), ("logits", "100", 0), ("logits", "1000", 0), ("logits", "end", 0),
+        ("input", "", 1),
+    ]  # fmt: skip
+    assert [name for name, _ in table.network] == [f"Accuracy of the network, checkpoint {at}" for at in CHECKPOINTS]
+
+
+def test_checkpoints_stand_in_the_planned_order_and_what_has_none_has_every_one() -> None:
+    found = [row("a", "nce", value, 0.1, checkpoint=at) for at, value in (("end", -1.0), ("100", -2.0), ("0", -3.0))]
+    found += [row("template", "nce", -9.0, 0.1, checkpoint=""), row("input", "cross-entropy", 12.0, 0.1, checkpoint="")]
+    results = Results(found, ("0", "100", "end"))
+    assert results.checkpoints == ["0", "100", "end"]
+    assert results.last == "end"
+    assert results.dated("a") == ["0", "100", "end"]
+    assert results.dated("template") == []
+    for at in ("0", "100", "end", None):
+        for name, kind, value in (("template", "nce", -9.0), ("input", "cross-entropy", 12.0)):
+            estimate = results.get(name, kind, at)
+            assert estimate is not None
+            assert estimate.value == value
+    earlier = results.get("a", "nce", "100")
+    assert earlier is not None
+    assert earlier.value == -2.0
+
+
+def test_update_counts_stand_on_a_logarithmic_scale_that_has_zero() -> None:
+    places, counted = positions(("0", "10", "100", "10000", "end"))
+    assert counted
+    assert places == pytest.approx([0, 1, 2, 4, 5])
+    assert positions(("50",)) == ([1.0], True)
+    assert positions(("0", "end")) == ([0.0, 1.0], True)
+    assert positions(("start", "100", "end")) == ([0.0, 1.0, 2.0], False)
+    assert positions(("end",)) == ([0.0], False)

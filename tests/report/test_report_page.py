@@ -19,6 +19,7 @@ from synthetic_report import row
 from infoplane import report
 from infoplane.errors import UsageError
 from infoplane.report import Curve, Layer, LayerPictures, ReportContents
+from infoplane.report.pictures import gallery
 
 NASTY = '<b>&x"$y$'
 
@@ -26,13 +27,17 @@ NASTY = '<b>&x"$y$'
 def test_needs_nothing_from_elsewhere(seen: Seen) -> None:
     links = seen.attributes("src") + seen.attributes("href")
     assert links
-    assert all(link.startswith(("data:image/png;base64,", "#")) for link in links)
+    beside = [link for link in links if not link.startswith(("data:image/png;base64,", "#"))]
+    # Only links to the figures' files, which nothing is loaded from.
+    assert beside
+    assert all(re.fullmatch(r"figures/[a-z0-9-]+\.(svg|png)", link) for link in beside)
+    assert all(not link.startswith("figures") for link in seen.attributes("src"))
     assert not set(seen.tags()) & {"script", "link", "iframe", "object", "base"}
     assert "http:" not in seen.source
     assert "https:" not in seen.source
     assert "@import" not in seen.source
     outside = [target for target in re.findall(r"url\(([^)]*)\)", seen.source) if not target.startswith("#")]
-    assert not outside
+    assert all(target.startswith("data:image/png;base64,") for target in outside)
     assert any("default-src 'none'" in value for value in seen.attributes("content"))
 
 
@@ -65,7 +70,8 @@ def test_each_number_has_its_unit_error_and_direction(seen: Seen) -> None:
     for words in (
         "34.90 ± 0.67", "50.35 ± 0.97 bits", "−43.73 ± 0.70", "3.260 ± 0.057", "2.150 ± 0.040", "0.03290 ± 0.00040",
         "97.30 ± 0.94 %", "−78.63 ± 0.65", "78.63 ± 0.65 nats", "113.44 ± 0.94 bits", "23.12 ± 0.52", "0.73",
-        "lower bound, up to H(x)", "not a bound", "squared error", "n = 297, 3 refits", "single fit",
+        "lower bound, up to H(x)", "not a bound", "squared error", "297 images, 3 refits", "4 batches, 3 refits",
+        "single fit",
         "saturated: near the ceiling log 64", "ceiling log 64 = 4.159", "ceiling log 64 = 6.000",
         "Usable information (nats per image)", "Usable information (bits per image)", "updates", "32 × 3 × 3",
     ):  # fmt: skip
@@ -83,24 +89,96 @@ def test_says_what_the_numbers_mean_and_how_they_were_made(seen: Seen) -> None:
 
 
 def test_switch_needs_no_script(seen: Seen) -> None:
-    radios = [attributes for tag, attributes in seen.elements if tag == "input"]
+    radios = [attributes for tag, attributes in seen.elements if tag == "input" and attributes["name"] == "unit"]
     assert [radio["id"] for radio in radios] == ["unit-nats", "unit-bits"]
     assert "checked" in radios[0]
     assert "checked" not in radios[1]
     assert seen.source.count('class="nats"') == seen.source.count('class="bits"') > 20
 
 
-def test_pictures_are_exact(folder: Path, seen: Seen) -> None:
-    images = {attributes["alt"]: attributes for tag, attributes in seen.elements if tag == "img"}
-    assert len(images) == 6 * (1 + 2 * 4 + 1)
-    url = images["Image 3"]["src"]
+def _decoded(url: str | None) -> np.ndarray:
     assert url is not None
-    decoded = np.asarray(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).convert("L"))
-    expected = np.rint(synthetic_report.digits()[2, 0].astype(int) * 255 / 16)
-    np.testing.assert_array_equal(decoded, expected)
-    # Each pixel is enlarged by a whole number, so that none is wider than its neighbour.
-    assert int(images["Image 3"]["width"] or 0) % 8 == 0
+    assert url.startswith("data:image/png;base64,")
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).convert("RGBA"))
+
+
+def test_pictures_are_exact(seen: Seen) -> None:
+    images = {attributes["alt"]: attributes for tag, attributes in seen.elements if tag == "img"}
+    # a reconstruction and samples of every image and layer, and samples of p(x) once for all
+    assert len(images) == 6 * 2 * 4 + 1
+    source = synthetic_report.contents().layers[1].pictures["end"]
+    assert source.samples is not None
+    assert source.reconstructions is not None
+    shown = _decoded(images["Reconstruction of image 3 from conv2 at checkpoint end"]["src"])
+    np.testing.assert_array_equal(shown[..., 0], np.rint(source.reconstructions[2, 0].astype(int) * 255 / 16))
+    strip = _decoded(images["8 samples for image 3 from conv2 at checkpoint end"]["src"])
+    assert strip.shape == (8, 8 * 8 + 7, 4)
+    for index, sample in enumerate(source.samples[2, :, 0]):
+        tile = strip[:, 9 * index : 9 * index + 8]
+        np.testing.assert_array_equal(tile[..., 0], np.rint(sample.astype(int) * 255 / 16))
+        assert (tile[..., 3] == 255).all()
+    assert not strip[:, 8::9, 3].any()
+    inputs = re.findall(r"[.]input-(\d) { background-image: url\(([^)]*)\)", seen.source)
+    assert [number for number, _ in inputs] == list("123456")
+    shown = _decoded(inputs[2][1])[..., 0]
+    np.testing.assert_array_equal(shown, np.rint(synthetic_report.digits()[2, 0].astype(int) * 255 / 16))
     assert "image-rendering: pixelated" in seen.source
+
+
+def test_pictures_in_colour_are_exact_at_every_checkpoint(tmp_path: Path) -> None:
+    full = synthetic_report.through_training()
+    seen = see(full, tmp_path)
+    images = {attributes["alt"]: attributes["src"] for tag, attributes in seen.elements if tag == "img"}
+    assert len(images) == 3 * 2 * 3 * 4 + 1
+    for layer in full.layers:
+        for checkpoint, drawn in layer.pictures.items():
+            assert drawn.samples is not None
+            assert drawn.reconstructions is not None
+            of = f"image 2 from {layer.label} at checkpoint {checkpoint}"
+            again = _decoded(images[f"Reconstruction of {of}"])[..., :3]
+            np.testing.assert_array_equal(again, drawn.reconstructions[1].transpose(1, 2, 0))
+            # two rows of four
+            strip = _decoded(images[f"8 samples for {of}"])
+            assert strip.shape == (2 * 6 + 1, 4 * 6 + 3, 4)
+            for index, sample in enumerate(drawn.samples[1]):
+                y, x = 7 * (index // 4), 7 * (index % 4)
+                np.testing.assert_array_equal(strip[y : y + 6, x : x + 6, :3], sample.transpose(1, 2, 0))
+                assert (strip[y : y + 6, x : x + 6, 3] == 255).all()
+            assert not strip[6, :, 3].any()
+
+
+def test_each_picture_is_in_the_page_once(seen: Seen) -> None:
+    urls = re.findall(r"data:image/png;base64,[A-Za-z0-9+/=]+", seen.source)
+    assert len(urls) == 6 + 6 * 2 * 4 + 1
+    # Two layers of these made-up pictures can coincide; no picture of an image is there twice for its own sake.
+    inputs = re.findall(r"background-image: url\(([^)]*)\)", seen.source)
+    assert all(seen.source.count(url) == 1 for url in inputs)
+
+
+def test_every_grey_level_in_use_leaves_the_gaps_transparent(tmp_path: Path) -> None:
+    samples = np.arange(2 * 256, dtype=np.int64).reshape(1, 2, 1, 16, 16).astype(np.uint8)
+    pictures = {"end": LayerPictures(samples=samples)}
+    contents = ReportContents(title="t", inputs=samples[:, 0], layers=[Layer("a", "a", (), pictures)])
+    images = {
+        attributes["alt"]: attributes["src"] for tag, attributes in see(contents, tmp_path).elements if tag == "img"
+    }
+    strip = _decoded(images["2 samples for image 1 from a at checkpoint end"])
+    np.testing.assert_array_equal(strip[:, :16, 0], samples[0, 0, 0])
+    assert (strip[:, :16, 3] == 255).all()
+    assert not strip[:, 16, 3].any()
+
+
+def test_a_heavy_page_shows_fewer_samples_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = synthetic_report.through_training(rows=(), differences=(), curves=())
+    whole = gallery(full)
+    assert whole is not None
+    assert whole.samples == whole.drawn == 8
+    weight = sum(len(url) for url in re.findall(r"data:image/png[^\")]*", see(full, tmp_path / "whole").source))
+    monkeypatch.setattr("infoplane.report.pictures.BUDGET", weight // 2)
+    seen = see(full, tmp_path / "light")
+    light = sum(len(url) for url in re.findall(r"data:image/png[^\")]*", seen.source))
+    assert light < 0.6 * weight
+    assert re.search(r"Of 8 samples of each, [1-4] are shown", seen.text)
 
 
 def test_figures_lie_beside_the_page(folder: Path) -> None:
@@ -138,7 +216,7 @@ def test_whatever_comes_from_outside_is_escaped(tmp_path: Path) -> None:
     script = "<script>alert(1)</script>"
     rows = [row(NASTY, "usable", 5.0, 0.5, flags=f"flag {script}"), row("plain", "usable", 2.0, 0.5)]
     steps = [{"first": NASTY, "second": "plain", "kind": "usable", "value": 3, "stderr": 0.3, "dof": 4, "p": 1e-3}]
-    pictures = LayerPictures(samples=np.zeros((1, 2, 1, 4, 4), np.uint8))
+    pictures = {"end": LayerPictures(samples=np.zeros((1, 2, 1, 4, 4), np.uint8))}
     empty = np.array([])
     contents = ReportContents(
         title=f"title {script}", description=script, note=script, inputs=np.zeros((1, 1, 4, 4), np.uint8),
@@ -146,7 +224,7 @@ def test_whatever_comes_from_outside_is_escaped(tmp_path: Path) -> None:
         curves=[Curve(NASTY, 0, np.arange(3), np.arange(3.0), empty, empty)],
         truth=[{"name": script, "truth": 1.0, "measured": 1.1, "direction": script, "verdict": script}],
         settings=script, seeds=script, versions={script: script}, times=[(script, 1.0)], machine=script,
-        failures=[(script, script, script)], sanity=[script],
+        failures=[(script, script, script)], missing=[(script, script)], sanity=[script], checkpoints=[script],
     )  # fmt: skip
     seen = see(contents, tmp_path)
     assert seen.open == []
@@ -183,11 +261,11 @@ def test_a_run_still_going_has_a_page(changes: dict, sentence: str, tmp_path: Pa
 
 def test_missing_pictures_leave_gaps(tmp_path: Path) -> None:
     full = synthetic_report.contents(curves=(), null_samples=None, rows=(), differences=())
-    pictures = [None, LayerPictures(), *[layer.pictures for layer in full.layers[2:]]]
+    pictures = [{}, {"end": LayerPictures()}, *[layer.pictures for layer in full.layers[2:]]]
     layers = [dataclasses.replace(layer, pictures=drawn) for layer, drawn in zip(full.layers, pictures)]
     seen = see(dataclasses.replace(full, layers=layers), tmp_path)
-    assert len([tag for tag in seen.tags() if tag == "img"]) == 6 * (1 + 2 * 2)
-    none = [dataclasses.replace(layer, pictures=None) for layer in full.layers]
+    assert len([tag for tag in seen.tags() if tag == "img"]) == 6 * 2 * 2
+    none = [dataclasses.replace(layer, pictures={}) for layer in full.layers]
     assert "img" not in see(dataclasses.replace(full, layers=none), tmp_path).tags()
 
 
@@ -212,7 +290,7 @@ def test_every_checkpoint_is_in_the_table_and_the_last_is_pictured(tmp_path: Pat
     rows = [row("a", "usable", value, 0.5, checkpoint=when) for when, value in ((0, 3.25), (100, 9.25))]
     rows.append(row("", "accuracy", 0.5, 0.1, unit="fraction", checkpoint=100))
     seen = see(ReportContents(title="t", layers=[Layer("a", "a")], rows=rows), tmp_path)
-    assert "Checkpoint 0" in seen.text
+    assert "Check\xadpoint" in seen.text
     assert "3.25 ± 0.50" in seen.text
     assert "The density could use 9.25 ± 0.50 nats" in seen.text
     assert "Accuracy of the network, checkpoint 100" in seen.text
@@ -225,7 +303,7 @@ def test_bad_contents_are_refused_in_one_line() -> None:
         ReportContents(title="t", levels=4, null_samples=np.full((1, 1, 2, 2), 4, np.uint8))
     flat = LayerPictures(samples=np.zeros((1, 1, 2, 2), np.uint8))
     with pytest.raises(UsageError, match=r"samples of 'a' cannot be drawn.*\(P, S, C, H, W\)"):
-        ReportContents(title="t", layers=[Layer("a", "a", (), flat)])
+        ReportContents(title="t", layers=[Layer("a", "a", (), {"end": flat})])
     with pytest.raises(UsageError, match="2 values of train for 3 updates"):
         Curve("a", 0, np.arange(3), np.arange(2.0), np.array([]), np.array([]))
 
@@ -236,3 +314,98 @@ def test_imports_neither_torch_nor_pyplot_nor_study() -> None:
     imported = done.stdout.split()
     assert "infoplane.report.page" in imported
     assert not {"torch", "matplotlib.pyplot", "infoplane.study"} & set(imported)
+
+
+def test_a_hostile_name_is_text_wherever_it_goes(tmp_path: Path) -> None:
+    name = synthetic_report.HOSTILE
+    seen = see(synthetic_report.through_training(), tmp_path)
+    assert seen.open == []
+    assert "script" not in seen.tags()
+    # the name beside every image, in the table, in the steps, in figures and their tooltips
+    assert seen.text.count(name) >= 20
+    assert any(name in alt for alt in seen.attributes("alt"))
+    assert not [attribute for _, attributes in seen.elements for attribute in attributes if attribute.startswith("on")]
+    files = sorted(path.name for path in (tmp_path / "figures").iterdir())
+    assert "training-02-script-alert-1-script.svg" in files
+    assert all(re.fullmatch(r"[a-z0-9-]+[.](svg|png)", file) for file in files)
+    for path in (tmp_path / "figures").glob("*.svg"):
+        root = ElementTree.parse(path).getroot()
+        assert not list(root.iter("{http://www.w3.org/2000/svg}script"))
+    titles = [
+        title.text
+        for title in ElementTree.parse(tmp_path / "figures" / "through-usable.svg").iter(
+            "{http://www.w3.org/2000/svg}title"
+        )
+    ]
+    assert f"{name}, checkpoint 1000: 79.0 ± 1.5 nats, 3 refits" in titles
+
+
+def test_points_say_what_they_are(folder: Path, seen: Seen) -> None:
+    titles = [
+        title.text
+        for title in ElementTree.parse(folder / "figures" / "label.svg").iter("{http://www.w3.org/2000/svg}title")
+    ]
+    assert titles == [
+        f"{name}: {value} ± 0.040 nats, single fit"
+        for name, value in zip(synthetic_report.NAMES, ("1.910", "2.080", "2.170", "2.150"))
+    ]
+    assert "conv1: 34.90 ± 0.67 nats, 3 refits" in seen.text
+    assert "conv1: 50.35 ± 0.97 bits, 3 refits" in seen.text
+
+
+def test_layers_are_drawn_through_training(tmp_path: Path) -> None:
+    seen = see(synthetic_report.through_training(), tmp_path)
+    for words in ("Through training", "updates of the network", "1,000", "Checkpoint", "checkpoint 100"):
+        assert words in seen.text, words
+    for kind in ("nce", "usable"):
+        assert (tmp_path / "figures" / f"through-{kind}.png").is_file()
+        assert f"figures/through-{kind}.svg" in seen.attributes("href")
+    assert not (tmp_path / "figures" / "through-label.png").exists()
+    # Training at an earlier checkpoint is a file, at the last one a figure of the page.
+    names = {path.name for path in (tmp_path / "figures").glob("training-*.svg")}
+    assert {"training-01-conv1.svg", "training-04-conv1-at-100.svg"} < names
+    assert {f"figures/{name}" for name in names} <= set(seen.attributes("href"))
+    # Each step between layers at every checkpoint, and the headline at the last.
+    assert "Degrees of freedom" in seen.text
+    assert [seen.text.count(f" {at} conv1 {synthetic_report.HOSTILE} ") for at in synthetic_report.CHECKPOINTS] == [
+        1
+    ] * 4
+    assert "at checkpoint end on 297 evaluation images" in seen.text
+
+
+def test_one_checkpoint_needs_no_curve_and_no_column(seen: Seen) -> None:
+    assert "Through training" not in seen.text
+    assert "Check\xadpoint" not in seen.text
+
+
+def test_a_run_that_is_not_whole_says_what_is_missing(tmp_path: Path) -> None:
+    missing = [("density of fc3, refit 2", "not computed yet"), ("samples of <fc3>", "needs a part that failed")]
+    full = synthetic_report.contents(
+        missing=missing, parts=36, going=True, failures=[("density-fc3", "NaN <x>", "Trace <y>")]
+    )
+    seen = see(full, tmp_path)
+    for words in (
+        "had not come to its end", "2 of its 36 parts are missing", "density of fc3, refit 2", "samples of <fc3>",
+        "needs a part that failed: 1 part", "1 part of this run failed", "NaN <x>", "Trace <y>",
+    ):  # fmt: skip
+        assert words in seen.text, words
+    assert {"#missing", "#failures"} <= set(seen.attributes("href"))
+    folded = [attributes for tag, attributes in seen.elements if tag == "details"]
+    assert folded
+    assert not any("open" in attributes for attributes in folded)
+    assert "not whole" in see(dataclasses.replace(full, going=False), tmp_path).text
+
+
+def test_tables_beside_the_page_are_linked(tmp_path: Path) -> None:
+    contents = synthetic_report.contents(inputs=None, curves=())
+    assert not [link for link in see(contents, tmp_path).attributes("href") if link.endswith(".csv")]
+    for name in ("results", "differences"):
+        (tmp_path / f"{name}.csv").write_text("layer\n")
+    links = see(contents, tmp_path).attributes("href")
+    assert {"results.csv", "results.parquet", "differences.csv", "differences.parquet"} <= set(links)
+    assert "truths.csv" not in links
+
+
+def test_every_figure_of_the_page_has_its_files(folder: Path, seen: Seen) -> None:
+    links = {link for link in seen.attributes("href") if link.startswith("figures/")}
+    assert links == {f"figures/{path.name}" for path in (folder / "figures").iterdir()}

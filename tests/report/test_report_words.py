@@ -47,7 +47,9 @@ def said(found: Opening) -> str:
 
 def test_a_fall_is_given_up() -> None:
     found = opened(differences())
-    assert nats(found.sentence) == "From CONV1 to LOGITS the network gives up 29.37 ± 0.41 nats about the image."
+    assert nats(found.sentence) == (
+        "From CONV1 to LOGITS the network gives up 29.37 ± 0.41 nats of what the density can use about the image."
+    )
     assert "42.37 ± 0.59 bits" in found.sentence
     assert "The largest step is from CONV1 to CONV2: 23.12 ± 0.52 nats." in said(found)
     assert "Not told apart: FC3 and LOGITS (0.07 ± 0.19 nats)." in said(found)
@@ -182,3 +184,52 @@ def test_latents_take_no_part_in_claims() -> None:
 def test_fits_named_by_a_difference_count() -> None:
     found = opened([step("conv1", "conv2", 20.0, 0.4, 1e-6, refits=2)])
     assert nats(found.sentence).startswith("In 2 fits the density could use 20.00 ± 0.40 nats less")
+
+
+FALLING = "the held-out loss still fell at the end: more updates would help"
+OVERFIT = "q fits its training data better than held-out data: more data would help"
+
+
+@pytest.mark.parametrize(
+    ("flags", "clause"),
+    [
+        ({}, "about the image."),
+        ({"conv1": FALLING}, "about the image. But the held-out loss still fell at the end (CONV1)."),
+        ({"conv2": OVERFIT}, "about the image."),  # between the ends, it cancels from the headline
+        (
+            {"conv1": OVERFIT, "logits": OVERFIT},
+            "about the image. But q fits its training data better than held-out data (CONV1 and LOGITS).",
+        ),
+        (
+            {"conv1": OVERFIT, "logits": OVERFIT, "input": OVERFIT},
+            "about the image. But q fits its training data better than held-out data.",
+        ),
+        (
+            {"conv1": f"{OVERFIT}; {FALLING}"},
+            "But q fits its training data better than held-out data (CONV1) and the held-out loss still fell at the "
+            "end (CONV1).",
+        ),
+    ],
+)
+def test_flaws_of_the_fits_are_in_the_headline(flags: dict[str, str], clause: str) -> None:
+    rows = [row(name, "usable", 10.0, 0.4) for name in NAMES]
+    rows += [row(name, "generalisation-gap", 5.0, 0.4, flags=flag) for name, flag in flags.items()]
+    assert nats(opened(differences(), rows).sentence).endswith(clause)
+
+
+def test_p_x_is_behind_usable_information_only() -> None:
+    rows = [row(name, "nce", -40.0, 0.4) for name in NAMES]
+    rows += [row(name, "generalisation-gap", 5.0, 0.4, flags=OVERFIT) for name in ("input", "conv1", "conv2")]
+    steps = [step("conv1", "conv2", 7.0, 0.4, 0.001, kind="nce")]
+    assert nats(opened(steps, rows).sentence).endswith("But q fits its training data better than held-out data.")
+    assert "But" not in nats(opened(steps, rows[:-2]).sentence)
+
+
+def test_levels_name_their_flaws_too() -> None:
+    rows = [row("fc3", "usable", 5.6, 0.4), row("fc3", "generalisation-gap", 5.0, 0.4, flags=FALLING)]
+    assert nats(opened([], rows).sentence).endswith("from FC3. But the held-out loss still fell at the end (FC3).")
+
+
+def test_flags_from_outside_are_escaped() -> None:
+    rows = [row("fc3", "usable", 5.6, 0.4, flags="<b>odd</b>")]
+    assert "&lt;b&gt;odd" in opened([], rows).sentence

@@ -10,8 +10,9 @@ from infoplane.estimate import NATS_PER_BIT, Estimate
 MISSING = "–"
 
 
-#: an error below this share of its value is shown as just that
+#: an error below this share of its value is not worth its digits
 NEGLIGIBLE = 1e-4
+NO_SPREAD = " (no spread)"
 
 
 def rounded(value: float | None, stderr: float | None = None) -> str:
@@ -31,16 +32,19 @@ def rounded(value: float | None, stderr: float | None = None) -> str:
 
 
 def with_error(value: float | None, stderr: float | None) -> str:
-    """Returns "29.30 ± 0.41", or the value alone where there is no error."""
+    """Returns "29.30 ± 0.41", or the value alone where there is no error; words where the error says nothing."""
     text = rounded(value, stderr)
     if stderr is None or text == MISSING or value is None:
         return text
-    if 0 < stderr < NEGLIGIBLE * abs(value):
-        # Digits that nobody needs: a saturated bound moves in the eighth.
-        return (
-            f"{rounded(value, NEGLIGIBLE * abs(value))} ± < {rounded(NEGLIGIBLE * abs(value), NEGLIGIBLE * abs(value))}"
-        )
+    if stderr < NEGLIGIBLE * abs(value) or stderr == 0:
+        # Every image or batch gave the same, as at a ceiling: a bound there moves in the eighth digit.
+        return rounded(value) + NO_SPREAD
     return f"{text} ± {rounded(stderr, stderr)}"
+
+
+def united(text: str, unit: str) -> str:
+    """Returns what `with_error` gave with a unit, before whatever stands in brackets."""
+    return text.removesuffix(NO_SPREAD) + unit + NO_SPREAD * text.endswith(NO_SPREAD)
 
 
 def both(nats: str | Markup, bits: str | Markup) -> Markup:
@@ -52,7 +56,7 @@ def information(value: float | None, stderr: float | None, *, unit: bool = True)
     """Returns an amount of information, given in nats, in both views."""
     in_bits = (None if value is None else value / NATS_PER_BIT, None if stderr is None else stderr / NATS_PER_BIT)
     words = (" nats", " bits") if unit else ("", "")
-    return both(with_error(value, stderr) + words[0], with_error(*in_bits) + words[1])
+    return both(united(with_error(value, stderr), words[0]), united(with_error(*in_bits), words[1]))
 
 
 def amount(estimate: Estimate, *, unit: bool = True) -> Markup:
@@ -61,8 +65,8 @@ def amount(estimate: Estimate, *, unit: bool = True) -> Markup:
         return information(estimate.nats.value, estimate.nats.stderr, unit=unit)
     if estimate.unit == "fraction":
         error = None if estimate.stderr is None else 100 * estimate.stderr
-        return Markup(with_error(100 * estimate.value, error)) + (" %" if unit else "")
-    return Markup(with_error(estimate.value, estimate.stderr)) + (f" {estimate.unit}" if unit else "")
+        return Markup.escape(united(with_error(100 * estimate.value, error), " %" if unit else ""))
+    return Markup.escape(united(with_error(estimate.value, estimate.stderr), f" {estimate.unit}" if unit else ""))
 
 
 def probability(p: float | None) -> str:

@@ -2,23 +2,22 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from infoplane.errors import UsageError
 from infoplane.report.contents import Curve, Layer, LayerPictures, ReportContents
 from infoplane.report.page import write
 from infoplane.study.plan import INPUT, PLAN_FILE, Plan
-from infoplane.study.results import Results
-from infoplane.study.run import EVENTS_FILE, STUDY_FILE
+from infoplane.study.results import Results, write_table
+from infoplane.study.run import STUDY_FILE
 from infoplane.study.spec import StudySpec, read_study
 from infoplane.study.store import Store
-
-#: images pictured on the page
-PICTURED = 6
+from infoplane.study.watch import EVENTS_FILE
 
 
 def load_run(folder: Path) -> Results:
@@ -34,10 +33,17 @@ def load_run(folder: Path) -> Results:
 
 
 def build(folder: Path) -> Path:
-    """Writes results.csv, results.parquet, figures/ and report.html of a run, finished or not; returns the page."""
+    """Writes the tables, figures/ and report.html of a run, finished or not; returns the page.
+
+    The tables, as CSV and Parquet: results, differences, and truths where something is known.
+    """
     results = load_run(folder)
     results.write(folder)
-    return write(contents_of(results, folder), folder)
+    contents = contents_of(results, folder)
+    for name, rows in (("differences", contents.differences), ("truths", contents.truth)):
+        if rows:
+            write_table(pl.DataFrame([dict(row) for row in rows], infer_schema_length=None), folder, name)
+    return write(contents, folder)
 
 
 def contents_of(results: Results, folder: Path) -> ReportContents:
@@ -46,13 +52,14 @@ def contents_of(results: Results, folder: Path) -> ReportContents:
     data = results.cell("data")
     inputs = None
     if data is not None:
-        inputs = data.array("images")[data.array("evaluation")[: min(PICTURED, spec.samples.images)]]
+        inputs = data.array("images")[data.array("evaluation")[: spec.samples.images]]
     null = results.cell("samples", INPUT)
     events = list(_events(folder))
     begun = next((event for event in reversed(events) if event["event"] == "begin"), {})
     totals = [event for event in events if event["event"] == "run"]
     curves = list(_curves(results))
-    candidates = [s.values.get("candidates") for layer in results.layers for _, s in results.fits(layer)]
+    candidates = [s.values.get("candidates") for place in results.places for _, s in results.fits(*place)]
+    failed = {name: failure for name in results.plan.cells if (failure := results.store.failure(name)) is not None}
     return ReportContents(
         title=spec.title,
         description=_description(spec, results),
@@ -60,6 +67,7 @@ def contents_of(results: Results, folder: Path) -> ReportContents:
         levels=data.values["levels"] if data is not None else 256,
         inputs=inputs,
         layers=[_layer(results, name) for name in results.layers],
+        checkpoints=results.checkpoints,
         null_samples=None if null is None else null.array("samples")[0],
         rows=results.rows(),
         differences=results.differences(),
@@ -72,9 +80,10 @@ def contents_of(results: Results, folder: Path) -> ReportContents:
         machine=begun.get("machine", ""),
         total_seconds=sum(event["seconds"] for event in totals) or None,
         peak_memory_mb=max((event["peak_mb"] for event in totals), default=None),
-        failures=[
-            (name, *failure) for name in results.plan.cells if (failure := results.store.failure(name)) is not None
-        ],
+        failures=[(name, *failure) for name, failure in failed.items()],
+        missing=list(_missing(results, failed)),
+        parts=len(results.plan.cells),
+        going=next((event["event"] for event in reversed(events) if event["event"] in ("begin", "run")), "") == "begin",
         sanity=list(_sanity(results)),
         candidates=next((k for k in candidates if k is not None), None),
         classes=data.values["classes"] if data is not None else None,
@@ -107,11 +116,44 @@ def _seeds(spec: StudySpec) -> str:
 
 
 def _layer(results: Results, name: str) -> Layer:
-    samples, mse = results.cell("samples", name), results.cell("mse", name)
-    reconstructions = None if mse is None else mse.array("reconstructions")[:PICTURED]
-    drawn = None if samples is None else samples.array("samples")[:PICTURED]
-    pictures = None if reconstructions is None and drawn is None else LayerPictures(reconstructions, drawn)
-    return Layer(name, name, shape_of(results, name), pictures, latent=name in results.spec.latents)
+    drawn = {}
+    for checkpoint in [point for layer, point in results.places if layer == name]:
+        samples = results.cell("samples", name, checkpoint=checkpoint)
+        mse = results.cell("mse", name, checkpoint=checkpoint)
+        pictures = LayerPictures(
+            None if mse is None else mse.array("reconstructions"),
+            None if samples is None else samples.array("samples"),
+        )
+        if mse is not None or samples is not None:
+            drawn[checkpoint] = pictures
+    return Layer(name, name, shape_of(results, name), drawn, latent=name in results.spec.latents)
+
+
+#: kind of cell -> what the reader calls it
+_PARTS = {
+    "subject": "network under study",
+    "capture": "activations",
+    "density": "density",
+    "mse": "reconstructions",
+    "judge": "network's reading of the samples",
+    "truth": "known truth",
+}
+
+
+def _missing(results: Results, failed: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yields what was planned and is neither there nor failed, in words, and why as far as that is known."""
+    plan, store = results.plan, results.store
+    stuck = set(failed)
+    for (kind, layer, refit, checkpoint), name in plan.roles.items():
+        if store.has(name) or name in failed:
+            continue
+        # What a part needs comes before it in the plan.
+        waits = not stuck.isdisjoint(plan.cells[name].needs.values())
+        stuck |= {name} if waits else set()
+        words = _PARTS.get(kind, kind) + (f" of {'p(x)' if layer == INPUT else layer}" if layer else "")
+        at = f" at checkpoint {checkpoint}" if checkpoint and len(results.checkpoints) > 1 else ""
+        again = f", refit {refit}" if refit else ""
+        yield f"{words}{at}{again}", "needs a part that failed" if waits else "not computed yet"
 
 
 def shape_of(results: Results, layer: str) -> tuple[int, ...]:
@@ -125,8 +167,8 @@ def shape_of(results: Results, layer: str) -> tuple[int, ...]:
 
 
 def _curves(results: Results) -> Iterator[Curve]:
-    for layer in (INPUT, *results.layers):
-        for refit, stored in results.fits(layer):
+    for layer, checkpoint in ((INPUT, ""), *results.places):
+        for refit, stored in results.fits(layer, checkpoint):
             curve: dict[str, Any] = stored.values["curve"]
             yield Curve(
                 layer,
@@ -134,6 +176,7 @@ def _curves(results: Results) -> Iterator[Curve]:
                 *(np.array(curve[key]) for key in ("updates", "train", "heldout", "heldout_ema")),
                 best_update=curve["best_update"],
                 best=curve["best"],
+                checkpoint=checkpoint,
             )
 
 
@@ -160,11 +203,13 @@ def _times(events: list[dict[str, Any]]) -> list[tuple[str, float]]:
 
 def _sanity(results: Results) -> Iterator[str]:
     """Sentences that help to judge how far the numbers can be trusted."""
-    for layer in (INPUT, *results.layers):
-        fits = results.fits(layer)
+    for layer, checkpoint in ((INPUT, ""), *results.places):
+        fits = results.fits(layer, checkpoint)
         if not fits:
             continue
         name = "p(x)" if layer == INPUT else layer
+        if checkpoint and len(results.checkpoints) > 1:
+            name += f" at checkpoint {checkpoint}"
         train = np.mean([s.values["train_nats"] for _, s in fits])
         held = np.mean([s.values["heldout_nats"] for _, s in fits])
         guarded = sum(s.values["curve"]["guarded"] for _, s in fits)

@@ -1,7 +1,7 @@
 """What a report is made of: plain values and numpy arrays, so that nothing of a run has to be alive to draw it."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,7 @@ def _check_images(what: str, images: np.ndarray | None, rank: int, levels: int) 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LayerPictures:
-    """What was drawn from one layer's activations of the P pictured images.
+    """What was drawn from one layer's activations of the P pictured images, at one checkpoint.
 
     Attributes:
         reconstructions: Images of least squared error, uint8 (P, C, H, W), or None.
@@ -49,7 +49,7 @@ class Layer:
         name: The key that rows, differences and curves use.
         label: What the reader sees.
         shape: Shape of one example's activation.
-        pictures: What was drawn from it, or None.
+        pictures: Checkpoint -> what was drawn from it there; "" stands for every checkpoint (latents).
         latent: Whether it is a known variable behind the images, studied as if it were a layer. No network
             computes it, so no step to or from it is spoken of.
     """
@@ -57,7 +57,7 @@ class Layer:
     name: str
     label: str
     shape: tuple[int, ...] = ()
-    pictures: LayerPictures | None = None
+    pictures: Mapping[str, LayerPictures] = dataclasses.field(default_factory=dict)
     latent: bool = False
 
 
@@ -74,6 +74,7 @@ class Curve:
         heldout_ema: The same for the averaged weights, (T,), or empty.
         best_update: The update whose weights were kept.
         best: Which weights those are: "ema" for the averaged ones, anything else for the raw ones.
+        checkpoint: Of the network under study; "" for p(x) and latents, which belong to none.
     """
 
     layer: str
@@ -84,6 +85,7 @@ class Curve:
     heldout_ema: np.ndarray
     best_update: int = 0
     best: str = ""
+    checkpoint: str = ""
 
     def __post_init__(self) -> None:
         for name in ("train", "heldout", "heldout_ema"):
@@ -107,10 +109,13 @@ class ReportContents:
         levels: Number of grey values of a pixel.
         inputs: The P pictured evaluation images, uint8 (P, C, H, W), or None.
         layers: The layers, from the input to the output.
+        checkpoints: Checkpoints of the network under study in training order, update counts or names such as "end";
+            empty: those of the rows, as they appear.
         null_samples: Samples of the null-context twin p(x), uint8 (S', C, H, W), or None.
         rows: Tidy results. Keys: layer ("input": the twin p(x); "": the whole network), checkpoint, refit ("all" or
             a number), kind (of `estimate.KINDS`), value, stderr, unit, direction ("lower", "upper", "estimate",
-            "none"), n, refits, flags ("; "-separated). Checkpoints appear in training order; the last is pictured.
+            "none"), n, refits, flags ("; "-separated). The last checkpoint with numbers is the one spoken of; rows of
+            checkpoint "" belong to every checkpoint.
         differences: Paired differences between layers. Keys: first, second, kind ("usable" or "nce"), value
             (*first minus second*: positive is what is given up on the way), stderr, dof, p; optionally refits and
             checkpoint. One from the first layer to the last, if there is one, carries the headline.
@@ -125,6 +130,9 @@ class ReportContents:
         total_seconds: How long it took altogether, or None.
         peak_memory_mb: Largest resident memory, or None.
         failures: (cell, message, traceback) of every part that failed.
+        missing: (part, why) of every part that is neither there nor failed.
+        parts: Number of parts of the whole run, or None.
+        going: Whether the run had not come to its end when this was gathered: still going, or cut off.
         sanity: Ready sentences on what was checked.
         candidates: K of the contrastive bound, whose ceiling is log K; None if unknown.
         classes: Number of classes, whose logarithm label information cannot exceed; None if unknown.
@@ -136,6 +144,7 @@ class ReportContents:
     levels: int = 256
     inputs: np.ndarray | None = None
     layers: Sequence[Layer] = ()
+    checkpoints: Sequence[str] = ()
     null_samples: np.ndarray | None = None
     rows: Sequence[Mapping[str, Any]] = ()
     differences: Sequence[Mapping[str, Any]] = ()
@@ -149,6 +158,9 @@ class ReportContents:
     total_seconds: float | None = None
     peak_memory_mb: float | None = None
     failures: Sequence[tuple[str, str, str]] = ()
+    missing: Sequence[tuple[str, str]] = ()
+    parts: int | None = None
+    going: bool = False
     sanity: Sequence[str] = ()
     candidates: int | None = None
     classes: int | None = None
@@ -159,12 +171,24 @@ class ReportContents:
         _check_images("inputs", self.inputs, 4, self.levels)
         _check_images("samples of p(x)", self.null_samples, 4, self.levels)
         for layer in self.layers:
-            if layer.pictures is not None:
-                _check_images(f"reconstructions of {layer.name!r}", layer.pictures.reconstructions, 4, self.levels)
-                _check_images(f"samples of {layer.name!r}", layer.pictures.samples, 5, self.levels)
+            for pictures in layer.pictures.values():
+                _check_images(f"reconstructions of {layer.name!r}", pictures.reconstructions, 4, self.levels)
+                _check_images(f"samples of {layer.name!r}", pictures.samples, 5, self.levels)
+
+    @property
+    def pictured(self) -> list[str]:
+        """The checkpoints at which something was drawn, in training order; none where only latents were."""
+        found = (checkpoint for layer in self.layers for checkpoint in layer.pictures if checkpoint)
+        return in_order(found, self.checkpoints)
 
     def label(self, name: str) -> str:
         """Returns what the reader calls the layer `name`."""
         if name == "input":
             return "no layer, p(x)"
         return next((layer.label for layer in self.layers if layer.name == name), name)
+
+
+def in_order(found: Iterable[str], planned: Sequence[str]) -> list[str]:
+    """Returns the distinct checkpoints of `found`: first those of `planned` in its order, then others as they come."""
+    distinct = dict.fromkeys(found)
+    return [point for point in planned if point in distinct] + [point for point in distinct if point not in planned]

@@ -4,13 +4,15 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from infoplane.estimate import NATS_PER_BIT, Estimate
+from infoplane.report.amounts import united, with_error
 from infoplane.report.results import Difference
-from infoplane.report.theme import INK, PAPER, PIXELS_PER_INCH
+from infoplane.report.theme import INK, PAPER, PIXELS_PER_INCH, TIP
 
 Unit = Literal["nats", "bits"]
 
@@ -82,6 +84,18 @@ def row_axes(axes: Axes, count: int, name: str) -> None:
     axes.set_xlabel(name, loc="right")  # a long name then runs under the labels, not off the edge
 
 
+def tip(artist: Artist, words: str) -> None:
+    """Gives a mark the words that appear when a reader points at it; in SVG only."""
+    artist.set_gid(TIP + words.encode().hex())
+
+
+def tooltip(label: str, estimate: Estimate) -> str:
+    """Returns what a mark in a figure says: whose number it is, with its error and unit, and what is behind it."""
+    unit = {"fraction": "", "squared error": " squared error"}.get(estimate.unit, f" {estimate.unit}")
+    refits = {0: "", 1: ", single fit"}.get(estimate.refits, f", {estimate.refits} refits")
+    return f"{label}: {united(with_error(estimate.value, estimate.stderr), unit)}{refits}"
+
+
 def error_bar(axes: Axes, estimate: Estimate, row: float, *, capped: bool = False) -> None:
     """Draws one standard error, cased in the paper's colour so that it is seen on a dark bar too.
 
@@ -96,10 +110,11 @@ def error_bar(axes: Axes, estimate: Estimate, row: float, *, capped: bool = Fals
         axes.plot(ends, [row, row], color=colour, lw=width, solid_capstyle="butt", zorder=4)
 
 
-def point(axes: Axes, estimate: Estimate, row: float, colour: str) -> None:
+def point(axes: Axes, estimate: Estimate, row: float, colour: str, label: str) -> None:
     """Draws the number, hollow where a single fit is behind it."""
     face = PAPER if estimate.refits == 1 else colour
-    axes.plot([estimate.value], [row], "o", ms=6, mfc=face, mec=colour, mew=1.6, zorder=5, clip_on=False)
+    (mark,) = axes.plot([estimate.value], [row], "o", ms=6, mfc=face, mec=colour, mew=1.6, zorder=5, clip_on=False)
+    tip(mark, tooltip(label, estimate))
 
 
 def extent(estimate: Estimate) -> list[float]:

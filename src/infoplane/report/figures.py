@@ -27,6 +27,8 @@ from infoplane.report.drawing import (
     row_axes,
     scaled,
     shorten,
+    tip,
+    tooltip,
 )
 from infoplane.report.theme import GHOST, INK, LINE, MUTED, PAPER, canvas
 from infoplane.report.words import name_of
@@ -63,9 +65,10 @@ def opening(marks: Sequence[Mark], kind: str, unit: Unit, *, narrow: bool) -> Fi
             if mark.step is not None and mark.step.verdict == "fall" and above is not None and above > start:
                 # What was given up on the way here.
                 axes.barh(row + drop, above - start, thick, left=start, color=GHOST)
-            axes.barh(row + drop, estimate.value, thick, color=mark.colour)
+            bars = axes.barh(row + drop, estimate.value, thick, color=mark.colour)
+            tip(bars.patches[0], tooltip(mark.label, estimate))
         else:
-            point(axes, estimate, row + drop, mark.colour)
+            point(axes, estimate, row + drop, mark.colour, mark.label)
         error_bar(axes, estimate, row + drop)
         above = estimate.value
     limit(axes, values, from_zero=kind == "usable")
@@ -143,7 +146,7 @@ def panel(marks: Sequence[Mark], kind: str, unit: Unit, ceiling: tuple[float, st
             # Below the line, where neither the point nor its error hides them.
             axes.plot(singles, [row + 0.3] * len(singles), "|", ms=6, mew=1.4, color=mark.colour)
         error_bar(axes, estimate, row, capped=True)
-        point(axes, estimate, row, mark.colour)
+        point(axes, estimate, row, mark.colour, mark.label)
     if ceiling is not None:
         height = ceiling[0] * per_unit(unit)
         values.append(height)
@@ -190,7 +193,8 @@ def training(curves: Sequence[Curve], label: str, colour: str, unit: Unit, *, le
         updates, losses = _finite(curve.updates, kept, per_unit(unit))
         if len(losses):
             at = int(np.argmin(np.abs(updates - curve.best_update)))
-            axes.plot([updates[at]], [losses[at]], "o", ms=7, mfc=colour, mec=PAPER, mew=1.4, zorder=5)
+            (dot,) = axes.plot([updates[at]], [losses[at]], "o", ms=7, mfc=colour, mec=PAPER, mew=1.4, zorder=5)
+            tip(dot, f"refit {curve.refit}: weights after {updates[at]:,} updates, {rounded(losses[at])} {unit}")
     if shown:
         low, high = min(shown), max(shown)
         margin = 0.06 * (high - low) or 1.0

@@ -2,32 +2,45 @@
 
 import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from infoplane.report import amounts, figures, pictures, tables, words
-from infoplane.report.contents import ReportContents
+from infoplane.report.contents import ReportContents, in_order
 from infoplane.report.drawing import Mark, Unit
+from infoplane.report.evolution import Track, evolution
 from infoplane.report.results import INPUT, NETWORK, Difference, Results, differences
 from infoplane.report.theme import Palette, inline, save, style
 
 _HERE = Path(__file__).parent
 _PANELS = ("nce", "usable", "contrastive", "label")
+_THROUGH = ("nce", "usable", "label")  # drawn against the checkpoint
+#: files with tables that a run's folder may hold, and what they are called
+TABLES = {
+    "results": "All numbers, each fit by itself and all refits together",
+    "differences": "Paired differences between layers",
+    "truths": "Comparisons with the known truth",
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Drawn:
-    """One figure of the page: its key (also its file's name), what it says above and below, and its SVGs."""
+    """One figure of the page: its key (also its file's name), what it says above and below, and its SVGs.
+
+    One of an earlier `checkpoint` has no SVGs: it is a file only.
+    """
 
     key: str
     title: str
     svg: Markup
     badge: str = ""
     caption: Markup = dataclasses.field(default_factory=Markup)
+    checkpoint: str = ""
 
 
 def write(contents: ReportContents, folder: Path) -> Path:
@@ -38,12 +51,13 @@ def write(contents: ReportContents, folder: Path) -> Path:
 
     Args:
         contents: What to show; anything but its title may be missing.
-        folder: Where to write `report.html` and `figures/`; made if need be.
+        folder: Where to write `report.html` and `figures/`; made if need be. Tables that lie there are linked.
     """
     folder = Path(folder)
     drawer = folder / "figures"
     drawer.mkdir(parents=True, exist_ok=True)
-    html, files = _Page(contents).render()
+    tables = [name for name in TABLES if (folder / f"{name}.csv").is_file()]
+    html, files = _Page(contents).render(tables)
     for name, figure in files.items():
         for suffix in (".svg", ".png"):
             save(figure, drawer / f"{name}{suffix}")
@@ -64,7 +78,7 @@ class _Page:
 
     def __init__(self, contents: ReportContents) -> None:
         self.contents = contents
-        self.results = Results(contents.rows)
+        self.results = Results(contents.rows, contents.checkpoints)
         latent = {layer.name for layer in contents.layers if layer.latent}
         found = differences(contents.differences, self.results)
         self.differences = [step for step in found if not {step.first, step.second} & latent]
@@ -72,7 +86,8 @@ class _Page:
         self.palette = Palette([layer.name for layer in contents.layers])
         self.files: dict[str, Figure] = {}
 
-    def render(self) -> tuple[str, dict[str, Figure]]:
+    def render(self, files: Sequence[str]) -> tuple[str, dict[str, Figure]]:
+        """Returns the page and its figures by name, given the names of the tables that lie beside it."""
         environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(_HERE),
             autoescape=True,
@@ -85,15 +100,24 @@ class _Page:
         # In the order in which the reader meets them in the table; those of the network last.
         shown = [column.kind for column in table.columns]
         shown += [kind for kind in self.results.kinds if kind not in (*shown, "cross-entropy")]
+        training = self._training()
+        earlier: dict[str, list[Drawn]] = {}
+        for curve in training:
+            if curve.checkpoint:
+                earlier.setdefault(curve.checkpoint, []).append(curve)
         html = environment.get_template("page.html.j2").render(
             contents=self.contents,
             css=Markup((_HERE / "page.css").read_text(encoding="utf-8")),
             palette=self.palette,
             opening=self.opening,
             hero=self._hero(),
-            blocks=pictures.blocks(self.contents),
+            gallery=pictures.gallery(self.contents),
+            sheets=self._sheets(),
+            through=self._through(),
             panels=self._panels(),
-            training=self._training(),
+            training=training,
+            earlier=earlier,
+            files={name: TABLES[name] for name in files},
             table=table,
             steps=tables.steps(self.differences, self.contents),
             meanings=[words.MEANINGS[kind] for kind in shown if kind in words.MEANINGS],
@@ -104,8 +128,6 @@ class _Page:
             single=any(result.estimate.refits == 1 and result.refit == "all" for result in self.results.all),
             checkpoint=self.results.last if len(self.results.checkpoints) > 1 else "",
         )
-        if (sheet := self._sheet()) is not None:
-            self.files["pictures"] = sheet
         return html, self.files
 
     def _views(self, key: str, label: str, draw: Callable[[Unit], Figure], *, filed: bool = True) -> Markup:
@@ -186,26 +208,77 @@ class _Page:
         svg = self._views(kind, label, lambda unit: figures.panel(marks, kind, unit, ceiling))
         return Drawn(kind, name, svg, badge, Markup("; ").join(flags))
 
-    def _training(self) -> list[Drawn]:
+    def _through(self) -> list[Drawn]:
+        """What each layer keeps against the checkpoint, where there are several."""
+        points = self.results.checkpoints
+        if len(points) < 2:
+            return []
         drawn = []
-        trained = list(dict.fromkeys(curve.layer for curve in self.contents.curves))
-        order = [*self.palette.names, INPUT]
-        names = [name for name in order if name in trained] + [name for name in trained if name not in order]
-        for index, name in enumerate(names, start=1):
-            label = self.contents.label(name)
+        for kind in _THROUGH:
+            tracks = [
+                Track(
+                    layer.label,
+                    self.palette[layer.name],
+                    tuple(self.results.get(layer.name, kind, at) for at in points),
+                )
+                for layer in self.contents.layers
+                if self.results.dated(layer.name)
+            ]
+            if not any(estimate for track in tracks for estimate in track.estimates):
+                continue
+            ceiling = figures.ceiling_of(kind, self.contents.candidates, self.contents.classes)
+            label = f"{words.name_of(kind)} of each layer at each checkpoint, with standard errors"
 
-            def draw(unit: Unit, name: str = name, label: str = label, first: bool = index == 1) -> Figure:
-                own = sorted((c for c in self.contents.curves if c.layer == name), key=lambda curve: curve.refit)
-                return figures.training(own, label, self.palette[name], unit, legend=first)
+            def draw(unit: Unit, kind: str = kind, tracks: list[Track] = tracks, ceiling: Any = ceiling) -> Figure:
+                return evolution(tracks, points, kind, unit, ceiling)
 
-            svg = self._views(
-                f"training-{index:02d}-{_slug(name)}",
-                f"Training curves of the density for {label}",
-                draw,
-            )
-            drawn.append(Drawn(name, label, svg))
+            drawn.append(Drawn(f"through-{kind}", label, self._views(f"through-{kind}", label, draw)))
         return drawn
 
-    def _sheet(self) -> Figure | None:
-        with style():
-            return pictures.sheet(self.contents)
+    def _training(self) -> list[Drawn]:
+        """The training of every density; those of the last checkpoint, p(x) and latents first."""
+        drawn = []
+        curves = self.contents.curves
+        trained = list(dict.fromkeys(curve.layer for curve in curves))
+        order = [*self.palette.names, INPUT]
+        names = [name for name in order if name in trained] + [name for name in trained if name not in order]
+        points = in_order((curve.checkpoint for curve in curves if curve.checkpoint), self.contents.checkpoints)
+        last = points[-1] if points else ""
+        places = [(name, at) for name in names for at in dict.fromkeys(("", last))]
+        places += [(name, at) for at in points[:-1] for name in names]
+        for name, at in places:
+            own = sorted(
+                (curve for curve in curves if (curve.layer, curve.checkpoint) == (name, at)),
+                key=lambda curve: curve.refit,
+            )
+            if not own:
+                continue
+            label = self.contents.label(name)
+
+            def draw(unit: Unit, own: Any = own, label: str = label, first: bool = not drawn) -> Figure:
+                return figures.training(own, label, self.palette[own[0].layer], unit, legend=first)
+
+            earlier = at not in ("", last)
+            key = f"training-{len(drawn) + 1:02d}-{_slug(name)}" + (f"-at-{_slug(at)}" if earlier else "")
+            if earlier:
+                # As files only: there are many, and the page is to stay light.
+                with style():
+                    self.files[key] = draw("nats")
+                drawn.append(Drawn(key, label, Markup(), checkpoint=at))
+                continue
+            svg = self._views(key, f"Training curves of the density for {label}", draw)
+            drawn.append(Drawn(key, label, svg))
+        return drawn
+
+    def _sheets(self) -> list[tuple[str, str]]:
+        """Draws every checkpoint's pictures for a file; returns (checkpoint, file's name)."""
+        drawn = []
+        points = self.contents.pictured or [""]
+        for at in points:
+            with style():
+                sheet = pictures.sheet(self.contents, at)
+            if sheet is not None:
+                name = "pictures" if at == points[-1] else f"pictures-at-{_slug(at)}"
+                self.files[name] = sheet
+                drawn.append((at if len(points) > 1 else "", name))
+        return drawn

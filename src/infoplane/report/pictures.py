@@ -1,4 +1,4 @@
-"""Pictures in the page: each layer's reconstruction and samples as small PNGs with every pixel a sharp square."""
+"""Pictures in the page: what each layer kept of each evaluation image, as PNGs with every pixel a sharp square."""
 
 import base64
 import dataclasses
@@ -9,12 +9,18 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from infoplane.report.contents import ReportContents
+from infoplane.report.contents import Layer, ReportContents
 from infoplane.report.drawing import gutter, shorten
 from infoplane.report.theme import INK, MUTED, canvas
 
-_TILE = 30  # pixels of the page that an image is enlarged to, about: by a whole number, so that its pixels are even
-_SAMPLES = 8  # shown per image and layer
+SAMPLES = 8  # shown per image, layer and checkpoint, unless they would make the page heavy
+BUDGET = 2_500_000  # bytes of pictures in the page, about
+
+# Images are enlarged by whole numbers, so that their pixels are even. So many pixels of the page are to fill:
+_TILE = 64  # an image, where there is room
+_WIDE, _NARROW = 1040, 358  # all columns, on a screen and on a phone
+_NAMES = {False: 150, True: 100}  # the column of layers' names, without and with several checkpoints
+_BETWEEN = 24  # one column and the next
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,31 +29,63 @@ class Picture:
 
     Attributes:
         url: A data URL.
-        width: Its width in pixels of the page.
+        width, height: Its size in its own pixels.
         alt: What it shows.
     """
 
     url: str
     width: int
+    height: int
     alt: str
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
-    """What one layer's activation of an image was turned back into. `layer` is None for p(x)."""
+class Shown:
+    """What one layer's activation of an image was turned back into, at one checkpoint ("": at every one)."""
 
-    layer: str
-    label: str
+    checkpoint: str
     reconstruction: Picture | None
     samples: Picture | None
 
 
 @dataclasses.dataclass(frozen=True)
-class Block:
-    """One pictured image and what each layer kept of it."""
+class Row:
+    """One layer's pictures, by checkpoint; a single one where it belongs to all. A gap is None."""
 
-    input: Picture
-    rows: tuple[Row, ...]
+    layer: str
+    label: str
+    cells: tuple[Shown | None, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Gallery:
+    """All pictures of the page.
+
+    Attributes:
+        inputs: The evaluation images to choose from.
+        panels: For each of them, the rows of its layers.
+        null: The row of p(x), the same for every image, or None.
+        checkpoints: The columns; one or none needs no heading.
+        samples: How many samples of each are shown.
+        drawn: How many there are.
+        zoom, narrow: What to enlarge by, on a screen and on a phone.
+        names: Pixels for the layers' names.
+        width, height: Of one image, in its own pixels.
+        strip: Of a reconstruction and the samples beside it.
+    """
+
+    inputs: tuple[Picture, ...]
+    panels: tuple[tuple[Row, ...], ...]
+    null: Row | None
+    checkpoints: tuple[str, ...]
+    samples: int
+    drawn: int
+    zoom: int
+    narrow: int
+    names: int
+    width: int
+    height: int
+    strip: int
 
 
 def _rgb(image: np.ndarray, levels: int) -> np.ndarray:
@@ -58,102 +96,196 @@ def _rgb(image: np.ndarray, levels: int) -> np.ndarray:
     return shown.transpose(1, 2, 0).astype(np.uint8)
 
 
-def _strip(images: Sequence[np.ndarray]) -> np.ndarray:
-    """(H, W, 3) images side by side with transparent gaps, as (H, W', 4)."""
+def _gap(width: int) -> int:
+    return max(1, round(width / 24))
+
+
+def _tiled(images: Sequence[np.ndarray], columns: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images of one shape (H, W, …) in rows of so many with gaps: (H', W', …), and which pixels are no gap."""
     height, width = images[0].shape[:2]
-    gap = max(1, width // 10)
-    strip = np.zeros((height, len(images) * (width + gap) - gap, 4), np.uint8)
+    gap = _gap(width)
+    size = (
+        -(-len(images) // columns) * (height + gap) - gap,
+        min(columns, len(images)) * (width + gap) - gap,
+    )
+    tiles, filled = np.zeros((*size, *images[0].shape[2:]), np.uint8), np.zeros(size, bool)
     for index, image in enumerate(images):
-        start = index * (width + gap)
-        strip[:, start : start + width, :3] = image
-        strip[:, start : start + width, 3] = 255
-    return strip
+        row, column = divmod(index, columns)
+        y, x = row * (height + gap), column * (width + gap)
+        tiles[y : y + height, x : x + width] = image
+        filled[y : y + height, x : x + width] = True
+    return tiles, filled
 
 
-def _picture(pixels: np.ndarray, scale: int, alt: str) -> Picture:
+def _picture(images: Sequence[np.ndarray], levels: int, columns: int, alt: str) -> Picture:
+    """Returns images of (C, H, W) as one PNG, its gaps transparent."""
+    colour = images[0].shape[0] == 3
+    pixels, filled = _tiled([_rgb(image, levels)[..., slice(None) if colour else 0] for image in images], columns)
+    options = {}
+    if not filled.all():
+        # One colour that no image has marks the gaps: a third smaller than a channel of opacity.
+        packed = pixels.astype(np.uint32) @ (1 << 16, 1 << 8, 1) if colour else pixels
+        free = np.setdiff1d(np.arange(1 << 14 if colour else 1 << 8), packed[filled])
+        if len(free):
+            key = int(free[0])
+            mark = (key >> 16, key >> 8 & 255, key & 255) if colour else key
+            pixels[~filled] = mark
+            options["transparency"] = mark
+        else:
+            opacity = np.where(filled, 255, 0).astype(np.uint8)
+            pixels = np.concatenate([pixels.reshape(*filled.shape, -1), opacity[..., None]], axis=-1)
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG", optimize=True)
+    Image.fromarray(pixels).save(file, "PNG", optimize=True, **options)
     url = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
-    return Picture(url, pixels.shape[1] * scale, alt)
+    return Picture(url, pixels.shape[1], pixels.shape[0], alt)
 
 
-def _of(pictures: np.ndarray | None, index: int) -> np.ndarray | tuple[()]:
-    """What belongs to one image, if so many were drawn from."""
-    return () if pictures is None else pictures[index : index + 1]
+def _at(layer: Layer, checkpoint: str, index: int) -> tuple[np.ndarray | None, Sequence[np.ndarray]]:
+    """The reconstruction and the samples of one image, as far as they were drawn."""
+    pictures = layer.pictures.get(checkpoint) or layer.pictures.get("")
+    if pictures is None:
+        return None, ()
+    redrawn, samples = pictures.reconstructions, pictures.samples
+    return (
+        None if redrawn is None or index >= len(redrawn) else redrawn[index],
+        () if samples is None or index >= len(samples) else tuple(samples[index]),
+    )
 
 
-def _drawn(contents: ReportContents, index: int) -> list[tuple[str, str, np.ndarray | None, Sequence[np.ndarray]]]:
-    """(name, label, reconstruction, samples) of every layer that was drawn from, and of p(x), for one image."""
+def gallery(contents: ReportContents) -> Gallery | None:
+    """Returns the pictured images with what every layer kept of them; None where no layer was drawn from."""
+    inputs = contents.inputs
+    checkpoints = tuple(contents.pictured)
+    counts = [
+        len(pictures.samples[0])
+        for layer in contents.layers
+        for pictures in layer.pictures.values()
+        if pictures.samples is not None and len(pictures.samples)
+    ]
+    null = contents.null_samples if contents.null_samples is not None and len(contents.null_samples) else None
+    drawn = max([*counts, 0 if null is None else min(len(null), SAMPLES)])
+    if inputs is None or not len(inputs) or not any(_rows(contents, 0, checkpoints, 1)):
+        return None
+    several = len(checkpoints) > 1
+    count = min(drawn, SAMPLES)
+    while count > 1 and len(inputs) * _weight(_rows(contents, 0, checkpoints, count)) > BUDGET:
+        count -= 1 if count <= 4 else 2
+    columns = _columns(count, several)
+    height, width = inputs.shape[-2:]
+    names = _NAMES[several]
+    strip = (1 + columns) * (width + _gap(width))
+    room = (_WIDE - names) / max(len(checkpoints), 1) - _BETWEEN
+    return Gallery(
+        tuple(
+            _picture([image], contents.levels, 1, f"Evaluation image {index}") for index, image in enumerate(inputs, 1)
+        ),
+        tuple(tuple(_rows(contents, index, checkpoints, count)) for index in range(len(inputs))),
+        None if null is None else _null_row(contents, null[:count], columns),
+        checkpoints,
+        count,
+        drawn,
+        zoom=max(1, min(round(_TILE / width), int(room / strip))),
+        narrow=max(1, min(round(_TILE / width), int(_NARROW / strip))),
+        names=names,
+        width=width,
+        height=height,
+        strip=strip - _gap(width),
+    )
+
+
+def _columns(count: int, several: bool) -> int:
+    """Samples side by side: all of them, or two rows where several checkpoints share the width."""
+    return max(1, -(-count // 2) if several and count > 3 else count)
+
+
+def _weight(rows: Sequence[Row]) -> int:
+    """Bytes of the pictures in these rows."""
+    cells = [cell for row in rows for cell in row.cells if cell is not None]
+    return sum(len(picture.url) for cell in cells for picture in (cell.reconstruction, cell.samples) if picture)
+
+
+def _rows(contents: ReportContents, index: int, checkpoints: Sequence[str], count: int) -> list[Row]:
+    """What each layer kept of one image, with so many samples."""
+    columns = _columns(count, len(checkpoints) > 1)
     rows = []
     for layer in contents.layers:
-        pictures = layer.pictures
-        if pictures is None:
-            continue
-        redrawn = next(iter(_of(pictures.reconstructions, index)), None)
-        samples = next((tuple(drawn[:_SAMPLES]) for drawn in _of(pictures.samples, index)), ())
-        if redrawn is not None or samples:
-            rows.append((layer.name, layer.label, redrawn, samples))
-    null = contents.null_samples
-    if null is not None and len(null):
-        # Fresh ones for each image as long as they last.
-        shown = [null[(index * _SAMPLES + draw) % len(null)] for draw in range(min(_SAMPLES, len(null)))]
-        rows.append(("input", contents.label("input"), None, shown))
+        points = [""] if set(layer.pictures) <= {""} else checkpoints
+        cells = tuple(_cell(contents, layer, point, index, count, columns) for point in points)
+        if any(cells):
+            rows.append(Row(layer.name, layer.label, cells))
     return rows
 
 
-def blocks(contents: ReportContents) -> list[Block]:
-    """Returns the pictured images with what every layer kept of them; nothing where no layer was drawn from."""
-    inputs = contents.inputs
-    if inputs is None or not len(inputs) or not _drawn(contents, 0):
-        return []
-    scale = max(1, round(_TILE / inputs.shape[-1]))
-    found = []
-    for index, image in enumerate(inputs):
-        rows = []
-        for name, label, redrawn, samples in _drawn(contents, index):
-            again = samples_of = None
-            if redrawn is not None:
-                alt = f"Reconstruction of image {index + 1} from {label}"
-                again = _picture(_strip([_rgb(redrawn, contents.levels)]), scale, alt)
-            if len(samples):
-                strip = _strip([_rgb(sample, contents.levels) for sample in samples])
-                samples_of = _picture(strip, scale, f"{len(samples)} samples from {label} for image {index + 1}")
-            rows.append(Row(name, label, again, samples_of))
-        shown = _picture(_strip([_rgb(image, contents.levels)]), scale, f"Image {index + 1}")
-        found.append(Block(shown, tuple(rows)))
-    return found
+def _cell(
+    contents: ReportContents, layer: Layer, checkpoint: str, index: int, count: int, columns: int
+) -> Shown | None:
+    redrawn, samples = _at(layer, checkpoint, index)
+    if redrawn is None and not samples:
+        return None
+    of = f"image {index + 1} from {layer.label}" + (f" at checkpoint {checkpoint}" if checkpoint else "")
+    again = several = None
+    if redrawn is not None:
+        again = _picture([redrawn], contents.levels, 1, f"Reconstruction of {of}")
+    if samples:
+        chosen = samples[:count]
+        several = _picture(chosen, contents.levels, columns, f"{len(chosen)} samples for {of}")
+    return Shown(checkpoint, again, several)
 
 
-def sheet(contents: ReportContents) -> Figure | None:
-    """Draws the same as one figure for a file: image | reconstruction | samples, a row per layer."""
+def _null_row(contents: ReportContents, samples: np.ndarray, columns: int) -> Row:
+    alt = f"{len(samples)} samples without any layer"
+    drawn = _picture(list(samples), contents.levels, columns, alt)
+    return Row("input", contents.label("input"), (Shown("", None, drawn),))
+
+
+def _drawn(
+    contents: ReportContents, index: int, checkpoint: str
+) -> list[tuple[str, np.ndarray | None, Sequence[np.ndarray]]]:
+    """(label, reconstruction, samples) of every layer that was drawn from at a checkpoint, and of p(x)."""
+    rows = []
+    for layer in contents.layers:
+        redrawn, samples = _at(layer, checkpoint, index)
+        if redrawn is not None or len(samples):
+            rows.append((layer.label, redrawn, samples[:SAMPLES]))
+    null = contents.null_samples
+    if null is not None and len(null):
+        # Fresh ones for each image as long as they last.
+        shown = [null[(index * SAMPLES + draw) % len(null)] for draw in range(min(SAMPLES, len(null)))]
+        rows.append((contents.label("input"), None, shown))
+    return rows
+
+
+def sheet(contents: ReportContents, checkpoint: str) -> Figure | None:
+    """Draws all pictures of a checkpoint as a figure for a file: image | reconstruction | samples, a row per layer."""
     inputs = contents.inputs
-    if inputs is None or not len(inputs) or not (first := _drawn(contents, 0)):
+    if inputs is None or not len(inputs) or not (first := _drawn(contents, 0, checkpoint)):
         return None
     height, width = inputs.shape[-2:]
     zoom = max(1, round(34 / width))
-    gap = max(1, width // 10)
-    wide = (2 + _SAMPLES) * (width + gap) + 2 * gap
-    left = gutter([row[1] for row in first])
+    gap = _gap(width)
+    wide = (2 + SAMPLES) * (width + gap) + 2 * gap
+    left = gutter([row[0] for row in first])
     block = len(first) * (height + gap) * zoom + 14
     figure = canvas(left + wide * zoom + 10, 34 + block * len(inputs))
     total_width, total_height = figure.get_size_inches() * 72
     for index, image in enumerate(inputs):
-        rows = _drawn(contents, index)
+        rows = _drawn(contents, index, checkpoint)
         pixels = np.zeros((len(rows) * (height + gap), wide, 4), np.uint8)
-        for row, (_, _, redrawn, samples) in enumerate(rows):
+        for row, (_, redrawn, samples) in enumerate(rows):
             shown = {0: image if row == 0 else None, 1: redrawn} | {2 + at: draw for at, draw in enumerate(samples)}
             for column, small in shown.items():
                 if small is not None:
                     x = column * (width + gap) + gap * min(column, 2)
                     y = row * (height + gap)
-                    pixels[y : y + height, x : x + width] = _strip([_rgb(small, contents.levels)])
+                    pixels[y : y + height, x : x + width, :3] = _rgb(small, contents.levels)
+                    pixels[y : y + height, x : x + width, 3] = 255
         bottom = total_height - 30 - block * index - (block - 14)
         box = (left / total_width, bottom / total_height, wide * zoom / total_width, (block - 14) / total_height)
         axes = figure.add_axes(box)
         axes.imshow(pixels, interpolation="nearest", aspect="auto")
         axes.set_xticks([])
         axes.set_yticks([row * (height + gap) + height / 2 - 0.5 for row in range(len(rows))])
-        axes.set_yticklabels([shorten(row[1]) for row in rows], color=INK, fontsize=10)
+        axes.set_yticklabels([shorten(row[0]) for row in rows], color=INK, fontsize=10)
         axes.spines[:].set_visible(False)
         axes.patch.set_alpha(0)
         if index == 0:

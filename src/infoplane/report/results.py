@@ -8,6 +8,7 @@ from typing import Any, Literal
 from scipy.special import ndtr, stdtr
 
 from infoplane.estimate import Estimate
+from infoplane.report.contents import in_order
 
 INPUT = "input"  # the layer name of the null-context twin p(x)
 NETWORK = ""  # the layer name of numbers about the whole network
@@ -40,19 +41,20 @@ class Results:
 
     Args:
         rows: As in `ReportContents.rows`; rows without a finite value are left out.
+        checkpoints: As in `ReportContents.checkpoints`.
     """
 
-    def __init__(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(self, rows: Sequence[Mapping[str, Any]], checkpoints: Sequence[str] = ()) -> None:
         self.all = [_result(row) for row in rows if _number(row.get("value")) is not None]
         # p(x) belongs to no checkpoint of the network, whatever its rows say.
         dated = [result.checkpoint for result in self.all if result.layer not in (NETWORK, INPUT)]
-        self.checkpoints = list(dict.fromkeys(dated))
+        self.checkpoints = in_order([checkpoint for checkpoint in dated if checkpoint], checkpoints)
         self.layers = list(dict.fromkeys(result.layer for result in self.all))
         self.kinds = list(dict.fromkeys(result.estimate.kind for result in self.all))
 
     @property
     def last(self) -> str:
-        """The checkpoint that is pictured."""
+        """The last checkpoint with numbers of a layer: the one that is spoken of."""
         return self.checkpoints[-1] if self.checkpoints else ""
 
     def fits(self, layer: str, kind: str, checkpoint: str | None = None) -> list[Estimate]:
@@ -74,7 +76,13 @@ class Results:
         wanted = self.last if checkpoint is None else checkpoint
         found = [result for result in self.all if (result.layer, result.estimate.kind) == (layer, kind)]
         dated = [result for result in found if result.checkpoint == wanted]
-        return dated or (found if layer in (NETWORK, INPUT) else [])
+        # What belongs to no checkpoint belongs to every one.
+        return dated or [result for result in found if not result.checkpoint or layer == INPUT]
+
+    def dated(self, layer: str) -> list[str]:
+        """Returns the checkpoints at which a layer has numbers, in training order."""
+        own = {result.checkpoint for result in self.all if result.layer == layer}
+        return [checkpoint for checkpoint in self.checkpoints if checkpoint in own]
 
 
 def _result(row: Mapping[str, Any]) -> Result:
@@ -113,6 +121,7 @@ class Difference:
         p: Two-sided p-value, or None.
         refits: Fewest fits behind either layer; None if unknown.
         summed: Whether it is the sum of several steps, its error an upper limit.
+        checkpoint: Of the network; "" if unknown.
     """
 
     first: str
@@ -124,6 +133,7 @@ class Difference:
     p: float | None
     refits: int | None = None
     summed: bool = False
+    checkpoint: str = ""
 
     @property
     def verdict(self) -> Verdict:
@@ -138,16 +148,16 @@ class Difference:
 
 
 def differences(rows: Sequence[Mapping[str, Any]], results: Results) -> list[Difference]:
-    """Returns the differences of one kind, usable information where there is any, at the pictured checkpoint."""
+    """Returns the differences of one kind, usable information where there is any, at every checkpoint."""
     kinds = {str(row.get("kind")) for row in rows}
     kind = next((kind for kind in ("usable", "nce") if kind in kinds), None)
     found = []
     for row in rows:
         value = _number(row.get("value"))
-        checkpoint = row.get("checkpoint")
-        if row.get("kind") != kind or value is None or (checkpoint is not None and str(checkpoint) != results.last):
+        if row.get("kind") != kind or value is None:
             continue
-        first, second = str(row["first"]), str(row["second"])
+        first, second, checkpoint = str(row["first"]), str(row["second"]), row.get("checkpoint")
+        at = results.last if checkpoint is None else str(checkpoint)
         dof = row.get("dof")
         found.append(
             Difference(
@@ -158,7 +168,8 @@ def differences(rows: Sequence[Mapping[str, Any]], results: Results) -> list[Dif
                 _number(row.get("stderr")),
                 math.inf if dof is None or math.isnan(dof) else float(dof),
                 _number(row.get("p")),
-                row.get("refits") or _fewest(results, first, second, str(kind)),
+                row.get("refits") or _fewest(results, first, second, str(kind), at),
+                checkpoint=at,
             )
         )
     return found
@@ -208,11 +219,11 @@ def whole(steps: Sequence[Difference], found: Sequence[Difference], results: Res
         p = float(2 * (ndtr(t) if math.isinf(dof) else stdtr(dof, t)))
     # What lies between cancels from the sum, so only the fits of its ends count.
     kind = steps[0].kind
-    fewest = _fewest(results, first, second, kind)
-    return Difference(first, second, kind, value, stderr, dof, p, fewest, summed=True)
+    fewest = _fewest(results, first, second, kind, steps[0].checkpoint)
+    return Difference(first, second, kind, value, stderr, dof, p, fewest, True, steps[0].checkpoint)
 
 
-def _fewest(results: Results, first: str, second: str, kind: str) -> int | None:
+def _fewest(results: Results, first: str, second: str, kind: str, checkpoint: str) -> int | None:
     """Fits behind whichever of two layers has fewer; None where neither has a number."""
-    known = (results.get(name, kind) for name in (first, second))
+    known = (results.get(name, kind, checkpoint) for name in (first, second))
     return min((estimate.refits for estimate in known if estimate is not None), default=None)

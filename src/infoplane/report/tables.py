@@ -7,7 +7,7 @@ from typing import Any
 from markupsafe import Markup
 
 from infoplane.estimate import Estimate
-from infoplane.report.amounts import amount, both, information, probability, shape, with_error
+from infoplane.report.amounts import amount, both, information, probability, shape, united, with_error
 from infoplane.report.contents import ReportContents
 from infoplane.report.results import INPUT, NETWORK, Difference, Results
 from infoplane.report.theme import Palette
@@ -15,6 +15,8 @@ from infoplane.report.words import DIRECTIONS, fits, name_of
 
 #: the order of the columns; kinds not named here come last
 COLUMNS = ("nce", "usable", "contrastive", "label", "mse", "sample-accuracy", "generalisation-gap", "excess")
+#: what a number's n counts, where that is not evaluation images
+COUNTED = {"contrastive": "batches", "generalisation-gap": "held-out images"}
 SHORT = {"nce": "NCE", "mse": "MSE", "generalisation-gap": "Train/held-out gap"}
 VERDICTS = {
     "fall": "given up",
@@ -48,9 +50,11 @@ class Column:
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-    """One layer at one checkpoint."""
+    """One layer at one checkpoint. `rows` is how many lines the layer's name stands for, 0 below its first one."""
 
     name: str
+    checkpoint: str
+    rows: int
     label: str
     colour: str
     shape: str
@@ -59,12 +63,24 @@ class Line:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """All numbers of the layers; `groups` are (checkpoint, lines), `footnotes` are (mark, text)."""
+    """All numbers of the layers; `several` checkpoints make a column of them.
+
+    `footnotes` are (mark, text), `words` are (what a cell says, what that means).
+    """
 
     columns: tuple[Column, ...]
-    groups: tuple[tuple[str, tuple[Line, ...]], ...]
+    lines: tuple[Line, ...]
+    several: bool
     network: tuple[tuple[str, Cell], ...]
     footnotes: tuple[tuple[str, str], ...]
+    words: tuple[tuple[str, str], ...]
+
+
+#: what cells say besides numbers
+WORDS = {
+    fits(1): "the error is given this one fit; retraining with another seed moves the number by more.",
+    "no spread": "all images or batches gave the same number, as they do at a ceiling, so that no error can be seen.",
+}
 
 
 class _Notes:
@@ -85,7 +101,7 @@ def _cell(estimate: Estimate, notes: _Notes) -> Cell:
     other = None
     if estimate.kind == "usable":
         values = [with_error(view.value, view.stderr) for view in (estimate.nats, estimate.bits)]
-        other = both(f"{values[1]} bits", f"{values[0]} nats")
+        other = both(united(values[1], " bits"), united(values[0], " nats"))
     # The accuracy of the network under study is not the fit of a density: it needs no such warning.
     single = estimate.refits == 1 and estimate.kind not in ("accuracy", "information", "entropy")
     return Cell(
@@ -111,9 +127,10 @@ def _column(kind: str, results: Results) -> Column:
         direction += ", up to H(x)"
     counts = sorted({estimate.n for estimate in pooled or found if estimate.n})
     sizes = "–".join(f"{count:,}" for count in dict.fromkeys((counts[0], counts[-1]))) if counts else ""
+    sizes += f" {COUNTED.get(kind, 'images')}" if counts else ""
     refits = sorted({estimate.refits for estimate in pooled or found})
     spread = fits(refits[0]) if len(refits) == 1 else f"{refits[0]}–{refits[-1]} refits"
-    behind = f"n = {sizes}, {spread}" if sizes else spread
+    behind = f"{sizes}, {spread}" if sizes else spread
     return Column(kind, SHORT.get(kind, name_of(kind)), unit, direction, behind)
 
 
@@ -129,24 +146,27 @@ def numbers(contents: ReportContents, results: Results, palette: Palette) -> Tab
     names = [layer.name for layer in contents.layers]
     names += [name for name in results.layers if name not in (*names, INPUT, NETWORK)]
     shapes = {layer.name: shape(layer.shape) for layer in contents.layers}
-
-    def line(name: str, checkpoint: str) -> Line:
-        cells = []
-        for kind in order:
-            estimate = results.get(name, kind, checkpoint) or _twin(name, kind, checkpoint, results)
-            cells.append(None if estimate is None else _cell(estimate, notes))
-        return Line(name, contents.label(name), palette.css(name), shapes.get(name, ""), tuple(cells))
-
-    groups = []
-    for checkpoint in results.checkpoints or [""]:
-        lines = [line(name, checkpoint) for name in names]
-        # A layer without numbers is missed at the last checkpoint only: earlier ones may have been for some layers.
-        missed = shapes if checkpoint == results.last else {}
-        lines = [one for one in lines if any(one.cells) or one.name in missed]
-        if checkpoint == results.last and INPUT in results.layers:
-            lines.append(line(INPUT, checkpoint))
-        groups.append((checkpoint, tuple(lines)))
     several = len(results.checkpoints) > 1
+
+    def of_layer(name: str) -> list[Line]:
+        # What belongs to no checkpoint, or was measured nowhere yet, has one line.
+        points = results.dated(name) if several and name != INPUT else [results.last]
+        points = points or [""]
+        made = []
+        for row, checkpoint in enumerate(points):
+            cells = []
+            for kind in order:
+                estimate = results.get(name, kind, checkpoint) or _twin(name, kind, checkpoint, results)
+                cells.append(None if estimate is None else _cell(estimate, notes))
+            at = checkpoint if several and name in shapes else ""
+            rows, labels = (0 if row else len(points)), (contents.label(name), palette.css(name), shapes.get(name, ""))
+            made.append(Line(name, at, rows, *labels, tuple(cells)))
+        return made
+
+    lines = [line for name in names for line in of_layer(name)]
+    lines = [line for line in lines if any(line.cells) or line.name in shapes]
+    if INPUT in results.layers:
+        lines += of_layer(INPUT)
     network = [
         (
             name_of(result.estimate.kind) + (f", checkpoint {result.checkpoint}" if several else ""),
@@ -156,7 +176,10 @@ def numbers(contents: ReportContents, results: Results, palette: Palette) -> Tab
         if result.layer == NETWORK and result.refit == "all"
     ]
     footnotes = tuple((letter, flag) for flag, letter in notes.letters.items())
-    return Table(columns, tuple(groups), tuple(network), footnotes)
+    cells = [cell for line in lines for cell in line.cells if cell is not None] + [cell for _, cell in network]
+    said = " ".join(f"{cell.text} {cell.remark}" for cell in cells)
+    meanings = tuple((words, meaning) for words, meaning in WORDS.items() if words in said)
+    return Table(columns, tuple(lines), several, tuple(network), footnotes, meanings)
 
 
 def _twin(name: str, kind: str, checkpoint: str, results: Results) -> Estimate | None:
@@ -170,10 +193,11 @@ def _behind(estimate: Estimate) -> Markup:
     return Markup(f"on {estimate.n:,} images") if estimate.n else Markup()
 
 
-def steps(found: Sequence[Difference], contents: ReportContents) -> list[tuple[str, str, Markup, str, str, str]]:
-    """Returns (from, to, difference, degrees of freedom, p, verdict) of every paired difference."""
+def steps(found: Sequence[Difference], contents: ReportContents) -> list[tuple[str, str, str, Markup, str, str, str]]:
+    """Returns (checkpoint, from, to, difference, degrees of freedom, p, verdict) of every paired difference."""
     return [
         (
+            step.checkpoint,
             contents.label(step.first),
             contents.label(step.second),
             information(step.value, step.stderr, unit=False),

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import to_hex
@@ -31,6 +31,9 @@ CSS = {
 }
 
 PIXELS_PER_INCH = 72  # so that one unit of an SVG is one pixel of the page, and font sizes are in pixels
+
+#: how the id of a mark begins that carries words for those who point at it, in hexadecimal digits
+TIP = "tip-"
 
 _CROP = {"bbox_inches": "tight", "pad_inches": 0.2}  # files get an even margin; the page has its own
 
@@ -132,7 +135,14 @@ def _svg(figure: Figure, background: str, **crop: Any) -> str:
     figure.savefig(text, format="svg", facecolor=background, metadata=empty, **crop)
     # With quotes in text escaped, whatever looks like an attribute below is one.
     svg = re.sub(r">[^<]*<", lambda match: match[0].replace('"', "&quot;"), text.getvalue())
-    return _short(svg)
+    return re.sub(f'<g id="{TIP}([0-9a-f]*)">', _title, _short(svg))
+
+
+def _title(mark: re.Match[str]) -> str:
+    words = bytes.fromhex(mark[1]).decode()
+    # Control characters are no legal XML, not even escaped.
+    legal = "".join(letter if letter.isprintable() else " " for letter in words)
+    return f"<g><title>{escape(legal)}</title>"
 
 
 def _short(svg: str) -> str:

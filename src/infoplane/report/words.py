@@ -1,13 +1,13 @@
 """The sentences of the page: what the numbers allow to be said, and what each of them means (SPEC, section 1)."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
 from infoplane.report.amounts import amount, information, listing
 from infoplane.report.contents import ReportContents
-from infoplane.report.results import FITS_FOR_A_CLAIM, Difference, Results, chain, whole
+from infoplane.report.results import FITS_FOR_A_CLAIM, INPUT, Difference, Results, chain, whole
 
 DIRECTIONS = {"lower": "lower bound", "upper": "upper bound", "estimate": "estimate", "none": "not a bound"}
 
@@ -72,7 +72,8 @@ MEANINGS: dict[str, tuple[str, str]] = {
 ERRORS = (
     "± is one standard error. With several refits it covers both the choice of evaluation images and the "
     "retraining of q with another seed. A number marked “single fit” has the error given that one fit only; "
-    "retraining moves it by more."
+    "retraining moves it by more. “No spread” stands where all images or batches gave the same number, as they do at "
+    "a ceiling: that shows that the number cannot be told from its ceiling, not that its error is small."
 )
 
 INFINITE = (
@@ -113,12 +114,14 @@ def opening(contents: ReportContents, results: Results, found: Sequence[Differen
     """Returns the sentence that the differences, else the numbers, else the failures support."""
     layers = [layer.name for layer in contents.layers if not layer.latent]
     order = layers or [layer.name for layer in contents.layers]
+    found = [step for step in found if step.checkpoint == results.last]
     steps = chain(found, layers)
     kind = next((kind for kind in ("usable", "nce") if any(results.get(name, kind) for name in order)), None)
     if steps:
         total = whole(steps, found, results)
         details = tuple(_details(total, steps, contents, results))
-        return Opening(_total(total, contents), details, kind, tuple(steps))
+        behind = {contents.label(name): name for name in (total.first, total.second)}
+        return Opening(_total(total, contents) + _but(behind, total.kind, results), details, kind, tuple(steps))
     if kind is not None:
         sentence, count = _levels(kind, order, contents, results)
         unpaired = Markup("No paired difference between layers was taken, so no fall is claimed.")
@@ -130,22 +133,48 @@ def opening(contents: ReportContents, results: Results, found: Sequence[Differen
 
 
 def _total(step: Difference, contents: ReportContents) -> Markup:
+    """What the network's first and last layer differ by, without the stop at the end."""
     first, second = contents.label(step.first), contents.label(step.second)
     size = information(abs(step.value), step.stderr)
     if step.verdict == "fall":
-        return Markup("From {} to {} the network gives up {} about the image.").format(first, second, size)
+        text = "From {} to {} the network gives up {} of what the density can use about the image"
+        return Markup(text).format(first, second, size)
     if step.verdict == "tie":
         size = information(step.value, step.stderr)
-        text = "{} and {} are not told apart: they differ by {} about the image."
+        text = "{} and {} are not told apart: they differ by {} about the image"
         return Markup(text).format(first, second, size)
     more, less = (first, second) if step.value > 0 else (second, first)
     if step.verdict == "rise":
-        text = "The density could use {} more about the image from {} than from {}."
+        text = "The density could use {} more about the image from {} than from {}"
         return Markup(text).format(size, more, less)
     few = "In a single fit" if step.refits == 1 else f"In {step.refits} fits"
     lead = few if step.refits is not None and step.refits < FITS_FOR_A_CLAIM else "In these fits"
-    text = "{} the density could use {} less about the image from {} than from {}."
+    text = "{} the density could use {} less about the image from {} than from {}"
     return Markup(text).format(lead, size, less, more)
+
+
+def _but(behind: Mapping[str, str], kind: str, results: Results) -> Markup:
+    """Returns the end of a headline: what is amiss with the fits behind it, if anything is, and the stop.
+
+    Args:
+        behind: Label -> name of the layers that it speaks of.
+        kind: What it speaks of; usable information has p(x) behind it too.
+        results: Where the flags are.
+    """
+    labels = dict(behind) | ({"p(x)": INPUT} if kind == "usable" else {})
+    flagged: dict[str, list[str]] = {}
+    for label, name in labels.items():
+        numbers = (results.get(name, each) for each in (kind, "cross-entropy", "generalisation-gap"))
+        for flag in dict.fromkeys(flag for number in numbers if number is not None for flag in number.flags):
+            flagged.setdefault(flag.partition(":")[0], []).append(label)
+    if not flagged:
+        return Markup(".")
+    # Where all of them have it, naming them would only make the sentence longer.
+    clauses = [
+        Markup("{}{}").format(flag, "" if len(at) == len(labels) else Markup(" ({})").format(listing(at)))
+        for flag, at in flagged.items()
+    ]
+    return Markup('. <span class="caveat">But {}.</span>').format(listing(clauses))
 
 
 def _details(
@@ -190,6 +219,8 @@ def _measured(total: Difference, results: Results) -> Markup:
     counts = f" on {behind[0].n:,} evaluation images" if behind and behind[0].n else ""
     if behind:
         counts += f", {fits(min(estimate.refits for estimate in behind))} per layer" if total.refits != 1 else ""
+    if len(results.checkpoints) > 1:
+        counts = f" at checkpoint {total.checkpoint}{counts}"
     what = "usable information" if total.kind == "usable" else "paired differences of negative cross-entropies"
     error = "± is the sum of the steps’ errors, never too small" if total.summed else "± one standard error"
     text = f"Measured as {what}{counts}; {error}. It is what the density could use, and not a bound."
@@ -200,17 +231,18 @@ def _levels(kind: str, order: Sequence[str], contents: ReportContents, results: 
     """What can be said of numbers between which no paired difference was taken, and how many there are."""
     known = [(contents.label(name), found) for name in order if (found := results.get(name, kind)) is not None]
     shown = known if len(known) < 3 else [known[0], known[-1]]
+    stop = _but({contents.label(name): name for name in order if results.get(name, kind)}, kind, results)
     single = [Markup(" (single fit)") if estimate.refits == 1 else Markup() for _, estimate in shown]
     sizes = [amount(estimate) for _, estimate in shown]
     if kind == "nce":
         text = Markup("{} at {}{}")
         parts = [text.format(size, name, once) for size, (name, _), once in zip(sizes, shown, single)]
-        return Markup("The negative cross-entropy is {}.").format(listing(parts)), len(known)
+        return Markup("The negative cross-entropy is {}").format(listing(parts)) + stop, len(known)
     (name, first) = shown[0]
     if len(known) == 1 and first.stderr is not None and first.value <= 2 * first.stderr:
-        text = "The density could use nothing about the image from {} that stands out from its error: {}{}."
-        return Markup(text).format(name, sizes[0], single[0]), 1
+        text = "The density could use nothing about the image from {} that stands out from its error: {}{}"
+        return Markup(text).format(name, sizes[0], single[0]) + stop, 1
     sentence = Markup("The density could use {} about the image from {}{}").format(sizes[0], name, single[0])
     if len(shown) > 1:
         sentence += Markup(" and {} from {}{}").format(sizes[1], shown[1][0], single[1])
-    return sentence + Markup("."), len(known)
+    return sentence + stop, len(known)

@@ -1,0 +1,144 @@
+"""The figure of what each layer keeps at every checkpoint of the network's training."""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from infoplane.estimate import Estimate
+from infoplane.report.amounts import rounded
+from infoplane.report.drawing import Unit, extent, framed, gutter, per_unit, scaled, shorten, tip, tooltip
+from infoplane.report.theme import INK, MUTED, PAPER, canvas
+from infoplane.report.words import name_of
+
+_DASHES = (0, (4, 3))
+_HEIGHT, _TOP, _BOTTOM = 300, 26, 46  # pixels
+_LINE = 17  # pixels from one name beside the axes to the next
+
+
+@dataclasses.dataclass(frozen=True)
+class Track:
+    """One layer through the checkpoints. `estimates` has None where a number is missing."""
+
+    label: str
+    colour: str
+    estimates: tuple[Estimate | None, ...]
+
+
+def positions(checkpoints: Sequence[str]) -> tuple[list[float], bool]:
+    """Returns where each checkpoint stands on the axis, and whether that is by its number of updates.
+
+    Update counts c stand on a symmetric logarithmic scale: 0 at 0, others at 1 + log10(c / smallest). A last one
+    without a number, such as "end" (the best weights, whenever they were found), stands one step after them. Where
+    any other has no number, all are evenly spaced.
+    """
+    numbers = [int(name) if name.isdecimal() else None for name in checkpoints]
+    counts = [number for number in numbers if number is not None]
+    if not counts or None in numbers[:-1]:
+        return [float(index) for index in range(len(checkpoints))], False
+    smallest = min((count for count in counts if count), default=1)
+    places = [1 + math.log10(count / smallest) if count else 0.0 for count in counts]
+    if numbers[-1] is None:
+        places.append(max(places) + 1)
+    return places, True
+
+
+def evolution(
+    tracks: Sequence[Track],
+    checkpoints: Sequence[str],
+    kind: str,
+    unit: Unit,
+    ceiling: tuple[float, str] | None,
+) -> Figure:
+    """Draws one kind of number of every layer against the checkpoint: a point with ± one standard error each.
+
+    Args:
+        tracks: The layers by depth.
+        checkpoints: In training order, two or more.
+        kind: Which kind of number.
+        unit: What to draw in.
+        ceiling: What the number cannot exceed, in nats, and its name; or None.
+    """
+    labels = [shorten(track.label, 16) for track in tracks]
+    figure = canvas(460, _HEIGHT)
+    axes = framed(figure, 58, gutter(labels) + 14, _TOP, _BOTTOM)
+    places, counted = positions(checkpoints)
+    axes.set_xticks(places, [f"{int(name):,}" if name.isdecimal() else shorten(name, 10) for name in checkpoints])
+    axes.set_xlabel("updates of the network" if counted else "checkpoint", loc="right")
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
+    axes.set_ylabel(f"{unit} per image")
+    axes.grid(axis="y")
+    values: list[float] = []
+    ends: list[tuple[float, float, str, str]] = []
+    for track, label in zip(tracks, labels):
+        drawn = [
+            (at, name, scaled(estimate, unit))
+            for at, name, estimate in zip(places, checkpoints, track.estimates)
+            if estimate is not None
+        ]
+        if not drawn:
+            continue
+        _path(axes, [(at, estimate.value, counted and not name.isdecimal()) for at, name, estimate in drawn], track)
+        for at, name, estimate in drawn:
+            values += extent(estimate)
+            if estimate.stderr is not None:
+                for colour, width in ((PAPER, 4.0), (track.colour, 1.6)):
+                    axes.plot([at, at], extent(estimate), color=colour, lw=width, solid_capstyle="butt", zorder=4)
+            face = PAPER if estimate.refits == 1 else track.colour
+            (mark,) = axes.plot([at], [estimate.value], "o", ms=6, mfc=face, mec=track.colour, mew=1.6, zorder=5)
+            tip(mark, tooltip(f"{track.label}, checkpoint {name}", estimate))
+        ends.append((drawn[-1][2].value, drawn[-1][0], label, track.colour))
+    if ceiling is not None:
+        height = ceiling[0] * per_unit(unit)
+        values.append(height)
+        axes.axhline(height, color=MUTED, lw=1.2, ls=_DASHES, zorder=2)
+        words = f"ceiling {ceiling[1]} = {rounded(height)}"
+        axes.annotate(
+            words, (0, height), xycoords=("axes fraction", "data"), xytext=(2, 5), textcoords="offset points",
+            color=MUTED, fontsize=11, annotation_clip=False,
+        )  # fmt: skip
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    if kind not in ("nce", "cross-entropy"):
+        low, high = min(low, 0.0), max(high, 0.0)  # their zero means something
+    margin = 0.05 * (high - low) or 1.0
+    axes.set_ylim(low - margin, high + margin)
+    axes.set_xlim(places[0] - 0.04 * (places[-1] - places[0]), places[-1])
+    _names(axes, ends)
+    axes.set_title(name_of(kind), loc="left", fontsize=13, color=INK, pad=10)
+    return figure
+
+
+def _path(axes: Axes, points: Sequence[tuple[float, float, bool]], track: Track) -> None:
+    """Joins the points, with dashes where the axis does not tell how far apart they are."""
+    for (at, value, _), (then, after, unknown) in itertools.pairwise(points):
+        dashes = _DASHES if unknown else "-"
+        axes.plot([at, then], [value, after], color=track.colour, lw=1.6, ls=dashes, alpha=0.75, zorder=3)
+
+
+def _names(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
+    """Writes each layer's name to the right of its last point, moved apart where they would overlap."""
+    low, high = axes.get_ylim()
+    step = _LINE * (high - low) / (_HEIGHT - _TOP - _BOTTOM)
+    order = sorted(ends)
+    heights = [value for value, *_ in order]
+    for _ in range(100):
+        for index in range(len(heights) - 1):
+            push = max(0.0, step - (heights[index + 1] - heights[index])) / 2
+            heights[index] -= push
+            heights[index + 1] += push
+        heights = [min(max(height, low), high) for height in heights]
+    for (value, at, label, colour), height in zip(order, heights):
+        # A thread from the point to its name, in the layer's colour.
+        left, right = axes.get_xlim()
+        axes.plot(
+            [at, right + 0.04 * (right - left)], [value, height],
+            color=colour, lw=1.0, ls=(0, (1, 2)), clip_on=False, zorder=2,
+        )  # fmt: skip
+        axes.annotate(
+            label, (1.06, height), xycoords=("axes fraction", "data"), va="center_baseline", color=INK, fontsize=12,
+            annotation_clip=False,
+        )  # fmt: skip
