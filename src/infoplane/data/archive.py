@@ -45,8 +45,8 @@ def is_archive(path: Path) -> bool:
     return path.name.lower().endswith(SUFFIXES)
 
 
-def holds(path: Path, wanted: Callable[[str], bool]) -> bool:
-    """Says whether a wanted file is among the first of an archive; of a damaged one, no."""
+def holds(path: Path, wanted: Callable[[str], bool], *, damaged: bool) -> bool:
+    """Says whether a wanted file is among the first of an archive; of one that cannot be read, `damaged`."""
     try:
         for count, (name, _) in enumerate(_guarded(path, lambda _: False, MOST_BYTES, every=True)):
             if wanted(name):
@@ -54,7 +54,7 @@ def holds(path: Path, wanted: Callable[[str], bool]) -> bool:
             if count == _LOOK:
                 break
     except UsageError:
-        pass
+        return damaged
     return False
 
 

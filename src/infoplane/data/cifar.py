@@ -34,10 +34,10 @@ _MOST_MEMBER = 64 << 20
 def find_cifar(path: Path) -> list[Path]:
     """Returns the batches in a folder or in its usual subfolders, or the archive that is there or is the path."""
     if path.is_file():
-        known = archive.is_archive(path) and (path.name in _ARCHIVES or archive.holds(path, _is_batch))
+        known = archive.is_archive(path) and (path.name in _ARCHIVES or archive.holds(path, _is_batch, damaged=False))
         return [path] if known else []
     for folder in (path, *(path / name for name in _FOLDERS)):
-        found = [entry for entry in listing(folder) if _NAME.fullmatch(entry.name) and entry.is_file()]
+        found = [entry for entry in listing(folder) if _NAME.fullmatch(entry.name)]
         # Of both versions in one folder the binary one is taken: there is nothing to unpickle.
         if found:
             binary = [entry for entry in found if entry.suffix]

@@ -31,12 +31,16 @@ _MOST_MEMBER = 16 << 20
 def find_cinic10(path: Path) -> list[Path]:
     """Returns the folders of the parts, or the archive that holds them: the path or one file in it."""
     if path.is_file():
-        return [path] if archive.is_archive(path) and archive.holds(path, _is_image) else []
+        return [path] if archive.is_archive(path) and archive.holds(path, _is_image, damaged=True) else []
     folders = [path / name for name in _PARTS if (path / name).is_dir()]
     # Classes of pictures that happen to be called train and test have no folders in them.
     if {"train", "test"} <= {folder.name for folder in folders}:
         return folders if any(entry.is_dir() for entry in listing(path / "train")) else []
-    return [entry for entry in listing(path) if archive.is_archive(entry) and archive.holds(entry, _is_image)][:1]
+    entries = listing(path)
+    # Where there is nothing else, a damaged archive is to be told of; else it may just lie about.
+    alone = not any(entry.is_dir() or entry.suffix.lower() in SUFFIXES for entry in entries)
+    archives = (entry for entry in entries if archive.is_archive(entry) and entry.is_file())
+    return [entry for entry in archives if archive.holds(entry, _is_image, damaged=alone)][:1]
 
 
 def load_cinic10(path: str | os.PathLike[str]) -> Dataset:

@@ -9,6 +9,7 @@ even then the three names mean stand-ins that can make nothing but arrays of byt
 import io
 import pickle
 import pickletools
+import warnings
 from typing import Any
 
 import numpy as np
@@ -114,8 +115,10 @@ def read_pickle(file: object, content: bytes) -> Any:
         UsageError: It is damaged, or holds or does anything else than the official files.
     """
     try:
-        _inspect(content)
-        value = _Unpickler(io.BytesIO(content), encoding="bytes").load()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd text in damaged files
+            _inspect(content)
+            value = _Unpickler(io.BytesIO(content), encoding="bytes").load()
     except Exception as error:  # on damaged files pickle raises almost anything
         received = str(error) if isinstance(error, _Refused) else f"{type(error).__name__}: {error}"
         mend = "nothing in it was run" if isinstance(error, _Refused) else "it is damaged or cut short: get it again"
