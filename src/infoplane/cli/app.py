@@ -119,6 +119,17 @@ def layers(
 
 
 @app.command()
+def data(
+    name: Annotated[str | None, typer.Argument(help="Name or path of a data set to check; none: list all.")] = None,
+    download: Annotated[str | None, typer.Option(help="Name of a data set to download into the cache.")] = None,
+) -> int:
+    """List the data sets and where they are; check one; download one."""
+    from infoplane.cli.data import data as command
+
+    return command(name, download)
+
+
+@app.command()
 def report(folder: Annotated[Path, typer.Argument(help="A run's folder, finished or not.")]) -> int:
     """Write a run's tables and page anew."""
     from infoplane.cli.report import report as command

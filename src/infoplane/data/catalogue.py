@@ -259,12 +259,11 @@ def locate(name: str) -> tuple[Path, Format] | None:
     """
     entry = BY_NAME.get(name)
     folders = (name,) if entry is None else entry.folders
-    for root in roots():
-        for folder in folders:
-            path = root / folder
-            form = formats.recognise(path) if path.is_dir() else None
-            if form is not None and (entry is None or form is entry.format):
-                return path, form
+    # The whole of a set in the cache goes before a subset of it elsewhere.
+    for path in (root / folder for folder in folders for root in roots()):
+        form = formats.recognise(path) if path.is_dir() else None
+        if form is not None and (entry is None or form is entry.format):
+            return path, form
     return None
 
 
@@ -273,9 +272,9 @@ def missing(entry: Entry) -> UsageError:
     mend = f"infoplane data --download {entry.name}, or put its files into {roots()[0] / entry.folders[0]}"
     if not entry.remotes:
         mend = f"no public address is known: put its files into {roots()[0] / entry.folders[0]}"
+    looked = " or ".join(str(root / entry.folders[0]) for root in roots())
     return UsageError(
-        f"no files of data set {entry.name!r}",
-        received=" and ".join(str(root / entry.folders[0]) for root in roots()),
+        f"no files of data set {entry.name!r} in {looked}",
         legal=f"a folder with {entry.format.name}" + ("" if os.environ.get(VARIABLE) else f", or {VARIABLE} set"),
         mend=mend,
     )
