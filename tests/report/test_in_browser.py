@@ -40,8 +40,14 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The pages, by what is in them."""
-    return {name: report.write(make(), tmp_path_factory.mktemp("page")) for name, make in PAGES.items()}
+    """The pages, by what is in them, each with tables beside it."""
+    written = {}
+    for name, make in PAGES.items():
+        folder = tmp_path_factory.mktemp("page")
+        for table in ("results", "differences", "truths"):
+            (folder / f"{table}.csv").write_text("layer\n")
+        written[name] = report.write(make(), folder)
+    return written
 
 
 @dataclasses.dataclass
