@@ -7,18 +7,18 @@ from contextlib import AbstractContextManager
 import pytest
 import torch
 
-from infoplane.errors import UsageError
+from infoplane.errors import InfoplaneError, UsageError
 
 torch.set_num_threads(1)
 
 
 @pytest.fixture
 def refuses() -> Callable[..., AbstractContextManager[None]]:
-    """Returns a context in which a one-line `UsageError` that contains all the given words must be raised."""
+    """Returns a context in which a one-line error, as a rule a `UsageError`, with all the given words must be raised."""
 
     @contextlib.contextmanager
-    def context(*words: str) -> Iterator[None]:
-        with pytest.raises(UsageError) as caught:
+    def context(*words: str, error: type[InfoplaneError] = UsageError) -> Iterator[None]:
+        with pytest.raises(error) as caught:
             yield
         message = str(caught.value)
         assert "\n" not in message

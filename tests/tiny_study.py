@@ -88,8 +88,9 @@ def events(folder: Path, kind: str | None = None) -> list[dict]:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Returns every file below a folder with its bytes."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    """Returns every file below a folder with its bytes, but for the lock, which holds a process number."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != ".lock")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def kind_of(cell: str) -> str:

@@ -201,14 +201,17 @@ def load_study(study: str, changes: Mapping[str, Any] | None = None, *, scale: s
         UsageError: There is no such study or scale, or a field is unknown or has an illegal value.
     """
     content = _content(study)
-    scales = content.pop("scales", {})
+    scales, datasets = content.pop("scales", {}), content.pop("datasets", {})
     legal = _scales(scales, study)
     if scale is None:
         scale = LAPTOP if LAPTOP in legal else legal[0] if legal else None
     elif scale not in legal:
         raise unknown(f"scale of {study}", scale, legal, mend=None if legal else "leave --scale out: there is only one")
-    chosen = {"scale": scale, **scales.get(scale or "", {}), **(changes or {})}
-    for path, value in chosen.items():
+    for path, value in {"scale": scale, **scales.get(scale or "", {})}.items():
+        _set(content, path, value)
+    # Another data set may need other sizes and networks: what the file says of it goes before the scale's values.
+    name = (changes or {}).get("data.name")
+    for path, value in {**_of_dataset(datasets, name, scale, study), **(changes or {})}.items():
         _set(content, path, value)
     spec = validate(content, where=study)
     if spec.layers and spec.subject is None:
@@ -233,6 +236,17 @@ def _content(study: str) -> dict[str, Any]:
     else:
         raise unknown("study", study, named_studies(), mend="or give the path of a .yaml file")
     return {"name": Path(study).stem, **_parse(text, study)}
+
+
+def _of_dataset(datasets: Any, name: Any, scale: str | None, study: str) -> dict[str, Any]:
+    """What a study's file changes for a data set: under `every` at all scales, under a scale's name at that one."""
+    if name is None or not datasets:
+        return {}
+    parts = datasets.get(name, {}) if isinstance(datasets, dict) else None
+    if not isinstance(parts, dict) or not all(isinstance(part, dict) for part in parts.values()):
+        legal = "name of a data set -> every, or name of a scale -> {dotted path: value}"
+        raise UsageError(f"{study}: datasets cannot be read", received=type(parts).__name__, legal=legal)
+    return {**parts.get("every", {}), **parts.get(scale or "", {})}
 
 
 def _scales(scales: Any, study: str) -> list[str]:

@@ -1,0 +1,99 @@
+"""Checkpoints of the network under study as an axis of a study."""
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+import tiny_study
+from infoplane.capture import activations, default_transform
+from infoplane.report.build import build, load_run
+from infoplane.study.cells import build_subject
+from infoplane.study.execute import execute
+from infoplane.study.plan import Plan, make_plan
+from infoplane.study.results import Results
+from infoplane.study.store import Store
+
+CHECKPOINTS = ("0", "2", "end")
+
+
+@pytest.fixture(scope="module")
+def traced(tmp_path_factory):
+    """The folder of a run with three checkpoints, given out of order."""
+    folder = tmp_path_factory.mktemp("traced")
+    spec = tiny_study.tiny(folder, subject__train__checkpoints=["end", 2, 0], fit__refits=3)
+    assert not execute(spec, folder / "run", workers=0, quiet=True).failed
+    build(folder / "run")
+    return folder / "run"
+
+
+def test_every_checkpoint_has_its_cells_and_p_of_x_is_fitted_once(traced):
+    plan = Plan.load(traced)
+    for kind in ("density", "samples", "mse", "probe", "judge"):
+        refit = int(kind == "density")
+        names = {plan.name(kind, layer, refit, c) for layer in tiny_study.LAYERS for c in CHECKPOINTS}
+        assert len(names) == 6
+        assert None not in names
+    assert len([cell for cell in plan.cells.values() if cell.kind == "density"]) == 3 * (1 + 6)
+    assert len([cell for cell in plan.cells.values() if cell.kind == "subject"]) == 1
+
+
+def test_checkpoint_0_is_the_network_before_training(traced):
+    store, plan = Store(traced / "cells"), Plan.load(traced)
+    data, capture = (store.load(name) for name in (plan.name("data"), plan.name("capture", checkpoint="0")))
+    torch.manual_seed(0)  # the study's seed
+    options = {"filters": (2, 3), "hidden": 5, "kernel": 3, "padding": 1, "dropout": 0.1}
+    model = build_subject("nash-cnn", options, data.values)
+    images = torch.from_numpy(data.array("images")[data.array("evaluation")])
+    found = activations(model, ["conv1", "logits"], images, transform=default_transform(3))
+    for layer in tiny_study.LAYERS:
+        assert np.array_equal(capture.array(f"evaluation:{layer}"), found[layer].numpy())
+    end = store.load(plan.name("capture", checkpoint="end"))
+    assert not np.array_equal(end.array("evaluation:logits"), capture.array("evaluation:logits"))
+
+
+def test_results_have_a_row_per_checkpoint_in_training_order(traced):
+    frame = pl.read_parquet(traced / "results.parquet")
+    layers = frame.filter(pl.col("layer").is_in(tiny_study.LAYERS))
+    assert tuple(layers["checkpoint"].unique(maintain_order=True)) == CHECKPOINTS
+    assert set(frame.filter(pl.col("layer") == "input")["checkpoint"]) == {""}
+    accuracy = frame.filter(pl.col("kind") == "accuracy")
+    assert tuple(accuracy["checkpoint"]) == CHECKPOINTS
+    # The pooled NCE of a checkpoint is the mean of what its own cells hold.
+    results = load_run(traced)
+    for checkpoint in CHECKPOINTS:
+        scores = [
+            results.store.load(results.plan.name("density", "conv1", refit, checkpoint)).array("log_probs")
+            for refit in (1, 2, 3)
+        ]
+        row = layers.filter(
+            (pl.col("checkpoint") == checkpoint)
+            & (pl.col("layer") == "conv1")
+            & (pl.col("kind") == "nce")
+            & (pl.col("refit") == "all")
+        )
+        assert row["value"].item() == pytest.approx(np.mean(scores))
+
+
+def test_differences_are_taken_within_each_checkpoint(traced):
+    results: Results = load_run(traced)
+    assert [d["checkpoint"] for d in results.differences()] == list(CHECKPOINTS)
+    for step in results.differences():
+        first, second = (results.log_probs(layer, checkpoint=step["checkpoint"]) for layer in tiny_study.LAYERS)
+        assert step["value"] == pytest.approx((first - second).mean())
+
+
+def test_a_checkpoint_more_leaves_the_others_cells_alone_but_for_the_training(tmp_path):
+    one, two = (make_plan(tiny_study.tiny(tmp_path, subject__train__checkpoints=c)) for c in (["end"], [0, "end"]))
+    shared = one.roles.keys() & two.roles.keys()
+    assert {role[0] for role in shared if one.roles[role] == two.roles[role]} >= {"data"}
+    assert one.roles["density", "input", 1, ""] == two.roles["density", "input", 1, ""]
+    assert shared == one.roles.keys()
+
+
+def test_the_table_of_several_checkpoints_names_them(traced):
+    from infoplane.report.text import table
+
+    lines = table(load_run(traced)).splitlines()
+    assert lines[0].split()[0] == "checkpoint"
+    assert [line.split()[0] for line in lines[2:8]] == ["0", "0", "2", "2", "end", "end"]
