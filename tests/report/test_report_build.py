@@ -1,0 +1,139 @@
+"""From a run's folder to its page: every image, layer and checkpoint of the run, and what is not there."""
+
+import csv
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from read_report import Seen
+from safetensors.numpy import load_file
+
+import tiny_study
+from infoplane.report.build import build, contents_of, load_run
+from infoplane.study.execute import execute
+
+CHECKPOINTS = ("0", "2", "end")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of the tiny study at three checkpoints; only to be read."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    spec = tiny_study.tiny(folder, subject__train__checkpoints=[0, 2, "end"])
+    assert not execute(spec, folder / "run", workers=0, quiet=True).failed
+    return folder / "run"
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be changed."""
+    return Path(shutil.copytree(finished, tmp_path / "copy"))
+
+
+def test_everything_drawn_is_gathered(finished: Path) -> None:
+    results = load_run(finished)
+    contents = contents_of(results, finished)
+    assert tuple(contents.checkpoints) == CHECKPOINTS
+    assert contents.inputs is not None
+    assert len(contents.inputs) == 2
+    assert [layer.name for layer in contents.layers] == ["conv1", "logits"]
+    for layer in contents.layers:
+        assert tuple(layer.pictures) == CHECKPOINTS
+        for checkpoint, pictures in layer.pictures.items():
+            for kind, key, shown in (
+                ("samples", "samples", pictures.samples),
+                ("mse", "reconstructions", pictures.reconstructions),
+            ):
+                name = results.plan.roles[kind, layer.name, 0, checkpoint]
+                stored = load_file(finished / "cells" / name / "arrays.safetensors")[key]
+                np.testing.assert_array_equal(shown, stored)
+    drawn = {(curve.layer, curve.checkpoint, curve.refit) for curve in contents.curves}
+    expected = {(layer, at, refit) for layer in ("conv1", "logits") for at in CHECKPOINTS for refit in (1, 2)}
+    assert drawn == expected | {("input", "", 1), ("input", "", 2)}
+    assert contents.missing == []
+    assert not contents.going
+    assert contents.parts == len(results.plan.cells)
+
+
+def test_a_finished_run_has_its_page_and_tables(run: Path) -> None:
+    seen = Seen(build(run).read_text(encoding="utf-8"))
+    assert seen.open == []
+    assert "missing" not in seen.text
+    for checkpoint in CHECKPOINTS:
+        assert f"samples for image 2 from logits at checkpoint {checkpoint}" in " ".join(seen.attributes("alt"))
+    links = [link for link in seen.attributes("href") if not link.startswith(("#", "data:"))]
+    assert {"results.csv", "results.parquet", "differences.csv", "differences.parquet"} < set(links)
+    assert all((run / link).is_file() for link in links)
+    with (run / "differences.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["checkpoint"], row["first"], row["second"]) for row in rows] == [
+        (at, "conv1", "logits") for at in CHECKPOINTS
+    ]
+    frame = pl.read_parquet(run / "differences.parquet")
+    expected = {row["checkpoint"]: row["value"] for row in load_run(run).differences()}
+    assert dict(zip(frame["checkpoint"], frame["value"])) == expected
+    assert not (run / "truths.csv").exists()
+
+
+def test_a_run_cut_off_says_what_is_missing(run: Path) -> None:
+    results = load_run(run)
+    gone = [
+        results.plan.roles["samples", "conv1", 0, "2"],
+        results.plan.roles["density", "logits", 1, "0"],
+    ]
+    for name in gone:
+        shutil.rmtree(run / "cells" / name)
+    log = run / "events.jsonl"
+    log.write_text("".join(f"{line}\n" for line in log.read_text().splitlines() if '"event": "run"' not in line))
+    contents = contents_of(load_run(run), run)
+    assert contents.going
+    assert contents.missing == [
+        ("density of logits at checkpoint 0, refit 1", "not computed yet"),
+        ("samples of conv1 at checkpoint 2", "not computed yet"),
+    ]
+    conv1 = contents.layers[0].pictures["2"]
+    assert conv1.samples is None
+    assert conv1.reconstructions is not None
+    seen = Seen(build(run).read_text(encoding="utf-8"))
+    assert "it was still going, or was cut off" in seen.text
+    assert f"2 of its {len(results.plan.cells)} parts are missing" in seen.text
+    assert "density of logits at checkpoint 0, refit 1" in seen.text
+    assert "samples for image 1 from conv1 at checkpoint 2" not in " ".join(seen.attributes("alt"))
+    assert "samples for image 1 from conv1 at checkpoint 0" in " ".join(seen.attributes("alt"))
+
+
+def test_a_failed_part_shows_its_traceback_and_who_waits_for_it(run: Path) -> None:
+    results = load_run(run)
+    capture = results.plan.roles["capture", "", 0, "end"]
+    waiting = {name for name, cell in results.plan.cells.items() if capture in cell.needs.values()}
+    grown = True
+    while grown:  # and all that need those
+        more = {name for name, cell in results.plan.cells.items() if not waiting.isdisjoint(cell.needs.values())}
+        grown = not more <= waiting
+        waiting |= more
+    for name in (capture, *waiting):
+        shutil.rmtree(run / "cells" / name)
+    results.store.save_failure(capture, "CellError: <b>broken</b>", 'Traceback:\n  File "<here>"\n')
+    contents = contents_of(load_run(run), run)
+    assert contents.failures == [(capture, "CellError: <b>broken</b>", 'Traceback:\n  File "<here>"\n')]
+    assert len(contents.missing) == len(waiting) > 5
+    assert {why for _, why in contents.missing} == {"needs a part that failed"}
+    seen = Seen(build(run).read_text(encoding="utf-8"))
+    assert "b" not in seen.tags()
+    assert "CellError: <b>broken</b>" in seen.text
+    assert 'File "<here>"' in seen.text
+    # The last checkpoint with numbers is spoken of.
+    assert re.search(r"at checkpoint 2 on \d+ evaluation images", seen.text)
+    assert tuple(contents.layers[0].pictures) == ("0", "2")
+
+
+def test_a_run_of_which_nothing_is_there_has_a_page(run: Path) -> None:
+    plan = load_run(run).plan
+    for name in plan.cells:
+        shutil.rmtree(run / "cells" / name)
+    seen = Seen(build(run).read_text(encoding="utf-8"))
+    assert "There are no numbers yet." in seen.text
+    assert f"{len(plan.cells)} of its {len(plan.cells)} parts are missing" in seen.text
