@@ -74,7 +74,9 @@ def test_a_cell_is_renamed_when_what_it_depends_on_changes(tmp_path, changes, ex
 def test_refits_have_their_own_cells_and_only_the_first_is_sampled(tmp_path):
     two, three = (make_plan(tiny_study.tiny(tmp_path, fit__refits=refits)) for refits in (2, 3))
     assert three.roles.keys() - two.roles.keys() == {
-        ("density", "input", 3, ""), ("density", "conv1", 3, "end"), ("density", "logits", 3, "end")
+        ("density", "input", 3, ""),
+        ("density", "conv1", 3, "end"),
+        ("density", "logits", 3, "end"),
     }
     # A layer's fit and its twin's share their seed, and refits do not.
     seeds = {(layer, refit): three.cells[tiny_study.role(three, "density", layer, refit)].params["seed"]

@@ -1,5 +1,6 @@
 """What a study may say, and what it is told when it says something else."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import yaml
 import tiny_study
 from infoplane.study.execute import check
 from infoplane.study.plan import make_plan
-from infoplane.study.spec import load_study, named_studies, parse_value, read_study, validate
+from infoplane.study.spec import load_study, named_studies, parse_value, read_study, scales_of, validate
 
 
 @pytest.fixture
@@ -192,10 +193,16 @@ def test_the_resolved_study_says_everything_and_reads_back_the_same(load, tmp_pa
     assert make_plan(again).cells == make_plan(spec).cells
 
 
-@pytest.mark.parametrize("name", named_studies())
-def test_every_named_study_loads_checks_and_plans(name):
-    spec = load_study(name)
-    assert spec.name == name
+#: (study, scale, data set) for every scale of every study that comes with the package, and for other data sets
+EVERY_STUDY = [(name, scale, None) for name in named_studies() for scale in scales_of(name) or [None]]
+EVERY_STUDY += [("nash-layers", scale, name) for scale in ("paper", "laptop")
+                for name in ("fashion_mnist", "cifar10_exact_subset")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "scale", "dataset"), EVERY_STUDY)
+def test_every_named_study_loads_checks_and_plans(name, scale, dataset):
+    spec = load_study(name, {"data.name": dataset} if dataset else {}, scale=scale)
+    assert (spec.name, spec.scale) == (name, scale)
     assert validate(yaml.safe_load(spec.to_yaml()), where=name) == spec
     plan = make_plan(spec)
     for layer in ("input", *spec.latents, *spec.layers):
@@ -205,13 +212,82 @@ def test_every_named_study_loads_checks_and_plans(name):
     for cell in plan.cells.values():
         assert set(cell.needs.values()) <= seen, "a cell comes after those it needs"
         seen.add(cell.name)
+    if spec.data.name not in ("digits", "truth") and "INFOPLANE_DATA" not in os.environ:
+        pytest.skip(f"INFOPLANE_DATA is not set: no files of {spec.data.name} to check the study against")
     check(spec)
+
+
+SCALED = (
+    tiny_study.STUDY
+    + """
+scales:
+  small: {{fit.updates: 2, density.filters: 3}}
+  laptop: {{fit.updates: 1}}
+datasets:
+  digits:
+    every: {{layers: [logits], density.filters: 5}}
+    laptop: {{density.dropout: 0.2}}
+"""
+)
+
+
+def test_scales_change_what_they_name_and_the_caller_has_the_last_word(tmp_path):
+    path = str(tiny_study.write_study(tmp_path, SCALED))
+    assert scales_of(path) == ["paper", "small", "laptop"]
+    found = {scale: load_study(path, scale=scale) for scale in (None, "paper", "small", "laptop")}
+    assert {scale: spec.scale for scale, spec in found.items()} == {
+        None: "laptop", "paper": "paper", "small": "small", "laptop": "laptop"
+    }  # fmt: skip
+    assert {scale: spec.fit.updates for scale, spec in found.items()} == {None: 1, "paper": 3, "small": 2, "laptop": 1}
+    assert found["small"].density.model_extra["filters"] == 3
+    assert load_study(path, {"fit.updates": 7}, scale="small").fit.updates == 7
+    # The scale is in the resolved study, so that two scales do not share a folder.
+    assert (
+        found["small"].to_yaml() != load_study(path, {"fit.updates": 2, "density.filters": 3}, scale="paper").to_yaml()
+    )
+
+
+def test_a_data_set_changes_what_the_study_says_of_it(tmp_path):
+    path = str(tiny_study.write_study(tmp_path, SCALED))
+    other = load_study(path, {"data.name": "digits"}, scale="laptop")
+    assert (other.layers, other.density.model_extra["filters"]) == (("logits",), 5)
+    assert (other.density.model_extra["dropout"], other.fit.updates) == (0.2, 1)
+    paper = load_study(path, {"data.name": "digits", "density.filters": 9}, scale="paper")
+    assert (paper.density.model_extra["filters"], paper.density.model_extra["dropout"]) == (9, 0.1)
+    assert load_study(path, {"data.name": "truth"}, scale="paper").layers == ("conv1", "logits")
+
+
+def test_scales_that_do_not_exist_or_cannot_be_read(tmp_path, refuses):
+    path = str(tiny_study.write_study(tmp_path, SCALED))
+    with refuses("unknown scale", "'labtop'", "did you mean 'laptop'?"):
+        load_study(path, scale="labtop")
+    with refuses("unknown scale", "'laptop'", "there is only one"):
+        load_study("digits", scale="laptop")
+    for bad in ("scales: 3", "scales: [a]", "scales: {{a: 3}}"):
+        broken = str(tiny_study.write_study(tmp_path, tiny_study.STUDY + bad, "broken"))
+        with refuses("scales cannot be read"):
+            load_study(broken)
+    unknown = str(
+        tiny_study.write_study(tmp_path, tiny_study.STUDY + "scales: {{laptop: {{fit.updats: 3}}}}", "unknown")
+    )
+    with refuses("fit.updats", "did you mean 'updates'"):
+        load_study(unknown)
+    for bad in ("3", "{{digits: 3}}", "{{digits: {{every: 3}}}}"):
+        broken = str(tiny_study.write_study(tmp_path, tiny_study.STUDY + f"datasets: {bad}", "sets"))
+        with refuses("datasets cannot be read"):
+            load_study(broken, {"data.name": "digits"})
+
+
+def test_checkpoints_are_in_training_order_with_the_finished_network_last(tmp_path):
+    spec = tiny_study.tiny(tmp_path, subject__train__checkpoints=["end", 100, 0, 20, 100])
+    assert spec.checkpoints == ("0", "20", "100", "end")
+    assert tiny_study.tiny(tmp_path).checkpoints == ("end",)
 
 
 def test_the_named_studies_are_the_files():
     folder = Path(tiny_study.main.__code__.co_filename).parents[1] / "studies"
     assert named_studies() == sorted(path.stem for path in folder.glob("*.yaml"))
-    assert {"digits", "known-truth"} <= set(named_studies())
+    assert {"digits", "known-truth", "nash-layers"} <= set(named_studies())
 
 
 @pytest.mark.parametrize(

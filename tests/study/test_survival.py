@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-import tiny_study
 from infoplane.errors import CellError
 from infoplane.study.execute import execute
 from infoplane.study.plan import Plan

@@ -60,7 +60,7 @@ def test_tensorboard_holds_the_curves_and_the_samples(tmp_path):
                 found = read.Scalars(f"{cell.label}/{name}")
                 assert [event.step for event in found] == curve["updates"]
                 assert [event.value for event in found] == pytest.approx(curve[key], rel=1e-6)
-    grids = {tag for tag in read.Tags()["images"]}
+    grids = set(read.Tags()["images"])
     assert grids == {f"{cell.label}/grid" for cell in plan.cells.values() if cell.kind == "samples"}
     # Two images in rows, each with two samples beside it, every tile with a frame of one pixel.
     (image,) = read.Images("samples-conv1/grid")
