@@ -7,6 +7,7 @@ import pytest
 
 import official_files
 from infoplane.data import load
+from infoplane.data.catalogue import ENTRIES
 
 
 @pytest.fixture
@@ -25,6 +26,22 @@ def test_the_folders_of_a_name(places, folder):
     for dataset in (load("mnist"), load(places[0] / folder)):
         assert dataset.name == "mnist (30 + 10 images)"
         assert dataset.class_names == tuple("0123456789")
+
+
+def test_a_folder_beside_others_in_one_called_mnist_is_not_mnist(places):
+    official_files.write_idx(places[0] / "mnist" / "letters")
+    assert load(places[0] / "mnist" / "letters").name == "letters"
+
+
+def test_what_is_downloaded_is_what_is_looked_for(places):
+    """By their names alone: the files of every address are those that the data set's format finds."""
+    for entry in ENTRIES:
+        folder = places[1] / entry.name
+        folder.mkdir(parents=True)
+        for remote in entry.remotes:
+            (folder / remote.name).write_bytes(b"")
+        assert {path.name for path in entry.format.find(folder)} == {remote.name for remote in entry.remotes}
+        assert entry.remotes
 
 
 def test_the_cache_comes_second(places):

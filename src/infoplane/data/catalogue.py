@@ -289,7 +289,8 @@ def entry_of(path: Path, form: Format) -> Entry | None:
     same = [entry for entry in ENTRIES if entry.format is form]
     if len(same) == 1 and form is not formats.PARTED:
         return same[0]
-    names = set(path.resolve().parts[-2:])
+    parts = path.resolve().parts
+    names = {parts[-1], "/".join(parts[-2:])}
     return next((entry for entry in same if names & {entry.name, *entry.folders}), None)
 
 
