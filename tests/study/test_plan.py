@@ -5,6 +5,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import infoplane
@@ -13,6 +14,8 @@ from infoplane.study import plan as plan_module
 from infoplane.study.cells import KINDS
 from infoplane.study.execute import execute
 from infoplane.study.plan import ROOMS, Plan, code_version, make_plan
+from infoplane.study.results import Results
+from infoplane.study.store import Store
 
 PACKAGE = Path(infoplane.__file__).parent
 
@@ -254,3 +257,47 @@ def test_every_density_is_trained_as_its_twin_is(tmp_path, warm_start):
             assert params["fit"] == twin["fit"]
             assert params["density"] == twin["density"]
         assert (twin["fit"]["updates"], twin["fit"]["batch"], twin["fit"]["minutes"]) == (3, 4, None)
+
+
+def test_a_layer_with_a_density_of_its_own_has_a_twin_of_its_own(tmp_path):
+    own = {"conv1": {"dropout": 0.3}, "logits": {"context_dropout": 0.2}}
+    spec = tiny_study.tiny(tmp_path, density_at=own)
+    plan, plain = make_plan(spec), make_plan(tiny_study.tiny(tmp_path))
+    for refit in (1, 2):
+        cells = {layer: plan.cells[tiny_study.role(plan, "density", layer, refit)].params["density"]
+                 for layer in ("input", "input:conv1", "conv1", "logits")}  # fmt: skip
+        assert {layer: density["dropout"] for layer, density in cells.items()} == {
+            "input": 0.1, "input:conv1": 0.3, "conv1": 0.3, "logits": 0.1
+        }  # fmt: skip
+        # Without a context the dropout on it has nothing to drop: the common twin serves.
+        assert (cells["logits"]["context_dropout"], cells["input"]["context_dropout"]) == (0.2, 0.0)
+        assert plan.name("density", "input:logits", refit) is None
+        twin = tiny_study.role(plan, "density", "input", refit)
+        assert twin == tiny_study.role(plain, "density", "input", refit)
+    samples = plan.cells[tiny_study.role(plan, "samples", "conv1")]
+    assert samples.params["density"]["dropout"] == 0.3
+
+
+def test_usable_information_is_against_the_layers_own_twin(tmp_path):
+    spec = tiny_study.tiny(tmp_path, density_at={"conv1": {"filters": 6}}, measure=["nce", "usable"])
+    assert not execute(spec, tmp_path / "run", workers=0, quiet=True).failed
+    plan, store = Plan.load(tmp_path / "run"), Store(tmp_path / "run" / "cells")
+    results = Results(spec, plan, store)
+    found = {(layer, e.kind): e for layer, _, refit, e in results.estimates() if refit == "all"}
+    for layer, twin in (("conv1", "input:conv1"), ("logits", "input")):
+        scores = [[store.load(tiny_study.role(plan, "density", name, refit)).array("log_probs") for refit in (1, 2)]
+                  for name in (layer, twin)]  # fmt: skip
+        assert found[layer, "usable"].value == pytest.approx(np.mean(scores[0]) - np.mean(scores[1]))
+
+
+@pytest.mark.parametrize(
+    ("own", "words"),
+    [
+        ({"conv9": {"dropout": 0.1}}, ("unknown layer in density_at", "'conv9'", "conv1")),
+        ({"conv1": {"dropuot": 0.1}}, ("dropuot", "density_at.conv1", "did you mean 'dropout'")),
+        ({"conv1": {"dropout": 2}}, ("density_at.conv1: dropout", "received 2")),
+    ],
+)
+def test_a_density_of_its_own_is_checked(tmp_path, refuses, own, words):
+    with refuses(*words):
+        tiny_study.tiny(tmp_path, density_at=own)

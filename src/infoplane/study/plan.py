@@ -130,6 +130,8 @@ def _readable(path: Path) -> Iterator[Any]:
         raise UsageError("the run's plan is damaged", received=path, mend=mend) from error
 
 
+#: options of a density that have no effect without a context
+OF_THE_CONTEXT = ("conditioning", "context_dropout")
 #: the layer name under which the null-context twins and what they say of p(x) are filed
 INPUT = "input"
 
@@ -188,17 +190,34 @@ def add_densities(plan: Plan, spec: StudySpec, data: Mapping[str, str], places: 
     """Adds, per refit, the base if there is one, the twin, and a density per place."""
     study = spec.model_dump(mode="json")
     fit = {key: value for key, value in study["fit"].items() if key not in ("refits", "base_updates", "warm_start")}
+    contrastive = study["contrastive"] if "contrastive" in spec.measure else None
     for refit in range(1, spec.fit.refits + 1):
-        start = {}
-        common = {"density": study["density"], "fit": fit, "seed": seed_of(spec.seed, refit), "contrastive": None}
-        if spec.fit.warm_start != "none":
-            updates = spec.fit.base_updates if spec.fit.warm_start == "early" else spec.fit.updates
-            params = {**common, "fit": {**fit, "updates": updates}, "layer": None}
-            start = {"start": plan.add("density", params, data, layer="base", refit=refit)}
-        _Place(INPUT, "", data).add(plan, "density", common, start, refit)
-        contrastive = study["contrastive"] if "contrastive" in spec.measure else None
+        common = {"fit": fit, "seed": seed_of(spec.seed, refit), "contrastive": None, "layer": None}
+        starts: dict[str, dict[str, str]] = {}
+        for twin in dict.fromkeys((INPUT, *(twin_of(spec, place.layer) for place in places))):
+            params = {**common, "density": family_of(spec, twin.removeprefix(f"{INPUT}:"))}
+            starts[twin] = {}
+            if spec.fit.warm_start != "none":
+                updates = spec.fit.base_updates if spec.fit.warm_start == "early" else spec.fit.updates
+                base = {**params, "fit": {**fit, "updates": updates}}
+                name = twin.replace(INPUT, "base", 1)
+                starts[twin] = {"start": plan.add("density", base, data, layer=name, refit=refit)}
+            plan.add("density", params, {**data, **starts[twin]}, layer=twin, refit=refit)
         for place in places:
-            place.add(plan, "density", {**common, "contrastive": contrastive}, start, refit)
+            density = spec.density_of(place.layer).model_dump(mode="json")
+            params = {**common, "density": density, "contrastive": contrastive}
+            place.add(plan, "density", params, starts[twin_of(spec, place.layer)], refit)
+
+
+def twin_of(spec: StudySpec, layer: str) -> str:
+    """The name under which the null-context twin of a layer's density is filed: that of p(x) where it is the same."""
+    return INPUT if family_of(spec, layer) == family_of(spec, INPUT) else f"{INPUT}:{layer}"
+
+
+def family_of(spec: StudySpec, layer: str) -> dict[str, Any]:
+    """The density at a layer, with the study's values for what only a context can feel."""
+    common = {key: value for key, value in spec.density.model_dump(mode="json").items() if key in OF_THE_CONTEXT}
+    return {**spec.density_of(layer).model_dump(mode="json"), **common}
 
 
 def add_pictures(
@@ -215,7 +234,8 @@ def add_pictures(
     for place in (_Place(INPUT, "", data), *places):
         density = plan.name("density", place.layer, 1, place.checkpoint)
         assert density is not None
-        params = {**study["samples"], "density": study["density"], "seed": spec.seed}
+        shape = spec.density_of(place.layer).model_dump(mode="json")
+        params = {**study["samples"], "density": shape, "seed": spec.seed}
         samples = place.add(plan, "samples", params, {"density": density})
         if place.layer != INPUT and judging is not None:
             needs = {**judging, "samples": samples}

@@ -23,7 +23,7 @@ from infoplane.information import (
     negative_cross_entropy,
     usable_information,
 )
-from infoplane.study.plan import INPUT, Plan
+from infoplane.study.plan import INPUT, Plan, twin_of
 from infoplane.study.spec import StudySpec
 from infoplane.study.store import Store, Stored, write_whole
 
@@ -142,11 +142,12 @@ class Results:
         if layer != INPUT:
             if "nce" in measure:
                 yield negative_cross_entropy(scores)
-            paired = [refit for refit in self.common((layer, checkpoint), (INPUT, "")) if refit in refits]
+            twin = twin_of(self.spec, layer)
+            paired = [refit for refit in self.common((layer, checkpoint), (twin, "")) if refit in refits]
             if "usable" in measure and paired:
                 yield usable_information(
                     self.log_probs(layer, paired, checkpoint),
-                    self.log_probs(INPUT, paired),
+                    self.log_probs(twin, paired),
                     ceiling=self.ceiling(layer, checkpoint),
                 )
             contrast = [stored for _, stored in fits if "contrastive" in stored.names()]

@@ -143,6 +143,7 @@ class StudySpec(_Strict):
         layers: Taps, in depth order.
         latents: Known variables of the data set, studied as if they were layers.
         density: What inverts.
+        density_at: Layer -> what the density takes there instead, e.g. {conv1: {dropout: 0.1}}.
         fit: How it is trained.
         reconstruction: How the MSE inverter is trained.
         measure: What to report.
@@ -160,12 +161,18 @@ class StudySpec(_Strict):
     layers: tuple[str, ...] = ()
     latents: tuple[str, ...] = ()
     density: DensitySpec = DensitySpec()
+    density_at: dict[str, dict[str, Any]] = {}
     fit: FitSettings = FitSettings()
     reconstruction: FitSettings = FitSettings(updates=600, batch=32, learning_rate=2e-3, evaluations=6, refits=1)
     measure: tuple[Measure, ...] = ("nce", "usable", "contrastive", "label", "mse", "samples")
     contrastive: ContrastiveSpec = ContrastiveSpec()
     samples: SamplesSpec = SamplesSpec()
     seed: Annotated[int, Ge(0)] = 0
+
+    def density_of(self, layer: str) -> DensitySpec:
+        """The density that inverts a layer."""
+        options = {**(self.density.model_extra or {}), **self.density_at.get(layer, {})}
+        return DensitySpec(kind=self.density.kind, **options)
 
     @property
     def checkpoints(self) -> tuple[str, ...]:
@@ -217,6 +224,9 @@ def load_study(study: str, changes: Mapping[str, Any] | None = None, *, scale: s
     if spec.layers and spec.subject is None:
         raise UsageError("layers without a network", received=list(spec.layers), mend=f"add subject: to {study}")
     names = [*spec.latents, *spec.layers]
+    for layer in spec.density_at:
+        if layer not in names:
+            raise unknown("layer in density_at", layer, names)
     if len(set(names)) < len(names) or "input" in names:
         raise UsageError("layers and latents must be distinct, and none called input", received=", ".join(names))
     return spec
@@ -296,6 +306,12 @@ def resolve(spec: StudySpec) -> StudySpec:
     for section in ("fit", "reconstruction"):
         if getattr(spec, section).minutes is not None:
             raise UsageError(f"{section}.minutes in a study", legal=f"{section}.updates, the same for every fit")
+    legal = options_model(densities.REGISTRY[spec.density.kind])
+    for layer, options in spec.density_at.items():
+        try:
+            legal(**options)
+        except ValidationError as error:
+            raise _first_error(error, f"density_at.{layer}", list(legal.model_fields)) from error
     changes: dict[str, Any] = {
         "density": DensitySpec(kind=spec.density.kind, **options_of(spec.density, densities.REGISTRY))
     }
@@ -323,9 +339,10 @@ def _set(content: dict[str, Any], path: str, value: Any) -> None:
     inner[keys[-1]] = value
 
 
-def _first_error(error: ValidationError, where: str) -> UsageError:
+def _first_error(error: ValidationError, where: str, legal: list[str] | None = None) -> UsageError:
     first = error.errors(include_url=False)[0]
-    location, legal = first["loc"], _fields_at(first["loc"][:-1])
+    location = first["loc"]
+    legal = _fields_at(location[:-1]) if legal is None else legal
     path = ".".join(str(part) for part in location) or "the study"
     if first["type"] == "extra_forbidden":
         return unknown(f"key {path!r} in {where}", str(location[-1]), legal)
