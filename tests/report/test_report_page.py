@@ -286,6 +286,14 @@ def test_truth_is_shown_in_both_units(tmp_path: Path) -> None:
         assert words in text
 
 
+@pytest.mark.parametrize("stderr", [None, 0.0, 1e-10])
+def test_an_exact_truth_has_no_error(tmp_path: Path, stderr: float | None) -> None:
+    row = {"name": "H", "truth": 1.3863, "truth_stderr": stderr, "measured": 1.30, "stderr": 0.05}
+    text = see(ReportContents(title="t", truth=[row | {"direction": "lower", "verdict": "holds"}]), tmp_path).text
+    assert "H 1.386 2.000 1.300 ± 0.050" in text
+    assert "no spread)" not in text
+
+
 def test_every_checkpoint_is_in_the_table_and_the_last_is_pictured(tmp_path: Path) -> None:
     rows = [row("a", "usable", value, 0.5, checkpoint=when) for when, value in ((0, 3.25), (100, 9.25))]
     rows.append(row("", "accuracy", 0.5, 0.1, unit="fraction", checkpoint=100))

@@ -1,46 +1,25 @@
 """From the contents of a report to its files: `report.html`, which needs nothing else, and `figures/`."""
 
-import dataclasses
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jinja2
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from infoplane.report import amounts, figures, pictures, tables, words
-from infoplane.report.contents import ReportContents, in_order
-from infoplane.report.drawing import Mark, Unit
-from infoplane.report.evolution import Track, evolution
-from infoplane.report.results import INPUT, NETWORK, Difference, Results, differences
-from infoplane.report.theme import Palette, inline, save, style
+from infoplane.report import amounts, pictures, tables, words
+from infoplane.report.contents import ReportContents
+from infoplane.report.plates import Drawn, Plates
+from infoplane.report.results import NETWORK, Results, differences
+from infoplane.report.theme import save
 
 _HERE = Path(__file__).parent
-_PANELS = ("nce", "usable", "contrastive", "label")
-_THROUGH = ("nce", "usable", "label")  # drawn against the checkpoint
 #: files with tables that a run's folder may hold, and what they are called
 TABLES = {
     "results": "All numbers, each fit by itself and all refits together",
     "differences": "Paired differences between layers",
     "truths": "Comparisons with the known truth",
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class Drawn:
-    """One figure of the page: its key (also its file's name), what it says above and below, and its SVGs.
-
-    One of an earlier `checkpoint` has no SVGs: it is a file only.
-    """
-
-    key: str
-    title: str
-    svg: Markup
-    badge: str = ""
-    caption: Markup = dataclasses.field(default_factory=Markup)
-    checkpoint: str = ""
 
 
 def write(contents: ReportContents, folder: Path) -> Path:
@@ -56,8 +35,8 @@ def write(contents: ReportContents, folder: Path) -> Path:
     folder = Path(folder)
     drawer = folder / "figures"
     drawer.mkdir(parents=True, exist_ok=True)
-    tables = [name for name in TABLES if (folder / f"{name}.csv").is_file()]
-    html, files = _Page(contents).render(tables)
+    found = [name for name in TABLES if (folder / f"{name}.csv").is_file()]
+    html, files = _render(contents, found)
     for name, figure in files.items():
         for suffix in (".svg", ".png"):
             save(figure, drawer / f"{name}{suffix}")
@@ -68,217 +47,52 @@ def write(contents: ReportContents, folder: Path) -> Path:
     return page
 
 
-def _slug(name: str) -> str:
-    """A file name from a layer's name, which may hold anything."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "layer"
-
-
-class _Page:
-    """Draws the figures of one report and fills the template; keeps the figures that go into files."""
-
-    def __init__(self, contents: ReportContents) -> None:
-        self.contents = contents
-        self.results = Results(contents.rows, contents.checkpoints)
-        latent = {layer.name for layer in contents.layers if layer.latent}
-        found = differences(contents.differences, self.results)
-        self.differences = [step for step in found if not {step.first, step.second} & latent]
-        self.opening = words.opening(contents, self.results, self.differences)
-        self.palette = Palette([layer.name for layer in contents.layers])
-        self.files: dict[str, Figure] = {}
-
-    def render(self, files: Sequence[str]) -> tuple[str, dict[str, Figure]]:
-        """Returns the page and its figures by name, given the names of the tables that lie beside it."""
-        environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(_HERE),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        environment.filters |= {"duration": amounts.duration}
-        table = tables.numbers(self.contents, self.results, self.palette)
-        # In the order in which the reader meets them in the table; those of the network last.
-        shown = [column.kind for column in table.columns]
-        shown += [kind for kind in self.results.kinds if kind not in (*shown, "cross-entropy")]
-        training = self._training()
-        earlier: dict[str, list[Drawn]] = {}
-        for curve in training:
-            if curve.checkpoint:
-                earlier.setdefault(curve.checkpoint, []).append(curve)
-        html = environment.get_template("page.html.j2").render(
-            contents=self.contents,
-            css=Markup((_HERE / "page.css").read_text(encoding="utf-8")),
-            palette=self.palette,
-            opening=self.opening,
-            hero=self._hero(),
-            gallery=pictures.gallery(self.contents),
-            sheets=self._sheets(),
-            through=self._through(),
-            panels=self._panels(),
-            training=training,
-            earlier=earlier,
-            files={name: TABLES[name] for name in files},
-            table=table,
-            steps=tables.steps(self.differences, self.contents),
-            meanings=[words.MEANINGS[kind] for kind in shown if kind in words.MEANINGS],
-            truths=tables.truths(self.contents.truth),
-            errors=words.ERRORS,
-            infinite=words.INFINITE,
-            ticks=any(result.refit != "all" and result.layer != NETWORK for result in self.results.all),
-            single=any(result.estimate.refits == 1 and result.refit == "all" for result in self.results.all),
-            checkpoint=self.results.last if len(self.results.checkpoints) > 1 else "",
-        )
-        return html, self.files
-
-    def _views(self, key: str, label: str, draw: Callable[[Unit], Figure], *, filed: bool = True) -> Markup:
-        """The figure in nats and in bits, for the page's switch; the one in nats also becomes a file."""
-        views = Markup()
-        for unit in ("nats", "bits"):
-            with style():
-                figure = draw(unit)
-            if unit == "nats" and filed:
-                self.files[key] = figure
-            svg = inline(figure, f"{key}-{unit}", f"{label}, in {unit}", self.palette.variables)
-            views += Markup('<div class="{}">{}</div>').format(unit, svg)
-        return views
-
-    def _marks(self, kind: str, steps: tuple[Difference, ...] = ()) -> list[Mark]:
-        arrivals = {step.second: step for step in steps}
-        marks: list[Mark] = []
-        above = ""
-        for layer in self.contents.layers:
-            step = arrivals.get(layer.name)
-            marks.append(
-                Mark(
-                    layer.label,
-                    self.palette[layer.name],
-                    self.results.get(layer.name, kind),
-                    tuple(estimate.value for estimate in self.results.fits(layer.name, kind)),
-                    step,
-                    self.contents.label(step.first) if step is not None and step.first != above else "",
-                )
-            )
-            above = layer.name
-        return marks
-
-    def _hero(self) -> Drawn | None:
-        kind = self.opening.kind
-        if kind is None:
-            return None
-        marks = self._marks(kind, self.opening.steps)
-        label = f"{words.name_of(kind)} of each layer"
-        views = Markup()
-        for size in ("wide", "narrow"):
-            narrow = size == "narrow"
-
-            def draw(unit: Unit, narrow: bool = narrow) -> Figure:
-                return figures.opening(marks, kind, unit, narrow=narrow)
-
-            svg = self._views(f"opening{'-narrow' * narrow}", label, draw, filed=not narrow)
-            views += Markup('<div class="{}">{}</div>').format(size, svg)
-        base = self.results.get(INPUT, "cross-entropy")
-        text = Markup("{} of each layer, from the input down to the output; lines are ± one standard error.")
-        caption = text.format(words.name_of(kind))
-        if any(step.verdict == "fall" for step in self.opening.steps) and kind == "usable":
-            caption += " Pale: what the step to this layer gave up."
-        if base is not None:
-            caption += Markup(" Without any layer, the density needs {} for an image.").format(amounts.amount(base))
-        return Drawn("opening", label, views, caption=caption)
-
-    def _panels(self) -> list[Drawn]:
-        drawn = [panel for kind in _PANELS if (panel := self._panel(kind)) is not None]
-        # One panel alone would only repeat the opening figure.
-        return drawn if [panel.key for panel in drawn] != [self.opening.kind] else []
-
-    def _panel(self, kind: str) -> Drawn | None:
-        marks = self._marks(kind)
-        known = [mark.estimate for mark in marks if mark.estimate is not None]
-        if not known:
-            return None
-        ceiling = figures.ceiling_of(kind, self.contents.candidates, self.contents.classes)
-        flagged: dict[str, list[str]] = {}
-        for mark in marks:
-            for flag in mark.estimate.flags if mark.estimate is not None else ():
-                flagged.setdefault(flag, []).append(mark.label)
-        flags = [Markup("{}: {}").format(amounts.listing(labels), flag) for flag, labels in flagged.items()]
-        directions = dict.fromkeys(estimate.direction for estimate in known)
-        badge = " / ".join(words.DIRECTIONS[direction] for direction in directions)
-        name = words.name_of(kind)
-        label = f"{name} of each layer, with standard errors"
-        svg = self._views(kind, label, lambda unit: figures.panel(marks, kind, unit, ceiling))
-        return Drawn(kind, name, svg, badge, Markup("; ").join(flags))
-
-    def _through(self) -> list[Drawn]:
-        """What each layer keeps against the checkpoint, where there are several."""
-        points = self.results.checkpoints
-        if len(points) < 2:
-            return []
-        drawn = []
-        for kind in _THROUGH:
-            tracks = [
-                Track(
-                    layer.label,
-                    self.palette[layer.name],
-                    tuple(self.results.get(layer.name, kind, at) for at in points),
-                )
-                for layer in self.contents.layers
-                if self.results.dated(layer.name)
-            ]
-            if not any(estimate for track in tracks for estimate in track.estimates):
-                continue
-            ceiling = figures.ceiling_of(kind, self.contents.candidates, self.contents.classes)
-            label = f"{words.name_of(kind)} of each layer at each checkpoint, with standard errors"
-
-            def draw(unit: Unit, kind: str = kind, tracks: list[Track] = tracks, ceiling: Any = ceiling) -> Figure:
-                return evolution(tracks, points, kind, unit, ceiling)
-
-            drawn.append(Drawn(f"through-{kind}", label, self._views(f"through-{kind}", label, draw)))
-        return drawn
-
-    def _training(self) -> list[Drawn]:
-        """The training of every density; those of the last checkpoint, p(x) and latents first."""
-        drawn = []
-        curves = self.contents.curves
-        trained = list(dict.fromkeys(curve.layer for curve in curves))
-        order = [*self.palette.names, INPUT]
-        names = [name for name in order if name in trained] + [name for name in trained if name not in order]
-        points = in_order((curve.checkpoint for curve in curves if curve.checkpoint), self.contents.checkpoints)
-        last = points[-1] if points else ""
-        places = [(name, at) for name in names for at in dict.fromkeys(("", last))]
-        places += [(name, at) for at in points[:-1] for name in names]
-        for name, at in places:
-            own = sorted(
-                (curve for curve in curves if (curve.layer, curve.checkpoint) == (name, at)),
-                key=lambda curve: curve.refit,
-            )
-            if not own:
-                continue
-            label = self.contents.label(name)
-
-            def draw(unit: Unit, own: Any = own, label: str = label, first: bool = not drawn) -> Figure:
-                return figures.training(own, label, self.palette[own[0].layer], unit, legend=first)
-
-            earlier = at not in ("", last)
-            key = f"training-{len(drawn) + 1:02d}-{_slug(name)}" + (f"-at-{_slug(at)}" if earlier else "")
-            if earlier:
-                # As files only: there are many, and the page is to stay light.
-                with style():
-                    self.files[key] = draw("nats")
-                drawn.append(Drawn(key, label, Markup(), checkpoint=at))
-                continue
-            svg = self._views(key, f"Training curves of the density for {label}", draw)
-            drawn.append(Drawn(key, label, svg))
-        return drawn
-
-    def _sheets(self) -> list[tuple[str, str]]:
-        """Draws every checkpoint's pictures for a file; returns (checkpoint, file's name)."""
-        drawn = []
-        points = self.contents.pictured or [""]
-        for at in points:
-            with style():
-                sheet = pictures.sheet(self.contents, at)
-            if sheet is not None:
-                name = "pictures" if at == points[-1] else f"pictures-at-{_slug(at)}"
-                self.files[name] = sheet
-                drawn.append((at if len(points) > 1 else "", name))
-        return drawn
+def _render(contents: ReportContents, files: Sequence[str]) -> tuple[str, dict[str, Figure]]:
+    """Returns the page and its figures by name, given the names of the tables that lie beside it."""
+    results = Results(contents.rows, contents.checkpoints)
+    latent = {layer.name for layer in contents.layers if layer.latent}
+    found = differences(contents.differences, results)
+    found = [step for step in found if not {step.first, step.second} & latent]
+    opening = words.opening(contents, results, found)
+    plates = Plates(contents, results, opening)
+    table = tables.numbers(contents, results, plates.palette)
+    # In the order in which the reader meets them in the table; those of the network last.
+    shown = [column.kind for column in table.columns]
+    shown += [kind for kind in results.kinds if kind not in (*shown, "cross-entropy")]
+    training = plates.training()
+    earlier: dict[str, list[Drawn]] = {}
+    for curve in training:
+        if curve.checkpoint:
+            earlier.setdefault(curve.checkpoint, []).append(curve)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"duration": amounts.duration}
+    html = environment.get_template("page.html.j2").render(
+        contents=contents,
+        css=Markup((_HERE / "page.css").read_text(encoding="utf-8")),
+        palette=plates.palette,
+        opening=opening,
+        hero=plates.hero(),
+        gallery=pictures.gallery(contents),
+        sheets=plates.sheets(),
+        through=plates.through(),
+        panels=plates.panels(),
+        training=training,
+        earlier=earlier,
+        files={name: TABLES[name] for name in files},
+        table=table,
+        steps=tables.steps(found, contents),
+        meanings=[words.MEANINGS[kind] for kind in shown if kind in words.MEANINGS],
+        truths=tables.truths(contents.truth),
+        errors=words.ERRORS,
+        infinite=words.INFINITE,
+        ticks=any(result.refit != "all" and result.layer != NETWORK for result in results.all),
+        single=any(result.estimate.refits == 1 and result.refit == "all" for result in results.all),
+        checkpoint=results.last if len(results.checkpoints) > 1 else "",
+    )
+    return html, plates.files

@@ -6,12 +6,9 @@ import io
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 from PIL import Image
 
 from infoplane.report.contents import Layer, ReportContents
-from infoplane.report.drawing import gutter, shorten
-from infoplane.report.theme import INK, MUTED, canvas
 
 SAMPLES = 8  # shown per image, layer and checkpoint, unless they would make the page heavy
 BUDGET = 2_500_000  # bytes of pictures in the page, about
@@ -88,7 +85,7 @@ class Gallery:
     strip: int
 
 
-def _rgb(image: np.ndarray, levels: int) -> np.ndarray:
+def rgb(image: np.ndarray, levels: int) -> np.ndarray:
     """(C, H, W) grey values -> (H, W, 3) for the screen; channels that are no colours are averaged."""
     shown = np.rint(image.astype(np.float64) * 255 / (levels - 1))
     if image.shape[0] != 3:
@@ -96,14 +93,15 @@ def _rgb(image: np.ndarray, levels: int) -> np.ndarray:
     return shown.transpose(1, 2, 0).astype(np.uint8)
 
 
-def _gap(width: int) -> int:
+def gap_of(width: int) -> int:
+    """Returns the pixels between images of that width, in their own size."""
     return max(1, round(width / 24))
 
 
 def _tiled(images: Sequence[np.ndarray], columns: int) -> tuple[np.ndarray, np.ndarray]:
     """Images of one shape (H, W, …) in rows of so many with gaps: (H', W', …), and which pixels are no gap."""
     height, width = images[0].shape[:2]
-    gap = _gap(width)
+    gap = gap_of(width)
     size = (
         -(-len(images) // columns) * (height + gap) - gap,
         min(columns, len(images)) * (width + gap) - gap,
@@ -120,7 +118,7 @@ def _tiled(images: Sequence[np.ndarray], columns: int) -> tuple[np.ndarray, np.n
 def _picture(images: Sequence[np.ndarray], levels: int, columns: int, alt: str) -> Picture:
     """Returns images of (C, H, W) as one PNG, its gaps transparent."""
     colour = images[0].shape[0] == 3
-    pixels, filled = _tiled([_rgb(image, levels)[..., slice(None) if colour else 0] for image in images], columns)
+    pixels, filled = _tiled([rgb(image, levels)[..., slice(None) if colour else 0] for image in images], columns)
     options = {}
     if not filled.all():
         # One colour that no image has marks the gaps: a third smaller than a channel of opacity.
@@ -140,7 +138,7 @@ def _picture(images: Sequence[np.ndarray], levels: int, columns: int, alt: str) 
     return Picture(url, pixels.shape[1], pixels.shape[0], alt)
 
 
-def _at(layer: Layer, checkpoint: str, index: int) -> tuple[np.ndarray | None, Sequence[np.ndarray]]:
+def drawn_at(layer: Layer, checkpoint: str, index: int) -> tuple[np.ndarray | None, Sequence[np.ndarray]]:
     """The reconstruction and the samples of one image, as far as they were drawn."""
     pictures = layer.pictures.get(checkpoint) or layer.pictures.get("")
     if pictures is None:
@@ -173,7 +171,7 @@ def gallery(contents: ReportContents) -> Gallery | None:
     columns = _columns(count, several)
     height, width = inputs.shape[-2:]
     names = _NAMES[several]
-    strip = (1 + columns) * (width + _gap(width))
+    strip = (1 + columns) * (width + gap_of(width))
     room = (_WIDE - names) / max(len(checkpoints), 1) - _BETWEEN
     return Gallery(
         tuple(
@@ -189,7 +187,7 @@ def gallery(contents: ReportContents) -> Gallery | None:
         names=names,
         width=width,
         height=height,
-        strip=strip - _gap(width),
+        strip=strip - gap_of(width),
     )
 
 
@@ -219,7 +217,7 @@ def _rows(contents: ReportContents, index: int, checkpoints: Sequence[str], coun
 def _cell(
     contents: ReportContents, layer: Layer, checkpoint: str, index: int, count: int, columns: int
 ) -> Shown | None:
-    redrawn, samples = _at(layer, checkpoint, index)
+    redrawn, samples = drawn_at(layer, checkpoint, index)
     if redrawn is None and not samples:
         return None
     of = f"image {index + 1} from {layer.label}" + (f" at checkpoint {checkpoint}" if checkpoint else "")
@@ -236,60 +234,3 @@ def _null_row(contents: ReportContents, samples: np.ndarray, columns: int) -> Ro
     alt = f"{len(samples)} samples without any layer"
     drawn = _picture(list(samples), contents.levels, columns, alt)
     return Row("input", contents.label("input"), (Shown("", None, drawn),))
-
-
-def _drawn(
-    contents: ReportContents, index: int, checkpoint: str
-) -> list[tuple[str, np.ndarray | None, Sequence[np.ndarray]]]:
-    """(label, reconstruction, samples) of every layer that was drawn from at a checkpoint, and of p(x)."""
-    rows = []
-    for layer in contents.layers:
-        redrawn, samples = _at(layer, checkpoint, index)
-        if redrawn is not None or len(samples):
-            rows.append((layer.label, redrawn, samples[:SAMPLES]))
-    null = contents.null_samples
-    if null is not None and len(null):
-        # Fresh ones for each image as long as they last.
-        shown = [null[(index * SAMPLES + draw) % len(null)] for draw in range(min(SAMPLES, len(null)))]
-        rows.append((contents.label("input"), None, shown))
-    return rows
-
-
-def sheet(contents: ReportContents, checkpoint: str) -> Figure | None:
-    """Draws all pictures of a checkpoint as a figure for a file: image | reconstruction | samples, a row per layer."""
-    inputs = contents.inputs
-    if inputs is None or not len(inputs) or not (first := _drawn(contents, 0, checkpoint)):
-        return None
-    height, width = inputs.shape[-2:]
-    zoom = max(1, round(34 / width))
-    gap = _gap(width)
-    wide = (2 + SAMPLES) * (width + gap) + 2 * gap
-    left = gutter([row[0] for row in first])
-    block = len(first) * (height + gap) * zoom + 14
-    figure = canvas(left + wide * zoom + 10, 34 + block * len(inputs))
-    total_width, total_height = figure.get_size_inches() * 72
-    for index, image in enumerate(inputs):
-        rows = _drawn(contents, index, checkpoint)
-        pixels = np.zeros((len(rows) * (height + gap), wide, 4), np.uint8)
-        for row, (_, redrawn, samples) in enumerate(rows):
-            shown = {0: image if row == 0 else None, 1: redrawn} | {2 + at: draw for at, draw in enumerate(samples)}
-            for column, small in shown.items():
-                if small is not None:
-                    x = column * (width + gap) + gap * min(column, 2)
-                    y = row * (height + gap)
-                    pixels[y : y + height, x : x + width, :3] = _rgb(small, contents.levels)
-                    pixels[y : y + height, x : x + width, 3] = 255
-        bottom = total_height - 30 - block * index - (block - 14)
-        box = (left / total_width, bottom / total_height, wide * zoom / total_width, (block - 14) / total_height)
-        axes = figure.add_axes(box)
-        axes.imshow(pixels, interpolation="nearest", aspect="auto")
-        axes.set_xticks([])
-        axes.set_yticks([row * (height + gap) + height / 2 - 0.5 for row in range(len(rows))])
-        axes.set_yticklabels([shorten(row[0]) for row in rows], color=INK, fontsize=10)
-        axes.spines[:].set_visible(False)
-        axes.patch.set_alpha(0)
-        if index == 0:
-            for column, words in ((0, "image"), (1, "MSE"), (2, "samples")):
-                x = (column * (width + gap) + gap * min(column, 2) - 0.5, -0.5)
-                axes.annotate(words, x, (0, 6), textcoords="offset points", color=MUTED, fontsize=10)
-    return figure

@@ -7,7 +7,7 @@ from typing import Any
 from markupsafe import Markup
 
 from infoplane.estimate import Estimate
-from infoplane.report.amounts import amount, both, information, probability, shape, united, with_error
+from infoplane.report.amounts import NEGLIGIBLE, amount, both, information, probability, shape, united, with_error
 from infoplane.report.contents import ReportContents
 from infoplane.report.results import INPUT, NETWORK, Difference, Results
 from infoplane.report.theme import Palette
@@ -209,12 +209,18 @@ def steps(found: Sequence[Difference], contents: ReportContents) -> list[tuple[s
     ]
 
 
+def _known(truth: float | None, stderr: float | None) -> Markup:
+    """A true value; an error that says nothing is left out, where "no spread" would be the wrong words."""
+    told = truth is not None and stderr is not None and stderr >= NEGLIGIBLE * abs(truth) and stderr > 0
+    return information(truth, stderr if told else None, unit=False)
+
+
 def truths(rows: Sequence[Mapping[str, Any]] | None) -> list[tuple[str, Markup, Markup, str, str]]:
     """Returns (name, truth, measured, direction, verdict) of every comparison with a known truth."""
     return [
         (
             str(row.get("name", "")),
-            information(row.get("truth"), row.get("truth_stderr"), unit=False),
+            _known(row.get("truth"), row.get("truth_stderr")),
             information(row.get("measured"), row.get("stderr"), unit=False),
             DIRECTIONS.get(str(row.get("direction")), str(row.get("direction") or "")),
             str(row.get("verdict") or ""),

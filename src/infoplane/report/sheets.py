@@ -1,0 +1,68 @@
+"""The pictures of one checkpoint as a figure for a file."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from infoplane.report.contents import ReportContents
+from infoplane.report.drawing import gutter, shorten
+from infoplane.report.pictures import SAMPLES, drawn_at, gap_of, rgb
+from infoplane.report.theme import INK, MUTED, canvas
+
+
+def _drawn(
+    contents: ReportContents, index: int, checkpoint: str
+) -> list[tuple[str, np.ndarray | None, Sequence[np.ndarray]]]:
+    """(label, reconstruction, samples) of every layer that was drawn from at a checkpoint, and of p(x)."""
+    rows = []
+    for layer in contents.layers:
+        redrawn, samples = drawn_at(layer, checkpoint, index)
+        if redrawn is not None or len(samples):
+            rows.append((layer.label, redrawn, samples[:SAMPLES]))
+    null = contents.null_samples
+    if null is not None and len(null):
+        # Fresh ones for each image as long as they last.
+        shown = [null[(index * SAMPLES + draw) % len(null)] for draw in range(min(SAMPLES, len(null)))]
+        rows.append((contents.label("input"), None, shown))
+    return rows
+
+
+def sheet(contents: ReportContents, checkpoint: str) -> Figure | None:
+    """Draws all pictures of a checkpoint as a figure for a file: image | reconstruction | samples, a row per layer."""
+    inputs = contents.inputs
+    if inputs is None or not len(inputs) or not (first := _drawn(contents, 0, checkpoint)):
+        return None
+    height, width = inputs.shape[-2:]
+    zoom = max(1, round(34 / width))
+    gap = gap_of(width)
+    wide = (2 + SAMPLES) * (width + gap) + 2 * gap
+    left = gutter([row[0] for row in first])
+    block = len(first) * (height + gap) * zoom + 14
+    figure = canvas(left + wide * zoom + 10, 34 + block * len(inputs))
+    total_width, total_height = figure.get_size_inches() * 72
+    for index, image in enumerate(inputs):
+        rows = _drawn(contents, index, checkpoint)
+        pixels = np.zeros((len(rows) * (height + gap), wide, 4), np.uint8)
+        for row, (_, redrawn, samples) in enumerate(rows):
+            shown = {0: image if row == 0 else None, 1: redrawn} | {2 + at: draw for at, draw in enumerate(samples)}
+            for column, small in shown.items():
+                if small is not None:
+                    x = column * (width + gap) + gap * min(column, 2)
+                    y = row * (height + gap)
+                    pixels[y : y + height, x : x + width, :3] = rgb(small, contents.levels)
+                    pixels[y : y + height, x : x + width, 3] = 255
+        bottom = total_height - 30 - block * index - (block - 14)
+        box = (left / total_width, bottom / total_height, wide * zoom / total_width, (block - 14) / total_height)
+        axes = figure.add_axes(box)
+        axes.imshow(pixels, interpolation="nearest", aspect="auto")
+        axes.set_xticks([])
+        axes.set_yticks([row * (height + gap) + height / 2 - 0.5 for row in range(len(rows))])
+        axes.set_yticklabels([shorten(row[0]) for row in rows], color=INK, fontsize=10)
+        axes.spines[:].set_visible(False)
+        axes.patch.set_alpha(0)
+        if index == 0:
+            for column, words in ((0, "image"), (1, "MSE"), (2, "samples")):
+                x = (column * (width + gap) + gap * min(column, 2) - 0.5, -0.5)
+                axes.annotate(words, x, (0, 6), textcoords="offset points", color=MUTED, fontsize=10)
+    return figure
