@@ -19,6 +19,7 @@ Refits = Annotated[int | None, typer.Option(help="Independent fits per layer.", 
 Workers = Annotated[int | None, typer.Option(help="Worker processes; default: one per core.", min=0)]
 Scale = Annotated[str | None, typer.Option(help="paper, laptop …; default: laptop where the study has it.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="key=value, e.g. fit.updates=100.")]
+Engine = Annotated[str, typer.Option(help="What runs the parts; local: worker processes on this machine.")]
 TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Also write curves and samples for TensorBoard.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 
@@ -33,6 +34,7 @@ def run(
     seed: Seed = None,
     refits: Refits = None,
     workers: Workers = None,
+    engine: Engine = "local",
     tensorboard: TensorBoard = False,
     quiet: Quiet = False,
 ) -> int:
@@ -41,7 +43,7 @@ def run(
     from infoplane.cli.run import run as command
 
     spec = choose(study, scale, settings or [], seed=seed, refits=refits)
-    return command(spec, out, device=device, workers=workers, tensorboard=tensorboard, quiet=quiet)
+    return command(spec, out, device=device, workers=workers, engine=engine, tensorboard=tensorboard, quiet=quiet)
 
 
 @app.command()

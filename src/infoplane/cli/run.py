@@ -26,9 +26,11 @@ def choose(study: str, scale: str | None, settings: list[str], *, seed: int | No
     return load_study(study, changes, scale=scale)
 
 
-def run(spec: StudySpec, out: Path | None, *, device: str, workers: int | None, tensorboard: bool, quiet: bool) -> int:
+def run(
+    spec: StudySpec, out: Path | None, *, device: str, workers: int | None, engine: str, tensorboard: bool, quiet: bool
+) -> int:
     """Runs a study, writes its page, prints its table; exit code 1 if a part of it failed."""
     watchers = [TensorBoard()] if tensorboard else []
     folder = out or Path("runs") / (spec.name if spec.scale is None else f"{spec.name}-{spec.scale}")
-    execute(spec, folder, device=device, workers=workers, quiet=quiet, watchers=watchers)
+    execute(spec, folder, device=device, workers=workers, engine=engine, quiet=quiet, watchers=watchers)
     return show(folder, build(folder))

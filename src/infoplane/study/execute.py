@@ -11,11 +11,11 @@ import torch
 
 from infoplane.capture import Tap, context_view, default_transform
 from infoplane.data.split import PARTS
-from infoplane.errors import UsageError
+from infoplane.errors import UsageError, unknown
 from infoplane.study.cells import Live, build_subject, load_data
 from infoplane.study.lock import locked
 from infoplane.study.plan import make_plan
-from infoplane.study.run import Outcome, check_folder, default_workers, make_folder, pick_device, prepare, run_cells
+from infoplane.study.run import ENGINES, Outcome, check_folder, default_workers, make_folder, pick_device, prepare
 from infoplane.study.spec import StudySpec
 from infoplane.study.store import Result, Store, room_for
 from infoplane.study.watch import Watcher
@@ -27,6 +27,7 @@ def execute(
     *,
     device: str = "auto",
     workers: int | None = None,
+    engine: str = "local",
     quiet: bool = False,
     watchers: Iterable[Watcher] = (),
 ) -> Outcome:
@@ -34,15 +35,25 @@ def execute(
 
     Everything that can be wrong with the study itself is found before the folder is made.
 
+    Args:
+        device: "auto", "cpu" or "cuda".
+        workers: Worker processes; default: one per core, none beside a GPU.
+        engine: A key of `infoplane.study.run.ENGINES`.
+        watchers: Who is told what happens, beside `events.jsonl`.
+
     Raises:
         UsageError: The data, the layers, the device or the folder cannot be used, or another run is at work there.
         CellError: The disk is full.
     """
     where = pick_device(device)
+    if engine not in ENGINES:
+        raise unknown("engine", engine, ENGINES)
     loaded, _ = check(spec)
     count = default_workers(where) if workers is None else workers
     fingerprint = _fingerprint(loaded)
-    return carry_out(spec, folder, loaded, fingerprint, device=where, workers=count, quiet=quiet, watchers=watchers)
+    return carry_out(
+        spec, folder, loaded, fingerprint, device=where, workers=count, engine=engine, quiet=quiet, watchers=watchers
+    )
 
 
 def carry_out(
@@ -53,6 +64,7 @@ def carry_out(
     *,
     device: torch.device,
     workers: int,
+    engine: str = "local",
     quiet: bool = False,
     watchers: Iterable[Watcher] = (),
     live: Live | None = None,
@@ -81,7 +93,7 @@ def carry_out(
         cells = list(plan.cells.values())
         needing = ("capture", "judge")
         local = [cell.name for cell in cells if on_the_fly or (live is not None and cell.kind in needing)]
-        return run_cells(
+        return ENGINES[engine](
             folder,
             cells,
             device=device,

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -157,6 +157,11 @@ def run_cells(
     runner = _Runner(folder, list(cells), device, workers, live, set(local), quiet, [EventLog(), *watchers], lock)
     with room_for(folder):
         return runner.run()
+
+
+#: name -> function that runs cells, with the signature of `run_cells`; a cell is sent by its name, so that an engine
+#: may run it anywhere that the run's folder can be seen from
+ENGINES: dict[str, Callable[..., Outcome]] = {"local": run_cells}
 
 
 class _Runner:

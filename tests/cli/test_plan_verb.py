@@ -1,0 +1,97 @@
+"""`infoplane plan`, `infoplane studies`, and a study's scale on the command line."""
+
+import re
+
+import pytest
+import torch
+
+import tiny_study
+from infoplane.cli import plan as plan_verb
+from infoplane.study.cost import Machine, Work
+from infoplane.study.forecast import cost_of
+from infoplane.study.spec import load_study, named_studies, read_study, scales_of
+from tiny_study import command
+
+SCALED = tiny_study.STUDY + "scales: {{laptop: {{fit.refits: 1}}}}\n"
+
+
+@pytest.fixture(autouse=True)
+def known_machine(monkeypatch):
+    """A machine of a known speed: a microsecond per operation, nothing else."""
+    monkeypatch.setattr(plan_verb, "calibrated", lambda device: Machine(1e-6, 0.0, 0.0))
+
+
+def test_plan_names_parts_needs_operations_and_time(tmp_path, capsys):
+    study = tiny_study.write_study(tmp_path, SCALED)
+    said = command(capsys, "plan", study, "--scale", "paper", "--workers", 1)
+    assert said.code == 0
+    lines = {line.split()[0]: line for line in said.out.splitlines() if line.strip()}
+    assert "density-conv1 (×2)" in lines["density-conv1"]
+    assert "capture, data, subject" in lines["density-conv1"]
+    spec = load_study(str(study), scale="paper")
+    costs = cost_of(spec)
+    total = sum(costs.values(), Work())
+    printed = re.search(r"([\d.e+-]+) PFLOP", said.out)
+    assert float(printed[1]) == pytest.approx(total.flops / 1e15, rel=0.01)
+    assert f"{len(costs)} parts" in said.out
+    assert not (tmp_path / "runs").exists()
+
+
+def test_plan_at_another_scale_and_with_settings_has_fewer_parts(tmp_path, capsys):
+    study = tiny_study.write_study(tmp_path, SCALED)
+
+    def parts(*words) -> int:
+        said = command(capsys, "plan", study, *words)
+        assert said.code == 0, said.err
+        return int(re.search(r"(\d+) parts", said.out)[1])
+
+    assert parts("--scale", "paper") - parts() == 3  # one refit less of p(x) and of two layers
+    assert parts() - parts("--set", "layers=[logits]") == 5  # density, mse, samples, judge and probe of the other
+
+
+def test_studies_lists_every_study_at_every_scale(capsys, monkeypatch):
+    monkeypatch.delenv("INFOPLANE_DATA", raising=False)
+    monkeypatch.setattr("infoplane.data.catalogue.locate", lambda name: None)
+    said = command(capsys, "studies")
+    assert said.code == 0
+    lines = [line.split() for line in said.out.splitlines()]
+    listed = {(line[0], line[1]) for line in lines if line and line[0] in named_studies()}
+    assert listed == {(name, scale) for name in named_studies() for scale in scales_of(name) or ["-"]}
+    assert "data missing" in next(line for line in said.out.splitlines() if line.startswith("nash-layers"))
+
+
+def test_run_takes_a_scale_and_names_the_folder_after_it(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    study = tiny_study.write_study(tmp_path, SCALED)
+    said = command(capsys, "run", study, "--workers", 0, "--quiet")
+    assert said.code == 0, said.err
+    assert read_study(tmp_path / "runs" / "tiny-laptop" / "study.yaml").fit.refits == 1
+
+
+def test_bad_scales_are_one_line(tmp_path, capsys):
+    for verb in ("run", "plan"):
+        said = command(capsys, verb, tiny_study.write_study(tmp_path, SCALED), "--scale", "desktop")
+        assert said.code == 2
+        assert said.err.startswith("infoplane: unknown scale")
+        assert len(said.err.splitlines()) == 1
+
+
+def test_an_engine_that_is_not_there_is_one_line(tmp_path, capsys):
+    said = command(capsys, "run", tiny_study.write_study(tmp_path), "--engine", "cluster", "--out", tmp_path / "run")
+    assert (said.code, len(said.err.splitlines())) == (2, 1)
+    assert "unknown engine; received 'cluster'; legal: local" in said.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_tensorboard_on_the_command_line(tmp_path, capsys):
+    study = tiny_study.write_study(tmp_path)
+    said = command(capsys, "run", study, "--workers", 0, "--quiet", "--tensorboard", "--out", tmp_path / "run")
+    assert said.code == 0, said.err
+    assert list((tmp_path / "run" / "tensorboard").glob("events.out.tfevents.*"))
+
+
+def test_the_machine_is_timed_for_real(monkeypatch):
+    monkeypatch.undo()
+    state = torch.get_rng_state()
+    assert plan_verb.calibrated(torch.device("cpu")).seconds(Work(1000, 1e9, 1e6)) > 0
+    assert torch.equal(torch.get_rng_state(), state)
