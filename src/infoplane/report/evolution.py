@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -65,7 +66,7 @@ def evolution(
     """
     labels = [shorten(track.label, 16) for track in tracks]
     figure = canvas(460, _HEIGHT)
-    axes = framed(figure, 58, gutter(labels) + 14, _TOP, _BOTTOM)
+    axes = framed(figure, 68, gutter(labels) + 14, _TOP, _BOTTOM)
     places, counted = positions(checkpoints)
     axes.set_xticks(places, [f"{int(name):,}" if name.isdecimal() else shorten(name, 10) for name in checkpoints])
     axes.set_xlabel("updates of the network" if counted else "checkpoint", loc="right")
@@ -73,6 +74,7 @@ def evolution(
     axes.set_ylabel(f"{unit} per image")
     axes.grid(axis="y")
     values: list[float] = []
+    over: dict[str, Any] = {"zorder": 4, "clip_on": False}  # the last checkpoint stands on the axes' edge
     ends: list[tuple[float, float, str, str]] = []
     for track, label in zip(tracks, labels):
         drawn = [
@@ -87,9 +89,9 @@ def evolution(
             values += extent(estimate)
             if estimate.stderr is not None:
                 for colour, width in ((PAPER, 4.0), (track.colour, 1.6)):
-                    axes.plot([at, at], extent(estimate), color=colour, lw=width, solid_capstyle="butt", zorder=4)
+                    axes.plot([at, at], extent(estimate), color=colour, lw=width, solid_capstyle="butt", **over)
             face = PAPER if estimate.refits == 1 else track.colour
-            (mark,) = axes.plot([at], [estimate.value], "o", ms=6, mfc=face, mec=track.colour, mew=1.6, zorder=5)
+            (mark,) = axes.plot([at], [estimate.value], "o", ms=6, mfc=face, mec=track.colour, mew=1.6, **over)
             tip(mark, tooltip(f"{track.label}, checkpoint {name}", estimate))
         ends.append((drawn[-1][2].value, drawn[-1][0], label, track.colour))
     if ceiling is not None:

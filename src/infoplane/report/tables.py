@@ -39,13 +39,17 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """One kind of number: its name, its unit, its direction, and what is behind it."""
+    """One kind of number: its name, its unit, its direction, and what is behind it.
+
+    In a `single` one no number has more than one fit behind it, which need not be said at each.
+    """
 
     kind: str
     name: str
     unit: Markup
     direction: str
     behind: str
+    single: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,13 +101,13 @@ class _Notes:
         return tuple(self.letters[flag] for flag in flags)
 
 
-def _cell(estimate: Estimate, notes: _Notes) -> Cell:
+def _cell(estimate: Estimate, notes: _Notes, *, remark: bool = True) -> Cell:
     other = None
     if estimate.kind == "usable":
         values = [with_error(view.value, view.stderr) for view in (estimate.nats, estimate.bits)]
         other = both(united(values[1], " bits"), united(values[0], " nats"))
     # The accuracy of the network under study is not the fit of a density: it needs no such warning.
-    single = estimate.refits == 1 and estimate.kind not in ("accuracy", "information", "entropy")
+    single = remark and estimate.refits == 1 and estimate.kind not in ("accuracy", "information", "entropy")
     return Cell(
         amount(estimate, unit=estimate.unit == "fraction"),
         other,
@@ -131,7 +135,7 @@ def _column(kind: str, results: Results) -> Column:
     refits = sorted({estimate.refits for estimate in pooled or found})
     spread = fits(refits[0]) if len(refits) == 1 else f"{refits[0]}–{refits[-1]} refits"
     behind = f"{sizes}, {spread}" if sizes else spread
-    return Column(kind, SHORT.get(kind, name_of(kind)), unit, direction, behind)
+    return Column(kind, SHORT.get(kind, name_of(kind)), unit, direction, behind, refits == [1])
 
 
 def numbers(contents: ReportContents, results: Results, palette: Palette) -> Table:
@@ -155,9 +159,10 @@ def numbers(contents: ReportContents, results: Results, palette: Palette) -> Tab
         made = []
         for row, checkpoint in enumerate(points):
             cells = []
-            for kind in order:
+            for column in columns:
+                kind = column.kind
                 estimate = results.get(name, kind, checkpoint) or _twin(name, kind, checkpoint, results)
-                cells.append(None if estimate is None else _cell(estimate, notes))
+                cells.append(None if estimate is None else _cell(estimate, notes, remark=not column.single))
             at = checkpoint if several and name in shapes else ""
             rows, labels = (0 if row else len(points)), (contents.label(name), palette.css(name), shapes.get(name, ""))
             made.append(Line(name, at, rows, *labels, tuple(cells)))
@@ -177,7 +182,7 @@ def numbers(contents: ReportContents, results: Results, palette: Palette) -> Tab
     ]
     footnotes = tuple((letter, flag) for flag, letter in notes.letters.items())
     cells = [cell for line in lines for cell in line.cells if cell is not None] + [cell for _, cell in network]
-    said = " ".join(f"{cell.text} {cell.remark}" for cell in cells)
+    said = " ".join([*(f"{cell.text} {cell.remark}" for cell in cells), *(column.behind for column in columns)])
     meanings = tuple((words, meaning) for words, meaning in WORDS.items() if words in said)
     return Table(columns, tuple(lines), several, tuple(network), footnotes, meanings)
 
