@@ -1,13 +1,14 @@
 # make demo   runs the study `digits` and writes its report
 # make test   runs the tests
 # make lint   checks style and types
+# make docs   builds the documentation: docs/_build/html/index.html
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 # One thread per process: two such processes are faster than one with two threads.
 export OMP_NUM_THREADS := 1
 
-.PHONY: demo test lint truth bench clean
+.PHONY: demo test lint truth bench docs clean
 
 demo: $(VENV)/.core
 	$(BIN)/infoplane run digits
@@ -19,6 +20,11 @@ lint: $(VENV)/.lint
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/pyright
+
+# -W: a warning is an error.
+docs: $(VENV)/.docs
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+	@echo docs/_build/html/index.html
 
 # The bounds against a generator whose information is known (about 10 minutes on two cores).
 truth: $(VENV)/.core
@@ -43,5 +49,9 @@ $(VENV)/.lint: $(VENV)/.test
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[lint]'
 	@touch $@
 
+$(VENV)/.docs: $(VENV)/.core
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) runs build dist
+	rm -rf $(VENV) runs build dist docs/_build
