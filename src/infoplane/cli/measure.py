@@ -1,5 +1,6 @@
 """infoplane measure MODEL --data … --layers … --out DIR"""
 
+import sys
 from pathlib import Path
 
 from infoplane import data
@@ -29,6 +30,11 @@ def measure(
 ) -> int:
     """Measures a network by reference, writes the page, prints the table."""
     dataset = data.load(source)
+    if dataset.pools is not None:
+        # A published network has as a rule seen the official training images: only the others are fair.
+        dataset = dataset.subset(dataset.pools["evaluation"])
+        if not quiet:
+            print(f"measuring on the {len(dataset):,} official test images of {dataset.name}", file=sys.stderr)
     if levels is not None and levels < dataset.levels and dataset.levels != 256:
         raise UsageError("fewer levels than the data have", received=levels, legal=f"{dataset.levels} or more")
     measure_model(

@@ -1,0 +1,26 @@
+"""`infoplane measure` on data whose authors parted them."""
+
+import numpy as np
+
+import official_files
+from infoplane.profile import LEAST_IMAGES
+from infoplane.study.plan import Plan
+from infoplane.study.store import Store
+
+
+def test_of_official_parts_only_the_test_images_are_measured_on(home, call):
+    content = official_files.write_idx(home / "mnist", train=90, test=LEAST_IMAGES + 10)
+    options = ["--layers", "output", "--budget", 2, "--refits", 1, "--workers", 0, "--quiet"]
+    said = call("measure", "mine:Constant", "--data", "./mnist", "--out", "out", *options)
+    assert said.code == 0, said.err
+    stored = Store(home / "out" / "cells").load(Plan.load(home / "out").name("data"))
+    assert np.array_equal(stored.array("images")[:, 0], content["t10k-images-idx3-ubyte"])
+    assert len(stored.array("decoding")) + len(stored.array("evaluation")) == LEAST_IMAGES + 10
+
+
+def test_it_says_so(home, call):
+    official_files.write_idx(home / "mnist", train=90, test=LEAST_IMAGES)
+    options = ["--layers", "output", "--budget", 2, "--refits", 1, "--workers", 0]
+    said = call("measure", "mine:Constant", "--data", "./mnist", "--out", "out", *options)
+    assert said.code == 0, said.err
+    assert f"measuring on the {LEAST_IMAGES} official test images of mnist" in said.err
