@@ -8,13 +8,17 @@ BIN    := $(VENV)/bin
 # One thread per process: two such processes are faster than one with two threads.
 export OMP_NUM_THREADS := 1
 
-.PHONY: demo test lint truth bench docs clean
+.PHONY: demo test kill lint truth bench docs clean
 
 demo: $(VENV)/.core
 	$(BIN)/infoplane run digits
 
 test: $(VENV)/.test
 	$(BIN)/pytest -n 2 --dist loadgroup
+
+# A run that is killed at twenty random moments must end as if it had not been (about 2 minutes).
+kill: $(VENV)/.test
+	INFOPLANE_KILLS=20 $(BIN)/pytest tests/study/test_survival.py -k killed_at_random
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff format --check src tests benchmarks
