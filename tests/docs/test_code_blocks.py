@@ -17,7 +17,7 @@ from infoplane.study.spec import StudySpec
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted(path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts)]
-FENCE = re.compile(r"^```(python|sh)\n(.*?)^```$", re.M | re.S)
+FENCE = re.compile(r"^```(\S*)[^\n]*\n(.*?)^```$", re.M | re.S)
 
 #: a network, images and labels, where a page speaks of the reader's own
 YOURS = """
@@ -83,10 +83,10 @@ def test_python_blocks_run(page, tmp_path, monkeypatch, short):
 
 
 def commands(page: Path) -> list[list[str]]:
-    """Returns the `infoplane` commands in a page's sh blocks, as words."""
-    text = "\n".join(code for _, code in blocks(page, "sh")).replace("\\\n", " ")
-    lines = [shlex.split(line, comments=True) for line in text.splitlines()]
-    return [words[words.index("infoplane") + 1 :] for words in lines if "infoplane" in words]
+    """Returns the `infoplane` commands in a page's blocks of shell commands, as words."""
+    code = [code for language in ("sh", "") for _, code in blocks(page, language)]
+    lines = "\n".join(code).replace("\\\n", " ").splitlines()
+    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("infoplane ")]
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=name_of)
