@@ -1,5 +1,6 @@
 """Cells are named by their content: by all that their result depends on, and by nothing else."""
 
+import importlib.metadata
 import json
 import shutil
 import sys
@@ -301,3 +302,12 @@ def test_usable_information_is_against_the_layers_own_twin(tmp_path):
 def test_a_density_of_its_own_is_checked(tmp_path, refuses, own, words):
     with refuses(*words):
         tiny_study.tiny(tmp_path, density_at=own)
+
+
+def test_another_device_or_version_of_torch_has_cells_of_its_own(tmp_path, monkeypatch):
+    spec = tiny_study.tiny(tmp_path)
+    here, there = make_plan(spec), make_plan(spec, device="cuda")
+    assert renamed(here, there) == EVERYTHING - {"data"}
+    version = importlib.metadata.version
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "9" if name == "torch" else version(name))
+    assert renamed(here, make_plan(spec)) == EVERYTHING - {"data"}

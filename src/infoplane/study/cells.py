@@ -45,7 +45,7 @@ class Live:
 
 @dataclass(frozen=True)
 class Environment:
-    """Where a cell runs: not part of its name, since results do not depend on it."""
+    """Where a cell runs, who hears of it, and the network that exists only here."""
 
     device: torch.device
     progress: Progress

@@ -78,7 +78,7 @@ def carry_out(
         live: A network that exists in this process only; what needs it runs here.
         on_the_fly: Whether the densities need it too, since its activations are too large to be kept.
     """
-    plan = make_plan(spec, fingerprint)
+    plan = make_plan(spec, fingerprint, device.type)
     check_folder(folder, spec, fingerprint)
     make_folder(folder)
     with room_for(folder), locked(folder, quiet=quiet) as lock:

@@ -1,6 +1,7 @@
 """From a study to its cells: what there is to do, what needs what, and what each is called."""
 
 import hashlib
+import importlib.metadata
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -30,6 +31,10 @@ ROOMS: dict[str, tuple[str, ...]] = {
 }
 
 
+#: kinds in which nothing is trained or drawn: the same on every device and with every version of torch
+UNTRAINED = ("data", "truth")
+
+
 @dataclass(frozen=True)
 class Cell:
     """The unit of work.
@@ -38,7 +43,8 @@ class Cell:
         kind: Which function runs it.
         params: All that its result depends on beside the cells it needs; JSON.
         needs: Role -> name of a cell.
-        name: `kind-label-hash`, the hash over kind, params, needs and the source code of its rooms.
+        name: `kind-label-hash`, the hash over kind, params, needs, the source code of its rooms, torch's version and
+            the kind of device.
     """
 
     kind: str
@@ -62,9 +68,13 @@ class Plan:
     Attributes:
         cells: Name -> cell.
         roles: (kind, layer, refit, checkpoint) -> name; "" and 0 where there is none.
+
+    Args:
+        device: Kind of device that computes: its last digits are its own.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device: str = "cpu") -> None:
+        self._arithmetic = f"torch {importlib.metadata.version('torch')} on {device}"
         self.cells: dict[str, Cell] = {}
         self.roles: dict[tuple[str, str, int, str], str] = {}
 
@@ -79,7 +89,8 @@ class Plan:
         checkpoint: str = "",
     ) -> str:
         """Adds a cell and returns its name."""
-        content = json.dumps([kind, params, dict(needs), code_version(kind)], sort_keys=True)
+        arithmetic = None if kind in UNTRAINED else self._arithmetic
+        content = json.dumps([kind, params, dict(needs), code_version(kind), arithmetic], sort_keys=True)
         digest = hashlib.sha256(content.encode()).hexdigest()[:12]
         at = "" if checkpoint in ("", END) else f"at{checkpoint}"
         label = "-".join(part for part in (_slug(layer), at, f"r{refit}" if refit else "") if part)
@@ -136,14 +147,15 @@ OF_THE_CONTEXT = ("conditioning", "context_dropout")
 INPUT = "input"
 
 
-def make_plan(spec: StudySpec, fingerprint: str = "") -> Plan:
+def make_plan(spec: StudySpec, fingerprint: str = "", device: str = "cpu") -> Plan:
     """Returns the cells of a study.
 
     Args:
         fingerprint: A hash of what the settings do not say: the data, and a network that exists only in the
             calling process.
+        device: Kind of device that computes, "cpu" or "cuda".
     """
-    plan = Plan()
+    plan = Plan(device)
     study = spec.model_dump(mode="json")
     origin = {"fingerprint": fingerprint} if fingerprint else {}
     data = {"data": plan.add("data", {"data": study["data"], "seed": spec.seed, **origin}, {})}
