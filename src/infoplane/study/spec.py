@@ -53,8 +53,8 @@ class DataSpec(_Strict):
 
     Attributes:
         name: Data set or path, as `infoplane.data.load` takes it.
-        encoding, decoding, evaluation: Sizes of the three parts; null for the rest, at most once where all draw from the
-            same examples, once for each of the official parts where the data set has them.
+        encoding, decoding, evaluation: Sizes of the three parts; null for the rest: at most once where all draw from
+            the same examples, once for each of the official parts where the data set has them.
         subset: Use only so many examples, chosen by class at random, the same ones for every seed; null for all.
         downsample: Average squares of so many pixels a side into one; 1 leaves the images as they are.
         options: What that data set's loader accepts.
