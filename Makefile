@@ -25,9 +25,9 @@ lint: $(VENV)/.lint
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/pyright
 
-# -W: a warning is an error.
+# -W: a warning is an error; -E: of any page, also of those that did not change.
 docs: $(VENV)/.docs
-	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+	$(BIN)/sphinx-build -W --keep-going -E -a -q -b html docs docs/_build/html
 	@echo docs/_build/html/index.html
 
 # The bounds against a generator whose information is known (about 10 minutes on two cores).

@@ -31,9 +31,10 @@ napoleon_use_ivar = True
 python_maximum_signature_line_length = 100
 
 
-def without_signature(_app: Any, _what: str, _name: str, thing: Any, *_: Any) -> tuple[str, None] | None:
-    """A settings class is described by its attributes; its signature would only repeat them with their validators."""
-    return ("", None) if isinstance(thing, type) and issubclass(thing, BaseModel) else None
+def without_signature(_app: Any, _what: str, name: str, thing: Any, *_: Any) -> tuple[str, None] | None:
+    """Settings are described by their attributes, which a signature would repeat; a profile comes from `measure`."""
+    settings = isinstance(thing, type) and issubclass(thing, BaseModel)
+    return ("", None) if settings or name == "infoplane.Profile" else None
 
 
 def escape(_app: Any, what: str, _name: str, _thing: Any, _options: Any, lines: list[str]) -> None:
