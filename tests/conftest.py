@@ -14,7 +14,7 @@ torch.set_num_threads(1)
 
 @pytest.fixture
 def refuses() -> Callable[..., AbstractContextManager[None]]:
-    """Returns a context in which a one-line error, as a rule a `UsageError`, with all the given words must be raised."""
+    """Returns a context in which a one-line error, as a rule a `UsageError`, with all these words must be raised."""
 
     @contextlib.contextmanager
     def context(*words: str, error: type[InfoplaneError] = UsageError) -> Iterator[None]:
