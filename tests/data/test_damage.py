@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import official_files
-from infoplane.data import load
+from infoplane.data import archive, load
 from infoplane.errors import UsageError
 
 
@@ -16,8 +16,8 @@ def write_affnist(folder: Path) -> None:
     folder.mkdir()
     for name in ("training_and_validation_batches", "test_batches"):
         made = official_files.affnist_batch(official_files.images(2, 40, 40), official_files.labels(2))
-        with zipfile.ZipFile(folder / f"{name}.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr(f"{name}/1.mat", made)
+        with zipfile.ZipFile(folder / f"{name}.zip", "w", zipfile.ZIP_DEFLATED) as packed:
+            packed.writestr(f"{name}/1.mat", made)
 
 
 def write_archive(folder: Path) -> None:
@@ -69,6 +69,24 @@ def test_damage_is_read_or_refused(tmp_path, kind):
     for message in messages:
         assert "\n" not in message
         assert str(folder) in message
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_a_damaged_zip_however_it_is_packed(tmp_path, packing):
+    content, rng = np.random.default_rng(0).bytes(3000), np.random.default_rng(1)
+    path, messages = tmp_path / "a.zip", []
+    with zipfile.ZipFile(path, "w", packing) as made:
+        made.writestr("a", content)
+    good = path.read_bytes()
+    for _ in range(TRIALS):
+        where = int(rng.integers(len(good)))
+        path.write_bytes(good[:where] + rng.bytes(8) + good[where + 8 :])
+        try:
+            assert dict(archive.read(path, lambda _: True, 1 << 20)) == {"a": content}
+        except UsageError as error:
+            messages.append(str(error))
+    assert len(messages) > TRIALS / 2
+    assert all(str(path) in message for message in messages)
 
 
 @pytest.mark.parametrize("kind", WRITERS)

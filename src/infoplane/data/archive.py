@@ -1,6 +1,7 @@
 """Files inside tar and zip archives, read one by one into memory: nothing is ever unpacked to disk."""
 
 import gzip
+import lzma
 import stat
 import tarfile
 import zipfile
@@ -37,6 +38,7 @@ _FAILURES = (
     tarfile.TarError,
     zipfile.BadZipFile,
     zlib.error,
+    lzma.LZMAError,  # what is wrong with bzip2 is an OSError or an EOFError
 )
 
 
