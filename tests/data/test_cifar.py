@@ -9,6 +9,7 @@ import pytest
 import official_files
 from infoplane.data import load
 from infoplane.data.pickles import read_pickle
+from infoplane.errors import UsageError
 
 
 @pytest.mark.parametrize("python", [False, True])
@@ -146,6 +147,28 @@ def call(module: str, name: str, *arguments: str) -> bytes:
 def test_what_else_a_pickle_may_not_do(refuses, content, says):
     with refuses("cannot use batch", says):
         read_pickle("batch", content)
+
+
+#: a tuple of two, both of which are a tuple of two, …: as text, or hashed, it takes 2^24 steps
+NESTED = b")" + b"q\x00h\x00\x86" * 24
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"\x80\x02cnumpy\ndtype\n" + NESTED + b"\x85R.", "an array of type tuple"),
+        (b"\x80\x02c_codecs\nencode\nX\x01\x00\x00\x00a" + NESTED + b"\x86R.", "text in tuple"),
+        (b"\x80\x02}" + NESTED + b"K\x01s.", "a tuple as the key"),
+        (b"\x80\x02}(K\x01K\x01" + NESTED + b"K\x01u.", "a tuple as the key"),
+        (b"(" + NESTED + b"K\x01d.", "a tuple as the key"),
+        (b"\x80\x02cos\n" + b"x" * 100_000 + b"\n.", "os.xxx"),
+        (b"\x80\x02cnumpy\ndtype\nX\xa0\x86\x01\x00" + b"x" * 100_000 + b"\x85R.", "an array of type 'xxx"),
+    ],
+)
+def test_a_pickle_does_not_make_a_message_or_a_mapping_endless(content, says):
+    with pytest.raises(UsageError, match=says) as caught:
+        read_pickle("batch", content)
+    assert len(str(caught.value)) < 500
 
 
 @pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))

@@ -10,7 +10,7 @@ import io
 import pickle
 import pickletools
 import warnings
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -28,6 +28,9 @@ _ALLOWED = frozenset((*_PLAIN, *_TEXT, *_BYTES, *_TUPLES, *_LISTS, *_SLOTS, *_CA
 
 #: A memory slot beyond this one: the unpickler would allocate all slots before it.
 _MOST_SLOTS = 1 << 20
+
+#: A message says no more of a file than so many signs.
+_MOST_SAID = 200
 
 _LEGAL = "a pickle of lists, text, numbers and arrays of bytes, as the official files are"
 
@@ -70,7 +73,7 @@ class _Dtype(metaclass=_Sealed):
 
     def __init__(self, name: Any, *_: Any) -> None:
         if name not in ("u1", b"u1", "|u1", b"|u1"):
-            raise ValueError(f"an array of type {name!r}, not of bytes")
+            raise ValueError(f"an array of type {_shown(name)}, not of bytes")
 
     def __setstate__(self, _: Any) -> None:
         pass  # byte order and the like, which bytes do not have
@@ -83,7 +86,7 @@ class _Encode(metaclass=_Sealed):
 
     def __new__(cls, text: Any, encoding: Any) -> Any:
         if not isinstance(text, str) or encoding not in ("latin1", b"latin1"):
-            raise ValueError(f"text in {encoding!r}")
+            raise ValueError(f"text in {_shown(encoding)}")
         return text.encode("latin1")
 
 
@@ -122,21 +125,60 @@ def read_pickle(file: object, content: bytes) -> Any:
     except Exception as error:  # on damaged files pickle raises almost anything
         received = str(error) if isinstance(error, _Refused) else f"{type(error).__name__}: {error}"
         mend = "nothing in it was run" if isinstance(error, _Refused) else "it is damaged or cut short: get it again"
+        if len(received) > _MOST_SAID:
+            received = f"{received[:_MOST_SAID]} …"
         raise corrupt(file, received, _LEGAL, mend) from error
     if isinstance(value, dict):
         return {key: item.value if isinstance(item, _Array) else item for key, item in value.items()}
     return value
 
 
+#: its parts are not in the type stubs
+_InPython: Any = pickle._Unpickler
+
+
 class _Refused(Exception):
     """A pickle does what it need not do."""
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(_InPython):
+    """Python's own unpickler in Python, whose instructions can be replaced: here, those that make mappings."""
+
+    def _checked_setitem(self) -> None:
+        _check_keys(self.stack[-2:-1])
+        _InPython.load_setitem(self)
+
+    def _checked_setitems(self) -> None:
+        _check_keys(self.stack[::2])  # what lies above the last mark
+        _InPython.load_setitems(self)
+
+    def _checked_dict(self) -> None:
+        _check_keys(self.stack[::2])
+        _InPython.load_dict(self)
+
+    dispatch: ClassVar[dict[int, Any]] = {
+        **_InPython.dispatch,
+        pickle.SETITEM[0]: _checked_setitem,
+        pickle.SETITEMS[0]: _checked_setitems,
+        pickle.DICT[0]: _checked_dict,
+    }
+
     def find_class(self, module: str, name: str) -> type:
         if (stand_in := _STAND_INS.get(f"{module} {name}")) is None:
             raise _Refused(f"a pickle that asks for {module}.{name}")
         return stand_in
+
+
+def _check_keys(keys: list[Any]) -> None:
+    """Refuses a mapping's keys before they are hashed: of tuples in tuples, that may take longer than one lives."""
+    for key in keys:
+        if not isinstance(key, str | bytes | int):
+            raise _Refused(f"a pickle with a {type(key).__name__} as the key of a mapping")
+
+
+def _shown(value: Any) -> str:
+    """Returns text as a message shows it, and of all else the type: lists in lists may be endless to write."""
+    return repr(value[:40]) if isinstance(value, str | bytes) else type(value).__name__
 
 
 def _inspect(content: bytes) -> None:
