@@ -127,6 +127,15 @@ def test_a_cut_connection_is_taken_up(tmp_path, server, refuses):
     assert told[-1] == ("file.bin", 300_000, 300_000)
 
 
+def test_without_a_checksum_nothing_is_taken_up(tmp_path, server, refuses):
+    (tmp_path / "file.bin.part").write_bytes(b"x" * 1000)  # of another version: nobody would notice
+    server.cuts = [100_000]
+    with refuses("connection was cut", "100,000 of 300,000", "it starts anew"):
+        fetch(server.remote(checksum=None), tmp_path)
+    assert fetch(server.remote(checksum=None), tmp_path).read_bytes() == CONTENT
+    assert server.asked == [None, None]
+
+
 def test_a_server_without_ranges_starts_again(tmp_path, server, refuses):
     server.ranges = False
     server.cuts = [100_000]

@@ -26,7 +26,8 @@ def download(entry: Entry, folder: Path, watch: Watch | None = None) -> list[Pat
     """Returns a data set's files, after downloading those that are not there with the right checksum.
 
     A file arrives as `NAME.part`, which stays when the connection is cut: the next call asks the server for the
-    rest only. It gets its name once its checksum is right; if that is wrong, it is removed.
+    rest only. It gets its name once its checksum is right; if that is wrong, it is removed. A file without a published
+    checksum is always asked for whole: two halves of different versions would not be noticed.
 
     Args:
         entry: The data set.
@@ -51,7 +52,8 @@ def fetch(remote: Remote, folder: Path, watch: Watch | None = None) -> Path:
     pooch.get_logger().setLevel("ERROR")  # what it would say is said here
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        downloader: Any = Resuming(name, folder / f"{name}.part", watch)
+        part = folder / f"{name}.part"
+        downloader: Any = Resuming(name, part, watch, resume=remote.checksum is not None)
         found = pooch.retrieve(remote.url, remote.checksum, fname=name, path=folder, downloader=downloader)
     except ValueError as error:  # pooch's way to say it; by then it has removed the file
         received = re.search(r"got (\w+)", str(error))
@@ -74,13 +76,16 @@ class Resuming:
         name: What messages call the file.
         part: The partial file.
         watch: Told of progress.
+        resume: Whether to take up the partial file; otherwise it is removed first.
     """
 
-    def __init__(self, name: str, part: Path, watch: Watch | None = None) -> None:
-        self.name, self.part, self.watch = name, part, watch
+    def __init__(self, name: str, part: Path, watch: Watch | None = None, *, resume: bool = True) -> None:
+        self.name, self.part, self.watch, self.resume = name, part, watch, resume
 
     def __call__(self, url: str, output_file: Any, _: Any = None) -> None:
         """Writes what is at the address to a file."""
+        if not self.resume:
+            self.part.unlink(missing_ok=True)
         try:
             self._get(url)
         except urllib.error.HTTPError as error:
@@ -137,7 +142,8 @@ class Resuming:
         return self.part.stat().st_size if self.part.exists() else 0
 
     def _cut(self, received: str) -> UsageError:
-        mend = "call again: it goes on from there"
+        # Without a checksum nobody would notice that the rest is of another version.
+        mend = "call again: it goes on from there" if self.resume else "call again: it starts anew"
         return UsageError(f"the connection was cut while {self.name} was downloaded", received=received, mend=mend)
 
     def _failure(self, url: str, received: str, hint: str) -> UsageError:
