@@ -13,6 +13,8 @@ from infoplane.errors import UsageError
 LOCK_FILE = ".lock"
 #: seconds to wait for workers that outlived a killed run: they notice within one
 PATIENCE = 60.0
+#: seconds to wait for a run that has the lock and has not said its number yet
+MOMENT = 1.0
 
 
 @contextmanager
@@ -39,15 +41,15 @@ def _take(handle: int, path: Path, quiet: bool) -> None:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            owner = _read(path)
-            if _lives(owner) or time.monotonic() - start > PATIENCE:
-                mend = f"wait for process {owner} to end, or choose another folder"
+            owner, waited = _read(path), time.monotonic() - start
+            if waited > MOMENT if owner is None else _lives(owner) or waited > PATIENCE:
+                mend = f"wait for {'it' if owner is None else f'process {owner}'} to end, or choose another folder"
                 raise UsageError(
                     "another run is at work in this folder", received=path.parent.parent, mend=mend
                 ) from error
         else:
             return
-        if not said:
+        if not said and owner is not None:
             print("waiting for a worker of an interrupted run to end", file=sys.stderr)
             said = True
         time.sleep(0.1)
@@ -58,9 +60,7 @@ def _read(path: Path) -> int | None:
     return int(text) if text.isdecimal() else None
 
 
-def _lives(process: int | None) -> bool:
-    if process is None:
-        return True  # it has the lock and has not said its number yet
+def _lives(process: int) -> bool:
     try:
         os.kill(process, 0)
     except ProcessLookupError:
