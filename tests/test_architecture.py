@@ -12,12 +12,13 @@ import infoplane
 
 PACKAGE = Path(infoplane.__file__).parent
 
-FOUNDATION = {"errors", "estimate", "data", "capture"}
+FOUNDATION = {"errors", "files", "estimate", "data", "capture"}
 SCIENCE = {"densities", "information", "subjects"}
 
 #: room -> rooms that it may import
 ARROWS = {
     "errors": set(),
+    "files": set(),
     "estimate": set(),
     "data": {"errors", "estimate"},
     "capture": {"errors", "estimate"},

@@ -21,8 +21,9 @@ from infoplane.capture import Tap, activations, context_view, default_transform,
 from infoplane.data.dataset import check_whole
 from infoplane.errors import CellError, UsageError, unknown
 from infoplane.estimate import Estimate
+from infoplane.files import TEMPORARY
 from infoplane.inversion import FitSettings, NegativeLogProb, Pairs, seconds_per_update
-from infoplane.report.build import build, load_run
+from infoplane.report.build import build, load_run, writing
 from infoplane.report.text import table
 from infoplane.study.cells import CACHE_BYTES, Environment, Live, Task, data_result
 from infoplane.study.execute import carry_out
@@ -202,7 +203,8 @@ class Profile:
     @property
     def frame(self) -> pl.DataFrame:
         """The tidy table: one row per estimate."""
-        self._results.write(self.folder)
+        with writing(self.folder):
+            self._results.write(self.folder)
         return pl.read_parquet(self.folder / "results.parquet")
 
     def sample(self, layer: str, images: Any, n: int = 8, *, seed: int = 0) -> Tensor:
@@ -256,13 +258,21 @@ class Profile:
         """Writes the whole run's folder, page and tables included, and returns the page.
 
         Raises:
-            UsageError: The folder holds something else.
+            UsageError: The folder holds something else, or cannot be written.
+            CellError: The disk is full.
         """
         folder = Path(folder)
         if folder.resolve() != self.folder.resolve():
             fingerprint = Plan.fingerprint(self.folder)
             prepare(folder, self._results.spec, self._results.plan, fingerprint)
-            shutil.copytree(self.folder, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(LOCK_FILE))
+
+            def copy(source: str, target: str) -> None:
+                with writing(folder):  # copytree itself would gather what went wrong, without its reason
+                    shutil.copy2(source, target)
+
+            left_out = shutil.ignore_patterns(LOCK_FILE, f"{TEMPORARY}*")
+            with writing(folder):
+                shutil.copytree(self.folder, folder, dirs_exist_ok=True, ignore=left_out, copy_function=copy)
         return build(folder)
 
     def _inverse(self, layer: str, images: Any) -> tuple[densities.Density, Tensor]:

@@ -1,18 +1,26 @@
 """From a run's folder to its page: every image, layer and checkpoint of the run, and what is not there."""
 
 import csv
+import errno
+import os
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from read_report import Seen
 from safetensors.numpy import load_file
+from torch import nn
 
 import tiny_study
+from infoplane.errors import CellError
+from infoplane.profile import Profile
 from infoplane.report.build import build, contents_of, load_run
+from infoplane.study.cells import Live
 from infoplane.study.execute import execute
 
 CHECKPOINTS = ("0", "2", "end")
@@ -137,3 +145,91 @@ def test_a_run_of_which_nothing_is_there_has_a_page(run: Path) -> None:
     seen = Seen(build(run).read_text(encoding="utf-8"))
     assert "There are no numbers yet." in seen.text
     assert f"{len(plan.cells)} of its {len(plan.cells)} parts are missing" in seen.text
+
+
+@pytest.mark.parametrize("kind", ["data", "subject", "capture", "density", "mse", "probe", "samples", "judge"])
+def test_a_damaged_part_is_left_out_and_named(run: Path, kind: str) -> None:
+    whole = contents_of(load_run(run), run)
+    plan = load_run(run).plan
+    name = next(name for role, name in plan.roles.items() if role[0] == kind)
+    file = max((run / "cells" / name).iterdir(), key=lambda path: path.name == "result.json")
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    results = load_run(run)
+    assert results.damaged() == [name]
+    assert len(contents_of(results, run).rows) < len(whole.rows) or kind in ("data", "subject", "samples")
+    text = Seen(build(run).read_text(encoding="utf-8")).text
+    assert "damaged: 1 part" in text
+    assert "Running the same command again computes what is missing, what is damaged anew" in text
+    assert ("What was stored of the images is damaged" in text) == (kind == "data")
+
+
+def test_damaged_events_are_passed_over(run: Path) -> None:
+    whole = contents_of(load_run(run), run)
+    log = run / "events.jsonl"
+    lines = log.read_bytes().splitlines()
+    torn = [b"\xff\xfe", b"[1]", b"7", b"{}", b'{"event": "done", "cell": "mse-x"}', b'{"event": ["run"]}']
+    torn += [b'{"event": "run", "seconds": 9e999, "peak_mb": 1}', b'{"event": "begin", "versions": 1, "machine": ""}']
+    torn += [lines[0].replace(b"event", b"ev\xffnt"), lines[0][:20]]
+    log.write_bytes(b"\n".join([*lines, *torn]))
+    contents = contents_of(load_run(run), run)
+    assert (contents.times, contents.total_seconds) == (whole.times, whole.total_seconds)
+    assert (contents.versions, contents.machine, contents.going) == (whole.versions, whole.machine, False)
+    assert build(run).is_file()
+
+
+def test_what_a_killed_report_left_is_swept_away(run: Path) -> None:
+    before = {path.name for path in run.iterdir()}
+    (run / "figures").mkdir()
+    for left in (run / ".tmp-report.html-1a2b", run / "figures" / ".tmp-a.svg-1a2b"):
+        left.write_text("half")
+    build(run)
+    assert not list(run.rglob(".tmp-*"))
+    assert {path.name for path in run.iterdir()} > before
+
+
+@pytest.mark.parametrize("name", ["figures", "report.html", "results.csv"])
+def test_something_in_the_way_is_one_line(run: Path, refuses, name: str) -> None:
+    (run / name).write_text("") if name == "figures" else (run / name).mkdir()
+    with refuses("cannot write the output folder", str(run / name)):
+        build(run)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_one_line_for_page_tables_and_copies(run: Path, refuses, monkeypatch, number: int) -> None:
+    def full(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    profile = Profile(run, Live(nn.Identity(), lambda images: images), torch.device("cpu"))
+    calls = {
+        "replace": lambda: build(run),
+        "copy2": lambda: profile.report(run.parent / "elsewhere"),
+    }
+    for name, call in calls.items():
+        with monkeypatch.context() as patch:
+            patch.setattr(os if name == "replace" else shutil, name, full)
+            if name == "copy2":
+                patch.setattr("infoplane.profile.prepare", lambda *_: None)
+            with refuses("no space left on the disk", error=CellError):
+                call()
+    assert not list(run.rglob(".tmp-*"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+def test_a_small_disk(finished: Path, tmp_path: Path, refuses) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    size = sum(4096 * (1 + path.stat().st_size // 4096) for path in finished.rglob("*")) + 40_000
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", disk], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"no small disk can be mounted here: {mounted.stderr.decode().strip()}")
+    try:
+        folder = Path(shutil.copytree(finished, disk / "run"))
+        with refuses("no space left on the disk", str(folder), "what is stored is kept", error=CellError):
+            build(folder)
+        assert load_run(folder).damaged() == []
+        subprocess.run(["mount", "-o", "remount,size=50m", disk], check=True)
+        assert build(folder).is_file()
+    finally:
+        subprocess.run(["umount", disk], check=True)

@@ -81,7 +81,7 @@ def test_damage_is_one_line_that_names_the_file(store, name, damage):
         read_all()
     message = str(caught.value)
     assert "damaged" in message
-    assert "delete that folder" in message
+    assert "run the same command again" in message
     assert "\n" not in message
     # A damaged list of checksums accuses the files that it lists.
     assert (str(path) if name != "checksums.json" else str(path.parent)) in message

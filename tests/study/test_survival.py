@@ -13,6 +13,7 @@ import pytest
 
 from infoplane.errors import CellError
 from infoplane.study.execute import execute
+from infoplane.study.lock import locked
 from infoplane.study.plan import Plan
 from infoplane.study.spec import read_study
 from infoplane.study.store import Store
@@ -61,7 +62,7 @@ def finish(folder: Path) -> None:
 def sound(folder: Path) -> dict[str, float]:
     """Returns the cells that are stored whole, with the time of their last change."""
     store, found = Store(folder / "cells"), {}
-    for path in (folder / "cells").glob("*/checksums.json"):
+    for path in (folder / "cells").glob("[!.]*/checksums.json"):
         store.load(path.parent.name).check()  # a finished cell is never half-written
         found[path.parent.name] = path.stat().st_mtime
     return found
@@ -164,6 +165,35 @@ def test_a_second_run_in_the_same_folder_is_refused_while_the_first_lives(copy, 
         finally:
             first.kill()
     execute(spec, copy, workers=0, quiet=True)  # nothing has to be cleared away
+
+
+LATE = """
+import fcntl, sys, time
+with open(sys.argv[1], "a+") as file:
+    fcntl.flock(file, fcntl.LOCK_EX)
+    print("held", flush=True)
+    if sys.argv[2] == "says":
+        time.sleep(0.3)
+        file.write("1")
+        file.flush()
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(("owner", "words"), [("says", "wait for process 1 to end"), ("silent", "wait for it to end")])
+def test_a_run_that_has_not_said_its_number_yet(copy, refuses, capsys, owner, words):
+    path = copy / "cells" / ".lock"
+    path.write_text("")
+    arguments = [sys.executable, "-c", LATE, str(path), owner]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as first:
+        try:
+            assert first.stdout is not None
+            assert first.stdout.readline() == "held\n"
+            with refuses("another run is at work in this folder", words), locked(copy):
+                pass
+        finally:
+            first.kill()
+    assert "interrupted" not in capsys.readouterr().err
 
 
 def test_workers_of_a_killed_run_are_waited_for(copy, capsys):

@@ -1,8 +1,10 @@
 """From a run's folder to its tables and page."""
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +12,14 @@ import numpy as np
 import polars as pl
 
 from infoplane.errors import UsageError
+from infoplane.files import TEMPORARY
 from infoplane.report.contents import Curve, Layer, LayerPictures, ReportContents
 from infoplane.report.page import write
 from infoplane.study.plan import INPUT, PLAN_FILE, Plan
 from infoplane.study.results import Results, write_table
-from infoplane.study.run import STUDY_FILE
+from infoplane.study.run import STUDY_FILE, unwritable
 from infoplane.study.spec import StudySpec, read_study
-from infoplane.study.store import Store
+from infoplane.study.store import Store, is_full, room_for
 from infoplane.study.watch import EVENTS_FILE
 
 
@@ -36,14 +39,45 @@ def build(folder: Path) -> Path:
     """Writes the tables, figures/ and report.html of a run, finished or not; returns the page.
 
     The tables, as CSV and Parquet: results, differences, and truths where something is known.
+
+    Raises:
+        UsageError: The folder holds no run, or cannot be written.
+        CellError: The disk is full.
     """
     results = load_run(folder)
-    results.write(folder)
     contents = contents_of(results, folder)
-    for name, rows in (("differences", contents.differences), ("truths", contents.truth)):
-        if rows:
-            write_table(pl.DataFrame([dict(row) for row in rows], infer_schema_length=None), folder, name)
-    return write(contents, folder)
+    with writing(folder):
+        _sweep(folder)
+        results.write(folder)
+        for name, rows in (("differences", contents.differences), ("truths", contents.truth)):
+            if rows:
+                write_table(pl.DataFrame([dict(row) for row in rows], infer_schema_length=None), folder, name)
+        return write(contents, folder)
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Turns whatever keeps tables and pages from being written into one line.
+
+    Raises:
+        CellError: The disk is full.
+        UsageError: Something is in the way, or may not be written.
+    """
+    with room_for(folder):
+        try:
+            yield
+        except OSError as error:
+            if is_full(error):
+                raise
+            raise unwritable(Path(error.filename2 or error.filename or folder), error) from error
+
+
+def _sweep(folder: Path) -> None:
+    """Removes the half-written files of a report that was killed; one that is still at it writes its file again."""
+    for place in (folder, folder / "figures"):
+        for left in place.glob(f"{TEMPORARY}*"):
+            if left.is_file():
+                left.unlink(missing_ok=True)
 
 
 def contents_of(results: Results, folder: Path) -> ReportContents:
@@ -66,9 +100,9 @@ def contents_of(results: Results, folder: Path) -> ReportContents:
         note=spec.note,
         levels=data.values["levels"] if data is not None else 256,
         inputs=inputs,
-        layers=[_layer(results, name) for name in results.layers],
+        layers=[_layer(results, name, pictured=data is not None) for name in results.layers],
         checkpoints=results.checkpoints,
-        null_samples=None if null is None else null.array("samples")[0],
+        null_samples=None if null is None or data is None else null.array("samples")[0],
         rows=results.rows(),
         differences=results.differences(),
         curves=curves,
@@ -93,7 +127,8 @@ def contents_of(results: Results, folder: Path) -> ReportContents:
 def _description(spec: StudySpec, results: Results) -> str:
     data = results.cell("data")
     if data is None:
-        return "No part of this run has finished yet."
+        gone = "What was stored of the images is damaged, and without them no picture can be shown."
+        return gone if results.plan.name("data") in results.damaged() else "No part of this run has finished yet."
     sizes = {part: len(data.array(part)) for part in ("encoding", "decoding", "evaluation")}
     channels, rows, columns = data.values["shape"]
     colour = "" if channels == 1 else f", {channels} channels"
@@ -115,9 +150,9 @@ def _seeds(spec: StudySpec) -> str:
     return f"study seed {spec.seed}; fits from seeds {1000 * spec.seed + 1} to {1000 * spec.seed + refits}"
 
 
-def _layer(results: Results, name: str) -> Layer:
+def _layer(results: Results, name: str, *, pictured: bool) -> Layer:
     drawn = {}
-    for checkpoint in [point for layer, point in results.places if layer == name]:
+    for checkpoint in [point for layer, point in results.places if layer == name and pictured]:
         samples = results.cell("samples", name, checkpoint=checkpoint)
         mse = results.cell("mse", name, checkpoint=checkpoint)
         pictures = LayerPictures(
@@ -141,11 +176,11 @@ _PARTS = {
 
 
 def _missing(results: Results, failed: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yields what was planned and is neither there nor failed, in words, and why as far as that is known."""
+    """Yields what was planned and is neither whole nor failed, in words, and why as far as that is known."""
     plan, store = results.plan, results.store
-    stuck = set(failed)
+    stuck, damaged = set(failed), set(results.damaged())
     for (kind, layer, refit, checkpoint), name in plan.roles.items():
-        if store.has(name) or name in failed:
+        if name in failed or (store.has(name) and name not in damaged):
             continue
         # What a part needs comes before it in the plan.
         waits = not stuck.isdisjoint(plan.cells[name].needs.values())
@@ -153,7 +188,8 @@ def _missing(results: Results, failed: Mapping[str, Any]) -> Iterator[tuple[str,
         words = _PARTS.get(kind, kind) + (f" of {'p(x)' if layer == INPUT else layer}" if layer else "")
         at = f" at checkpoint {checkpoint}" if checkpoint and len(results.checkpoints) > 1 else ""
         again = f", refit {refit}" if refit else ""
-        yield f"{words}{at}{again}", "needs a part that failed" if waits else "not computed yet"
+        why = "damaged" if name in damaged else "needs a part that failed" if waits else "not computed yet"
+        yield f"{words}{at}{again}", why
 
 
 def shape_of(results: Results, layer: str) -> tuple[int, ...]:
@@ -184,11 +220,29 @@ def _events(folder: Path) -> Iterator[dict[str, Any]]:
     path = folder / EVENTS_FILE
     if not path.exists():
         return
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            yield json.loads(line)
-        except json.JSONDecodeError:
-            continue  # the last line of a run that was cut off
+            event = json.loads(line)
+        except ValueError:
+            continue  # damaged, or the last line of a run that was cut off
+        if isinstance(event, dict) and _is_whole(event):
+            yield event
+
+
+#: kind of event -> what the report reads of it
+_FIELDS: dict[str, dict[str, Any]] = {
+    "begin": {"machine": str, "versions": dict},
+    "done": {"cell": str, "seconds": int | float},
+    "run": {"seconds": int | float, "peak_mb": int | float},
+}
+
+
+def _is_whole(event: dict[str, Any]) -> bool:
+    """Whether an event that can be read is one that was written."""
+    fields = _FIELDS.get(str(event.get("event")), {})
+    values = [event.get(key) for key in fields]
+    sound = all(isinstance(value, kind) for value, kind in zip(values, fields.values(), strict=True))
+    return bool(fields) and sound and all(math.isfinite(value) for value in values if isinstance(value, int | float))
 
 
 def _times(events: list[dict[str, Any]]) -> list[tuple[str, float]]:

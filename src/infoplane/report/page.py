@@ -7,6 +7,7 @@ import jinja2
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from infoplane.files import write_whole
 from infoplane.report import amounts, pictures, tables, words
 from infoplane.report.contents import ReportContents
 from infoplane.report.plates import Drawn, Plates
@@ -41,9 +42,7 @@ def write(contents: ReportContents, folder: Path) -> Path:
         for suffix in (".svg", ".png"):
             save(figure, drawer / f"{name}{suffix}")
     page = folder / "report.html"
-    draft = folder / ".report.html.tmp"
-    draft.write_text(html, encoding="utf-8")
-    draft.replace(page)
+    write_whole(page, html)
     return page
 
 

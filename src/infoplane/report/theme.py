@@ -19,6 +19,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
+from infoplane.files import write_whole
+
 INK, MUTED, LINE, GHOST, PAPER = "#1c2128", "#646c76", "#dcdfe4", "#e9ebef", "#ffffff"
 
 #: what each colour of a drawing is called in the page
@@ -116,16 +118,17 @@ def canvas(width: float, height: float) -> Figure:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Writes the figure as PNG or SVG, by the suffix of `path`, under a temporary name first."""
-    draft = path.with_name(f".{path.name}.tmp")
+    """Writes the figure as PNG or SVG, by the suffix of `path`, whole or not at all."""
     with style(path.stem):
         if path.suffix == ".svg":
-            draft.write_text(_svg(figure, PAPER, **_CROP), encoding="utf-8")
+            drawn = _svg(figure, PAPER, **_CROP).encode()
         else:
             FigureCanvasAgg(figure)
             dpi = 2.5 * PIXELS_PER_INCH
-            figure.savefig(draft, format="png", dpi=dpi, facecolor=PAPER, metadata={"Software": None}, **_CROP)
-    draft.replace(path)
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format="png", dpi=dpi, facecolor=PAPER, metadata={"Software": None}, **_CROP)
+            drawn = buffer.getvalue()
+    write_whole(path, drawn)
 
 
 def _svg(figure: Figure, background: str, **crop: Any) -> str:

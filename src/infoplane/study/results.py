@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from infoplane.errors import CellError
 from infoplane.estimate import Estimate
+from infoplane.files import write_whole
 from infoplane.information import (
     Mean,
     accuracy,
@@ -25,7 +27,7 @@ from infoplane.information import (
 )
 from infoplane.study.plan import INPUT, Plan, twin_of
 from infoplane.study.spec import StudySpec
-from infoplane.study.store import Store, Stored, write_whole
+from infoplane.study.store import Store, Stored
 
 COLUMNS = {
     "study": pl.String,
@@ -54,14 +56,14 @@ class Results:
     Args:
         spec: The study.
         plan: Its cells.
-        store: Where they are; missing ones are left out.
+        store: Where they are; missing and damaged ones are left out.
     """
 
     def __init__(self, spec: StudySpec, plan: Plan, store: Store) -> None:
         self.spec, self.plan, self.store = spec, plan, store
         self.layers = [*spec.latents, *spec.layers]
         self.checkpoints = spec.checkpoints
-        self._loaded: dict[str, Stored] = {}
+        self._loaded: dict[str, Stored | None] = {}
 
     @property
     def places(self) -> list[tuple[str, str]]:
@@ -70,7 +72,7 @@ class Results:
         return latents + [(layer, checkpoint) for checkpoint in self.checkpoints for layer in self.spec.layers]
 
     def cell(self, kind: str, layer: str = "", refit: int = 0, checkpoint: str | None = None) -> Stored | None:
-        """The stored result in that role, or None.
+        """The stored result in that role, or None where it is missing or damaged.
 
         Args:
             checkpoint: Of the network; default: the last one, where the role has any.
@@ -78,10 +80,22 @@ class Results:
         points = (self.checkpoints[-1], "") if checkpoint is None else (checkpoint,)
         names = (self.plan.name(kind, layer, refit, point) for point in points)
         name = next((name for name in names if name is not None), None)
-        if name is None or not self.store.has(name):
-            return None
-        # One object per cell: each file is checked against its checksum once.
-        return self._loaded.setdefault(name, self.store.load(name))
+        return None if name is None or not self.store.has(name) else self._load(name)
+
+    def damaged(self) -> list[str]:
+        """Names of the cells whose files are not what was stored: they are left out, as if they were missing."""
+        return [name for name in self.plan.cells if self.store.has(name) and self._load(name) is None]
+
+    def _load(self, name: str) -> Stored | None:
+        """One object per cell, checked once; None where it is damaged."""
+        if name not in self._loaded:
+            try:
+                stored = self.store.load(name)
+                stored.check()
+            except CellError:
+                stored = None
+            self._loaded[name] = stored
+        return self._loaded[name]
 
     def fits(self, layer: str, checkpoint: str | None = None) -> list[tuple[int, Stored]]:
         """The finished densities of a layer, by refit."""

@@ -71,7 +71,7 @@ def check_folder(folder: Path, spec: StudySpec, fingerprint: str = "") -> None:
                 "the output folder is not empty and holds no run", received=folder, legal="a new or empty folder"
             )
     except OSError as error:
-        raise _unwritable(folder, error) from error
+        raise unwritable(folder, error) from error
 
 
 def make_folder(folder: Path) -> None:
@@ -79,7 +79,7 @@ def make_folder(folder: Path) -> None:
     try:
         (folder / "cells").mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _unwritable(folder, error) from error
+        raise unwritable(folder, error) from error
 
 
 def prepare(folder: Path, spec: StudySpec, plan: Plan, fingerprint: str = "") -> None:
@@ -95,7 +95,7 @@ def prepare(folder: Path, spec: StudySpec, plan: Plan, fingerprint: str = "") ->
         write_whole(folder / "cells" / PLAN_FILE, json.dumps(plan.to_json(fingerprint), indent=1))
         write_whole(folder / STUDY_FILE, spec.to_yaml())
     except OSError as error:
-        raise _unwritable(folder, error) from error
+        raise unwritable(folder, error) from error
 
 
 def _only_begun(folder: Path) -> bool:
@@ -106,7 +106,8 @@ def _only_begun(folder: Path) -> bool:
     return named <= {"cells"} and inside <= {PLAN_FILE, LOCK_FILE}
 
 
-def _unwritable(folder: Path, error: OSError) -> UsageError:
+def unwritable(folder: Path, error: OSError) -> UsageError:
+    """Returns the error for a folder, or something in it, that cannot be written."""
     return UsageError("cannot write the output folder", received=folder, mend=error.strerror)
 
 

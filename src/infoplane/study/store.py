@@ -21,13 +21,12 @@ from safetensors.torch import save_file as save_weights
 from torch import Tensor
 
 from infoplane.errors import CellError
+from infoplane.files import TEMPORARY, write_whole
 
 #: written last: a folder with this file is a finished cell
 SUMS_FILE = "checksums.json"
 #: what every finished cell has
 VALUES_FILE = "result.json"
-#: how the names of half-written files begin
-TEMPORARY = ".tmp-"
 
 
 @dataclass
@@ -167,16 +166,6 @@ class Store:
         return message, traceback
 
 
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Writes a file whole or not at all."""
-    temporary = path.with_name(f"{TEMPORARY}{path.name}")
-    try:
-        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 @contextmanager
 def room_for(folder: Path) -> Iterator[None]:
     """Turns whatever says that nothing more can be written in a run's folder into one line.
@@ -213,7 +202,8 @@ def _to_disk(path: Path) -> None:
 
 
 def _damaged(path: Path) -> CellError:
-    return CellError("a stored result is damaged", received=path, mend="delete that folder and run the study again")
+    mend = "run the same command again: what is damaged is computed anew"
+    return CellError("a stored result is damaged", received=path, mend=mend)
 
 
 def _checksum(path: Path) -> str:
