@@ -134,6 +134,13 @@ def test_a_failure_is_kept_until_the_cell_succeeds(store):
     assert store.failure("cell") is None
 
 
+def test_a_finished_cell_has_not_failed(store):
+    # As a run leaves it that is killed between storing a cell and removing the traceback of its earlier failure.
+    store.save("a", Result({}))
+    store.save_failure("a", "broken", "Traceback …")
+    assert store.failure("a") is None
+
+
 def test_checksums_are_sha256(store):
     store.save("cell", a_result())
     sums = json.loads((store.folder / "cell" / "checksums.json").read_text())

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -108,6 +109,25 @@ def test_a_fit_that_is_limited_by_time_is_refused(load, refuses, section):
     # Its twin would get another number of updates.
     with refuses(f"{section}.minutes in a study", f"{section}.updates"):
         load({f"{section}.minutes": 2.0})
+
+
+def test_a_fit_that_may_stop_before_its_twin_is_refused(load, refuses):
+    with refuses("fit.patience beside usable information"):
+        load({"fit.patience": 2})
+    assert load({"fit.patience": 2, "measure": ["nce"]}).fit.patience == 2
+
+
+@pytest.mark.parametrize(
+    "changes", [{"seed": 10**23}, {"fit.learning_rate": float("inf")}, {"fit.decay": 2}, {"contrastive.batches": 0}]
+)
+def test_numbers_out_of_range_are_refused_before_anything_runs(load, refuses, changes):
+    with refuses(next(iter(changes))):
+        load(changes)
+
+
+def test_a_checkpoint_beyond_the_last_update_is_refused(load, refuses):
+    with refuses("subject.train", "checkpoint 51 lies beyond the last of 50 updates"):
+        load({"subject.train.updates": 50, "subject.train.checkpoints": [0, 50, 51, "end"]})
 
 
 def test_a_plain_name_is_taken(load):
@@ -255,15 +275,32 @@ def test_a_data_set_changes_what_the_study_says_of_it(tmp_path):
     paper = load_study(path, {"data.name": "digits", "density.filters": 9}, scale="paper")
     assert (paper.density.model_extra["filters"], paper.density.model_extra["dropout"]) == (9, 0.1)
     assert load_study(path, {"data.name": "truth"}, scale="paper").layers == ("conv1", "logits")
+    # However the data set is asked for.
+    assert load_study(path, {"data": {"name": "digits"}}, scale="laptop").layers == ("logits",)
+    content = yaml.safe_load(Path(path).read_text())
+    content["data"]["name"] = "digits"
+    (tmp_path / "copied.yaml").write_text(yaml.safe_dump(content))
+    assert load_study(str(tmp_path / "copied.yaml"), scale="laptop").layers == ("logits",)
+
+
+def test_a_data_set_asked_for_by_its_path_is_known_by_its_files(tmp_path):
+    labels, pixels = np.zeros((4, 1), np.uint8), np.zeros((4, 3072), np.uint8)
+    for name in [f"data_batch_{k}.bin" for k in range(1, 6)] + ["test_batch.bin"]:
+        (tmp_path / name).write_bytes(np.hstack([labels, pixels]).tobytes())
+    (tmp_path / "batches.meta.txt").write_text("\n".join("abcdefghij"))
+    spec = load_study("nash-layers", {"data.name": str(tmp_path)}, scale="paper")
+    assert (spec.density.model_extra["likelihood"], spec.data.encoding) == ("logistic_mixture", 20000)
 
 
 def test_scales_that_do_not_exist_or_cannot_be_read(tmp_path, refuses):
     path = str(tiny_study.write_study(tmp_path, SCALED))
     with refuses("unknown scale", "'labtop'", "did you mean 'laptop'?"):
         load_study(path, scale="labtop")
+    with refuses("cannot read the study"):
+        load_study("nul\0.yaml")
     with refuses("unknown scale", "'laptop'", "there is only one"):
         load_study("digits", scale="laptop")
-    for bad in ("scales: 3", "scales: [a]", "scales: {{a: 3}}"):
+    for bad in ("scales: 3", "scales: [a]", "scales: {{a: 3}}", "scales: {{a: {{1: 2}}}}", "scales: {{1: {{}}}}"):
         broken = str(tiny_study.write_study(tmp_path, tiny_study.STUDY + bad, "broken"))
         with refuses("scales cannot be read"):
             load_study(broken)
@@ -272,14 +309,14 @@ def test_scales_that_do_not_exist_or_cannot_be_read(tmp_path, refuses):
     )
     with refuses("fit.updats", "did you mean 'updates'"):
         load_study(unknown)
-    for bad in ("3", "{{digits: 3}}", "{{digits: {{every: 3}}}}"):
+    for bad in ("3", "{{digits: 3}}", "{{digits: {{every: 3}}}}", "{{digits: {{every: {{1: 2}}}}}}"):
         broken = str(tiny_study.write_study(tmp_path, tiny_study.STUDY + f"datasets: {bad}", "sets"))
         with refuses("datasets cannot be read"):
             load_study(broken, {"data.name": "digits"})
 
 
 def test_checkpoints_are_in_training_order_with_the_finished_network_last(tmp_path):
-    spec = tiny_study.tiny(tmp_path, subject__train__checkpoints=["end", 100, 0, 20, 100])
+    spec = tiny_study.tiny(tmp_path, subject__train__updates=100, subject__train__checkpoints=["end", 100, 0, 20, 100])
     assert spec.checkpoints == ("0", "20", "100", "end")
     assert tiny_study.tiny(tmp_path).checkpoints == ("end",)
 

@@ -27,6 +27,7 @@ __all__ = [
     "Split",
     "Truth",
     "available",
+    "catalogue_name",
     "check_images",
     "check_labels",
     "hold_out",
@@ -118,6 +119,19 @@ def _load(spec: str | os.PathLike[str], options: dict[str, Any]) -> Dataset:
         raise catalogue.missing(catalogue.BY_FOLDER[spec])
     mend = f"or give the path of a {_SUFFIXES} file or of a folder of images"
     raise unknown("data set", spec, names, mend=mend)
+
+
+def catalogue_name(spec: str) -> str:
+    """Returns the catalogue's name of the data set that `load` would take, or `spec` where it is none of those."""
+    if spec in NAMED or spec in catalogue.BY_NAME:
+        return spec
+    text = os.path.expanduser(spec)
+    if os.path.exists(text):
+        form = formats.recognise(Path(text))
+        entry = None if form is None else catalogue.entry_of(Path(text), form)
+    else:
+        entry = catalogue.BY_FOLDER.get(spec)
+    return spec if entry is None else entry.name
 
 
 _SUFFIXES = " or ".join(BY_SUFFIX)

@@ -9,7 +9,7 @@ from statistics import median
 from typing import Annotated, Literal
 
 import torch
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
@@ -51,7 +51,7 @@ class FitSettings(BaseModel):
         base_updates: Length of the "early" base.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     updates: Annotated[int, Ge(1)] = 1000
     minutes: Annotated[float, Gt(0)] | None = None
@@ -62,7 +62,7 @@ class FitSettings(BaseModel):
     weight_decay: Annotated[float, Ge(0)] = 0.0
     warmup: Annotated[int, Ge(0)] = 30
     schedule: Literal["linear", "constant", "exponential"] = "linear"
-    decay: Annotated[float, Gt(0)] = 1.0
+    decay: Annotated[float, Gt(0), Le(1)] = 1.0
     ema: Annotated[float, Ge(0), Lt(1)] = 0.99
     evaluations: Annotated[int, Ge(1)] = 10
     patience: Annotated[int, Ge(1)] | None = None

@@ -15,7 +15,16 @@ from infoplane.errors import UsageError, unknown
 from infoplane.study.cells import Live, build_subject, load_data
 from infoplane.study.lock import locked
 from infoplane.study.plan import make_plan
-from infoplane.study.run import ENGINES, Outcome, check_folder, default_workers, make_folder, pick_device, prepare
+from infoplane.study.run import (
+    ENGINES,
+    Outcome,
+    check_folder,
+    default_workers,
+    device_name,
+    make_folder,
+    pick_device,
+    prepare,
+)
 from infoplane.study.spec import StudySpec
 from infoplane.study.store import Result, Store, room_for
 from infoplane.study.watch import Watcher
@@ -78,7 +87,7 @@ def carry_out(
         live: A network that exists in this process only; what needs it runs here.
         on_the_fly: Whether the densities need it too, since its activations are too large to be kept.
     """
-    plan = make_plan(spec, fingerprint, device.type)
+    plan = make_plan(spec, fingerprint, device_name(device))
     check_folder(folder, spec, fingerprint)
     make_folder(folder)
     with room_for(folder), locked(folder, quiet=quiet) as lock:

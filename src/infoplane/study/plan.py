@@ -31,8 +31,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
 }
 
 
-#: kinds in which nothing is trained or drawn: the same on every device and with every version of torch
-UNTRAINED = ("data", "truth")
+#: the library whose arithmetic a cell's result depends on; torch on a device where none is named
+ARITHMETIC = {"data": "numpy", "truth": "numpy", "probe": "scikit-learn"}
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Cell:
         kind: Which function runs it.
         params: All that its result depends on beside the cells it needs; JSON.
         needs: Role -> name of a cell.
-        name: `kind-label-hash`, the hash over kind, params, needs, the source code of its rooms, torch's version and
-            the kind of device.
+        name: `kind-label-hash`, the hash over kind, params, needs, the source code of its rooms, the version of the
+            library that computes it and, where that is torch, the device.
     """
 
     kind: str
@@ -70,7 +70,7 @@ class Plan:
         roles: (kind, layer, refit, checkpoint) -> name; "" and 0 where there is none.
 
     Args:
-        device: Kind of device that computes: its last digits are its own.
+        device: Device that computes: its last digits are its own.
     """
 
     def __init__(self, device: str = "cpu") -> None:
@@ -89,7 +89,8 @@ class Plan:
         checkpoint: str = "",
     ) -> str:
         """Adds a cell and returns its name."""
-        arithmetic = None if kind in UNTRAINED else self._arithmetic
+        library = ARITHMETIC.get(kind)
+        arithmetic = self._arithmetic if library is None else f"{library} {importlib.metadata.version(library)}"
         content = json.dumps([kind, params, dict(needs), code_version(kind), arithmetic], sort_keys=True)
         digest = hashlib.sha256(content.encode()).hexdigest()[:12]
         at = "" if checkpoint in ("", END) else f"at{checkpoint}"
@@ -153,7 +154,7 @@ def make_plan(spec: StudySpec, fingerprint: str = "", device: str = "cpu") -> Pl
     Args:
         fingerprint: A hash of what the settings do not say: the data, and a network that exists only in the
             calling process.
-        device: Kind of device that computes, "cpu" or "cuda".
+        device: Device that computes: "cpu", or a GPU's name.
     """
     plan = Plan(device)
     study = spec.model_dump(mode="json")

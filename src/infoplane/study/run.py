@@ -48,6 +48,11 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def device_name(device: torch.device) -> str:
+    """Returns "cpu", or the GPU's name as its driver has it."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
 def default_workers(device: torch.device) -> int:
     """One single-thread process per core, at most 8; none beside a GPU, which one process keeps busy."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -199,7 +204,7 @@ class _Runner:
         ):
             self.display = display
             if self.waiting:
-                self._log({"event": "begin", "device": str(self.device), **surroundings()})
+                self._log({"event": "begin", "device": device_name(self.device), **surroundings()})
             try:
                 while self.waiting or self.running:
                     if not self._dispatch() and self.running:

@@ -1,5 +1,6 @@
 """A study as data: validated, unknown keys refused with their path."""
 
+import copy
 import inspect
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from annotated_types import Ge
+from annotated_types import Ge, Le
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
 from infoplane import data, densities, subjects
@@ -45,7 +46,7 @@ def options_model(constructor: Callable[..., Any]) -> type[BaseModel]:
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DataSpec(_Strict):
@@ -168,7 +169,7 @@ class StudySpec(_Strict):
     measure: tuple[Measure, ...] = ("nce", "usable", "contrastive", "label", "mse", "samples")
     contrastive: ContrastiveSpec = ContrastiveSpec()
     samples: SamplesSpec = SamplesSpec()
-    seed: Annotated[int, Ge(0)] = 0
+    seed: Annotated[int, Ge(0), Le(2**31)] = 0
 
     def density_of(self, layer: str) -> DensitySpec:
         """The density that inverts a layer."""
@@ -218,8 +219,10 @@ def load_study(study: str, changes: Mapping[str, Any] | None = None, *, scale: s
     for path, value in {"scale": scale, **scales.get(scale or "", {})}.items():
         _set(content, path, value)
     # Another data set may need other sizes and networks: what the file says of it goes before the scale's values.
-    name = (changes or {}).get("data.name")
-    for path, value in {**_of_dataset(datasets, name, scale, study), **(changes or {})}.items():
+    asked = copy.deepcopy(content)
+    for path, value in (changes or {}).items():
+        _set(asked, path, value)
+    for path, value in {**_of_dataset(datasets, asked, scale, study), **(changes or {})}.items():
         _set(content, path, value)
     spec = validate(content, where=study)
     if spec.layers and spec.subject is None:
@@ -249,22 +252,39 @@ def _content(study: str) -> dict[str, Any]:
     return {"name": Path(study).stem, **_parse(text, study)}
 
 
-def _of_dataset(datasets: Any, name: Any, scale: str | None, study: str) -> dict[str, Any]:
-    """What a study's file changes for a data set: under `every` at all scales, under a scale's name at that one."""
-    if name is None or not datasets:
+def _of_dataset(datasets: Any, content: Mapping[str, Any], scale: str | None, study: str) -> dict[str, Any]:
+    """What a study's file changes for the data set that it is to use, which may be called by its path.
+
+    That is what stands under `every`, then what stands under the scale's name.
+    """
+    section = content.get("data")
+    name = section.get("name") if isinstance(section, dict) else None
+    if not isinstance(name, str) or not datasets:
         return {}
-    parts = datasets.get(name, {}) if isinstance(datasets, dict) else None
-    if not isinstance(parts, dict) or not all(isinstance(part, dict) for part in parts.values()):
+    parts = None
+    if isinstance(datasets, dict):
+        names = (name, Path(name).name, data.catalogue_name(name))
+        parts = next((datasets[each] for each in names if each in datasets), {})
+    if not isinstance(parts, dict) or not all(_is_changes(part) for part in parts.values()):
         legal = "name of a data set -> every, or name of a scale -> {dotted path: value}"
-        raise UsageError(f"{study}: datasets cannot be read", received=type(parts).__name__, legal=legal)
+        raise UsageError(f"{study}: datasets cannot be read", received=_shown(parts), legal=legal)
     return {**parts.get("every", {}), **parts.get(scale or "", {})}
 
 
 def _scales(scales: Any, study: str) -> list[str]:
-    if not isinstance(scales, dict) or not all(isinstance(changes, dict) for changes in scales.values()):
+    if not isinstance(scales, dict) or not all(map(_is_changes, scales.values())) or not _is_changes(scales):
         legal = "name of a scale -> {dotted path: value}"
-        raise UsageError(f"{study}: scales cannot be read", received=type(scales).__name__, legal=legal)
+        raise UsageError(f"{study}: scales cannot be read", received=_shown(scales), legal=legal)
     return [PAPER, *(name for name in scales if name != PAPER)] if scales else []
+
+
+def _is_changes(part: Any) -> bool:
+    return isinstance(part, dict) and all(isinstance(path, str) for path in part)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 60 else f"{text[:57]}…"
 
 
 def read_study(path: Path) -> StudySpec:
@@ -275,7 +295,7 @@ def read_study(path: Path) -> StudySpec:
 def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # ValueError: no text, or no name that a file can have
         raise UsageError("cannot read the study", received=path, legal="a readable YAML file") from error
 
 
@@ -302,11 +322,19 @@ def resolve(spec: StudySpec) -> StudySpec:
     """Returns the spec with the options of its network and density written out.
 
     Raises:
-        UsageError: A fit is limited by time: its twin would get another number of updates.
+        UsageError: A fit is limited by time, or stops when it no longer improves while usable information is wanted:
+            its twin would get another number of updates.
     """
     for section in ("fit", "reconstruction"):
         if getattr(spec, section).minutes is not None:
             raise UsageError(f"{section}.minutes in a study", legal=f"{section}.updates, the same for every fit")
+    if spec.fit.patience is not None and "usable" in spec.measure:
+        raise UsageError(
+            "fit.patience beside usable information",
+            received=spec.fit.patience,
+            legal="the same number of updates for a fit and its twin",
+            mend="leave it out (the best weights are kept anyhow), or usable out of measure",
+        )
     legal = options_model(densities.REGISTRY[spec.density.kind])
     for layer, options in spec.density_at.items():
         try:
@@ -347,11 +375,7 @@ def _first_error(error: ValidationError, where: str, legal: list[str] | None = N
     path = ".".join(str(part) for part in location) or "the study"
     if first["type"] == "extra_forbidden":
         return unknown(f"key {path!r} in {where}", str(location[-1]), legal)
-    shown = repr(first["input"])
-    return UsageError(
-        f"{where}: {path}: {first['msg'][0].lower()}{first['msg'][1:]}",
-        received=shown if len(shown) < 60 else f"{shown[:57]}…",
-    )
+    return UsageError(f"{where}: {path}: {first['msg'][0].lower()}{first['msg'][1:]}", received=_shown(first["input"]))
 
 
 def _fields_at(path: tuple[Any, ...]) -> list[str]:

@@ -160,7 +160,8 @@ class Store:
     def failure(self, cell: str) -> tuple[str, str] | None:
         """Returns (message, traceback) of a failed cell, or None."""
         path = self.failure_file(cell)
-        if not path.exists():
+        # A run that is killed right after a cell is stored may leave the traceback of its earlier failure.
+        if not path.exists() or self.has(cell):
             return None
         message, _, traceback = path.read_text(encoding="utf-8").partition("\n")
         return message, traceback

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import torch
 import torch.nn.functional as F
 from annotated_types import Ge, Gt, Lt
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 from torch import Tensor, nn
 
 from infoplane.errors import FitError
@@ -30,7 +30,7 @@ class TrainSettings(BaseModel):
         checkpoints: Update counts whose weights are kept; "end" is the best by validation accuracy.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     updates: Annotated[int, Ge(1)] = 2000
     batch: Annotated[int, Ge(1)] = 64
@@ -39,6 +39,13 @@ class TrainSettings(BaseModel):
     evaluate_every: Annotated[int, Ge(1)] = 100
     patience: Annotated[int, Ge(1)] | None = None
     checkpoints: tuple[Checkpoint, ...] = ("end",)
+
+    @model_validator(mode="after")
+    def _check_checkpoints(self) -> "TrainSettings":
+        late = [c for c in self.checkpoints if isinstance(c, int) and c > self.updates]
+        if late:
+            raise ValueError(f"checkpoint {late[0]} lies beyond the last of {self.updates} updates")
+        return self
 
 
 @dataclass
