@@ -1,0 +1,57 @@
+"""What a study's page says of its conditions is what its file says."""
+
+from pathlib import Path
+
+import pytest
+
+from infoplane.study.spec import load_study
+
+PAGE = Path(__file__).parents[2] / "docs" / "studies" / "nash-layers.md"
+
+
+def condition(row: str, scale: str) -> str:
+    """The cell of a row of the conditions' table."""
+    lines = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+    head = next(line for line in lines if "`--scale paper`" in line)
+    column = [cell.strip() for cell in head.split("|")].index(f"`--scale {scale}`")
+    return next(line for line in lines if line.startswith(f"| {row}")).split("|")[column]
+
+
+@pytest.mark.parametrize("scale", ["paper", "laptop"])
+def test_the_conditions_of_nash_layers_are_those_of_its_file(scale):
+    spec = load_study("nash-layers", scale=scale)
+    colour = load_study("nash-layers", {"data.name": "cifar10"}, scale=scale)
+    subset = load_study("nash-layers", {"data.name": "cifar10_exact_subset"}, scale=scale)
+    fit, density = spec.fit, spec.density.model_extra or {}
+    training = condition("its training", scale)
+    assert f"{fit.updates:,} updates of {fit.batch} images" in training
+    assert f"Adam {fit.learning_rate:.0e}".replace("e-0", "e-") in training
+    assert f"the best of {fit.evaluations} looks at a held-out {100 * fit.held_out:.0f} %" in training
+    assert f"{fit.ema:g}" in training
+    if colour.fit.updates != fit.updates:
+        assert f"{colour.fit.updates} in colour" in training
+    if subset.fit.held_out != colour.fit.held_out:
+        assert f"({100 * subset.fit.held_out:.0f} % of the subset)" in training
+    if scale == "laptop":
+        words = condition("density", scale)
+        assert (
+            f"{density['residual_layers']} residual layers, {density['scales']} scales, {density['filters']} filters"
+            in words
+        )
+        assert ("no weight normalisation" in words) == (not density["weight_norm"])
+        assert f"{(colour.density.model_extra or {})['mixtures']} logistics" in condition("likelihood", scale)
+        assert f"{spec.data.evaluation:,} for evaluation" in condition("split", scale)
+    else:
+        for each in (spec, colour, subset):
+            sizes = (each.data.encoding, each.data.decoding, each.data.evaluation)
+            assert ", ".join(f"{size:,}" for size in sizes) in condition("split", scale)
+    assert spec.subject is not None
+    train = spec.subject.train
+    if train.patience is not None:
+        assert f"stops after {train.patience} looks, {train.evaluate_every} updates apart" in condition(
+            "training", scale
+        )
+    else:
+        assert f"{train.updates:,} updates at {train.learning_rate:.0e}".replace("e-0", "e-") in condition(
+            "training", scale
+        )
