@@ -163,7 +163,7 @@ class Store:
         # A run that is killed right after a cell is stored may leave the traceback of its earlier failure.
         if not path.exists() or self.has(cell):
             return None
-        message, _, traceback = path.read_text(encoding="utf-8").partition("\n")
+        message, _, traceback = path.read_text(encoding="utf-8", errors="replace").partition("\n")
         return message, traceback
 
 
