@@ -29,7 +29,7 @@ def test_the_conditions_of_nash_layers_are_those_of_its_file(scale):
     assert f"the best of {fit.evaluations} looks at a held-out {100 * fit.held_out:.0f} %" in training
     assert f"{fit.ema:g}" in training
     if colour.fit.updates != fit.updates:
-        assert colour.fit.warm_start == "early" and colour.fit.context_rate == 0.2
+        assert (colour.fit.warm_start, colour.fit.context_rate) == ("early", 0.2)
         assert (
             f"in colour {colour.fit.updates} after {colour.fit.base_updates} that all fits of a refit share" in training
         )
