@@ -105,6 +105,7 @@ def test_a_run_with_failures_ends_with_exit_code_1_and_goes_on_later(home, call)
         assert message[:40] in page
     assert call("report", "out").code == 1
     assert "nce" in (home / "out" / "results.csv").read_text()
+    assert "unfinished" not in said.out
 
 
 def test_a_damaged_cell_is_left_out_of_the_report_and_computed_anew(home, call):
@@ -133,12 +134,16 @@ def test_a_damaged_cell_is_left_out_of_the_report_and_computed_anew(home, call):
 
 def test_an_unfinished_run_can_be_reported(home, call):
     words = ["--workers", "0", "-q", "--refits", "1", "--set", "measure=[nce,mse]", "--set", "layers=[logits]"]
-    assert call("run", "tiny.yaml", "--out", "out", *words).code == 0
+    finished = call("run", "tiny.yaml", "--out", "out", *words)
+    assert finished.code == 0
+    assert "unfinished" not in finished.out
     for path in (home / "out" / "cells").iterdir():
         if path.is_dir() and not path.name.startswith(("data", "subject", "density-input")):
             shutil.rmtree(path)
     said = call("report", "out")
     assert said.code == 0
+    left = "unfinished: 3 of 6 parts are missing; the same `infoplane run …` command goes on"
+    assert left in said.out.splitlines()
     assert pl.read_csv(home / "out" / "results.csv")["layer"].unique().to_list() == ["input"]
     shutil.rmtree(next((home / "out" / "cells").glob("data-*")))
     assert call("report", "out").code == 0

@@ -273,6 +273,39 @@ def test_a_single_fit_is_called_one():
     assert "3 refits" in str(Estimate(1.0, 0.1, kind="nce", n=5, refits=3))
 
 
+def test_a_partial_run_counts_the_refits_of_its_rows(made):
+    save, results = made
+    fill(save, refits=(1,))
+    save("density", density(TWIN[1]), "input", 2)
+    text = table(results())
+    assert "given this single fit" in text
+    assert "2 refits" not in text
+    # usable = p(x) − CE, in the numbers that are shown
+    assert f"p(x): {-TWIN[0].mean():.2f} " in text
+    assert f"{(LAYER[0] - TWIN[0]).mean():.2f} ± " in text
+    assert "*" not in text
+
+
+def test_a_number_of_fewer_refits_than_the_others_says_so(made):
+    save, results = made
+    fill(save)
+    save("density", density(LAYER[1]), "logits", 2)  # without what the contrastive bound needs
+    text = table(results())
+    row = next(line for line in text.splitlines() if line.startswith("logits"))
+    assert "over examples and 2 refits, where no star says otherwise" in text
+    assert row.count("*") == 1
+    assert "  * logits contrastive bound: single fit" in text
+
+
+def test_p_of_x_is_left_out_where_the_rows_use_different_refits_of_it(made):
+    save, results = made
+    fill(save, refits=(1,))
+    save("density", density(LAYER[1]), "logits", 2)
+    text = table(results())
+    assert "p(x):" not in text
+    assert "usable information: single fit" in text
+
+
 def test_flags_are_starred_and_explained():
     text = text_of(
         [

@@ -22,5 +22,9 @@ def show(folder: Path, page: Path) -> int:
     damaged = results.damaged()
     if damaged:
         print(f"\n{len(damaged)} of {len(results.plan.cells)} parts are damaged; run the same command again")
+    missing = results.waiting()
+    if missing:
+        again = "`infoplane run …` command" if results.spec.subject is not None else "command"
+        print(f"\nunfinished: {len(missing)} of {len(results.plan.cells)} parts are missing; the same {again} goes on")
     print(f"\nreport: {page}")
     return 1 if failed or damaged else 0

@@ -86,6 +86,19 @@ class Results:
         """Names of the cells whose files are not what was stored: they are left out, as if they were missing."""
         return [name for name in self.plan.cells if self.store.has(name) and self._load(name) is None]
 
+    def waiting(self) -> list[str]:
+        """Names of the cells that are neither stored nor failed and need none that failed: a run that goes on."""
+        stuck = {name for name in self.plan.cells if self.store.failure(name) is not None}
+        found = []
+        for name, cell in self.plan.cells.items():  # each comes after those it needs
+            if self.store.has(name) or name in stuck:
+                continue
+            if stuck.isdisjoint(cell.needs.values()):
+                found.append(name)
+            else:
+                stuck.add(name)
+        return found
+
     def _load(self, name: str) -> Stored | None:
         """One object per cell, checked once; None where it is damaged."""
         if name not in self._loaded:
