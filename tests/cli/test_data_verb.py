@@ -50,8 +50,37 @@ def test_the_table(home, call, root, monkeypatch):
     assert line(said.out, "mnist").endswith("missing; no address known")
     assert line(said.out, "szt").endswith("missing; infoplane data --download szt")
     assert f"also there: {root / 'zoo'}" in said.out
+    assert "data.name: zoo" in said.out
+    assert "images published" in said.out.splitlines()[0]
+    assert "no such folder" not in said.out
     assert "always there: digits, truth" in said.out
     assert f"looked in: INFOPLANE_DATA={root}, then {root.parent / 'cache'}" in said.out
+
+
+def test_a_subset_is_not_shown_as_the_whole(home, call, root, monkeypatch):
+    official_files.write_idx(root / "mnist")
+    official_files.write_cifar(root / "cifar10_exact_subset", python=False)
+    said = call("data")
+    assert said.code == 0
+    assert line(said.out, "mnist").endswith(f"{root / 'mnist'} (not the whole: 30 + 10 images)")
+    assert line(said.out, "cifar10").endswith("subset (not the whole: 20 + 4 images)")
+    enter(monkeypatch, counts={"train": 30, "test": 10})
+    assert line(call("data").out, "mnist").endswith(str(root / "mnist"))
+
+
+def test_damaged_files_are_counted_as_unknown(home, call, root):
+    official_files.write_idx(root / "mnist")
+    (root / "mnist" / "train-images-idx3-ubyte.gz").write_bytes(b"\x1f\x8bno")
+    official_files.write_cifar(root / "cifar10", python=True)
+    said = call("data")
+    assert said.code == 0
+    assert line(said.out, "mnist").endswith(str(root / "mnist"))
+    assert line(said.out, "cifar10").endswith(str(root / "cifar10"))
+
+
+def test_a_folder_that_is_not_there_is_called_so(home, call, root, monkeypatch):
+    monkeypatch.setenv("INFOPLANE_DATA", "/nowhere")
+    assert "looked in: INFOPLANE_DATA=/nowhere (no such folder), then" in call("data").out
 
 
 def test_the_table_where_nothing_is(home, call, root, monkeypatch):

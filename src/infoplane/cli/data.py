@@ -29,12 +29,12 @@ def data(name: str | None, wanted: str | None) -> int:
 
 
 def _list() -> int:
-    rows = [("name", "shape", "levels", "classes", "images", "where")]
+    rows = [("name", "shape", "levels", "classes", "images published", "where")]
     taken = set()
     for entry in catalogue.ENTRIES:
         found = catalogue.locate(entry.name)
         if found is not None:
-            where = str(found[0])
+            where = str(found[0]) + _less(entry, *found)
             taken.add(found[0])
         elif entry.remotes:
             where = f"missing; infoplane data --download {entry.name}"
@@ -52,10 +52,24 @@ def _list() -> int:
     ]
     if others:
         print(f"\nalso there: {', '.join(map(str, others))}")
+        named_so = (each.name for each in others if (place := catalogue.locate(each.name)) and place[0] == each)
+        if example := next(named_so, None):
+            print(f"  the folder's name is enough, in a study as data.name: {example}")
     named, cache = os.environ.get(catalogue.VARIABLE), catalogue.cache()
-    looked = f"{catalogue.VARIABLE}={named}, then {cache}" if named else f"{cache} ({catalogue.VARIABLE} is not set)"
+    gone = "" if not named or catalogue.roots()[0].is_dir() else " (no such folder)"
+    looked = (
+        f"{catalogue.VARIABLE}={named}{gone}, then {cache}" if named else f"{cache} ({catalogue.VARIABLE} is not set)"
+    )
     print(f"\nalways there: {', '.join(available())}\nlooked in: {looked}")
     return 0
+
+
+def _less(entry: Entry, path: Path, form: formats.Format) -> str:
+    """Returns how many images are there, as far as that is told without reading them, where not all published are."""
+    counts = form.count(path)
+    if counts is None or counts == list(entry.counts.values()):
+        return ""
+    return f" (not the whole: {' + '.join(f'{count:,}' for count in counts)} images)"
 
 
 def _check(name: str) -> int:

@@ -46,6 +46,18 @@ def find_cifar(path: Path) -> list[Path]:
     return archives[:1]
 
 
+def count_cifar(path: Path) -> list[int] | None:
+    """Returns the number of training and of test images by the sizes of binary batches, None where there are others."""
+    found = find_cifar(path)
+    if not found or not all(file.suffix == ".bin" for file in found):
+        return None
+    try:
+        counts = [(file.name.startswith("test"), file.stat().st_size // _RECORD) for file in found]
+    except OSError:
+        return None
+    return [sum(count for is_test, count in counts if is_test == part) for part in (False, True)]
+
+
 def load_cifar(path: str | os.PathLike[str]) -> Dataset:
     """Returns the images of CIFAR-10's batches, training batches first; shorter batches than the official are fine.
 

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from infoplane.data.affnist import find_affnist, load_affnist
-from infoplane.data.cifar import find_cifar, load_cifar
+from infoplane.data.cifar import count_cifar, find_cifar, load_cifar
 from infoplane.data.cinic10 import find_cinic10, load_cinic10
 from infoplane.data.dataset import Dataset
-from infoplane.data.idx import find_idx, load_idx
+from infoplane.data.idx import count_idx, find_idx, load_idx
 from infoplane.data.svhn import find_svhn, load_svhn
 from infoplane.data.szt import find_szt, load_szt
 
@@ -21,15 +21,18 @@ class Format:
         name: What messages call it.
         find: From a path to the files of this format at it, none where there are none; cheap, and never fails.
         load: From the same path, and options, to the data set.
+        count: From the same path to the number of images in each part, where headers or sizes of files tell it
+            (no pixel is read), else None; never fails.
     """
 
     name: str
     find: Callable[[Path], list[Path]]
     load: Callable[..., Dataset]
+    count: Callable[[Path], list[int] | None] = lambda _: None
 
 
-IDX = Format("IDX files", find_idx, load_idx)
-CIFAR = Format("CIFAR-10 batches", find_cifar, load_cifar)
+IDX = Format("IDX files", find_idx, load_idx, count_idx)
+CIFAR = Format("CIFAR-10 batches", find_cifar, load_cifar, count_cifar)
 SVHN = Format("SVHN .mat files", find_svhn, load_svhn)
 AFFNIST = Format("affNIST batches", find_affnist, load_affnist)
 SZT = Format("var_u.mat", find_szt, load_szt)

@@ -31,6 +31,23 @@ def find_idx(path: Path) -> list[Path]:
     return list(found.values())
 
 
+def count_idx(path: Path) -> list[int] | None:
+    """Returns the number of training and of test images by the files' headers, None where these do not tell."""
+    counts = {}
+    for file in find_idx(path):
+        match = _NAME.fullmatch(file.name)
+        if match is None or match[2] != "images":
+            continue
+        try:
+            head = read_start(file, 8)
+        except UsageError:
+            return None
+        if head[:4] != _IMAGES or len(head) < 8:
+            return None
+        counts[match[1]] = int.from_bytes(head[4:], "big")
+    return [counts["train"], counts["t10k"]] if len(counts) == 2 else None
+
+
 def load_idx(path: str | os.PathLike[str], *, classes: int = 10, class_names: Sequence[str] | None = None) -> Dataset:
     """Returns the images of a folder with the four IDX files of MNIST, training part first.
 
