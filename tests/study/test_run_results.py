@@ -42,6 +42,10 @@ def density(scores, *, train=15.0, heldout=15.5, curve=LEVEL, held=HELD, batches
     return Result(values, arrays)
 
 
+def inverter(curve) -> Result:
+    return Result({"curve": dict(zip(("heldout", "heldout_ema"), curve))}, {"errors": ERRORS})
+
+
 @pytest.fixture
 def made(tmp_path):
     """Returns (save, results): `save(kind, layer, refit, result)` makes a cell of a study of the layer `logits`."""
@@ -64,7 +68,7 @@ def fill(save, *, refits=(1, 2), distinct=120, **options):
         save("density", density(TWIN[refit - 1]), "input", refit)
         save("density", density(LAYER[refit - 1], batches=BATCHES[refit - 1], **options), "logits", refit)
     save("probe", Result({"labels": True}, {"log_probs": PROBE}), "logits")
-    save("mse", Result({}, {"errors": ERRORS}), "logits")
+    save("mse", inverter(LEVEL), "logits")
     save("judge", Result({"classifier": True}, {"correct": JUDGED}), "logits")
 
 
@@ -199,6 +203,10 @@ def test_a_held_out_loss_that_still_fell_is_flagged(made, curve, flagged):
     assert find(results(), "logits", "generalisation-gap").flags == ((flag,) if flagged else ())
     assert find(results(), "logits", "generalisation-gap", "1").flags == ()
     assert find(results(), "logits", "generalisation-gap", "2").flags == ((flag,) if flagged else ())
+    # The MSE inverter has a curve of its own.
+    assert find(results(), "logits", "mse").flags == ()
+    save("mse", inverter(curve), "logits")
+    assert find(results(), "logits", "mse").flags == ((flag,) if flagged else ())
     # Both flags may stand together.
     save("density", density(LAYER[1], curve=curve, train=10.0), "logits", 2)
     assert len(find(results(), "logits", "generalisation-gap").flags) == 1 + flagged

@@ -46,6 +46,8 @@ COLUMNS = {
 
 #: a last stretch of training that lowered the held-out loss by this share of it is pointed out
 FALLING = 0.005
+#: the words of that
+STILL_FELL = "the held-out loss still fell at the end: more updates would help"
 #: a held-out loss this much above the training loss (share of it) is pointed out
 OVERFIT = 0.1
 
@@ -187,7 +189,7 @@ class Results:
         overfit = any(gap > OVERFIT * values["train_nats"] for gap, values in zip(gaps, fitted, strict=True))
         flags = ("q fits its training data better than held-out data: more data would help",) if overfit else ()
         if any(_still_falling(values["curve"]) for values in fitted):
-            flags += ("the held-out loss still fell at the end: more updates would help",)
+            flags += (STILL_FELL,)
         mean = crossed_mean(np.array(gaps))
         stderr = mean.stderr if len(gaps) > 1 else None
         yield Estimate(mean.value, stderr, kind="generalisation-gap", n=held, refits=len(gaps), flags=flags)
@@ -207,7 +209,8 @@ class Results:
         if mse is not None:
             mean = crossed_mean(mse.array("errors"))
             n = len(mse.array("errors"))
-            yield Estimate(mean.value, mean.stderr, "squared error", "mse", n=n)
+            flags = (STILL_FELL,) if _still_falling(mse.values["curve"]) else ()
+            yield Estimate(mean.value, mean.stderr, "squared error", "mse", n=n, flags=flags)
         judge = self.cell("judge", layer, 0, checkpoint)
         if judge is not None and judge.values["classifier"]:
             # Samples for one image share its activation: the image is the independent unit.
