@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import official_files
 import tiny_study
 
 IMAGES, LABELS = tiny_study.images_and_labels()
@@ -58,6 +59,20 @@ def test_words_that_make_no_command(refused, words, says):
 
 
 # ---- run ----
+
+
+def test_sizes_of_the_split_that_are_missing_are_named_as_the_study_has_them(refused, home):
+    study = "title: Mine\ndata: {{name: {data}}}\nsubject: {{kind: nash-cnn}}\nlayers: [logits]\n"
+    path = home / "mine.yaml"
+    path.write_text(study.format(data="digits"))
+    says = ("mine: sizes of the split are missing", "data.encoding: null", "at least two must be given", "--set")
+    refused("run", "mine.yaml", "--out", "out", says=says)
+    refused("run", "mine.yaml", "--set", "data.encoding=20", "--out", "out", says=says[:1])
+    # Official parts: evaluation has its own, and may be null.
+    official_files.write_idx(home / "mnist")
+    path.write_text(study.format(data=home / "mnist"))
+    says = ("received data.encoding: null, data.decoding: null;", "give data.decoding a number")
+    refused("run", "mine.yaml", "--out", "out", says=says)
 
 
 @pytest.mark.parametrize(

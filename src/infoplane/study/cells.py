@@ -141,10 +141,27 @@ def run_data(task: Task) -> Result:
     return load_data(DataSpec.model_validate(task.params["data"]), task.params["seed"])
 
 
-def load_data(spec: DataSpec, seed: int) -> Result:
-    """The data set that a study asks for, with its split, as a cell's result."""
+def load_data(spec: DataSpec, seed: int, study: str = "the study") -> Result:
+    """The data set that a study asks for, with its split, as a cell's result.
+
+    Args:
+        study: What messages call the study.
+
+    Raises:
+        UsageError: The data cannot be had, or not be split so.
+    """
     dataset = spec.load()
     sizes = {part: getattr(spec, part) for part in PARTS}
+    for names, _ in dataset.groups():
+        missing = [f"data.{part}" for part in names if sizes[part] is None]
+        if len(missing) > 1:
+            raise UsageError(
+                f"{study}: sizes of the split are missing",
+                received=", ".join(f"{key}: null" for key in missing),
+                legal="data.encoding, data.decoding and data.evaluation: at least two must be given, or, where the "
+                "data set has official parts, all but one of those that draw from the same part; null is all that is left",
+                mend=f"give {' and '.join(missing[1:])} a number of images, in the file or with --set",
+            )
     return data_result(dataset, data.split(dataset, **sizes, seed=seed))
 
 

@@ -123,7 +123,7 @@ def check(spec: StudySpec) -> tuple[Result, dict[str, tuple[int, ...]]]:
     Raises:
         UsageError: One of these cannot be done.
     """
-    result = load_data(spec.data, spec.seed)
+    result = load_data(spec.data, spec.seed, spec.name)
     sizes = {part: len(result.arrays[part]) for part in PARTS}
     contexts: dict[str, tuple[int, ...]] = {}
     for part in ("decoding", "evaluation"):
