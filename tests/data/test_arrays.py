@@ -53,6 +53,18 @@ def test_channel_axis(tmp_path, images):
     assert np.array_equal(through(narrow), narrow)
 
 
+def test_a_file_read_as_channels_last_is_said_to_be(tmp_path, images, capsys):
+    np.savez(tmp_path / "a.npz", images=images)
+    load(str(tmp_path / "a.npz"))
+    assert capsys.readouterr().err == ""
+    np.savez(tmp_path / "a.npz", images=images[:, :3].transpose(0, 2, 3, 1))
+    load(str(tmp_path / "a.npz"))
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "channels-last" in line
+    assert "a.npz" in line
+    assert "×".join(map(str, (3, *images.shape[2:]))) in line
+
+
 def test_missing_images_names_what_is_there(tmp_path, images, refuses):
     np.savez(tmp_path / "a.npz", pixels=images, y=[0] * 5)
     with refuses("no images", "a.npz", "arrays pixels, y", "images or x or X"):

@@ -1,6 +1,7 @@
 """Arrays that numpy wrote: `.npz` with images and labels, `.npy` with images alone."""
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def load_arrays(path: str | os.PathLike[str], *, levels: int | None = None) -> D
     * `(N, C, H, W)`;
     * `(N, H, W)`, which becomes `(N, 1, H, W)`;
     * `(N, H, W, 3)` or `(N, H, W, 1)`, which becomes `(N, C, H, W)` unless it could be channels-first as it is
-      (a second dimension of 1 or 3).
+      (a second dimension of 1 or 3); a line on standard error says so.
 
     Pickled objects are never loaded.
 
@@ -37,7 +38,11 @@ def load_arrays(path: str | os.PathLike[str], *, levels: int | None = None) -> D
     """
     path = Path(path)
     arrays = _read(path)
-    images = _channels_first(_pick(arrays, IMAGE_KEYS))
+    stored = _pick(arrays, IMAGE_KEYS)
+    images = _channels_first(stored)
+    if images is not None and stored is not None and images.ndim == stored.ndim and images.shape != stored.shape:
+        shape = "×".join(map(str, images.shape[1:]))
+        print(f"images in {path} are taken as channels-last, (N, H, W, C): {shape} each from here on", file=sys.stderr)
     labels = _pick(arrays, LABEL_KEYS)
     if images is None:
         raise UsageError(
