@@ -37,6 +37,17 @@ def test_plan_names_parts_needs_operations_and_time(tmp_path, capsys):
     assert not (tmp_path / "runs").exists()
 
 
+def test_more_than_a_day_is_pointed_out_with_what_there_is(tmp_path, capsys, monkeypatch):
+    study = tiny_study.write_study(tmp_path, SCALED)
+    words = ["plan", study, "--workers", 1, "--device", "cpu", "--scale"]
+    assert "more than a day" not in command(capsys, *words, "paper").out
+    monkeypatch.setattr(plan_verb, "calibrated", lambda device: Machine(100.0, 0.0, 0.0))
+    paper, laptop = (command(capsys, *words, scale).out.splitlines()[-1] for scale in ("paper", "laptop"))
+    gpu = "--device cuda where there is a GPU"
+    assert paper == f"more than a day here: a smaller scale (--scale laptop), or {gpu}"
+    assert laptop == f"more than a day here: {gpu}"
+
+
 def test_plan_at_another_scale_and_with_settings_has_fewer_parts(tmp_path, capsys):
     study = tiny_study.write_study(tmp_path, SCALED)
 

@@ -94,7 +94,17 @@ def test_a_machine_is_calibrated_to_speeds_that_are_not_negative():
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"), [(3.2, "3 s"), (89, "89 s"), (200, "3 min"), (7200, "2.0 h"), (float("inf"), "unknown")]
+    ("seconds", "said"),
+    [
+        (3.2, "3 s"),
+        (89, "89 s"),
+        (200, "3 min"),
+        (7200, "2.0 h"),
+        (99.9 * 3600, "99.9 h"),
+        (3600 * 144, "140 h (6 days)"),
+        (3600 * 9490.7, "9,500 h (395 days)"),
+        (float("inf"), "unknown"),
+    ],
 )
 def test_times_in_words(seconds, said):
     assert words(seconds) == said

@@ -68,7 +68,8 @@ def plan(
     from infoplane.cli.plan import plan as command
     from infoplane.cli.run import choose
 
-    return command(choose(study, scale, settings or [], seed=seed, refits=refits), device=device, workers=workers)
+    spec = choose(study, scale, settings or [], seed=seed, refits=refits)
+    return command(spec, study, device=device, workers=workers)
 
 
 @app.command()

@@ -11,11 +11,18 @@ from infoplane.study.cost import FIXED, Machine, Work, words
 from infoplane.study.forecast import cost_of, expected
 from infoplane.study.plan import Cell, make_plan
 from infoplane.study.run import default_workers, one_thread, pick_device
-from infoplane.study.spec import StudySpec, load_study, named_studies, scales_of
+from infoplane.study.spec import LAPTOP, StudySpec, load_study, named_studies, scales_of
+
+#: seconds
+DAY = 86_400
 
 
-def plan(spec: StudySpec, *, device: str, workers: int | None) -> int:
-    """Prints a study's cells, what each needs, and what they cost here."""
+def plan(spec: StudySpec, study: str, *, device: str, workers: int | None) -> int:
+    """Prints a study's cells, what each needs, and what they cost here.
+
+    Args:
+        study: Its name or file.
+    """
     where = pick_device(device)
     count = default_workers(where) if workers is None else workers
     print("timing a few small networks, to see how fast this machine is", file=sys.stderr)
@@ -39,8 +46,20 @@ def plan(spec: StudySpec, *, device: str, workers: int | None) -> int:
     print(f"\n{len(cells.cells)} parts: {', '.join(f'{n} {kind}' for kind, n in kinds.items())}")
     print(f"{total.flops / 1e15:.3g} PFLOP in matrix products and convolutions")
     processes = f"{count} worker processes" if count > 1 else "one process"
-    print(f"about {words(seconds)} ({seconds / 3600:.2g} hours) on {where}, {processes}; other programs make it longer")
+    print(f"about {words(seconds)} on {where}, {processes}; other programs make it longer")
+    ways = _shorter(spec, where, study)
+    if seconds > DAY and ways:
+        print(f"more than a day here: {', or '.join(ways)}")
     return 0
+
+
+def _shorter(spec: StudySpec, where: torch.device, study: str) -> list[str]:
+    """Returns what would make a run shorter, as far as this study and this machine have it."""
+    scales = scales_of(study)
+    ways = [f"a smaller scale (--scale {LAPTOP})"] if LAPTOP in scales and spec.scale != LAPTOP else []
+    if where.type != "cuda":
+        ways.append("--device cuda where there is a GPU")
+    return ways
 
 
 def studies(device: str) -> int:

@@ -228,4 +228,11 @@ def words(seconds: float) -> str:
         return "unknown"
     if seconds < 90:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    hours = seconds / 3600
+    if hours < 99.95:
+        return f"{hours:.1f} h"
+    # Two digits are more than a forecast knows.
+    rounded = round(hours, 1 - math.floor(math.log10(hours)))
+    return f"{rounded:,.0f} h ({hours / 24:.0f} days)"
