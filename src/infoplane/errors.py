@@ -3,6 +3,9 @@
 import difflib
 from collections.abc import Iterable
 
+#: how alike (0 to 1, as difflib has it) a legal name must be to what was received to be suggested
+CLOSE = 0.6
+
 
 class InfoplaneError(Exception):
     """Base of every error infoplane raises on purpose.
@@ -46,7 +49,20 @@ class CellError(InfoplaneError):
 def unknown(what: str, received: str, legal: Iterable[str], *, mend: str | None = None) -> UsageError:
     """Returns the error for a name that is not among the legal ones, with the nearest matches first."""
     names = list(legal)
-    near = difflib.get_close_matches(received, names, n=3, cutoff=0.4)
+    near = difflib.get_close_matches(received, names, n=3, cutoff=CLOSE)
+    near = [name for name in near if _one_edit(received, name)] or near
     shown = ", ".join(names[:20]) + (f", … ({len(names)} in all)" if len(names) > 20 else "")
     hint = f"did you mean {' or '.join(repr(name) for name in near)}?" if near else mend
     return UsageError(f"unknown {what}", received=repr(received), legal=shown or "none", mend=hint)
+
+
+def _one_edit(first: str, second: str) -> bool:
+    """Whether one letter more, less or another, or two neighbours exchanged, make one word of the other."""
+    short, long = sorted((first, second), key=len)
+    start = next((i for i, (a, b) in enumerate(zip(short, long, strict=False)) if a != b), len(short))
+    if len(long) - len(short) == 1:
+        return short[start:] == long[start + 1 :]
+    if len(long) != len(short):
+        return False
+    exchanged = short[start : start + 2] == long[start : start + 2][::-1] and short[start + 2 :] == long[start + 2 :]
+    return exchanged or short[start + 1 :] == long[start + 1 :]
