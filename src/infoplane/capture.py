@@ -180,7 +180,9 @@ def activations(
     for start, batch in zip(starts, captured):
         for name, h in batch.items():
             if len(h) != len(images[start : start + batch_size]):
-                raise UsageError("transform must return one row per image", received=f"{len(h)} rows")
+                wanted = len(images[start : start + batch_size])
+                received, legal = f"{len(h)} rows for a batch of {wanted} images", f"{wanted} rows"
+                raise UsageError("transform must return one row per image", received=received, legal=legal)
             if len(bad := h.isfinite().logical_not().nonzero()):
                 received = f"NaN or infinity at layer {name!r}, example {start + int(bad[0, 0])}"
                 mend = "check the model's weights and that the transform is the one it was trained with"

@@ -496,7 +496,7 @@ def test_images_must_be_uint8_and_four_dimensional(model, images):
 
 def test_activations_refuse_what_would_misalign_rows(model):
     images = torch.zeros(4, 3, 5, 5, dtype=torch.uint8)
-    with pytest.raises(UsageError, match="one row per image; received 8 rows"):
+    with pytest.raises(UsageError, match="one row per image; received 8 rows for a batch of 4 images; legal: 4 rows"):
         activations(model, ["fc"], images, transform=lambda x: x.float().repeat(2, 1, 1, 1))
     with pytest.raises(UsageError, match="batch_size"):
         activations(model, ["fc"], images, transform=default_transform(256), batch_size=0)

@@ -28,11 +28,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = INTERRUPTED
     except misuse as error:
         hint = " ".join(error.format_message().split()).rstrip(".")
-        print(f"infoplane: {hint}; see infoplane --help", file=sys.stderr)
+        print(f"infoplane: {hint}; see {_verb(error)} --help", file=sys.stderr)
         sys.exit(2)
     if code == INTERRUPTED:  # typer itself turns most interrupts into this
         print("infoplane: interrupted; run the same command again to go on", file=sys.stderr)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _verb(error: Any) -> str:
+    """The command whose help a misuse is about."""
+    context = getattr(error, "ctx", None)
+    return "infoplane" if context is None or context.parent is None else f"infoplane {context.info_name}"
 
 
 def spread(words: list[str], option: str) -> list[str]:
