@@ -37,16 +37,16 @@ def refused(home, call):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["frobnicate"], ("frobnicate",)),
+        (["frobnicate"], ("frobnicate", "see infoplane --help")),
         (["run"], ("Missing argument",)),
-        (["run", "digits", "--bogus"], ("--bogus",)),
+        (["run", "digits", "--bogus"], ("--bogus", "see infoplane run --help")),
         (["run", "digits", "--refits", "x"], ("--refits",)),
         (["run", "digits", "--refits", "0"], ("--refits",)),
         (["run", "digits", "--seed", "-1"], ("--seed",)),
         (["run", "digits", "--workers", "-1"], ("--workers",)),
         (["run", "digits", "extra"], ("extra",)),
         (["run", "digits", "--out"], ("--out",)),
-        (["layers", "mine:build"], ("Missing option", "--input")),
+        (["layers", "mine:build"], ("Missing option", "--input", "see infoplane layers --help")),
         (["measure", "mine:build", "--data", "digits", "--out", "out"], ("Missing option", "--layers")),
         (["measure", "mine:build", "--data", "digits", "--out", "out", "--layers"], ("Missing option", "--layers")),
         (["measure", "mine:build", "--layers", "conv", "--data", "digits"], ("Missing option", "--out")),
@@ -231,7 +231,7 @@ def test_a_folder_of_something_else(refused, home):
     refused("run", "tiny.yaml", "--out", "thesis", says=("not empty and holds no run", "thesis"))
     refused("report", "thesis", says=("no run in this folder", "thesis"))
     refused("report", "gone", says=("no run in this folder", "gone"))
-    refused("report", "tiny.npz", says=("no run in this folder", "tiny.npz"))
+    refused("report", "tiny.npz", says=("a file", "tiny.npz", "give its folder"))
 
 
 # ---- layers ----

@@ -213,10 +213,10 @@ def test_a_folder_of_something_else_is_refused_and_left_alone(finished, tmp_path
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "thesis.tex").write_text("x")
     (tmp_path / "file").write_text("x")
-    for name in ("foreign", "file"):
-        with refuses("the output folder is not empty and holds no run", name):
+    for name, says in (("foreign", "is not empty and holds no run"), ("file", "is a file, not a folder")):
+        with refuses(f"the output folder {says}", name):
             run(tmp_path / name, spec)
-    with refuses("cannot write the output folder", "file"):
+    with refuses("cannot write the output folder", "file", "choose a folder that can be written"):
         run(tmp_path / "file" / "below", spec)
     assert contents(tmp_path / "foreign") == {"thesis.tex": b"x"}
     (tmp_path / "empty").mkdir()

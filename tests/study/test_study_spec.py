@@ -144,11 +144,11 @@ def test_an_unknown_study_is_told_the_nearest(refuses):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (None, ("cannot read the study", "absent.yaml")),
+        (None, ("cannot read the study", "absent.yaml", "no such file")),
         (b"title: [", ("not valid YAML",)),
         (b"\xff\xfe\x00", ("cannot read the study",)),
-        (b"", ("not a mapping", "NoneType")),
-        (b"- 1\n- 2\n", ("not a mapping", "list")),
+        (b"", ("not a mapping", "nothing in ", ".yaml")),
+        (b"- 1\n- 2\n", ("not a mapping", "a list in ", ".yaml")),
         (b"title: No data\n", ("data", "field required")),
         (b"1: 2\n", ("1",)),
     ],

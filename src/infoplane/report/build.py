@@ -29,6 +29,8 @@ def load_run(folder: Path) -> Results:
     Raises:
         UsageError: The folder holds no run.
     """
+    if folder.is_file():
+        raise UsageError("a run's folder is wanted", received=f"{folder}, which is a file", mend="give its folder")
     if not (folder / STUDY_FILE).is_file() or not (folder / "cells" / PLAN_FILE).is_file():
         raise UsageError("no run in this folder", received=folder, legal="the --out folder of a run or measure")
     spec = read_study(folder / STUDY_FILE)

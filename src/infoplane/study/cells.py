@@ -159,7 +159,7 @@ def load_data(spec: DataSpec, seed: int, study: str = "the study") -> Result:
                 f"{study}: sizes of the split are missing",
                 received=", ".join(f"{key}: null" for key in missing),
                 legal="data.encoding, data.decoding and data.evaluation: at least two must be given, or, where the "
-                "data set has official parts, all but one of those that draw from the same part; null is all that is left",
+                "data set has official parts, all but one of those that draw from the same; null is all that is left",
                 mend=f"give {' and '.join(missing[1:])} a number of images, in the file or with --set",
             )
     return data_result(dataset, data.split(dataset, **sizes, seed=seed))

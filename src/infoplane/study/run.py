@@ -71,7 +71,11 @@ def check_folder(folder: Path, spec: StudySpec, fingerprint: str = "") -> None:
                     legal="a new folder, or one with a run of exactly this study",
                     mend="choose another --out or delete it",
                 )
-        elif folder.exists() and (not folder.is_dir() or not _only_begun(folder)):
+        elif folder.exists() and not folder.is_dir():
+            raise UsageError(
+                "the output folder is a file, not a folder", received=folder, legal="a new or empty folder"
+            )
+        elif folder.exists() and not _only_begun(folder):
             raise UsageError(
                 "the output folder is not empty and holds no run", received=folder, legal="a new or empty folder"
             )
@@ -113,7 +117,8 @@ def _only_begun(folder: Path) -> bool:
 
 def unwritable(folder: Path, error: OSError) -> UsageError:
     """Returns the error for a folder, or something in it, that cannot be written."""
-    return UsageError("cannot write the output folder", received=folder, mend=error.strerror)
+    mend = "choose a folder that can be written"
+    return UsageError("cannot write the output folder", received=f"{folder}: {error.strerror or error}", mend=mend)
 
 
 @dataclass

@@ -296,7 +296,9 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:  # ValueError: no text, or no name that a file can have
-        raise UsageError("cannot read the study", received=path, legal="a readable YAML file") from error
+        reason = error.strerror if isinstance(error, OSError) else None
+        mend = f"{reason[0].lower()}{reason[1:]}" if reason else "it holds something else than text in UTF-8"
+        raise UsageError("cannot read the study", received=path, legal="a readable YAML file", mend=mend) from error
 
 
 def _parse(text: str, where: str) -> dict[str, Any]:
@@ -305,7 +307,8 @@ def _parse(text: str, where: str) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise UsageError("the study is not valid YAML", received=where, mend=str(error)) from error
     if not isinstance(content, dict):
-        raise UsageError("the study is not a mapping", received=type(content).__name__, legal="key: value lines")
+        held = "nothing" if content is None else f"a {type(content).__name__}"
+        raise UsageError("the study is not a mapping", received=f"{held} in {where}", legal="key: value lines")
     return content
 
 
