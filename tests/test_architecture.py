@@ -13,7 +13,7 @@ import infoplane
 PACKAGE = Path(infoplane.__file__).parent
 
 FOUNDATION = {"errors", "files", "estimate", "data", "capture"}
-SCIENCE = {"densities", "information", "subjects"}
+SCIENCE = {"densities", "geometry", "information", "subjects"}
 
 #: room -> rooms that it may import
 ARROWS = {
@@ -23,6 +23,7 @@ ARROWS = {
     "data": {"errors", "estimate"},
     "capture": {"errors", "estimate"},
     "densities": FOUNDATION,
+    "geometry": FOUNDATION,
     "information": FOUNDATION,
     "subjects": FOUNDATION,
     "inversion": FOUNDATION | {"densities"},

@@ -1,0 +1,187 @@
+"""The density of a Gaussian mixture with many centres, to a stated tolerance: one front, and who computes it.
+
+Shapes: n centres, m queries, d dimensions. All arithmetic is in float64.
+"""
+
+import importlib.util
+import math
+
+import numpy as np
+import torch
+from scipy.spatial import KDTree
+from torch import Tensor
+
+from infoplane.errors import UsageError
+from infoplane.information.mixture_blocks import BlockTree
+from infoplane.information.mixture_fourier import FourierSum
+
+#: with fewer queries than this nothing is tried out first
+PROBE = 200
+#: measured seconds on one core, of which only the ratios matter: a query of the blocks, a visit to one of them, a term
+#: there, and a term that is only picked out
+QUERY, VISIT, TERM, PICKED = 6e-6, 5e-7, 3.1e-9, 1.8e-9
+#: a query of the search tree, a block's worth of its leaves, a neighbour found there, a centre that it is made of
+SEARCH, LEAVES, NEIGHBOUR, PLANT = 5e-6, 3.5e-6, 3.5e-7, 2e-7
+#: a point spread over one cell of the Fourier grid, a mode
+SPREAD, MODE = 1e-9, 4e-7
+
+
+class GaussianMixture:
+    """p(t) = Σ_j w_j N(t; c_j, β²I), its identical centres folded into one with the sum of their weights.
+
+    Attributes:
+        centres: (n, d), distinct, float64.
+        weights: (n,), summing to 1.
+        beta: β.
+        tolerance: Most relative error of a density, and so most absolute error of its logarithm; beyond it comes only
+            what float64 loses on the squared distance itself, |log p| (d + 3) 2⁻⁵².
+
+    Args:
+        centres: (n, d), any float type.
+        beta: The standard deviation of every Gaussian.
+        weights: (n,), not negative; divided by their sum. Default: all the same.
+        tolerance: See above; at least 1e-12.
+
+    Raises:
+        UsageError: Shapes do not go together, or a number is not finite or out of range.
+    """
+
+    def __init__(self, centres: Tensor, beta: float, weights: Tensor | None = None, *, tolerance: float = 1e-9) -> None:
+        centres = check_points("centres", centres)
+        if not 0 < beta < math.inf:
+            raise UsageError("beta must be a positive number", received=beta)
+        if not 1e-12 <= tolerance < 1:
+            raise UsageError("tolerance is out of range", received=tolerance, legal="1e-12 to 1")
+        if weights is None:
+            weights = torch.ones(len(centres), dtype=torch.float64, device=centres.device)
+        weights = torch.as_tensor(weights).to(centres)
+        if weights.shape != centres.shape[:1]:
+            raise UsageError(
+                "weights and centres differ in number", received=f"{tuple(weights.shape)} and {len(centres)}"
+            )
+        if not bool(torch.isfinite(weights).all()) or float(weights.min()) < 0 or not float(weights.sum()) > 0:
+            raise UsageError("weights must be finite, not negative, and not all zero", received=_range(weights))
+        centres, weights = fold(centres[weights > 0], weights[weights > 0])
+        self.centres, self.weights, self.beta, self.tolerance = centres, weights / weights.sum(), float(beta), tolerance
+        self._blocks: BlockTree | None = None
+        self._tree: KDTree | None = None
+
+    @property
+    def dimensions(self) -> int:
+        """d."""
+        return self.centres.shape[1]
+
+    @property
+    def log_peak(self) -> float:
+        """log N(0; 0, β²I): the density of one Gaussian at its centre, nats."""
+        return -self.dimensions * (math.log(self.beta) + 0.5 * math.log(2 * math.pi))
+
+    def log_density(self, queries: Tensor) -> Tensor:
+        """Returns log p of each query, nats: (m, d) -> (m,)."""
+        return self.log_sum(check_points("queries", queries, self.dimensions).to(self.centres)) + self.log_peak
+
+    def log_sum(self, queries: Tensor) -> Tensor:
+        """Returns log Σ_j w_j exp(-|v - c_j|²/2β²) of each query: (m, d) -> (m,), by whichever way is cheapest."""
+        m = len(queries)
+        if len(self.centres) * m <= 2**20 or self.blocks.depth == 0:
+            return self.blocks.log_sum(queries)
+        chosen = torch.arange(m, device=queries.device)[:: max(1, m // PROBE)]
+        neighbours, visits, typical = self.blocks.probe(queries[chosen])
+        term = (PICKED if self.blocks.sparse else TERM) * self.blocks.centres.shape[1]
+        cost = {"blocks": (QUERY + (VISIT + term) * visits) * m}
+        fourier = None
+        if queries.device.type == "cpu":
+            n, d = self.centres.shape
+            cost["neighbours"] = (SEARCH + LEAVES * visits + NEIGHBOUR * neighbours) * m + PLANT * n
+            fourier = self._fourier(queries, typical) if d <= 3 else None
+            if fourier is not None:
+                width = 1 - math.log10(fourier.asked)
+                cost["fourier"] = SPREAD * width**d * (n + m) + MODE * math.prod(fourier.modes)
+        way = min(cost, key=lambda name: cost[name])
+        if way == "neighbours":
+            return self._by_neighbours(queries)
+        if way == "fourier" and fourier is not None:
+            return self._by_fourier(queries, fourier)
+        return self.blocks.log_sum(queries)
+
+    @property
+    def blocks(self) -> BlockTree:
+        """The centres in blocks, made when first asked for."""
+        if self._blocks is None:
+            self._blocks = BlockTree(self.centres, self.weights.log(), self.beta, self.tolerance)
+        return self._blocks
+
+    def _by_neighbours(self, queries: Tensor) -> Tensor:
+        """Truncated sums over what a search tree finds within reach: for queries with few neighbours, on a CPU."""
+        tree = self._tree = self._tree or KDTree(self.centres.numpy())
+        points, log_weights = queries.numpy(), self.weights.log().numpy()
+        distance, nearest = tree.query(points)
+        first = log_weights[nearest] - (distance / self.beta) ** 2 / 2
+        rest = np.log(np.maximum(-np.expm1(log_weights[nearest]), 2.0**-50))
+        # As for blocks: what lies beyond sums to at most half the tolerance of the term that is known.
+        reach = self.beta * np.sqrt(np.maximum(0.0, 2 * (rest - math.log(self.tolerance / 2) - first)))
+        found = tree.query_ball_point(points, np.maximum(reach, distance * (1 + 1e-12)), return_sorted=False)
+        counts = torch.from_numpy(np.fromiter(map(len, found), np.int64, len(found)))
+        index = torch.from_numpy(np.concatenate(found).astype(np.int64))
+        query = torch.arange(len(points)).repeat_interleave(counts)
+        exponents = torch.from_numpy(log_weights)[index]
+        exponents = exponents - ((queries[query] - self.centres[index]) / self.beta).square().sum(1) / 2
+        shift = torch.from_numpy(first)
+        return shift + torch.zeros_like(shift).index_add_(0, query, torch.exp(exponents - shift[query])).log()
+
+    def _fourier(self, queries: Tensor, typical: float) -> FourierSum | None:
+        """The transform that would keep the tolerance at queries as dense as is typical; None if it cannot be had."""
+        if importlib.util.find_spec("finufft") is None:
+            return None
+        low = torch.minimum(queries.amin(0), self.centres.amin(0))
+        high = torch.maximum(queries.amax(0), self.centres.amax(0))
+        # Half as dense as typical, so that most queries are certified and few are left to the blocks.
+        fourier = FourierSum(low, high, self.beta, self.tolerance * math.exp(typical) / 8)
+        usable = fourier.affordable and fourier.error <= self.tolerance * math.exp(typical) / 2
+        return fourier if usable else None
+
+    def _by_fourier(self, queries: Tensor, fourier: FourierSum) -> Tensor:
+        """The transform where its error is small against the sum itself, blocks elsewhere."""
+        sums = fourier.fit(self.centres, self.weights).sum(queries)
+        certified = (sums - fourier.error) * self.tolerance >= fourier.error
+        found = torch.empty_like(sums)
+        found[certified] = sums[certified].log()
+        found[~certified] = self.blocks.log_sum(queries[~certified])
+        return found
+
+
+def fold(points: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the distinct points and, for each, the sum of its weights: (n, d), (n,) -> (k, d), (k,)."""
+    # Sorting one number per point is far faster than sorting rows; that equal numbers mean equal rows is then checked.
+    bits = (points + 0.0).cpu().numpy().view(np.uint64)
+    factors = np.random.default_rng(0).integers(1, 2**63, bits.shape[1], dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+    mixed = bits ^ (bits >> np.uint64(32))
+    keys = (mixed * factors).sum(1, dtype=np.uint64)
+    ordered = np.sort(keys)
+    if (ordered[1:] > ordered[:-1]).all():
+        return points, weights
+    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    if not np.array_equal(bits[first][inverse], bits):  # two rows share a number
+        _, first, inverse = np.unique(bits, axis=0, return_index=True, return_inverse=True)
+    index = torch.from_numpy(inverse.reshape(-1)).to(points.device)
+    summed = torch.zeros(len(first), dtype=weights.dtype, device=weights.device).index_add_(0, index, weights)
+    return points[torch.from_numpy(first).to(points.device)], summed
+
+
+def check_points(what: str, points: Tensor, dimensions: int | None = None) -> Tensor:
+    """Returns points (n, d) as float64, or raises UsageError."""
+    points = torch.as_tensor(points)
+    if points.ndim != 2 or 0 in points.shape:
+        raise UsageError(
+            f"{what} must be points", received=f"shape {tuple(points.shape)}", legal="(number, dimensions)"
+        )
+    if dimensions is not None and points.shape[1] != dimensions:
+        raise UsageError("queries and centres differ in dimensions", received=f"{points.shape[1]} and {dimensions}")
+    if not bool(torch.isfinite(points).all()):
+        bad = int((~torch.isfinite(points)).sum())
+        raise UsageError(f"{what} are not finite", received=f"{bad:,} of {points.numel():,}", legal="finite numbers")
+    return points.double()
+
+
+def _range(values: Tensor) -> str:
+    return f"{float(values.min()):g} to {float(values.max()):g}"

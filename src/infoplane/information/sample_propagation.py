@@ -1,0 +1,410 @@
+"""Entropy and mutual information in noisy networks by sample propagation.
+
+T = S + Z, Z ~ N(0, β²I). Propagated samples of S are the centres of a Gaussian mixture that stands for the density of
+T, whose entropy is taken by Monte Carlo. I(X;T) = h(T) - h(T|X), h(T) having the centres of all h(T|x) together.
+
+Source: Goldfeld et al. 2018, sections 3 and 10. What was chosen where the paper leaves it open stands in docs/noisy.md.
+"""
+
+import math
+import warnings
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from infoplane.errors import UsageError
+from infoplane.estimate import Estimate
+from infoplane.information.gaussian_mixture import GaussianMixture
+from infoplane.information.sample_theory import fewest_samples
+
+#: entries of a tensor that is worked on at once, and inputs propagated at once
+TILE, CHUNK = 2**20, 2**16
+#: share of log n beyond which an entropy says more of the number of samples than of the layer
+SATURATED = 0.9
+#: worst-case bias for which samples are asked, nats
+BIAS = 0.1
+#: draws in a round are multiplied by at most this where a standard error is asked for
+GROWTH = 16
+#: most draws for one entropy
+DRAWS = 2**27
+#: fewest propagated samples of one input in either half from which the correction for their number is taken
+HALVES = 4
+
+
+class FewSamplesWarning(UserWarning):
+    """Fewer samples than the theory asks for."""
+
+
+@runtime_checkable
+class Noisy(Protocol):
+    """A network T_l = f_l(T_{l-1}) + Z_l whose last layer adds no noise, as `infoplane.subjects.NoisyNetwork`.
+
+    Attributes:
+        beta: β, the standard deviation of the noise.
+        noisy: Whether it is on.
+        layers: f_1 … f_L.
+    """
+
+    beta: float
+    noisy: bool
+    layers: nn.ModuleList
+
+    def hidden(self, x: Tensor, layer: int, generator: torch.Generator | None = None) -> Tensor:
+        """S_l = f_l(T_{l-1}) with fresh noise in the layers before: (B, …)."""
+        ...
+
+
+@dataclass(frozen=True)
+class FlowEstimate(Estimate):
+    """Information about the input in a noisy layer, with what it is made of.
+
+    Attributes:
+        entropy: h(T), nats.
+        conditional_entropy: h(T|X), nats.
+        errors: The parts of the standard error, nats: "queries" (Monte Carlo), "inputs" (those of which no query was
+            drawn) and "centres" (propagated samples). Their squares add up to that of `stderr`.
+        correction: What was subtracted for the finite number of propagated samples, nats.
+    """
+
+    entropy: Estimate | None = None
+    conditional_entropy: Estimate | None = None
+    errors: tuple[tuple[str, float], ...] = ()
+    correction: float = 0.0
+
+
+def log_density(
+    queries: Tensor, centres: Tensor, beta: float, weights: Tensor | None = None, tolerance: float = 1e-9
+) -> Tensor:
+    """Returns log Σ_j w_j N(v; c_j, β²I) of each query v, nats: (m,) float64.
+
+    Args:
+        queries: (m, d).
+        centres: (n, d).
+        beta: β > 0.
+        weights: (n,), not negative, divided by their sum. Default: all the same.
+        tolerance: Most absolute error, see `GaussianMixture`.
+
+    Raises:
+        UsageError: Shapes do not go together, or a number is not finite or out of range.
+    """
+    return GaussianMixture(centres, beta, weights, tolerance=tolerance).log_density(queries)
+
+
+def mixture_entropy(
+    centres: Tensor,
+    beta: float,
+    *,
+    weights: Tensor | None = None,
+    queries: int = 10_000,
+    stderr: float | None = None,
+    tolerance: float = 1e-9,
+    generator: torch.Generator | None = None,
+) -> Estimate:
+    """Returns the differential entropy of a Gaussian mixture, nats, by Monte Carlo: -mean log p(μ + Z).
+
+    Unbiased for this mixture; as an estimate of the entropy of that of which the centres are samples it errs low.
+
+    Args:
+        centres: (n, d); identical ones are folded into weights.
+        beta: β > 0.
+        weights: (n,). Default: all the same.
+        queries: Monte Carlo draws; of the first round, if `stderr` is given.
+        stderr: Draw on until the standard error, nats, is at most this.
+        tolerance: Of log p.
+        generator: Source of randomness, on the CPU.
+
+    Raises:
+        UsageError: Shapes do not go together, or a number is not finite or out of range.
+    """
+    mixture = GaussianMixture(centres, beta, weights, tolerance=tolerance)
+    _check_counts(queries=queries)
+    if stderr is not None and not stderr > 0:
+        raise UsageError("the standard error must be positive", received=stderr)
+    total, sums, stratified = 0, [0.0, 0.0], True
+    draws, flags = max(4, queries), []
+    # With draws at every centre the variance is at most d over their number, whatever the mixture (docs/noisy.md).
+    enough = math.inf if stderr is None else mixture.dimensions / stderr**2
+    while True:
+        value, variance = _entropy_round(mixture, draws, generator)
+        # Rounds are weighted by their draws, not by their variances, which depend on what was drawn.
+        sums = [sums[0] + draws * value, sums[1] + draws**2 * variance]
+        total += draws
+        stratified &= draws >= 2 * len(mixture.centres)
+        found = math.sqrt(sums[1]) / total
+        if stderr is None or found <= stderr or (stratified and total >= enough):
+            break
+        if total >= DRAWS:
+            flags.append(f"standard error not reached after {total:,} draws")
+            break
+        wanted = 1.1 * total * (found / stderr) ** 2
+        if stratified:
+            wanted = min(wanted, enough + 1)
+        draws = int(min(max(wanted - total, total / 4), GROWTH * total, DRAWS))
+    return Estimate(
+        sums[0] / total, found, "nats", "differential-entropy", "estimate", n=total, refits=0, flags=tuple(flags)
+    )
+
+
+def _entropy_round(mixture: GaussianMixture, draws: int, generator: torch.Generator | None) -> tuple[float, float]:
+    """One round: the entropy and the variance of its error."""
+    n, d = mixture.centres.shape
+    share = torch.ones((), dtype=torch.float64)
+    if draws >= 2 * n:
+        # At least two draws at every centre: then only what varies around centres is left to chance.
+        each = (draws * mixture.weights).round().long().clamp_min(2)
+        component = torch.arange(n, device=each.device).repeat_interleave(each)
+        share = (mixture.weights / each)[component]
+    else:
+        component = _components(mixture.weights, draws, generator)
+        share = torch.full((draws,), 1 / draws, dtype=torch.float64, device=component.device)
+    z = _normal((len(component), d), generator, mixture.centres)
+    terms = -mixture.log_sum(mixture.centres[component] + mixture.beta * z)
+    variate = z.square().sum(1) / 2 - d / 2
+    strata = component if draws >= 2 * n else torch.zeros_like(component)
+    value, variance = _regress(terms, variate, share, strata)
+    return value - mixture.log_peak, variance
+
+
+def _regress(terms: Tensor, variate: Tensor, share: Tensor, strata: Tensor) -> tuple[float, float]:
+    """Σ share·terms with a control variate of mean 0, and the variance of its error.
+
+    The coefficient of either half of the draws comes from the other, so that it is independent of what it corrects.
+    """
+    half = torch.arange(len(terms), device=terms.device) % 2
+    adjusted = torch.empty_like(terms)
+    for side in (0, 1):
+        other = half != side
+        weight = share[other] / share[other].sum()
+        x = variate[other] - (weight * variate[other]).sum()
+        slope = (weight * x * terms[other]).sum() / (weight * x.square()).sum().clamp_min(1e-300)
+        adjusted[half == side] = terms[half == side] - slope * variate[half == side]
+    value = float((share * adjusted).sum())
+    counts = torch.bincount(strata).to(terms)
+    scatter = (adjusted - _stratum_means(adjusted, strata)).square()
+    unbiased = (counts / (counts - 1).clamp_min(1))[strata]
+    return value, float((share.square() * scatter * unbiased).sum())
+
+
+def mutual_information(
+    network: Noisy,
+    inputs: Tensor,
+    layer: int,
+    *,
+    samples: int = 100_000,
+    queries: int = 10_000,
+    generator: torch.Generator | None = None,
+) -> FlowEstimate:
+    """Returns I(X;T_l), nats, for X uniform on the given inputs.
+
+    Layer 1: its centres are the network's outputs, so h(T_1|X) = (d/2) log 2πeβ² and only Monte Carlo error is left.
+    Deeper: every input is propagated samples/m times, and what this finite number does to first order is removed by
+    comparison with the halves of the samples.
+
+    Args:
+        network: The network as it is, with its noise on.
+        inputs: (m, …), all values of X, equally likely.
+        layer: l, counted from 1; the last layer adds no noise.
+        samples: Propagated samples in all, shared out over the inputs; not used at layer 1.
+        queries: Monte Carlo draws per entropy.
+        generator: Source of randomness, on the CPU.
+
+    Raises:
+        UsageError: The layer is deterministic, an activation is not finite, or a size is out of range.
+    """
+    check_noisy(network, layer)
+    _check_counts(queries=queries, samples=samples)
+    if not isinstance(inputs, Tensor) or inputs.ndim < 1 or len(inputs) < 1:
+        raise UsageError("inputs must be a tensor of examples", received=type(inputs).__name__, legal="shape (m, …)")
+    if layer == 1:
+        return _first_layer(network, inputs, queries, generator)
+    m = len(inputs)
+    each = samples // m
+    if each < 2:
+        raise UsageError(
+            "too few samples",
+            received=f"samples={samples:,} for {m:,} inputs",
+            legal=f"at least two per input: {2 * m:,}",
+        )
+    each -= each % 2
+    centres = _propagated(network, inputs, layer, each, generator)
+    return _deeper(centres, network.beta, layer, queries, generator)
+
+
+def _check_counts(**counts: int) -> None:
+    for name, count in counts.items():
+        if not isinstance(count, int) or count < 1:
+            raise UsageError(f"{name} must be a positive number", received=count, legal="1 or more")
+
+
+def _normal(shape: tuple[int, ...], generator: torch.Generator | None, like: Tensor) -> Tensor:
+    """Standard normal numbers, drawn on the CPU so that a seed means the same everywhere."""
+    return torch.randn(shape, generator=generator, dtype=like.dtype).to(like.device)
+
+
+def _components(weights: Tensor, draws: int, generator: torch.Generator | None) -> Tensor:
+    """So many centres, drawn by weight: (draws,)."""
+    ends = weights.cumsum(0)
+    spot = torch.rand(draws, generator=generator, dtype=weights.dtype).to(weights.device) * ends[-1]
+    return torch.searchsorted(ends, spot, right=True).clamp_max(len(weights) - 1)
+
+
+def _stratum_means(values: Tensor, strata: Tensor) -> Tensor:
+    """Every value's mean over its stratum."""
+    sums = torch.zeros(int(strata.max()) + 1, dtype=values.dtype, device=values.device)
+    counts = torch.bincount(strata, minlength=len(sums)).clamp_min(1)
+    return (sums.index_add_(0, strata, values) / counts)[strata]
+
+
+def check_noisy(network: object, layer: int) -> None:
+    """Raises UsageError unless the layer adds noise, so that the information it keeps is what can be estimated."""
+    legal = "a layer of a NoisyNetwork that adds noise"
+    mend = (
+        "deterministic layers keep H(x) or infinitely much: measure their clustering, infoplane.geometry.binned_entropy"
+    )
+    if not isinstance(network, Noisy):
+        raise UsageError("the network is deterministic", received=type(network).__name__, legal=legal, mend=mend)
+    last = len(network.layers)
+    if not isinstance(layer, int) or not 1 <= layer <= last:
+        raise UsageError("no such layer", received=layer, legal=f"1 to {last - 1}")
+    if layer == last:
+        raise UsageError(
+            "the last layer adds no noise", received=f"layer {layer} of {last}", legal=f"1 to {last - 1}", mend=mend
+        )
+    if not network.noisy:
+        raise UsageError(
+            "the network's noise is switched off", received="eval(noise=False)", legal=legal, mend="eval()"
+        )
+
+
+def _first_layer(network: Noisy, inputs: Tensor, queries: int, generator: torch.Generator | None) -> FlowEstimate:
+    centres = _propagated(network, inputs, 1, 1, generator)[:, 0]
+    mixture = GaussianMixture(centres, network.beta)
+    value, variance = _entropy_round(mixture, max(4, queries), generator)
+    stderr, distinct = math.sqrt(variance), len(mixture.centres)
+    entropy = Estimate(value, stderr, "nats", "differential-entropy", "estimate", n=queries, refits=0)
+    known = _noise_entropy(mixture.dimensions, network.beta)
+    conditional = Estimate(known, None, "nats", "differential-entropy", None, n=len(inputs), refits=0)
+    information = min(max(value - known, 0.0), math.log(distinct))
+    errors = (("queries", stderr), ("inputs", 0.0), ("centres", 0.0))
+    return FlowEstimate(
+        information, stderr, "nats", "flow", "estimate", len(inputs), 0,
+        entropy=entropy, conditional_entropy=conditional, errors=errors,
+    )  # fmt: skip
+
+
+def _deeper(centres: Tensor, beta: float, layer: int, queries: int, generator: torch.Generator | None) -> FlowEstimate:
+    """Layers from the second on: centres (m, e, d), e propagated samples of each of m inputs."""
+    m, each, d = centres.shape
+    chosen, spots, draws = _layout(m, each, queries)
+    index = torch.arange(m) if chosen == m else torch.randperm(m, generator=generator)[:chosen]
+    # Samples of one input are alike: any `spots` of them will do, half of them out of either half.
+    spot = torch.div(torch.arange(spots) * each, spots, rounding_mode="floor")
+    z = _normal((chosen, spots, draws, d), generator, centres)
+    v = centres[index.to(centres.device)][:, spot.to(centres.device), None] + beta * z
+    own, own_half = _own_log_sums(v.flatten(1, 2), centres, index, beta, spot.repeat_interleave(draws) >= each // 2)
+    whole = GaussianMixture(centres.flatten(0, 1), beta).log_sum(v.flatten(0, 2)).view_as(own)
+    second = (spot.repeat_interleave(draws) >= each // 2).to(centres.device)
+    half = torch.empty_like(whole)
+    for side, part in ((~second, centres[:, : each // 2]), (second, centres[:, each // 2 :])):
+        found = GaussianMixture(part.flatten(0, 1), beta).log_sum(v.flatten(1, 2)[:, side].flatten(0, 1))
+        half[:, side] = found.view(chosen, -1)
+    shape, peak = (chosen, spots, draws), -d * (math.log(beta) + 0.5 * math.log(2 * math.pi))
+    corrected = each >= 2 * HALVES
+    # What errs by c/n with n samples errs by 2c/n with half of them.
+    log_own = (2 * own - own_half if corrected else own).view(shape)
+    log_whole = (2 * whole - half if corrected else whole).view(shape)
+    raw = float((own - whole).mean())
+    value, errors = _with_errors(log_own - log_whole, m, each)
+    entropies = []
+    for logs in (log_whole, log_own):
+        mean, parts = _with_errors(-logs, m, each)
+        stderr = math.sqrt(sum(part**2 for _, part in parts))
+        entropies.append(Estimate(mean - peak, stderr, "nats", "differential-entropy", "estimate", logs.numel(), 0))
+    flags = []
+    for name, logs, count in (("h(T)", whole, m * each), ("h(T|x)", own, each)):
+        if float(-logs.mean()) - d / 2 > SATURATED * math.log(count):
+            flags.append(f"{name} saturated near log {count:,}: too few samples to tell their clusters apart")
+    fewest = fewest_samples(d, beta, BIAS)
+    if m * each < fewest:
+        asked = f"in the worst case {fewest:.2g} are needed for a bias below {BIAS} nats"
+        text = f"{m * each:,} samples of layer {layer}, {d}-dimensional, β = {beta:g}: {asked}"
+        flags.append(f"fewer samples than the worst case asks for, {fewest:.2g}")
+        warnings.warn(FewSamplesWarning(text), stacklevel=3)
+    return FlowEstimate(
+        min(max(value, 0.0), math.log(m)),
+        math.sqrt(sum(part**2 for _, part in errors)),
+        "nats", "flow", "estimate", m * each, 0, flags=tuple(flags),
+        entropy=entropies[0], conditional_entropy=entropies[1], errors=errors, correction=raw - value,
+    )  # fmt: skip
+
+
+def _layout(m: int, each: int, queries: int) -> tuple[int, int, int]:
+    """How many inputs, samples of each, and draws at each sample share the queries.
+
+    At least two samples per input and two draws per sample, from which the parts of the error are told apart.
+    """
+    chosen = max(min(m, 2), min(m, queries // 4))
+    spots = max(2, min(each, queries // (2 * chosen)))
+    spots -= spots % 2
+    return chosen, spots, max(2, -(-queries // (chosen * spots)))
+
+
+def _with_errors(terms: Tensor, m: int, each: int) -> tuple[float, tuple[tuple[str, float], ...]]:
+    """The mean of terms (k, s, r), r draws at each of s samples of k of the m inputs, and the parts of its error."""
+    k, s, r = terms.shape
+    noise = float(terms.var(2).mean())
+    samples = terms.mean(2)
+    between = max(0.0, float(samples.var(1).mean()) - noise / r)
+    inputs = float(samples.mean(1).var()) * (1 - k / m) if 1 < k < m else 0.0
+    errors = {
+        "queries": (noise / r + between * (1 - s / each)) / (k * s),
+        "inputs": inputs / k,
+        "centres": between / (m * each),
+    }
+    return float(terms.mean()), tuple((name, math.sqrt(part)) for name, part in errors.items())
+
+
+def _own_log_sums(v: Tensor, centres: Tensor, index: Tensor, beta: float, second: Tensor) -> tuple[Tensor, Tensor]:
+    """log of the mean of exp(-|v - c|²/2β²) over an input's own samples, and over the half that the draw is of."""
+    each = centres.shape[1]
+    own, half = (torch.empty(v.shape[:2], dtype=v.dtype, device=v.device) for _ in range(2))
+    second = second.to(v.device)
+    step = max(1, TILE // (v.shape[1] * each))
+    for start in range(0, len(v), step):
+        part = slice(start, start + step)
+        c = centres[index[part].to(centres.device)]
+        exponents = torch.zeros(len(c), v.shape[1], each, dtype=v.dtype, device=v.device)
+        for axis in range(v.shape[2]):
+            exponents -= ((v[part, :, None, axis] - c[:, None, :, axis]) / beta).square_()
+        exponents /= 2
+        sides = torch.stack([exponents[..., : each // 2].logsumexp(2), exponents[..., each // 2 :].logsumexp(2)])
+        own[part] = torch.logaddexp(*sides) - math.log(each)
+        half[part] = torch.where(second, sides[1], sides[0]) - math.log(each // 2)
+    return own, half
+
+
+@torch.no_grad()
+def _propagated(network: Noisy, inputs: Tensor, layer: int, each: int, generator: torch.Generator | None) -> Tensor:
+    """S_l of every input, `each` times: (m, each, d) float64."""
+    found = []
+    step = max(1, CHUNK // each)
+    for part in inputs.split(step):
+        s = network.hidden(part.repeat_interleave(each, 0), layer, generator)
+        found.append(s.flatten(1).double().view(len(part), each, -1))
+    centres = torch.cat(found)
+    if not bool(torch.isfinite(centres).all()):
+        bad = int((~torch.isfinite(centres)).sum())
+        raise UsageError(
+            "activations are not finite",
+            received=f"{bad:,} of {centres.numel():,} in layer {layer}",
+            legal="finite numbers",
+            mend="train with a lower learning rate",
+        )
+    return centres
+
+
+def _noise_entropy(d: int, beta: float) -> float:
+    """h(Z), nats."""
+    return d / 2 * math.log(2 * math.pi * math.e * beta**2)

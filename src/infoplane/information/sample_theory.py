@@ -1,0 +1,47 @@
+"""How many samples the theory asks for, and what error it promises, for T = S + Z with S in [-1, 1]^d, Z ~ N(0, β²I).
+
+Source: Goldfeld et al. 2018, Theorems 1 to 3; what was worked out anew is derived in docs/noisy.md.
+"""
+
+import math
+
+import numpy as np
+from scipy.stats import norm
+
+
+def fewest_samples(d: int, beta: float, bias: float) -> float:
+    """Returns the number of samples below which, for some S, the expected entropy estimate errs by `bias` nats or more.
+
+    n > k^{d(1-ε)} exp(-(δ + H_b(ε))) with k = ⌊1 / (β Q⁻¹(½(1 - (1-ε)^{1/d})))⌋, the largest over ε. It is about the
+    worst S there is; a network's may need far fewer.
+    """
+    # 1 - (1 - 2Q(1/2β))^d, without cancellation.
+    least = -np.expm1(d * np.log1p(-2 * norm.sf(1 / (2 * beta))))
+    grid = np.unique(np.concatenate([np.geomspace(max(least, 1e-300), 1, 4000)[1:], np.linspace(least, 1, 4000)[1:-1]]))
+    # ½(1 - (1-ε)^{1/d}), likewise.
+    tail = -np.expm1(np.log1p(-grid[grid < 1]) / d) / 2
+    cells = np.floor(1 / (beta * norm.isf(tail)))
+    eps = grid[grid < 1][cells >= 1]
+    cells = cells[cells >= 1]
+    if not len(eps):
+        return 0.0
+    entropy = -(eps * np.log(eps) + (1 - eps) * np.log1p(-eps))
+    return float(np.exp(np.max(d * (1 - eps) * np.log(cells) - bias - entropy)))
+
+
+def risk_bound(n: int, d: int, beta: float) -> float:
+    """Returns a bound on E|h(S + Z) - ĥ| with n samples, nats, for any S in [-1, 1]^d; twice that for information.
+
+    δ [1 + ½ log(n R^d / (πβ²)^{d/2})] + 2 √(B P), the least over ε > 0, where a = √((2+ε) log n), R = 2 + 2βa,
+    δ = R^{d/2} / ((4πβ²)^{d/4} √n), P = min(1, 2d Q(a)) and B = (4d/β² + d)² + 2d. Derived in docs/noisy.md.
+    """
+
+    def bound(log_eps: float) -> float:
+        a = math.sqrt((2 + math.exp(log_eps)) * math.log(n))
+        log_r = d * math.log(2 + 2 * beta * a)
+        delta = math.exp(log_r / 2 - d / 4 * math.log(4 * math.pi * beta**2) - math.log(n) / 2)
+        inner = 1 + 0.5 * max(0.0, math.log(n) + log_r - d / 2 * math.log(math.pi * beta**2))
+        outside = min(1.0, 2 * d * norm.sf(a))
+        return delta * inner + 2 * math.sqrt(((4 * d / beta**2 + d) ** 2 + 2 * d) * outside)
+
+    return min(bound(float(log_eps)) for log_eps in np.linspace(-12, 9, 2000))

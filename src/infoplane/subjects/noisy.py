@@ -1,0 +1,88 @@
+"""Networks with Gaussian noise after every hidden layer, in which the information that a layer keeps is finite."""
+
+from collections.abc import Sequence
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from infoplane.errors import UsageError
+
+
+class NoisyNetwork(nn.Module):
+    """T_l = f_l(T_{l-1}) + Z_l, Z_l ~ N(0, β²I), for every layer but the last, which adds no noise.
+
+    The noise is part of the network: it is on in training and in evaluation mode. `eval(noise=False)` switches it off
+    until the next `train()` or `eval()`.
+
+    Args:
+        layers: f_1 … f_L, any modules.
+        beta: β, the standard deviation of the noise.
+
+    Raises:
+        UsageError: There are no layers, or β is not a positive number.
+
+    Source: Goldfeld et al. 2018, section 2.
+    """
+
+    def __init__(self, layers: Sequence[nn.Module], beta: float) -> None:
+        super().__init__()
+        if not len(layers):
+            raise UsageError("a network without layers", received="an empty list", legal="at least one module")
+        self.beta = check_beta(beta)
+        self.layers = nn.ModuleList(layers)
+        self.noisy = True
+
+    def eval(self, *, noise: bool = True) -> Self:
+        """Evaluation mode, with the noise or, on request, without."""
+        super().eval()
+        self.noisy = noise
+        return self
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode, in which the noise is on."""
+        self.noisy = True
+        return super().train(mode)
+
+    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Inputs (B, …) -> output of the last layer (B, …)."""
+        for layer in self.layers[:-1]:
+            x = self._noise(layer(x), generator)
+        return self.layers[-1](x)
+
+    def hidden(self, x: Tensor, layer: int, generator: torch.Generator | None = None) -> Tensor:
+        """Returns S_l = f_l(T_{l-1}) with fresh noise in the layers before: (B, …), the noise of layer l not yet added.
+
+        Args:
+            layer: l, counted from 1.
+
+        Raises:
+            UsageError: There is no such layer.
+        """
+        if not 1 <= layer <= len(self.layers):
+            raise UsageError("no such layer", received=layer, legal=f"1 to {len(self.layers)}")
+        for previous in self.layers[: layer - 1]:
+            x = self._noise(previous(x), generator)
+        return self.layers[layer - 1](x)
+
+    def activations(self, x: Tensor, generator: torch.Generator | None = None) -> list[Tensor]:
+        """Returns T_1 … T_L of one pass."""
+        found = []
+        for layer in self.layers[:-1]:
+            x = self._noise(layer(x), generator)
+            found.append(x)
+        return [*found, self.layers[-1](x)]
+
+    def _noise(self, s: Tensor, generator: torch.Generator | None) -> Tensor:
+        if not self.noisy:
+            return s
+        return s + self.beta * torch.randn(s.shape, generator=generator, dtype=s.dtype, device=s.device)
+
+
+def check_beta(beta: float) -> float:
+    """Returns β, or raises UsageError where it is not a positive number."""
+    if not (isinstance(beta, int | float) and 0 < beta < float("inf")):
+        raise UsageError(
+            "beta must be a positive number", received=beta, legal="the noise's standard deviation, e.g. 0.005"
+        )
+    return float(beta)

@@ -1,0 +1,353 @@
+"""Sample propagation against closed forms and quadrature."""
+
+import itertools
+import math
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from infoplane.information import sample_propagation
+from infoplane.information.sample_propagation import FewSamplesWarning, mixture_entropy, mutual_information
+from infoplane.subjects import NoisyNetwork
+
+
+@pytest.fixture(autouse=True)
+def _few_samples_are_meant():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FewSamplesWarning)
+        yield
+
+
+class Affine(nn.Module):
+    """act(x W + b) in float64."""
+
+    def __init__(self, weight, bias, act=torch.tanh):
+        super().__init__()
+        self.weight = torch.as_tensor(weight, dtype=torch.float64).reshape(len(np.atleast_2d(weight)), -1)
+        self.bias, self.act = torch.as_tensor(bias, dtype=torch.float64), act
+
+    def forward(self, x):
+        return self.act(x @ self.weight + self.bias)
+
+
+def column(*values):
+    return torch.tensor(values, dtype=torch.float64)[:, None]
+
+
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def entropy_of(density, step):
+    """-∫ p log p by the rectangle rule, which for smooth densities that vanish at the ends is exact to rounding."""
+    return float(-(density * np.log(np.maximum(density, 1e-300))).sum() * step)
+
+
+# --- truth by quadrature ---
+
+XS, BETA = (-3.0, -1.0, 1.0, 3.0), 0.1
+CHAIN = [(0.8, 0.1), (2.0, -0.3), (1.5, 0.2)]
+
+
+def chain_truth(depth, beta=BETA, xs=XS, chain=CHAIN):
+    """I(X;T_depth) of a chain of single tanh neurons, from their densities on a grid, layer by layer."""
+    grid = np.linspace(-1 - 9 * beta, 1 + 9 * beta, 1601)
+    step = grid[1] - grid[0]
+    kernel = lambda s: np.exp(-(((grid[:, None] - s) / beta) ** 2) / 2) / (beta * math.sqrt(2 * math.pi))  # noqa: E731
+    weight, bias = chain[0]
+    densities = kernel(np.tanh(weight * np.array(xs) + bias))  # (grid, inputs)
+    for weight, bias in chain[1:depth]:
+        densities = kernel(np.tanh(weight * grid + bias)) @ densities * step
+    whole = entropy_of(densities.mean(1), step)
+    return whole - np.mean([entropy_of(each, step) for each in densities.T])
+
+
+def chain_network(beta=BETA):
+    return NoisyNetwork([*(Affine(w, b) for w, b in CHAIN), nn.Identity()], beta)
+
+
+def plane_truth(beta, xs, first, second):
+    """I(X;T_2) of one tanh neuron followed by two, by quadrature over T_1 and the plane."""
+    z = np.linspace(-8, 8, 241)
+    p = np.exp(-z * z / 2) / math.sqrt(2 * math.pi) * (z[1] - z[0])
+    axis = np.linspace(-1 - 7 * beta, 1 + 7 * beta, 221)
+    step = axis[1] - axis[0]
+    densities = []
+    for x in xs:
+        t = np.tanh(first[0] * x + first[1]) + beta * z
+        factors = [
+            np.exp(-(((axis[:, None] - np.tanh(w * t + b)) / beta) ** 2) / 2) / (beta * math.sqrt(2 * math.pi))
+            for w, b in second
+        ]
+        densities.append((factors[0] * p) @ factors[1].T)
+    whole = entropy_of(np.mean(densities, 0), step**2)
+    return whole - np.mean([entropy_of(each, step**2) for each in densities])
+
+
+# --- closed forms ---
+
+
+@pytest.mark.parametrize(("beta", "known"), [(0.1, 0.693), (0.5, 0.633), (1.0, 0.337)])
+def test_two_points_in_noise(beta, known):
+    network = NoisyNetwork([nn.Identity(), nn.Identity()], beta)
+    found = mutual_information(network, column(-1.0, 1.0), 1, queries=40_000, generator=seeded(0))
+    assert abs(found.value - known) < 5 * found.stderr + 5e-4
+    assert found.stderr < 0.003
+
+
+@pytest.mark.parametrize("d", [1, 3])
+@pytest.mark.parametrize("beta", [0.5, 1.0])
+def test_gaussian_input_in_noise(d, beta):
+    # With n draws of X instead of its density the estimate errs by what n points cannot say, far below its error here.
+    inputs = torch.randn(20_000, d, generator=seeded(1), dtype=torch.float64)
+    network = NoisyNetwork([nn.Identity(), nn.Identity()], beta)
+    found = mutual_information(network, inputs, 1, queries=20_000, generator=seeded(0))
+    sampled = d * math.log(1 + 1 / beta**2) / 2 / math.sqrt(len(inputs))
+    assert abs(found.value - d / 2 * math.log(1 + 1 / beta**2)) < 4 * math.hypot(found.stderr, sampled) + 0.01 * d
+
+
+def test_one_gaussian_has_its_entropy_and_no_error():
+    found = mixture_entropy(torch.zeros(1, 3), 0.2, queries=1000, generator=seeded(0))
+    assert found.value == pytest.approx(1.5 * math.log(2 * math.pi * math.e * 0.04), abs=1e-9)
+    assert found.stderr < 1e-9
+
+
+def test_the_entropy_of_a_mixture_against_quadrature():
+    centres, weights, beta = column(-1.0, -0.8, 0.3, 1.0), torch.tensor([0.1, 0.4, 0.3, 0.2]), 0.1
+    grid = np.linspace(-2, 2, 8001)
+    density = sum(
+        w * np.exp(-(((grid - c) / beta) ** 2) / 2) / (beta * math.sqrt(2 * math.pi))
+        for c, w in zip(centres[:, 0].tolist(), weights.tolist(), strict=True)
+    )
+    truth = entropy_of(density, grid[1] - grid[0])
+    z = []
+    for seed in range(200):
+        found = mixture_entropy(centres, beta, weights=weights, queries=400, generator=seeded(seed))
+        z.append((found.value - truth) / found.stderr)
+    assert 0.8 < np.var(z) < 1.25
+    assert np.abs(z).max() < 5
+    assert abs(np.mean(z)) < 4 / math.sqrt(200)
+
+
+def test_the_error_is_right_where_there_are_more_centres_than_draws():
+    centres = torch.tanh(3 * torch.randn(3000, 2, generator=seeded(0), dtype=torch.float64))
+    exact = mixture_entropy(centres, 0.05, queries=400_000, generator=seeded(1))
+    found = [mixture_entropy(centres, 0.05, queries=500, generator=seeded(2 + seed)) for seed in range(200)]
+    z = [(each.value - exact.value) / math.hypot(each.stderr, exact.stderr) for each in found]
+    assert 0.8 < np.var(z) < 1.25
+    assert np.abs(z).max() < 5
+
+
+def test_it_stops_at_the_standard_error_that_is_asked_for():
+    centres = torch.randn(500, 2, generator=seeded(0), dtype=torch.float64)
+    for wanted in (0.05, 0.005):
+        found = mixture_entropy(centres, 0.3, queries=50, stderr=wanted, generator=seeded(1))
+        assert 0.3 * wanted < found.stderr <= wanted
+        assert not found.flags
+
+
+def test_the_control_variate_helps_where_centres_are_isolated_and_does_not_hurt_where_they_overlap(monkeypatch):
+    def error(beta):
+        return mixture_entropy(column(*range(20)), beta, queries=4000, generator=seeded(0)).stderr
+
+    with_it = {beta: error(beta) for beta in (0.01, 10.0)}
+
+    def without(terms, variate, share, strata):
+        return regress(terms, torch.zeros_like(variate), share, strata)
+
+    regress = sample_propagation._regress
+    monkeypatch.setattr(sample_propagation, "_regress", without)
+    assert with_it[0.01] < 0.01 * error(0.01)
+    assert with_it[10.0] < 1.02 * error(10.0)
+
+
+# --- information ---
+
+
+@pytest.mark.parametrize("layer", [2, 3])
+def test_a_chain_of_neurons_against_quadrature(layer):
+    truth, z = chain_truth(layer), []
+    for seed in range(200):
+        found = mutual_information(
+            chain_network(), column(*XS), layer, samples=800, queries=2000, generator=seeded(seed)
+        )
+        z.append((found.value - truth) / found.stderr)
+    assert 0.8 < np.var(z) < 1.25
+    assert np.abs(z).max() < 5
+    assert abs(np.mean(z)) < 0.5
+
+
+def test_two_neurons_against_quadrature():
+    xs, first, second, beta = (-1.0, 0.2, 1.5), (1.1, 0.0), [(1.5, 0.2), (-0.7, 0.5)], 0.2
+    truth, z = plane_truth(beta, xs, first, second), []
+    layers = [Affine(*first), Affine([[w for w, _ in second]], [b for _, b in second]), nn.Identity()]
+    for seed in range(200):
+        network = NoisyNetwork(layers, beta)
+        found = mutual_information(network, column(*xs), 2, samples=1200, queries=2000, generator=seeded(seed))
+        z.append((found.value - truth) / found.stderr)
+    assert 0.8 < np.var(z) < 1.25
+    assert np.abs(z).max() < 5
+    assert abs(np.mean(z)) < 0.5
+
+
+def test_the_error_counts_inputs_of_which_no_query_was_drawn():
+    # 200 inputs in four groups that differ in how much they keep, and queries for a tenth of them.
+    generator = seeded(0)
+    inputs = torch.cat([torch.rand(50, 1, generator=generator, dtype=torch.float64) * 3**-k - 2 * k for k in range(4)])
+    network = NoisyNetwork([Affine(1.0, 2.0), Affine(2.0, 0.0), nn.Identity()], 0.05)
+    exact = mutual_information(network, inputs, 2, samples=200 * 100, queries=80_000, generator=generator)
+    found = [
+        mutual_information(network, inputs, 2, samples=200 * 100, queries=80, generator=seeded(seed))
+        for seed in range(100)
+    ]
+    z = [(each.value - exact.value) / math.hypot(each.stderr, exact.stderr) for each in found]
+    assert all(dict(each.errors)["inputs"] > 0 for each in found)
+    assert 0.65 < np.var(z) < 1.5
+    assert np.abs(z).max() < 5
+
+
+def test_what_it_is_made_of_adds_up():
+    found = mutual_information(chain_network(), column(*XS), 2, samples=400, queries=1000, generator=seeded(0))
+    assert found.entropy is not None
+    assert found.conditional_entropy is not None
+    assert found.value == pytest.approx(found.entropy.value - found.conditional_entropy.value)
+    assert found.stderr**2 == pytest.approx(sum(part**2 for _, part in found.errors))
+    assert [name for name, _ in found.errors] == ["queries", "inputs", "centres"]
+    assert (found.kind, found.unit, found.direction, found.n) == ("flow", "nats", "estimate", 400)
+    first = mutual_information(chain_network(), column(*XS), 1, queries=1000, generator=seeded(0))
+    assert first.conditional_entropy is not None
+    assert first.conditional_entropy.value == pytest.approx(0.5 * math.log(2 * math.pi * math.e * BETA**2))
+    assert dict(first.errors)["centres"] == 0
+
+
+def test_it_lies_between_nothing_and_the_entropy_of_the_inputs():
+    for beta, expected in ((1e-6, math.log(4)), (1e3, 0.0)):
+        for layer in (1, 2):
+            network = chain_network(beta)
+            found = mutual_information(network, column(*XS), layer, samples=400, queries=1000, generator=seeded(0))
+            assert 0 <= found.value <= math.log(4)
+            assert found.value == pytest.approx(expected, abs=5 * found.stderr + 1e-4)
+
+
+def test_inputs_that_fall_together_count_as_one():
+    network = NoisyNetwork([nn.Identity(), nn.Identity()], 1e-4)
+    found = mutual_information(network, column(0.0, 0.0, 1.0, 1.0, 1.0), 1, queries=2000, generator=seeded(0))
+    truth = -(0.4 * math.log(0.4) + 0.6 * math.log(0.6))
+    assert found.value == pytest.approx(truth, abs=1e-3)
+
+
+def test_information_falls_along_a_chain():
+    found = [
+        mutual_information(chain_network(0.2), column(*XS), layer, samples=4000, queries=20_000, generator=seeded(0))
+        for layer in (1, 2, 3)
+    ]
+    for before, after in itertools.pairwise(found):
+        assert after.value <= before.value + 3 * math.hypot(before.stderr, after.stderr)
+    assert found[2].value < found[0].value - 3 * found[0].stderr
+
+
+def test_permuting_and_shifting_units_changes_nothing():
+    generator = seeded(0)
+    weight = torch.randn(2, 3, generator=generator, dtype=torch.float64)
+    inputs = torch.randn(6, 2, generator=generator, dtype=torch.float64)
+
+    def measured(order, shift):
+        layers = [
+            Affine(torch.eye(2), torch.zeros(2)),
+            Affine(weight[:, order], torch.zeros(3), lambda s: torch.tanh(s) + shift),
+            nn.Identity(),
+        ]
+        return mutual_information(
+            NoisyNetwork(layers, 0.1), inputs, 2, samples=6000, queries=20_000, generator=seeded(1)
+        )
+
+    plain = measured([0, 1, 2], 0.0)
+    for other in (measured([2, 0, 1], 0.0), measured([0, 1, 2], 7.0)):
+        assert abs(plain.value - other.value) < 4 * math.hypot(plain.stderr, other.stderr)
+    assert measured([0, 1, 2], 7.0).value == pytest.approx(plain.value, abs=1e-6)  # the same draws
+
+
+def test_the_correction_removes_most_of_what_few_samples_do():
+    # Linear layers, the second of which stretches the noise before it fourfold: T_2 given x is N(4x, 17β²).
+    xs, spread = (-0.3, -0.1, 0.1, 0.3), math.sqrt(17) * BETA
+    grid = np.linspace(-5, 5, 20_001)
+    densities = [np.exp(-(((grid - 4 * x) / spread) ** 2) / 2) / (spread * math.sqrt(2 * math.pi)) for x in xs]
+    step = grid[1] - grid[0]
+    truth = entropy_of(np.mean(densities, 0), step) - np.mean([entropy_of(each, step) for each in densities])
+    layers = [Affine(1.0, 0.0, lambda s: s), Affine(4.0, 0.0, lambda s: s), nn.Identity()]
+    network = NoisyNetwork(layers, BETA)
+    found = [
+        mutual_information(network, column(*xs), 2, samples=4 * 16, queries=1000, generator=seeded(seed))
+        for seed in range(200)
+    ]
+    corrected = np.mean([each.value for each in found]) - truth
+    raw = np.mean([each.value + each.correction for each in found]) - truth
+    error = np.std([each.value for each in found]) / math.sqrt(200)
+    assert raw > 5 * error
+    assert abs(corrected) < 0.35 * raw + 2 * error
+
+
+def test_the_same_seed_gives_the_same_number():
+    def measured():
+        return mutual_information(chain_network(), column(*XS), 2, samples=100, queries=200, generator=seeded(3)).value
+
+    assert measured() == measured()
+
+
+def test_any_modules_will_do():
+    layers = [nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU()), nn.Sequential(nn.Flatten(), nn.Linear(8, 3)), nn.Identity()]
+    network = NoisyNetwork(layers, 0.5)
+    inputs = torch.rand(5, 1, 4, 4, generator=seeded(0))
+    for layer in (1, 2):
+        found = mutual_information(network, inputs, layer, samples=200, queries=400, generator=seeded(0))
+        assert 0 <= found.value <= math.log(5)
+
+
+def test_too_few_samples_are_said():
+    network = NoisyNetwork([nn.Identity(), nn.Linear(1, 3), nn.Identity()], 0.005).double()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FewSamplesWarning)
+        with pytest.raises(FewSamplesWarning, match=r"2\.5e\+05 are needed"):
+            mutual_information(network, column(*XS), 2, samples=400, queries=100, generator=seeded(0))
+    found = mutual_information(network, column(*XS), 2, samples=400, queries=100, generator=seeded(0))
+    assert any("fewer samples than the worst case asks for" in flag for flag in found.flags)
+
+
+def test_samples_that_are_each_a_cluster_of_their_own_are_flagged():
+    # A second layer that stretches the first one's noise a thousandfold.
+    network = NoisyNetwork([nn.Identity(), Affine(1000.0, 0.0, lambda s: s), nn.Identity()], 0.01)
+    found = mutual_information(network, column(*XS), 2, samples=80, queries=400, generator=seeded(0))
+    assert any("h(T|x) saturated near log 20" in flag for flag in found.flags)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"layer": 4}, ("the last layer adds no noise", "1 to 3", "binned_entropy")),
+        ({"layer": 0}, ("no such layer", "1 to 3")),
+        ({"layer": 9}, ("no such layer",)),
+        ({"network": nn.Linear(1, 1)}, ("the network is deterministic", "Linear", "binned_entropy")),
+        ({"samples": 7}, ("too few samples", "at least two per input: 8")),
+        ({"queries": 0}, ("queries must be a positive number",)),
+        ({"inputs": [1.0]}, ("inputs must be a tensor",)),
+        ({"inputs": column(1.0, float("nan"))}, ("activations are not finite", "in layer 2")),
+    ],
+)
+def test_bad_input_is_one_line(refuses, change, words):
+    given = {"network": chain_network(), "inputs": column(*XS), "layer": 2, "samples": 80, "queries": 80} | change
+    with refuses(*words):
+        mutual_information(**given)
+
+
+def test_a_network_whose_noise_is_off_is_refused(refuses):
+    with refuses("the network's noise is switched off"):
+        mutual_information(chain_network().eval(noise=False), column(*XS), 1)
+
+
+@pytest.mark.parametrize("stderr", [0.0, -1.0])
+def test_a_standard_error_that_cannot_be_is_refused(refuses, stderr):
+    with refuses("the standard error must be positive"):
+        mixture_entropy(torch.zeros(2, 1), 0.1, stderr=stderr)
