@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 # One thread per process: two such processes are faster than one with two threads.
 export OMP_NUM_THREADS := 1
 
-.PHONY: demo test kill lint truth bench docs clean
+.PHONY: demo test slow kill lint truth bench docs clean
 
 demo: $(VENV)/.core
 	$(BIN)/infoplane run digits
@@ -16,7 +16,11 @@ demo: $(VENV)/.core
 test: $(VENV)/.test
 	$(BIN)/pytest -n 2 --dist loadgroup
 
-# A run that is killed at twenty random moments must end as if it had not been (about 2 minutes).
+# Densities and bounds against the generator whose information is known: fits that take minutes (about 6 minutes in all).
+slow: $(VENV)/.test
+	$(BIN)/pytest -n 2 --dist loadgroup -m slow
+
+# A run that is killed at twenty random moments must end as if it had not been (about 4 minutes).
 kill: $(VENV)/.test
 	INFOPLANE_KILLS=20 $(BIN)/pytest tests/study/test_survival.py -k killed_at_random
 

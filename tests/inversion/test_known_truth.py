@@ -84,6 +84,7 @@ def contrastive(noise):
     return np.array(found), np.array(true)
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("truth")
 @pytest.mark.parametrize("latent", CONTEXTS)
 def test_the_excess_over_the_true_density_is_small_and_not_negative(latent):
@@ -93,6 +94,7 @@ def test_the_excess_over_the_true_density_is_small_and_not_negative(latent):
     assert excess.value <= 0.01 * entropy
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("truth")
 @pytest.mark.parametrize("latent", CONTEXTS)
 def test_training_longer_does_not_hurt(latent):
@@ -105,6 +107,7 @@ def test_training_longer_does_not_hurt(latent):
     assert later[-1] <= min(curve.heldout_ema) + 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("truth")
 def test_usable_information_is_near_the_true_information():
     estimate = usable_information(scores(0.2, "template"), scores(0.2, None), ceiling=math.log(4))
@@ -112,6 +115,7 @@ def test_usable_information_is_near_the_true_information():
     assert (estimate.value > math.log(4)) == bool(estimate.flags)  # a value that cannot be is flagged
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("truth")
 def test_the_contrastive_bound_equals_that_of_the_true_density():
     found, true = contrastive(0.2)
@@ -120,6 +124,7 @@ def test_the_contrastive_bound_equals_that_of_the_true_density():
     assert bound.value <= math.log(4) + 3 * bound.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("truth-noisy")
 def test_the_contrastive_bound_stays_below_the_truth_where_that_is_no_round_number():
     found, true = contrastive(0.7)
