@@ -12,10 +12,10 @@ from scipy.spatial import KDTree
 from torch import Tensor
 
 from infoplane.errors import UsageError
-from infoplane.information.mixture_blocks import BlockTree
+from infoplane.information.mixture_blocks import BlockTree, squared_reach
 from infoplane.information.mixture_fourier import FourierSum
 
-#: with fewer queries than this nothing is tried out first
+#: about how many of the queries tell what all of them would cost
 PROBE = 200
 #: measured seconds on one core, of which only the ratios matter: a query of the blocks, a visit to one of them, a term
 #: there, and a term that is only picked out
@@ -74,7 +74,7 @@ class GaussianMixture:
     @property
     def log_peak(self) -> float:
         """log N(0; 0, β²I): the density of one Gaussian at its centre, nats."""
-        return -self.dimensions * (math.log(self.beta) + 0.5 * math.log(2 * math.pi))
+        return log_peak(self.dimensions, self.beta)
 
     def log_density(self, queries: Tensor) -> Tensor:
         """Returns log p of each query, nats: (m, d) -> (m,)."""
@@ -114,20 +114,16 @@ class GaussianMixture:
     def _by_neighbours(self, queries: Tensor) -> Tensor:
         """Truncated sums over what a search tree finds within reach: for queries with few neighbours, on a CPU."""
         tree = self._tree = self._tree or KDTree(self.centres.numpy())
-        points, log_weights = queries.numpy(), self.weights.log().numpy()
+        points, log_weights = queries.numpy(), self.weights.log()
         distance, nearest = tree.query(points)
-        first = log_weights[nearest] - (distance / self.beta) ** 2 / 2
-        rest = np.log(np.maximum(-np.expm1(log_weights[nearest]), 2.0**-50))
-        # As for blocks: what lies beyond sums to at most half the tolerance of the term that is known.
-        reach = self.beta * np.sqrt(np.maximum(0.0, 2 * (rest - math.log(self.tolerance / 2) - first)))
+        first = log_weights[nearest] - torch.from_numpy(distance / self.beta).square() / 2
+        reach = squared_reach(log_weights[nearest], first, self.beta, self.tolerance).clamp_min(0).sqrt().numpy()
         found = tree.query_ball_point(points, np.maximum(reach, distance * (1 + 1e-12)), return_sorted=False)
         counts = torch.from_numpy(np.fromiter(map(len, found), np.int64, len(found)))
         index = torch.from_numpy(np.concatenate(found).astype(np.int64))
         query = torch.arange(len(points)).repeat_interleave(counts)
-        exponents = torch.from_numpy(log_weights)[index]
-        exponents = exponents - ((queries[query] - self.centres[index]) / self.beta).square().sum(1) / 2
-        shift = torch.from_numpy(first)
-        return shift + torch.zeros_like(shift).index_add_(0, query, torch.exp(exponents - shift[query])).log()
+        exponents = log_weights[index] - ((queries[query] - self.centres[index]) / self.beta).square().sum(1) / 2
+        return first + torch.zeros_like(first).index_add_(0, query, torch.exp(exponents - first[query])).log()
 
     def _fourier(self, queries: Tensor, typical: float) -> FourierSum | None:
         """The transform that would keep the tolerance at queries as dense as is typical; None if it cannot be had."""
@@ -135,7 +131,7 @@ class GaussianMixture:
             return None
         low = torch.minimum(queries.amin(0), self.centres.amin(0))
         high = torch.maximum(queries.amax(0), self.centres.amax(0))
-        # Half as dense as typical, so that most queries are certified and few are left to the blocks.
+        # An eighth as dense as typical, so that most queries are certified and few are left to the blocks.
         fourier = FourierSum(low, high, self.beta, self.tolerance * math.exp(typical) / 8)
         usable = fourier.affordable and fourier.error <= self.tolerance * math.exp(typical) / 2
         return fourier if usable else None
@@ -148,6 +144,11 @@ class GaussianMixture:
         found[certified] = sums[certified].log()
         found[~certified] = self.blocks.log_sum(queries[~certified])
         return found
+
+
+def log_peak(dimensions: int, beta: float) -> float:
+    """Returns log N(0; 0, β²I), nats."""
+    return -dimensions * (math.log(beta) + 0.5 * math.log(2 * math.pi))
 
 
 def fold(points: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:

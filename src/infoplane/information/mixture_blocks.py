@@ -94,10 +94,8 @@ class BlockTree:
         query, block = (torch.cat(each) for each in zip(pairs, (everyone, home), strict=True))
         inside, sums = torch.zeros_like(reach), torch.zeros_like(reach)
         for part in torch.arange(len(query), device=home.device).split(self.rows):
-            points, which = queries[query[part]], block[part]
-            square = torch.zeros(len(part), self.centres.shape[1], dtype=points.dtype, device=points.device)
-            for axis in range(points.shape[1]):
-                square += (points[:, axis, None] - self.centres[which, :, axis]).square()
+            which = block[part]
+            square = squared_distances(queries[query[part], None], self.centres[which])[:, 0]
             inside.index_add_(0, query[part], (square <= reach[query[part], None]).to(inside).sum(1))
             exponents = self.log_weights[which] - square / (2 * self.beta**2) - first[query[part], None]
             sums.index_add_(0, query[part], exponents.clamp_max(MOST).exp().sum(1))
@@ -114,10 +112,7 @@ class BlockTree:
         sorted_home, order = torch.sort(home)
         first = torch.empty(len(home), dtype=queries.dtype, device=queries.device)
         first[order] = self._terms(queries, order, sorted_home)
-        # What lies beyond `reach` weighs at most 1 - W(home) and sums to at most that times exp(-reach/2β²), which
-        # is to be at most tolerance/2 of the sum over the home block alone.
-        elsewhere = torch.log((-torch.expm1(self.weights[home])).clamp_min(2.0**-50))
-        return home, first, 2 * self.beta**2 * (elsewhere - math.log(self.tolerance / 2) - first)
+        return home, first, squared_reach(self.weights[home], first, self.beta, self.tolerance)
 
     def _log_sum(self, queries: Tensor) -> Tensor:
         home, first, reach = self._reach(queries)
@@ -224,10 +219,31 @@ class BlockTree:
         return query, self.log_weights.flatten()[place] - distance / 2
 
     def _one_by_one(self, queries: Tensor, block: Tensor) -> Tensor:
-        exponents = self.log_weights[block]
-        for axis in range(queries.shape[1]):
-            exponents = exponents - ((queries[:, axis, None] - self.centres[block, :, axis]) / self.beta).square() / 2
-        return _log_sum_exp(exponents)
+        square = squared_distances(queries[:, None], self.centres[block], self.beta)[:, 0]
+        return _log_sum_exp(self.log_weights[block] - square / 2)
+
+
+def squared_distances(points: Tensor, centres: Tensor, unit: float = 1.0) -> Tensor:
+    """Returns |v - c|² in a unit of length, differences first: (…, q, d), (…, s, d) -> (…, q, s)."""
+    shape = torch.broadcast_shapes(points.shape[:-2], centres.shape[:-2])
+    found = points.new_zeros(*shape, points.shape[-2], centres.shape[-2])
+    for axis in range(points.shape[-1]):
+        found += ((points[..., :, None, axis] - centres[..., None, :, axis]) / unit).square_()
+    return found
+
+
+def squared_reach(log_weight: Tensor, log_sum: Tensor, beta: float, tolerance: float) -> Tensor:
+    """Returns the squared distance beyond which no centre matters to a query some of whose terms are known.
+
+    What lies beyond weighs at most 1 - W, and sums to at most that times exp(-reach/2β²), which is to be at most half
+    the tolerance of the sum over what is known. Negative where nothing else matters at all.
+
+    Args:
+        log_weight: log W, the weight of the centres whose terms are known: (m,).
+        log_sum: log of the sum of their terms: (m,).
+    """
+    elsewhere = torch.log((-torch.expm1(log_weight)).clamp_min(2.0**-50))
+    return 2 * beta**2 * (elsewhere - math.log(tolerance / 2) - log_sum)
 
 
 def _gap(queries: Tensor, low: Tensor, high: Tensor) -> Tensor:

@@ -26,9 +26,7 @@ class FourierSum:
         modes: Fourier modes per axis.
 
     Args:
-        centres: (n, d), d at most 3.
-        weights: (n,), summing to 1.
-        low, high: (d,), the corners of a box that holds centres and queries.
+        low, high: (d,), d at most 3, the corners of a box that holds centres and queries.
         beta: Standard deviation of the Gaussians.
         error: Wanted absolute error of g; what cannot be had is not promised, see `error`.
     """
@@ -51,7 +49,7 @@ class FourierSum:
         return math.prod(self.modes) <= MODES
 
     def fit(self, centres: Tensor, weights: Tensor) -> "FourierSum":
-        """Takes the transform of the centres."""
+        """Takes the transform of the centres (n, d) with weights (n,) that sum to 1; returns itself."""
         found = self._transform(1, centres, weights.cpu().numpy().astype(np.complex128), isign=-1)
         for axis, (modes, period) in enumerate(zip(self.modes, self.period, strict=True)):
             k = 2 * math.pi / period * (np.arange(modes) - modes // 2)

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from infoplane.errors import UsageError
 from infoplane.estimate import Estimate
-from infoplane.information.gaussian_mixture import GaussianMixture
+from infoplane.information.gaussian_mixture import GaussianMixture, log_peak
+from infoplane.information.mixture_blocks import squared_distances
 from infoplane.information.sample_theory import fewest_samples
 
 #: entries of a tensor that is worked on at once, and inputs propagated at once
@@ -131,7 +132,7 @@ def mixture_entropy(
         # Rounds are weighted by their draws, not by their variances, which depend on what was drawn.
         sums = [sums[0] + draws * value, sums[1] + draws**2 * variance]
         total += draws
-        stratified &= draws >= 2 * len(mixture.centres)
+        stratified &= _stratified(mixture, draws)
         found = math.sqrt(sums[1]) / total
         if stderr is None or found <= stderr or (stratified and total >= enough):
             break
@@ -147,22 +148,26 @@ def mixture_entropy(
     )
 
 
+def _stratified(mixture: GaussianMixture, draws: int) -> bool:
+    """Whether there are enough draws for two at every centre."""
+    return draws >= 2 * len(mixture.centres)
+
+
 def _entropy_round(mixture: GaussianMixture, draws: int, generator: torch.Generator | None) -> tuple[float, float]:
     """One round: the entropy and the variance of its error."""
     n, d = mixture.centres.shape
-    share = torch.ones((), dtype=torch.float64)
-    if draws >= 2 * n:
+    if _stratified(mixture, draws):
         # At least two draws at every centre: then only what varies around centres is left to chance.
         each = (draws * mixture.weights).round().long().clamp_min(2)
         component = torch.arange(n, device=each.device).repeat_interleave(each)
-        share = (mixture.weights / each)[component]
+        share, strata = (mixture.weights / each)[component], component
     else:
         component = _components(mixture.weights, draws, generator)
+        strata = torch.zeros_like(component)
         share = torch.full((draws,), 1 / draws, dtype=torch.float64, device=component.device)
     z = _normal((len(component), d), generator, mixture.centres)
     terms = -mixture.log_sum(mixture.centres[component] + mixture.beta * z)
     variate = z.square().sum(1) / 2 - d / 2
-    strata = component if draws >= 2 * n else torch.zeros_like(component)
     value, variance = _regress(terms, variate, share, strata)
     return value - mixture.log_peak, variance
 
@@ -302,15 +307,16 @@ def _deeper(centres: Tensor, beta: float, layer: int, queries: int, generator: t
     # Samples of one input are alike: any `spots` of them will do, half of them out of either half.
     spot = torch.div(torch.arange(spots) * each, spots, rounding_mode="floor")
     z = _normal((chosen, spots, draws, d), generator, centres)
-    v = centres[index.to(centres.device)][:, spot.to(centres.device), None] + beta * z
-    own, own_half = _own_log_sums(v.flatten(1, 2), centres, index, beta, spot.repeat_interleave(draws) >= each // 2)
-    whole = GaussianMixture(centres.flatten(0, 1), beta).log_sum(v.flatten(0, 2)).view_as(own)
-    second = (spot.repeat_interleave(draws) >= each // 2).to(centres.device)
+    index, spot = index.to(centres.device), spot.to(centres.device)
+    v = (centres[index][:, spot, None] + beta * z).flatten(1, 2)
+    second = spot.repeat_interleave(draws) >= each // 2
+    own, own_half = _own_log_sums(v, centres, index, beta, second)
+    whole = GaussianMixture(centres.flatten(0, 1), beta).log_sum(v.flatten(0, 1)).view_as(own)
     half = torch.empty_like(whole)
     for side, part in ((~second, centres[:, : each // 2]), (second, centres[:, each // 2 :])):
-        found = GaussianMixture(part.flatten(0, 1), beta).log_sum(v.flatten(1, 2)[:, side].flatten(0, 1))
+        found = GaussianMixture(part.flatten(0, 1), beta).log_sum(v[:, side].flatten(0, 1))
         half[:, side] = found.view(chosen, -1)
-    shape, peak = (chosen, spots, draws), -d * (math.log(beta) + 0.5 * math.log(2 * math.pi))
+    shape, peak = (chosen, spots, draws), log_peak(d, beta)
     corrected = each >= 2 * HALVES
     # What errs by c/n with n samples errs by 2c/n with half of them.
     log_own = (2 * own - own_half if corrected else own).view(shape)
@@ -320,8 +326,9 @@ def _deeper(centres: Tensor, beta: float, layer: int, queries: int, generator: t
     entropies = []
     for logs in (log_whole, log_own):
         mean, parts = _with_errors(-logs, m, each)
-        stderr = math.sqrt(sum(part**2 for _, part in parts))
-        entropies.append(Estimate(mean - peak, stderr, "nats", "differential-entropy", "estimate", logs.numel(), 0))
+        entropies.append(
+            Estimate(mean - peak, _in_all(parts), "nats", "differential-entropy", "estimate", logs.numel(), 0)
+        )
     flags = []
     for name, logs, count in (("h(T)", whole, m * each), ("h(T|x)", own, each)):
         if float(-logs.mean()) - d / 2 > SATURATED * math.log(count):
@@ -334,7 +341,7 @@ def _deeper(centres: Tensor, beta: float, layer: int, queries: int, generator: t
         warnings.warn(FewSamplesWarning(text), stacklevel=3)
     return FlowEstimate(
         min(max(value, 0.0), math.log(m)),
-        math.sqrt(sum(part**2 for _, part in errors)),
+        _in_all(errors),
         "nats", "flow", "estimate", m * each, 0, flags=tuple(flags),
         entropy=entropies[0], conditional_entropy=entropies[1], errors=errors, correction=raw - value,
     )  # fmt: skip
@@ -366,19 +373,19 @@ def _with_errors(terms: Tensor, m: int, each: int) -> tuple[float, tuple[tuple[s
     return float(terms.mean()), tuple((name, math.sqrt(part)) for name, part in errors.items())
 
 
+def _in_all(errors: tuple[tuple[str, float], ...]) -> float:
+    """The standard error that independent parts make."""
+    return math.sqrt(sum(part**2 for _, part in errors))
+
+
 def _own_log_sums(v: Tensor, centres: Tensor, index: Tensor, beta: float, second: Tensor) -> tuple[Tensor, Tensor]:
     """log of the mean of exp(-|v - c|²/2β²) over an input's own samples, and over the half that the draw is of."""
     each = centres.shape[1]
     own, half = (torch.empty(v.shape[:2], dtype=v.dtype, device=v.device) for _ in range(2))
-    second = second.to(v.device)
     step = max(1, TILE // (v.shape[1] * each))
     for start in range(0, len(v), step):
         part = slice(start, start + step)
-        c = centres[index[part].to(centres.device)]
-        exponents = torch.zeros(len(c), v.shape[1], each, dtype=v.dtype, device=v.device)
-        for axis in range(v.shape[2]):
-            exponents -= ((v[part, :, None, axis] - c[:, None, :, axis]) / beta).square_()
-        exponents /= 2
+        exponents = squared_distances(v[part], centres[index[part]], beta).div_(-2)
         sides = torch.stack([exponents[..., : each // 2].logsumexp(2), exponents[..., each // 2 :].logsumexp(2)])
         own[part] = torch.logaddexp(*sides) - math.log(each)
         half[part] = torch.where(second, sides[1], sides[0]) - math.log(each // 2)

@@ -46,9 +46,7 @@ class NoisyNetwork(nn.Module):
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Inputs (B, …) -> output of the last layer (B, …)."""
-        for layer in self.layers[:-1]:
-            x = self._noise(layer(x), generator)
-        return self.layers[-1](x)
+        return self.hidden(x, len(self.layers), generator)
 
     def hidden(self, x: Tensor, layer: int, generator: torch.Generator | None = None) -> Tensor:
         """Returns S_l = f_l(T_{l-1}) with fresh noise in the layers before: (B, …), the noise of layer l not yet added.
