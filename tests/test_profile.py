@@ -19,8 +19,9 @@ from infoplane.errors import CellError, UsageError
 from infoplane.inversion import FitSettings
 from infoplane.profile import Profile, measure, parse_budget, suggest_density
 from infoplane.study.cells import KINDS
+from infoplane.study.load import read_study
 from infoplane.study.plan import Plan
-from infoplane.study.spec import StudySpec, read_study
+from infoplane.study.spec import StudySpec
 from infoplane.study.store import Store
 from tiny_study import contents, events, kind_of
 

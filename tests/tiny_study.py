@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from infoplane.cli import main
+from infoplane.study.load import load_study
 from infoplane.study.plan import Plan
-from infoplane.study.spec import StudySpec, load_study
+from infoplane.study.spec import StudySpec
 
 LEVELS = 3
 LAYERS = ("conv1", "logits")

@@ -9,7 +9,7 @@ import tempfile
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
@@ -27,12 +27,13 @@ from infoplane.report.build import build, load_run, writing
 from infoplane.report.text import table
 from infoplane.study.cells import CACHE_BYTES, Environment, Live, Task, data_result
 from infoplane.study.execute import carry_out
+from infoplane.study.load import read_study
 from infoplane.study.lock import LOCK_FILE
 from infoplane.study.plan import Plan
 from infoplane.study.progress import Display
 from infoplane.study.results import Results
 from infoplane.study.run import STUDY_FILE, default_workers, one_thread, pick_device, prepare
-from infoplane.study.spec import DataSpec, DensitySpec, StudySpec, read_study, resolve
+from infoplane.study.spec import DataSpec, DensitySpec, StudySpec
 from infoplane.study.watch import Watcher
 
 DEFAULT_REFITS = 3
@@ -109,18 +110,16 @@ def measure(
     if on_the_fly:
         count = 0  # the network exists in this process only
     evaluation = max(8, min(5000, round(0.2 * len(dataset))))
-    spec = resolve(
-        StudySpec(
-            name="measure",
-            title=name or f"What each layer of {type(model).__name__} keeps",
-            data=DataSpec(name=dataset.name, encoding=0, decoding=len(dataset) - evaluation, evaluation=evaluation),
-            layers=tuple(layers),
-            density=suggest_density(dataset.shape, levels),
-            fit=FitSettings(refits=refits),
-            measure=("nce", "usable", "contrastive", "mse", "samples") + (() if labels is None else ("label",)),
-            seed=seed,
-        )
-    )
+    spec = StudySpec(
+        name="measure",
+        title=name or f"What each layer of {type(model).__name__} keeps",
+        data=DataSpec(name=dataset.name, encoding=0, decoding=len(dataset) - evaluation, evaluation=evaluation),
+        layers=tuple(layers),
+        density=suggest_density(dataset.shape, levels),
+        fit=FitSettings(refits=refits),
+        measure=("nce", "usable", "contrastive", "mse", "samples") + (() if labels is None else ("label",)),
+        seed=seed,
+    ).resolve()
     parts = data.split(dataset, encoding=0, decoding=spec.data.decoding, evaluation=evaluation, seed=seed)
     seconds, _ = parse_budget(budget)
     fingerprint = _fingerprint(dataset, live, layers)
@@ -180,7 +179,7 @@ class Profile:
 
     @property
     def _results(self) -> Results:
-        return load_run(self.folder)
+        return cast(Results, load_run(self.folder))
 
     def __str__(self) -> str:
         return table(self._results)
@@ -473,7 +472,7 @@ def _begun(out: str | Path | None, fingerprint: str) -> StudySpec | None:
     """The study of a run that was begun in this folder on the same data and network, or None."""
     if out is None or not (Path(out) / STUDY_FILE).is_file() or Plan.fingerprint(Path(out)) != fingerprint:
         return None
-    return read_study(Path(out) / STUDY_FILE)
+    return cast(StudySpec, read_study(Path(out) / STUDY_FILE))
 
 
 def _fingerprint(dataset: data.Dataset, live: Live, layers: list[str]) -> str:

@@ -142,7 +142,7 @@ def test_an_unfinished_run_can_be_reported(home, call):
             shutil.rmtree(path)
     said = call("report", "out")
     assert said.code == 0
-    left = "unfinished: 3 of 6 parts are missing; the same `infoplane run …` command goes on"
+    left = "unfinished: 3 of 6 parts are missing; the same command goes on"
     assert left in said.out.splitlines()
     assert pl.read_csv(home / "out" / "results.csv")["layer"].unique().to_list() == ["input"]
     shutil.rmtree(next((home / "out" / "cells").glob("data-*")))

@@ -9,7 +9,7 @@ import tiny_study
 from infoplane.cli import plan as plan_verb
 from infoplane.study.cost import Machine, Work
 from infoplane.study.forecast import cost_of
-from infoplane.study.spec import load_study, named_studies, read_study, scales_of
+from infoplane.study.load import load_study, named_studies, read_study, scales_of
 from tiny_study import command
 
 SCALED = tiny_study.STUDY + "scales: {{laptop: {{fit.refits: 1}}}}\n"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from infoplane.study.spec import load_study
+from infoplane.study.load import load_study
 
 PAGE = Path(__file__).parents[2] / "docs" / "studies" / "nash-layers.md"
 

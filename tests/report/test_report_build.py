@@ -19,7 +19,8 @@ from torch import nn
 import tiny_study
 from infoplane.errors import CellError
 from infoplane.profile import Profile
-from infoplane.report.build import build, contents_of, load_run
+from infoplane.report.build import build, load_run
+from infoplane.report.inversion import contents_of
 from infoplane.study.cells import Live
 from infoplane.study.execute import execute
 

@@ -15,9 +15,9 @@ from infoplane.report.build import load_run
 from infoplane.report.text import table
 from infoplane.study.cells import contrastive_size
 from infoplane.study.execute import execute
+from infoplane.study.load import load_study
 from infoplane.study.plan import make_plan
 from infoplane.study.results import FALLING, Results, _beside, _compare, _excess
-from infoplane.study.spec import load_study
 from infoplane.study.store import Result, Store
 
 N, CLASSES = 40, 3

@@ -22,10 +22,10 @@ from infoplane.report.build import build, load_run
 from infoplane.study import run as run_module
 from infoplane.study.cells import KINDS
 from infoplane.study.execute import execute
+from infoplane.study.load import read_study
 from infoplane.study.plan import Plan, make_plan
 from infoplane.study.progress import Display
 from infoplane.study.run import default_workers, pick_device, run_cells
-from infoplane.study.spec import read_study
 from infoplane.study.store import Result, Store
 from tiny_study import contents, events, kind_of
 

@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 import tiny_study
-from infoplane.study.execute import check
+from infoplane.study.check import check
+from infoplane.study.load import load_study, named_studies, parse_value, read_study, scales_of, validate
 from infoplane.study.plan import make_plan
-from infoplane.study.spec import load_study, named_studies, parse_value, read_study, scales_of, validate
 
 
 @pytest.fixture

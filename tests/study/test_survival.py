@@ -13,9 +13,9 @@ import pytest
 
 from infoplane.errors import CellError
 from infoplane.study.execute import execute
+from infoplane.study.load import read_study
 from infoplane.study.lock import locked
 from infoplane.study.plan import Plan
-from infoplane.study.spec import read_study
 from infoplane.study.store import Store
 from tiny_study import contents, events
 

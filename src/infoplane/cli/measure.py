@@ -9,6 +9,7 @@ from infoplane.cli.report import show
 from infoplane.errors import UsageError
 from infoplane.profile import DEFAULT_REFITS
 from infoplane.profile import measure as measure_model
+from infoplane.report.build import load_run
 from infoplane.study.watch import TensorBoard
 
 
@@ -54,4 +55,4 @@ def measure(
         name=f"{model} on {dataset.name}",
         watchers=[TensorBoard()] if tensorboard else [],
     )
-    return show(out, out / "report.html")
+    return show(load_run(out), out / "report.html")

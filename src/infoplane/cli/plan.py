@@ -7,17 +7,19 @@ from collections import Counter, defaultdict
 import torch
 
 from infoplane.errors import UsageError
+from infoplane.study.base import LAPTOP, Study
 from infoplane.study.cost import FIXED, Machine, Work, words
-from infoplane.study.forecast import cost_of, expected
-from infoplane.study.plan import Cell, make_plan
+from infoplane.study.families import FAMILIES
+from infoplane.study.forecast import expected
+from infoplane.study.load import load_study, named_studies, scales_of
+from infoplane.study.plan import Cell
 from infoplane.study.run import default_workers, one_thread, pick_device
-from infoplane.study.spec import LAPTOP, StudySpec, load_study, named_studies, scales_of
 
 #: seconds
 DAY = 86_400
 
 
-def plan(spec: StudySpec, study: str, *, device: str, workers: int | None) -> int:
+def plan(spec: Study, study: str, *, device: str, workers: int | None) -> int:
     """Prints a study's cells, what each needs, and what they cost here.
 
     Args:
@@ -27,7 +29,8 @@ def plan(spec: StudySpec, study: str, *, device: str, workers: int | None) -> in
     count = default_workers(where) if workers is None else workers
     print("timing a few small networks, to see how fast this machine is", file=sys.stderr)
     machine = calibrated(where)
-    cells, costs = make_plan(spec), cost_of(spec)
+    family = FAMILIES[spec.kind]
+    cells, costs = family.plan(spec), family.cost(spec)
     rows = [("part", "needs", "operations [TFLOP]", "time")]
     total = Work()
     groups: dict[str, list[Cell]] = defaultdict(list)
@@ -53,7 +56,7 @@ def plan(spec: StudySpec, study: str, *, device: str, workers: int | None) -> in
     return 0
 
 
-def _shorter(spec: StudySpec, where: torch.device, study: str) -> list[str]:
+def _shorter(spec: Study, where: torch.device, study: str) -> list[str]:
     """Returns what would make a run shorter, as far as this study and this machine have it."""
     scales = scales_of(study)
     ways = [f"a smaller scale (--scale {LAPTOP})"] if LAPTOP in scales and spec.scale != LAPTOP else []
@@ -71,7 +74,8 @@ def studies(device: str) -> int:
         for scale in scales_of(name) or [None]:
             spec = load_study(name, scale=scale)
             try:
-                seconds = expected(make_plan(spec), cost_of(spec), machine, max(1, default_workers(where)))
+                family = FAMILIES[spec.kind]
+                seconds = expected(family.plan(spec), family.cost(spec), machine, max(1, default_workers(where)))
                 time = words(seconds)
             except UsageError:
                 time = "data missing"  # `infoplane data` says what to do about that

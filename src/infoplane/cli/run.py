@@ -3,15 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-from infoplane.cli.report import show
+from infoplane.cli.report import report
 from infoplane.errors import UsageError
-from infoplane.report.build import build
+from infoplane.study.base import Study
 from infoplane.study.execute import execute
-from infoplane.study.spec import StudySpec, load_study, parse_value
+from infoplane.study.load import load_study, parse_value
 from infoplane.study.watch import TensorBoard
 
 
-def choose(study: str, scale: str | None, settings: list[str], *, seed: int | None, refits: int | None) -> StudySpec:
+def choose(study: str, scale: str | None, settings: list[str], *, seed: int | None, refits: int | None) -> Study:
     """Returns the study that the words of a command ask for."""
     changes: dict[str, Any] = {}
     for setting in settings:
@@ -27,10 +27,10 @@ def choose(study: str, scale: str | None, settings: list[str], *, seed: int | No
 
 
 def run(
-    spec: StudySpec, out: Path | None, *, device: str, workers: int | None, engine: str, tensorboard: bool, quiet: bool
+    spec: Study, out: Path | None, *, device: str, workers: int | None, engine: str, tensorboard: bool, quiet: bool
 ) -> int:
     """Runs a study, writes its page, prints its table; exit code 1 if a part of it failed."""
     watchers = [TensorBoard()] if tensorboard else []
     folder = out or Path("runs") / (spec.name if spec.scale is None else f"{spec.name}-{spec.scale}")
     execute(spec, folder, device=device, workers=workers, engine=engine, quiet=quiet, watchers=watchers)
-    return show(folder, build(folder))
+    return report(folder)

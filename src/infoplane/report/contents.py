@@ -98,28 +98,19 @@ class Curve:
                 )
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class ReportContents:
-    """Everything on the page. Only `title` is needed: a run still going has little else.
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class PageContents:
+    """What every page tells. Only `title` is needed: a run still going has little else.
 
     Attributes:
         title: Name of the study.
         description: What was run, on what; one to three sentences.
         note: A warning that belongs at the top, e.g. "a smoke run on few images", or None.
-        levels: Number of grey values of a pixel.
-        inputs: The P pictured evaluation images, uint8 (P, C, H, W), or None.
-        layers: The layers, from the input to the output.
-        checkpoints: Checkpoints of the network under study in training order, update counts or names such as "end";
-            empty: those of the rows, as they appear.
-        null_samples: Samples of the null-context twin p(x), uint8 (S', C, H, W), or None.
         rows: Tidy results. Keys: layer ("input": the twin p(x); "": the whole network), checkpoint, refit ("all" or
             a number), kind (of `estimate.KINDS`), value, stderr, unit, direction ("lower", "upper", "estimate",
             "none"), n, refits, flags ("; "-separated). The last checkpoint with numbers is the one spoken of; rows of
             checkpoint "" belong to every checkpoint.
-        differences: Paired differences between layers. Keys: first, second, kind ("usable" or "nce"), value
-            (*first minus second*: positive is what is given up on the way), stderr, dof, p; optionally refits and
-            checkpoint. One from the first layer to the last, if there is one, carries the headline.
-        curves: Training curves of the densities.
+        differences: Paired differences, one mapping each.
         truth: Comparisons with a known truth, in nats, or None. Keys: name, truth, truth_stderr, measured, stderr,
             direction, verdict.
         settings: The resolved study, as text.
@@ -134,21 +125,13 @@ class ReportContents:
         parts: Number of parts of the whole run, or None.
         going: Whether the run had not come to its end when this was gathered: still going, or cut off.
         sanity: Ready sentences on what was checked.
-        candidates: K of the contrastive bound, whose ceiling is log K; None if unknown.
-        classes: Number of classes, whose logarithm label information cannot exceed; None if unknown.
     """
 
     title: str
     description: str = ""
     note: str | None = None
-    levels: int = 256
-    inputs: np.ndarray | None = None
-    layers: Sequence[Layer] = ()
-    checkpoints: Sequence[str] = ()
-    null_samples: np.ndarray | None = None
     rows: Sequence[Mapping[str, Any]] = ()
     differences: Sequence[Mapping[str, Any]] = ()
-    curves: Sequence[Curve] = ()
     truth: Sequence[Mapping[str, Any]] | None = None
     settings: str = ""
     seeds: str = ""
@@ -162,6 +145,33 @@ class ReportContents:
     parts: int | None = None
     going: bool = False
     sanity: Sequence[str] = ()
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class ReportContents(PageContents):
+    """What the page of a study of inversion shows.
+
+    Attributes:
+        levels: Number of grey values of a pixel.
+        inputs: The P pictured evaluation images, uint8 (P, C, H, W), or None.
+        layers: The layers, from the input to the output.
+        checkpoints: Checkpoints of the network under study in training order, update counts or names such as "end";
+            empty: those of the rows, as they appear.
+        null_samples: Samples of the null-context twin p(x), uint8 (S', C, H, W), or None.
+        differences: Paired differences between layers. Keys: first, second, kind ("usable" or "nce"), value
+            (*first minus second*: positive is what is given up on the way), stderr, dof, p; optionally refits and
+            checkpoint. One from the first layer to the last, if there is one, carries the headline.
+        curves: Training curves of the densities.
+        candidates: K of the contrastive bound, whose ceiling is log K; None if unknown.
+        classes: Number of classes, whose logarithm label information cannot exceed; None if unknown.
+    """
+
+    levels: int = 256
+    inputs: np.ndarray | None = None
+    layers: Sequence[Layer] = ()
+    checkpoints: Sequence[str] = ()
+    null_samples: np.ndarray | None = None
+    curves: Sequence[Curve] = ()
     candidates: int | None = None
     classes: int | None = None
 

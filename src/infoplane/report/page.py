@@ -71,7 +71,7 @@ def _render(contents: ReportContents, files: Sequence[str]) -> tuple[str, dict[s
         lstrip_blocks=True,
     )
     environment.filters |= {"duration": amounts.duration}
-    html = environment.get_template("page.html.j2").render(
+    html = environment.get_template("inversion.html.j2").render(
         contents=contents,
         css=Markup((_HERE / "page.css").read_text(encoding="utf-8")),
         palette=plates.palette,

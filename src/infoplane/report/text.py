@@ -2,7 +2,7 @@
 
 from infoplane.estimate import Estimate
 from infoplane.information import cross_entropy
-from infoplane.report.build import shape_of
+from infoplane.report.inversion import shape_of
 from infoplane.study.plan import INPUT, twin_of
 from infoplane.study.results import Results
 

@@ -25,7 +25,8 @@ from infoplane.inversion import (
     log_probs,
     losses_of,
 )
-from infoplane.study.spec import END, DataSpec
+from infoplane.study.base import END
+from infoplane.study.spec import DataSpec
 from infoplane.study.store import Result, Stored
 
 #: a layer whose activations take more than this is computed on the fly while a density trains

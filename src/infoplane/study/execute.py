@@ -6,15 +6,13 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from infoplane.capture import Tap, context_view, default_transform
-from infoplane.data.split import PARTS
-from infoplane.errors import UsageError, unknown
-from infoplane.study.cells import Live, build_subject, load_data
+from infoplane.errors import unknown
+from infoplane.study.base import Study
+from infoplane.study.cells import Live
+from infoplane.study.families import FAMILIES
 from infoplane.study.lock import locked
-from infoplane.study.plan import make_plan
 from infoplane.study.run import (
     ENGINES,
     Outcome,
@@ -25,13 +23,12 @@ from infoplane.study.run import (
     pick_device,
     prepare,
 )
-from infoplane.study.spec import StudySpec
 from infoplane.study.store import Result, Store, room_for
 from infoplane.study.watch import Watcher
 
 
 def execute(
-    spec: StudySpec,
+    spec: Study,
     folder: Path,
     *,
     device: str = "auto",
@@ -57,7 +54,7 @@ def execute(
     where = pick_device(device)
     if engine not in ENGINES:
         raise unknown("engine", engine, ENGINES)
-    loaded, _ = check(spec)
+    loaded = FAMILIES[spec.kind].check(spec)
     count = default_workers(where) if workers is None else workers
     fingerprint = _fingerprint(loaded)
     return carry_out(
@@ -66,7 +63,7 @@ def execute(
 
 
 def carry_out(
-    spec: StudySpec,
+    spec: Study,
     folder: Path,
     loaded: Result,
     fingerprint: str,
@@ -87,8 +84,8 @@ def carry_out(
         live: A network that exists in this process only; what needs it runs here.
         on_the_fly: Whether the densities need it too, since its activations are too large to be kept.
     """
-    plan = make_plan(spec, fingerprint, device_name(device))
-    check_folder(folder, spec, fingerprint)
+    plan = FAMILIES[spec.kind].plan(spec, fingerprint, device_name(device))
+    check_folder(folder, spec, fingerprint)  # at once; `prepare` looks again when nobody else writes there
     make_folder(folder)
     with room_for(folder), locked(folder, quiet=quiet) as lock:
         prepare(folder, spec, plan, fingerprint)
@@ -113,40 +110,6 @@ def carry_out(
             watchers=watchers,
             lock=lock,
         )
-
-
-def check(spec: StudySpec) -> tuple[Result, dict[str, tuple[int, ...]]]:
-    """Loads and splits the data, builds the network and looks its layers up.
-
-    Returns: The data cell's result; layer or latent -> shape of its context, as densities see it.
-
-    Raises:
-        UsageError: One of these cannot be done.
-    """
-    result = load_data(spec.data, spec.seed, spec.name)
-    sizes = {part: len(result.arrays[part]) for part in PARTS}
-    contexts: dict[str, tuple[int, ...]] = {}
-    for part in ("decoding", "evaluation"):
-        if sizes[part] < 4:
-            raise UsageError(f"data.{part} is too small", received=sizes[part], legal="at least 4 images")
-    for latent in spec.latents:
-        known = {name.removeprefix("latent:") for name in result.arrays if name.startswith("latent:")}
-        if latent not in known:
-            raise UsageError("unknown latent", received=repr(latent), legal=", ".join(sorted(known)) or "none here")
-        contexts[latent] = result.arrays[f"latent:{latent}"].shape[1:]
-    if spec.subject is not None:
-        if sizes["encoding"] < 2:
-            raise UsageError("no images to train the network on", received=f"data.encoding {sizes['encoding']}")
-        if "end" not in spec.subject.train.checkpoints:
-            received = list(spec.subject.train.checkpoints)
-            raise UsageError("subject.train.checkpoints lacks the trained network", received=received, mend="add end")
-        options = dict(spec.subject.model_extra or {})
-        with torch.random.fork_rng([]):
-            model = build_subject(spec.subject.kind, options, result.values)
-            images = torch.from_numpy(np.zeros((2, *result.values["shape"]), np.uint8))
-            found = Tap(model, spec.layers)(default_transform(result.values["levels"])(images))
-        contexts |= {layer: tuple(context_view(h).shape[1:]) for layer, h in found.items()}
-    return result, contexts
 
 
 def _fingerprint(loaded: Result) -> str:

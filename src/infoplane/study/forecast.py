@@ -5,8 +5,8 @@ from functools import partial
 
 from infoplane.data.split import PARTS
 from infoplane.study.cells import build_subject
+from infoplane.study.check import check
 from infoplane.study.cost import FIXED, START_UP, Costs, Machine, Work
-from infoplane.study.execute import check
 from infoplane.study.plan import Plan, make_plan
 from infoplane.study.spec import StudySpec
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from infoplane.errors import UsageError
-from infoplane.study.spec import END, StudySpec
+from infoplane.study.base import END
+from infoplane.study.spec import StudySpec
 
 PLAN_FILE = "plan.json"
 

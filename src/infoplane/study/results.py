@@ -1,19 +1,14 @@
-"""From stored cells to tidy results: one row per estimate, the same bytes for the same seed."""
+"""From the stored cells of a study of inversion to its results."""
 
-import io
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 
-from infoplane.errors import CellError
 from infoplane.estimate import Estimate
-from infoplane.files import write_whole
 from infoplane.information import (
     Mean,
     accuracy,
@@ -26,23 +21,9 @@ from infoplane.information import (
     usable_information,
 )
 from infoplane.study.plan import INPUT, Plan, twin_of
+from infoplane.study.run_results import RunResults
 from infoplane.study.spec import StudySpec
 from infoplane.study.store import Store, Stored
-
-COLUMNS = {
-    "study": pl.String,
-    "layer": pl.String,
-    "checkpoint": pl.String,
-    "refit": pl.String,
-    "kind": pl.String,
-    "value": pl.Float64,
-    "stderr": pl.Float64,
-    "unit": pl.String,
-    "direction": pl.String,
-    "n": pl.Int64,
-    "refits": pl.Int64,
-    "flags": pl.String,
-}
 
 #: a last stretch of training that lowered the held-out loss by this share of it is pointed out
 FALLING = 0.005
@@ -52,20 +33,13 @@ STILL_FELL = "the held-out loss still fell at the end: more updates would help"
 OVERFIT = 0.1
 
 
-class Results:
-    """What a run has measured so far.
-
-    Args:
-        spec: The study.
-        plan: Its cells.
-        store: Where they are; missing and damaged ones are left out.
-    """
+class Results(RunResults[StudySpec]):
+    """What a study of inversion has measured so far."""
 
     def __init__(self, spec: StudySpec, plan: Plan, store: Store) -> None:
-        self.spec, self.plan, self.store = spec, plan, store
+        super().__init__(spec, plan, store)
         self.layers = [*spec.latents, *spec.layers]
         self.checkpoints = spec.checkpoints
-        self._loaded: dict[str, Stored | None] = {}
 
     @property
     def places(self) -> list[tuple[str, str]]:
@@ -82,35 +56,7 @@ class Results:
         points = (self.checkpoints[-1], "") if checkpoint is None else (checkpoint,)
         names = (self.plan.name(kind, layer, refit, point) for point in points)
         name = next((name for name in names if name is not None), None)
-        return None if name is None or not self.store.has(name) else self._load(name)
-
-    def damaged(self) -> list[str]:
-        """Names of the cells whose files are not what was stored: they are left out, as if they were missing."""
-        return [name for name in self.plan.cells if self.store.has(name) and self._load(name) is None]
-
-    def waiting(self) -> list[str]:
-        """Names of the cells that are neither stored nor failed and need none that failed: a run that goes on."""
-        stuck = {name for name in self.plan.cells if self.store.failure(name) is not None}
-        found = []
-        for name, cell in self.plan.cells.items():  # each comes after those it needs
-            if self.store.has(name) or name in stuck:
-                continue
-            if stuck.isdisjoint(cell.needs.values()):
-                found.append(name)
-            else:
-                stuck.add(name)
-        return found
-
-    def _load(self, name: str) -> Stored | None:
-        """One object per cell, checked once; None where it is damaged."""
-        if name not in self._loaded:
-            try:
-                stored = self.store.load(name)
-                stored.check()
-            except CellError:
-                stored = None
-            self._loaded[name] = stored
-        return self._loaded[name]
+        return self.stored(name)
 
     def fits(self, layer: str, checkpoint: str | None = None) -> list[tuple[int, Stored]]:
         """The finished densities of a layer, by refit."""
@@ -218,26 +164,6 @@ class Results:
             mean = crossed_mean(per_image)
             yield Estimate(mean.value, mean.stderr, "fraction", "sample-accuracy", n=len(per_image))
 
-    def rows(self) -> list[dict[str, Any]]:
-        """Returns one tidy row per estimate; keys as `COLUMNS`."""
-        return [
-            {
-                "study": self.spec.name,
-                "layer": layer,
-                "checkpoint": checkpoint,
-                "refit": refit,
-                "kind": estimate.kind,
-                "value": estimate.value,
-                "stderr": estimate.stderr,
-                "unit": estimate.unit,
-                "direction": estimate.direction,
-                "n": estimate.n,
-                "refits": estimate.refits,
-                "flags": "; ".join(estimate.flags),
-            }
-            for layer, checkpoint, refit, estimate in self.estimates()
-        ]
-
     def differences(self) -> list[dict[str, Any]]:
         """Returns, per checkpoint, the paired differences in NCE of neighbouring layers, and of the first and last."""
         found = []
@@ -279,18 +205,6 @@ class Results:
                 # No function of x can know more about the template than x does.
                 found.append(_compare(f"{where} (at most I(x; template))", estimate, information["template"]))
         return found
-
-    def write(self, folder: Path) -> None:
-        """Writes results.csv and results.parquet."""
-        write_table(pl.DataFrame(self.rows(), schema=COLUMNS), folder, "results")
-
-
-def write_table(frame: pl.DataFrame, folder: Path, name: str) -> None:
-    """Writes NAME.csv and NAME.parquet, each whole or not at all."""
-    write_whole(folder / f"{name}.csv", frame.write_csv())
-    buffer = io.BytesIO()
-    frame.write_parquet(buffer)
-    write_whole(folder / f"{name}.parquet", buffer.getvalue())
 
 
 @dataclass(frozen=True)

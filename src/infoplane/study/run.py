@@ -20,11 +20,11 @@ from typing import IO, Any
 import torch
 
 from infoplane.errors import CellError, UsageError
+from infoplane.study.base import Study
 from infoplane.study.cells import Live
 from infoplane.study.lock import LOCK_FILE
 from infoplane.study.plan import PLAN_FILE, Cell, Plan
 from infoplane.study.progress import Display
-from infoplane.study.spec import StudySpec
 from infoplane.study.store import TEMPORARY, Store, room_for, write_whole
 from infoplane.study.watch import EventLog, Watcher
 from infoplane.study.worker import peak_memory_mb, run_cell
@@ -59,7 +59,7 @@ def default_workers(device: torch.device) -> int:
     return 0 if device.type == "cuda" else min(8, cores)
 
 
-def check_folder(folder: Path, spec: StudySpec, fingerprint: str = "") -> None:
+def check_folder(folder: Path, spec: Study, fingerprint: str = "") -> None:
     """Raises UsageError if the folder holds another study's run, or something that is no run."""
     study = folder / STUDY_FILE
     try:
@@ -91,7 +91,7 @@ def make_folder(folder: Path) -> None:
         raise unwritable(folder, error) from error
 
 
-def prepare(folder: Path, spec: StudySpec, plan: Plan, fingerprint: str = "") -> None:
+def prepare(folder: Path, spec: Study, plan: Plan, fingerprint: str = "") -> None:
     """Writes the resolved study and its plan into the run's folder, which it makes.
 
     Raises:

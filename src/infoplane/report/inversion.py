@@ -1,0 +1,134 @@
+"""What the page of a study of inversion shows."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from infoplane.data.split import PARTS
+from infoplane.report.contents import Curve, Layer, LayerPictures, ReportContents
+from infoplane.report.making import making
+from infoplane.study.plan import INPUT, seed_of
+from infoplane.study.results import Results
+from infoplane.study.spec import StudySpec
+
+#: kind of cell -> what the reader calls it
+STAGES = {
+    "subject": "network under study",
+    "capture": "activations",
+    "density": "density",
+    "mse": "reconstructions",
+    "judge": "network's reading of the samples",
+    "truth": "known truth",
+}
+
+
+def contents_of(results: Results, folder: Path) -> ReportContents:
+    """Gathers what the page shows."""
+    spec = results.spec
+    data = results.cell("data")
+    inputs = None
+    if data is not None:
+        inputs = data.array("images")[data.array("evaluation")[: spec.samples.images]]
+    null = results.cell("samples", INPUT)
+    curves = list(_curves(results))
+    candidates = [s.values.get("candidates") for place in results.places for _, s in results.fits(*place)]
+    return ReportContents(
+        **making(results, folder, STAGES),
+        description=_description(spec, results),
+        levels=data.values["levels"] if data is not None else 256,
+        inputs=inputs,
+        layers=[_layer(results, name, pictured=data is not None) for name in results.layers],
+        checkpoints=results.checkpoints,
+        null_samples=None if null is None or data is None else null.array("samples")[0],
+        curves=curves,
+        seeds=_seeds(spec),
+        sanity=list(_sanity(results)),
+        candidates=next((k for k in candidates if k is not None), None),
+        classes=data.values["classes"] if data is not None else None,
+    )
+
+
+def _description(spec: StudySpec, results: Results) -> str:
+    data = results.cell("data")
+    if data is None:
+        gone = "What was stored of the images is damaged, and without them no picture can be shown."
+        return gone if results.plan.name("data") in results.damaged() else "No part of this run has finished yet."
+    sizes = {part: len(data.array(part)) for part in PARTS}
+    channels, rows, columns = data.values["shape"]
+    colour = "" if channels == 1 else f", {channels} channels"
+    images = f"images of {rows}×{columns} pixels with {data.values['levels']} levels{colour} ({data.values['name']})"
+    if spec.subject is None:
+        return (
+            f"Densities q(x|h) were trained on {sizes['decoding']} {images}; the numbers come from "
+            f"{sizes['evaluation']} others, which no density has seen. Whether the network was trained on any of them "
+            "is not known here."
+        )
+    return (
+        f"A {spec.subject.kind} was trained on {sizes['encoding']} {images}, densities q(x|h) on {sizes['decoding']} "
+        f"others. The numbers come from {sizes['evaluation']} more, on which nothing was trained or chosen."
+    )
+
+
+def _seeds(spec: StudySpec) -> str:
+    first, last = seed_of(spec.seed, 1), seed_of(spec.seed, spec.fit.refits)
+    return f"study seed {spec.seed}; fits from seeds {first} to {last}"
+
+
+def _layer(results: Results, name: str, *, pictured: bool) -> Layer:
+    drawn = {}
+    for checkpoint in [point for layer, point in results.places if layer == name and pictured]:
+        samples = results.cell("samples", name, checkpoint=checkpoint)
+        mse = results.cell("mse", name, checkpoint=checkpoint)
+        pictures = LayerPictures(
+            None if mse is None else mse.array("reconstructions"),
+            None if samples is None else samples.array("samples"),
+        )
+        if mse is not None or samples is not None:
+            drawn[checkpoint] = pictures
+    return Layer(name, name, shape_of(results, name), drawn, latent=name in results.spec.latents)
+
+
+def shape_of(results: Results, layer: str) -> tuple[int, ...]:
+    """The shape of a layer's activation for one example."""
+    capture, data = results.cell("capture"), results.cell("data")
+    if capture is not None and layer in capture.values["shapes"]:
+        return tuple(capture.values["shapes"][layer])
+    if data is not None and f"latent:{layer}" in data.names():
+        return tuple(data.array(f"latent:{layer}").shape[1:])
+    return ()
+
+
+def _curves(results: Results) -> Iterator[Curve]:
+    for layer, checkpoint in ((INPUT, ""), *results.places):
+        for refit, stored in results.fits(layer, checkpoint):
+            curve: dict[str, Any] = stored.values["curve"]
+            yield Curve(
+                layer,
+                refit,
+                *(np.array(curve[key]) for key in ("updates", "train", "heldout", "heldout_ema")),
+                best_update=curve["best_update"],
+                best=curve["best"],
+                checkpoint=checkpoint,
+            )
+
+
+def _sanity(results: Results) -> Iterator[str]:
+    """Sentences that help to judge how far the numbers can be trusted."""
+    for layer, checkpoint in ((INPUT, ""), *results.places):
+        fits = results.fits(layer, checkpoint)
+        if not fits:
+            continue
+        name = "p(x)" if layer == INPUT else layer
+        if checkpoint and len(results.checkpoints) > 1:
+            name += f" at checkpoint {checkpoint}"
+        train = np.mean([s.values["train_nats"] for _, s in fits])
+        held = np.mean([s.values["heldout_nats"] for _, s in fits])
+        guarded = sum(s.values["curve"]["guarded"] for _, s in fits)
+        best = ", ".join(str(s.values["curve"]["best_update"]) for _, s in fits)
+        note = f"; {guarded} gradients were shortened" if guarded else ""
+        yield (
+            f"{name}: {train:.2f} nats per image on its training data, {held:.2f} on held-out decoding data "
+            f"(best weights after {best} updates{note})."
+        )

@@ -1,0 +1,93 @@
+"""How a run came about, and what of it is missing: what every page tells, whatever was measured."""
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from infoplane.study.plan import INPUT
+from infoplane.study.run_results import RunResults
+from infoplane.study.watch import EVENTS_FILE
+
+
+def making(results: RunResults[Any], folder: Path, stages: Mapping[str, str]) -> dict[str, Any]:
+    """Returns the fields that any page's contents share, see `PageContents`.
+
+    Args:
+        stages: Kind of cell -> what the reader calls it; where it is not named, its own name is.
+    """
+    spec, events = results.spec, list(_events(folder))
+    begun = next((event for event in reversed(events) if event["event"] == "begin"), {})
+    totals = [event for event in events if event["event"] == "run"]
+    last = next((event["event"] for event in reversed(events) if event["event"] in ("begin", "run")), "")
+    return {
+        "title": spec.title,
+        "note": spec.note,
+        "rows": results.rows(),
+        "differences": results.differences(),
+        "truth": results.truths(),
+        "settings": spec.to_yaml(),
+        "versions": begun.get("versions", {}),
+        "times": _times(events, stages),
+        "machine": begun.get("machine", ""),
+        "total_seconds": sum(event["seconds"] for event in totals) or None,
+        "peak_memory_mb": max((event["peak_mb"] for event in totals), default=None),
+        "failures": [(name, *failure) for name, failure in results.failures().items()],
+        "missing": list(_missing(results, stages)),
+        "parts": len(results.plan.cells),
+        "going": last == "begin",
+    }
+
+
+def _missing(results: RunResults[Any], stages: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yields what was planned and is neither whole nor failed, in words, and why as far as that is known."""
+    damaged, unfinished = set(results.damaged()), results.unfinished()
+    points = {checkpoint for *_, checkpoint in results.plan.roles if checkpoint}
+    for (kind, layer, refit, checkpoint), name in results.plan.roles.items():
+        if name not in unfinished:
+            continue
+        words = stages.get(kind, kind) + (f" of {'p(x)' if layer == INPUT else layer}" if layer else "")
+        at = f" at checkpoint {checkpoint}" if checkpoint and len(points) > 1 else ""
+        again = f", refit {refit}" if refit else ""
+        stuck = "needs a part that failed" if unfinished[name] else "not computed yet"
+        yield f"{words}{at}{again}", "damaged" if name in damaged else stuck
+
+
+def _events(folder: Path) -> Iterator[dict[str, Any]]:
+    path = folder / EVENTS_FILE
+    if not path.exists():
+        return
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue  # damaged, or the last line of a run that was cut off
+        if isinstance(event, dict) and _is_whole(event):
+            yield event
+
+
+#: kind of event -> what the report reads of it
+_FIELDS: dict[str, dict[str, Any]] = {
+    "begin": {"machine": str, "versions": dict},
+    "done": {"cell": str, "seconds": int | float},
+    "run": {"seconds": int | float, "peak_mb": int | float},
+}
+
+
+def _is_whole(event: dict[str, Any]) -> bool:
+    """Whether an event that can be read is one that was written."""
+    fields = _FIELDS.get(str(event.get("event")), {})
+    values = [event.get(key) for key in fields]
+    sound = all(isinstance(value, kind) for value, kind in zip(values, fields.values(), strict=True))
+    return bool(fields) and sound and all(math.isfinite(value) for value in values if isinstance(value, int | float))
+
+
+def _times(events: list[dict[str, Any]], stages: Mapping[str, str]) -> list[tuple[str, float]]:
+    """Seconds by kind of cell, summed over the worker processes."""
+    sums: dict[str, float] = defaultdict(float)
+    for event in events:
+        if event["event"] == "done":
+            sums[event["cell"].partition("-")[0]] += event["seconds"]
+    return [(stages.get(kind, kind), seconds) for kind, seconds in sums.items()]

@@ -1,0 +1,85 @@
+"""What every study has in common, whatever it measures."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Self
+
+import yaml
+from annotated_types import Ge, Le
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from infoplane.errors import UsageError, unknown
+
+#: the checkpoint of the finished network
+END = "end"
+#: the scale that a study's file describes outside `scales`
+PAPER = "paper"
+#: the scale that is run where the file has it and none is asked for
+LAPTOP = "laptop"
+
+
+class Strict(BaseModel):
+    """Settings of which no unknown one is taken, and which do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Study(Strict):
+    """What every study says of itself.
+
+    Attributes:
+        kind: What it measures, and so what else it says: a key of `infoplane.study.families.FAMILIES`.
+        name: Short name; also that of the default output folder.
+        title: What the page is called.
+        note: A caveat that the page must show.
+        figure: Which published figure or table it reproduces.
+        scale: Which of the file's scales this is; null where there is only one.
+        seed: Decides everything random.
+    """
+
+    kind: str
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    title: str
+    note: str | None = None
+    figure: str | None = None
+    scale: str | None = None
+    seed: Annotated[int, Ge(0), Le(2**31)] = 0
+
+    def resolve(self) -> Self:
+        """Returns the study with what was left to defaults written out.
+
+        Raises:
+            UsageError: Settings do not go together.
+        """
+        return self
+
+    def check(self, where: str) -> None:
+        """Raises UsageError for what is wrong in a file only, not in a study that is made around a live network."""
+
+    @classmethod
+    def options(cls, path: tuple[Any, ...]) -> list[str]:
+        """Keys that a section takes beside its own fields: what the constructors take that its `kind` may name."""
+        return []
+
+    def to_yaml(self) -> str:
+        """The resolved study as YAML: every value that was left to a default is written out."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+
+
+def first_error(error: ValidationError, where: str, legal: Sequence[str]) -> UsageError:
+    """Returns what is wrong with the first bad field, in one line that names its path.
+
+    Args:
+        legal: Keys that are known where it stands.
+    """
+    first = error.errors(include_url=False)[0]
+    location = first["loc"]
+    path = ".".join(str(part) for part in location) or "the study"
+    if first["type"] == "extra_forbidden":
+        return unknown(f"key {path!r} in {where}", str(location[-1]), legal)
+    return UsageError(f"{where}: {path}: {first['msg'][0].lower()}{first['msg'][1:]}", received=shown(first["input"]))
+
+
+def shown(value: Any) -> str:
+    """Returns a value as a message shows it."""
+    text = repr(value)
+    return text if len(text) < 60 else f"{text[:57]}…"

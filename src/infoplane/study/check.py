@@ -1,0 +1,45 @@
+"""What a study of inversion needs from outside: its data, its network, its layers."""
+
+import numpy as np
+import torch
+
+from infoplane.capture import Tap, context_view, default_transform
+from infoplane.data.split import PARTS
+from infoplane.errors import UsageError
+from infoplane.study.cells import build_subject, load_data
+from infoplane.study.spec import StudySpec
+from infoplane.study.store import Result
+
+
+def check(spec: StudySpec) -> tuple[Result, dict[str, tuple[int, ...]]]:
+    """Loads and splits the data, builds the network and looks its layers up.
+
+    Returns: The data cell's result; layer or latent -> shape of its context, as densities see it.
+
+    Raises:
+        UsageError: One of these cannot be done.
+    """
+    result = load_data(spec.data, spec.seed, spec.name)
+    sizes = {part: len(result.arrays[part]) for part in PARTS}
+    contexts: dict[str, tuple[int, ...]] = {}
+    for part in ("decoding", "evaluation"):
+        if sizes[part] < 4:
+            raise UsageError(f"data.{part} is too small", received=sizes[part], legal="at least 4 images")
+    for latent in spec.latents:
+        known = {name.removeprefix("latent:") for name in result.arrays if name.startswith("latent:")}
+        if latent not in known:
+            raise UsageError("unknown latent", received=repr(latent), legal=", ".join(sorted(known)) or "none here")
+        contexts[latent] = result.arrays[f"latent:{latent}"].shape[1:]
+    if spec.subject is not None:
+        if sizes["encoding"] < 2:
+            raise UsageError("no images to train the network on", received=f"data.encoding {sizes['encoding']}")
+        if "end" not in spec.subject.train.checkpoints:
+            received = list(spec.subject.train.checkpoints)
+            raise UsageError("subject.train.checkpoints lacks the trained network", received=received, mend="add end")
+        options = dict(spec.subject.model_extra or {})
+        with torch.random.fork_rng([]):
+            model = build_subject(spec.subject.kind, options, result.values)
+            images = torch.from_numpy(np.zeros((2, *result.values["shape"]), np.uint8))
+            found = Tap(model, spec.layers)(default_transform(result.values["levels"])(images))
+        contexts |= {layer: tuple(context_view(h).shape[1:]) for layer, h in found.items()}
+    return result, contexts

@@ -1,0 +1,168 @@
+"""Studies from files: by name or path, at a scale, with changes; unknown keys are refused with their path."""
+
+import copy
+import inspect
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from infoplane import data
+from infoplane.errors import UsageError, unknown
+from infoplane.study.base import LAPTOP, PAPER, Study, first_error, shown
+from infoplane.study.families import DEFAULT, FAMILIES
+
+
+def named_studies() -> list[str]:
+    """Returns the names of the studies that come with the package."""
+    folder = resources.files("infoplane") / "studies"
+    return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_study(study: str, changes: Mapping[str, Any] | None = None, *, scale: str | None = None) -> Study:
+    """Returns the study of that name, or in that YAML file, at a scale, with `changes` applied.
+
+    Args:
+        study: A name out of `named_studies()` or the path of a YAML file.
+        changes: Dotted path -> value, e.g. {"fit.updates": 100}; they go before those of the scale.
+        scale: One of `scales_of(study)`; default: "laptop" where there is one.
+
+    Raises:
+        UsageError: There is no such study or scale, or a field is unknown or has an illegal value.
+    """
+    content = _content(study)
+    scales, datasets = content.pop("scales", {}), content.pop("datasets", {})
+    legal = _scales(scales, study)
+    if scale is None:
+        scale = LAPTOP if LAPTOP in legal else legal[0] if legal else None
+    elif scale not in legal:
+        raise unknown(f"scale of {study}", scale, legal, mend=None if legal else "leave --scale out: there is only one")
+    for path, value in {"scale": scale, **scales.get(scale or "", {})}.items():
+        _set(content, path, value)
+    # Another data set may need other sizes and networks: what the file says of it goes before the scale's values.
+    asked = copy.deepcopy(content)
+    for path, value in (changes or {}).items():
+        _set(asked, path, value)
+    for path, value in {**_of_dataset(datasets, asked, scale, study), **(changes or {})}.items():
+        _set(content, path, value)
+    spec = validate(content, where=study)
+    spec.check(study)
+    return spec
+
+
+def scales_of(study: str) -> list[str]:
+    """Returns the scales of a study, the papers' first; none where it has only one."""
+    return _scales(_content(study).get("scales", {}), study)
+
+
+def _content(study: str) -> dict[str, Any]:
+    """What a study's file says."""
+    if study in named_studies():
+        text = (resources.files("infoplane") / "studies" / f"{study}.yaml").read_text(encoding="utf-8")
+    elif study.endswith((".yaml", ".yml")):
+        text = _read(Path(study))
+    else:
+        raise unknown("study", study, named_studies(), mend="or give the path of a .yaml file")
+    return {"name": Path(study).stem, **_parse(text, study)}
+
+
+def _of_dataset(datasets: Any, content: Mapping[str, Any], scale: str | None, study: str) -> dict[str, Any]:
+    """What a study's file changes for the data set that it is to use, which may be called by its path.
+
+    That is what stands under `every`, then what stands under the scale's name.
+    """
+    section = content.get("data")
+    name = section.get("name") if isinstance(section, dict) else None
+    if not isinstance(name, str) or not datasets:
+        return {}
+    parts = None
+    if isinstance(datasets, dict):
+        names = (name, Path(name).name, data.catalogue_name(name))
+        parts = next((datasets[each] for each in names if each in datasets), {})
+    if not isinstance(parts, dict) or not all(_is_changes(part) for part in parts.values()):
+        legal = "name of a data set -> every, or name of a scale -> {dotted path: value}"
+        raise UsageError(f"{study}: datasets cannot be read", received=shown(parts), legal=legal)
+    return {**parts.get("every", {}), **parts.get(scale or "", {})}
+
+
+def _scales(scales: Any, study: str) -> list[str]:
+    if not isinstance(scales, dict) or not all(map(_is_changes, scales.values())) or not _is_changes(scales):
+        legal = "name of a scale -> {dotted path: value}"
+        raise UsageError(f"{study}: scales cannot be read", received=shown(scales), legal=legal)
+    return [PAPER, *(name for name in scales if name != PAPER)] if scales else []
+
+
+def _is_changes(part: Any) -> bool:
+    return isinstance(part, dict) and all(isinstance(path, str) for path in part)
+
+
+def read_study(path: Path) -> Study:
+    """Returns the resolved study that a run keeps in its folder."""
+    return validate(_parse(_read(path), str(path)), where=str(path))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:  # ValueError: no text, or no name that a file can have
+        reason = error.strerror if isinstance(error, OSError) else None
+        mend = f"{reason[0].lower()}{reason[1:]}" if reason else "it holds something else than text in UTF-8"
+        raise UsageError("cannot read the study", received=path, legal="a readable YAML file", mend=mend) from error
+
+
+def _parse(text: str, where: str) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError("the study is not valid YAML", received=where, mend=str(error)) from error
+    if not isinstance(content, dict):
+        held = "nothing" if content is None else f"a {type(content).__name__}"
+        raise UsageError("the study is not a mapping", received=f"{held} in {where}", legal="key: value lines")
+    return content
+
+
+def validate(content: Mapping[str, Any], *, where: str) -> Study:
+    """Returns the spec, or raises a one-line UsageError that names the path of the first bad field."""
+    kind = content.get("kind", DEFAULT)
+    if kind not in FAMILIES:
+        raise unknown(f"kind of study in {where}", str(kind), FAMILIES)
+    model = FAMILIES[kind].spec
+    try:
+        spec = model.model_validate(content)
+    except ValidationError as error:
+        location = error.errors(include_url=False)[0]["loc"]
+        raise first_error(error, where, _fields_at(model, location[:-1])) from error
+    return spec.resolve()
+
+
+def parse_value(text: str) -> Any:
+    """Reads the value of a `--set key=value` as YAML does."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError("cannot read the value", received=text, legal="a YAML value, e.g. 100 or [1, 2]") from error
+
+
+def _set(content: dict[str, Any], path: str, value: Any) -> None:
+    keys = path.split(".")
+    inner = content
+    for key in keys[:-1]:
+        inner = inner.setdefault(key, {})
+        if not isinstance(inner, dict):
+            raise UsageError("cannot set a field", received=path, legal=f"{key} has no fields of its own")
+    inner[keys[-1]] = value
+
+
+def _fields_at(study: type[Study], path: tuple[Any, ...]) -> list[str]:
+    """The legal keys at a path of a study."""
+    model: Any = study
+    for key in path:
+        field = model.model_fields.get(key)
+        candidates = [] if field is None else [field.annotation, *getattr(field.annotation, "__args__", ())]
+        model = next((c for c in candidates if inspect.isclass(c) and issubclass(c, BaseModel)), None)
+        if model is None:
+            return []
+    return [*model.model_fields, *study.options(path)]

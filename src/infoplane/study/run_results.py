@@ -1,0 +1,129 @@
+"""From stored cells to tidy results, whatever was measured: one row per estimate, the same bytes for the same seed."""
+
+import io
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import polars as pl
+
+from infoplane.errors import CellError
+from infoplane.estimate import Estimate
+from infoplane.files import write_whole
+from infoplane.study.base import Study
+from infoplane.study.plan import Plan
+from infoplane.study.store import Store, Stored
+
+COLUMNS = {
+    "study": pl.String,
+    "layer": pl.String,
+    "checkpoint": pl.String,
+    "refit": pl.String,
+    "kind": pl.String,
+    "value": pl.Float64,
+    "stderr": pl.Float64,
+    "unit": pl.String,
+    "direction": pl.String,
+    "n": pl.Int64,
+    "refits": pl.Int64,
+    "flags": pl.String,
+}
+
+Spec = TypeVar("Spec", bound=Study)
+
+
+class RunResults(ABC, Generic[Spec]):
+    """What a run has measured so far.
+
+    Args:
+        spec: The study.
+        plan: Its cells.
+        store: Where they are; missing and damaged ones are left out.
+    """
+
+    def __init__(self, spec: Spec, plan: Plan, store: Store) -> None:
+        self.spec, self.plan, self.store = spec, plan, store
+        self._loaded: dict[str, Stored | None] = {}
+
+    @abstractmethod
+    def estimates(self) -> Iterator[tuple[str, str, str, Estimate]]:
+        """Yields (layer, checkpoint, refit, estimate) in the order of the table."""
+
+    @abstractmethod
+    def differences(self) -> list[dict[str, Any]]:
+        """Returns the paired differences that something may be claimed from."""
+
+    def truths(self) -> list[dict[str, Any]] | None:
+        """Returns what was measured beside what is known, or None where nothing is known."""
+        return None
+
+    def stored(self, name: str | None) -> Stored | None:
+        """The stored result of a cell, or None where it is missing or damaged, or has no name."""
+        if name is None or not self.store.has(name):
+            return None
+        if name not in self._loaded:  # one object per cell, checked once
+            try:
+                stored = self.store.load(name)
+                stored.check()
+            except CellError:
+                stored = None
+            self._loaded[name] = stored
+        return self._loaded[name]
+
+    def failures(self) -> dict[str, tuple[str, str]]:
+        """Returns the name of every failed cell -> (message, traceback)."""
+        found = ((name, self.store.failure(name)) for name in self.plan.cells)
+        return {name: failure for name, failure in found if failure is not None}
+
+    def damaged(self) -> list[str]:
+        """Names of the cells whose files are not what was stored: they are left out, as if they were missing."""
+        return [name for name in self.plan.cells if self.store.has(name) and self.stored(name) is None]
+
+    def waiting(self) -> list[str]:
+        """Names of the cells that are neither stored nor failed and need none that failed: a run that goes on."""
+        damaged = set(self.damaged())
+        return [name for name, stuck in self.unfinished().items() if not stuck and name not in damaged]
+
+    def unfinished(self) -> dict[str, bool]:
+        """Returns the name of every cell that is neither whole nor failed -> whether it needs one that failed."""
+        failed, damaged = set(self.failures()), set(self.damaged())
+        stuck, found = set(failed), {}
+        for name, cell in self.plan.cells.items():  # each comes after those it needs
+            if name in failed or (self.store.has(name) and name not in damaged):
+                continue
+            found[name] = not stuck.isdisjoint(cell.needs.values())
+            stuck |= {name} if found[name] else set()
+        return found
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Returns one tidy row per estimate; keys as `COLUMNS`."""
+        return [
+            {
+                "study": self.spec.name,
+                "layer": layer,
+                "checkpoint": checkpoint,
+                "refit": refit,
+                "kind": estimate.kind,
+                "value": estimate.value,
+                "stderr": estimate.stderr,
+                "unit": estimate.unit,
+                "direction": estimate.direction,
+                "n": estimate.n,
+                "refits": estimate.refits,
+                "flags": "; ".join(estimate.flags),
+            }
+            for layer, checkpoint, refit, estimate in self.estimates()
+        ]
+
+    def write(self, folder: Path) -> None:
+        """Writes results.csv and results.parquet."""
+        write_table(pl.DataFrame(self.rows(), schema=COLUMNS), folder, "results")
+
+
+def write_table(frame: pl.DataFrame, folder: Path, name: str) -> None:
+    """Writes NAME.csv and NAME.parquet, each whole or not at all."""
+    write_whole(folder / f"{name}.csv", frame.write_csv())
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer)
+    write_whole(folder / f"{name}.parquet", buffer.getvalue())
