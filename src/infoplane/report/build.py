@@ -56,7 +56,7 @@ def load_run(folder: Path) -> RunResults[Any]:
 def build(folder: Path, results: RunResults[Any] | None = None) -> Path:
     """Writes the tables, figures/ and report.html of a run, finished or not; returns the page.
 
-    The tables, as CSV and Parquet: results, differences, and truths where something is known.
+    The tables, as CSV and Parquet: the results, and what else they hold (`RunResults.tables`).
 
     Args:
         results: Those of the folder, where they are loaded.
@@ -71,9 +71,8 @@ def build(folder: Path, results: RunResults[Any] | None = None) -> Path:
     with writing(folder):
         _sweep(folder)
         results.write(folder)
-        for name, rows in (("differences", contents.differences), ("truths", contents.truth)):
-            if rows:
-                write_table(pl.DataFrame([dict(row) for row in rows], infer_schema_length=None), folder, name)
+        for name, rows in results.tables().items():
+            write_table(pl.DataFrame(rows, infer_schema_length=None), folder, name)
         return pages.write(contents, folder)
 
 

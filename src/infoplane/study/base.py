@@ -83,3 +83,14 @@ def shown(value: Any) -> str:
     """Returns a value as a message shows it."""
     text = repr(value)
     return text if len(text) < 60 else f"{text[:57]}…"
+
+
+def set_field(content: dict[str, Any], path: str, value: Any) -> None:
+    """Puts a value at a dotted path; raises UsageError where something on the way has no fields."""
+    keys = path.split(".")
+    inner = content
+    for key in keys[:-1]:
+        inner = inner.setdefault(key, {})
+        if not isinstance(inner, dict):
+            raise UsageError("cannot set a field", received=path, legal=f"{key} has no fields of its own")
+    inner[keys[-1]] = value

@@ -89,7 +89,7 @@ def carry_out(
     make_folder(folder)
     with room_for(folder), locked(folder, quiet=quiet) as lock:
         prepare(folder, spec, plan, fingerprint)
-        store, name = Store(folder / "cells"), plan.name("data")
+        store, name = Store(folder / "cells"), plan.name(FAMILIES[spec.kind].source)
         assert name is not None
         damaged = store.tidy()
         if damaged and not quiet:

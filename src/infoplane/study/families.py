@@ -5,8 +5,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from infoplane.study.base import Study
+from infoplane.study.cells import KINDS as INVERSION_KINDS
+from infoplane.study.cells import Task
 from infoplane.study.check import check
 from infoplane.study.cost import Work
+from infoplane.study.flow_cells import FLOW_KINDS, load_points
+from infoplane.study.flow_cost import flow_cost
+from infoplane.study.flow_plan import make_flow_plan
+from infoplane.study.flow_results import FlowResults
+from infoplane.study.flow_spec import FlowSpec
 from infoplane.study.forecast import cost_of
 from infoplane.study.plan import Plan, make_plan
 from infoplane.study.results import Results
@@ -21,7 +28,8 @@ class Family:
 
     Attributes:
         spec: Its settings.
-        check: Settings -> the result of the cell that holds the data; raises UsageError for whatever can be found
+        source: Kind of the cell that holds the data.
+        check: Settings -> the result of that cell; raises UsageError for whatever can be found
             wrong before anything is computed.
         plan: (settings, fingerprint, device) -> cells, see `make_plan`.
         results: (settings, plan, store) -> what has been measured.
@@ -29,6 +37,7 @@ class Family:
     """
 
     spec: type[Study]
+    source: str
     check: Callable[[Any], Result]
     plan: Callable[..., Plan]
     results: Callable[..., RunResults[Any]]
@@ -39,5 +48,9 @@ class Family:
 DEFAULT = "inversion"
 
 FAMILIES: dict[str, Family] = {
-    DEFAULT: Family(StudySpec, lambda spec: check(spec)[0], make_plan, Results, cost_of),
+    DEFAULT: Family(StudySpec, "data", lambda spec: check(spec)[0], make_plan, Results, cost_of),
+    "flow": Family(FlowSpec, "points", load_points, make_flow_plan, FlowResults, flow_cost),
 }
+
+#: kind of cell -> function that runs it
+KINDS: dict[str, Callable[[Task], Result]] = {**INVERSION_KINDS, **FLOW_KINDS}

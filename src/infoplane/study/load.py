@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from infoplane import data
 from infoplane.errors import UsageError, unknown
-from infoplane.study.base import LAPTOP, PAPER, Study, first_error, shown
+from infoplane.study.base import LAPTOP, PAPER, Study, first_error, set_field, shown
 from infoplane.study.families import DEFAULT, FAMILIES
 
 
@@ -41,13 +41,13 @@ def load_study(study: str, changes: Mapping[str, Any] | None = None, *, scale: s
     elif scale not in legal:
         raise unknown(f"scale of {study}", scale, legal, mend=None if legal else "leave --scale out: there is only one")
     for path, value in {"scale": scale, **scales.get(scale or "", {})}.items():
-        _set(content, path, value)
+        set_field(content, path, value)
     # Another data set may need other sizes and networks: what the file says of it goes before the scale's values.
     asked = copy.deepcopy(content)
     for path, value in (changes or {}).items():
-        _set(asked, path, value)
+        set_field(asked, path, value)
     for path, value in {**_of_dataset(datasets, asked, scale, study), **(changes or {})}.items():
-        _set(content, path, value)
+        set_field(content, path, value)
     spec = validate(content, where=study)
     spec.check(study)
     return spec
@@ -144,16 +144,6 @@ def parse_value(text: str) -> Any:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise UsageError("cannot read the value", received=text, legal="a YAML value, e.g. 100 or [1, 2]") from error
-
-
-def _set(content: dict[str, Any], path: str, value: Any) -> None:
-    keys = path.split(".")
-    inner = content
-    for key in keys[:-1]:
-        inner = inner.setdefault(key, {})
-        if not isinstance(inner, dict):
-            raise UsageError("cannot set a field", received=path, legal=f"{key} has no fields of its own")
-    inner[keys[-1]] = value
 
 
 def _fields_at(study: type[Study], path: tuple[Any, ...]) -> list[str]:

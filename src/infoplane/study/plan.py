@@ -29,11 +29,22 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "samples": ("data", "subjects", "capture.py", "densities", "inversion"),
     "judge": ("data", "subjects", "capture.py"),
     "truth": ("data", "information"),
+    "points": ("data", "subjects"),
+    "descent": ("subjects",),
+    "flow": ("subjects", "information"),
+    "quadrature": ("subjects", "information"),
+    "clustering": ("subjects", "information", "geometry"),
+    "sweep": ("subjects", "information"),
 }
+
+#: kind -> file that says what such a cell does, where it is not `cells.py`
+CELLS: dict[str, str] = dict.fromkeys(
+    ("points", "descent", "flow", "quadrature", "clustering", "sweep"), "flow_cells.py"
+)
 
 
 #: the library whose arithmetic a cell's result depends on; torch on a device where none is named
-ARITHMETIC = {"data": "numpy", "truth": "numpy", "probe": "scikit-learn"}
+ARITHMETIC = {"data": "numpy", "truth": "numpy", "probe": "scikit-learn", "points": "numpy"}
 
 
 @dataclass(frozen=True)
@@ -269,7 +280,7 @@ def code_version(kind: str) -> str:
     for room in (*ROOMS[kind], "study"):
         root = package / room
         if room == "study":
-            files = [root / "cells.py"]
+            files = [root / CELLS.get(kind, "cells.py")]
         else:
             files = [root] if root.is_file() else sorted(root.iterdir(), key=lambda entry: entry.name)
         for file in files:

@@ -21,7 +21,7 @@ from infoplane.information import (
     usable_information,
 )
 from infoplane.study.plan import INPUT, Plan, twin_of
-from infoplane.study.run_results import RunResults
+from infoplane.study.run_results import RunResults, tidy
 from infoplane.study.spec import StudySpec
 from infoplane.study.store import Store, Stored
 
@@ -163,6 +163,10 @@ class Results(RunResults[StudySpec]):
             per_image = judge.array("correct").reshape(-1, self.spec.samples.each).mean(1)
             mean = crossed_mean(per_image)
             yield Estimate(mean.value, mean.stderr, "fraction", "sample-accuracy", n=len(per_image))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Returns one tidy row per estimate; keys as `COLUMNS`."""
+        return [tidy(self.spec, *found) for found in self.estimates()]
 
     def differences(self) -> list[dict[str, Any]]:
         """Returns, per checkpoint, the paired differences in NCE of neighbouring layers, and of the first and last."""

@@ -2,9 +2,9 @@
 
 import io
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import polars as pl
 
@@ -46,17 +46,25 @@ class RunResults(ABC, Generic[Spec]):
         self.spec, self.plan, self.store = spec, plan, store
         self._loaded: dict[str, Stored | None] = {}
 
+    #: column of results.csv -> its type
+    columns: ClassVar[Mapping[str, Any]] = COLUMNS
+
     @abstractmethod
-    def estimates(self) -> Iterator[tuple[str, str, str, Estimate]]:
-        """Yields (layer, checkpoint, refit, estimate) in the order of the table."""
+    def rows(self) -> list[dict[str, Any]]:
+        """Returns one tidy row per estimate; keys as `columns`."""
 
     @abstractmethod
     def differences(self) -> list[dict[str, Any]]:
-        """Returns the paired differences that something may be claimed from."""
+        """Returns the differences that something may be claimed from."""
 
     def truths(self) -> list[dict[str, Any]] | None:
         """Returns what was measured beside what is known, or None where nothing is known."""
         return None
+
+    def tables(self) -> dict[str, list[dict[str, Any]]]:
+        """Returns the tables that a run's folder holds beside its results: name -> rows, where there are any."""
+        found = {"differences": self.differences(), "truths": self.truths() or []}
+        return {name: rows for name, rows in found.items() if rows}
 
     def stored(self, name: str | None) -> Stored | None:
         """The stored result of a cell, or None where it is missing or damaged, or has no name."""
@@ -96,29 +104,27 @@ class RunResults(ABC, Generic[Spec]):
             stuck |= {name} if found[name] else set()
         return found
 
-    def rows(self) -> list[dict[str, Any]]:
-        """Returns one tidy row per estimate; keys as `COLUMNS`."""
-        return [
-            {
-                "study": self.spec.name,
-                "layer": layer,
-                "checkpoint": checkpoint,
-                "refit": refit,
-                "kind": estimate.kind,
-                "value": estimate.value,
-                "stderr": estimate.stderr,
-                "unit": estimate.unit,
-                "direction": estimate.direction,
-                "n": estimate.n,
-                "refits": estimate.refits,
-                "flags": "; ".join(estimate.flags),
-            }
-            for layer, checkpoint, refit, estimate in self.estimates()
-        ]
-
     def write(self, folder: Path) -> None:
         """Writes results.csv and results.parquet."""
-        write_table(pl.DataFrame(self.rows(), schema=COLUMNS), folder, "results")
+        write_table(pl.DataFrame(self.rows(), schema=dict(self.columns)), folder, "results")
+
+
+def tidy(study: Study, layer: str, checkpoint: str, refit: str, estimate: Estimate) -> dict[str, Any]:
+    """Returns the row of an estimate; keys as `COLUMNS`."""
+    return {
+        "study": study.name,
+        "layer": layer,
+        "checkpoint": checkpoint,
+        "refit": refit,
+        "kind": estimate.kind,
+        "value": estimate.value,
+        "stderr": estimate.stderr,
+        "unit": estimate.unit,
+        "direction": estimate.direction,
+        "n": estimate.n,
+        "refits": estimate.refits,
+        "flags": "; ".join(estimate.flags),
+    }
 
 
 def write_table(frame: pl.DataFrame, folder: Path, name: str) -> None:

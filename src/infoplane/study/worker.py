@@ -16,7 +16,8 @@ from typing import Any
 import torch
 
 from infoplane.errors import InfoplaneError
-from infoplane.study.cells import KINDS, Environment, Live, Task
+from infoplane.study.cells import Environment, Live, Task
+from infoplane.study.families import KINDS
 from infoplane.study.plan import Cell, Plan
 from infoplane.study.store import Store, is_full
 

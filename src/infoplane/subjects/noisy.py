@@ -1,4 +1,4 @@
-"""Networks with Gaussian noise after every hidden layer, in which the information that a layer keeps is finite."""
+"""Networks whose layers can be looked at, without and with noise: with it, the information a layer keeps is finite."""
 
 from collections.abc import Sequence
 from typing import Self
@@ -9,40 +9,21 @@ from torch import Tensor, nn
 from infoplane.errors import UsageError
 
 
-class NoisyNetwork(nn.Module):
-    """T_l = f_l(T_{l-1}) + Z_l, Z_l ~ N(0, β²I), for every layer but the last, which adds no noise.
-
-    The noise is part of the network: it is on in training and in evaluation mode. `eval(noise=False)` switches it off
-    until the next `train()` or `eval()`.
+class LayeredNetwork(nn.Module):
+    """T_l = f_l(T_{l-1}): layers one after the other, each of which can be looked at.
 
     Args:
         layers: f_1 … f_L, any modules.
-        beta: β, the standard deviation of the noise.
 
     Raises:
-        UsageError: There are no layers, or β is not a positive number.
-
-    Source: Goldfeld et al. 2018, section 2.
+        UsageError: There are no layers.
     """
 
-    def __init__(self, layers: Sequence[nn.Module], beta: float) -> None:
+    def __init__(self, layers: Sequence[nn.Module]) -> None:
         super().__init__()
         if not len(layers):
             raise UsageError("a network without layers", received="an empty list", legal="at least one module")
-        self.beta = check_beta(beta)
         self.layers = nn.ModuleList(layers)
-        self.noisy = True
-
-    def eval(self, *, noise: bool = True) -> Self:
-        """Evaluation mode, with the noise or, on request, without."""
-        super().eval()
-        self.noisy = noise
-        return self
-
-    def train(self, mode: bool = True) -> Self:
-        """Training mode, in which the noise is on."""
-        self.noisy = True
-        return super().train(mode)
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Inputs (B, …) -> output of the last layer (B, …)."""
@@ -72,9 +53,47 @@ class NoisyNetwork(nn.Module):
         return [*found, self.layers[-1](x)]
 
     def _noise(self, s: Tensor, generator: torch.Generator | None) -> Tensor:
+        return s
+
+
+class NoisyNetwork(LayeredNetwork):
+    """T_l = f_l(T_{l-1}) + Z_l, Z_l ~ N(0, β²I), for every layer but the last, which adds no noise.
+
+    The noise is part of the network: it is on in training and in evaluation mode. `eval(noise=False)` switches it off
+    until the next `train()` or `eval()`.
+
+    Args:
+        layers: f_1 … f_L, any modules.
+        beta: β, the standard deviation of the noise.
+
+    Raises:
+        UsageError: There are no layers, or β is not a positive number.
+
+    Source: Goldfeld et al. 2018, section 2.
+    """
+
+    def __init__(self, layers: Sequence[nn.Module], beta: float) -> None:
+        super().__init__(layers)
+        self.beta = check_beta(beta)
+        self.noisy = True
+
+    def eval(self, *, noise: bool = True) -> Self:
+        """Evaluation mode, with the noise or, on request, without."""
+        super().eval()
+        self.noisy = noise
+        return self
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode, in which the noise is on."""
+        self.noisy = True
+        return super().train(mode)
+
+    def _noise(self, s: Tensor, generator: torch.Generator | None) -> Tensor:
         if not self.noisy:
             return s
-        return s + self.beta * torch.randn(s.shape, generator=generator, dtype=s.dtype, device=s.device)
+        # Drawn where the generator is: on the CPU a seed means the same whatever computes.
+        device = s.device if generator is None else generator.device
+        return s + self.beta * torch.randn(s.shape, generator=generator, dtype=s.dtype, device=device).to(s.device)
 
 
 def check_beta(beta: float) -> float:

@@ -1,0 +1,46 @@
+"""From a study of noisy networks to its cells."""
+
+from typing import Any
+
+from infoplane.study.flow_spec import FlowSpec
+from infoplane.study.plan import Plan, seed_of
+
+
+def make_flow_plan(spec: FlowSpec, fingerprint: str = "", device: str = "cpu") -> Plan:
+    """Returns the cells of a study, in the order in which its pictures can first be drawn.
+
+    A network's cells are filed under its name as their layer.
+
+    Args:
+        fingerprint: A hash of the inputs.
+        device: Device that computes: "cpu", or a GPU's name.
+    """
+    plan = Plan(device)
+    study = spec.model_dump(mode="json")
+    origin = {"fingerprint": fingerprint} if fingerprint else {}
+    points = {"points": plan.add("points", {"data": study["data"], "seed": spec.seed, **origin}, {})}
+    networks: dict[str, tuple[dict[str, Any], dict[str, str]]] = {}
+    for name in spec.names:
+        one = spec.one(name).model_dump(mode="json")
+        descent = plan.add("descent", {**one, "bins": None, "seed": spec.seed}, points, layer=name)
+        networks[name] = (one, {**points, "descent": descent})
+        if spec.estimate.exact and one["network"]["beta"] is not None:
+            plan.add("quadrature", {"network": one["network"], "epochs": _epochs(one)}, networks[name][1], layer=name)
+    if spec.sweep is not None:
+        sizes = {key: study["estimate"][key] for key in ("samples", "queries")}
+        plan.add("sweep", {"sweep": study["sweep"], "seed": spec.seed, **sizes}, points)
+    for name, (one, needs) in networks.items():
+        marked = spec.shown(name)
+        for epoch in _epochs(one):
+            place = {"network": one["network"], "epoch": epoch, "seed": spec.seed}
+            clustering = {**place, "bins": one["bins"], "marked": epoch in marked}
+            plan.add("clustering", clustering, needs, layer=name, checkpoint=str(epoch))
+            for repeat in range(1, spec.estimate.repeats + 1) if one["network"]["beta"] is not None else ():
+                sizes = {key: study["estimate"][key] for key in ("samples", "queries")}
+                params = {**place, **sizes, "seed": seed_of(spec.seed, repeat)}
+                plan.add("flow", params, needs, layer=name, refit=repeat, checkpoint=str(epoch))
+    return plan
+
+
+def _epochs(one: dict[str, Any]) -> list[int]:
+    return list(one["train"]["checkpoints"])

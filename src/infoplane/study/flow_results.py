@@ -1,0 +1,188 @@
+"""From the stored cells of a study of noisy networks to its results."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import polars as pl
+from scipy.special import ndtr, ndtri
+
+from infoplane.estimate import Estimate
+from infoplane.information.sample_propagation import FlowEstimate
+from infoplane.study.flow_cells import estimate_of
+from infoplane.study.flow_spec import FlowSpec
+from infoplane.study.run_results import COLUMNS, RunResults, tidy
+from infoplane.study.store import Stored
+
+
+class FlowResults(RunResults[FlowSpec]):
+    """What a study of noisy networks has measured so far."""
+
+    #: network: its name; bin: bin size of a binned entropy; inputs: number of equally likely inputs
+    columns: ClassVar = {**COLUMNS, "network": pl.String, "bin": pl.Float64, "inputs": pl.Int64}
+
+    def cell(self, kind: str, network: str = "", epoch: int | None = None, repeat: int = 0) -> Stored | None:
+        """The stored result in that role, or None where it is missing or damaged."""
+        return self.stored(self.plan.name(kind, network, repeat, "" if epoch is None else str(epoch)))
+
+    def epochs(self, network: str) -> list[int]:
+        """The checkpoints of a network."""
+        return list(self.spec.one(network).train.checkpoints or ())
+
+    def layers(self, network: str) -> dict[str, int]:
+        """Name of each hidden layer -> number of its units."""
+        return {f"layer {index}": units for index, units in enumerate(self.spec.one(network).network.widths, 1)}
+
+    @property
+    def inputs(self) -> int | None:
+        """m, the number of equally likely inputs; None where they are not loaded yet."""
+        points = self.cell("points")
+        return None if points is None else len(points.array("inputs"))
+
+    def flows(self, network: str, epoch: int) -> dict[int, list[FlowEstimate]]:
+        """Repeat -> I(X;T_l) of every layer, of the repeats that are finished."""
+        repeats = range(1, self.spec.estimate.repeats + 1)
+        found = ((repeat, self.cell("flow", network, epoch, repeat)) for repeat in repeats)
+        return {r: [estimate_of(layer) for layer in s.values["layers"]] for r, s in found if s is not None}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Returns one tidy row per estimate; keys as `columns`."""
+        inputs = self.inputs
+        more = {"bin": None, "inputs": inputs}
+        return [
+            {**tidy(self.spec, layer, str(epoch), refit, estimate), **more, "network": network, "bin": size}
+            for network in self.spec.names
+            for epoch in self.epochs(network)
+            for layer, refit, size, estimate in self._estimates(network, epoch)
+        ]
+
+    def _estimates(self, network: str, epoch: int) -> Iterator[tuple[str, str, float | None, Estimate]]:
+        yield from self._accuracy(network, epoch)
+        flows, clustering = self.flows(network, epoch), self.cell("clustering", network, epoch)
+        exact = self.cell("quadrature", network)
+        for index, layer in enumerate(self.layers(network)):
+            repeats = {repeat: found[index] for repeat, found in flows.items()}
+            if repeats:
+                yield layer, "all", None, together(list(repeats.values()))
+                yield from ((layer, str(repeat), None, estimate) for repeat, estimate in repeats.items())
+            if exact is not None:
+                value = float(exact.array("information")[exact.values["epochs"].index(epoch), index])
+                yield layer, "all", None, Estimate(value, None, "nats", "information", None, self.inputs or 0, 0)
+            if clustering is not None:
+                sizes = self.spec.one(network).bins or ()
+                for size, binned in zip(sizes, clustering.values["binned"][index], strict=True):
+                    yield layer, "all", size, Estimate(**{**binned, "flags": tuple(binned["flags"])})
+
+    def _accuracy(self, network: str, epoch: int) -> Iterator[tuple[str, str, None, Estimate]]:
+        """Accuracy on the inputs that the network was not trained on."""
+        descent, points = self.cell("descent", network), self.cell("points")
+        if descent is None or points is None or "curve:test accuracy" not in descent.names():
+            return
+        at = int(np.flatnonzero(descent.array("epochs") == epoch)[0])
+        share, n = float(descent.array("curve:test accuracy")[at]), len(points.array("test"))
+        stderr = math.sqrt(share * (1 - share) / n)
+        yield "", "all", None, Estimate(share, stderr, "fraction", "accuracy", "estimate", n, 0)
+
+    def differences(self) -> list[dict[str, Any]]:
+        """Returns, per network and layer, what was lost from the peak of I(X;T_l) to the end of training.
+
+        The peak is chosen on the first estimate and read off the others, whose noise has not chosen it. Keys: network,
+        layer, kind, peak and end (epochs), value and stderr (nats; what was lost), p (two-sided), constant (by how
+        much the largest of so many equal numbers would seem to stand out on average, nats).
+        """
+        found = []
+        for network in self.spec.names:
+            measured = {epoch: self.flows(network, epoch) for epoch in self.epochs(network)}
+            whole = {epoch: flows for epoch, flows in measured.items() if len(flows) == self.spec.estimate.repeats}
+            end = self.epochs(network)[-1]
+            if end not in whole or len(whole) < 2:
+                continue
+            for index, layer in enumerate(self.layers(network)):
+                first = {epoch: flows[1][index] for epoch, flows in whole.items()}
+                peak = max(first, key=lambda epoch: first[epoch].value)
+                others = {
+                    epoch: together([found[index] for repeat, found in whole[epoch].items() if repeat > 1])
+                    for epoch in (peak, end)
+                }
+                # At the end itself nothing is lost since: there is no difference to test.
+                value = others[peak].value - others[end].value
+                stderr = 0.0 if peak == end else math.hypot(*(others[e].stderr or 0.0 for e in (peak, end)))
+                found.append(
+                    {
+                        "network": network,
+                        "layer": layer,
+                        "kind": "flow",
+                        "peak": peak,
+                        "end": end,
+                        "value": value,
+                        "stderr": stderr,
+                        "p": 1.0 if stderr == 0 else float(2 * ndtr(-abs(value) / stderr)),
+                        "constant": _largest(len(first)) * _typical(first.values()),
+                    }
+                )
+        return found
+
+    def truths(self) -> list[dict[str, Any]] | None:
+        """Returns estimates at the marked epochs and the end beside the exact values, or None where there are none."""
+        found = []
+        for network in self.spec.names:
+            exact = self.cell("quadrature", network)
+            if exact is None:
+                continue
+            for epoch in sorted({*self.spec.shown(network), self.epochs(network)[-1]}):
+                flows = self.flows(network, epoch)
+                for index, layer in enumerate(self.layers(network)):
+                    if not flows:
+                        continue
+                    estimate = together([each[index] for each in flows.values()])
+                    truth = float(exact.array("information")[exact.values["epochs"].index(epoch), index])
+                    found.append(_beside(f"I(X;T), {layer}, epoch {epoch:,}", estimate, truth))
+        return found or None
+
+    def tables(self) -> dict[str, list[dict[str, Any]]]:
+        """Returns the tables beside the results: differences, truths, and how training went."""
+        history = [
+            {"network": network, "epoch": int(epoch), "curve": name.removeprefix("curve:"), "value": float(value)}
+            for network in self.spec.names
+            if (descent := self.cell("descent", network)) is not None
+            for name in sorted(descent.names())
+            if name.startswith("curve:")
+            for epoch, value in zip(descent.array("epochs"), descent.array(name), strict=True)
+        ]
+        return {**super().tables(), **({"history": history} if history else {})}
+
+
+def together(repeats: Sequence[Estimate]) -> Estimate:
+    """Returns the mean of independent estimates of one number."""
+    value = float(np.mean([each.value for each in repeats]))
+    stderr = math.hypot(*(each.stderr or 0.0 for each in repeats)) / len(repeats)
+    flags = tuple(dict.fromkeys(flag for each in repeats for flag in each.flags))
+    first = repeats[0]
+    n = sum(each.n for each in repeats)
+    return Estimate(value, stderr, first.unit, first.kind, first.bound, n, 0, flags=flags)
+
+
+def _largest(count: int) -> float:
+    """About the mean of the largest of so many standard normal numbers (Blom 1958)."""
+    return float(ndtri((count - 0.375) / (count + 0.25)))
+
+
+def _typical(estimates: Any) -> float:
+    return math.sqrt(float(np.mean([(each.stderr or 0.0) ** 2 for each in estimates])))
+
+
+def _beside(name: str, estimate: Estimate, truth: float) -> dict[str, Any]:
+    stderr = estimate.stderr or 0.0
+    gap = estimate.value - truth
+    # Where nothing is left to chance the two agree to rounding.
+    verdict = f"{gap / stderr:+.1f} s.e. off" if stderr > 1e-9 else f"off by {gap:+.1e} nats"
+    return {
+        "name": name,
+        "truth": truth,
+        "truth_stderr": None,
+        "measured": estimate.value,
+        "stderr": stderr,
+        "direction": estimate.direction,
+        "verdict": verdict,
+    }

@@ -1,0 +1,173 @@
+"""A study of how much of the input each layer of a noisy network keeps, as data."""
+
+import copy
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from annotated_types import Ge, Gt, MinLen
+from pydantic import Field, ValidationError
+
+from infoplane.errors import UsageError, unknown
+from infoplane.study.base import Strict, Study, first_error, set_field
+from infoplane.subjects.dense import DenseSettings
+from infoplane.subjects.points import POINTS
+from infoplane.subjects.train_noisy import DescentSettings, schedule
+
+#: bin size of the clustering measure where a study names none, in β
+BINS = 10.0
+#: checkpoints of a training that names none
+CHECKPOINTS = 30
+
+
+class PointsSpec(Strict):
+    """Attributes: name: a key of `infoplane.subjects.points.POINTS`; options: what that function takes."""
+
+    name: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class FlowEstimates(Strict):
+    """How I(X;T_l) is estimated.
+
+    Attributes:
+        samples: Propagated samples in all, shared out over the inputs.
+        queries: Monte Carlo draws per entropy.
+        repeats: Independent estimates of the same network: the first chooses the peak, the others say what it was.
+        exact: Also by quadrature; for chains of single units.
+    """
+
+    samples: Annotated[int, Ge(2)] = 100_000
+    queries: Annotated[int, Ge(4)] = 10_000
+    repeats: Annotated[int, Ge(2)] = 2
+    exact: bool = False
+
+
+class SweepSpec(Strict):
+    """I(X;T) of a single tanh unit over its weight.
+
+    Attributes:
+        weights: The smallest and the largest.
+        count: How many, evenly spaced on a logarithmic scale.
+        betas: Standard deviations of the noise.
+        bias_per_weight: The bias, in units of the weight.
+    """
+
+    weights: tuple[Annotated[float, Gt(0)], Annotated[float, Gt(0)]] = (0.05, 20.0)
+    count: Annotated[int, Ge(2)] = 40
+    betas: Annotated[tuple[Annotated[float, Gt(0)], ...], MinLen(1)] = (0.01, 0.1, 0.5, 1.0)
+    bias_per_weight: float = -2.0
+
+
+class OneNetwork(Strict):
+    """One network of a study, resolved: what it is, how it is trained, and the bins of its clustering measure."""
+
+    network: DenseSettings
+    train: DescentSettings
+    bins: tuple[Annotated[float, Gt(0)], ...] | None = None
+
+
+class FlowSpec(Study):
+    """A study of noisy networks: I(X;T_l) by sample propagation and clustering, through training.
+
+    Attributes:
+        data: The problem: all its inputs, equally likely.
+        network: The network, dense.
+        train: How it is trained.
+        bins: Bin sizes of H(Bin(T)); null for 10 β.
+        networks: Name -> what another network of the same study changes, dotted path -> value; all start from the
+            same random weights and see the training inputs in the same order. Empty: the one described above.
+        estimate: How information is estimated.
+        marked: Epochs at which activations are shown; the nearest checkpoints are taken.
+        sweep: Also I(X;T) of a single tanh unit over its weight; null for none.
+    """
+
+    kind: Literal["flow"] = "flow"
+    data: PointsSpec
+    network: DenseSettings
+    train: DescentSettings
+    bins: tuple[Annotated[float, Gt(0)], ...] | None = None
+    networks: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    estimate: FlowEstimates = FlowEstimates()
+    marked: tuple[Annotated[int, Ge(0)], ...] = ()
+    sweep: SweepSpec | None = None
+
+    def resolve(self) -> Self:
+        """Returns the study with bins and checkpoints written out.
+
+        Raises:
+            UsageError: Sections do not go together.
+        """
+        if self.data.name not in POINTS:
+            raise unknown("data.name", self.data.name, POINTS)
+        found = {name: _resolved(self.one(name), name) for name in self.names}
+        if self.estimate.exact and any(set(one.network.widths) != {1} for one in found.values()):
+            mend = "leave estimate.exact out, or give every layer one unit"
+            raise UsageError("estimate.exact is for chains of single units", received="several units", mend=mend)
+        if self.networks:
+            return self
+        (one,) = found.values()
+        return self.model_copy(update={"train": one.train, "bins": one.bins})
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the study's networks; "" where there is only one."""
+        return list(self.networks) or [""]
+
+    def one(self, name: str) -> OneNetwork:
+        """Returns one of the study's networks, resolved."""
+        content = self.model_dump(mode="json", include={"network", "train", "bins"})
+        content = _changed(content, self.networks.get(name, {}))
+        try:
+            return _resolved(OneNetwork.model_validate(content), name)
+        except ValidationError as error:
+            legal = [*DenseSettings.model_fields, *DescentSettings.model_fields, *OneNetwork.model_fields]
+            raise first_error(error, f"networks.{name}", legal) from error
+
+    def shown(self, name: str) -> list[int]:
+        """The checkpoints of a network nearest to the marked epochs."""
+        kept = self.one(name).train.checkpoints or ()
+        return sorted({min(kept, key=lambda epoch: abs(epoch - wanted)) for wanted in self.marked})
+
+
+def _changed(content: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    found = copy.deepcopy(dict(content))
+    for path, value in changes.items():
+        set_field(found, path, value)
+    return found
+
+
+def _resolved(one: OneNetwork, name: str) -> OneNetwork:
+    """Bins and checkpoints written out.
+
+    Raises:
+        UsageError: Sections do not go together.
+    """
+    where = f"networks.{name}." if name else ""
+    network, train = one.network, one.train
+    if train.loss == "mse" and (network.widths[-1] != 1 or network.read_out):
+        legal = "a last hidden layer of one unit and network.read_out: false"
+        raise UsageError(f"{where}train.loss mse needs one output", received=list(network.widths), legal=legal)
+    if train.loss == "cross-entropy" and not network.read_out:
+        raise UsageError(f"{where}train.loss cross-entropy needs one output per class", received="read_out: false")
+    if network.start is not None and (set(network.widths) != {1} or len(network.start) != len(network.widths)):
+        legal = "(weight, bias) of each hidden layer of one unit"
+        raise UsageError(f"{where}network.start does not fit the layers", received=list(network.start), legal=legal)
+    checkpoints = train.checkpoints
+    if checkpoints is None:
+        checkpoints = tuple(schedule(train.epochs, CHECKPOINTS))
+    late = [epoch for epoch in checkpoints if epoch > train.epochs]
+    if late:
+        legal = f"0 to {train.epochs}"
+        raise UsageError(f"{where}train.checkpoints lie beyond the last epoch", received=late, legal=legal)
+    checkpoints = tuple(sorted({*checkpoints, train.epochs}))
+    bins = one.bins
+    if bins is None and network.beta is None:
+        mend = "give bins: [size, …]"
+        raise UsageError(f"{where}bins of a deterministic network have no default", received="null", mend=mend)
+    if bins is None and network.beta is not None:
+        bins = (float(f"{BINS * network.beta:.6g}"),)
+    assert bins is not None
+    if not all(math.isfinite(size) for size in bins):
+        raise UsageError(f"{where}bins must be finite", received=list(bins))
+    return OneNetwork(network=network, train=train.model_copy(update={"checkpoints": checkpoints}), bins=bins)
