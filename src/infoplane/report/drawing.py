@@ -18,6 +18,7 @@ Unit = Literal["nats", "bits"]
 
 LONGEST = 26  # letters of a layer's name that fit beside a figure
 _LETTER = 7.4  # pixels, at a size of 12
+_LINE = 17  # pixels from one name beside the axes to the next
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,3 +145,35 @@ def put(axes: Axes, side: Literal["left", "right"], offset: float, row: float, w
         annotation_clip=False,
         **look,
     )
+
+
+def beside(axes: Axes, ends: Sequence[tuple[float, float, str, str]], pixels: float) -> None:
+    """Writes each line's name to the right of its last point, moved apart where they would overlap.
+
+    Args:
+        axes: Where the lines are drawn; its limits are set.
+        ends: (height, place, name, colour) of each last point.
+        pixels: Height of the axes.
+    """
+    low, high = axes.get_ylim()
+    (left, right), position = axes.get_xlim(), axes.get_position()
+    wide = position.width * axes.figure.get_size_inches()[0] * PIXELS_PER_INCH  # type: ignore[union-attr]
+    step = _LINE * (high - low) / pixels
+    order = sorted(ends, key=lambda end: -end[0])[::-1]  # of equal ones the first comes on top
+    heights = [value for value, *_ in order]
+    for _ in range(100):
+        for index in range(len(heights) - 1):
+            push = max(0.0, step - (heights[index + 1] - heights[index])) / 2
+            heights[index] -= push
+            heights[index + 1] += push
+        heights = [min(max(height, low), high) for height in heights]
+    for (value, at, label, colour), height in zip(order, heights):
+        # A thread from the point to its name, in the line's colour.
+        axes.plot(
+            [at, right + 12 / wide * (right - left)], [value, height],
+            color=colour, lw=1.0, ls=(0, (1, 2)), clip_on=False, zorder=2,
+        )  # fmt: skip
+        axes.annotate(
+            label, (1 + 17 / wide, height), xycoords=("axes fraction", "data"), va="center_baseline", color=INK,
+            fontsize=12, annotation_clip=False,
+        )  # fmt: skip

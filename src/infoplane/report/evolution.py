@@ -12,13 +12,12 @@ from matplotlib.ticker import MaxNLocator
 
 from infoplane.estimate import Estimate
 from infoplane.report.amounts import rounded
-from infoplane.report.drawing import Unit, extent, framed, gutter, per_unit, scaled, shorten, tip, tooltip
+from infoplane.report.drawing import Unit, beside, extent, framed, gutter, per_unit, scaled, shorten, tip, tooltip
 from infoplane.report.theme import INK, MUTED, PAPER, canvas
 from infoplane.report.words import name_of
 
 _DASHES = (0, (4, 3))
 _HEIGHT, _TOP, _BOTTOM = 300, 26, 46  # pixels
-_LINE = 17  # pixels from one name beside the axes to the next
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +108,7 @@ def evolution(
     margin = 0.05 * (high - low) or 1.0
     axes.set_ylim(low - margin, high + margin)
     axes.set_xlim(places[0] - 0.04 * (places[-1] - places[0]), places[-1])
-    _names(axes, ends)
+    beside(axes, ends, _HEIGHT - _TOP - _BOTTOM)
     axes.set_title(name_of(kind), loc="left", fontsize=13, color=INK, pad=10)
     return figure
 
@@ -119,28 +118,3 @@ def _path(axes: Axes, points: Sequence[tuple[float, float, bool]], track: Track)
     for (at, value, _), (then, after, unknown) in itertools.pairwise(points):
         dashes = _DASHES if unknown else "-"
         axes.plot([at, then], [value, after], color=track.colour, lw=1.6, ls=dashes, alpha=0.75, zorder=3)
-
-
-def _names(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
-    """Writes each layer's name to the right of its last point, moved apart where they would overlap."""
-    low, high = axes.get_ylim()
-    step = _LINE * (high - low) / (_HEIGHT - _TOP - _BOTTOM)
-    order = sorted(ends)
-    heights = [value for value, *_ in order]
-    for _ in range(100):
-        for index in range(len(heights) - 1):
-            push = max(0.0, step - (heights[index + 1] - heights[index])) / 2
-            heights[index] -= push
-            heights[index + 1] += push
-        heights = [min(max(height, low), high) for height in heights]
-    for (value, at, label, colour), height in zip(order, heights):
-        # A thread from the point to its name, in the layer's colour.
-        left, right = axes.get_xlim()
-        axes.plot(
-            [at, right + 0.04 * (right - left)], [value, height],
-            color=colour, lw=1.0, ls=(0, (1, 2)), clip_on=False, zorder=2,
-        )  # fmt: skip
-        axes.annotate(
-            label, (1.06, height), xycoords=("axes fraction", "data"), va="center_baseline", color=INK, fontsize=12,
-            annotation_clip=False,
-        )  # fmt: skip

@@ -3,18 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import jinja2
-from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from infoplane.files import write_whole
-from infoplane.report import amounts, pictures, tables, words
+from infoplane.report import pictures, publish, tables, words
 from infoplane.report.contents import ReportContents
-from infoplane.report.plates import Drawn, Plates
+from infoplane.report.drawings import Drawn
+from infoplane.report.plates import Plates
 from infoplane.report.results import NETWORK, Results, differences
-from infoplane.report.theme import save
 
-_HERE = Path(__file__).parent
 #: files with tables that a run's folder may hold, and what they are called
 TABLES = {
     "results": "All numbers, each fit by itself and all refits together",
@@ -33,17 +29,7 @@ def write(contents: ReportContents, folder: Path) -> Path:
         contents: What to show; anything but its title may be missing.
         folder: Where to write `report.html` and `figures/`; made if need be. Tables that lie there are linked.
     """
-    folder = Path(folder)
-    drawer = folder / "figures"
-    drawer.mkdir(parents=True, exist_ok=True)
-    found = [name for name in TABLES if (folder / f"{name}.csv").is_file()]
-    html, files = _render(contents, found)
-    for name, figure in files.items():
-        for suffix in (".svg", ".png"):
-            save(figure, drawer / f"{name}{suffix}")
-    page = folder / "report.html"
-    write_whole(page, html)
-    return page
+    return publish.publish(folder, tuple(TABLES), lambda found: _render(contents, found))
 
 
 def _render(contents: ReportContents, files: Sequence[str]) -> tuple[str, dict[str, Figure]]:
@@ -63,17 +49,9 @@ def _render(contents: ReportContents, files: Sequence[str]) -> tuple[str, dict[s
     for curve in training:
         if curve.checkpoint:
             earlier.setdefault(curve.checkpoint, []).append(curve)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"duration": amounts.duration}
-    html = environment.get_template("inversion.html.j2").render(
+    html = publish.render(
+        "inversion.html.j2",
         contents=contents,
-        css=Markup((_HERE / "page.css").read_text(encoding="utf-8")),
         palette=plates.palette,
         opening=opening,
         hero=plates.hero(),

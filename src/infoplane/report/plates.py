@@ -1,8 +1,5 @@
 """The figures of a report: each drawn for the page in both units, and kept for the files beside it."""
 
-import dataclasses
-import re
-from collections.abc import Callable
 from typing import Any
 
 from markupsafe import Markup
@@ -11,58 +8,28 @@ from matplotlib.figure import Figure
 from infoplane.report import amounts, figures, sheets, words
 from infoplane.report.contents import ReportContents, in_order
 from infoplane.report.drawing import Mark, Unit
+from infoplane.report.drawings import Drawings, Drawn, slug
 from infoplane.report.evolution import Track, evolution
 from infoplane.report.results import INPUT, Difference, Results
-from infoplane.report.theme import Palette, inline, style
+from infoplane.report.theme import Palette, style
 from infoplane.report.words import Opening
 
 _PANELS = ("nce", "usable", "contrastive", "label")
 _THROUGH = ("nce", "usable", "label")  # drawn against the checkpoint
 
 
-@dataclasses.dataclass(frozen=True)
-class Drawn:
-    """One figure of the page: its key (also its file's name), what it says above and below, and its SVGs.
-
-    One of an earlier `checkpoint` has no SVGs: it is a file only.
-    """
-
-    key: str
-    title: str
-    svg: Markup
-    badge: str = ""
-    caption: Markup = dataclasses.field(default_factory=Markup)
-    checkpoint: str = ""
-
-
-def _slug(name: str) -> str:
-    """A file name from a layer's name, which may hold anything."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "layer"
-
-
 class Plates:
-    """Draws the figures of one report.
-
-    Attributes:
-        files: Name -> figure, of all that were drawn so far and go into files.
-    """
+    """Draws the figures of one report."""
 
     def __init__(self, contents: ReportContents, results: Results, opening: Opening) -> None:
         self.contents, self.results, self.opening = contents, results, opening
         self.palette = Palette([layer.name for layer in contents.layers])
-        self.files: dict[str, Figure] = {}
+        self.drawings = Drawings(self.palette)
 
-    def _views(self, key: str, label: str, draw: Callable[[Unit], Figure], *, filed: bool = True) -> Markup:
-        """The figure in nats and in bits, for the page's switch; the one in nats also becomes a file."""
-        views = Markup()
-        for unit in ("nats", "bits"):
-            with style():
-                figure = draw(unit)
-            if unit == "nats" and filed:
-                self.files[key] = figure
-            svg = inline(figure, f"{key}-{unit}", f"{label}, in {unit}", self.palette.variables)
-            views += Markup('<div class="{}">{}</div>').format(unit, svg)
-        return views
+    @property
+    def files(self) -> dict[str, Figure]:
+        """Name -> figure, of all that were drawn so far and go into files."""
+        return self.drawings.files
 
     def _marks(self, kind: str, steps: tuple[Difference, ...] = ()) -> list[Mark]:
         arrivals = {step.second: step for step in steps}
@@ -97,7 +64,7 @@ class Plates:
             def draw(unit: Unit, narrow: bool = narrow) -> Figure:
                 return figures.opening(marks, kind, unit, narrow=narrow)
 
-            svg = self._views(f"opening{'-narrow' * narrow}", label, draw, filed=not narrow)
+            svg = self.drawings.views(f"opening{'-narrow' * narrow}", label, draw, filed=not narrow)
             views += Markup('<div class="{}">{}</div>').format(size, svg)
         base = self.results.get(INPUT, "cross-entropy")
         text = Markup("{} of each layer, from the input down to the output; lines are ± one standard error.")
@@ -129,7 +96,7 @@ class Plates:
         badge = " / ".join(words.DIRECTIONS[direction] for direction in directions)
         name = words.name_of(kind)
         label = f"{name} of each layer, with standard errors"
-        svg = self._views(kind, label, lambda unit: figures.panel(marks, kind, unit, ceiling))
+        svg = self.drawings.views(kind, label, lambda unit: figures.panel(marks, kind, unit, ceiling))
         return Drawn(kind, name, svg, badge, Markup("; ").join(flags))
 
     def through(self) -> list[Drawn]:
@@ -156,7 +123,7 @@ class Plates:
             def draw(unit: Unit, kind: str = kind, tracks: list[Track] = tracks, ceiling: Any = ceiling) -> Figure:
                 return evolution(tracks, points, kind, unit, ceiling)
 
-            drawn.append(Drawn(f"through-{kind}", label, self._views(f"through-{kind}", label, draw)))
+            drawn.append(Drawn(f"through-{kind}", label, self.drawings.views(f"through-{kind}", label, draw)))
         return drawn
 
     def training(self) -> list[Drawn]:
@@ -183,14 +150,14 @@ class Plates:
                 return figures.training(own, label, self.palette[own[0].layer], unit, legend=first)
 
             earlier = at not in ("", last)
-            key = f"training-{len(drawn) + 1:02d}-{_slug(name)}" + (f"-at-{_slug(at)}" if earlier else "")
+            key = f"training-{len(drawn) + 1:02d}-{slug(name)}" + (f"-at-{slug(at)}" if earlier else "")
             if earlier:
                 # As files only: there are many, and the page is to stay light.
                 with style():
                     self.files[key] = draw("nats")
                 drawn.append(Drawn(key, label, Markup(), checkpoint=at))
                 continue
-            svg = self._views(key, f"Training curves of the density for {label}", draw)
+            svg = self.drawings.views(key, f"Training curves of the density for {label}", draw)
             drawn.append(Drawn(key, label, svg))
         return drawn
 
@@ -202,7 +169,7 @@ class Plates:
             with style():
                 sheet = sheets.sheet(self.contents, at)
             if sheet is not None:
-                name = "pictures" if at == points[-1] else f"pictures-at-{_slug(at)}"
+                name = "pictures" if at == points[-1] else f"pictures-at-{slug(at)}"
                 self.files[name] = sheet
                 drawn.append((at if len(points) > 1 else "", name))
         return drawn

@@ -18,7 +18,7 @@ FITS_FOR_A_CLAIM = 3  # retraining moves a number by more than its error given o
 Verdict = Literal["fall", "rise", "tie", "few fits", "no p"]
 
 
-def _number(value: object) -> float | None:
+def number_of(value: object) -> float | None:
     """Returns a finite float, or None: tables carry missing values as None or NaN."""
     if value is None or isinstance(value, str):
         return None
@@ -45,7 +45,7 @@ class Results:
     """
 
     def __init__(self, rows: Sequence[Mapping[str, Any]], checkpoints: Sequence[str] = ()) -> None:
-        self.all = [_result(row) for row in rows if _number(row.get("value")) is not None]
+        self.all = [result_of(row) for row in rows if number_of(row.get("value")) is not None]
         # p(x) belongs to no checkpoint of the network, whatever its rows say.
         dated = [result.checkpoint for result in self.all if result.layer not in (NETWORK, INPUT)]
         self.checkpoints = in_order([checkpoint for checkpoint in dated if checkpoint], checkpoints)
@@ -85,11 +85,12 @@ class Results:
         return [checkpoint for checkpoint in self.checkpoints if checkpoint in own]
 
 
-def _result(row: Mapping[str, Any]) -> Result:
+def result_of(row: Mapping[str, Any]) -> Result:
+    """Returns what one row of a table says."""
     bound = row.get("direction")
     estimate = Estimate(
         value=float(row["value"]),
-        stderr=_number(row.get("stderr")),
+        stderr=number_of(row.get("stderr")),
         unit=row.get("unit") or "nats",
         kind=str(row["kind"]),
         bound=bound if bound in ("lower", "upper", "estimate") else None,
@@ -153,7 +154,7 @@ def differences(rows: Sequence[Mapping[str, Any]], results: Results) -> list[Dif
     kind = next((kind for kind in ("usable", "nce") if kind in kinds), None)
     found = []
     for row in rows:
-        value = _number(row.get("value"))
+        value = number_of(row.get("value"))
         if row.get("kind") != kind or value is None:
             continue
         first, second, checkpoint = str(row["first"]), str(row["second"]), row.get("checkpoint")
@@ -165,9 +166,9 @@ def differences(rows: Sequence[Mapping[str, Any]], results: Results) -> list[Dif
                 second,
                 str(kind),
                 value,
-                _number(row.get("stderr")),
+                number_of(row.get("stderr")),
                 math.inf if dof is None or math.isnan(dof) else float(dof),
-                _number(row.get("p")),
+                number_of(row.get("p")),
                 row.get("refits") or _fewest(results, first, second, str(kind), at),
                 checkpoint=at,
             )

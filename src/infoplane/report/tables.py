@@ -87,7 +87,7 @@ WORDS = {
 }
 
 
-class _Notes:
+class Notes:
     """Gives every distinct flag one letter."""
 
     def __init__(self) -> None:
@@ -101,7 +101,7 @@ class _Notes:
         return tuple(self.letters[flag] for flag in flags)
 
 
-def _cell(estimate: Estimate, notes: _Notes, *, remark: bool = True) -> Cell:
+def _cell(estimate: Estimate, notes: Notes, *, remark: bool = True) -> Cell:
     other = None
     if estimate.kind == "usable":
         values = [with_error(view.value, view.stderr) for view in (estimate.nats, estimate.bits)]
@@ -146,7 +146,7 @@ def numbers(contents: ReportContents, results: Results, palette: Palette) -> Tab
     order = [kind for kind in (*COLUMNS, *results.kinds) if kind in kinds]
     order = list(dict.fromkeys(order))
     columns = tuple(_column(kind, results) for kind in order)
-    notes = _Notes()
+    notes = Notes()
     names = [layer.name for layer in contents.layers]
     names += [name for name in results.layers if name not in (*names, INPUT, NETWORK)]
     shapes = {layer.name: shape(layer.shape) for layer in contents.layers}

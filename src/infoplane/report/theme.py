@@ -112,9 +112,15 @@ def style(salt: str = "infoplane") -> Iterator[None]:
         yield
 
 
-def canvas(width: float, height: float) -> Figure:
-    """Returns an empty figure of that many pixels, outside of pyplot's global state."""
-    return Figure(figsize=(width / PIXELS_PER_INCH, height / PIXELS_PER_INCH), dpi=PIXELS_PER_INCH)
+def canvas(width: float, height: float, *, raster: int = PIXELS_PER_INCH) -> Figure:
+    """Returns an empty figure of that many pixels, outside of pyplot's global state.
+
+    Args:
+        width: In pixels.
+        height: In pixels.
+        raster: Dots per inch of what an SVG holds as pixels, such as clouds of thousands of points.
+    """
+    return Figure(figsize=(width / PIXELS_PER_INCH, height / PIXELS_PER_INCH), dpi=raster)
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -138,6 +144,7 @@ def _svg(figure: Figure, background: str, **crop: Any) -> str:
     figure.savefig(text, format="svg", facecolor=background, metadata=empty, **crop)
     # With quotes in text escaped, whatever looks like an attribute below is one.
     svg = re.sub(r">[^<]*<", lambda match: match[0].replace('"', "&quot;"), text.getvalue())
+    svg = re.sub(r"(data:image/png;base64,)\s+", r"\1", svg)
     return re.sub(f'<g id="{TIP}([0-9a-f]*)">', _title, _short(svg))
 
 

@@ -1,0 +1,66 @@
+"""A page's figures: each drawn for the page, in both units where they matter, and kept for the files beside it."""
+
+import dataclasses
+import re
+from collections.abc import Callable
+
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from infoplane.report.drawing import Unit
+from infoplane.report.theme import Palette, inline, style
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+    """One figure of the page: its key (also its file's name), what it says above and below, and its SVGs.
+
+    One of an earlier `checkpoint` has no SVGs: it is a file only.
+    """
+
+    key: str
+    title: str
+    svg: Markup
+    badge: str = ""
+    caption: Markup = dataclasses.field(default_factory=Markup)
+    checkpoint: str = ""
+
+
+def slug(name: str) -> str:
+    """Returns a file name from a layer's name, which may hold anything."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "layer"
+
+
+class Drawings:
+    """The figures of one page.
+
+    Attributes:
+        palette: What the layers are drawn with.
+        files: Name -> figure, of all that were drawn so far and go into files.
+    """
+
+    def __init__(self, palette: Palette) -> None:
+        self.palette = palette
+        self.files: dict[str, Figure] = {}
+
+    def keep(self, key: str, draw: Callable[[], Figure]) -> Figure:
+        """Returns a figure that goes into files."""
+        with style():
+            self.files[key] = draw()
+        return self.files[key]
+
+    def view(self, key: str, label: str, draw: Callable[[], Figure]) -> Markup:
+        """Returns a figure that holds no information, and so is the same in nats and in bits."""
+        return inline(self.keep(key, draw), key, label, self.palette.variables)
+
+    def views(self, key: str, label: str, draw: Callable[[Unit], Figure], *, filed: bool = True) -> Markup:
+        """Returns the figure in nats and in bits, for the page's switch; the one in nats also becomes a file."""
+        views = Markup()
+        for unit in ("nats", "bits"):
+            with style():
+                figure = draw(unit)
+            if unit == "nats" and filed:
+                self.files[key] = figure
+            svg = inline(figure, f"{key}-{unit}", f"{label}, in {unit}", self.palette.variables)
+            views += Markup('<div class="{}">{}</div>').format(unit, svg)
+        return views

@@ -1,0 +1,130 @@
+"""The table of the page of a study of noisy networks, as plain cells that the template only has to lay out."""
+
+import dataclasses
+
+from markupsafe import Markup
+
+from infoplane.estimate import NATS_PER_BIT, Estimate
+from infoplane.report.amounts import MISSING, amount, both, information, probability, rounded
+from infoplane.report.flow_contents import FlowContents, NetworkThroughTraining
+from infoplane.report.flow_numbers import FlowNumbers, Loss, epoch_text, peak_of, plain, titled
+from infoplane.report.flow_words import verdict_words
+from infoplane.report.tables import Cell, Notes
+
+
+@dataclasses.dataclass(frozen=True)
+class FlowColumn:
+    """What a column holds, in which unit, and what more must be said of it."""
+
+    name: str
+    unit: Markup
+    remark: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class FlowLine:
+    """One layer of one network."""
+
+    layer: str
+    units: int
+    cells: tuple[Cell | None, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class FlowTable:
+    """All numbers. `groups` are (network's title, its lines); `network` are facts of whole networks."""
+
+    columns: tuple[FlowColumn, ...]
+    groups: tuple[tuple[str, tuple[FlowLine, ...]], ...]
+    network: tuple[tuple[str, Cell], ...]
+    footnotes: tuple[tuple[str, str], ...]
+
+
+def numbers(contents: FlowContents, found: FlowNumbers, losses: list[Loss]) -> FlowTable:
+    """Returns what each layer of each network held at first, at its peak and at the end, and what it lost."""
+    unit, notes = both("nats", "bits"), Notes()
+    flow, exact = found.has("flow"), found.has("information")
+    lost = flow and bool(losses)
+    columns = []
+    if flow:
+        columns += [FlowColumn("I(X;T) at first", unit), FlowColumn("at its peak", unit, "epoch")]
+        columns += [FlowColumn("at the end", unit, "epoch")]
+    columns += [FlowColumn("at the end, by quadrature", unit)] * exact
+    if lost:
+        columns += [
+            FlowColumn("Lost since the peak", unit, "p"),
+            FlowColumn("By chance", unit),
+            FlowColumn("Reading", Markup()),
+        ]
+    sizes = {network.name: found.bins(network.name) for network in contents.networks}
+    several = any(len(each) > 1 for each in sizes.values())
+    shown = sorted({size for each in sizes.values() for size in each}) if several else [None] * any(sizes.values())
+    columns += [
+        FlowColumn("H(Bin(T)) at the end", unit, "" if size is None else f"bins of {plain(size)}") for size in shown
+    ]
+    groups = []
+    for network in contents.networks:
+        lines = []
+        for layer, units in network.layers.items():
+            cells = _information(network, layer, found, losses, notes) if flow else []
+            if exact:
+                end = found.last(network.name, layer, "information")
+                cells.append(None if end is None else _cell(end[1], notes))
+            cells += _lost(network, layer, losses) if lost else []
+            for size in shown:
+                own = size if size is not None else next(iter(sizes[network.name]), None)
+                end = found.last(network.name, layer, "binned-entropy", own)
+                remark = f"bins of {plain(own)}" if size is None and own is not None else ""
+                cells.append(None if end is None else _cell(end[1], notes, remark))
+            lines.append(FlowLine(layer, units, tuple(cells)))
+        groups.append((titled(network) if len(contents.networks) > 1 or network.name else "", tuple(lines)))
+    facts = tuple(fact for network in contents.networks for fact in _facts(network, contents, found, notes))
+    groups = groups if columns else []
+    footnotes = tuple((letter, flag) for flag, letter in notes.letters.items())
+    return FlowTable(tuple(columns), tuple(groups), facts, footnotes)
+
+
+def _cell(estimate: Estimate, notes: Notes, remark: str = "") -> Cell:
+    return Cell(amount(estimate, unit=False), None, remark, notes.mark(estimate.flags))
+
+
+def _information(
+    network: NetworkThroughTraining, layer: str, found: FlowNumbers, losses: list[Loss], notes: Notes
+) -> list[Cell | None]:
+    """I(X;T) at first, at its peak and at the end."""
+    series = found.series(network.name, layer, "flow")
+    if not series:
+        return [None, None, None]
+    first, last = next(iter(series)), next(reversed(series))
+    peak = peak_of(found, network.name, layer, losses)
+    cells: list[Cell | None] = [_cell(series[first], notes, "" if first == 0 else f"epoch {epoch_text(first)}")]
+    for epoch in (peak, last):
+        cells.append(_cell(series[epoch], notes, f"epoch {epoch_text(epoch)}") if epoch in series else None)
+    return cells
+
+
+def _lost(network: NetworkThroughTraining, layer: str, losses: list[Loss]) -> list[Cell | None]:
+    loss = next((loss for loss in losses if (loss.network, loss.layer) == (network.name, layer)), None)
+    if loss is None:
+        return [None, None, None]
+    p = probability(loss.p)
+    remark = "" if loss.p is None or loss.peak == loss.end else f"p {p}" if p.startswith("<") else f"p = {p}"
+    size = Markup(MISSING) if loss.peak == loss.end else information(loss.value, loss.stderr, unit=False)
+    chance = (
+        None
+        if loss.constant is None
+        else Cell(both(*(rounded(loss.constant / per, loss.constant / per) for per in (1.0, NATS_PER_BIT))))
+    )
+    return [Cell(size, None, remark), chance, Cell(Markup.escape(verdict_words(loss)))]
+
+
+def _facts(
+    network: NetworkThroughTraining, contents: FlowContents, found: FlowNumbers, notes: Notes
+) -> list[tuple[str, Cell]]:
+    end = found.last(network.name, "", "accuracy")
+    if end is None:
+        return []
+    epoch, estimate = end
+    who = f"Accuracy of {network.name}" if len(contents.networks) > 1 else "Accuracy"
+    behind = Markup("at epoch {}{}").format(epoch_text(epoch), f", on {estimate.n:,} inputs" if estimate.n else "")
+    return [(who, dataclasses.replace(_cell(estimate, notes), text=amount(estimate), other=behind))]

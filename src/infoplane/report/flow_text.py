@@ -1,0 +1,116 @@
+"""The table of a run with noisy networks as text."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from infoplane.estimate import Estimate
+from infoplane.report.amounts import rounded
+from infoplane.report.flow_contents import NetworkThroughTraining
+from infoplane.report.flow_numbers import FlowNumbers, Loss, epoch_text, losses, peak_of, plain
+from infoplane.report.flow_words import verdict_words
+
+
+def table(
+    rows: Sequence[Mapping[str, Any]],
+    differences: Sequence[Mapping[str, Any]],
+    networks: Sequence[NetworkThroughTraining],
+) -> str:
+    """Returns the table that closes a run: one line per network and layer, every number with its error.
+
+    Args:
+        rows: As in `FlowContents.rows`.
+        differences: As in `FlowContents.differences`.
+        networks: As in `FlowContents.networks`.
+    """
+    numbers, found = FlowNumbers(rows), losses(differences)
+    flow, several = numbers.has("flow"), len(networks) > 1
+    sizes = _sizes(numbers, networks, flow)
+    header = ["network"] * several + ["layer", "units"]
+    if flow:
+        header += ["I(X;T) at first", "peak (epoch)", "end (epoch)", "lost since the peak"]
+    header += [f"H(Bin), {plain(size)}" if size else "H(Bin)" for size in sizes]
+    lines, starred = [header], []
+    for network in networks:
+        for layer, units in network.layers.items():
+            line = [network.name] * several + [layer, str(units)]
+            if flow:
+                cells, flags = _information(network, layer, numbers, found)
+                line += cells
+                starred += [f"{network.name + ' ' if several else ''}{layer} {flag}" for flag in flags]
+            for size in sizes:
+                own = size or next(iter(numbers.bins(network.name)), None)
+                end = numbers.last(network.name, layer, "binned-entropy", own)
+                cell = "-" if end is None else _number(end[1])
+                line.append(cell if size or end is None or own is None else f"{cell} ({plain(own)})")
+            lines.append(line)
+    widths = [max(len(line[at]) for line in lines) for at in range(len(header))]
+    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines]
+    text.insert(1, "-" * max(len(line) for line in text))
+    return "\n".join([*text, "", *_notes(networks, numbers, bool(starred), flow=flow), *_flags(starred)])
+
+
+def _sizes(numbers: FlowNumbers, networks: Sequence[NetworkThroughTraining], flow: bool) -> list[float | None]:
+    """The bin sizes that have a column; None is each network's own first one."""
+    own = [numbers.bins(network.name) for network in networks if numbers.bins(network.name)]
+    if not own:
+        return []
+    if not flow:
+        return [*dict.fromkeys(size for each in own for size in each)]
+    first = {each[0] for each in own}
+    return [first.pop()] if len(first) == 1 else [None]
+
+
+def _information(
+    network: NetworkThroughTraining, layer: str, numbers: FlowNumbers, found: Sequence[Loss]
+) -> tuple[list[str], list[str]]:
+    """I(X;T) of a layer at first, at its peak and at the end, and what it lost; and the flags of these."""
+    series = numbers.series(network.name, layer, "flow")
+    if not series:
+        return ["-"] * 4, []
+    first, last, peak = next(iter(series)), next(reversed(series)), peak_of(numbers, network.name, layer, found)
+    cells, flags = [_number(series[first])], [(first, flag) for flag in series[first].flags]
+    for epoch in (peak, last):
+        cells.append(f"{_number(series[epoch])} ({epoch_text(epoch)})" if epoch in series else "-")
+        flags += [(epoch, flag) for flag in series[epoch].flags] if epoch in series else []
+    loss = next((loss for loss in found if (loss.network, loss.layer) == (network.name, layer)), None)
+    if loss is None:
+        cells.append("-")
+    elif loss.peak == loss.end:
+        cells.append(verdict_words(loss))
+    else:
+        cells.append(f"{_number(Estimate(loss.value, loss.stderr))} ({verdict_words(loss)})")
+    epochs: dict[str, list[str]] = {}
+    for epoch, flag in dict.fromkeys(flags):
+        epochs.setdefault(flag, []).append(epoch_text(epoch))
+    return cells, [f"at {' and '.join(at)}: {flag}" for flag, at in epochs.items()]
+
+
+def _notes(networks: Sequence[NetworkThroughTraining], numbers: FlowNumbers, starred: bool, *, flow: bool) -> list[str]:
+    notes = []
+    for network in networks:
+        end = numbers.last(network.name, "", "accuracy")
+        if end is not None:
+            epoch, right = end
+            who = f"accuracy of {network.name}" if network.name else "accuracy"
+            notes.append(f"{who} at epoch {epoch_text(epoch)}: {_number(right)} (n = {right.n})")
+    if flow:
+        words = (
+            "Information in nats, ± one standard error of Monte Carlo for these trained networks, not of retraining. The peak\n"
+            "is chosen on one estimate and the loss taken from others; lost means p < 0.05 and twice its error."
+        )
+        notes.append(words + (" * marks a flag:" if starred else ""))
+    if any(numbers.bins(network.name) for network in networks):
+        at = len(notes) - 1 if flow else len(notes)
+        words = "H(Bin): at the end, for bins of the size named; how far activations cluster at that scale, not I(X;T)."
+        notes.insert(at, words)
+    return notes
+
+
+def _flags(starred: Sequence[str]) -> list[str]:
+    return [f"  * {flag}" for flag in starred]
+
+
+def _number(estimate: Estimate) -> str:
+    exact = estimate.stderr is None
+    value = rounded(estimate.value) if exact else str(estimate).split(" (")[0].removesuffix(f" {estimate.unit}")
+    return value + ("*" if estimate.flags else "")
