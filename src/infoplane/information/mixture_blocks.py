@@ -53,6 +53,8 @@ class BlockTree:
             centres = torch.cat([centres, centres[:fill]])
             log_weights = torch.cat([log_weights, log_weights.new_full((fill,), NOTHING)])
         order = _median_order(centres, self.depth)
+        #: the centres as they lie in the blocks, neighbours near one another: (n,)
+        self.order = order[order < n]
         self.centres = centres[order].view(blocks, -1, d)
         self.log_weights = log_weights[order].view(blocks, -1)
         self.weights = self.log_weights.logsumexp(1)

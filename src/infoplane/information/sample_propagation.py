@@ -162,8 +162,10 @@ def _entropy_round(mixture: GaussianMixture, draws: int, generator: torch.Genera
         component = torch.arange(n, device=each.device).repeat_interleave(each)
         share, strata = (mixture.weights / each)[component], component
     else:
-        component = _components(mixture.weights, draws, generator)
-        strata = torch.zeros_like(component)
+        # Two draws in each of many parts of equal weight, whose centres are neighbours: what varies from one part of
+        # space to another is not left to chance either.
+        draws -= draws % 2
+        component, strata = _components(mixture, draws, generator)
         share = torch.full((draws,), 1 / draws, dtype=torch.float64, device=component.device)
     z = _normal((len(component), d), generator, mixture.centres)
     terms = -mixture.log_sum(mixture.centres[component] + mixture.beta * z)
@@ -248,11 +250,14 @@ def _normal(shape: tuple[int, ...], generator: torch.Generator | None, like: Ten
     return torch.randn(shape, generator=generator, dtype=like.dtype).to(like.device)
 
 
-def _components(weights: Tensor, draws: int, generator: torch.Generator | None) -> Tensor:
-    """So many centres, drawn by weight: (draws,)."""
-    ends = weights.cumsum(0)
-    spot = torch.rand(draws, generator=generator, dtype=weights.dtype).to(weights.device) * ends[-1]
-    return torch.searchsorted(ends, spot, right=True).clamp_max(len(weights) - 1)
+def _components(mixture: GaussianMixture, draws: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    """Centres drawn by weight, two out of each of draws/2 strata of neighbours, and the strata: (draws,) each."""
+    order = mixture.blocks.order
+    ends = mixture.weights[order].cumsum(0)
+    strata = torch.arange(draws, device=ends.device) // 2
+    spot = torch.rand(draws, generator=generator, dtype=torch.float64).to(ends.device)
+    spot = (strata + spot) * (2 / draws) * ends[-1]
+    return order[torch.searchsorted(ends, spot, right=True).clamp_max(len(ends) - 1)], strata
 
 
 def _stratum_means(values: Tensor, strata: Tensor) -> Tensor:

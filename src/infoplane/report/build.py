@@ -10,7 +10,7 @@ import polars as pl
 
 from infoplane.errors import UsageError
 from infoplane.files import TEMPORARY
-from infoplane.report import inversion, page, text
+from infoplane.report import flow_gather, flow_page, inversion, page, text
 from infoplane.report.contents import PageContents
 from infoplane.study.families import FAMILIES
 from infoplane.study.load import read_study
@@ -36,7 +36,10 @@ class Pages:
 
 
 #: a key of `infoplane.study.families.FAMILIES` -> its pages
-PAGES = {"inversion": Pages(inversion.contents_of, page.write, text.table)}
+PAGES = {
+    "inversion": Pages(inversion.contents_of, page.write, text.table),
+    "flow": Pages(flow_gather.flow_contents, flow_page.write, flow_gather.flow_table),
+}
 
 
 def load_run(folder: Path) -> RunResults[Any]:

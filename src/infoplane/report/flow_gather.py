@@ -14,6 +14,7 @@ from infoplane.report.flow_contents import (
     Sweep,
     UnitDensity,
 )
+from infoplane.report.flow_text import table
 from infoplane.report.making import making
 from infoplane.study.flow_results import FlowResults
 from infoplane.study.plan import seed_of
@@ -41,6 +42,11 @@ def flow_contents(results: FlowResults, folder: Path) -> FlowContents:
         ceiling=None if m is None else (float(np.log(m)), f"log {m:,}"),
         sweep=_sweep(results),
     )
+
+
+def flow_table(results: FlowResults) -> str:
+    """Returns the table that closes a run."""
+    return table(results.rows(), results.differences(), [_network(results, name) for name in results.spec.names])
 
 
 def _seeds(results: FlowResults) -> list[int]:
