@@ -15,7 +15,7 @@ from infoplane.report.amounts import rounded, with_error
 from infoplane.report.drawing import Unit, beside, extent, gutter, per_unit, scaled, shorten, tip
 from infoplane.report.flow_axes import DASHES, DOTS, HUES, EpochAxis, box, margins, mark, thinned, track, write
 from infoplane.report.flow_contents import FlowContents, NetworkThroughTraining, Sweep
-from infoplane.report.flow_numbers import FlowNumbers, plain, titled
+from infoplane.report.flow_numbers import FlowNumbers, ceiling_name, plain, titled
 from infoplane.report.theme import INK, MUTED, Palette, canvas
 
 _WIDE, _NARROW = 960, 360  # pixels
@@ -38,7 +38,7 @@ def hero(contents: FlowContents, numbers: FlowNumbers, palette: Palette, unit: U
     networks, axis = contents.networks, EpochAxis.of(contents)
     across = 1 if narrow else max(1, min(len(networks), _ACROSS))
     lines = -(-len(networks) // across)
-    panels = [("flow", 250.0)] * numbers.has("flow")
+    panels = [("flow", 250.0)] * (numbers.has("flow") or numbers.has("information"))
     panels += [("binned-entropy", 120.0 if panels else 250.0)] * numbers.has("binned-entropy")
     panels += [("loss", 96.0)] * any(_losses(network) for network in networks)
     block = _TITLE * _named(contents) + sum(_ABOVE + height for _, height in panels) + _UNDER + 24
@@ -156,12 +156,12 @@ def _panel(
 
 def ceiling(axes: Axes, limit: tuple[float, str], unit: Unit, *, named: bool) -> None:
     """Draws what no layer can exceed."""
-    height = limit[0] * per_unit(unit)
+    height, name = limit[0] * per_unit(unit), ceiling_name(limit, unit)
     axes.axhline(height, color=MUTED, lw=1.2, ls=DASHES, zorder=2)
     if not named:
         return
     axes.annotate(
-        f"{limit[1]} = {rounded(height)}", (0, height), xycoords=("axes fraction", "data"), xytext=(2, 3),
+        f"{name} = {rounded(height)}", (0, height), xycoords=("axes fraction", "data"), xytext=(2, 3),
         textcoords="offset points", color=MUTED, fontsize=10, annotation_clip=False,
     )  # fmt: skip
 

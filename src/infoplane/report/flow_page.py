@@ -33,7 +33,7 @@ def write(contents: FlowContents, folder: Path) -> Path:
 
 def _render(contents: FlowContents, files: Sequence[str]) -> tuple[str, dict[str, Figure]]:
     """Returns the page and its figures by name, given the names of the tables that lie beside it."""
-    numbers, found = FlowNumbers(contents.rows), losses(contents.differences)
+    numbers, found = FlowNumbers(contents.rows, contents.networks), losses(contents.differences)
     plates = FlowPlates(contents, numbers)
     shown = [kind for kind in ("flow", "information", "binned-entropy") if numbers.has(kind)]
     shown += ["loss"] * bool(found) + ["accuracy"] * numbers.has("accuracy")

@@ -112,7 +112,11 @@ class FlowPlates:
 
     def clouds(self) -> list[Drawn]:
         """Layers of two or three units as points."""
-        return self._each("clouds", "Activations at the marked epochs, coloured by class", flow_pictures.clouds)
+        drawn, label = (
+            flow_pictures.drawn_of(self.contents.networks),
+            "Activations at the marked epochs, coloured by class",
+        )
+        return self._each("clouds", label, lambda network: flow_pictures.clouds(network, drawn))
 
     def values(self) -> list[Drawn]:
         """How often units take which values."""

@@ -6,8 +6,9 @@ from markupsafe import Markup
 
 from infoplane.estimate import NATS_PER_BIT
 from infoplane.report.amounts import both, information, listing, rounded
+from infoplane.report.drawing import per_unit
 from infoplane.report.flow_contents import FlowContents, NetworkThroughTraining
-from infoplane.report.flow_numbers import FlowNumbers, Loss, epoch_text, plain
+from infoplane.report.flow_numbers import FlowNumbers, Loss, ceiling_name, epoch_text, plain
 from infoplane.report.words import Opening
 
 #: how near its ceiling a number without an error is the ceiling
@@ -65,8 +66,9 @@ def opening(contents: FlowContents, numbers: FlowNumbers, found: Sequence[Loss])
     found = [loss for loss in found if loss.network in known]
     if found:
         return _lost(contents, numbers, found, known)
-    if numbers.has("flow"):
-        return _levels(contents, numbers)
+    for kind in ("flow", "information"):
+        if numbers.has(kind):
+            return _levels(contents, numbers, kind)
     for network in contents.networks:
         if numbers.bins(network.name):
             return _binned(network, contents, numbers)
@@ -123,7 +125,7 @@ def _short(loss: Loss) -> Markup:
     if loss.verdict == "rise":
         return Markup("it gains {}").format(size)
     if loss.verdict == "at the end":
-        return Markup("it holds most at the end")
+        return Markup("it is highest at the end")
     if loss.verdict == "tie":
         return Markup("no loss is seen ({})").format(information(loss.value, loss.stderr))
     return Markup("it has {} less, without a test").format(information(loss.value, loss.stderr))
@@ -134,12 +136,14 @@ def _kept(contents: FlowContents, found: Sequence[Loss], several: bool) -> Marku
     tested = [loss for loss in found if loss.verdict in ("tie", "rise", "no test")]
     if not tested:
         layers = {loss.layer for loss in found}
-        who = "Every layer" if len(layers) > 1 else _capital(layers.pop())
-        return Markup("{} holds most about the input at the end of training").format(who)
+        who = "every layer" if len(layers) > 1 else layers.pop()
+        return Markup("I(X;T) of {} is highest at the end of training").format(who)
     largest = max(tested, key=lambda loss: loss.value)
     known = {network.name: network for network in contents.networks}
     where = Markup(" of {}").format(_of(known[largest.network], contents)) if several else Markup()
     if any(loss.verdict != "no test" for loss in tested):
+        if largest.value <= 0:
+            return Markup("No layer is seen to give up information about the input")
         text = Markup("No layer is seen to give up information about the input; nearest to it comes {}{}, with {}")
     else:
         text = Markup("Whether a layer gives up information was not tested; {}{} ends lowest below its peak, by {}")
@@ -201,6 +205,8 @@ def _qualified(contents: FlowContents, numbers: FlowNumbers) -> list[Markup]:
         one = len(silent) == 1
         text = "{} {} no noise, so only {} clustering can be followed."
         said.append(Markup(text).format(_capitalised(names), "has" if one else "have", "its" if one else "their"))
+    if not numbers.has("flow"):
+        return [*said, Markup("Computed by quadrature, without sampling error, for this one trained network.")]
     said.append(
         Markup("Measured by sample propagation; ± is one standard error for {}, and not of retraining.").format(
             "these trained networks" if len(contents.networks) > 1 else "this one trained network"
@@ -213,11 +219,11 @@ def _capitalised(text: Markup) -> Markup:
     return Markup(str(text)[:1].upper() + str(text)[1:])
 
 
-def _levels(contents: FlowContents, numbers: FlowNumbers) -> Opening:
+def _levels(contents: FlowContents, numbers: FlowNumbers, kind: str) -> Opening:
     """What can be said of numbers of which no losses were taken."""
     sentences = []
     for network in contents.networks:
-        ends = [(layer, end) for layer in network.layers if (end := numbers.last(network.name, layer, "flow"))]
+        ends = [(layer, end) for layer in network.layers if (end := numbers.last(network.name, layer, kind))]
         if not ends:
             continue
         # Layers of a run that was cut off can end at different epochs.
@@ -242,7 +248,7 @@ def _levels(contents: FlowContents, numbers: FlowNumbers) -> Opening:
         return Opening(Markup("There are no numbers yet."))
     untested = Markup("What layers lost from their peak to the end was not estimated, so no fall is claimed.")
     sentence = _capitalised(Markup("; ").join(sentences)) + "."
-    return Opening(sentence, (untested, *_qualified(contents, numbers)), "flow")
+    return Opening(sentence, (untested, *_qualified(contents, numbers)), kind)
 
 
 def _binned(network: NetworkThroughTraining, contents: FlowContents, numbers: FlowNumbers) -> Opening:
@@ -268,9 +274,11 @@ def _binned(network: NetworkThroughTraining, contents: FlowContents, numbers: Fl
             ]
             always = all(abs(value - limit[0]) < _EQUAL * limit[0] for value in every)
             who = "every layer has" if len(values) > 1 else f"{next(iter(values))} has"
-            words = Markup('with bins of {} {} <span class="nowrap">{} = {}</span>').format(
-                plain(size), who, limit[1], information(limit[0], None)
+            nats, bits = (
+                f"{ceiling_name(limit, unit)} = {rounded(limit[0] * per_unit(unit))} {unit}"
+                for unit in ("nats", "bits")
             )
+            words = Markup("with bins of {} {} {}").format(plain(size), who, both(nats, bits))
             parts.append(words + (" at every epoch" if always else ""))
             full = size
             continue
