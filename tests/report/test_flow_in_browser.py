@@ -20,7 +20,7 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("make", [synthetic_flow.contents, synthetic_flow.neuron], ids=["networks", "neuron"])
+@pytest.mark.parametrize("make", [synthetic_flow.three, synthetic_flow.neuron, synthetic_flow.deterministic])
 def test_fits_every_width_and_asks_for_nothing(make: Any, tmp_path: Path) -> None:
     page_file = flow_page.write(make(), tmp_path)
     with sync_api.sync_playwright() as playwright:

@@ -43,6 +43,12 @@ def seen(folder: Path) -> Seen:
     return Seen((folder / "report.html").read_text(encoding="utf-8"))
 
 
+@pytest.fixture
+def page_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves the files beside the page out, which take the time, where they are not looked at."""
+    monkeypatch.setattr("infoplane.report.publish.save", lambda *_: None)
+
+
 def test_needs_nothing_from_elsewhere(seen: Seen) -> None:
     links = seen.attributes("src") + seen.attributes("href")
     loaded = [link for link in links if not link.startswith(("#", "data:image/png;base64,"))]
@@ -65,8 +71,7 @@ def test_is_whole_and_light(seen: Seen) -> None:
     assert targets <= set(ids)
 
 
-def test_a_page_of_many_clouds_stays_light(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("infoplane.report.publish.save", lambda *_: None)  # files are not looked at here
+def test_a_page_of_many_clouds_stays_light(tmp_path: Path, page_only: None) -> None:
     layers = {f"layer {depth}": 3 for depth in range(1, 6)}
     snapshots = [
         Snapshot(epoch, {name: synthetic_flow.cloud(3, 40, falls=False, seed=at) for at, name in enumerate(layers)})
@@ -159,7 +164,9 @@ def test_clouds_hold_the_points(seen: Seen) -> None:
         (lambda: FlowContents(title="t"), set()),
     ],
 )
-def test_parts_are_there_where_they_have_something_to_show(make: Any, expected: set[str], tmp_path: Path) -> None:
+def test_parts_are_there_where_they_have_something_to_show(
+    make: Any, expected: set[str], tmp_path: Path, page_only: None
+) -> None:
     seen = see(make(), tmp_path)
     assert seen.open == []
     assert sections(seen) == expected
@@ -198,7 +205,7 @@ def test_bins_of_a_noisy_network_have_a_part_of_their_own(tmp_path: Path) -> Non
     assert (tmp_path / "figures" / "bins-1-plain.svg").is_file()
 
 
-def test_three_networks_of_which_one_has_no_noise(tmp_path: Path) -> None:
+def test_three_networks_of_which_one_has_no_noise(tmp_path: Path, page_only: None) -> None:
     seen = see(synthetic_flow.light(synthetic_flow.three()), tmp_path)
     for words in ("deterministic · no noise", "I(X;T) is constant", "bins of 0.001", "bins of 0.05"):
         assert words in seen.text, words
@@ -206,7 +213,7 @@ def test_three_networks_of_which_one_has_no_noise(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 4])
-def test_any_number_of_networks(count: int, tmp_path: Path) -> None:
+def test_any_number_of_networks(count: int, tmp_path: Path, page_only: None) -> None:
     names = tuple(f"net {at}" for at in range(count))
     seen = see(synthetic_flow.light(synthetic_flow.contents(names)), tmp_path)
     assert seen.open == []
@@ -267,7 +274,7 @@ def _going() -> FlowContents:
     )  # fmt: skip
 
 
-def test_a_run_that_is_not_whole_has_a_page(tmp_path: Path) -> None:
+def test_a_run_that_is_not_whole_has_a_page(tmp_path: Path, page_only: None) -> None:
     seen = see(_going(), tmp_path)
     assert seen.open == []
     for words in (
@@ -310,13 +317,13 @@ def test_a_run_that_is_not_whole_has_a_page(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_run_with_next_to_nothing_has_a_page(changes: dict, sentence: str, tmp_path: Path) -> None:
+def test_a_run_with_next_to_nothing_has_a_page(changes: dict, sentence: str, tmp_path: Path, page_only: None) -> None:
     seen = see(FlowContents(title="going", **changes), tmp_path)
     assert seen.open == []
     assert sentence in re.sub(r"(nats) [\d.]+ (± [\d.]+ )?bits", r"\1", seen.text)
 
 
-def test_tables_beside_the_page_are_linked(tmp_path: Path) -> None:
+def test_tables_beside_the_page_are_linked(tmp_path: Path, page_only: None) -> None:
     contents = synthetic_flow.neuron()
     assert not [link for link in see(contents, tmp_path).attributes("href") if link.endswith(".csv")]
     (tmp_path / "differences.csv").write_text("layer\n")

@@ -142,7 +142,7 @@ def test_bins_of_a_network_without_noise() -> None:
     headline, rest = said(synthetic_flow.deterministic())
     assert headline == (
         "With bins of 0.0005 every layer has ln 4096 = 8.318 nats at every epoch; with bins of 0.5 layers have 3.778 "
-        "(layer 5) to 6.522 nats (layer 1) at epoch 10,000."
+        "nats (layer 5) to 6.522 nats (layer 1) at epoch 10,000."
     )
     assert "no noise" in rest
     assert "I(X;T)" not in headline + rest
