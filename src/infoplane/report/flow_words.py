@@ -10,6 +10,8 @@ from infoplane.report.flow_contents import FlowContents, NetworkThroughTraining
 from infoplane.report.flow_numbers import FlowNumbers, Loss, ceiling_name, epoch_text, plain
 from infoplane.report.words import Opening
 
+#: how the flag begins that says that the theory, which knows nothing of the layer, would ask for more samples
+_WORST_CASE = "fewer samples than the worst case"
 #: how near its ceiling a number without an error is the ceiling
 _EQUAL = 5e-4
 
@@ -149,7 +151,8 @@ def _but(spoken: Loss | None, found: Sequence[Loss], numbers: FlowNumbers) -> Ma
     for loss in behind:
         series = numbers.series(loss.network, loss.layer, "flow")
         for epoch in (loss.peak, loss.end):
-            for flag in series[epoch].flags if epoch in series else ():
+            # What the worst case asks for belongs to every number alike: it is said once, below.
+            for flag in [f for f in (series[epoch].flags if epoch in series else ()) if not f.startswith(_WORST_CASE)]:
                 flags.setdefault(flag.partition(":")[0], []).append(f"{loss.layer} at epoch {epoch_text(epoch)}")
     if not flags or spoken is None:
         return Markup(".")
@@ -173,6 +176,16 @@ def _qualified(contents: FlowContents, numbers: FlowNumbers) -> list[Markup]:
             "these trained networks" if len(contents.networks) > 1 else "this one trained network"
         )
     )
+    asked = {
+        layer: None
+        for network in contents.networks
+        for layer in network.layers
+        for estimate in numbers.series(network.name, layer, "flow").values()
+        if any(flag.startswith(_WORST_CASE) for flag in estimate.flags)
+    }
+    if asked:
+        text = "The theory's worst case would ask for more samples at {} than were propagated (see the table's notes)."
+        said.append(Markup(text).format(_layers(list(asked))))
     return said
 
 
