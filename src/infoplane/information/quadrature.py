@@ -16,6 +16,8 @@ from infoplane.information.sample_propagation import Noisy, check_noisy
 FINENESS = 40
 #: how far beyond its centres a mixture is followed, in β
 REACH = 9.0
+#: how far from a centre its density is followed, in β: beyond, it is below 1e-31 of its peak
+CUT = 12.0
 #: densities below this are left out: they add nothing, and sums of them may be rounded to zero
 NOTHING = 1e-250
 #: farthest that neighbouring points of a grid may lie apart after the next layer, in β: beyond it their mixture ripples
@@ -25,7 +27,7 @@ POINTS = 2**20
 #: most densities that are kept at once: 1 GB
 ENTRIES = 2**27
 #: entries of a tile of densities
-TILE = 2**23
+TILE = 2**22
 
 
 def chain_information(network: Noisy, inputs: Tensor, layer: int) -> Estimate:
@@ -103,8 +105,15 @@ def _grid(low: float, high: float, beta: float, rows: int = 1, fineness: int = F
 
 
 def _mixture(grid: Tensor, centres: Tensor, weights: Tensor, beta: float) -> Tensor:
-    """The density of a mixture on a grid: (g,)."""
+    """The density of a mixture on an even grid: (g,)."""
     found = torch.zeros_like(grid)
-    for part, weight in zip(*(each.split(max(1, TILE // len(grid))) for each in (centres, weights)), strict=True):
-        found += torch.exp(((grid - part[:, None]) / beta).square().div_(-2)).mul_(weight[:, None]).sum(0)
+    step = float(grid[-1] - grid[0]) / (len(grid) - 1)
+    reach = min(math.ceil(CUT * beta / step), len(grid))
+    offsets = torch.arange(-reach, reach + 1)
+    for part, weight in zip(*(each.split(max(1, TILE // len(offsets))) for each in (centres, weights)), strict=True):
+        spots = ((part - grid[0]) / step).round().long()[:, None] + offsets
+        inside = (spots >= 0) & (spots < len(grid))
+        spots = spots.clamp_(0, len(grid) - 1)
+        terms = torch.exp(((grid[spots] - part[:, None]) / beta).square().div_(-2)).mul_(weight[:, None])
+        found.index_add_(0, spots.flatten(), terms.mul_(inside).flatten())
     return found / (beta * math.sqrt(2 * math.pi))
