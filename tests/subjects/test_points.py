@@ -50,7 +50,7 @@ def test_all_inputs_of_12_bits():
 def test_a_spiral_without_jitter_lies_on_its_two_arms():
     found = spiral(inputs=200, turns=1.5, jitter=0.0)
     radius, angle = np.hypot(*found.inputs.T), np.arctan2(found.inputs[:, 1], found.inputs[:, 0])
-    assert 0 < radius.min()
+    assert radius.min() > 0
     assert 0.99 < radius.max() <= 1
     # On arm c, radius = φ / (2π turns) with the direction φ + πc.
     off = (angle - 2 * np.pi * 1.5 * radius - np.pi * found.labels) / (2 * np.pi)
