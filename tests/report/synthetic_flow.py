@@ -112,6 +112,7 @@ def cloud(units: int, epoch: int, *, falls: bool, seed: int = 0) -> Cloud:
     return Cloud(points, labels)
 
 
+@functools.cache
 def snapshot(epoch: int, *, falls: bool) -> Snapshot:
     """Returns what is shown of the network at a marked epoch."""
     values, distances = {}, {}
@@ -133,6 +134,13 @@ def snapshot(epoch: int, *, falls: bool) -> Snapshot:
     parts = {"within": same, "between": ~same}
     distances["input"] = Histogram(edges, {name: np.histogram(apart[of], edges)[0] for name, of in parts.items()})
     return Snapshot(epoch, {"layer 5": cloud(3, epoch, falls=falls)}, values, distances)
+
+
+def light(contents: FlowContents) -> FlowContents:
+    """Returns the study without pictures, which take the time."""
+    return dataclasses.replace(
+        contents, networks=[dataclasses.replace(network, snapshots=()) for network in contents.networks]
+    )
 
 
 def network(name: str, *, beta: float | None = 0.005, falls: bool, **changes: Any) -> NetworkThroughTraining:
@@ -180,6 +188,14 @@ def deterministic(**changes: Any) -> FlowContents:
         ceiling=CEILING,
     )
     return dataclasses.replace(full, **changes)
+
+
+def three(**changes: Any) -> FlowContents:
+    """Returns a study of two networks with noise and one without, whose bins are finer."""
+    both = contents()
+    found = rows("deterministic", beta=None, bins=(0.001,), falls=True)
+    networks = [*both.networks, network("deterministic", beta=None, falls=True)]
+    return dataclasses.replace(both, networks=networks, rows=[*both.rows, *found], **changes)
 
 
 def _density(epoch: int) -> UnitDensity:

@@ -9,7 +9,7 @@ import torch
 from infoplane.errors import UsageError
 from infoplane.study.base import LAPTOP, Study
 from infoplane.study.cost import FIXED, Machine, Work, words
-from infoplane.study.families import FAMILIES
+from infoplane.study.families import DEFAULT, FAMILIES
 from infoplane.study.forecast import expected
 from infoplane.study.load import load_study, named_studies, scales_of
 from infoplane.study.plan import Cell
@@ -34,8 +34,10 @@ def plan(spec: Study, study: str, *, device: str, workers: int | None) -> int:
     rows = [("part", "needs", "operations [TFLOP]", "time")]
     total = Work()
     groups: dict[str, list[Cell]] = defaultdict(list)
+    # Refits in one line; so are checkpoints where all of them cost the same.
+    pattern = r"-r\d+$" if spec.kind == DEFAULT else r"(-at\d+)?(-r\d+)?$"
     for cell in cells.cells.values():
-        groups[re.sub(r"-r\d+$", "", cell.label)].append(cell)
+        groups[re.sub(pattern, "", cell.label)].append(cell)
     for label, members in groups.items():
         work = [costs[cell.name] for cell in members]
         total = sum(work, total)

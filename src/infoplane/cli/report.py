@@ -1,10 +1,15 @@
 """infoplane report DIR"""
 
+import sys
 from pathlib import Path
 from typing import Any
 
+from infoplane.errors import UsageError
 from infoplane.report.build import PAGES, build, load_run
 from infoplane.study.run_results import RunResults
+
+#: most messages of failed parts that are printed
+SHOWN = 3
 
 
 def report(folder: Path) -> int:
@@ -14,9 +19,14 @@ def report(folder: Path) -> int:
 
 
 def show(results: RunResults[Any], page: Path) -> int:
-    """Prints the table of a run and where its page is; exit code 1 if a part has failed or is damaged."""
+    """Prints the table of a run and where its page is; exit code 1 if a part has failed or is damaged.
+
+    It is 2 where all that failed did so over what was asked of it.
+    """
     print(PAGES[results.spec.kind].table(results))
     failed = results.failures()
+    for message in list(dict.fromkeys(message for message, _ in failed.values()))[:SHOWN]:
+        print(f"infoplane: {message}", file=sys.stderr)
     if failed:
         print(f"\n{len(failed)} of {len(results.plan.cells)} parts failed; the report shows why")
     damaged = results.damaged()
@@ -26,4 +36,6 @@ def show(results: RunResults[Any], page: Path) -> int:
     if missing:
         print(f"\nunfinished: {len(missing)} of {len(results.plan.cells)} parts are missing; the same command goes on")
     print(f"\nreport: {page}")
+    if failed and results.misused():
+        return UsageError.exit_code
     return 1 if failed or damaged else 0

@@ -118,11 +118,12 @@ def track(
     numbers = [scaled(estimate, unit) for estimate in series.values()]
     values = [number.value for number in numbers]
     over = {"zorder": 4, "clip_on": False}
+    line: list[float] = []
     if exact:
         line = [scaled(estimate, unit).value for estimate in exact.values()]
         axes.plot([axis.place(epoch) for epoch in exact], line, color=INK, lw=1.1, zorder=3)
     if not values:
-        return None
+        return (line[-1], axis.place(max(exact)), label, colour) if exact else None
     if not exact:
         axes.plot(places, values, color=colour, lw=1.3, alpha=0.75, zorder=3)
     ends: list[tuple[list[float], list[float]]] = [

@@ -3,7 +3,7 @@
 Every function returns a `Figure` outside of pyplot's global state. Values come in nats, drawn in either unit.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,13 +15,14 @@ from infoplane.report.amounts import rounded, with_error
 from infoplane.report.drawing import Unit, beside, extent, gutter, per_unit, scaled, shorten, tip
 from infoplane.report.flow_axes import DASHES, DOTS, HUES, EpochAxis, box, margins, mark, thinned, track, write
 from infoplane.report.flow_contents import FlowContents, NetworkThroughTraining, Sweep
-from infoplane.report.flow_numbers import FlowNumbers, plain, titled
+from infoplane.report.flow_numbers import FlowNumbers, ceiling_name, plain, titled
 from infoplane.report.theme import INK, MUTED, Palette, canvas
 
 _WIDE, _NARROW = 960, 360  # pixels
 _TITLE = 26  # of a network
 _ABOVE = 38  # a panel's own title, and the names of marked epochs
 _UNDER = 34  # names of ticks, and of the axis
+_NAME = 12  # letters of a name beside a line
 _ACROSS = 3  # networks side by side at most
 
 
@@ -38,7 +39,7 @@ def hero(contents: FlowContents, numbers: FlowNumbers, palette: Palette, unit: U
     networks, axis = contents.networks, EpochAxis.of(contents)
     across = 1 if narrow else max(1, min(len(networks), _ACROSS))
     lines = -(-len(networks) // across)
-    panels = [("flow", 250.0)] * numbers.has("flow")
+    panels = [("flow", 250.0)] * (numbers.has("flow") or numbers.has("information"))
     panels += [("binned-entropy", 120.0 if panels else 250.0)] * numbers.has("binned-entropy")
     panels += [("loss", 96.0)] * any(_losses(network) for network in networks)
     block = _TITLE * _named(contents) + sum(_ABOVE + height for _, height in panels) + _UNDER + 24
@@ -48,9 +49,9 @@ def hero(contents: FlowContents, numbers: FlowNumbers, palette: Palette, unit: U
     limits = {kind: _limits(kind, contents, numbers, unit) for kind, _ in panels}
     for index, network in enumerate(networks):
         left, top = each * (index % across), block * (index // across)
-        right = gutter([*network.layers, "train"]) if each > 300 else gutter(["layer"])
+        right = gutter(_short([*network.layers, "train"]))
         if _named(contents):
-            write(figure, left, top, shorten(titled(network), int((each - 10) / 8)), fontsize=14, fontweight="bold")
+            write(figure, left, top, shorten(titled(network), int((each - 10) / 9.2)), fontsize=14, fontweight="bold")
             top += _TITLE
         for kind, height in panels:
             axes = box(figure, left + 34, top + _ABOVE, each - 34 - right - 10, height)
@@ -120,16 +121,10 @@ def _panel(
 ) -> None:
     axes.grid(axis="y")
     axes.yaxis.set_major_locator(MaxNLocator(nbins=6 if pixels > 200 else 3, steps=[1, 2, 5, 10]))
-    ends = []
     if kind == "loss":
-        looks = {"train": {"color": MUTED, "lw": 1.3, "ls": DOTS}, "test": {"color": INK, "lw": 1.3}}
-        for name, curve in _losses(network).items():
-            places, values = thinned(axis, network.history, curve)
-            if places:
-                axes.plot(places, values, **looks.get(name, looks["train"]))
-                ends.append((values[-1], places[-1], name, MUTED))
-        beside(axes, ends, pixels)
+        _loss(axes, network, axis, pixels)
         return
+    ends = []
     for layer in network.layers:
         drawn = _drawn(kind, network, layer, numbers)
         if drawn:
@@ -150,32 +145,51 @@ def _panel(
     if kind == "flow" and not ends:
         words = "no noise: I(X;T) is constant\nor infinite, and not shown" if network.beta is None else "no numbers yet"
         axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", va="center", color=MUTED, fontsize=12)
-    wide = gutter(list(network.layers)) < 120
-    beside(axes, [(at, place, shorten(name, 12 if wide else 9), hue) for at, place, name, hue in ends], pixels)
+    beside(axes, [(at, place, shorten(name, _NAME), hue) for at, place, name, hue in ends], pixels)
+
+
+def _loss(axes: Axes, network: NetworkThroughTraining, axis: EpochAxis, pixels: float) -> None:
+    looks = {"train": {"color": MUTED, "lw": 1.3, "ls": DOTS}, "test": {"color": INK, "lw": 1.3}}
+    ends = []
+    for name, curve in _losses(network).items():
+        places, values = thinned(axis, network.history, curve)
+        if places:
+            axes.plot(places, values, **looks.get(name, looks["train"]))
+            ends.append((values[-1], places[-1], shorten(name, _NAME), MUTED))
+    beside(axes, ends, pixels)
+
+
+def _short(names: Sequence[str]) -> list[str]:
+    """Names as they stand beside lines."""
+    return [shorten(name, _NAME) for name in names]
 
 
 def ceiling(axes: Axes, limit: tuple[float, str], unit: Unit, *, named: bool) -> None:
     """Draws what no layer can exceed."""
-    height = limit[0] * per_unit(unit)
+    height, name = limit[0] * per_unit(unit), ceiling_name(limit, unit)
     axes.axhline(height, color=MUTED, lw=1.2, ls=DASHES, zorder=2)
     if not named:
         return
     axes.annotate(
-        f"{limit[1]} = {rounded(height)}", (0, height), xycoords=("axes fraction", "data"), xytext=(2, 3),
+        f"{name} = {rounded(height)}", (0, height), xycoords=("axes fraction", "data"), xytext=(2, 3),
         textcoords="offset points", color=MUTED, fontsize=10, annotation_clip=False,
     )  # fmt: skip
 
 
 def binned(
     network: NetworkThroughTraining, contents: FlowContents, numbers: FlowNumbers, palette: Palette, unit: Unit,
-    *, narrow: bool,
+    *, narrow: bool, losses: bool,
 ) -> Figure:  # fmt: skip
-    """Draws H(Bin(T)) of one network's layers against the epoch, one panel per bin size, all to one scale."""
-    axis, sizes = EpochAxis.of(contents), numbers.bins(network.name)
-    across = 1 if narrow else min(2, len(sizes))
-    width, tall = (_NARROW if narrow else _WIDE), 190
-    each, block = width / across, 190 + _ABOVE + _UNDER + 14
-    figure = canvas(width, block * -(-len(sizes) // across))
+    """Draws H(Bin(T)) of one network's layers against the epoch, one panel per bin size, all to one scale.
+
+    With `losses` its losses have the last panel.
+    """
+    axis, sizes = EpochAxis.of(contents), sorted(numbers.bins(network.name))
+    cells: list[float | None] = [*sizes, *[None] * (losses and bool(_losses(network)))]
+    across = 1 if narrow else min(2, len(cells))
+    width, tall = (_NARROW if narrow else _WIDE), 190.0
+    each, block = width / across, tall + _ABOVE + _UNDER + 10
+    figure = canvas(width, block * -(-len(cells) // across))
     series = {
         (size, layer): numbers.series(network.name, layer, "binned-entropy", size)
         for size in sizes
@@ -183,23 +197,27 @@ def binned(
     }
     values = [scaled(estimate, unit).value for found in series.values() for estimate in found.values()]
     top = contents.ceiling[0] * per_unit(unit) if contents.ceiling else 0.0
-    for index, size in enumerate(sizes):
+    right = gutter(_short([*network.layers, "train"]))
+    for index, size in enumerate(cells):
         left, above = each * (index % across), block * (index // across)
-        right = gutter(list(network.layers))
         axes = box(figure, left + 34, above + _ABOVE, each - 44 - right, tall)
         axis.lay(axes, named=True)
-        axes.set_ylim(*margins([*values, top]))
         axes.grid(axis="y")
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10]))
         mark(axes, axis, [snapshot.epoch for snapshot in network.snapshots], named=False)
+        write(figure, left, above + 14, "loss" if size is None else f"H(Bin(T)) [{unit}], bins of {plain(size)}")
+        if size is None:
+            axes.set_ylim(*_limits("loss", contents, numbers, unit))
+            _loss(axes, network, axis, tall)
+            continue
+        axes.set_ylim(*margins([*values, top]))
         ends = [
             track(axes, axis, series[size, layer], palette[layer], layer, unit, tips=not narrow, small=True)
             for layer in network.layers
         ]
         if contents.ceiling is not None:
             ceiling(axes, contents.ceiling, unit, named=True)
-        beside(axes, [(at, place, shorten(name, 12), hue) for at, place, name, hue in filter(None, ends)], tall)
-        write(figure, left, above + 4, f"H(Bin(T)) [{unit}], bins of {plain(size)}")
+        beside(axes, [(at, place, shorten(name, _NAME), hue) for at, place, name, hue in filter(None, ends)], tall)
     return figure
 
 

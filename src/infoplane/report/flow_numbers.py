@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from infoplane.estimate import Estimate
-from infoplane.report.amounts import MISSING, rounded
+from infoplane.report.amounts import MISSING
+from infoplane.report.drawing import Unit
 from infoplane.report.flow_contents import FlowContents, NetworkThroughTraining
 from infoplane.report.results import CLAIM, number_of, result_of
 
@@ -35,17 +36,21 @@ class FlowNumbers:
 
     Args:
         rows: As in `FlowContents.rows`. Rows without a finite value or without an epoch are left out.
+        networks: Those that are shown; rows of others are left out.
     """
 
-    def __init__(self, rows: Iterable[Mapping[str, Any]]) -> None:
+    def __init__(self, rows: Iterable[Mapping[str, Any]], networks: Sequence[NetworkThroughTraining]) -> None:
+        shown = {network.name for network in networks}
         found: _Series = {}
         single: set[tuple[Any, int]] = set()
         for row in rows:
             checkpoint = str(row.get("checkpoint"))
             if number_of(row.get("value")) is None or not checkpoint.isdecimal():
                 continue
-            result, epoch = result_of(row), int(checkpoint)
-            key = (str(row.get("network") or ""), result.layer, result.estimate.kind, number_of(row.get("bin")))
+            result, epoch, name = result_of(row), int(checkpoint), str(row.get("network") or "")
+            if name not in shown:
+                continue
+            key = (name, result.layer, result.estimate.kind, number_of(row.get("bin")))
             series = found.setdefault(key, {})
             # The number over all estimates counts; where there is none yet, the first single one.
             if result.refit == "all" or epoch not in series:
@@ -134,6 +139,6 @@ def epoch_text(epoch: int | None) -> str:
     return MISSING if epoch is None else f"{epoch:,}"
 
 
-def ceiling_text(ceiling: tuple[float, str]) -> str:
-    """Returns "log 4096 = 8.318", in nats."""
-    return f"{ceiling[1]} = {rounded(ceiling[0])}"
+def ceiling_name(ceiling: tuple[float, str], unit: Unit) -> str:
+    """Returns what a ceiling is called: "ln 4096" is "log₂ 4096" in bits."""
+    return ceiling[1].replace("ln ", "log₂ ") if unit == "bits" else ceiling[1]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from infoplane.report import flow_tables, flow_words, publish, tables
+from infoplane.report import flow_meanings, flow_tables, flow_words, publish, tables
 from infoplane.report.flow_contents import FlowContents
 from infoplane.report.flow_numbers import FlowNumbers, losses, plain
 from infoplane.report.flow_plates import FlowPlates
@@ -33,7 +33,7 @@ def write(contents: FlowContents, folder: Path) -> Path:
 
 def _render(contents: FlowContents, files: Sequence[str]) -> tuple[str, dict[str, Figure]]:
     """Returns the page and its figures by name, given the names of the tables that lie beside it."""
-    numbers, found = FlowNumbers(contents.rows), losses(contents.differences)
+    numbers, found = FlowNumbers(contents.rows, contents.networks), losses(contents.differences)
     plates = FlowPlates(contents, numbers)
     shown = [kind for kind in ("flow", "information", "binned-entropy") if numbers.has(kind)]
     shown += ["loss"] * bool(found) + ["accuracy"] * numbers.has("accuracy")
@@ -53,8 +53,8 @@ def _render(contents: FlowContents, files: Sequence[str]) -> tuple[str, dict[str
         bias=plain(contents.sweep.bias_per_weight) if contents.sweep else "",
         table=flow_tables.numbers(contents, numbers, found),
         files={name: TABLES[name] for name in files},
-        meanings=[flow_words.MEANINGS[kind] for kind in shown],
-        errors=flow_words.ERRORS if numbers.has("flow") else "",
+        meanings=[flow_meanings.MEANINGS[kind] for kind in shown],
+        errors=flow_meanings.ERRORS if numbers.has("flow") else "",
         truths=tables.truths(contents.truth),
     )
     return html, plates.files

@@ -21,9 +21,10 @@ from infoplane.report.theme import GHOST, INK, LINE, MUTED, Palette, canvas
 _WIDTH = 960  # pixels
 _HEAD = 24  # for the epochs
 _GAP = 14
-_DRAWN = 3000  # points of a cloud: more cover each other, and weigh
+_ALL, _MOST, _FEWEST = 90_000, 3000, 800  # points on a page, and of a cloud: more cover each other, and weigh
 _RASTER = 150  # dots per inch of the points
 _SPREAD = 4.0  # where the boxes of a row's clouds differ by more, each has its own
+_NAMED = 24  # inputs whose parts of a density are drawn one by one; more are drawn class by class
 _FAINT = 1e-3  # of its peak: where a part of a density is less, it is not drawn
 
 #: row by row: (layer, what is shown of it at each marked epoch, or None)
@@ -78,8 +79,14 @@ def hues(labels: np.ndarray) -> list[str]:
     return [HUES[int(label) % len(HUES)] for label in np.asarray(labels).ravel()]
 
 
-def clouds(network: NetworkThroughTraining) -> Figure | None:
-    """Draws layers of two or three units as points, coloured by class."""
+def drawn_of(networks: Sequence[NetworkThroughTraining]) -> int:
+    """Returns how many points of a cloud are drawn where a page shows these networks."""
+    count = sum(len(snapshot.clouds) for network in networks for snapshot in network.snapshots)
+    return min(_MOST, max(_FEWEST, _ALL // max(count, 1)))
+
+
+def clouds(network: NetworkThroughTraining, drawn: int) -> Figure | None:
+    """Draws layers of two or three units as points, coloured by class; at most `drawn` points of each."""
     rows = [
         (name, [cloud if cloud is not None and cloud.points.shape[-1] in (2, 3) else None for cloud in shown])
         for name, shown in _rows(network, "clouds")
@@ -87,7 +94,11 @@ def clouds(network: NetworkThroughTraining) -> Figure | None:
     rows = [(name, shown) for name, shown in rows if any(cloud is not None and len(cloud.points) for cloud in shown)]
     if not rows:
         return None
-    return _sheet(network, rows, lambda width: width, _cloud, 24)
+
+    def draw(axes: Axes, _: str, cloud: Cloud, row: Sequence[Cloud], first: bool) -> None:
+        _cloud(axes, cloud, row, first, drawn)
+
+    return _sheet(network, rows, lambda width: width, draw, 24)
 
 
 def _reach(cloud: Cloud) -> tuple[float, float]:
@@ -97,14 +108,14 @@ def _reach(cloud: Cloud) -> tuple[float, float]:
     return float(low - room), float(high + room)
 
 
-def _cloud(axes: Axes, _: str, cloud: Cloud, row: Sequence[Cloud], first: bool) -> None:
+def _cloud(axes: Axes, cloud: Cloud, row: Sequence[Cloud], first: bool, drawn: int) -> None:
     ends = [_reach(each) for each in row]
     low, high = min(end[0] for end in ends), max(end[1] for end in ends)
     shared = (high - low) <= _SPREAD * min(end[1] - end[0] for end in ends)
     if not shared:
         low, high = _reach(cloud)
-    # Every k-th point of a fixed order, so that no class lies on top of another.
-    order = np.random.default_rng(0).permutation(len(cloud.points))[:_DRAWN]
+    # In an order that is fixed but mixed, so that no class lies on top of another.
+    order = np.random.default_rng(0).permutation(len(cloud.points))[:drawn]
     points, colours = np.asarray(cloud.points, dtype=float)[order], np.array(hues(cloud.labels))[order]
     points = (points - (low + high) / 2) / ((high - low) / 2)
     axes.set_xticks([])
@@ -218,7 +229,12 @@ def densities(network: NetworkThroughTraining) -> Figure | None:
 
 def _density(axes: Axes, _: str, each: UnitDensity, row: Sequence[UnitDensity], __: bool) -> None:
     grid = np.asarray(each.values, dtype=float)
-    for part, hue in zip(np.asarray(each.parts, dtype=float), hues(each.labels)):
+    parts, labels = np.asarray(each.parts, dtype=float), np.asarray(each.labels).ravel()
+    named = len(parts) <= _NAMED
+    if not named:
+        labels = np.unique(labels)
+        parts = np.stack([parts[np.asarray(each.labels).ravel() == label].sum(axis=0) for label in labels])
+    for part, hue in zip(parts, hues(labels)):
         seen = np.flatnonzero(part > _FAINT * part.max(initial=0))
         if len(seen):
             at = slice(seen[0], seen[-1] + 1)
@@ -231,6 +247,8 @@ def _density(axes: Axes, _: str, each: UnitDensity, row: Sequence[UnitDensity], 
     axes.set_yticks([])
     axes.axhline(0, color=GHOST, lw=1)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=3, steps=[1, 2, 5, 10]))
+    if not named:
+        return
     # Inputs that lie together share a name.
     places = sorted(
         (float(grid[int(np.argmax(part))]), index) for index, part in enumerate(each.parts) if np.max(part) > 0

@@ -45,7 +45,7 @@ class FlowPlates:
         known = [network for network in networks if numbers.bins(network.name)]
         if not numbers.has("flow") and not numbers.has("information"):
             if len(networks) == 1 and known and len(numbers.bins(known[0].name)) > 1:
-                return self.binned(known[0], "opening")
+                return self.binned(known[0], "opening", losses=True)
             if not known:
                 return None
 
@@ -71,14 +71,18 @@ class FlowPlates:
             sentences.append("Upright lines are the epochs pictured further down.")
         return Drawn("opening", label, svg, caption=Markup.escape(" ".join(sentences)))
 
-    def binned(self, network: NetworkThroughTraining, key: str) -> Drawn:
-        """H(Bin(T)) of one network, for each bin size."""
+    def binned(self, network: NetworkThroughTraining, key: str, *, losses: bool = False) -> Drawn:
+        """H(Bin(T)) of one network, for each bin size, and its losses."""
 
         def draw(unit: Unit, narrow: bool) -> Figure:
-            return flow_figures.binned(network, self.contents, self.numbers, self.palette, unit, narrow=narrow)
+            return flow_figures.binned(
+                network, self.contents, self.numbers, self.palette, unit, narrow=narrow, losses=losses
+            )
 
         label = "H(Bin(T)) of each layer against the epoch, for each bin size"
-        caption = "The same activations, cut into coarser and coarser bins; all panels have one scale."
+        caption = "The same activations, cut into ever coarser bins; all of them to one scale."
+        if network.snapshots:
+            caption += " Upright lines are the epochs pictured further down."
         return Drawn(key, self._title(network), self._screens(key, label, draw), caption=Markup(caption))
 
     def bins(self) -> list[Drawn]:
@@ -112,7 +116,11 @@ class FlowPlates:
 
     def clouds(self) -> list[Drawn]:
         """Layers of two or three units as points."""
-        return self._each("clouds", "Activations at the marked epochs, coloured by class", flow_pictures.clouds)
+        drawn, label = (
+            flow_pictures.drawn_of(self.contents.networks),
+            "Activations at the marked epochs, coloured by class",
+        )
+        return self._each("clouds", label, lambda network: flow_pictures.clouds(network, drawn))
 
     def values(self) -> list[Drawn]:
         """How often units take which values."""

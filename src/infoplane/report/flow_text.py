@@ -22,7 +22,7 @@ def table(
         differences: As in `FlowContents.differences`.
         networks: As in `FlowContents.networks`.
     """
-    numbers, found = FlowNumbers(rows), losses(differences)
+    numbers, found = FlowNumbers(rows, networks), losses(differences)
     flow, several = numbers.has("flow"), len(networks) > 1
     sizes = _sizes(numbers, networks, flow)
     header = ["network"] * several + ["layer", "units"]
@@ -46,7 +46,8 @@ def table(
     widths = [max(len(line[at]) for line in lines) for at in range(len(header))]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines]
     text.insert(1, "-" * max(len(line) for line in text))
-    return "\n".join([*text, "", *_notes(networks, numbers, bool(starred), flow=flow), *_flags(starred)])
+    notes = [*_notes(networks, numbers, bool(starred), flow=flow), *(f"  * {flag}" for flag in starred)]
+    return "\n".join([*text, "", *notes] if notes else text)
 
 
 def _sizes(numbers: FlowNumbers, networks: Sequence[NetworkThroughTraining], flow: bool) -> list[float | None]:
@@ -95,8 +96,8 @@ def _notes(networks: Sequence[NetworkThroughTraining], numbers: FlowNumbers, sta
             notes.append(f"{who} at epoch {epoch_text(epoch)}: {_number(right)} (n = {right.n})")
     if flow:
         words = (
-            "Information in nats, ± one standard error of Monte Carlo for these trained networks, not of retraining. The peak\n"
-            "is chosen on one estimate and the loss taken from others; lost means p < 0.05 and twice its error."
+            "Information in nats, ± one standard error of Monte Carlo for these trained networks, not of retraining.\n"
+            "The peak is chosen on one estimate and the loss taken from others; lost: p < 0.05 and twice its error."
         )
         notes.append(words + (" * marks a flag:" if starred else ""))
     if any(numbers.bins(network.name) for network in networks):
@@ -104,10 +105,6 @@ def _notes(networks: Sequence[NetworkThroughTraining], numbers: FlowNumbers, sta
         words = "H(Bin): at the end, for bins of the size named; how far activations cluster at that scale, not I(X;T)."
         notes.insert(at, words)
     return notes
-
-
-def _flags(starred: Sequence[str]) -> list[str]:
-    return [f"  * {flag}" for flag in starred]
 
 
 def _number(estimate: Estimate) -> str:

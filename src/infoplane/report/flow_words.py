@@ -1,55 +1,19 @@
-"""The sentences of the page of a study of noisy networks: what the numbers allow to be said, and what they mean."""
+"""The sentences of the page of a study of noisy networks: what the numbers allow to be said."""
 
 from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
-from infoplane.estimate import NATS_PER_BIT
 from infoplane.report.amounts import both, information, listing, rounded
+from infoplane.report.drawing import per_unit
 from infoplane.report.flow_contents import FlowContents, NetworkThroughTraining
-from infoplane.report.flow_numbers import FlowNumbers, Loss, epoch_text, plain
+from infoplane.report.flow_numbers import FlowNumbers, Loss, ceiling_name, epoch_text, plain
 from infoplane.report.words import Opening
 
+#: how the flag begins that says that the theory, which knows nothing of the layer, would ask for more samples
+_WORST_CASE = "fewer samples than the worst case"
 #: how near its ceiling a number without an error is the ceiling
 _EQUAL = 5e-4
-
-#: kind -> (short name, what it is and which way it errs)
-MEANINGS: dict[str, tuple[str, str]] = {
-    "flow": (
-        "I(X;T) by sample propagation",
-        "What a noisy layer T tells about the network’s input X: h(T) − h(T|X). Both entropies are those of Gaussian "
-        "mixtures whose centres are activations propagated through the network with its own noise (Goldfeld et al. "
-        "2018). A consistent estimate, not a bound. With m equally likely inputs it cannot exceed log m; close to "
-        "that it says only that the layer still tells the inputs apart.",
-    ),
-    "information": (
-        "I(X;T) by quadrature",
-        "The same quantity by numerical integration, where a layer is narrow enough for it. It has no sampling error, "
-        "so the points of sample propagation can be held against it.",
-    ),
-    "binned-entropy": (
-        "H(Bin(T))",
-        "Entropy of the activations after each unit is cut into bins of the stated size. It measures how far inputs "
-        "cluster, at the scale of the bins. It is not I(X;T): in a network without noise I(X;T) is infinite, or the "
-        "constant H(X) for almost all weights, whatever the bins say.",
-    ),
-    "loss": (
-        "Lost since the peak",
-        "I(X;T) at its peak minus I(X;T) at the end. Which epoch is the peak is chosen on one estimate, and the value "
-        "is taken from others, so it is not inflated by the choice. “By chance” is what picking the largest would "
-        "show if all epochs were equal and the same estimate were used for both; it is there to compare with, and is "
-        "in no number. “Lost” and “gained” need p < 0.05 and twice the standard error; “no loss seen” does not mean "
-        "that there is none, only that it would be of the size of the error. Each layer is tested by itself, so of "
-        "twenty that lost nothing one may pass.",
-    ),
-    "accuracy": ("Accuracy", "Share of the test inputs that the network puts in the right class."),
-}
-
-ERRORS = (
-    "± is one standard error of the Monte Carlo estimate for this one trained network: the points at which densities "
-    "were evaluated, the inputs that were drawn, and the samples that were propagated. It says nothing about "
-    "retraining; another seed gives another network, with other numbers."
-)
 
 
 def _of(network: NetworkThroughTraining | None, contents: FlowContents) -> Markup:
@@ -65,8 +29,9 @@ def opening(contents: FlowContents, numbers: FlowNumbers, found: Sequence[Loss])
     found = [loss for loss in found if loss.network in known]
     if found:
         return _lost(contents, numbers, found, known)
-    if numbers.has("flow"):
-        return _levels(contents, numbers)
+    for kind in ("flow", "information"):
+        if numbers.has(kind):
+            return _levels(contents, numbers, kind)
     for network in contents.networks:
         if numbers.bins(network.name):
             return _binned(network, contents, numbers)
@@ -123,7 +88,7 @@ def _short(loss: Loss) -> Markup:
     if loss.verdict == "rise":
         return Markup("it gains {}").format(size)
     if loss.verdict == "at the end":
-        return Markup("it holds most at the end")
+        return Markup("it is highest at the end")
     if loss.verdict == "tie":
         return Markup("no loss is seen ({})").format(information(loss.value, loss.stderr))
     return Markup("it has {} less, without a test").format(information(loss.value, loss.stderr))
@@ -134,12 +99,14 @@ def _kept(contents: FlowContents, found: Sequence[Loss], several: bool) -> Marku
     tested = [loss for loss in found if loss.verdict in ("tie", "rise", "no test")]
     if not tested:
         layers = {loss.layer for loss in found}
-        who = "Every layer" if len(layers) > 1 else _capital(layers.pop())
-        return Markup("{} holds most about the input at the end of training").format(who)
+        who = "every layer" if len(layers) > 1 else layers.pop()
+        return Markup("I(X;T) of {} is highest at the end of training").format(who)
     largest = max(tested, key=lambda loss: loss.value)
     known = {network.name: network for network in contents.networks}
     where = Markup(" of {}").format(_of(known[largest.network], contents)) if several else Markup()
     if any(loss.verdict != "no test" for loss in tested):
+        if largest.value <= 0:
+            return Markup("No layer is seen to give up information about the input")
         text = Markup("No layer is seen to give up information about the input; nearest to it comes {}{}, with {}")
     else:
         text = Markup("Whether a layer gives up information was not tested; {}{} ends lowest below its peak, by {}")
@@ -184,7 +151,8 @@ def _but(spoken: Loss | None, found: Sequence[Loss], numbers: FlowNumbers) -> Ma
     for loss in behind:
         series = numbers.series(loss.network, loss.layer, "flow")
         for epoch in (loss.peak, loss.end):
-            for flag in series[epoch].flags if epoch in series else ():
+            # What the worst case asks for belongs to every number alike: it is said once, below.
+            for flag in [f for f in (series[epoch].flags if epoch in series else ()) if not f.startswith(_WORST_CASE)]:
                 flags.setdefault(flag.partition(":")[0], []).append(f"{loss.layer} at epoch {epoch_text(epoch)}")
     if not flags or spoken is None:
         return Markup(".")
@@ -201,11 +169,23 @@ def _qualified(contents: FlowContents, numbers: FlowNumbers) -> list[Markup]:
         one = len(silent) == 1
         text = "{} {} no noise, so only {} clustering can be followed."
         said.append(Markup(text).format(_capitalised(names), "has" if one else "have", "its" if one else "their"))
+    if not numbers.has("flow"):
+        return [*said, Markup("Computed by quadrature, without sampling error, for this one trained network.")]
     said.append(
         Markup("Measured by sample propagation; ± is one standard error for {}, and not of retraining.").format(
             "these trained networks" if len(contents.networks) > 1 else "this one trained network"
         )
     )
+    asked = {
+        layer: None
+        for network in contents.networks
+        for layer in network.layers
+        for estimate in numbers.series(network.name, layer, "flow").values()
+        if any(flag.startswith(_WORST_CASE) for flag in estimate.flags)
+    }
+    if asked:
+        text = "The theory's worst case would ask for more samples at {} than were propagated (see the table's notes)."
+        said.append(Markup(text).format(_layers(list(asked))))
     return said
 
 
@@ -213,11 +193,11 @@ def _capitalised(text: Markup) -> Markup:
     return Markup(str(text)[:1].upper() + str(text)[1:])
 
 
-def _levels(contents: FlowContents, numbers: FlowNumbers) -> Opening:
+def _levels(contents: FlowContents, numbers: FlowNumbers, kind: str) -> Opening:
     """What can be said of numbers of which no losses were taken."""
     sentences = []
     for network in contents.networks:
-        ends = [(layer, end) for layer in network.layers if (end := numbers.last(network.name, layer, "flow"))]
+        ends = [(layer, end) for layer in network.layers if (end := numbers.last(network.name, layer, kind))]
         if not ends:
             continue
         # Layers of a run that was cut off can end at different epochs.
@@ -242,7 +222,7 @@ def _levels(contents: FlowContents, numbers: FlowNumbers) -> Opening:
         return Opening(Markup("There are no numbers yet."))
     untested = Markup("What layers lost from their peak to the end was not estimated, so no fall is claimed.")
     sentence = _capitalised(Markup("; ").join(sentences)) + "."
-    return Opening(sentence, (untested, *_qualified(contents, numbers)), "flow")
+    return Opening(sentence, (untested, *_qualified(contents, numbers)), kind)
 
 
 def _binned(network: NetworkThroughTraining, contents: FlowContents, numbers: FlowNumbers) -> Opening:
@@ -268,9 +248,11 @@ def _binned(network: NetworkThroughTraining, contents: FlowContents, numbers: Fl
             ]
             always = all(abs(value - limit[0]) < _EQUAL * limit[0] for value in every)
             who = "every layer has" if len(values) > 1 else f"{next(iter(values))} has"
-            words = Markup('with bins of {} {} <span class="nowrap">{} = {}</span>').format(
-                plain(size), who, limit[1], information(limit[0], None)
+            nats, bits = (
+                f"{ceiling_name(limit, unit)} = {rounded(limit[0] * per_unit(unit))} {unit}"
+                for unit in ("nats", "bits")
             )
+            words = Markup("with bins of {} {} {}").format(plain(size), who, both(nats, bits))
             parts.append(words + (" at every epoch" if always else ""))
             full = size
             continue
@@ -278,11 +260,9 @@ def _binned(network: NetworkThroughTraining, contents: FlowContents, numbers: Fl
         text = "with bins of {} {}"
         each = Markup("{} has {}").format(low, information(values[low], None))
         if high != low:
-            span = both(*(
-                f"{rounded(values[low] / unit)} ({low}) to {rounded(values[high] / unit)} {name} ({high})"
-                for unit, name in ((1.0, "nats"), (NATS_PER_BIT, "bits"))
-            ))  # fmt: skip
-            each = Markup("layers have {}").format(span)
+            each = Markup("layers have {} ({}) to {} ({})").format(
+                information(values[low], None), low, information(values[high], None), high
+            )
         parts.append(Markup(text).format(plain(size), each))
     if not parts:
         return Opening(Markup("There are no numbers yet."))

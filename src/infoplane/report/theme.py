@@ -4,6 +4,7 @@ Figures are drawn once, with the colours of the light page. In the page those co
 that a reader with a dark screen gets ink that can be read on it; files keep the light colours, on white.
 """
 
+import base64
 import contextlib
 import io
 import re
@@ -18,6 +19,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from PIL import Image
 
 from infoplane.files import write_whole
 
@@ -36,6 +38,8 @@ PIXELS_PER_INCH = 72  # so that one unit of an SVG is one pixel of the page, and
 
 #: how the id of a mark begins that carries words for those who point at it, in hexadecimal digits
 TIP = "tip-"
+
+_COLOURS = 48  # of what is drawn as pixels
 
 _CROP = {"bbox_inches": "tight", "pad_inches": 0.2}  # files get an even margin; the page has its own
 
@@ -144,8 +148,17 @@ def _svg(figure: Figure, background: str, **crop: Any) -> str:
     figure.savefig(text, format="svg", facecolor=background, metadata=empty, **crop)
     # With quotes in text escaped, whatever looks like an attribute below is one.
     svg = re.sub(r">[^<]*<", lambda match: match[0].replace('"', "&quot;"), text.getvalue())
-    svg = re.sub(r"(data:image/png;base64,)\s+", r"\1", svg)
+    svg = re.sub(r"data:image/png;base64,([A-Za-z0-9+/=\s]+)", _lighter, svg)
     return re.sub(f'<g id="{TIP}([0-9a-f]*)">', _title, _short(svg))
+
+
+def _lighter(pixels: re.Match[str]) -> str:
+    """What a drawing holds as pixels, such as a cloud of points, in few colours: a fifth of the size."""
+    buffer = io.BytesIO()
+    with Image.open(io.BytesIO(base64.b64decode(pixels[1]))) as image:
+        few = image.convert("RGBA").quantize(_COLOURS, method=Image.Quantize.FASTOCTREE)
+    few.save(buffer, "PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def _title(mark: re.Match[str]) -> str:

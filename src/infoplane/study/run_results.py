@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import polars as pl
 
-from infoplane.errors import CellError
+from infoplane.errors import CellError, UsageError
 from infoplane.estimate import Estimate
 from infoplane.files import write_whole
 from infoplane.study.base import Study
@@ -83,6 +83,11 @@ class RunResults(ABC, Generic[Spec]):
         """Returns the name of every failed cell -> (message, traceback)."""
         found = ((name, self.store.failure(name)) for name in self.plan.cells)
         return {name: failure for name, failure in found if failure is not None}
+
+    def misused(self) -> bool:
+        """Whether every part that failed did so over what was asked of it, not over what went wrong meanwhile."""
+        last = [traceback.rstrip().rpartition("\n")[2] for _, traceback in self.failures().values()]
+        return bool(last) and all(line.startswith(f"{UsageError.__module__}.UsageError") for line in last)
 
     def damaged(self) -> list[str]:
         """Names of the cells whose files are not what was stored: they are left out, as if they were missing."""

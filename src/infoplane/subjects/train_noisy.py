@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from infoplane.errors import FitError
+from infoplane.errors import UsageError
 from infoplane.subjects.dense import linear_layers, orthonormality_step
 from infoplane.subjects.noisy import LayeredNetwork
 from infoplane.subjects.points import Points
@@ -84,7 +84,7 @@ def descend(
         progress: Called with epochs done, all epochs, and the held-out loss in nats, where there is one.
 
     Raises:
-        FitError: The loss is not finite any more.
+        UsageError: The loss is not finite any more.
     """
     inputs, labels = torch.from_numpy(points.inputs), torch.from_numpy(points.labels)
     targets = torch.from_numpy(points.targets)
@@ -156,10 +156,11 @@ class _Observer:
             output = self.network(inputs, generator)
             loss = float(loss_of(output, labels, self.targets, self.settings.loss))
             if not math.isfinite(loss):
-                raise FitError(
+                raise UsageError(
                     f"the network under study diverged by epoch {epoch}",
-                    received=f"{part} loss {loss} at learning rate {self.settings.learning_rate:g}",
-                    mend="lower train.learning_rate",
+                    received=f"{part} loss {loss}{self._lost(inputs)}",
+                    legal="finite numbers",
+                    mend=f"lower train.learning_rate, which is {self.settings.learning_rate:g}",
                 )
             self.found.curves.setdefault(f"{part} loss", []).append(loss)
             if self.settings.loss == "cross-entropy":
@@ -167,3 +168,11 @@ class _Observer:
                 self.found.curves.setdefault(f"{part} accuracy", []).append(right)
         if self.single:
             self.found.weights.append([[layer.weight.item(), layer.bias.item()] for layer in self.layers])
+
+    def _lost(self, inputs: Tensor) -> str:
+        """Where activations first are not finite, in words, if they are not."""
+        generator = torch.Generator().manual_seed(self.seed + 1)
+        for layer, found in enumerate(self.network.activations(inputs, generator), 1):
+            if not bool(torch.isfinite(found).all()):
+                return f", activations not finite from layer {layer} on"
+        return ""

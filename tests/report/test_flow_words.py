@@ -1,0 +1,222 @@
+"""What the page of a study of noisy networks says, and what it does not."""
+
+import dataclasses
+import re
+from typing import Any
+
+import pytest
+import synthetic_flow
+from synthetic_flow import row
+
+from infoplane.report.flow_contents import FlowContents
+from infoplane.report.flow_numbers import FlowNumbers, Loss, losses, peak_of
+from infoplane.report.flow_text import table
+from infoplane.report.flow_words import opening
+
+
+def lost(layer: str = "layer 1", value: float = 2.0, stderr: float | None = 0.1, **other: Any) -> dict[str, Any]:
+    """Returns one row of differences: a clear fall, unless said otherwise."""
+    plain = {"network": "", "layer": layer, "kind": "flow", "peak": 28, "end": 10000, "value": value}
+    return plain | {"stderr": stderr, "p": 1e-4, "constant": 0.1} | other
+
+
+def said(contents: FlowContents) -> tuple[str, str]:
+    """Returns the headline and what follows it, in nats and without markup."""
+    spoken = opening(contents, FlowNumbers(contents.rows, contents.networks), losses(contents.differences))
+
+    def plain(text: str) -> str:
+        return re.sub(r"<[^>]*>", "", re.sub(r'<span class="bits">[^<]*</span>', "", text))
+
+    return plain(spoken.sentence), plain(" ".join(spoken.detail))
+
+
+def study(*steps: dict[str, Any], names: tuple[str, ...] = ("",), rows: Any = None, **changes: Any) -> FlowContents:
+    """Returns a study of these losses; each network has a number for every layer and epoch."""
+    networks = [synthetic_flow.network(name, falls=True, snapshots=()) for name in names]
+    found = [one for name in names for one in synthetic_flow.rows(name, beta=0.005, bins=(0.05,), falls=True)]
+    return FlowContents(
+        title="t", networks=networks, rows=found if rows is None else rows, differences=steps, **changes
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict"),
+    [
+        ({}, "fall"),
+        ({"value": -2.0}, "rise"),
+        ({"p": 0.05}, "tie"),
+        ({"p": 0.049}, "fall"),
+        ({"value": 0.2}, "tie"),  # twice its error is not more than twice its error
+        ({"value": 0.201}, "fall"),
+        ({"value": -0.201}, "rise"),
+        ({"p": None}, "no test"),
+        ({"p": float("nan")}, "no test"),
+        ({"stderr": None}, "no test"),
+        ({"peak": 10000}, "at the end"),
+    ],
+)
+def test_a_fall_is_claimed_only_where_the_rows_carry_it(changes: dict, verdict: str) -> None:
+    (loss,) = losses([lost(**changes)])
+    assert loss.verdict == verdict
+    headline, _ = said(study(lost(**changes)))
+    assert ("gives up 2" in headline or "gives up 0.20" in headline) == (verdict == "fall")
+
+
+def test_rows_that_say_nothing_are_left_out() -> None:
+    broken = [lost(value=None), lost(value=float("nan")), lost(peak=None), lost(kind="binned-entropy")]
+    assert losses(broken) == []
+    assert losses([lost(peak=28.0, stderr=float("nan"))]) == [Loss("", "layer 1", 28, 10000, 2.0, None, 1e-4, 0.1)]
+
+
+def test_the_headline_is_of_the_largest_fall() -> None:
+    headline, rest = said(study(lost("layer 3", 1.0), lost("layer 5", 2.1), lost("layer 1", 3.0, p=0.4)))
+    assert headline == "Layer 5 gives up 2.10 ± 0.10 nats about the input between epoch 28 and the end."
+    assert "Of the other layers, layer 3 (1.00 ± 0.10 nats) loses information; no loss is seen in layer 1." in rest
+    assert "this one trained network, and not of retraining" in rest
+
+
+def test_networks_are_compared_at_the_same_layer() -> None:
+    steps = [
+        lost("layer 5", 2.1, network="plain"), lost("layer 4", 1.0, network="plain"),
+        lost("layer 5", 0.02, network="orthonormal", p=0.8), lost("layer 4", 0.03, network="orthonormal", p=0.7),
+        lost("layer 5", 0.7, network="loud"), lost("layer 5", -0.7, network="rising"),
+        lost("layer 5", 0.0, network="late", peak=10000),
+    ]  # fmt: skip
+    headline, rest = said(study(*steps, names=("plain", "orthonormal", "loud", "rising", "late")))
+    assert headline == (
+        "In the plain network, layer 5 gives up 2.10 ± 0.10 nats about the input between epoch 28 and the end; in the "
+        "orthonormal network no loss is seen (0.02 ± 0.10 nats); in the loud network it gives up 0.70 ± 0.10 nats; in "
+        "the rising network it gains 0.70 ± 0.10 nats; in the late network it is highest at the end."
+    )
+    assert "In the plain network, layer 4 (1.00 ± 0.10 nats) also loses information." in rest
+    assert "In the orthonormal network, no loss is seen in layer 4." in rest
+
+
+@pytest.mark.parametrize(
+    ("steps", "headline"),
+    [
+        (
+            [lost("layer 4", 0.15, p=0.1), lost("layer 5", 0.05, p=0.6)],
+            "No layer is seen to give up information about the input; nearest to it comes layer 4, with 0.15 ± 0.10 "
+            "nats.",
+        ),
+        (
+            [lost("layer 4", 3.0, p=None)],
+            "Whether a layer gives up information was not tested; layer 4 ends lowest below its peak, by 3.00 ± 0.10 "
+            "nats.",
+        ),
+        ([lost("layer 4", -1.0)], "No layer is seen to give up information about the input."),
+        ([lost("layer 4", 0.0, peak=10000)], "I(X;T) of layer 4 is highest at the end of training."),
+        (
+            [lost("layer 4", 0.0, peak=10000), lost("layer 5", 0.0, peak=10000)],
+            "I(X;T) of every layer is highest at the end of training.",
+        ),
+    ],
+)
+def test_without_a_fall_none_is_claimed(steps: list, headline: str) -> None:
+    assert said(study(*steps))[0] == headline
+
+
+def test_flags_of_the_numbers_behind_the_headline_follow_it() -> None:
+    found = [row("", "layer 5", epoch, "flow", 3.0, 0.1, flags="saturated") for epoch in (28, 10000)]
+    headline, _ = said(study(lost("layer 5"), rows=found))
+    assert headline.endswith("But: saturated (layer 5 at epoch 28 and layer 5 at epoch 10,000).")
+    found = [row("", "layer 4", 28, "flow", 3.0, 0.1, flags="saturated")]
+    assert "But" not in said(study(lost("layer 5"), rows=found))[0]
+
+
+def test_without_losses_levels_are_told() -> None:
+    headline, rest = said(study())
+    assert headline.startswith(
+        "Layer 1 holds 8.318 ± 0.040 nats about the input and layer 5 4.818 ± 0.080 nats at epoch"
+    )
+    assert "no fall is claimed" in rest
+
+
+def test_losses_of_unknown_networks_are_not_spoken_of() -> None:
+    headline, _ = said(study(lost("layer 5", network="another")))
+    assert "gives up" not in headline
+
+
+def test_bins_of_a_network_without_noise() -> None:
+    headline, rest = said(synthetic_flow.deterministic())
+    assert headline == (
+        "With bins of 0.0005 every layer has ln 4096 = 8.318 nats at every epoch; with bins of 0.5 layers have 3.778 "
+        "nats (layer 5) to 6.522 nats (layer 1) at epoch 10,000."
+    )
+    assert "no noise" in rest
+    assert "I(X;T)" not in headline + rest
+
+
+def test_a_ceiling_that_was_missed_once_is_not_claimed_for_every_epoch() -> None:
+    full = synthetic_flow.deterministic()
+    off = [
+        {**one, "value": 8.0} if (one["bin"], one["checkpoint"], one["layer"]) == (0.0005, "3", "layer 2") else one
+        for one in full.rows
+    ]
+    assert "ln 4096 = 8.318 nats; with" in said(dataclasses.replace(full, rows=off))[0]
+    off = [{**one, "value": 8.2} if one["bin"] == 0.0005 and one["layer"] == "layer 5" else one for one in full.rows]
+    assert "every layer" not in said(dataclasses.replace(full, rows=off))[0]
+
+
+def test_numbers_are_looked_up_by_network_layer_bin_and_epoch() -> None:
+    rows = [
+        row("a", "layer 1", 10, "flow", 1.0, 0.1, refit=0), row("a", "layer 1", 10, "flow", 2.0, 0.1),
+        row("a", "layer 1", 10, "flow", 3.0, 0.1, refit=1), row("a", "layer 1", 2, "flow", 4.0, 0.1, refit=0),
+        row("a", "layer 1", 2, "binned-entropy", 5.0, None, bin=0.1),
+        row("a", "layer 1", 2, "binned-entropy", 6.0, None, bin=0.01),
+        row("b", "layer 1", 2, "flow", 7.0, 0.1), {**row("a", "layer 1", 3, "flow", 8.0, 0.1), "checkpoint": "end"},
+        row("a", "layer 1", 5, "flow", float("nan"), 0.1), {**row("a", "layer 2", 2, "flow", 1.0, 0.1), "unit": "bits"},
+    ]  # fmt: skip
+    networks = [synthetic_flow.network("a", falls=True, snapshots=())]
+    numbers = FlowNumbers(rows, networks)
+    series = numbers.series("a", "layer 1", "flow")
+    assert {epoch: estimate.value for epoch, estimate in series.items()} == {2: 4.0, 10: 2.0}
+    assert list(series) == [2, 10]
+    assert series[2].flags == ("a single estimate",)
+    assert series[10].flags == ()
+    assert numbers.bins("a") == [0.1, 0.01]
+    assert numbers.last("a", "layer 1", "binned-entropy", 0.01)[1].value == 6.0  # type: ignore[index]
+    assert not numbers.series("b", "layer 1", "flow")
+    assert numbers.series("a", "layer 2", "flow")[2].value == pytest.approx(0.6931472)
+    assert peak_of(numbers, "a", "layer 1", []) == 2
+    assert peak_of(numbers, "a", "layer 1", losses([lost(network="a")])) == 28
+
+
+def test_the_table_of_a_run_is_one_line_per_layer() -> None:
+    contents = synthetic_flow.light(synthetic_flow.three())
+    lines = table(contents.rows, contents.differences, contents.networks).splitlines()
+    assert lines[0].split("  ")[0] == "network"
+    assert len(lines[: lines.index("")]) == 2 + 3 * 5
+    (line,) = [line for line in lines if line.startswith("plain") and "layer 5" in line]
+    assert re.split(r"  +", line) == [
+        "plain", "layer 5", "3", "2.418 ± 0.080", "6.481 ± 0.080 (28)", "4.818 ± 0.080 (10,000)",
+        "2.130 ± 0.094 (lost)", "4.163 (0.05)",
+    ]  # fmt: skip
+    (line,) = [line for line in lines if line.startswith("deterministic") and "layer 5" in line]
+    assert re.split(r"  +", line) == ["deterministic", "layer 5", "3", "-", "-", "-", "-", "4.818 (0.001)"]
+    text = "\n".join(lines)
+    for words in (
+        "accuracy of plain at epoch 10,000: 0.9900 ± 0.0040 (n = 820)", "not of retraining", "not I(X;T)",
+        "* plain layer 1 at 640 and 10,000: within error of its ceiling",
+    ):  # fmt: skip
+        assert words in text, words
+    assert "8.318 ± 0.040* (10,000)" in text
+    assert max(map(len, lines)) <= 150
+
+
+def test_the_table_of_bins_has_a_column_for_each_size() -> None:
+    contents = synthetic_flow.deterministic()
+    text = table(contents.rows, contents.differences, contents.networks)
+    assert re.split(r"  +", text.splitlines()[0]) == [
+        "layer", "units", "H(Bin), 0.0005", "H(Bin), 0.005", "H(Bin), 0.05", "H(Bin), 0.5",
+    ]  # fmt: skip
+    assert "8.318" in text
+    assert "I(X;T) at first" not in text
+    assert "±" not in text.replace("0.9900 ± 0.0040", "")
+
+
+def test_the_table_of_a_run_without_numbers_is_still_one() -> None:
+    networks = [synthetic_flow.network("", falls=True, snapshots=())]
+    assert len(table([], [], networks).splitlines()) == 2 + 5
+    assert table([], [], []).startswith("layer")
