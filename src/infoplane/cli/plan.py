@@ -27,10 +27,10 @@ def plan(spec: Study, study: str, *, device: str, workers: int | None) -> int:
     """
     where = pick_device(device)
     count = default_workers(where) if workers is None else workers
+    family = FAMILIES[spec.kind]
+    cells, costs = family.plan(spec), family.cost(spec)  # whatever is wrong with the study is said before any waiting
     print("timing a few small networks, to see how fast this machine is", file=sys.stderr)
     machine = calibrated(where)
-    family = FAMILIES[spec.kind]
-    cells, costs = family.plan(spec), family.cost(spec)
     rows = [("part", "needs", "operations [TFLOP]", "time")]
     total = Work()
     groups: dict[str, list[Cell]] = defaultdict(list)

@@ -117,7 +117,12 @@ def _snapshots(results: FlowResults, name: str) -> Iterator[Snapshot]:
 def _of(stored: Stored, what: str) -> list[tuple[str, str]]:
     """(layer, beginning of the names of its arrays), layers in depth order, the input first."""
     keys = {":".join(name.split(":")[:2]) for name in stored.names() if name.startswith(f"{what}:")}
-    return sorted(((key.split(":")[1], key) for key in keys), key=lambda found: (found[0] != "input", found[0]))
+    return sorted(((key.split(":")[1], key) for key in keys), key=lambda found: _depth(found[0]))
+
+
+def _depth(layer: str) -> int:
+    """Where a layer stands: 0 for the input, l for "layer l"."""
+    return 0 if layer == "input" else int(layer.removeprefix("layer "))
 
 
 def _histogram(stored: Stored, key: str, parts: tuple[str, ...]) -> Histogram:

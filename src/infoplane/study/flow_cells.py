@@ -43,11 +43,20 @@ def run_points(task: Task) -> Result:
     return _points(task.params["data"], task.params["seed"])
 
 
-def _points(data: Mapping[str, Any], seed: int) -> Result:
+def problem(name: str, options: Mapping[str, Any], seed: int) -> Points:
+    """The problem of that name.
+
+    Raises:
+        UsageError: It cannot be had, or does not take these options.
+    """
     try:
-        points = POINTS[data["name"]](seed, **data["options"])
+        return POINTS[name](seed, **options)
     except TypeError as error:  # an unknown option, or one of the wrong type
-        raise UsageError(f"data.options of {data['name']} cannot be used", received=data["options"]) from error
+        raise UsageError(f"data.options of {name} cannot be used", received=dict(options)) from error
+
+
+def _points(data: Mapping[str, Any], seed: int) -> Result:
+    points = problem(data["name"], data["options"], seed)
     arrays = {name: getattr(points, name) for name in ("inputs", "labels", "targets", "training", "test")}
     return Result({"name": points.name}, arrays)
 
@@ -204,7 +213,10 @@ def _unit_densities(network: NoisyNetwork, inputs: Tensor) -> dict[str, np.ndarr
     for layer in range(1, len(network.layers)):
         if len(network.hidden(inputs[:1], layer).flatten()) != 1:
             break
-        grid, parts = chain_density(network, inputs, layer)
+        try:
+            grid, parts = chain_density(network, inputs, layer)
+        except UsageError:  # too fine a grid: the picture is left out, not what was measured
+            break
         step = max(1, len(grid) // GRID)
         found[f"density:layer {layer}:values"] = grid[::step].numpy()
         found[f"density:layer {layer}:parts"] = (parts / len(inputs))[:, ::step].numpy()

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 
 from infoplane.study.cost import Work, count
+from infoplane.study.flow_cells import problem
 from infoplane.study.flow_plan import make_flow_plan
 from infoplane.study.flow_spec import FlowSpec
 from infoplane.subjects.dense import DenseSettings, dense
-from infoplane.subjects.points import POINTS
 from infoplane.subjects.train_noisy import loss_of
 
 #: numbers written per propagated sample and layer, and per draw: measured as time, in those that a network writes
@@ -22,7 +22,7 @@ def flow_cost(spec: FlowSpec) -> dict[str, Work]:
     Raises:
         UsageError: The study cannot be run here, e.g. since its data are missing.
     """
-    points = POINTS[spec.data.name](spec.seed, **spec.data.options)
+    points = problem(spec.data.name, spec.data.options, spec.seed)
     found = {}
     for cell in make_flow_plan(spec).cells.values():
         work, params = Work(), dict(cell.params)

@@ -64,7 +64,7 @@ class OneNetwork(Strict):
 
     network: DenseSettings
     train: DescentSettings
-    bins: tuple[Annotated[float, Gt(0)], ...] | None = None
+    bins: Annotated[tuple[Annotated[float, Gt(0)], ...], MinLen(1)] | None = None
 
 
 class FlowSpec(Study):
@@ -86,7 +86,7 @@ class FlowSpec(Study):
     data: PointsSpec
     network: DenseSettings
     train: DescentSettings
-    bins: tuple[Annotated[float, Gt(0)], ...] | None = None
+    bins: Annotated[tuple[Annotated[float, Gt(0)], ...], MinLen(1)] | None = None
     networks: dict[str, dict[str, Any]] = Field(default_factory=dict)
     estimate: FlowEstimates = FlowEstimates()
     marked: tuple[Annotated[int, Ge(0)], ...] = ()

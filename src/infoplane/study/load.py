@@ -127,7 +127,7 @@ def _parse(text: str, where: str) -> dict[str, Any]:
 def validate(content: Mapping[str, Any], *, where: str) -> Study:
     """Returns the spec, or raises a one-line UsageError that names the path of the first bad field."""
     kind = content.get("kind", DEFAULT)
-    if kind not in FAMILIES:
+    if not isinstance(kind, str) or kind not in FAMILIES:
         raise unknown(f"kind of study in {where}", str(kind), FAMILIES)
     model = FAMILIES[kind].spec
     try:

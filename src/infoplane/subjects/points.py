@@ -79,11 +79,11 @@ def spiral(
         test: Share that no network is trained on.
 
     Raises:
-        UsageError: There are fewer than four inputs, or a size is not positive.
+        UsageError: There are fewer than four inputs, or a size is not positive and finite.
     """
     if inputs < 4 or inputs % 2:
         raise UsageError("spiral inputs must come in pairs", received=inputs, legal="an even number from 4 on")
-    if not (turns > 0 and jitter >= 0):
+    if not (0 < turns < math.inf and 0 <= jitter < math.inf):
         raise UsageError("turns and jitter must be positive", received=f"turns={turns}, jitter={jitter}")
     generator = np.random.default_rng([seed, 11])
     half = inputs // 2
@@ -108,6 +108,6 @@ def _split(name: str, inputs: np.ndarray, labels: np.ndarray, classes: int, test
     if not 0 < test < 1:
         raise UsageError("the test share must lie between 0 and 1", received=test)
     order = np.random.default_rng([seed, 12]).permutation(len(inputs))
-    held = max(1, round(test * len(inputs)))
+    held = min(max(1, round(test * len(inputs))), len(inputs) - 1)
     targets = np.linspace(-1.0, 1.0, classes)
     return Points(name, inputs, labels, targets, np.sort(order[held:]), np.sort(order[:held]))

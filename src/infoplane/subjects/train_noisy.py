@@ -81,6 +81,7 @@ def descend(
     Args:
         checkpoints: Epochs whose weights to keep; 0 is before the first.
         seed: Of the order of the inputs and of the noise.
+        progress: Called with epochs done, all epochs, and the held-out loss in nats, where there is one.
 
     Raises:
         UsageError: The loss is not finite any more.
@@ -99,7 +100,7 @@ def descend(
         if epoch in watch:
             observer.look(epoch)
             if progress is not None:
-                progress(epoch, settings.epochs, observer.found.curves["train loss"][-1])
+                progress(epoch, settings.epochs, observer.held_out)
         if epoch in keep:
             observer.found.states[epoch] = copy.deepcopy(network.state_dict())
         if epoch == settings.epochs:
@@ -140,6 +141,12 @@ class _Observer:
         self.single = all(layer.weight.numel() == 1 for layer in layers)
         self.layers = layers
         self.found = Descent()
+
+    @property
+    def held_out(self) -> float | None:
+        """The last loss on the test inputs, nats; None without any, and for a squared error, which has no nats."""
+        losses = self.found.curves.get("test loss")
+        return losses[-1] if losses and self.settings.loss == "cross-entropy" else None
 
     @torch.no_grad()
     def look(self, epoch: int) -> None:
