@@ -12,6 +12,8 @@ from infoplane.report.results import CLAIM, number_of, result_of
 
 #: a fall is claimed only where it is this many times its standard error
 ERRORS_FOR_A_CLAIM = 2.0
+#: nats below which nobody would speak of a loss, however small its error
+NEGLIGIBLE = 1e-3
 
 Verdict = Literal["fall", "rise", "tie", "no test", "at the end"]
 
@@ -95,12 +97,12 @@ class Loss:
 
     @property
     def verdict(self) -> Verdict:
-        """What may be said: a fall or a rise only with p < .05 and twice its error."""
+        """What may be said: a fall or a rise only with p < .05, twice its error, and a size that matters."""
         if self.peak == self.end:
             return "at the end"
         if self.p is None or self.stderr is None:
             return "no test"
-        if self.p >= CLAIM or abs(self.value) <= ERRORS_FOR_A_CLAIM * self.stderr:
+        if self.p >= CLAIM or abs(self.value) <= max(ERRORS_FOR_A_CLAIM * self.stderr, NEGLIGIBLE):
             return "tie"
         return "fall" if self.value > 0 else "rise"
 
