@@ -1,6 +1,7 @@
 """Errors a user can act on: each is one line that says what, what was received, what is legal, how to mend it."""
 
 import difflib
+import math
 from collections.abc import Iterable
 
 #: how alike (0 to 1, as difflib has it) a legal name must be to what was received to be suggested
@@ -44,6 +45,13 @@ class FitError(InfoplaneError):
 
 class CellError(InfoplaneError):
     """A part of a study failed; the traceback is kept in the run's folder."""
+
+
+def check_positive(what: str, value: object, *, legal: str | None = None) -> float:
+    """Returns a value that is a finite number above 0, or raises UsageError."""
+    if isinstance(value, int | float) and 0 < value < math.inf:
+        return float(value)
+    raise UsageError(f"{what} must be a positive number", received=value, legal=legal)
 
 
 def unknown(what: str, received: str, legal: Iterable[str], *, mend: str | None = None) -> UsageError:

@@ -349,5 +349,5 @@ def test_a_network_whose_noise_is_off_is_refused(refuses):
 
 @pytest.mark.parametrize("stderr", [0.0, -1.0])
 def test_a_standard_error_that_cannot_be_is_refused(refuses, stderr):
-    with refuses("the standard error must be positive"):
+    with refuses("the standard error must be a positive number"):
         mixture_entropy(torch.zeros(2, 1), 0.1, stderr=stderr)

@@ -11,7 +11,7 @@ from collections import Counter
 import numpy as np
 from torch import Tensor
 
-from infoplane.errors import UsageError
+from infoplane.errors import UsageError, check_positive
 from infoplane.estimate import Estimate
 
 
@@ -43,8 +43,7 @@ def unit_binned_entropies(activations: Tensor | np.ndarray, bin_size: float) -> 
 def _bins(activations: Tensor | np.ndarray, bin_size: float) -> np.ndarray:
     """The bins' numbers as the narrowest integers that hold them: (n, d), rows contiguous."""
     values = activations.detach().cpu().numpy() if isinstance(activations, Tensor) else np.asarray(activations)
-    if not (isinstance(bin_size, int | float) and 0 < bin_size < math.inf):
-        raise UsageError("the bin size must be a positive number", received=bin_size)
+    check_positive("the bin size", bin_size)
     if values.ndim < 1 or not values.size:
         raise UsageError("no activations to bin", received=f"shape {values.shape}", legal="(n, …)")
     values = values.reshape(len(values), -1).astype(np.float64)

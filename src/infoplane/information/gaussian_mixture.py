@@ -11,7 +11,7 @@ import torch
 from scipy.spatial import KDTree
 from torch import Tensor
 
-from infoplane.errors import UsageError
+from infoplane.errors import UsageError, check_positive
 from infoplane.information.mixture_blocks import BlockTree, squared_reach
 from infoplane.information.mixture_fourier import FourierSum
 
@@ -48,8 +48,7 @@ class GaussianMixture:
 
     def __init__(self, centres: Tensor, beta: float, weights: Tensor | None = None, *, tolerance: float = 1e-9) -> None:
         centres = check_points("centres", centres)
-        if not 0 < beta < math.inf:
-            raise UsageError("beta must be a positive number", received=beta)
+        beta = check_positive("beta", beta)
         if not 1e-12 <= tolerance < 1:
             raise UsageError("tolerance is out of range", received=tolerance, legal="1e-12 to 1")
         if weights is None:
@@ -62,7 +61,7 @@ class GaussianMixture:
         if not bool(torch.isfinite(weights).all()) or float(weights.min()) < 0 or not float(weights.sum()) > 0:
             raise UsageError("weights must be finite, not negative, and not all zero", received=_range(weights))
         centres, weights = fold(centres[weights > 0], weights[weights > 0])
-        self.centres, self.weights, self.beta, self.tolerance = centres, weights / weights.sum(), float(beta), tolerance
+        self.centres, self.weights, self.beta, self.tolerance = centres, weights / weights.sum(), beta, tolerance
         self._blocks: BlockTree | None = None
         self._tree: KDTree | None = None
 

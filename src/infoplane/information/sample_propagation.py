@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from infoplane.errors import UsageError
+from infoplane.errors import UsageError, check_positive
 from infoplane.estimate import Estimate
 from infoplane.information.gaussian_mixture import GaussianMixture, log_peak
 from infoplane.information.mixture_blocks import squared_distances
@@ -121,8 +121,8 @@ def mixture_entropy(
     """
     mixture = GaussianMixture(centres, beta, weights, tolerance=tolerance)
     _check_counts(queries=queries)
-    if stderr is not None and not stderr > 0:
-        raise UsageError("the standard error must be positive", received=stderr)
+    if stderr is not None:
+        check_positive("the standard error", stderr)
     total, sums, stratified = 0, [0.0, 0.0], True
     draws, flags = max(4, queries), []
     # With draws at every centre the variance is at most d over their number, whatever the mixture (docs/noisy.md).

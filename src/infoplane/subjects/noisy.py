@@ -6,7 +6,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from infoplane.errors import UsageError
+from infoplane.errors import UsageError, check_positive
 
 
 class LayeredNetwork(nn.Module):
@@ -98,8 +98,4 @@ class NoisyNetwork(LayeredNetwork):
 
 def check_beta(beta: float) -> float:
     """Returns β, or raises UsageError where it is not a positive number."""
-    if not (isinstance(beta, int | float) and 0 < beta < float("inf")):
-        raise UsageError(
-            "beta must be a positive number", received=beta, legal="the noise's standard deviation, e.g. 0.005"
-        )
-    return float(beta)
+    return check_positive("beta", beta, legal="the noise's standard deviation, e.g. 0.005")
