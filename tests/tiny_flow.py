@@ -24,7 +24,7 @@ CHAIN = """
 kind: flow
 title: Tiny chain
 data: {name: pair}
-network: {widths: [1, 1], activation: leaky, beta: 0.05, read_out: false, start: [[-0.02, 0.2], [-0.5, -0.1]]}
+network: {widths: [1, 1], activation: leaky, beta: 0.05, read_out: false, start: [[0.3, -1.0], [1.5, 0.1]]}
 train: {epochs: 20, learning_rate: 0.01, loss: mse, checkpoints: [0, 5, 20]}
 estimate: {samples: 800, queries: 400, repeats: 2, exact: true}
 marked: [0]
