@@ -128,10 +128,10 @@ def mixture_entropy(
     # With draws at every centre the variance is at most d over their number, whatever the mixture (docs/noisy.md).
     enough = math.inf if stderr is None else mixture.dimensions / stderr**2
     while True:
-        value, variance = _entropy_round(mixture, draws, generator)
+        value, variance, made = _entropy_round(mixture, draws, generator)
         # Rounds are weighted by their draws, not by their variances, which depend on what was drawn.
-        sums = [sums[0] + draws * value, sums[1] + draws**2 * variance]
-        total += draws
+        sums = [sums[0] + made * value, sums[1] + made**2 * variance]
+        total += made
         stratified &= _stratified(mixture, draws)
         found = math.sqrt(sums[1]) / total
         if stderr is None or found <= stderr or (stratified and total >= enough):
@@ -153,8 +153,8 @@ def _stratified(mixture: GaussianMixture, draws: int) -> bool:
     return draws >= 2 * len(mixture.centres)
 
 
-def _entropy_round(mixture: GaussianMixture, draws: int, generator: torch.Generator | None) -> tuple[float, float]:
-    """One round: the entropy and the variance of its error."""
+def _entropy_round(mixture: GaussianMixture, draws: int, generator: torch.Generator | None) -> tuple[float, float, int]:
+    """One round: the entropy, the variance of its error, and the draws that were made, about as many as wanted."""
     n, d = mixture.centres.shape
     if _stratified(mixture, draws):
         # At least two draws at every centre: then only what varies around centres is left to chance.
@@ -164,14 +164,14 @@ def _entropy_round(mixture: GaussianMixture, draws: int, generator: torch.Genera
     else:
         # Two draws in each of many parts of equal weight, whose centres are neighbours: what varies from one part of
         # space to another is not left to chance either.
-        draws -= draws % 2
+        draws += draws % 2
         component, strata = _components(mixture, draws, generator)
         share = torch.full((draws,), 1 / draws, dtype=torch.float64, device=component.device)
     z = _normal((len(component), d), generator, mixture.centres)
     terms = -mixture.log_sum(mixture.centres[component] + mixture.beta * z)
     variate = z.square().sum(1) / 2 - d / 2
     value, variance = _regress(terms, variate, share, strata)
-    return value - mixture.log_peak, variance
+    return value - mixture.log_peak, variance, len(component)
 
 
 def _regress(terms: Tensor, variate: Tensor, share: Tensor, strata: Tensor) -> tuple[float, float]:
@@ -291,9 +291,9 @@ def check_noisy(network: object, layer: int) -> None:
 def _first_layer(network: Noisy, inputs: Tensor, queries: int, generator: torch.Generator | None) -> FlowEstimate:
     centres = _propagated(network, inputs, 1, 1, generator)[:, 0]
     mixture = GaussianMixture(centres, network.beta)
-    value, variance = _entropy_round(mixture, max(4, queries), generator)
+    value, variance, made = _entropy_round(mixture, max(4, queries), generator)
     stderr, distinct = math.sqrt(variance), len(mixture.centres)
-    entropy = Estimate(value, stderr, "nats", "differential-entropy", "estimate", n=queries, refits=0)
+    entropy = Estimate(value, stderr, "nats", "differential-entropy", "estimate", n=made, refits=0)
     known = _noise_entropy(mixture.dimensions, network.beta)
     conditional = Estimate(known, None, "nats", "differential-entropy", None, n=len(inputs), refits=0)
     information = min(max(value - known, 0.0), math.log(distinct))
