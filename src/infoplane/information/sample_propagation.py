@@ -30,6 +30,8 @@ BIAS = 0.1
 GROWTH = 16
 #: most draws for one entropy
 DRAWS = 2**27
+#: share of the draws of an entropy whose noise is wider, and by how much its variance is, in up to three dimensions
+WIDE, WIDER = 0.25, 3.0
 #: fewest propagated samples of one input in either half from which the correction for their number is taken
 HALVES = 4
 
@@ -156,37 +158,62 @@ def _stratified(mixture: GaussianMixture, draws: int) -> bool:
 def _entropy_round(mixture: GaussianMixture, draws: int, generator: torch.Generator | None) -> tuple[float, float, int]:
     """One round: the entropy, the variance of its error, and the draws that were made, about as many as wanted."""
     n, d = mixture.centres.shape
+    device = mixture.centres.device
     if _stratified(mixture, draws):
         # At least two draws at every centre: then only what varies around centres is left to chance.
         each = (draws * mixture.weights).round().long().clamp_min(2)
-        component = torch.arange(n, device=each.device).repeat_interleave(each)
-        share, strata = (mixture.weights / each)[component], component
+        component = torch.arange(n, device=device).repeat_interleave(each)
+        share, strata, wide = (mixture.weights / each)[component], component, WIDE
+        ends = each.cumsum(0)[component]
+        following = torch.arange(1, len(component) + 1, device=device)
+        partner = torch.where(following < ends, following, ends - each[component])
     else:
         # Two draws in each of many parts of equal weight, whose centres are neighbours: what varies from one part of
         # space to another is not left to chance either.
         draws += draws % 2
         component, strata = _components(mixture, draws, generator)
-        share = torch.full((draws,), 1 / draws, dtype=torch.float64, device=component.device)
-    z = _normal((len(component), d), generator, mixture.centres)
-    terms = -mixture.log_sum(mixture.centres[component] + mixture.beta * z)
-    variate = z.square().sum(1) / 2 - d / 2
-    value, variance = _regress(terms, variate, share, strata)
-    return value - mixture.log_peak, variance, len(component)
+        share, wide = torch.full((draws,), 1 / draws, dtype=torch.float64, device=device), 0.0
+        partner = torch.arange(draws, device=device) ^ 1
+    z, ratio = _noise(len(component), d, wide, generator, mixture.centres)
+    # Up to the peak -log p = |z|²/2 - log w - R, R what the other centres add: only the mean of R is left to chance.
+    # Where centres are far apart rare draws decide it, of which there are more in wider noise.
+    square = z.square().sum(1) / 2
+    rest = mixture.log_sum(mixture.centres[component] + mixture.beta * z) + square - mixture.weights[component].log()
+    terms = ratio * rest
+    # What the partner found is as good a guess as any of what this draw will find, and independent of its noise.
+    variates = torch.stack([ratio * (square - d / 2), ratio - 1, (ratio - 1) * terms[partner]])
+    value, variance = _regress(terms, variates if wide else variates[:1], share, strata)
+    known = d / 2 - float((mixture.weights * mixture.weights.log()).sum())
+    return known - value - mixture.log_peak, variance, len(component)
 
 
-def _regress(terms: Tensor, variate: Tensor, share: Tensor, strata: Tensor) -> tuple[float, float]:
-    """Σ share·terms with a control variate of mean 0, and the variance of its error.
+def _noise(count: int, d: int, wide: float, generator: torch.Generator | None, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Noise (count, d), a share of it wider, and the ratio of the standard normal density to that of the mixture."""
+    z = _normal((count, d), generator, like)
+    if not wide:
+        return z, z.new_ones(count)
+    scale = math.sqrt(1 + WIDER * min(1.0, 3 / d))
+    chosen = torch.rand(count, generator=generator, dtype=torch.float64).to(z.device) < wide
+    z = torch.where(chosen[:, None], scale * z, z)
+    # φ_wide/φ, which grows without bound where φ is small.
+    growth = (z.square().sum(1) / 2 * (1 - scale**-2)).exp() * scale**-d
+    return z, 1 / (1 - wide + wide * growth)
 
-    The coefficient of either half of the draws comes from the other, so that it is independent of what it corrects.
+
+def _regress(terms: Tensor, variates: Tensor, share: Tensor, strata: Tensor) -> tuple[float, float]:
+    """Σ share·terms with control variates (v, draws) of mean 0, and the variance of its error.
+
+    The coefficients of either half of the draws come from the other, so that they are independent of what they correct.
     """
-    half = torch.arange(len(terms), device=terms.device) % 2
+    half = (torch.arange(len(terms), device=terms.device) // 2) % 2
     adjusted = torch.empty_like(terms)
     for side in (0, 1):
         other = half != side
         weight = share[other] / share[other].sum()
-        x = variate[other] - (weight * variate[other]).sum()
-        slope = (weight * x * terms[other]).sum() / (weight * x.square()).sum().clamp_min(1e-300)
-        adjusted[half == side] = terms[half == side] - slope * variate[half == side]
+        x = variates[:, other] - (variates[:, other] * weight).sum(1, keepdim=True)
+        moments = (x * weight) @ x.T
+        slope = torch.linalg.lstsq(moments.cpu(), ((x * weight) @ terms[other]).cpu()[:, None]).solution[:, 0].to(terms)
+        adjusted[half == side] = terms[half == side] - slope @ variates[:, half == side]
     value = float((share * adjusted).sum())
     counts = torch.bincount(strata).to(terms)
     scatter = (adjusted - _stratum_means(adjusted, strata)).square()
