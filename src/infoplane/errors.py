@@ -3,6 +3,7 @@
 import difflib
 import math
 from collections.abc import Iterable
+from numbers import Real
 
 #: how alike (0 to 1, as difflib has it) a legal name must be to what was received to be suggested
 CLOSE = 0.6
@@ -49,8 +50,8 @@ class CellError(InfoplaneError):
 
 def check_positive(what: str, value: object, *, legal: str | None = None) -> float:
     """Returns a value that is a finite number above 0, or raises UsageError."""
-    if isinstance(value, int | float) and 0 < value < math.inf:
-        return float(value)
+    if isinstance(value, Real) and 0 < (number := float(value)) < math.inf:
+        return number
     raise UsageError(f"{what} must be a positive number", received=value, legal=legal)
 
 

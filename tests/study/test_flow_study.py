@@ -90,12 +90,16 @@ def test_rows_say_what_was_measured_where(arms):
 
 
 def test_all_is_the_mean_of_the_repeats_with_its_error(arms):
-    rows = where(results_of(arms).rows(), kind="flow")
+    results = results_of(arms)
+    rows = where(results.rows(), kind="flow")
     for epoch in ("0", "2", "7", "20"):
         whole, *repeats = where(rows, checkpoint=epoch, layer="layer 2")
         assert len({row["value"] for row in repeats}) == 3, "repeats are independent"
         assert whole["value"] == pytest.approx(np.mean([row["value"] for row in repeats]))
-        assert whole["stderr"] == pytest.approx(math.sqrt(sum(row["stderr"] ** 2 for row in repeats)) / 3)
+        parts = [dict(found[1].errors) for found in results.flows("plain", int(epoch)).values()]
+        chance = sum(part**2 for each in parts for name, part in each.items() if name != "samples") / 9
+        lasting = np.mean([each["samples"] for each in parts])
+        assert whole["stderr"] == pytest.approx(math.sqrt(chance + lasting**2))
         assert whole["n"] == sum(row["n"] for row in repeats)
         # They differ as their errors say.
         z = [(row["value"] - whole["value"]) / row["stderr"] for row in repeats]

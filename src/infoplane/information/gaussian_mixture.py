@@ -53,7 +53,7 @@ class GaussianMixture:
             raise UsageError("tolerance is out of range", received=tolerance, legal="1e-12 to 1")
         if weights is None:
             weights = torch.ones(len(centres), dtype=torch.float64, device=centres.device)
-        weights = torch.as_tensor(weights).to(centres)
+        weights = torch.as_tensor(weights).detach().to(centres)
         if weights.shape != centres.shape[:1]:
             raise UsageError(
                 "weights and centres differ in number", received=f"{tuple(weights.shape)} and {len(centres)}"
@@ -170,7 +170,7 @@ def fold(points: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
 
 def check_points(what: str, points: Tensor, dimensions: int | None = None) -> Tensor:
     """Returns points (n, d) as float64, or raises UsageError."""
-    points = torch.as_tensor(points)
+    points = torch.as_tensor(points).detach()
     if points.ndim != 2 or 0 in points.shape:
         raise UsageError(
             f"{what} must be points", received=f"shape {tuple(points.shape)}", legal="(number, dimensions)"

@@ -9,10 +9,13 @@ Source: Goldfeld et al. 2018, sections 3 and 10. What was chosen where the paper
 import math
 import warnings
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 
 from infoplane.errors import UsageError, check_positive
 from infoplane.estimate import Estimate
@@ -28,8 +31,11 @@ SATURATED = 0.9
 BIAS = 0.1
 #: draws in a round are multiplied by at most this where a standard error is asked for
 GROWTH = 16
-#: most draws for one entropy
-DRAWS = 2**27
+#: most draws for one entropy, and most that are held at once
+DRAWS, ROUND = 2**27, 2**22
+#: what is left of the bias after its first order is removed, in units of what was removed, at one sample per input; it
+#: falls with the root of their number (measured on linear networks, whose information is known: docs/noisy.md)
+LEFT = 5.0
 #: share of the draws of an entropy whose noise is wider, and by how much its variance is, in up to three dimensions
 WIDE, WIDER = 0.25, 3.0
 #: fewest propagated samples of one input in either half from which the correction for their number is taken
@@ -67,7 +73,8 @@ class FlowEstimate(Estimate):
         entropy: h(T), nats.
         conditional_entropy: h(T|X), nats.
         errors: The parts of the standard error, nats: "queries" (Monte Carlo), "inputs" (those of which no query was
-            drawn) and "centres" (propagated samples). Their squares add up to that of `stderr`.
+            drawn), "centres" (propagated samples) and "samples" (what their finite number may still do, which no
+            repetition averages away). Their squares add up to that of `stderr`.
         correction: What was subtracted for the finite number of propagated samples, nats.
     """
 
@@ -125,26 +132,24 @@ def mixture_entropy(
     _check_counts(queries=queries)
     if stderr is not None:
         check_positive("the standard error", stderr)
-    total, sums, stratified = 0, [0.0, 0.0], True
-    draws, flags = max(4, queries), []
-    # With draws at every centre the variance is at most d over their number, whatever the mixture (docs/noisy.md).
-    enough = math.inf if stderr is None else mixture.dimensions / stderr**2
+    total, sums = 0, [0.0, 0.0]
+    left, flags = max(4, queries), []
     while True:
-        value, variance, made = _entropy_round(mixture, draws, generator)
+        value, variance, made = _entropy_round(mixture, min(left, ROUND), generator)
         # Rounds are weighted by their draws, not by their variances, which depend on what was drawn.
         sums = [sums[0] + made * value, sums[1] + made**2 * variance]
         total += made
-        stratified &= _stratified(mixture, draws)
+        left -= made
+        if left > 0:
+            continue
         found = math.sqrt(sums[1]) / total
-        if stderr is None or found <= stderr or (stratified and total >= enough):
+        if stderr is None or found <= stderr:
             break
         if total >= DRAWS:
             flags.append(f"standard error not reached after {total:,} draws")
             break
         wanted = 1.1 * total * (found / stderr) ** 2
-        if stratified:
-            wanted = min(wanted, enough + 1)
-        draws = int(min(max(wanted - total, total / 4), GROWTH * total, DRAWS))
+        left = int(min(max(wanted - total, total / 4), GROWTH * total, DRAWS))
     return Estimate(
         sums[0] / total, found, "nats", "differential-entropy", "estimate", n=total, refits=0, flags=tuple(flags)
     )
@@ -211,9 +216,11 @@ def _regress(terms: Tensor, variates: Tensor, share: Tensor, strata: Tensor) -> 
         other = half != side
         weight = share[other] / share[other].sum()
         x = variates[:, other] - (variates[:, other] * weight).sum(1, keepdim=True)
-        moments = (x * weight) @ x.T
-        slope = torch.linalg.lstsq(moments.cpu(), ((x * weight) @ terms[other]).cpu()[:, None]).solution[:, 0].to(terms)
-        adjusted[half == side] = terms[half == side] - slope @ variates[:, half == side]
+        # Sums of their own, not products of matrices: those depend in their last digits on where the numbers lie.
+        moments = [[float((a * b * weight).sum()) for b in x] for a in x]
+        slopes = _solve(moments, [float((a * terms[other] * weight).sum()) for a in x])
+        correction = torch.stack([slope * each for slope, each in zip(slopes, variates[:, half == side])]).sum(0)
+        adjusted[half == side] = terms[half == side] - correction
     value = float((share * adjusted).sum())
     counts = torch.bincount(strata).to(terms)
     scatter = (adjusted - _stratum_means(adjusted, strata)).square()
@@ -268,7 +275,7 @@ def mutual_information(
 
 def _check_counts(**counts: int) -> None:
     for name, count in counts.items():
-        if not isinstance(count, int) or count < 1:
+        if not isinstance(count, Integral) or count < 1:
             raise UsageError(f"{name} must be a positive number", received=count, legal="1 or more")
 
 
@@ -287,6 +294,22 @@ def _components(mixture: GaussianMixture, draws: int, generator: torch.Generator
     return order[torch.searchsorted(ends, spot, right=True).clamp_max(len(ends) - 1)], strata
 
 
+def _solve(matrix: list[list[float]], right: list[float]) -> list[float]:
+    """The solution of a small system of moments; what depends on the unknowns before it gets 0."""
+    size, known = len(right), [row[i] for i, row in enumerate(matrix)]
+    rows = [[*row, value] for row, value in zip(matrix, right)]
+    used = []
+    for i in range(size):
+        if rows[i][i] <= 1e-10 * known[i]:
+            continue
+        used.append(i)
+        for k in range(size):
+            if k != i:
+                factor = rows[k][i] / rows[i][i]
+                rows[k] = [a - factor * b for a, b in zip(rows[k], rows[i])]
+    return [rows[i][size] / rows[i][i] if i in used else 0.0 for i in range(size)]
+
+
 def _stratum_means(values: Tensor, strata: Tensor) -> Tensor:
     """Every value's mean over its stratum."""
     sums = torch.zeros(int(strata.max()) + 1, dtype=values.dtype, device=values.device)
@@ -303,11 +326,19 @@ def check_noisy(network: object, layer: int) -> None:
     if not isinstance(network, Noisy):
         raise UsageError("the network is deterministic", received=type(network).__name__, legal=legal, mend=mend)
     last = len(network.layers)
-    if not isinstance(layer, int) or not 1 <= layer <= last:
+    if not isinstance(layer, Integral) or not 1 <= layer <= last:
         raise UsageError("no such layer", received=layer, legal=f"1 to {last - 1}")
     if layer == last:
         raise UsageError(
             "the last layer adds no noise", received=f"layer {layer} of {last}", legal=f"1 to {last - 1}", mend=mend
+        )
+    training = [m for m in network.layers.modules() if m.training and isinstance(m, (_BatchNorm, _DropoutNd))]
+    if training:
+        raise UsageError(
+            "a layer behaves differently in training",
+            received=f"{type(training[0]).__name__} in training mode",
+            legal=legal,
+            mend="call network.eval(), which leaves the noise on",
         )
     if not network.noisy:
         raise UsageError(
@@ -317,6 +348,13 @@ def check_noisy(network: object, layer: int) -> None:
 
 def _first_layer(network: Noisy, inputs: Tensor, queries: int, generator: torch.Generator | None) -> FlowEstimate:
     centres = _propagated(network, inputs, 1, 1, generator)[:, 0]
+    if not torch.equal(centres, _propagated(network, inputs, 1, 1, generator)[:, 0]):
+        raise UsageError(
+            "the first layer is not a function of the input",
+            received="two passes that differ",
+            legal="noise that the network adds, Gaussian and after the layer",
+            mend="call network.eval() if it is dropout",
+        )
     mixture = GaussianMixture(centres, network.beta)
     value, variance, made = _entropy_round(mixture, max(4, queries), generator)
     stderr, distinct = math.sqrt(variance), len(mixture.centres)
@@ -324,9 +362,9 @@ def _first_layer(network: Noisy, inputs: Tensor, queries: int, generator: torch.
     known = _noise_entropy(mixture.dimensions, network.beta)
     conditional = Estimate(known, None, "nats", "differential-entropy", None, n=len(inputs), refits=0)
     information = min(max(value - known, 0.0), math.log(distinct))
-    errors = (("queries", stderr), ("inputs", 0.0), ("centres", 0.0))
+    errors = (("queries", stderr), ("inputs", 0.0), ("centres", 0.0), ("samples", 0.0))
     return FlowEstimate(
-        information, stderr, "nats", "flow", "estimate", len(inputs), 0,
+        information, stderr, "nats", "flow", "estimate", len(inputs), 0, flags=_near_ceiling(information, len(inputs)),
         entropy=entropy, conditional_entropy=conditional, errors=errors,
     )  # fmt: skip
 
@@ -353,23 +391,27 @@ def _deeper(centres: Tensor, beta: float, layer: int, queries: int, generator: t
     # What errs by c/n with n samples errs by 2c/n with half of them.
     log_own = (2 * own - own_half if corrected else own).view(shape)
     log_whole = (2 * whole - half if corrected else whole).view(shape)
-    raw = float((own - whole).mean())
-    value, errors = _with_errors(log_own - log_whole, m, each)
+    raw, rough = float((own - whole).mean()), float((own_half - half).mean())
+    value, errors = _with_errors(log_own - log_whole, m, each, raw - rough)
     entropies = []
-    for logs in (log_whole, log_own):
-        mean, parts = _with_errors(-logs, m, each)
+    for logs, change in ((log_whole, half - whole), (log_own, own_half - own)):
+        mean, parts = _with_errors(-logs, m, each, float(change.mean()))
         entropies.append(
             Estimate(mean - peak, _in_all(parts), "nats", "differential-entropy", "estimate", logs.numel(), 0)
         )
-    flags = []
+    flags = list(_near_ceiling(value, m))
+    parts = dict(errors)
+    if parts["samples"] > math.hypot(*(parts[name] for name in parts if name != "samples")):
+        flags.append(f"most of the error is for the finite number of samples, {each:,} per input")
     for name, logs, count in (("h(T)", whole, m * each), ("h(T|x)", own, each)):
         if float(-logs.mean()) - d / 2 > SATURATED * math.log(count):
             flags.append(f"{name} saturated near log {count:,}: too few samples to tell their clusters apart")
     fewest = fewest_samples(d, beta, BIAS)
-    if m * each < fewest:
-        asked = f"in the worst case {fewest:.2g} are needed for a bias below {BIAS} nats"
-        text = f"{m * each:,} samples of layer {layer}, {d}-dimensional, β = {beta:g}: {asked}"
-        flags.append(f"fewer samples than the worst case asks for, {fewest:.2g}")
+    if each < fewest:
+        asked = f"in the worst case {fewest:.2g} of either are needed for a bias below {BIAS} nats"
+        who = f"layer {layer}, {d}-dimensional, β = {beta:g}"
+        text = f"{m * each:,} samples for h(T) and {each:,} for each h(T|x) at {who}: {asked}"
+        flags.append(f"fewer samples than the worst case asks for, {fewest:.2g} of every input")
         warnings.warn(FewSamplesWarning(text), stacklevel=3)
     return FlowEstimate(
         min(max(value, 0.0), math.log(m)),
@@ -390,19 +432,34 @@ def _layout(m: int, each: int, queries: int) -> tuple[int, int, int]:
     return chosen, spots, max(2, -(-queries // (chosen * spots)))
 
 
-def _with_errors(terms: Tensor, m: int, each: int) -> tuple[float, tuple[tuple[str, float], ...]]:
-    """The mean of terms (k, s, r), r draws at each of s samples of k of the m inputs, and the parts of its error."""
+def _with_errors(terms: Tensor, m: int, each: int, change: float) -> tuple[float, tuple[tuple[str, float], ...]]:
+    """The mean of terms (k, s, r), r draws at each of s samples of k of the m inputs, and the parts of its error.
+
+    Args:
+        change: What twice as many samples changed in the mean: its size tells how much more would.
+    """
     k, s, r = terms.shape
     noise = float(terms.var(2).mean())
     samples = terms.mean(2)
     between = max(0.0, float(samples.var(1).mean()) - noise / r)
+    # Sampling in two stages without replacement: the variance of inputs' means holds their noise too.
     inputs = float(samples.mean(1).var()) * (1 - k / m) if 1 < k < m else 0.0
+    corrected = each >= 2 * HALVES
     errors = {
-        "queries": (noise / r + between * (1 - s / each)) / (k * s),
+        "queries": (noise / r + between * (1 - s / each)) / (m * s),
         "inputs": inputs / k,
         "centres": between / (m * each),
+        # Not an error that chance makes: no repetition averages it away.
+        "samples": (change * (min(1.0, LEFT / math.sqrt(each)) if corrected else 2.0)) ** 2,
     }
     return float(terms.mean()), tuple((name, math.sqrt(part)) for name, part in errors.items())
+
+
+def _near_ceiling(information: float, m: int) -> tuple[str, ...]:
+    """The flag of a number that says more of how many inputs there are than of the layer."""
+    if m < 2 or information < SATURATED * math.log(m):
+        return ()
+    return (f"near log {m:,}, which {m:,} inputs cannot exceed",)
 
 
 def _in_all(errors: tuple[tuple[str, float], ...]) -> float:
@@ -414,13 +471,14 @@ def _own_log_sums(v: Tensor, centres: Tensor, index: Tensor, beta: float, second
     """log of the mean of exp(-|v - c|²/2β²) over an input's own samples, and over the half that the draw is of."""
     each = centres.shape[1]
     own, half = (torch.empty(v.shape[:2], dtype=v.dtype, device=v.device) for _ in range(2))
-    step = max(1, TILE // (v.shape[1] * each))
-    for start in range(0, len(v), step):
-        part = slice(start, start + step)
-        exponents = squared_distances(v[part], centres[index[part]], beta).div_(-2)
-        sides = torch.stack([exponents[..., : each // 2].logsumexp(2), exponents[..., each // 2 :].logsumexp(2)])
-        own[part] = torch.logaddexp(*sides) - math.log(each)
-        half[part] = torch.where(second, sides[1], sides[0]) - math.log(each // 2)
+    inputs, queries = max(1, TILE // (v.shape[1] * each)), max(1, TILE // each)
+    for start in range(0, len(v), inputs):
+        for first in range(0, v.shape[1], queries):
+            part = slice(start, start + inputs), slice(first, first + queries)
+            exponents = squared_distances(v[part], centres[index[part[0]]], beta).div_(-2)
+            sides = torch.stack([exponents[..., : each // 2].logsumexp(2), exponents[..., each // 2 :].logsumexp(2)])
+            own[part] = torch.logaddexp(*sides) - math.log(each)
+            half[part] = torch.where(second[part[1]], sides[1], sides[0]) - math.log(each // 2)
     return own, half
 
 
@@ -430,8 +488,13 @@ def _propagated(network: Noisy, inputs: Tensor, layer: int, each: int, generator
     found = []
     step = max(1, CHUNK // each)
     for part in inputs.split(step):
-        s = network.hidden(part.repeat_interleave(each, 0), layer, generator)
-        found.append(s.flatten(1).double().view(len(part), each, -1))
+        try:
+            s = network.hidden(part.repeat_interleave(each, 0), layer, generator)
+            found.append(s.flatten(1).double().view(len(part), each, -1))
+        except (RuntimeError, TypeError, ValueError, AttributeError, NotImplementedError) as error:
+            received = f"{str(inputs.dtype).removeprefix('torch.')} {tuple(inputs.shape)}: {error}"
+            legal = "inputs of the shape and type that its layers take, each of which gives one tensor"
+            raise UsageError("the network cannot be run on these inputs", received=received, legal=legal) from error
     centres = torch.cat(found)
     if not bool(torch.isfinite(centres).all()):
         bad = int((~torch.isfinite(centres)).sum())

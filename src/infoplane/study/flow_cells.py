@@ -35,7 +35,18 @@ def load_points(spec: FlowSpec) -> Result:
     Raises:
         UsageError: It cannot be had, or does not take these options.
     """
-    return _points(spec.model_dump(mode="json")["data"], spec.seed)
+    result = _points(spec.model_dump(mode="json")["data"], spec.seed)
+    check_samples(spec, len(result.arrays["inputs"]))
+    return result
+
+
+def check_samples(spec: FlowSpec, inputs: int) -> None:
+    """Raises UsageError where there are too few samples for a layer behind the first one."""
+    deep = any(one.network.beta is not None and len(one.network.widths) > 1 for one in map(spec.one, spec.names))
+    if deep and spec.estimate.samples < 2 * inputs:
+        received = f"{spec.estimate.samples:,} for {inputs:,} inputs"
+        legal = f"at least two per input: {2 * inputs:,}"
+        raise UsageError("estimate.samples is too small", received=received, legal=legal)
 
 
 def run_points(task: Task) -> Result:

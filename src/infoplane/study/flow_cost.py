@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from infoplane.study.cost import Work, count
-from infoplane.study.flow_cells import problem
+from infoplane.study.flow_cells import check_samples, problem
 from infoplane.study.flow_plan import make_flow_plan
 from infoplane.study.flow_spec import FlowSpec
 from infoplane.subjects.dense import DenseSettings, dense
@@ -23,6 +23,7 @@ def flow_cost(spec: FlowSpec) -> dict[str, Work]:
         UsageError: The study cannot be run here, e.g. since its data are missing.
     """
     points = problem(spec.data.name, spec.data.options, spec.seed)
+    check_samples(spec, len(points.inputs))
     found = {}
     for cell in make_flow_plan(spec).cells.values():
         work, params = Work(), dict(cell.params)

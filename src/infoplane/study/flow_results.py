@@ -153,14 +153,18 @@ class FlowResults(RunResults[FlowSpec]):
         return {**super().tables(), **({"history": history} if history else {})}
 
 
-def together(repeats: Sequence[Estimate]) -> Estimate:
-    """Returns the mean of independent estimates of one number."""
+def together(repeats: Sequence[Estimate]) -> FlowEstimate:
+    """Returns the mean of independent estimates of one number; what few samples leave does not average away."""
     value = float(np.mean([each.value for each in repeats]))
-    stderr = math.hypot(*(each.stderr or 0.0 for each in repeats)) / len(repeats)
+    lasting = [dict(each.errors).get("samples", 0.0) if isinstance(each, FlowEstimate) else 0.0 for each in repeats]
+    chance = [math.sqrt(max(0.0, (e.stderr or 0.0) ** 2 - part**2)) for e, part in zip(repeats, lasting, strict=True)]
+    errors = (("chance", math.hypot(*chance) / len(chance)), ("samples", float(np.mean(lasting))))
     flags = tuple(dict.fromkeys(flag for each in repeats for flag in each.flags))
-    first = repeats[0]
-    n = sum(each.n for each in repeats)
-    return Estimate(value, stderr, first.unit, first.kind, first.bound, n, 0, flags=flags)
+    n, first = sum(each.n for each in repeats), repeats[0]
+    stderr = math.hypot(*(part for _, part in errors))
+    return FlowEstimate(
+        value, stderr, first.unit, first.kind, first.bound, n, 0, flags=flags, errors=errors
+    )  # fmt: skip
 
 
 def _largest(count: int) -> float:
