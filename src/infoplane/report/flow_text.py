@@ -96,7 +96,8 @@ def _notes(networks: Sequence[NetworkThroughTraining], numbers: FlowNumbers, sta
             notes.append(f"{who} at epoch {epoch_text(epoch)}: {_number(right)} (n = {right.n})")
     if flow:
         words = (
-            "Information in nats, ± one standard error of Monte Carlo for these trained networks, not of retraining.\n"
+            "Information in nats, ± one standard error for these trained networks, not of retraining: chance, and what\n"
+            "few samples may leave. "
             "The peak is chosen on one estimate and the loss taken from others; lost: p < 0.05 and twice its error."
         )
         notes.append(words + (" * marks a flag:" if starred else ""))

@@ -10,8 +10,10 @@ from infoplane.report.flow_contents import FlowContents, NetworkThroughTraining
 from infoplane.report.flow_numbers import FlowNumbers, Loss, ceiling_name, epoch_text, plain
 from infoplane.report.words import Opening
 
-#: how the flag begins that says that the theory, which knows nothing of the layer, would ask for more samples
-_WORST_CASE = "fewer samples than the worst case"
+#: how flags begin that many numbers have, so that they are said once below the headline, or stand in the table only:
+#: the theory, which knows nothing of the layer, would ask for more samples; the error is for their number; no input
+#: could add anything
+_WORST_CASE, _SAMPLES, _CEILING = "fewer samples than the worst case", "most of the error is for", "near log"
 #: how near its ceiling a number without an error is the ceiling
 _EQUAL = 5e-4
 
@@ -151,9 +153,10 @@ def _but(spoken: Loss | None, found: Sequence[Loss], numbers: FlowNumbers) -> Ma
     for loss in behind:
         series = numbers.series(loss.network, loss.layer, "flow")
         for epoch in (loss.peak, loss.end):
-            # What the worst case asks for belongs to every number alike: it is said once, below.
-            for flag in [f for f in (series[epoch].flags if epoch in series else ()) if not f.startswith(_WORST_CASE)]:
-                flags.setdefault(flag.partition(":")[0], []).append(f"{loss.layer} at epoch {epoch_text(epoch)}")
+            for flag in series[epoch].flags if epoch in series else ():
+                if not flag.startswith((_WORST_CASE, _SAMPLES, _CEILING)):
+                    at = f"{loss.layer} at epoch {epoch_text(epoch)}"
+                    flags.setdefault(flag.partition(":")[0], []).append(at)
     if not flags or spoken is None:
         return Markup(".")
     clauses = [Markup("{} ({})").format(flag, listing(list(dict.fromkeys(at)))) for flag, at in flags.items()]
@@ -176,13 +179,16 @@ def _qualified(contents: FlowContents, numbers: FlowNumbers) -> list[Markup]:
             "these trained networks" if len(contents.networks) > 1 else "this one trained network"
         )
     )
-    asked = {
-        layer: None
+    flagged = [
+        (layer, flag)
         for network in contents.networks
         for layer in network.layers
         for estimate in numbers.series(network.name, layer, "flow").values()
-        if any(flag.startswith(_WORST_CASE) for flag in estimate.flags)
-    }
+        for flag in estimate.flags
+    ]
+    if any(flag.startswith(_SAMPLES) for _, flag in flagged):
+        said.append(Markup("Where samples are few, ± is mostly for what their number may still hide, not for chance."))
+    asked = dict.fromkeys(layer for layer, flag in flagged if flag.startswith(_WORST_CASE))
     if asked:
         text = "The theory's worst case would ask for more samples at {} than were propagated (see the table's notes)."
         said.append(Markup(text).format(_layers(list(asked))))
