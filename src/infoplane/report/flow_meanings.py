@@ -33,8 +33,8 @@ MEANINGS: dict[str, tuple[str, str]] = {
 }
 
 ERRORS = (
-    "± is one standard error of the estimate for this one trained network: the points at which densities were evaluated, "
-    "the inputs that were drawn, the samples that were propagated, and what their finite number may still hide after its "
-    "first order is removed, which no repetition averages away. It says nothing about retraining; another seed gives "
-    "another network, with other numbers."
+    "± is one standard error of the estimate for this one trained network: the points at which densities were "
+    "evaluated, the inputs that were drawn, the samples that were propagated, and what their finite number may still "
+    "hide after its first order is removed, which no repetition averages away. It says nothing about retraining; "
+    "another seed gives another network, with other numbers."
 )

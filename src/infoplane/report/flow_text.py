@@ -96,9 +96,9 @@ def _notes(networks: Sequence[NetworkThroughTraining], numbers: FlowNumbers, sta
             notes.append(f"{who} at epoch {epoch_text(epoch)}: {_number(right)} (n = {right.n})")
     if flow:
         words = (
-            "Information in nats, ± one standard error for these trained networks, not of retraining: chance, and what\n"
-            "few samples may leave. "
-            "The peak is chosen on one estimate and the loss taken from others; lost: p < 0.05 and twice its error."
+            "Information in nats, ± one standard error for these trained networks, not of retraining: of chance, and\n"
+            "for what few samples may hide. The peak is chosen on one estimate and the loss taken from others; lost:\n"
+            "p < 0.05 and twice its error."
         )
         notes.append(words + (" * marks a flag:" if starred else ""))
     if any(numbers.bins(network.name) for network in networks):
