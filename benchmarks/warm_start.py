@@ -12,10 +12,12 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
 from infoplane.report.build import load_run
+from infoplane.study.results import Results
 
 #: name of the line -> settings
 WAYS = {
@@ -68,7 +70,7 @@ def one_line(budget: int, settings: dict[str, object], options: argparse.Namespa
         words = [word for key, value in changes.items() for word in ("--set", f"{key}={value}")]
         command = [sys.executable, "-m", "infoplane", "run", "digits", "--out", f"{folder}/run", "--quiet", *words]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        results = load_run(Path(folder) / "run")
+        results = cast(Results, load_run(Path(folder) / "run"))
         losses = {
             layer: np.array([stored.values["heldout_nats"] for _, stored in results.fits(layer)])
             for layer in ("input", *options.layers)
