@@ -4,12 +4,16 @@ import pytest
 import torch
 
 from infoplane.information.sample_propagation import mixture_entropy
-from infoplane.information.sample_theory import fewest_samples, risk_bound
+from infoplane.information.sample_theory import cells_per_axis, fewest_samples, risk_bound
 
 
 def test_values_worked_out_by_hand():
     assert fewest_samples(3, 0.005, 0.0) == pytest.approx(2.8e5, rel=0.01)
     assert risk_bound(4 * 10**9, 3, 0.005) == pytest.approx(0.41, abs=0.005)
+
+
+def test_points_that_stay_apart_as_the_paper_counts_them():
+    assert [int(cells_per_axis(d, 0.1, 0.01)) for d in (1, 11, 12, 100, 10_000)] == [3, 3, 2, 2, 2]
 
 
 def test_more_samples_are_asked_for_in_more_dimensions_with_less_noise_and_for_less_bias():

@@ -18,15 +18,22 @@ def fewest_samples(d: int, beta: float, bias: float) -> float:
     # 1 - (1 - 2Q(1/2β))^d, without cancellation.
     least = -np.expm1(d * np.log1p(-2 * norm.sf(1 / (2 * beta))))
     grid = np.unique(np.concatenate([np.geomspace(max(least, 1e-300), 1, 4000)[1:], np.linspace(least, 1, 4000)[1:-1]]))
-    # ½(1 - (1-ε)^{1/d}), likewise.
-    tail = -np.expm1(np.log1p(-grid[grid < 1]) / d) / 2
-    cells = np.floor(1 / (beta * norm.isf(tail)))
+    cells = cells_per_axis(d, beta, grid[grid < 1])
     eps = grid[grid < 1][cells >= 1]
     cells = cells[cells >= 1]
     if not len(eps):
         return 0.0
     entropy = -(eps * np.log(eps) + (1 - eps) * np.log1p(-eps))
     return float(np.exp(np.max(d * (1 - eps) * np.log(cells) - bias - entropy)))
+
+
+def cells_per_axis(d: int, beta: float, epsilon: np.ndarray | float) -> np.ndarray:
+    """Returns k* = ⌊1/(β Q⁻¹(½(1 - (1-ε)^{1/d})))⌋: so many points along an axis stay apart but for a share ε of draws.
+
+    Source: Goldfeld et al. 2018, theorem 2.
+    """
+    tail = -np.expm1(np.log1p(-np.asarray(epsilon)) / d) / 2  # without cancellation
+    return np.floor(1 / (beta * norm.isf(tail)))
 
 
 def risk_bound(n: int, d: int, beta: float) -> float:
