@@ -16,6 +16,10 @@ from infoplane.study.run_results import COLUMNS, RunResults, tidy
 from infoplane.study.store import Stored
 
 
+#: an error below this is that of arithmetic, nats
+ROUNDING = 1e-9
+
+
 class FlowResults(RunResults[FlowSpec]):
     """What a study of noisy networks has measured so far."""
 
@@ -108,6 +112,8 @@ class FlowResults(RunResults[FlowSpec]):
                 # At the end itself nothing is lost since: there is no difference to test.
                 value = others[peak].value - others[end].value
                 stderr = 0.0 if peak == end else math.hypot(*(others[e].stderr or 0.0 for e in (peak, end)))
+                if stderr < ROUNDING:
+                    value, stderr = round(value, 8), 0.0
                 found.append(
                     {
                         "network": network,
@@ -118,7 +124,7 @@ class FlowResults(RunResults[FlowSpec]):
                         "value": value,
                         "stderr": stderr,
                         "p": 1.0 if stderr == 0 else float(2 * ndtr(-abs(value) / stderr)),
-                        "constant": _largest(len(first)) * _typical(first.values()),
+                        "constant": round(_largest(len(first)) * _typical(first.values()), 8),
                     }
                 )
         return found
