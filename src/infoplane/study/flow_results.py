@@ -15,7 +15,6 @@ from infoplane.study.flow_spec import FlowSpec
 from infoplane.study.run_results import COLUMNS, RunResults, tidy
 from infoplane.study.store import Stored
 
-
 #: an error below this is that of arithmetic, nats
 ROUNDING = 1e-9
 

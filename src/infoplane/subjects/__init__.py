@@ -2,11 +2,31 @@
 
 from torch import nn
 
+from infoplane.subjects.dense import DenseSettings, dense, orthonormality_step
 from infoplane.subjects.nash_cnn import NashCNN
-from infoplane.subjects.noisy import NoisyNetwork
+from infoplane.subjects.noisy import LayeredNetwork, NoisyNetwork
+from infoplane.subjects.points import POINTS, Points
 from infoplane.subjects.train import Trained, TrainSettings, correct, train_classifier
+from infoplane.subjects.train_noisy import Descent, DescentSettings, descend
 
 #: name in a study -> class, built with (shape, classes, **options)
 REGISTRY: dict[str, type[nn.Module]] = {"nash-cnn": NashCNN}
 
-__all__ = ["REGISTRY", "NashCNN", "NoisyNetwork", "TrainSettings", "Trained", "correct", "train_classifier"]
+__all__ = [
+    "POINTS",
+    "REGISTRY",
+    "DenseSettings",
+    "Descent",
+    "DescentSettings",
+    "LayeredNetwork",
+    "NashCNN",
+    "NoisyNetwork",
+    "Points",
+    "TrainSettings",
+    "Trained",
+    "correct",
+    "dense",
+    "descend",
+    "orthonormality_step",
+    "train_classifier",
+]
