@@ -14,6 +14,7 @@ import tiny_study
 from infoplane.study import plan as plan_module
 from infoplane.study.cells import KINDS
 from infoplane.study.execute import execute
+from infoplane.study.flow_cells import FLOW_KINDS
 from infoplane.study.plan import ROOMS, Plan, code_version, make_plan
 from infoplane.study.results import Results
 from infoplane.study.store import Store
@@ -139,16 +140,23 @@ def versions() -> dict[str, str]:
     return {kind: code_version(kind) for kind in ROOMS}
 
 
+#: kinds of cells of studies of noisy networks, and of inversion
+FLOW = set(FLOW_KINDS)
+INVERSION = set(ROOMS) - FLOW
+
+
 @pytest.mark.parametrize(
     ("file", "kinds"),
     [
-        ("study/cells.py", set(ROOMS)),
-        ("data/split.py", set(ROOMS)),
+        ("study/cells.py", INVERSION),
+        ("study/flow_cells.py", FLOW),
+        ("data/split.py", INVERSION | {"points"}),
         ("subjects/train.py", set(ROOMS) - {"data", "truth"}),
-        ("capture.py", set(ROOMS) - {"data", "truth"}),
+        ("capture.py", INVERSION - {"data", "truth"}),
         ("densities/likelihoods.py", {"density", "samples"}),
         ("inversion/pairs.py", {"density", "mse", "probe", "samples"}),
-        ("information/label.py", {"probe", "density", "truth"}),
+        ("information/label.py", {"probe", "density", "truth", "flow", "quadrature", "clustering", "sweep"}),
+        ("geometry/binned.py", {"clustering"}),
         ("study/run.py", set()),
         ("report/page.py", set()),
         ("cli/app.py", set()),

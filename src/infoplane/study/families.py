@@ -1,6 +1,7 @@
 """The families of studies: what each says of itself, how it is planned, what comes of it and what it costs."""
 
-from collections.abc import Callable
+from collections import ChainMap
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,4 +54,4 @@ FAMILIES: dict[str, Family] = {
 }
 
 #: kind of cell -> function that runs it
-KINDS: dict[str, Callable[[Task], Result]] = {**INVERSION_KINDS, **FLOW_KINDS}
+KINDS: Mapping[str, Callable[[Task], Result]] = ChainMap(INVERSION_KINDS, FLOW_KINDS)

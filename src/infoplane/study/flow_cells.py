@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -255,7 +255,7 @@ def run_sweep(task: Task) -> Result:
     return Result({}, {"weights": weights, "exact": exact, "value": value, "stderr": stderr})
 
 
-FLOW_KINDS = {
+FLOW_KINDS: dict[str, Callable[[Task], Result]] = {
     "points": run_points,
     "descent": run_descent,
     "flow": run_flow,
