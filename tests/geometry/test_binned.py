@@ -65,7 +65,7 @@ def test_a_bin_size_that_cannot_be(refuses, bin_size):
 def test_activations_that_cannot_be_binned(refuses):
     with refuses("activations are not finite", "1 of 4"):
         binned_entropy(np.array([[1.0, 2.0], [np.inf, 1.0]]), 0.1)
-    with refuses("no activations to bin"):
+    with refuses("there are no activations"):
         binned_entropy(np.ones((0, 3)), 0.1)
     with refuses("the bin size is too fine", "a bin size of at least"):
         binned_entropy(np.array([1.0, 2.0]), 1e-300)

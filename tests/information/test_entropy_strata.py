@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from infoplane.information.gaussian_mixture import GaussianMixture
-from infoplane.information.sample_propagation import _components, _stratified, mixture_entropy
+from infoplane.information.mixture_draws import _components, _stratified, mixture_entropy
 
 BETA, CENTRES, DRAWS, SEEDS = 0.05, 3000, 600, 200
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from infoplane.information import sample_propagation
+from infoplane.information import mixture_draws
 from infoplane.information.sample_propagation import (
     FewSamplesWarning,
     FlowEstimate,
@@ -163,8 +163,8 @@ def test_isolated_centres_leave_nothing_to_chance_and_overlapping_ones_are_not_m
     def without(terms, variates, share, strata):
         return regress(terms, torch.zeros_like(variates), share, strata)
 
-    regress = sample_propagation._regress
-    monkeypatch.setattr(sample_propagation, "_regress", without)
+    regress = mixture_draws._regress
+    monkeypatch.setattr(mixture_draws, "_regress", without)
     assert with_it[0.01] < 1e-4 * math.sqrt(0.5 / 4000)  # what -mean log p would have: Var |z|²/2 = 1/2
     assert with_it[10.0] < 1.02 * error(10.0)
 

@@ -1,58 +1,47 @@
 """The page of a study of noisy networks as a reader meets it: in a browser without a network, wide and narrow."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import synthetic_flow
+from browser import MARKS
 
 from infoplane.report import flow_page
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
-)
-
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine"),
-    pytest.mark.xdist_group("browser"),
-]
+pytestmark = MARKS
 
 
 @pytest.mark.parametrize("make", [synthetic_flow.three, synthetic_flow.neuron, synthetic_flow.deterministic])
-def test_fits_every_width_and_asks_for_nothing(make: Any, tmp_path: Path) -> None:
+def test_fits_every_width_and_asks_for_nothing(make: Any, browser: Any, tmp_path: Path) -> None:
     page_file = flow_page.write(make(), tmp_path)
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        for width in (360, 400, 641, 1200):
-            page = browser.new_page(viewport={"width": width, "height": 900})
-            wrong: list[str] = []
-            page.on("console", lambda message, wrong=wrong: wrong.append(message.text))
-            page.on("pageerror", lambda error, wrong=wrong: wrong.append(str(error)))
-            page.on(
-                "request",
-                lambda asked, wrong=wrong: asked.url.startswith(("file:", "data:")) or wrong.append(asked.url),
-            )
-            page.goto(page_file.as_uri())
-            assert page.evaluate("document.documentElement.scrollWidth") <= width
-            shown = "figure.hero .wide" if width > 640 else "figure.hero .narrow"
-            assert page.locator(f"{shown} .nats svg").is_visible()
-            assert not page.locator(f"{shown} .bits svg").is_visible()
-            # No name beside a line is cut off at the edge of its drawing.
-            cut = page.evaluate(
-                """() => [...document.querySelectorAll("svg")].filter(svg => svg.checkVisibility()).flatMap(svg => {
-                    const edge = svg.getBoundingClientRect();
-                    return [...svg.querySelectorAll("text")].filter(text => {
-                        const box = text.getBoundingClientRect();
-                        return box.left < edge.left - 1 || box.right > edge.right + 1 || box.bottom > edge.bottom + 1;
-                    }).map(text => text.textContent);
-                })"""
-            )
-            assert cut == []
-            page.locator("label[for=unit-bits]").click()
-            assert page.locator(f"{shown} .bits svg").is_visible()
-            assert not page.locator(f"{shown} .nats svg").is_visible()
-            assert wrong == []
-            page.close()
-        browser.close()
+    for width in (360, 400, 641, 1200):
+        page = browser.new_page(viewport={"width": width, "height": 900})
+        wrong: list[str] = []
+        page.on("console", lambda message, wrong=wrong: wrong.append(message.text))
+        page.on("pageerror", lambda error, wrong=wrong: wrong.append(str(error)))
+        page.on(
+            "request",
+            lambda asked, wrong=wrong: asked.url.startswith(("file:", "data:")) or wrong.append(asked.url),
+        )
+        page.goto(page_file.as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        shown = "figure.hero .wide" if width > 640 else "figure.hero .narrow"
+        assert page.locator(f"{shown} .nats svg").is_visible()
+        assert not page.locator(f"{shown} .bits svg").is_visible()
+        # No name beside a line is cut off at the edge of its drawing.
+        cut = page.evaluate(
+            """() => [...document.querySelectorAll("svg")].filter(svg => svg.checkVisibility()).flatMap(svg => {
+                const edge = svg.getBoundingClientRect();
+                return [...svg.querySelectorAll("text")].filter(text => {
+                    const box = text.getBoundingClientRect();
+                    return box.left < edge.left - 1 || box.right > edge.right + 1 || box.bottom > edge.bottom + 1;
+                }).map(text => text.textContent);
+            })"""
+        )
+        assert cut == []
+        page.locator("label[for=unit-bits]").click()
+        assert page.locator(f"{shown} .bits svg").is_visible()
+        assert not page.locator(f"{shown} .nats svg").is_visible()
+        assert wrong == []
+        page.close()

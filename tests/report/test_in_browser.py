@@ -4,7 +4,6 @@ import dataclasses
 import io
 import math
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,30 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 import synthetic_report
+from browser import MARKS
 from PIL import Image
 
 from infoplane import report
 from infoplane.report import ReportContents
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
-)
-
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine"),
-    pytest.mark.xdist_group("browser"),
-]
+pytestmark = MARKS
 
 PAGES = {"one checkpoint": synthetic_report.contents, "four checkpoints": synthetic_report.through_training}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

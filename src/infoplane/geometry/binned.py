@@ -13,6 +13,7 @@ from torch import Tensor
 
 from infoplane.errors import UsageError, check_positive
 from infoplane.estimate import Estimate
+from infoplane.geometry.activations import rows
 
 
 def binned_entropy(activations: Tensor | np.ndarray, bin_size: float) -> Estimate:
@@ -42,14 +43,8 @@ def unit_binned_entropies(activations: Tensor | np.ndarray, bin_size: float) -> 
 
 def _bins(activations: Tensor | np.ndarray, bin_size: float) -> np.ndarray:
     """The bins' numbers as the narrowest integers that hold them: (n, d), rows contiguous."""
-    values = activations.detach().cpu().numpy() if isinstance(activations, Tensor) else np.asarray(activations)
     check_positive("the bin size", bin_size)
-    if values.ndim < 1 or not values.size:
-        raise UsageError("no activations to bin", received=f"shape {values.shape}", legal="(n, …)")
-    values = values.reshape(len(values), -1).astype(np.float64)
-    if not np.isfinite(values).all():
-        bad = f"{int((~np.isfinite(values)).sum()):,} of {values.size:,}"
-        raise UsageError("activations are not finite", received=bad, legal="finite numbers")
+    values = rows(activations)
     bins = np.floor(values / bin_size)
     reach = float(np.abs(bins).max())
     if reach >= 2**53:

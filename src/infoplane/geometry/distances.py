@@ -8,6 +8,7 @@ from scipy.spatial.distance import pdist
 from torch import Tensor
 
 from infoplane.errors import UsageError
+from infoplane.geometry.activations import rows
 
 #: most examples of which all pairs are taken: 4.5 million pairs
 EXAMPLES = 3000
@@ -29,14 +30,10 @@ def distance_histogram(
     Raises:
         UsageError: There are fewer than two examples, numbers differ, or an activation is not finite.
     """
-    values = activations.detach().cpu().numpy() if isinstance(activations, Tensor) else np.asarray(activations)
-    values = values.reshape(len(values), -1).astype(np.float64)
+    values = rows(activations)
     if len(values) != len(labels) or len(values) < 2:
         received = f"{len(values):,} activations, {len(labels):,} labels"
         raise UsageError("distances need as many labels as activations", received=received, legal="two or more")
-    if not np.isfinite(values).all():
-        bad = f"{int((~np.isfinite(values)).sum()):,} of {values.size:,}"
-        raise UsageError("activations are not finite", received=bad, legal="finite numbers")
     if len(values) > EXAMPLES:
         chosen = np.random.default_rng(seed).choice(len(values), EXAMPLES, replace=False)
         values, labels = values[chosen], np.asarray(labels)[chosen]

@@ -17,11 +17,22 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from infoplane.errors import UsageError, check_positive
+from infoplane.errors import UsageError
 from infoplane.estimate import Estimate
 from infoplane.information.gaussian_mixture import GaussianMixture, log_peak
 from infoplane.information.mixture_blocks import squared_distances
+from infoplane.information.mixture_draws import check_counts, entropy_round, mixture_entropy, normal
 from infoplane.information.sample_theory import fewest_samples
+
+__all__ = [
+    "FewSamplesWarning",
+    "FlowEstimate",
+    "Noisy",
+    "check_noisy",
+    "log_density",
+    "mixture_entropy",
+    "mutual_information",
+]
 
 #: entries of a tensor that is worked on at once, and inputs propagated at once
 TILE, CHUNK = 2**20, 2**16
@@ -29,15 +40,9 @@ TILE, CHUNK = 2**20, 2**16
 SATURATED = 0.9
 #: worst-case bias for which samples are asked, nats
 BIAS = 0.1
-#: draws in a round are multiplied by at most this where a standard error is asked for
-GROWTH = 16
-#: most draws for one entropy, and most that are held at once
-DRAWS, ROUND = 2**27, 2**22
 #: what is left of the bias after its first order is removed, in units of what was removed, at one sample per input; it
 #: falls with the root of their number (measured on linear networks, whose information is known: docs/noisy.md)
 LEFT = 5.0
-#: share of the draws of an entropy whose noise is wider, and by how much its variance is, in up to three dimensions
-WIDE, WIDER = 0.25, 3.0
 #: fewest propagated samples of one input in either half from which the correction for their number is taken
 HALVES = 4
 
@@ -102,132 +107,6 @@ def log_density(
     return GaussianMixture(centres, beta, weights, tolerance=tolerance).log_density(queries)
 
 
-def mixture_entropy(
-    centres: Tensor,
-    beta: float,
-    *,
-    weights: Tensor | None = None,
-    queries: int = 10_000,
-    stderr: float | None = None,
-    tolerance: float = 1e-9,
-    generator: torch.Generator | None = None,
-) -> Estimate:
-    """Returns the differential entropy of a Gaussian mixture, nats, by Monte Carlo: -mean log p(μ + Z).
-
-    Unbiased for this mixture; as an estimate of the entropy of that of which the centres are samples it errs low.
-
-    Args:
-        centres: (n, d); identical ones are folded into weights.
-        beta: β > 0.
-        weights: (n,). Default: all the same.
-        queries: Monte Carlo draws; of the first round, if `stderr` is given.
-        stderr: Draw on until the standard error, nats, is at most this.
-        tolerance: Of log p.
-        generator: Source of randomness, on the CPU.
-
-    Raises:
-        UsageError: Shapes do not go together, or a number is not finite or out of range.
-    """
-    mixture = GaussianMixture(centres, beta, weights, tolerance=tolerance)
-    _check_counts(queries=queries)
-    if stderr is not None:
-        check_positive("the standard error", stderr)
-    total, sums = 0, [0.0, 0.0]
-    left, flags = max(4, queries), []
-    while True:
-        value, variance, made = _entropy_round(mixture, min(left, ROUND), generator)
-        # Rounds are weighted by their draws, not by their variances, which depend on what was drawn.
-        sums = [sums[0] + made * value, sums[1] + made**2 * variance]
-        total += made
-        left -= made
-        if left > 0:
-            continue
-        found = math.sqrt(sums[1]) / total
-        if stderr is None or found <= stderr:
-            break
-        if total >= DRAWS:
-            flags.append(f"standard error not reached after {total:,} draws")
-            break
-        wanted = 1.1 * total * (found / stderr) ** 2
-        left = int(min(max(wanted - total, total / 4), GROWTH * total, DRAWS))
-    return Estimate(
-        sums[0] / total, found, "nats", "differential-entropy", "estimate", n=total, refits=0, flags=tuple(flags)
-    )
-
-
-def _stratified(mixture: GaussianMixture, draws: int) -> bool:
-    """Whether there are enough draws for two at every centre."""
-    return draws >= 2 * len(mixture.centres)
-
-
-def _entropy_round(mixture: GaussianMixture, draws: int, generator: torch.Generator | None) -> tuple[float, float, int]:
-    """One round: the entropy, the variance of its error, and the draws that were made, about as many as wanted."""
-    n, d = mixture.centres.shape
-    device = mixture.centres.device
-    if _stratified(mixture, draws):
-        # At least two draws at every centre: then only what varies around centres is left to chance.
-        each = (draws * mixture.weights).round().long().clamp_min(2)
-        component = torch.arange(n, device=device).repeat_interleave(each)
-        share, strata, wide = (mixture.weights / each)[component], component, WIDE
-        ends = each.cumsum(0)[component]
-        following = torch.arange(1, len(component) + 1, device=device)
-        partner = torch.where(following < ends, following, ends - each[component])
-    else:
-        # Two draws in each of many parts of equal weight, whose centres are neighbours: what varies from one part of
-        # space to another is not left to chance either.
-        draws += draws % 2
-        component, strata = _components(mixture, draws, generator)
-        share, wide = torch.full((draws,), 1 / draws, dtype=torch.float64, device=device), 0.0
-        partner = torch.arange(draws, device=device) ^ 1
-    z, ratio = _noise(len(component), d, wide, generator, mixture.centres)
-    # Up to the peak -log p = |z|²/2 - log w - R, R what the other centres add: only the mean of R is left to chance.
-    # Where centres are far apart rare draws decide it, of which there are more in wider noise.
-    square = z.square().sum(1) / 2
-    rest = mixture.log_sum(mixture.centres[component] + mixture.beta * z) + square - mixture.weights[component].log()
-    terms = ratio * rest
-    # What the partner found is as good a guess as any of what this draw will find, and independent of its noise.
-    variates = torch.stack([ratio * (square - d / 2), ratio - 1, (ratio - 1) * terms[partner]])
-    value, variance = _regress(terms, variates if wide else variates[:1], share, strata)
-    known = d / 2 - float((mixture.weights * mixture.weights.log()).sum())
-    return known - value - mixture.log_peak, variance, len(component)
-
-
-def _noise(count: int, d: int, wide: float, generator: torch.Generator | None, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Noise (count, d), a share of it wider, and the ratio of the standard normal density to that of the mixture."""
-    z = _normal((count, d), generator, like)
-    if not wide:
-        return z, z.new_ones(count)
-    scale = math.sqrt(1 + WIDER * min(1.0, 3 / d))
-    chosen = torch.rand(count, generator=generator, dtype=torch.float64).to(z.device) < wide
-    z = torch.where(chosen[:, None], scale * z, z)
-    # φ_wide/φ, which grows without bound where φ is small.
-    growth = (z.square().sum(1) / 2 * (1 - scale**-2)).exp() * scale**-d
-    return z, 1 / (1 - wide + wide * growth)
-
-
-def _regress(terms: Tensor, variates: Tensor, share: Tensor, strata: Tensor) -> tuple[float, float]:
-    """Σ share·terms with control variates (v, draws) of mean 0, and the variance of its error.
-
-    The coefficients of either half of the draws come from the other, so that they are independent of what they correct.
-    """
-    half = (torch.arange(len(terms), device=terms.device) // 2) % 2
-    adjusted = torch.empty_like(terms)
-    for side in (0, 1):
-        other = half != side
-        weight = share[other] / share[other].sum()
-        x = variates[:, other] - (variates[:, other] * weight).sum(1, keepdim=True)
-        # Sums of their own, not products of matrices: those depend in their last digits on where the numbers lie.
-        moments = [[float((a * b * weight).sum()) for b in x] for a in x]
-        slopes = _solve(moments, [float((a * terms[other] * weight).sum()) for a in x])
-        correction = torch.stack([slope * each for slope, each in zip(slopes, variates[:, half == side])]).sum(0)
-        adjusted[half == side] = terms[half == side] - correction
-    value = float((share * adjusted).sum())
-    counts = torch.bincount(strata).to(terms)
-    scatter = (adjusted - _stratum_means(adjusted, strata)).square()
-    unbiased = (counts / (counts - 1).clamp_min(1))[strata]
-    return value, float((share.square() * scatter * unbiased).sum())
-
-
 def mutual_information(
     network: Noisy,
     inputs: Tensor,
@@ -255,7 +134,7 @@ def mutual_information(
         UsageError: The layer is deterministic, an activation is not finite, or a size is out of range.
     """
     check_noisy(network, layer)
-    _check_counts(queries=queries, samples=samples)
+    check_counts(queries=queries, samples=samples)
     if not isinstance(inputs, Tensor) or inputs.ndim < 1 or len(inputs) < 1:
         raise UsageError("inputs must be a tensor of examples", received=type(inputs).__name__, legal="shape (m, …)")
     if layer == 1:
@@ -271,50 +150,6 @@ def mutual_information(
     each -= each % 2
     centres = _propagated(network, inputs, layer, each, generator)
     return _deeper(centres, network.beta, layer, queries, generator)
-
-
-def _check_counts(**counts: int) -> None:
-    for name, count in counts.items():
-        if not isinstance(count, Integral) or count < 1:
-            raise UsageError(f"{name} must be a positive number", received=count, legal="1 or more")
-
-
-def _normal(shape: tuple[int, ...], generator: torch.Generator | None, like: Tensor) -> Tensor:
-    """Standard normal numbers, drawn on the CPU so that a seed means the same everywhere."""
-    return torch.randn(shape, generator=generator, dtype=like.dtype).to(like.device)
-
-
-def _components(mixture: GaussianMixture, draws: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-    """Centres drawn by weight, two out of each of draws/2 strata of neighbours, and the strata: (draws,) each."""
-    order = mixture.blocks.order
-    ends = mixture.weights[order].cumsum(0)
-    strata = torch.arange(draws, device=ends.device) // 2
-    spot = torch.rand(draws, generator=generator, dtype=torch.float64).to(ends.device)
-    spot = (strata + spot) * (2 / draws) * ends[-1]
-    return order[torch.searchsorted(ends, spot, right=True).clamp_max(len(ends) - 1)], strata
-
-
-def _solve(matrix: list[list[float]], right: list[float]) -> list[float]:
-    """The solution of a small system of moments; what depends on the unknowns before it gets 0."""
-    size, known = len(right), [row[i] for i, row in enumerate(matrix)]
-    rows = [[*row, value] for row, value in zip(matrix, right)]
-    used = []
-    for i in range(size):
-        if rows[i][i] <= 1e-10 * known[i]:
-            continue
-        used.append(i)
-        for k in range(size):
-            if k != i:
-                factor = rows[k][i] / rows[i][i]
-                rows[k] = [a - factor * b for a, b in zip(rows[k], rows[i])]
-    return [rows[i][size] / rows[i][i] if i in used else 0.0 for i in range(size)]
-
-
-def _stratum_means(values: Tensor, strata: Tensor) -> Tensor:
-    """Every value's mean over its stratum."""
-    sums = torch.zeros(int(strata.max()) + 1, dtype=values.dtype, device=values.device)
-    counts = torch.bincount(strata, minlength=len(sums)).clamp_min(1)
-    return (sums.index_add_(0, strata, values) / counts)[strata]
 
 
 def check_noisy(network: object, layer: int) -> None:
@@ -356,10 +191,10 @@ def _first_layer(network: Noisy, inputs: Tensor, queries: int, generator: torch.
             mend="call network.eval() if it is dropout",
         )
     mixture = GaussianMixture(centres, network.beta)
-    value, variance, made = _entropy_round(mixture, max(4, queries), generator)
+    value, variance, made = entropy_round(mixture, max(4, queries), generator)
     stderr, distinct = math.sqrt(variance), len(mixture.centres)
     entropy = Estimate(value, stderr, "nats", "differential-entropy", "estimate", n=made, refits=0)
-    known = _noise_entropy(mixture.dimensions, network.beta)
+    known = mixture.dimensions / 2 - mixture.log_peak
     conditional = Estimate(known, None, "nats", "differential-entropy", None, n=len(inputs), refits=0)
     information = min(max(value - known, 0.0), math.log(distinct))
     errors = (("queries", stderr), ("inputs", 0.0), ("centres", 0.0), ("samples", 0.0))
@@ -376,7 +211,7 @@ def _deeper(centres: Tensor, beta: float, layer: int, queries: int, generator: t
     index = torch.arange(m) if chosen == m else torch.randperm(m, generator=generator)[:chosen]
     # Samples of one input are alike: any `spots` of them will do, half of them out of either half.
     spot = torch.div(torch.arange(spots) * each, spots, rounding_mode="floor")
-    z = _normal((chosen, spots, draws, d), generator, centres)
+    z = normal((chosen, spots, draws, d), generator, centres)
     index, spot = index.to(centres.device), spot.to(centres.device)
     v = (centres[index][:, spot, None] + beta * z).flatten(1, 2)
     second = spot.repeat_interleave(draws) >= each // 2
@@ -387,15 +222,16 @@ def _deeper(centres: Tensor, beta: float, layer: int, queries: int, generator: t
         found = GaussianMixture(part.flatten(0, 1), beta).log_sum(v[:, side].flatten(0, 1))
         half[:, side] = found.view(chosen, -1)
     shape, peak = (chosen, spots, draws), log_peak(d, beta)
-    corrected = each >= 2 * HALVES
     # What errs by c/n with n samples errs by 2c/n with half of them.
+    corrected = each >= 2 * HALVES
+    left = min(1.0, LEFT / math.sqrt(each)) if corrected else 2.0
     log_own = (2 * own - own_half if corrected else own).view(shape)
     log_whole = (2 * whole - half if corrected else whole).view(shape)
     raw, rough = float((own - whole).mean()), float((own_half - half).mean())
-    value, errors = _with_errors(log_own - log_whole, m, each, raw - rough)
+    value, errors = _with_errors(log_own - log_whole, m, each, left * (raw - rough))
     entropies = []
     for logs, change in ((log_whole, half - whole), (log_own, own_half - own)):
-        mean, parts = _with_errors(-logs, m, each, float(change.mean()))
+        mean, parts = _with_errors(-logs, m, each, left * float(change.mean()))
         entropies.append(
             Estimate(mean - peak, _in_all(parts), "nats", "differential-entropy", "estimate", logs.numel(), 0)
         )
@@ -432,11 +268,11 @@ def _layout(m: int, each: int, queries: int) -> tuple[int, int, int]:
     return chosen, spots, max(2, -(-queries // (chosen * spots)))
 
 
-def _with_errors(terms: Tensor, m: int, each: int, change: float) -> tuple[float, tuple[tuple[str, float], ...]]:
+def _with_errors(terms: Tensor, m: int, each: int, unsure: float) -> tuple[float, tuple[tuple[str, float], ...]]:
     """The mean of terms (k, s, r), r draws at each of s samples of k of the m inputs, and the parts of its error.
 
     Args:
-        change: What twice as many samples changed in the mean: its size tells how much more would.
+        unsure: What the finite number of samples may still do to the mean, told by what twice as many changed.
     """
     k, s, r = terms.shape
     noise = float(terms.var(2).mean())
@@ -444,13 +280,12 @@ def _with_errors(terms: Tensor, m: int, each: int, change: float) -> tuple[float
     between = max(0.0, float(samples.var(1).mean()) - noise / r)
     # Sampling in two stages without replacement: the variance of inputs' means holds their noise too.
     inputs = float(samples.mean(1).var()) * (1 - k / m) if 1 < k < m else 0.0
-    corrected = each >= 2 * HALVES
     errors = {
         "queries": (noise / r + between * (1 - s / each)) / (m * s),
         "inputs": inputs / k,
         "centres": between / (m * each),
         # Not an error that chance makes: no repetition averages it away.
-        "samples": (change * (min(1.0, LEFT / math.sqrt(each)) if corrected else 2.0)) ** 2,
+        "samples": unsure**2,
     }
     return float(terms.mean()), tuple((name, math.sqrt(part)) for name, part in errors.items())
 
@@ -505,8 +340,3 @@ def _propagated(network: Noisy, inputs: Tensor, layer: int, each: int, generator
             mend="train with a lower learning rate",
         )
     return centres
-
-
-def _noise_entropy(d: int, beta: float) -> float:
-    """h(Z), nats."""
-    return d / 2 * math.log(2 * math.pi * math.e * beta**2)

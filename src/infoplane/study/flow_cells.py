@@ -3,7 +3,7 @@
 import json
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,8 @@ from infoplane.subjects.noisy import LayeredNetwork, NoisyNetwork
 from infoplane.subjects.points import POINTS, Points
 from infoplane.subjects.train_noisy import DescentSettings, descend
 
+#: arrays of a problem, by their names in `Points` and in its cell
+POINT_ARRAYS = tuple(field.name for field in fields(Points) if field.name != "name")
 #: bins of the histograms of units' values; values of units that are not bounded are cut off at `REACH` deviations
 BINS, REACH = 80, 4.0
 #: most points of the grid of a single unit's density that are kept
@@ -68,15 +70,13 @@ def problem(name: str, options: Mapping[str, Any], seed: int) -> Points:
 
 def _points(data: Mapping[str, Any], seed: int) -> Result:
     points = problem(data["name"], data["options"], seed)
-    arrays = {name: getattr(points, name) for name in ("inputs", "labels", "targets", "training", "test")}
-    return Result({"name": points.name}, arrays)
+    return Result({"name": points.name}, {name: getattr(points, name) for name in POINT_ARRAYS})
 
 
 def points_of(task: Task) -> Points:
     """The problem, from its cell."""
     stored = task.needs["points"]
-    arrays = {name: stored.array(name) for name in ("inputs", "labels", "targets", "training", "test")}
-    return Points(stored.values["name"], **arrays)
+    return Points(stored.values["name"], **{name: stored.array(name) for name in POINT_ARRAYS})
 
 
 def run_descent(task: Task) -> Result:
