@@ -21,7 +21,7 @@ from infoplane.errors import UsageError
 from infoplane.estimate import Estimate
 from infoplane.information.gaussian_mixture import GaussianMixture, log_peak
 from infoplane.information.mixture_blocks import squared_distances
-from infoplane.information.mixture_draws import check_counts, entropy_round, mixture_entropy, normal
+from infoplane.information.mixture_draws import SATURATED, check_counts, entropy_round, mixture_entropy, normal
 from infoplane.information.sample_theory import fewest_samples
 
 __all__ = [
@@ -36,15 +36,12 @@ __all__ = [
 
 #: entries of a tensor that is worked on at once, and inputs propagated at once
 TILE, CHUNK = 2**20, 2**16
-#: share of log n beyond which an entropy says more of the number of samples than of the layer
-SATURATED = 0.9
 #: worst-case bias for which samples are asked, nats
 BIAS = 0.1
-#: what is left of the bias after its first order is removed, in units of what was removed, at one sample per input; it
-#: falls with the root of their number (measured on linear networks, whose information is known: docs/noisy.md)
-LEFT = 5.0
-#: fewest propagated samples of one input in either half from which the correction for their number is taken
-HALVES = 4
+#: kernels that stand for an input's samples where they are few, in β, and how often their shares are fitted
+WIDTHS, EXPECTATIONS = (1.0, 1.5, 2.25, 3.5, 5.0, 7.5, 12.0, 20.0), 20
+#: fewest propagated samples of one input from which the correction for their number is taken
+ENOUGH = 8
 
 
 class FewSamplesWarning(UserWarning):
@@ -81,12 +78,15 @@ class FlowEstimate(Estimate):
             drawn), "centres" (propagated samples) and "samples" (what their finite number may still do, which no
             repetition averages away). Their squares add up to that of `stderr`.
         correction: What was subtracted for the finite number of propagated samples, nats.
+        bounds: What the information lies between whatever the number of propagated samples is, chance left out, nats:
+            h(T) of a mixture of samples is too small on average, the cross-entropy to one of other samples too large.
     """
 
     entropy: Estimate | None = None
     conditional_entropy: Estimate | None = None
     errors: tuple[tuple[str, float], ...] = ()
     correction: float = 0.0
+    bounds: tuple[float, float] | None = None
 
 
 def log_density(
@@ -215,23 +215,31 @@ def _deeper(centres: Tensor, beta: float, layer: int, queries: int, generator: t
     index, spot = index.to(centres.device), spot.to(centres.device)
     v = (centres[index][:, spot, None] + beta * z).flatten(1, 2)
     second = spot.repeat_interleave(draws) >= each // 2
-    own, own_half = _own_log_sums(v, centres, index, beta, second)
+    own, own_half, spread = _own_log_sums(v, centres, index, beta, spot.repeat_interleave(draws))
+    own_rest = _mixed(spread)
     whole = GaussianMixture(centres.flatten(0, 1), beta).log_sum(v.flatten(0, 1)).view_as(own)
     half = torch.empty_like(whole)
     for side, part in ((~second, centres[:, : each // 2]), (second, centres[:, each // 2 :])):
         found = GaussianMixture(part.flatten(0, 1), beta).log_sum(v[:, side].flatten(0, 1))
         half[:, side] = found.view(chosen, -1)
+    # Without the sample that the draw is of: what is then left of an input counts for all of it.
+    rest = torch.logaddexp(_minus(whole, own - math.log(m)), own_rest - math.log(m))
     shape, peak = (chosen, spots, draws), log_peak(d, beta)
     # What errs by c/n with n samples errs by 2c/n with half of them.
-    corrected = each >= 2 * HALVES
-    left = min(1.0, LEFT / math.sqrt(each)) if corrected else 2.0
-    log_own = (2 * own - own_half if corrected else own).view(shape)
-    log_whole = (2 * whole - half if corrected else whole).view(shape)
-    raw, rough = float((own - whole).mean()), float((own_half - half).mean())
-    value, errors = _with_errors(log_own - log_whole, m, each, left * (raw - rough))
+    corrected = each >= ENOUGH
+    log_own, log_whole = (
+        (2 * logs - fewer if corrected else logs).view(shape) for logs, fewer in ((own, own_half), (whole, half))
+    )
+    terms = log_own - log_whole
+    # Entropies of mixtures of samples err low, cross-entropies to mixtures of other samples err high (Jensen).
+    low, high = (float(ends.mean()) for ends in (own_rest - whole, own - rest))
+    bounds = (max(low, 0.0), min(high, math.log(m)))
+    middle = min(max(float(terms.mean()), bounds[0]), bounds[1])
+    value, errors = _with_errors(terms, m, each, max(middle - bounds[0], bounds[1] - middle))
     entropies = []
-    for logs, change in ((log_whole, half - whole), (log_own, own_half - own)):
-        mean, parts = _with_errors(-logs, m, each, left * float(change.mean()))
+    for logs, most, least in ((log_whole, whole, rest), (log_own, own, own_rest)):
+        reach = max(float((most - logs.view_as(most)).mean()), float((logs.view_as(most) - least).mean()))
+        mean, parts = _with_errors(-logs, m, each, reach)
         entropies.append(
             Estimate(mean - peak, _in_all(parts), "nats", "differential-entropy", "estimate", logs.numel(), 0)
         )
@@ -249,11 +257,15 @@ def _deeper(centres: Tensor, beta: float, layer: int, queries: int, generator: t
         text = f"{m * each:,} samples for h(T) and {each:,} for each h(T|x) at {who}: {asked}"
         flags.append(f"fewer samples than the worst case asks for, {fewest:.2g} of every input")
         warnings.warn(FewSamplesWarning(text), stacklevel=3)
+    kept = min(max(value, 0.0), math.log(m))
+    if kept != value:
+        flags.append(f"cut off at {kept:.4g}: {value:.4g} is not possible")
     return FlowEstimate(
-        min(max(value, 0.0), math.log(m)),
+        kept,
         _in_all(errors),
         "nats", "flow", "estimate", m * each, 0, flags=tuple(flags),
-        entropy=entropies[0], conditional_entropy=entropies[1], errors=errors, correction=raw - value,
+        entropy=entropies[0], conditional_entropy=entropies[1], errors=errors, bounds=bounds,
+        correction=float((own - whole).mean()) - value,
     )  # fmt: skip
 
 
@@ -268,11 +280,11 @@ def _layout(m: int, each: int, queries: int) -> tuple[int, int, int]:
     return chosen, spots, max(2, -(-queries // (chosen * spots)))
 
 
-def _with_errors(terms: Tensor, m: int, each: int, unsure: float) -> tuple[float, tuple[tuple[str, float], ...]]:
+def _with_errors(terms: Tensor, m: int, each: int, reach: float) -> tuple[float, tuple[tuple[str, float], ...]]:
     """The mean of terms (k, s, r), r draws at each of s samples of k of the m inputs, and the parts of its error.
 
     Args:
-        unsure: What the finite number of samples may still do to the mean, told by what twice as many changed.
+        reach: How far the truth may be, were chance left out, for the number of samples of an input being finite.
     """
     k, s, r = terms.shape
     noise = float(terms.var(2).mean())
@@ -284,8 +296,8 @@ def _with_errors(terms: Tensor, m: int, each: int, unsure: float) -> tuple[float
         "queries": (noise / r + between * (1 - s / each)) / (m * s),
         "inputs": inputs / k,
         "centres": between / (m * each),
-        # Not an error that chance makes: no repetition averages it away.
-        "samples": unsure**2,
+        # Not made by chance, so no repetition averages it away: it counts as if any value so far were as likely.
+        "samples": reach**2 / 3,
     }
     return float(terms.mean()), tuple((name, math.sqrt(part)) for name, part in errors.items())
 
@@ -302,10 +314,41 @@ def _in_all(errors: tuple[tuple[str, float], ...]) -> float:
     return math.sqrt(sum(part**2 for _, part in errors))
 
 
-def _own_log_sums(v: Tensor, centres: Tensor, index: Tensor, beta: float, second: Tensor) -> tuple[Tensor, Tensor]:
-    """log of the mean of exp(-|v - c|²/2β²) over an input's own samples, and over the half that the draw is of."""
+def _mixed(logs: Tensor) -> Tensor:
+    """log of the mixture of densities (K, inputs, draws) that fits the draws best: (inputs, draws).
+
+    Either half of the inputs has the weights that the other half asks for, so that none has a say in its own.
+    """
+    found = torch.empty_like(logs[0])
+    half = torch.arange(logs.shape[1], device=logs.device) % 2
+    for side in (0, 1):
+        weights = torch.full((len(logs), 1, 1), -math.log(len(logs)), dtype=logs.dtype, device=logs.device)
+        for _ in range(EXPECTATIONS):
+            shares = (weights + logs[:, half != side]).log_softmax(0)
+            weights = shares.flatten(1).logsumexp(1)[:, None, None] - math.log(shares[0].numel())
+        found[half == side] = (weights + logs[:, half == side]).logsumexp(0)
+    # Where samples are many the kernel itself serves all inputs, and no shares need to be carried over from others.
+    return found if found.mean() > logs[0].mean() else logs[0]
+
+
+def _minus(more: Tensor, less: Tensor) -> Tensor:
+    """log(e^more - e^less), -∞ where rounding leaves nothing."""
+    return more + torch.log1p(-(less - more).clamp_max(0).exp())
+
+
+def _own_log_sums(v: Tensor, centres: Tensor, index: Tensor, beta: float, spot: Tensor) -> tuple[Tensor, ...]:
+    """What an input's samples say of the draws around one of them: (inputs, draws) twice, (widths, inputs, draws).
+
+    The log of the mean of exp(-|v - c|²/2β²) over all of them, and over the half that the draw is of; and densities
+    made of the others with kernels of several widths, up to the peak.
+
+    Args:
+        index: The inputs, (inputs,).
+        spot: The sample that every draw is of, (draws,).
+    """
     each = centres.shape[1]
     own, half = (torch.empty(v.shape[:2], dtype=v.dtype, device=v.device) for _ in range(2))
+    rest = torch.empty(len(WIDTHS), *v.shape[:2], dtype=v.dtype, device=v.device)
     inputs, queries = max(1, TILE // (v.shape[1] * each)), max(1, TILE // each)
     for start in range(0, len(v), inputs):
         for first in range(0, v.shape[1], queries):
@@ -313,8 +356,21 @@ def _own_log_sums(v: Tensor, centres: Tensor, index: Tensor, beta: float, second
             exponents = squared_distances(v[part], centres[index[part[0]]], beta).div_(-2)
             sides = torch.stack([exponents[..., : each // 2].logsumexp(2), exponents[..., each // 2 :].logsumexp(2)])
             own[part] = torch.logaddexp(*sides) - math.log(each)
-            half[part] = torch.where(second[part[1]], sides[1], sides[0]) - math.log(each // 2)
-    return own, half
+            half[part] = torch.where(spot[part[1]] >= each // 2, sides[1], sides[0]) - math.log(each // 2)
+            mine = spot[part[1]][None, :, None].expand(len(exponents), -1, 1)
+            exponents.scatter_(2, mine, -math.inf)
+            for width, found in zip(WIDTHS, rest):
+                scaled = (exponents / width**2).logsumexp(2)
+                found[part] = scaled - math.log(each - 1) - v.shape[2] * math.log(width)
+    return own, half, rest
+
+
+def _first_lost(network: Noisy, inputs: Tensor, layer: int, generator: torch.Generator | None) -> int | None:
+    """The layer before this one in which activations are not finite for the first time, if there is any."""
+    for before in range(1, layer):
+        if not bool(torch.isfinite(network.hidden(inputs, before, generator)).all()):
+            return before
+    return None
 
 
 @torch.no_grad()
@@ -333,9 +389,10 @@ def _propagated(network: Noisy, inputs: Tensor, layer: int, each: int, generator
     centres = torch.cat(found)
     if not bool(torch.isfinite(centres).all()):
         bad = int((~torch.isfinite(centres)).sum())
+        first = _first_lost(network, inputs, layer, generator)
         raise UsageError(
             "activations are not finite",
-            received=f"{bad:,} of {centres.numel():,} in layer {layer}",
+            received=f"{bad:,} of {centres.numel():,} in layer {layer}" + (f", from layer {first} on" if first else ""),
             legal="finite numbers",
             mend="train with a lower learning rate",
         )
