@@ -35,6 +35,7 @@ MEANINGS: dict[str, tuple[str, str]] = {
 ERRORS = (
     "± is one standard error of the estimate for this one trained network: the points at which densities were "
     "evaluated, the inputs that were drawn, the samples that were propagated, and what their finite number may still "
-    "hide after its first order is removed, which no repetition averages away. It says nothing about retraining; "
-    "another seed gives another network, with other numbers."
+    "hide after its first order is removed, which no repetition averages away: for that it is made as large as can be "
+    "proved (results.csv has the bounds, lower and upper), and mostly larger than need be. It says nothing about "
+    "retraining; another seed gives another network, with other numbers."
 )

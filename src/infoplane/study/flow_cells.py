@@ -151,7 +151,8 @@ def estimate_of(stored: Mapping[str, Any]) -> FlowEstimate:
     """The estimate that a cell keeps as JSON."""
     parts = {name: Estimate(**_tuples(stored[name])) for name in ("entropy", "conditional_entropy")}
     errors = tuple((name, value) for name, value in stored["errors"])
-    return FlowEstimate(**{**_tuples(stored), **parts, "errors": errors})
+    bounds = None if stored["bounds"] is None else tuple(stored["bounds"])
+    return FlowEstimate(**{**_tuples(stored), **parts, "errors": errors, "bounds": bounds})
 
 
 def _tuples(stored: Mapping[str, Any]) -> dict[str, Any]:
