@@ -14,7 +14,7 @@ def by_hand(values, bin_size):
     """H of the tuples of bins, in plain Python."""
     counts = {}
     for row in np.asarray(values, dtype=np.float64).reshape(len(values), -1).tolist():
-        key = tuple(math.floor(value / bin_size) for value in row)
+        key = tuple(math.floor(value / bin_size + 0.5) for value in row)
         counts[key] = counts.get(key, 0) + 1
     return -sum(c / len(values) * math.log(c / len(values)) for c in counts.values())
 
@@ -42,6 +42,12 @@ def test_no_range_is_assumed_and_no_bin_wraps():
         assert binned_entropy(values, 1.0).value == pytest.approx(math.log(600))
     assert binned_entropy(np.array([-0.5, 0.5]), 1.0).value == pytest.approx(math.log(2))
     assert binned_entropy(np.array([0.0, -0.0]), 1.0).value == 0
+
+
+def test_noise_does_not_divide_what_has_come_to_rest_at_the_ends_or_at_zero():
+    noise = 0.005 * np.random.default_rng(0).normal(size=(500, 3))
+    for place in ([-1.0, 1.0, 0.0], [1.0, 1.0, -1.0]):
+        assert binned_entropy(np.array(place) + noise, 0.05).value == 0
 
 
 def test_all_twelve_bit_inputs_through_an_injective_layer():

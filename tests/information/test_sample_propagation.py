@@ -330,8 +330,9 @@ def test_the_bounds_hold_where_samples_lie_apart(d, gain, each):
     ]
     for one in found:
         assert one.bounds[0] < truth < one.bounds[1]
-    # The bias is far from nothing here, and within the error that is given for it.
-    assert abs(np.mean([one.value for one in found]) - truth) < np.mean([dict(one.errors)["samples"] for one in found])
+    # The bias is far from nothing here, and not beyond the farther end.
+    reach = math.sqrt(3) * np.mean([dict(one.errors)["samples"] for one in found])
+    assert abs(np.mean([one.value for one in found]) - truth) < reach
 
 
 def test_the_bounds_of_a_layer_that_is_no_gaussian_enclose_it():

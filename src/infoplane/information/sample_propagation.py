@@ -8,6 +8,7 @@ Source: Goldfeld et al. 2018, sections 3 and 10. What was chosen where the paper
 
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Protocol, runtime_checkable
@@ -19,6 +20,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from infoplane.errors import UsageError
 from infoplane.estimate import Estimate
+from infoplane.information.flow_bounds import FRESH, bounds, own_densities, without
 from infoplane.information.gaussian_mixture import GaussianMixture, log_peak
 from infoplane.information.mixture_blocks import squared_distances
 from infoplane.information.mixture_draws import SATURATED, check_counts, entropy_round, mixture_entropy, normal
@@ -38,8 +40,6 @@ __all__ = [
 TILE, CHUNK = 2**20, 2**16
 #: worst-case bias for which samples are asked, nats
 BIAS = 0.1
-#: kernels that stand for an input's samples where they are few, in β, and how often their shares are fitted
-WIDTHS, EXPECTATIONS = (1.0, 1.5, 2.25, 3.5, 5.0, 7.5, 12.0, 20.0), 20
 #: fewest propagated samples of one input from which the correction for their number is taken
 ENOUGH = 8
 
@@ -78,8 +78,8 @@ class FlowEstimate(Estimate):
             drawn), "centres" (propagated samples) and "samples" (what their finite number may still do, which no
             repetition averages away). Their squares add up to that of `stderr`.
         correction: What was subtracted for the finite number of propagated samples, nats.
-        bounds: What the information lies between whatever the number of propagated samples is, chance left out, nats:
-            h(T) of a mixture of samples is too small on average, the cross-entropy to one of other samples too large.
+        bounds: What the information lies between whatever the number of propagated samples is, nats, give or take two
+            errors by chance on either side; None at the first layer, where there is nothing but chance.
     """
 
     entropy: Estimate | None = None
@@ -148,8 +148,7 @@ def mutual_information(
             legal=f"at least two per input: {2 * m:,}",
         )
     each -= each % 2
-    centres = _propagated(network, inputs, layer, each, generator)
-    return _deeper(centres, network.beta, layer, queries, generator)
+    return _deeper(network, inputs, layer, each, queries, generator)
 
 
 def check_noisy(network: object, layer: int) -> None:
@@ -204,9 +203,12 @@ def _first_layer(network: Noisy, inputs: Tensor, queries: int, generator: torch.
     )  # fmt: skip
 
 
-def _deeper(centres: Tensor, beta: float, layer: int, queries: int, generator: torch.Generator | None) -> FlowEstimate:
-    """Layers from the second on: centres (m, e, d), e propagated samples of each of m inputs."""
-    m, each, d = centres.shape
+def _deeper(
+    network: Noisy, inputs: Tensor, layer: int, each: int, queries: int, generator: torch.Generator | None
+) -> FlowEstimate:
+    """Layers from the second on, with so many propagated samples of each input."""
+    centres, beta = _propagated(network, inputs, layer, each, generator), network.beta
+    m, _, d = centres.shape
     chosen, spots, draws = _layout(m, each, queries)
     index = torch.arange(m) if chosen == m else torch.randperm(m, generator=generator)[:chosen]
     # Samples of one input are alike: any `spots` of them will do, half of them out of either half.
@@ -215,15 +217,12 @@ def _deeper(centres: Tensor, beta: float, layer: int, queries: int, generator: t
     index, spot = index.to(centres.device), spot.to(centres.device)
     v = (centres[index][:, spot, None] + beta * z).flatten(1, 2)
     second = spot.repeat_interleave(draws) >= each // 2
-    own, own_half, spread = _own_log_sums(v, centres, index, beta, spot.repeat_interleave(draws))
-    own_rest = _mixed(spread)
+    own, own_half, alone = _own_log_sums(v, centres, index, beta, spot.repeat_interleave(draws))
     whole = GaussianMixture(centres.flatten(0, 1), beta).log_sum(v.flatten(0, 1)).view_as(own)
     half = torch.empty_like(whole)
     for side, part in ((~second, centres[:, : each // 2]), (second, centres[:, each // 2 :])):
         found = GaussianMixture(part.flatten(0, 1), beta).log_sum(v[:, side].flatten(0, 1))
         half[:, side] = found.view(chosen, -1)
-    # Without the sample that the draw is of: what is then left of an input counts for all of it.
-    rest = torch.logaddexp(_minus(whole, own - math.log(m)), own_rest - math.log(m))
     shape, peak = (chosen, spots, draws), log_peak(d, beta)
     # What errs by c/n with n samples errs by 2c/n with half of them.
     corrected = each >= ENOUGH
@@ -231,21 +230,25 @@ def _deeper(centres: Tensor, beta: float, layer: int, queries: int, generator: t
         (2 * logs - fewer if corrected else logs).view(shape) for logs, fewer in ((own, own_half), (whole, half))
     )
     terms = log_own - log_whole
-    # Entropies of mixtures of samples err low, cross-entropies to mixtures of other samples err high (Jensen).
-    low, high = (float(ends.mean()) for ends in (own_rest - whole, own - rest))
-    bounds = (max(low, 0.0), min(high, math.log(m)))
-    middle = min(max(float(terms.mean()), bounds[0]), bounds[1])
-    value, errors = _with_errors(terms, m, each, max(middle - bounds[0], bounds[1] - middle))
+    fresh = _propagated(network, inputs[index.to(inputs.device)], layer, min(max(each, FRESH[0]), FRESH[1]), generator)
+    apart, among = own_densities(v, -z.square().sum(3).flatten(1) / 2, fresh, beta)
+    others = without(whole, own - math.log(m))
+    limits = bounds(whole, others, alone, apart, among, m)
+    value = min(max(float(terms.mean()), 0.0), math.log(m))
+    errors = _errors(terms, m, each, max(value - limits[0], limits[1] - value))
+    by_chance = _in_all([part for part in errors if part[0] != "samples"])
     entropies = []
-    for logs, most, least in ((log_whole, whole, rest), (log_own, own, own_rest)):
+    rest = torch.logaddexp(others, apart - math.log(m))
+    for logs, most, least in ((log_whole, whole, rest), (log_own, among, apart)):
         reach = max(float((most - logs.view_as(most)).mean()), float((logs.view_as(most) - least).mean()))
-        mean, parts = _with_errors(-logs, m, each, reach)
+        parts = _errors(-logs, m, each, reach)
         entropies.append(
-            Estimate(mean - peak, _in_all(parts), "nats", "differential-entropy", "estimate", logs.numel(), 0)
+            Estimate(
+                float(-logs.mean()) - peak, _in_all(parts), "nats", "differential-entropy", "estimate", logs.numel(), 0
+            )
         )
     flags = list(_near_ceiling(value, m))
-    parts = dict(errors)
-    if parts["samples"] > math.hypot(*(parts[name] for name in parts if name != "samples")):
+    if dict(errors)["samples"] > by_chance:
         flags.append(f"most of the error is for the finite number of samples, {each:,} per input")
     for name, logs, count in (("h(T)", whole, m * each), ("h(T|x)", own, each)):
         if float(-logs.mean()) - d / 2 > SATURATED * math.log(count):
@@ -257,14 +260,12 @@ def _deeper(centres: Tensor, beta: float, layer: int, queries: int, generator: t
         text = f"{m * each:,} samples for h(T) and {each:,} for each h(T|x) at {who}: {asked}"
         flags.append(f"fewer samples than the worst case asks for, {fewest:.2g} of every input")
         warnings.warn(FewSamplesWarning(text), stacklevel=3)
-    kept = min(max(value, 0.0), math.log(m))
-    if kept != value:
-        flags.append(f"cut off at {kept:.4g}: {value:.4g} is not possible")
     return FlowEstimate(
-        kept,
+        value,
         _in_all(errors),
         "nats", "flow", "estimate", m * each, 0, flags=tuple(flags),
-        entropy=entropies[0], conditional_entropy=entropies[1], errors=errors, bounds=bounds,
+        entropy=entropies[0], conditional_entropy=entropies[1], errors=errors,
+        bounds=(max(limits[0] - 2 * by_chance, 0.0), min(limits[1] + 2 * by_chance, math.log(m))),
         correction=float((own - whole).mean()) - value,
     )  # fmt: skip
 
@@ -280,8 +281,8 @@ def _layout(m: int, each: int, queries: int) -> tuple[int, int, int]:
     return chosen, spots, max(2, -(-queries // (chosen * spots)))
 
 
-def _with_errors(terms: Tensor, m: int, each: int, reach: float) -> tuple[float, tuple[tuple[str, float], ...]]:
-    """The mean of terms (k, s, r), r draws at each of s samples of k of the m inputs, and the parts of its error.
+def _errors(terms: Tensor, m: int, each: int, reach: float) -> tuple[tuple[str, float], ...]:
+    """The parts of the error of the mean of terms (k, s, r), r draws at each of s samples of k of the m inputs.
 
     Args:
         reach: How far the truth may be, were chance left out, for the number of samples of an input being finite.
@@ -299,7 +300,7 @@ def _with_errors(terms: Tensor, m: int, each: int, reach: float) -> tuple[float,
         # Not made by chance, so no repetition averages it away: it counts as if any value so far were as likely.
         "samples": reach**2 / 3,
     }
-    return float(terms.mean()), tuple((name, math.sqrt(part)) for name, part in errors.items())
+    return tuple((name, math.sqrt(part)) for name, part in errors.items())
 
 
 def _near_ceiling(information: float, m: int) -> tuple[str, ...]:
@@ -309,46 +310,20 @@ def _near_ceiling(information: float, m: int) -> tuple[str, ...]:
     return (f"near log {m:,}, which {m:,} inputs cannot exceed",)
 
 
-def _in_all(errors: tuple[tuple[str, float], ...]) -> float:
+def _in_all(errors: Sequence[tuple[str, float]]) -> float:
     """The standard error that independent parts make."""
     return math.sqrt(sum(part**2 for _, part in errors))
 
 
-def _mixed(logs: Tensor) -> Tensor:
-    """log of the mixture of densities (K, inputs, draws) that fits the draws best: (inputs, draws).
-
-    Either half of the inputs has the weights that the other half asks for, so that none has a say in its own.
-    """
-    found = torch.empty_like(logs[0])
-    half = torch.arange(logs.shape[1], device=logs.device) % 2
-    for side in (0, 1):
-        weights = torch.full((len(logs), 1, 1), -math.log(len(logs)), dtype=logs.dtype, device=logs.device)
-        for _ in range(EXPECTATIONS):
-            shares = (weights + logs[:, half != side]).log_softmax(0)
-            weights = shares.flatten(1).logsumexp(1)[:, None, None] - math.log(shares[0].numel())
-        found[half == side] = (weights + logs[:, half == side]).logsumexp(0)
-    # Where samples are many the kernel itself serves all inputs, and no shares need to be carried over from others.
-    return found if found.mean() > logs[0].mean() else logs[0]
-
-
-def _minus(more: Tensor, less: Tensor) -> Tensor:
-    """log(e^more - e^less), -∞ where rounding leaves nothing."""
-    return more + torch.log1p(-(less - more).clamp_max(0).exp())
-
-
 def _own_log_sums(v: Tensor, centres: Tensor, index: Tensor, beta: float, spot: Tensor) -> tuple[Tensor, ...]:
-    """What an input's samples say of the draws around one of them: (inputs, draws) twice, (widths, inputs, draws).
-
-    The log of the mean of exp(-|v - c|²/2β²) over all of them, and over the half that the draw is of; and densities
-    made of the others with kernels of several widths, up to the peak.
+    """log of the mean of exp(-|v - c|²/2β²) over an input's samples, the half that the draw is of, and all but that one.
 
     Args:
         index: The inputs, (inputs,).
         spot: The sample that every draw is of, (draws,).
     """
     each = centres.shape[1]
-    own, half = (torch.empty(v.shape[:2], dtype=v.dtype, device=v.device) for _ in range(2))
-    rest = torch.empty(len(WIDTHS), *v.shape[:2], dtype=v.dtype, device=v.device)
+    own, half, rest = (torch.empty(v.shape[:2], dtype=v.dtype, device=v.device) for _ in range(3))
     inputs, queries = max(1, TILE // (v.shape[1] * each)), max(1, TILE // each)
     for start in range(0, len(v), inputs):
         for first in range(0, v.shape[1], queries):
@@ -358,10 +333,7 @@ def _own_log_sums(v: Tensor, centres: Tensor, index: Tensor, beta: float, spot: 
             own[part] = torch.logaddexp(*sides) - math.log(each)
             half[part] = torch.where(spot[part[1]] >= each // 2, sides[1], sides[0]) - math.log(each // 2)
             mine = spot[part[1]][None, :, None].expand(len(exponents), -1, 1)
-            exponents.scatter_(2, mine, -math.inf)
-            for width, found in zip(WIDTHS, rest):
-                scaled = (exponents / width**2).logsumexp(2)
-                found[part] = scaled - math.log(each - 1) - v.shape[2] * math.log(width)
+            rest[part] = exponents.scatter_(2, mine, -math.inf).logsumexp(2) - math.log(each - 1)
     return own, half, rest
 
 

@@ -35,7 +35,7 @@ MEANINGS: dict[str, tuple[str, str]] = {
 ERRORS = (
     "± is one standard error of the estimate for this one trained network: the points at which densities were "
     "evaluated, the inputs that were drawn, the samples that were propagated, and what their finite number may still "
-    "hide after its first order is removed, which no repetition averages away: for that it is made as large as can be "
-    "proved (results.csv has the bounds, lower and upper), and mostly larger than need be. It says nothing about "
-    "retraining; another seed gives another network, with other numbers."
+    "hide after its first order is removed, which no repetition averages away: for that the number is enclosed by "
+    "bounds that hold whatever the number of samples is (lower and upper in results.csv, with two errors by chance on "
+    "either side), and their farther end taken over √3. It says nothing about retraining; another seed gives another network, with other numbers."
 )

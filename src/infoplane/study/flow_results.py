@@ -23,7 +23,7 @@ class FlowResults(RunResults[FlowSpec]):
     """What a study of noisy networks has measured so far."""
 
     #: network: its name; bin: bin size of a binned entropy; inputs: number of equally likely inputs; lower, upper: what
-    #: I(X;T) lies between, chance left out, whatever the number of samples
+    #: I(X;T) lies between, whatever the number of samples, give or take two errors by chance
     columns: ClassVar = {
         **COLUMNS,
         "network": pl.String,
