@@ -316,7 +316,7 @@ def _in_all(errors: Sequence[tuple[str, float]]) -> float:
 
 
 def _own_log_sums(v: Tensor, centres: Tensor, index: Tensor, beta: float, spot: Tensor) -> tuple[Tensor, ...]:
-    """log of the mean of exp(-|v - c|²/2β²) over an input's samples, the half that the draw is of, and all but that one.
+    """log of the mean of exp(-|v - c|²/2β²) over an input's samples, the half that the draw is of, and all others.
 
     Args:
         index: The inputs, (inputs,).
