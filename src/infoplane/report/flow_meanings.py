@@ -37,6 +37,6 @@ ERRORS = (
     "evaluated, the inputs that were drawn, the samples that were propagated, and what their finite number may still "
     "hide after its first order is removed, which no repetition averages away: for that the number is enclosed by "
     "bounds that hold whatever the number of samples is (lower and upper in results.csv, with two errors by chance on "
-    "either side), and the distance to the farther one is taken over √3. It says nothing about retraining; another seed "
-    "gives another network, with other numbers."
+    "either side), and the distance to the farther one is taken over √3. It says nothing about retraining: another "
+    "seed gives another network, with other numbers."
 )
