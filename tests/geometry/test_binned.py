@@ -75,3 +75,7 @@ def test_activations_that_cannot_be_binned(refuses):
         binned_entropy(np.ones((0, 3)), 0.1)
     with refuses("the bin size is too fine", "a bin size of at least"):
         binned_entropy(np.array([1.0, 2.0]), 1e-300)
+    # 30 · 2^52: whole numbers are said as such, and a bin of the size that is named will do.
+    with refuses("a bin size of at least 30"):
+        binned_entropy(np.array([30 * 2.0**52]), 0.5)
+    assert binned_entropy(np.array([30 * 2.0**52]), 30).value == 0

@@ -482,7 +482,16 @@ def test_samples_that_are_each_a_cluster_of_their_own_are_flagged():
         ({"samples": 7}, ("too few samples", "at least two per input: 8")),
         ({"queries": 0}, ("queries must be a positive number",)),
         ({"inputs": [1.0]}, ("inputs must be a tensor",)),
-        ({"inputs": column(1.0, float("nan"))}, ("activations are not finite", "in layer 2")),
+        ({"layer": "2"}, ("no such layer", "received '2', of type str", "a whole number, 1 to 3")),
+        ({"layer": 2.0}, ("no such layer", "received 2.0, of type float")),
+        (
+            {"network": NoisyNetwork([nn.Identity()], 0.1), "layer": 1},
+            ("no layer of the network adds noise", "one layer"),
+        ),
+        ({"inputs": torch.zeros(0, 1)}, ("inputs must be a tensor", "received shape (0, 1)")),
+        ({"inputs": torch.tensor(1.0)}, ("inputs must be a tensor", "received shape ()")),
+        ({"inputs": column(1.0, float("nan"))}, ("inputs are not finite", "1 of 2")),
+        ({"inputs": column(1.0, float("inf")), "layer": 1}, ("inputs are not finite", "1 of 2")),
     ],
 )
 def test_bad_input_is_one_line(refuses, change, words):

@@ -423,6 +423,38 @@ def test_activations_that_are_not_finite_name_layer_and_epoch(arms, refuses):
         KINDS["clustering"](task("clustering", 0))
 
 
+@pytest.mark.parametrize(
+    ("bias", "words"),
+    [
+        (
+            1e30,
+            ("activations are huge; received up to 1e+30; legal: below 9e+13 with these bins", "train.learning_rate"),
+        ),
+        (math.inf, ("activations are not finite", "lower train.learning_rate")),
+    ],
+)
+def test_a_network_without_noise_that_has_diverged_is_not_blamed_on_its_bins(arms, refuses, bias, words):
+    results, plan = results_of(arms), Plan.load(arms)
+    cell = plan.cells[plan.name("clustering", "deterministic", 0, "7")]
+    network = {**cell.params["network"], "activation": "linear"}
+    weights = results.cell("descent", "deterministic").weights("epoch7")
+    weights["layers.1.0.bias"][:] = bias
+
+    class Diverged:
+        def weights(self, name):
+            return weights
+
+    needs: Any = {"points": results.cell("points"), "descent": Diverged()}
+    task = Task({**cell.params, "network": network}, needs, Environment(torch.device("cpu"), lambda *_: None))
+    with refuses("epoch 7, layer 2: ", *words):
+        KINDS["clustering"](task)
+    # Bins that are too fine for common activations still are.
+    weights["layers.1.0.bias"][:] = 0.0
+    fine = Task({**task.params, "bins": [1e-300]}, needs, task.environment)
+    with refuses("epoch 7, layer 1: the bin size is too fine"):
+        KINDS["clustering"](fine)
+
+
 def test_a_density_that_cannot_be_drawn_does_not_cost_the_clustering(chain, monkeypatch):
     results, plan = results_of(chain), Plan.load(chain)
     cell = plan.cells[plan.name("clustering", "", 0, "0")]

@@ -11,7 +11,7 @@ from collections import Counter
 import numpy as np
 from torch import Tensor
 
-from infoplane.errors import UsageError, check_positive
+from infoplane.errors import UsageError, check_positive, plain
 from infoplane.estimate import Estimate
 from infoplane.geometry.activations import rows
 
@@ -50,7 +50,7 @@ def _bins(activations: Tensor | np.ndarray, bin_size: float) -> np.ndarray:
     bins = np.floor(values / bin_size + 0.5)
     reach = float(np.abs(bins).max())
     if reach >= 2**53:
-        mend = f"a bin size of at least {np.abs(values).max() / 2**52:.1e}"
+        mend = f"a bin size of at least {plain(np.abs(values).max() / 2**52)}"
         raise UsageError("the bin size is too fine for these activations", received=bin_size, mend=mend)
     kind = next(kind for kind in (np.int8, np.int16, np.int32, np.int64) if reach <= np.iinfo(kind).max)
     return np.ascontiguousarray(bins.astype(kind))

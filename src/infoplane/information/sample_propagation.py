@@ -131,12 +131,16 @@ def mutual_information(
         generator: Source of randomness, on the CPU.
 
     Raises:
-        UsageError: The layer is deterministic, an activation is not finite, or a size is out of range.
+        UsageError: The layer is deterministic, an input or activation is not finite, or a size is out of range.
     """
     check_noisy(network, layer)
     check_counts(queries=queries, samples=samples)
     if not isinstance(inputs, Tensor) or inputs.ndim < 1 or len(inputs) < 1:
-        raise UsageError("inputs must be a tensor of examples", received=type(inputs).__name__, legal="shape (m, …)")
+        received = f"shape {tuple(inputs.shape)}" if isinstance(inputs, Tensor) else type(inputs).__name__
+        raise UsageError("inputs must be a tensor of examples", received=received, legal="shape (m, …), m ≥ 1")
+    if not bool(torch.isfinite(inputs).all()):
+        bad = int((~torch.isfinite(inputs)).sum())
+        raise UsageError("inputs are not finite", received=f"{bad:,} of {inputs.numel():,}", legal="finite numbers")
     if layer == 1:
         return _first_layer(network, inputs, queries, generator)
     m = len(inputs)
@@ -160,7 +164,14 @@ def check_noisy(network: object, layer: int) -> None:
     if not isinstance(network, Noisy):
         raise UsageError("the network is deterministic", received=type(network).__name__, legal=legal, mend=mend)
     last = len(network.layers)
-    if not isinstance(layer, Integral) or not 1 <= layer <= last:
+    if last < 2:
+        received = "a network of one layer" if last else "a network without layers"
+        more = "two layers or more: all but the last add noise"
+        raise UsageError("no layer of the network adds noise", received=received, legal=more, mend=mend)
+    if not isinstance(layer, Integral):
+        received = f"{layer!r}, of type {type(layer).__name__}"
+        raise UsageError("no such layer", received=received, legal=f"a whole number, 1 to {last - 1}")
+    if not 1 <= layer <= last:
         raise UsageError("no such layer", received=layer, legal=f"1 to {last - 1}")
     if layer == last:
         raise UsageError(

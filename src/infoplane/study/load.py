@@ -134,7 +134,7 @@ def validate(content: Mapping[str, Any], *, where: str) -> Study:
         spec = model.model_validate(content)
     except ValidationError as error:
         location = error.errors(include_url=False)[0]["loc"]
-        raise first_error(error, where, _fields_at(model, location[:-1])) from error
+        raise first_error(error, where, _fields_at(model, location[:-1]), model.instead(location)) from error
     return spec.resolve()
 
 
