@@ -576,6 +576,8 @@ def test_a_run_whose_network_diverges_ends_with_one_line_and_exit_2(tmp_path, mo
         ("data.name=nosuch", "unknown data.name"),
         ("network.widths=[1]", "network.start does not fit the layers"),
         ("kind=[flow]", "unknown kind of study"),
+        ("fit.refits=3", "estimate.repeats instead of refits"),
+        ("networks.loud.network.beta=0.1", "--set 'networks.loud={network.beta: 0.1}'"),
     ],
 )
 def test_wrong_settings_are_one_line_and_leave_nothing(tmp_path, monkeypatch, capsys, verb, setting, words):

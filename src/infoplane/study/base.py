@@ -87,7 +87,7 @@ def first_error(error: ValidationError, where: str, legal: Sequence[str], mend: 
     if first["type"] in ("too_short", "too_long"):
         short = first["type"] == "too_short"
         message, count = ("too few values", "at least {min_length}") if short else ("too many values", "{max_length}")
-        legal_count = count.format(**first["ctx"])
+        legal_count = count.format(**first.get("ctx", {}))
         return UsageError(f"{where}: {path}: {message}", received=shown(first["input"]), legal=legal_count)
     if first["type"] == "tuple_type":
         message = "input should be a list"
