@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from infoplane.errors import UsageError
+from infoplane.errors import UsageError, plain
 from infoplane.estimate import Estimate
 from infoplane.information.flow_bounds import FRESH, bounds, own_densities, without
 from infoplane.information.gaussian_mixture import GaussianMixture, log_peak
@@ -266,10 +266,10 @@ def _deeper(
             flags.append(f"{name} saturated near log {count:,}: too few samples to tell their clusters apart")
     fewest = fewest_samples(d, beta, BIAS)
     if each < fewest:
-        asked = f"in the worst case {fewest:.2g} of either are needed for a bias below {BIAS} nats"
+        asked = f"in the worst case {plain(fewest)} of either are needed for a bias below {BIAS} nats"
         who = f"layer {layer}, {d}-dimensional, β = {beta:g}"
         text = f"{m * each:,} samples for h(T) and {each:,} for each h(T|x) at {who}: {asked}"
-        flags.append(f"fewer samples than the worst case asks for, {fewest:.2g} of every input")
+        flags.append(f"fewer samples than the worst case asks for, {plain(fewest)} of every input")
         warnings.warn(FewSamplesWarning(text), stacklevel=3)
     return FlowEstimate(
         value,
