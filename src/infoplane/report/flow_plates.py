@@ -12,6 +12,13 @@ from infoplane.report.flow_contents import FlowContents, NetworkThroughTraining
 from infoplane.report.flow_numbers import FlowNumbers, layers_of, titled
 from infoplane.report.theme import Palette, inline, style
 
+UPRIGHT = "Upright lines are the epochs of which this page has pictures."
+
+
+def _pictured(network: NetworkThroughTraining) -> bool:
+    """Whether there are pictures of a network's activations."""
+    return any(each.clouds or each.values or each.distances or each.densities for each in network.snapshots)
+
 
 class FlowPlates:
     """Draws the figures of one page."""
@@ -59,16 +66,17 @@ class FlowPlates:
         if flow:
             sentences.append(
                 "I(X;T) of each layer through training; lines through points are ± one standard error, and where none "
-                "shows it is smaller than the point."
+                "shows it is smaller than the point. They are cut where no value could lie: at 0, and at the dashes."
             )
         if numbers.has("information"):
             sentences.append("The thin dark line is I(X;T) by quadrature, which has no sampling error.")
         if known:
             sentences.append(
-                f"{'Below it, ' if flow else ''}H(Bin(T)): how far activations cluster at the scale of a bin."
+                f"{'Below it, ' if flow else ''}H(Bin(T)): how far activations cluster at the scale of a bin"
+                + (", in one pass of every input with its noise." if flow else ".")
             )
-        if any(network.snapshots for network in networks):
-            sentences.append("Upright lines are the epochs pictured further down.")
+        if any(map(_pictured, networks)):
+            sentences.append(UPRIGHT)
         return Drawn("opening", label, svg, caption=Markup.escape(" ".join(sentences)))
 
     def binned(self, network: NetworkThroughTraining, key: str, *, losses: bool = False) -> Drawn:
@@ -81,8 +89,10 @@ class FlowPlates:
 
         label = "H(Bin(T)) of each layer against the epoch, for each bin size"
         caption = "The same activations, cut into ever coarser bins; all of them to one scale."
-        if network.snapshots:
-            caption += " Upright lines are the epochs pictured further down."
+        if network.beta is not None:
+            caption += " They are those of one pass of every input, noise included."
+        if _pictured(network):
+            caption += f" {UPRIGHT}"
         return Drawn(key, self._title(network), self._screens(key, label, draw), caption=Markup(caption))
 
     def bins(self) -> list[Drawn]:

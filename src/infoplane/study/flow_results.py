@@ -101,13 +101,15 @@ class FlowResults(RunResults[FlowSpec]):
 
         The peak is chosen on the first estimate and read off the others, whose noise has not chosen it. Keys: network,
         layer, kind, peak and end (epochs), value and stderr (nats; what was lost), p (two-sided), constant (by how
-        much the largest of so many equal numbers would seem to stand out on average, nats).
+        much the largest of so many equal numbers would seem to stand out on average, nats); at_first, at_peak and
+        at_end, each with its _stderr: what the other estimates say of the first checkpoint, the peak and the end, so
+        that value = at_peak - at_end.
         """
         found = []
         for network in self.spec.names:
             measured = {epoch: self.flows(network, epoch) for epoch in self.epochs(network)}
             whole = {epoch: flows for epoch, flows in measured.items() if len(flows) == self.spec.estimate.repeats}
-            end = self.epochs(network)[-1]
+            start, end = self.epochs(network)[0], self.epochs(network)[-1]
             if end not in whole or len(whole) < 2:
                 continue
             for index, layer in enumerate(self.layers(network)):
@@ -115,7 +117,7 @@ class FlowResults(RunResults[FlowSpec]):
                 peak = max(first, key=lambda epoch: first[epoch].value)
                 others = {
                     epoch: together([found[index] for repeat, found in whole[epoch].items() if repeat > 1])
-                    for epoch in (peak, end)
+                    for epoch in {start, peak, end} & set(whole)
                 }
                 # At the end itself nothing is lost since: there is no difference to test.
                 value = others[peak].value - others[end].value
@@ -133,6 +135,7 @@ class FlowResults(RunResults[FlowSpec]):
                         "stderr": stderr,
                         "p": 1.0 if stderr == 0 else float(2 * ndtr(-abs(value) / stderr)),
                         "constant": round(_largest(len(first)) * _typical(first.values()), 8),
+                        **_levels(first=others.get(start), peak=others[peak], end=others[end]),
                     }
                 )
         return found
@@ -180,6 +183,18 @@ def together(repeats: Sequence[Estimate]) -> FlowEstimate:
     return FlowEstimate(
         value, stderr, first.unit, first.kind, first.bound, n, 0, flags=flags, errors=errors, bounds=bounds
     )  # fmt: skip
+
+
+def _levels(**known: Estimate | None) -> dict[str, float | None]:
+    """What the estimates behind a difference say of its ends; keys as in `differences`."""
+    return {
+        key: number
+        for name, estimate in known.items()
+        for key, number in (
+            (f"at_{name}", estimate and estimate.value),
+            (f"at_{name}_stderr", estimate and estimate.stderr),
+        )
+    }
 
 
 def _largest(count: int) -> float:
