@@ -1,5 +1,6 @@
 """The figures of the page of a study of noisy networks."""
 
+import math
 from collections.abc import Callable
 
 from markupsafe import Markup
@@ -161,4 +162,9 @@ class FlowPlates:
         if found is None or not len(found.weights) or not len(found.betas):
             return None
         label = "I(X;T) of one tanh unit against its weight, for several noises"
-        return Drawn("sweep", label, self.drawings.views("sweep", label, lambda unit: flow_figures.sweep(found, unit)))
+        limit = self.contents.ceiling[0] if self.contents.ceiling else math.inf
+
+        def draw(unit: Unit) -> Figure:
+            return flow_figures.sweep(found, unit, limit)
+
+        return Drawn("sweep", label, self.drawings.views("sweep", label, draw))
