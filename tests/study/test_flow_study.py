@@ -265,6 +265,10 @@ def test_the_peak_is_chosen_on_the_first_repeat_and_read_off_the_others(made):
     # The largest of four standard normal numbers is 1.029 on average.
     assert first["constant"] == pytest.approx(0.01 * 1.029, rel=0.03)
     assert second["value"] == 0.0
+    # What the others say of the first epoch, the peak and the end.
+    assert [first[f"at_{name}"] for name in ("first", "peak", "end")] == pytest.approx([1.05, 1.6, 1.3])
+    assert first["at_peak_stderr"] == pytest.approx(0.01 / math.sqrt(2))
+    assert first["value"] == pytest.approx(first["at_peak"] - first["at_end"])
 
 
 def test_a_peak_at_the_end_loses_nothing(made):
@@ -277,6 +281,7 @@ def test_differences_take_whole_epochs_only_and_wait_for_the_end(made):
     whole = {repeat: 1.0 + repeat / 10 for repeat in (1, 2, 3)}
     made.made = {0: {1: 9.0}, 2: whole, 20: whole}
     assert made.differences()[0]["peak"] == 2
+    assert made.differences()[0]["at_first"] is None
     made.made = {0: whole, 2: whole, 20: {1: 1.0, 2: 1.0}}
     assert made.differences() == []
     made.made = {20: whole}

@@ -28,7 +28,7 @@ def rounded(value: float | None, stderr: float | None = None) -> str:
         decimals = 3 - math.floor(math.log10(abs(value))) if value else 0
         decimals = max(0, decimals)
     if abs(value) < ROUNDING:
-        value, decimals = 0.0, min(decimals, 3)
+        value, decimals = 0.0, decimals if stderr is not None and stderr >= ROUNDING else 0
     decimals = min(decimals, 8)
     text = f"{round(value, decimals):,.{max(0, decimals)}f}"
     # A rounded zero has no sign.

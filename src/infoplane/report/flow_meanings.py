@@ -18,8 +18,9 @@ MEANINGS: dict[str, tuple[str, str]] = {
         "H(Bin(T))",
         "Entropy of the activations after each unit is cut into bins of the stated size. It measures how far inputs "
         "cluster, at the scale of the bins. In a noisy network the activations are those of one pass of every input, "
-        "with the noise of that pass, so it varies a little from pass to pass; no error is given for that. It is not I(X;T): in a network without noise I(X;T) is infinite, or the "
-        "constant H(X) for almost all weights, whatever the bins say.",
+        "with the noise of that pass, so it varies a little from pass to pass; no error is given for that. It is not "
+        "I(X;T): in a network without noise I(X;T) is infinite, or the constant H(X) for almost all weights, whatever "
+        "the bins say.",
     ),
     "loss": (
         "Lost since the peak",

@@ -139,8 +139,9 @@ def losses(rows: Sequence[Mapping[str, Any]]) -> list[Loss]:
             continue
         numbers = (number_of(row.get(key)) for key in ("stderr", "p", "constant"))
         network, layer = str(row.get("network") or ""), str(row.get("layer") or "")
-        levels = (_level(row, name) for name in ("at_first", "at_peak", "at_end"))
-        found.append(Loss(network, layer, int(peak), int(end), value, *numbers, *levels))
+        stderr, p, constant = numbers
+        first, highest, last = (_level(row, name) for name in ("at_first", "at_peak", "at_end"))
+        found.append(Loss(network, layer, int(peak), int(end), value, stderr, p, constant, first, highest, last))
     return found
 
 
@@ -150,7 +151,7 @@ def _level(row: Mapping[str, Any], name: str) -> Estimate | None:
 
 
 def levels(
-    numbers: "FlowNumbers", network: str, layer: str, found: Sequence[Loss]
+    numbers: FlowNumbers, network: str, layer: str, found: Sequence[Loss]
 ) -> tuple[tuple[int, Estimate | None], ...]:
     """Returns (epoch, I(X;T)) of a layer at first, at its peak and at the end, with flags; empty without numbers.
 

@@ -32,7 +32,10 @@ class FlowLine:
 
 @dataclasses.dataclass(frozen=True)
 class FlowTable:
-    """All numbers. `groups` are (network's title, its lines); `network` are facts of whole networks; `remark` is on its columns."""
+    """All numbers.
+
+    `groups` are (network's title, its lines); `network` are facts of whole networks; `remark` is on the columns.
+    """
 
     columns: tuple[FlowColumn, ...]
     groups: tuple[tuple[str, tuple[FlowLine, ...]], ...]

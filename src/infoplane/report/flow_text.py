@@ -97,8 +97,8 @@ def _notes(networks: Sequence[NetworkThroughTraining], numbers: FlowNumbers, sta
     if flow:
         words = (
             "Information in nats, ± one standard error for these trained networks, not of retraining: of chance, and\n"
-            "for what few samples may hide. The peak is chosen on one estimate and the loss taken from the others, as are\n"
-            "the levels beside it: peak minus end is what was lost. Lost: p < 0.05 and twice its error."
+            "for what few samples may hide. The peak is chosen on one estimate, and the loss and the levels\n"
+            "beside it are by the others: peak minus end is what was lost. Lost: p < 0.05 and twice its error."
         )
         notes.append(words + (" * marks a flag:" if starred else ""))
     if any(numbers.bins(network.name) for network in networks):
