@@ -28,6 +28,7 @@ _RASTER = 150  # dots per inch of the points
 _SPREAD = 4.0  # where the boxes of a row's clouds differ by more, each has its own
 _NAMED = 24  # inputs whose parts of a density are drawn one by one; more are drawn class by class
 _OVERLAP = 0.5  # of two densities: from where on they share a name
+_ASIDE = 24  # pixels that a name may be moved aside
 _LINE = 12  # pixels from one name to the next above it
 _FAINT = 1e-3  # of its peak: where a part of a density is less, it is not drawn
 
@@ -317,22 +318,27 @@ def _named(axes: Axes, each: UnitDensity, low: float, high: float, peak: float) 
     """Writes the inputs' names over their parts: those that cannot be told apart share one."""
     across, down = axes.figure.get_size_inches() * PIXELS_PER_INCH  # type: ignore[union-attr]
     wide, tall = axes.get_position().width * across, axes.get_position().height * down
-    grid = np.asarray(each.values, dtype=float)
+    grid, density = np.asarray(each.values, dtype=float), np.asarray(each.density, dtype=float)
     names: list[tuple[float, float, str]] = []  # place and height of the density, name
     for group in together(each):
         centre = float(np.mean([grid[int(np.argmax(each.parts[index]))] for index in group]))
-        near = np.abs(grid - centre) < 0.09 * (high - low)
         words = [shorten(each.inputs[index], 12) for index in sorted(group)]
         text = ", ".join(words) if len(words) < 5 else f"{words[0]} … {words[-1]}"
-        names.append((centre, float(np.max(np.asarray(each.density)[near], initial=0)), text))
+        own = np.isin(grid, [grid[int(np.argmax(each.parts[index]))] for index in group])
+        names.append((centre, float(np.max(density[own], initial=0)), text))
     places: list[tuple[float, float, float]] = []
     for room in (1.28, 1.45, 1.7, 2.1):
         axes.set_ylim(0, room * peak)
         places = []
         for centre, height, text in names:
-            long, bottom = 6.4 * len(text) + 4, height / (room * peak) * tall
-            left = min(max((centre - low) / (high - low) * wide - long / 2, 0.0), max(wide - long, 0.0))
-            # Above any name that is in the way.
+            long = 6.4 * len(text) + 4
+            left = (centre - low) / (high - low) * wide - long / 2
+            # Beside the name before, where that is not far; else above any that is in the way.
+            before = places[-1][1] if places else 0.0
+            left = before if left < before <= left + _ASIDE else left
+            left = min(max(left, 0.0), max(wide - long, 0.0))
+            under = np.abs((grid - low) / (high - low) * wide - left - long / 2) < long / 2
+            bottom = max(height, float(np.max(density[under], initial=0))) / (room * peak) * tall
             for one, other, taken in sorted(places, key=lambda place: place[2]):
                 if one < left + long and left < other and abs(taken - bottom) < _LINE:
                     bottom = taken + _LINE
