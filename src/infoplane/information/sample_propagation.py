@@ -266,10 +266,11 @@ def _deeper(
             flags.append(f"{name} saturated near log {count:,}: too few samples to tell their clusters apart")
     fewest = fewest_samples(d, beta, BIAS)
     if each < fewest:
-        asked = f"in the worst case {plain(fewest)} of either are needed for a bias below {BIAS} nats"
+        rounded = plain(float(f"{fewest:.2g}"))
+        asked = f"in the worst case {rounded} of either are needed for a bias below {BIAS} nats"
         who = f"layer {layer}, {d}-dimensional, β = {beta:g}"
         text = f"{m * each:,} samples for h(T) and {each:,} for each h(T|x) at {who}: {asked}"
-        flags.append(f"fewer samples than the worst case asks for, {plain(fewest)} of every input")
+        flags.append(f"fewer samples than the worst case asks for, {rounded} of every input")
         warnings.warn(FewSamplesWarning(text), stacklevel=3)
     return FlowEstimate(
         value,
