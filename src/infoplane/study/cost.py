@@ -1,35 +1,44 @@
-"""What a study will cost: arithmetic counted exactly, and the time that it takes on this machine.
+"""What a study will cost: arithmetic counted exactly, whatever the machine (`machine.py` knows how long it takes).
 
-The time of one pass through a network is modelled as
-
-    seconds = a · operations + b · floating-point operations + c · numbers written,
-
-with a, b, c ≥ 0 found by timing a few small networks here (`Machine.calibrate`). Counting is done on tensors without
-data, so that a study of the papers' size costs nothing to ask about.
+Passes through networks are counted on tensors without data, so that a study of the papers' size costs nothing to ask
+about; drawing pixel by pixel, which is small steps without number, on images of a few pixels, and extended from there.
 """
 
 import math
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.optimize import nnls
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import flop_registry
 
 from infoplane import densities
 from infoplane.inversion import Reconstructor, SquaredError
+from infoplane.inversion.fit import EVALUATION_BATCH
 
 #: seconds of a cell apart from its passes: reading, splitting, writing
-FIXED = 0.5
+FIXED = 0.1
 #: seconds that a worker process takes to start
 START_UP = 4.0
+
+
+#: what a query of a mixture takes beside visits to blocks, in such visits
+QUERY = 11
+#: images in a batch in which a network under study is evaluated
+SUBJECT_BATCH = 512
+#: how often a linear probe's fits read the activations, over all strengths of its penalty
+PROBE_READS = 800
+#: operation -> which of its arguments is a weight
+_WEIGHT = {
+    torch.ops.aten.mm: 1,
+    torch.ops.aten.bmm: 1,
+    torch.ops.aten.addmm: 2,
+    torch.ops.aten.convolution: 1,
+}
 
 
 @dataclass(frozen=True)
@@ -37,82 +46,80 @@ class Work:
     """How much there is to compute.
 
     Attributes:
-        operations: Calls of a tensor operation.
-        flops: Floating-point operations of matrix products and convolutions.
-        written: Numbers written by all operations.
+        operations: Calls of a tensor operation in passes through networks.
+        flops: Floating-point operations of matrix products and convolutions there.
+        written: Numbers written there by all operations.
+        calls: Calls of a tensor operation where images are drawn pixel by pixel, without gradients.
+        products: Floating-point operations of the matrix products there, which are small.
+        moved: Numbers written there, and numbers of weights read.
+        light: Calls of a tensor operation in the descent of networks of a few units.
+        centres: Centres of Gaussian mixtures that are made.
+        visits: Blocks of such centres that are looked at for a query; a query by itself counts for some (`QUERY`).
     """
 
     operations: float = 0.0
     flops: float = 0.0
     written: float = 0.0
+    calls: float = 0.0
+    products: float = 0.0
+    moved: float = 0.0
+    light: float = 0.0
+    centres: float = 0.0
+    visits: float = 0.0
 
     def __add__(self, other: "Work") -> "Work":
-        return Work(self.operations + other.operations, self.flops + other.flops, self.written + other.written)
+        return Work(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+    def __sub__(self, other: "Work") -> "Work":
+        return self + other.times(-1)
 
     def times(self, passes: float, size: float = 1.0) -> "Work":
         """So many passes, each over `size` times as many examples as were counted."""
-        return Work(passes * self.operations, passes * size * self.flops, passes * size * self.written)
+        once = ("operations", "calls", "light")
+        return Work(**{name: passes * n * (1 if name in once else size) for name, n in vars(self).items()})
+
+    @property
+    def arithmetic(self) -> float:
+        """Floating-point operations of all matrix products and convolutions."""
+        return self.flops + self.products
 
 
 class _Counter(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
-        self.operations, self.written = 0, 0
+        self.operations, self.flops, self.written, self.weights = 0, 0, 0, 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
         self.operations += 1
         self.written += sum(leaf.numel() for leaf in tree_leaves(out) if isinstance(leaf, Tensor))
+        packet = func._overloadpacket
+        if packet in flop_registry:
+            self.flops += flop_registry[packet](*args, **kwargs, out_val=out)
+        if packet in _WEIGHT:
+            self.weights += args[_WEIGHT[packet]].numel()
         return out
 
 
 def count(run: Callable[[], Any]) -> Work:
-    """Returns what `run` computes."""
-    with FlopCounterMode(display=False) as flops, _Counter() as counter:
+    """Returns what `run` computes, as passes through networks."""
+    with _Counter() as counter:
         run()
-    return Work(counter.operations, flops.get_total_flops(), counter.written)
+    return Work(counter.operations, counter.flops, counter.written)
 
 
-@dataclass(frozen=True)
-class Machine:
-    """How long work takes here, in seconds per unit of each kind of `Work`; one thread on a CPU."""
-
-    per_operation: float
-    per_flop: float
-    per_written: float
-
-    def seconds(self, work: Work) -> float:
-        """Returns the time that this much work takes."""
-        return self.per_operation * work.operations + self.per_flop * work.flops + self.per_written * work.written
-
-    @classmethod
-    def calibrate(cls, device: torch.device) -> "Machine":
-        """Returns this machine's speed, from training steps of four small densities (about three seconds)."""
-        sizes = [((1, 8, 8), 8, 4), ((1, 8, 8), 32, 32), ((1, 16, 16), 64, 8), ((1, 20, 20), 16, 32)]
-        rows, seconds = [], []
-        for shape, filters, batch in sizes:
-            options = {"filters": filters, "residual_layers": 1, "scales": 2, "weight_norm": False, "dropout": 0.2}
-            density = densities.build("pixelcnn", shape, 16, None, options).to(device).train()
-            images = torch.zeros(batch, *shape, dtype=torch.uint8, device=device)
-            step = partial(_step, density.parameters, lambda d=density, x=images: -d.log_prob(x).mean())
-            work = count(step)
-            taken = min(_timed(step, device) for _ in range(3))
-            # Relative errors count, so that the small networks are as well fitted as the large ones.
-            rows.append([work.operations / taken, work.flops / taken, work.written / taken])
-            seconds.append(1.0)
-        scale = np.abs(rows).max(0)
-        found, _ = nnls(np.array(rows) / scale, np.array(seconds))
-        return cls(*(found / scale).tolist())
+def count_scoring(model: nn.Module, loss: Callable[[int], Tensor], size: int) -> Work:
+    """Returns the work of scoring one image, in batches of a size; `loss` takes a batch size, `model` computes it."""
+    model.eval()
+    with torch.no_grad():
+        return count(lambda: loss(size)).times(1 / size)
 
 
-def _timed(step: Callable[[], Any], device: torch.device) -> float:
-    # On a processor its own time counts, not that of neighbours who come and go; on a GPU it is the wall clock's.
-    clock = time.perf_counter if device.type == "cuda" else time.thread_time
-    start = clock()
-    step()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return clock() - start
+def count_step(model: nn.Module, loss: Callable[[int], Tensor], batch: int) -> Work:
+    """Returns the work of one training step on a batch."""
+    model.train()
+    return count(lambda: _step(model.parameters, lambda: loss(batch).mean()))
 
 
 def _step(parameters: Callable[[], Any], loss: Callable[[], Tensor]) -> None:
@@ -123,6 +130,55 @@ def _step(parameters: Callable[[], Any], loss: Callable[[], Tensor]) -> None:
             if parameter.grad is not None:
                 parameter.grad.mul(0.9).add(1.0).sqrt()
                 parameter.grad = None
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What drawing images takes, as (calls, products, numbers written, weights read) for one image at a time.
+
+    Attributes:
+        once: At the beginning.
+        row, column: Per row, and per column; less than nothing per column, since the first row has none above it.
+        pixel: Per pixel.
+    """
+
+    once: np.ndarray
+    row: np.ndarray
+    column: np.ndarray
+    pixel: np.ndarray
+
+    @classmethod
+    def of(cls, build: Callable[[int, int], densities.Density]) -> "Drawing":
+        """Counts the drawing of four images of a few pixels: how much is to be done grows evenly with their sizes.
+
+        Args:
+            build: (rows, columns) -> the unconditional density of such images, without data.
+        """
+        # What runs at the coarsest scale comes round again after so many rows and columns.
+        period = max(2, 2 ** (getattr(build(1, 1), "scales", 1) - 1))
+        small, broad, tall, large = (_drawn(build(i * period, j * period)) for i in (1, 2) for j in (1, 2))
+        pixel = (large - tall - broad + small) / period**2
+        row, column = ((longer - small) / period - period * pixel for longer in (tall, broad))
+        return cls(small - period * (row + column) - period**2 * pixel, row, column, pixel)
+
+    def work(self, rows: int, columns: int, images: int) -> Work:
+        """The work of drawing so many images at once."""
+        more = rows * self.row + columns * self.column + rows * columns * self.pixel
+        calls, products, written, weights = (float(amount) for amount in self.once + more)
+        # What is written at the beginning is the weights', whatever the number of images.
+        moved = written + (images - 1) * float(more[2]) + weights
+        return Work(calls=calls, products=images * products, moved=moved)
+
+
+def _drawn(density: densities.Density) -> np.ndarray:
+    # Tensors without data are slow to count on, and here there is hardly any data.
+    density = density.to_empty(device="cpu")
+    with torch.no_grad():
+        for tensor in (*density.parameters(), *density.buffers()):
+            tensor.fill_(1e-3)
+    with _Counter() as counter:
+        density.sample(n=1, generator=torch.Generator())
+    return np.array([counter.operations, counter.flops, counter.written, counter.weights], dtype=float)
 
 
 class Costs:
@@ -146,43 +202,71 @@ class Costs:
     ) -> None:
         self.shape, self.levels, self.sizes, self.contexts = shape, levels, sizes, contexts
         self.subject = subject
-        self._passes: dict[Any, tuple[Work, Work]] = {}
+        self._counted: dict[Any, Any] = {}
 
     def of(self, kind: str, params: Mapping[str, Any]) -> Work:
         """Returns the work of a cell."""
-        cost = {"density": self._density, "samples": self._samples, "mse": self._mse, "subject": self._subject}
-        return cost[kind](params) if kind in cost else Work()
+        costs = {
+            "density": self._density,
+            "samples": self._samples,
+            "mse": self._mse,
+            "subject": self._subject,
+            "probe": self._probe,
+        }
+        return costs[kind](params) if kind in costs else Work()
+
+    def scoring(self, spec: Mapping[str, Any], layer: str | None) -> Work:
+        """Returns the work of a density's log-probability of one image, among many."""
+        return self._counted_passes(spec, layer, None)
+
+    def step(self, spec: Mapping[str, Any], layer: str | None, batch: int) -> Work:
+        """Returns the work of one training step of a density on a batch."""
+        return self._counted_passes(spec, layer, batch)
+
+    def drawing(self, spec: Mapping[str, Any], images: int) -> Work:
+        """Returns the work of drawing so many images at once from an unconditional density."""
+        drawing = self._once(
+            ("drawing", _key(spec)),
+            lambda: Drawing.of(lambda rows, columns: self._built(spec, None, rows, columns)),
+        )
+        return drawing.work(*self.shape[1:], images)
 
     def _density(self, params: Mapping[str, Any]) -> Work:
-        forward, step = self._density_passes(params)
         fit = params["fit"]
+        image = self.scoring(params["density"], params["layer"])
+        step = self.step(params["density"], params["layer"], fit["batch"])
         held = fit["held_out"] * self.sizes["decoding"]
         scored = held * (2 * fit["evaluations"] + 2) + self.sizes["evaluation"]
         if params["contrastive"] is not None:
             k = min(params["contrastive"]["candidates"], max(2, self.sizes["evaluation"] // 4))
             scored += k * k * min(params["contrastive"]["batches"], self.sizes["evaluation"] // k)
-        return step.times(fit["updates"], fit["batch"]) + forward.times(scored / 128, 128)
+        return step.times(fit["updates"]) + image.times(scored)
 
     def _samples(self, params: Mapping[str, Any]) -> Work:
-        forward, _ = self._density_passes(params)
-        images = params["each"] if params["layer"] is None else params["images"] * params["each"]
-        pixels = self.shape[1] * self.shape[2]
-        # Rows below the current pixel are left out: half of the picture on average.
-        return Work(
-            pixels * forward.operations, 0.5 * pixels * images * forward.flops, 0.5 * pixels * images * forward.written
-        )
+        spec, layer = params["density"], params["layer"]
+        images = params["each"] if layer is None else params["images"] * params["each"]
+        work = self.drawing(spec, images)
+        if layer is not None:
+            # What the context adds is the same for all pixels and computed once.
+            work += (self.scoring(spec, layer) - self.scoring(spec, None)).times(images)
+        return work
 
     def _mse(self, params: Mapping[str, Any]) -> Work:
         context, fit = self.contexts[params["layer"]], params["fit"]
-        key = ("mse", context)
-        if key not in self._passes:
+
+        def both() -> tuple[Work, Work]:
             with torch.device("meta"):
                 model = Reconstructor(self.shape, context)
-            loss = SquaredError(model, self.levels)
-            self._passes[key] = self._both(model, lambda: loss(self._images(), self._context(context)))
-        forward, step = self._passes[key]
+            squared = SquaredError(model, self.levels)
+
+            def loss(n: int) -> Tensor:
+                return squared(self._images(n), self._context(context, n))
+
+            return count_scoring(model, loss, EVALUATION_BATCH), count_step(model, loss, fit["batch"])
+
+        image, step = self._once(("mse", context, fit["batch"]), both)
         scored = fit["held_out"] * self.sizes["decoding"] * 2 * fit["evaluations"] + self.sizes["evaluation"]
-        return step.times(fit["updates"], fit["batch"]) + forward.times(scored / 128, 128)
+        return step.times(fit["updates"]) + image.times(scored)
 
     def _subject(self, params: Mapping[str, Any]) -> Work:
         if self.subject is None:
@@ -190,36 +274,54 @@ class Costs:
         train = params["subject"]["train"]
         with torch.device("meta"):
             model = self.subject()
-        forward, step = self._both(model, lambda: model(self._images().float()).float().sum())
+
+        def loss(n: int) -> Tensor:
+            return model(self._images(n).float()).float().sum()
+
+        image, step = count_scoring(model, loss, SUBJECT_BATCH), count_step(model, loss, train["batch"])
         evaluations = train["updates"] / train["evaluate_every"]
         held = train["held_out"] * self.sizes["encoding"]
-        return step.times(train["updates"], train["batch"]) + forward.times(evaluations * held / 512, 512)
+        return step.times(train["updates"]) + image.times(evaluations * held)
 
-    def _density_passes(self, params: Mapping[str, Any]) -> tuple[Work, Work]:
-        """The work of scoring one image, and of one training step on one image."""
-        context = None if params["layer"] is None else self.contexts[params["layer"]]
-        options = dict(params["density"])
+    def _probe(self, params: Mapping[str, Any]) -> Work:
+        features = math.prod(self.contexts[params["layer"]])
+        return Work(written=PROBE_READS * features * self.sizes["decoding"])
+
+    def _counted_passes(self, spec: Mapping[str, Any], layer: str | None, batch: int | None) -> Work:
+        context = None if layer is None else self.contexts[layer]
+
+        def counted() -> Work:
+            density = self._built(spec, context, *self.shape[1:])
+
+            def loss(n: int) -> Tensor:
+                return -density.log_prob(self._images(n), None if context is None else self._context(context, n))
+
+            return count_scoring(density, loss, EVALUATION_BATCH) if batch is None else count_step(density, loss, batch)
+
+        return self._once(("density", context, _key(spec), batch), counted)
+
+    def _once(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        if key not in self._counted:
+            self._counted[key] = make()
+        return self._counted[key]
+
+    def _built(
+        self, spec: Mapping[str, Any], context: tuple[int, ...] | None, rows: int, columns: int
+    ) -> densities.Density:
+        options = dict(spec)
         kind = options.pop("kind")
-        key = (kind, context, repr(sorted(options.items())))
-        if key not in self._passes:
-            with torch.device("meta"):
-                density = densities.build(kind, self.shape, self.levels, context, options)
-            h = None if context is None else self._context(context)
-            self._passes[key] = self._both(density, lambda: -density.log_prob(self._images(), h).mean())
-        return self._passes[key]
+        with torch.device("meta"):
+            return densities.build(kind, (self.shape[0], rows, columns), self.levels, context, options)
 
-    def _both(self, model: nn.Module, loss: Callable[[], Tensor]) -> tuple[Work, Work]:
-        model.eval()
-        with torch.no_grad():
-            forward = count(loss)
-        model.train()
-        return forward, count(lambda: _step(model.parameters, lambda: loss().mean()))
+    def _images(self, n: int) -> Tensor:
+        return torch.zeros(n, *self.shape, dtype=torch.uint8, device="meta")
 
-    def _images(self) -> Tensor:
-        return torch.zeros(1, *self.shape, dtype=torch.uint8, device="meta")
+    def _context(self, shape: tuple[int, ...], n: int) -> Tensor:
+        return torch.zeros(n, *shape, device="meta")
 
-    def _context(self, shape: tuple[int, ...]) -> Tensor:
-        return torch.zeros(1, *shape, device="meta")
+
+def _key(spec: Mapping[str, Any]) -> str:
+    return repr(sorted(spec.items()))
 
 
 def words(seconds: float) -> str:
