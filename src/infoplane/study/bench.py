@@ -19,7 +19,7 @@ from infoplane.study.flow_cost import descent_step
 from infoplane.study.machine import Machine, Timing
 
 #: seconds for which a job is repeated: where speeds are found in passing, by a quick measurement, by a whole one
-PASSING, QUICK, WHOLE = 0.1, 0.4, 1.0
+PASSING, QUICK, WHOLE = 0.1, 0.4, 0.6
 #: centres of a reference mixture, and queries
 CENTRES, QUERIES = 100_000, 4_000
 #: most updates of a fit that is timed: it is broken off long before
@@ -162,7 +162,7 @@ def _training(reference: Reference, batch: int) -> Job:
         seconds = ended[0] - begun[0] if len(ended) == 1 else (ended[1] - ended[0]) / (ended[2] - 1)
         return seconds, reference.costs.step(reference.spec, None, batch)
 
-    memory = 4.0 if reference is LARGE and batch > 16 else 1.5 if reference is LARGE else 0.5
+    memory = 0.5 + 0.09 * batch if reference is LARGE else 0.5
     return Job("training", f"{reference}, batch {batch}", "images", batch, run, reference is not LARGE, memory)
 
 

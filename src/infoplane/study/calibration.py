@@ -21,15 +21,15 @@ from infoplane.study.run import cores, device_name, one_thread
 
 #: a machine as there are many (one core of a server of 2024), for forecasts that are not worth a measurement
 TYPICAL = Machine(
-    per_operation=1.2e-5,
-    per_flop=1.2e-11,
+    per_operation=1.3e-5,
+    per_flop=1.4e-11,
     per_written=7e-10,
-    per_call=2.5e-6,
-    per_product=1e-11,
-    per_moved=4e-10,
+    per_call=2.7e-6,
+    per_product=6e-12,
+    per_moved=6e-10,
     per_light=6e-6,
     per_centre=5e-7,
-    per_visit=1.5e-6,
+    per_visit=1.7e-6,
 )
 #: files that say in which units work is counted and what is timed
 _UNITS = ("cost.py", "machine.py", "bench.py", "flow_cost.py")

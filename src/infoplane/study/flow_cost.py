@@ -21,7 +21,7 @@ MADE = 3.4
 BLOCK = 256
 #: activation -> blocks that a query visits in a mixture of 100,000 centres, on average over layers and training; what
 #: the named studies took at a laptop's scale
-VISITS = {"tanh": 15.0, "relu": 130.0, "linear": 3.0, "leaky": 10.0}
+VISITS = {"tanh": 10.0, "relu": 50.0, "linear": 2.0, "leaky": 5.0}
 #: numbers written for every pair of inputs whose distance is put into a histogram
 PAIR = 25.0
 
