@@ -12,7 +12,8 @@ import tiny_study
 from infoplane.cli import bench as bench_verb
 from infoplane.cli import plan as plan_verb
 from infoplane.study import bench, calibration
-from infoplane.study.cost import Work, words
+from infoplane.study.cost import words
+from infoplane.study.counting import Work
 from infoplane.study.forecast import cost_of, expected
 from infoplane.study.load import load_study
 from infoplane.study.machine import Machine

@@ -8,7 +8,7 @@ import torch
 import tiny_study
 from infoplane.cli import plan as plan_verb
 from infoplane.study.calibration import Calibration
-from infoplane.study.cost import Work
+from infoplane.study.counting import Work
 from infoplane.study.forecast import cost_of
 from infoplane.study.load import load_study, named_studies, read_study, scales_of
 from infoplane.study.machine import Machine

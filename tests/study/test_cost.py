@@ -12,9 +12,10 @@ import tiny_flow
 import tiny_study
 from infoplane import densities
 from infoplane.study.bench import calibrate
-from infoplane.study.cost import Costs, Work, count, words
+from infoplane.study.cost import Costs, words
+from infoplane.study.counting import QUERY, Work, count
 from infoplane.study.families import FAMILIES
-from infoplane.study.flow_cost import QUERY, VISITS, flow_cost
+from infoplane.study.flow_cost import VISITS, flow_cost
 from infoplane.study.forecast import cost_of, expected, finished, seconds_of
 from infoplane.study.machine import Machine
 from infoplane.study.plan import make_plan

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from infoplane.study.cost import Work
+from infoplane.study.counting import Work
 from infoplane.study.machine import Machine, Timing
 
 TRUE = Machine(1e-5, 2e-11, 3e-10, 4e-6, 5e-12, 6e-10, 7e-6, 8e-7, 9e-7)

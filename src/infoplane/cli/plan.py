@@ -9,7 +9,8 @@ import torch
 from infoplane.errors import UsageError
 from infoplane.study.base import LAPTOP, Study
 from infoplane.study.calibration import Calibration, fresh, stored
-from infoplane.study.cost import FIXED, Work, words
+from infoplane.study.cost import FIXED, words
+from infoplane.study.counting import Work
 from infoplane.study.families import DEFAULT, FAMILIES
 from infoplane.study.forecast import expected
 from infoplane.study.load import load_study, named_studies, scales_of

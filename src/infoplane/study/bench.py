@@ -14,7 +14,8 @@ from torch import Tensor
 from infoplane import densities
 from infoplane.information.gaussian_mixture import GaussianMixture
 from infoplane.inversion import FitSettings, NegativeLogProb, Pairs, fit, losses_of
-from infoplane.study.cost import QUERY, Costs, Work, count
+from infoplane.study.cost import Costs
+from infoplane.study.counting import QUERY, Work, count
 from infoplane.study.flow_cost import descent_step
 from infoplane.study.machine import Machine, Timing
 

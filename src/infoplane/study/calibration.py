@@ -32,7 +32,7 @@ TYPICAL = Machine(
     per_visit=1.7e-6,
 )
 #: files that say in which units work is counted and what is timed
-_UNITS = ("cost.py", "machine.py", "bench.py", "flow_cost.py")
+_UNITS = ("counting.py", "cost.py", "flow_cost.py", "machine.py", "bench.py")
 
 
 @dataclass(frozen=True)

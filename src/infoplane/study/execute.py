@@ -12,7 +12,8 @@ from infoplane.errors import unknown
 from infoplane.study.base import Study
 from infoplane.study.calibration import fresh, stored, typical
 from infoplane.study.cells import Live
-from infoplane.study.cost import Work, words
+from infoplane.study.cost import words
+from infoplane.study.counting import Work
 from infoplane.study.families import FAMILIES
 from infoplane.study.forecast import finished, seconds_of
 from infoplane.study.lock import locked

@@ -9,7 +9,7 @@ from infoplane.study.base import Study
 from infoplane.study.cells import KINDS as INVERSION_KINDS
 from infoplane.study.cells import Task
 from infoplane.study.check import check
-from infoplane.study.cost import Work
+from infoplane.study.counting import Work
 from infoplane.study.flow_cells import FLOW_KINDS, load_points
 from infoplane.study.flow_cost import flow_cost
 from infoplane.study.flow_plan import make_flow_plan

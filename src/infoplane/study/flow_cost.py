@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from infoplane.study.cost import QUERY, Work, count
+from infoplane.study.counting import QUERY, Work, count
 from infoplane.study.flow_cells import check_samples, problem
 from infoplane.study.flow_plan import make_flow_plan
 from infoplane.study.flow_spec import FlowSpec

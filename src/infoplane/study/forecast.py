@@ -6,7 +6,8 @@ from functools import partial
 from infoplane.data.split import PARTS
 from infoplane.study.cells import build_subject
 from infoplane.study.check import check, contexts_of
-from infoplane.study.cost import FIXED, START_UP, Costs, Work
+from infoplane.study.cost import FIXED, START_UP, Costs
+from infoplane.study.counting import Work
 from infoplane.study.machine import Machine
 from infoplane.study.plan import Cell, Plan, make_plan
 from infoplane.study.spec import StudySpec
