@@ -12,7 +12,7 @@ import tiny_flow
 import tiny_study
 from infoplane import densities
 from infoplane.study.bench import calibrate
-from infoplane.study.cost import Costs, words
+from infoplane.study.cost import PROBE_READS, READ, Costs, words
 from infoplane.study.counting import QUERY, Work, count
 from infoplane.study.families import FAMILIES
 from infoplane.study.flow_cost import VISITS, flow_cost
@@ -80,6 +80,18 @@ def test_a_context_costs_and_scoring_pairs_costs():
     forward = costs().scoring(density()["density"], "a").flops
     extra = costs().of("density", pairs).flops - costs().of("density", density(layer="a")).flops
     assert extra == pytest.approx(8 * 25 * forward)
+
+
+def test_reading_activations_costs_by_their_size():
+    once = {layer: costs(contexts={"a": (6,), "b": (3, 4, 5)}).of("probe", {"layer": layer}) for layer in ("a", "b")}
+    assert once["b"].written == 10 * once["a"].written
+    assert once["a"].written == (READ + PROBE_READS) * 6 * 100
+    kept = costs().of("mse", {"layer": "a", "fit": density()["fit"]})
+    more = costs(sizes={"decoding": 100, "evaluation": 50}).of("mse", {"layer": "a", "fit": density()["fit"]})
+    scored = (more - kept).times(1 / 10)
+    assert scored.flops > 0
+    step = costs().of("mse", {"layer": "a", "fit": {**density()["fit"], "updates": 0}})
+    assert step.written - scored.written * (0.5 * 100 * 2 * 2 + 40) == pytest.approx(READ * 6 * 100)
 
 
 # ---- drawing pixel by pixel ----
@@ -159,7 +171,7 @@ def test_every_cell_of_a_study_has_a_cost_and_the_densities_have_most(tmp_path):
     plan, found = make_plan(spec), cost_of(spec)
     assert found.keys() == plan.cells.keys()
     for cell in plan.cells.values():
-        assert (found[cell.name].arithmetic > 0) == (cell.kind in ("subject", "density", "mse", "samples"))
+        assert (found[cell.name].arithmetic > 0) == (cell.kind in ("subject", "capture", "density", "mse", "samples"))
         assert (found[cell.name].calls > 0) == (cell.kind == "samples")
     total = sum(work.arithmetic for work in found.values())
     assert sum(found[cell.name].flops for cell in plan.cells.values() if cell.kind == "density") > 0.8 * total

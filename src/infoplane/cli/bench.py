@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from infoplane.cli.plan import print_rows
 from infoplane.errors import UsageError
 from infoplane.files import write_whole
-from infoplane.study.bench import QUICK, WHOLE, Job, jobs, timed
+from infoplane.study.bench import QUICK, WHOLE, Job, jobs, speeds, timed
 from infoplane.study.calibration import identity, keep
 from infoplane.study.cost import words
 from infoplane.study.machine import Machine, Timing
@@ -35,7 +35,7 @@ def bench(device: str, *, quick: bool, out: Path | None) -> int:
     found = []
     for where in devices:
         timings = _timed(where, quick)
-        machine = Machine.fitted(timings)
+        machine = speeds(timings)
         name = identity(where)
         _say(where, name, timings)
         _keep(where, machine, quick)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import platform
 import time
 from contextlib import suppress
@@ -17,7 +18,7 @@ from infoplane.files import write_whole
 from infoplane.study.bench import calibrate
 from infoplane.study.machine import Machine
 from infoplane.study.plan import code_version
-from infoplane.study.run import cores, device_name, one_thread
+from infoplane.study.run import device_name, one_thread
 
 #: a machine as there are many (one core of a server of 2024), for forecasts that are not worth a measurement
 TYPICAL = Machine(
@@ -60,7 +61,7 @@ def identity(device: torch.device) -> dict[str, Any]:
         digest.update((resources.files("infoplane") / "study" / name).read_bytes())
     return {
         "processor": _processor(),
-        "cores": cores(),
+        "cores": os.cpu_count(),
         "device": device_name(device),
         "infoplane": f"{metadata.version('infoplane')} {digest.hexdigest()[:12]}",
         "torch": metadata.version("torch"),

@@ -18,6 +18,8 @@ FIXED = 0.1
 START_UP = 4.0
 #: images in a batch in which a network under study is evaluated
 SUBJECT_BATCH = 512
+#: numbers written for every unit and example of a layer that a cell reads: checked, loaded, standardised
+READ = 20
 #: how often a linear probe's fits read the activations, over all strengths of its penalty
 PROBE_READS = 800
 
@@ -53,8 +55,10 @@ class Costs:
             "mse": self._mse,
             "subject": self._subject,
             "probe": self._probe,
+            "capture": self._capture,
         }
-        return costs[kind](params) if kind in costs else Work()
+        work = costs[kind](params) if kind in costs else Work()
+        return work + self._reading(params.get("layer")) if kind in ("density", "samples", "mse", "probe") else work
 
     def scoring(self, spec: Mapping[str, Any], layer: str | None) -> Work:
         """Returns the work of a density's log-probability of one image, among many."""
@@ -110,19 +114,37 @@ class Costs:
         return step.times(fit["updates"]) + image.times(scored)
 
     def _subject(self, params: Mapping[str, Any]) -> Work:
-        if self.subject is None:
-            return Work()
         train = params["subject"]["train"]
-        with torch.device("meta"):
-            model = self.subject()
-
-        def loss(n: int) -> Tensor:
-            return model(self._images(n).float()).float().sum()
-
-        image, step = count_scoring(model, loss, SUBJECT_BATCH), count_step(model, loss, train["batch"])
         evaluations = train["updates"] / train["evaluate_every"]
         held = train["held_out"] * self.sizes["encoding"]
-        return step.times(train["updates"]) + image.times(evaluations * held)
+        return self._subject_passes(train["batch"]).times(train["updates"]) + self._subject_passes().times(
+            evaluations * held
+        )
+
+    def _capture(self, params: Mapping[str, Any]) -> Work:
+        examples = self.sizes["decoding"] + self.sizes["evaluation"]
+        return sum((self._reading(layer) for layer in params["layers"]), self._subject_passes().times(examples))
+
+    def _subject_passes(self, batch: int | None = None) -> Work:
+        """The work of one training step of the network under study on a batch, or of one image."""
+        subject = self.subject
+        if subject is None:
+            return Work()
+
+        def counted() -> Work:
+            with torch.device("meta"):
+                model = subject()
+
+            def loss(n: int) -> Tensor:
+                return model(self._images(n).float()).float().sum()
+
+            return count_scoring(model, loss, SUBJECT_BATCH) if batch is None else count_step(model, loss, batch)
+
+        return self._once(("subject", batch), counted)
+
+    def _reading(self, layer: str | None) -> Work:
+        features = 0 if layer is None else math.prod(self.contexts[layer])
+        return Work(written=READ * features * self.sizes["decoding"])
 
     def _probe(self, params: Mapping[str, Any]) -> Work:
         features = math.prod(self.contexts[params["layer"]])

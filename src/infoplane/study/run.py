@@ -53,14 +53,10 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
-def cores() -> int:
-    """Returns the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def default_workers(device: torch.device) -> int:
     """One single-thread process per core, at most 8; none beside a GPU, which one process keeps busy."""
-    return 0 if device.type == "cuda" else min(8, cores())
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 0 if device.type == "cuda" else min(8, cores)
 
 
 def check_folder(folder: Path, spec: Study, fingerprint: str = "") -> None:
