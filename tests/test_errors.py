@@ -1,8 +1,8 @@
-"""What an unknown name is answered with."""
+"""What an unknown name is answered with, and how numbers are said."""
 
 import pytest
 
-from infoplane.errors import unknown
+from infoplane.errors import plain, unknown
 
 
 @pytest.mark.parametrize(
@@ -21,3 +21,19 @@ from infoplane.errors import unknown
 def test_only_what_is_near_is_suggested(received, legal, suggested):
     message = str(unknown("name", received, legal, mend="see elsewhere"))
     assert message.endswith(suggested or "see elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (30.0, "30"),
+        (9.96, "10"),
+        (-1234.4, "-1,234"),
+        (2.26e14, "2.3e+14"),
+        (3.0, "3"),
+        (0.25, "0.25"),
+        (1e-300, "1e-300"),
+    ],
+)
+def test_whole_numbers_are_said_as_such(value, words):
+    assert plain(value) == words

@@ -48,6 +48,13 @@ class CellError(InfoplaneError):
     """A part of a study failed; the traceback is kept in the run's folder."""
 
 
+def plain(value: float) -> str:
+    """Returns a number as a message shows it, two digits or more: whole ones as such, 30 and not 3e+01."""
+    if 10 <= abs(value) < 1e7:
+        return f"{value:,.0f}"
+    return f"{value:.2g}"
+
+
 def check_positive(what: str, value: object, *, legal: str | None = None) -> float:
     """Returns a value that is a finite number above 0, or raises UsageError."""
     if isinstance(value, Real) and 0 < (number := float(value)) < math.inf:

@@ -14,7 +14,7 @@ def by_hand(values, bin_size):
     """H of the tuples of bins, in plain Python."""
     counts = {}
     for row in np.asarray(values, dtype=np.float64).reshape(len(values), -1).tolist():
-        key = tuple(math.floor(value / bin_size) for value in row)
+        key = tuple(math.floor(value / bin_size + 0.5) for value in row)
         counts[key] = counts.get(key, 0) + 1
     return -sum(c / len(values) * math.log(c / len(values)) for c in counts.values())
 
@@ -44,6 +44,12 @@ def test_no_range_is_assumed_and_no_bin_wraps():
     assert binned_entropy(np.array([0.0, -0.0]), 1.0).value == 0
 
 
+def test_noise_does_not_divide_what_has_come_to_rest_at_the_ends_or_at_zero():
+    noise = 0.005 * np.random.default_rng(0).normal(size=(500, 3))
+    for place in ([-1.0, 1.0, 0.0], [1.0, 1.0, -1.0]):
+        assert binned_entropy(np.array(place) + noise, 0.05).value == 0
+
+
 def test_all_twelve_bit_inputs_through_an_injective_layer():
     # Goldfeld et al. 2018, Fig. 1: small bins tell all inputs apart, ln 2^12 = 8.318 nats.
     bits = np.array(list(itertools.product([0.0, 1.0], repeat=12)))
@@ -69,3 +75,7 @@ def test_activations_that_cannot_be_binned(refuses):
         binned_entropy(np.ones((0, 3)), 0.1)
     with refuses("the bin size is too fine", "a bin size of at least"):
         binned_entropy(np.array([1.0, 2.0]), 1e-300)
+    # 30 · 2^52: whole numbers are said as such, and a bin of the size that is named will do.
+    with refuses("a bin size of at least 30"):
+        binned_entropy(np.array([30 * 2.0**52]), 0.5)
+    assert binned_entropy(np.array([30 * 2.0**52]), 30).value == 0

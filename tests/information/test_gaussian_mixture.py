@@ -55,7 +55,7 @@ def by(way, mixture, queries):
     if way == "chosen":
         return mixture.log_density(queries)
     if way == "neighbours":
-        return mixture._by_neighbours(queries) + mixture.log_peak
+        return mixture._by_neighbours(queries, 2.0) + mixture.log_peak
     if way == "fourier":
         _, _, typical = mixture.blocks.probe(queries[:50])
         fourier = mixture._fourier(queries, typical) if mixture.dimensions <= 3 else None
@@ -104,6 +104,45 @@ def test_every_way_keeps_its_tolerance_where_there_are_many_centres(way, kind, d
     assert found is not None or (way == "fourier" and (d, beta) != (3, 0.1))
     if found is not None:
         assert (found - brute(queries, centres, beta)).abs().max() < 1e-9
+
+
+@pytest.mark.parametrize(
+    ("kind", "d", "beta", "way"),
+    [
+        ("uniform", 3, 0.005, "neighbours"),
+        ("uniform", 10, 0.005, "neighbours"),
+        ("saturated", 10, 0.005, "neighbours"),
+        ("saturated", 3, 0.005, "blocks"),
+        ("uniform", 3, 0.1, "fourier"),
+        ("uniform", 10, 0.1, "blocks"),
+    ],
+)
+def test_the_way_that_is_chosen_is_the_one_for_the_case(monkeypatch, kind, d, beta, way):
+    taken = []
+    for name in ("neighbours", "fourier"):
+        real = getattr(GaussianMixture, f"_by_{name}")
+        monkeypatch.setattr(
+            GaussianMixture, f"_by_{name}", lambda *args, name=name, real=real: taken.append(name) or real(*args)
+        )
+    generator = torch.Generator().manual_seed(1)
+    centres = cloud(kind, 40_000, d, generator)
+    queries = centres[:20_000] + beta * torch.randn(20_000, d, generator=generator, dtype=torch.float64)
+    found = GaussianMixture(centres, beta).log_density(queries)
+    assert (taken or ["blocks"]) == [way]
+    assert (found[:100] - brute(queries[:100], centres, beta)).abs().max() < 1e-9
+
+
+def test_a_few_crowded_or_far_queries_among_lonely_ones_get_their_sums():
+    generator = torch.Generator().manual_seed(2)
+    lonely, crowd = cloud("uniform", 30_000, 3, generator), 1e-3 * torch.randn(300, 3, dtype=torch.float64)
+    centres, beta = torch.cat([lonely, crowd]), 0.002
+    queries = lonely[:400] + beta * torch.randn(400, 3, generator=generator, dtype=torch.float64)
+    queries[::100] = crowd[:4]
+    queries[1::100] += 50.0
+    mixture = GaussianMixture(centres, beta)
+    expected = brute(queries, centres, beta)
+    found = mixture._by_neighbours(queries, 1.0) + mixture.log_peak
+    assert ((found - expected).abs() <= 1e-9 + rounding(expected, 3)).all()
 
 
 def test_blocks_leave_most_centres_out():

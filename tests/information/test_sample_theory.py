@@ -27,6 +27,31 @@ def test_the_promised_error_falls_with_samples_and_grows_with_dimensions():
     assert risk_bound(10**6, 1, 0.05) < risk_bound(10**6, 2, 0.05)
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"d": 0}, ("d must be a number of dimensions", "received 0")),
+        ({"d": 1.5}, ("d must be a number of dimensions", "received 1.5")),
+        ({"beta": 0}, ("beta must be a positive number",)),
+        ({"beta": "x"}, ("beta must be a positive number",)),
+    ],
+)
+def test_sizes_that_cannot_be_are_one_line(refuses, change, words):
+    with refuses(*words):
+        fewest_samples(**{"d": 3, "beta": 0.1, "bias": 0.1, **change})
+    with refuses(*words):
+        risk_bound(**{"n": 3, "d": 3, "beta": 0.1, **change})
+
+
+def test_numbers_of_samples_and_biases_that_cannot_be(refuses):
+    for n in (0, 0.5, -3, float("nan"), float("inf"), "x"):
+        with refuses("n must be a number of samples"):
+            risk_bound(n, 3, 0.005)
+    for bias in (-0.1, float("nan"), None):
+        with refuses("the bias must not be negative"):
+            fewest_samples(3, 0.1, bias)
+
+
 @pytest.mark.parametrize("n", [100, 10_000])
 def test_the_promise_is_kept(n):
     # S uniform on [-1, 1], whose entropy with the noise is that of many more samples.

@@ -90,7 +90,43 @@ def test_errors_are_one_standard_error() -> None:
     bars = next(line for line in axes.lines if len(np.asarray(line.get_xdata())) == 3 * 25)
     ends = np.asarray(bars.get_ydata(), dtype=float).reshape(25, 3)
     assert np.isnan(ends[:, 2]).all()
-    assert ends[:, 1] - ends[:, 0] == pytest.approx(np.full(25, 2 * 0.04))
+    values = [synthetic_flow.information(1, epoch, falls=True) for epoch in synthetic_flow.EPOCHS]
+    assert ends[:, 0] == pytest.approx(np.array(values) - 0.04)
+    # No layer can hold more than the inputs do.
+    assert ends[:, 1] == pytest.approx([min(value + 0.04, math.log(4096)) for value in values])
+    assert values[-1] + 0.04 > math.log(4096)
+
+
+def test_errors_end_at_zero() -> None:
+    contents = FlowContents(
+        title="t", networks=[synthetic_flow.network("", falls=True, snapshots=())], ceiling=(2.0, "ln 7"),
+        rows=[synthetic_flow.row("", "layer 1", epoch, "flow", 0.1, 0.5) for epoch in (0, 10)],
+    )  # fmt: skip
+    axes = hero(contents, "bits").axes[0]
+    bars = next(line for line in axes.lines if len(np.asarray(line.get_xdata())) == 3 * 2)
+    assert np.nanmin(np.asarray(bars.get_ydata(), dtype=float)) == 0
+    assert np.nanmax(np.asarray(bars.get_ydata(), dtype=float)) == pytest.approx(0.6 / math.log(2))
+    found = synthetic_flow.neuron().sweep
+    assert found is not None
+    drawn = flow_figures.sweep(found, "nats", math.log(4)).axes[0].lines
+    bars = [np.asarray(line.get_ydata()) for line in drawn if len({*np.asarray(line.get_xdata())}) == 1]
+    tops = [bar[1] for bar in bars if len(bar) == 2]
+    assert len(tops) == 3 * 40
+    assert max(tops) == pytest.approx(math.log(4))
+    assert np.max(found.value + found.stderr) > math.log(4) + 0.005
+
+
+def test_the_name_of_the_ceiling_stands_clear_of_the_first_epoch() -> None:
+    contents = FlowContents(
+        title="t", networks=[synthetic_flow.network("", falls=True, snapshots=[Snapshot(0)])],
+        rows=synthetic_flow.rows("", beta=0.005, bins=(), falls=True), ceiling=synthetic_flow.CEILING,
+    )  # fmt: skip
+    figure = hero(contents)
+    axes = figure.axes[0]
+    (name,) = [text for text in axes.texts if text.get_text().startswith("ln 4096")]
+    figure.canvas.draw()
+    line = axes.transData.transform((0, 0))[0]
+    assert name.get_window_extent().x0 > line + 1
 
 
 def test_the_exact_line_lies_under_the_points() -> None:
@@ -172,7 +208,44 @@ def test_a_collapsed_cloud_is_drawn() -> None:
     network = synthetic_flow.network("", falls=True, layers={"a": 2}, snapshots=_snapshots(clouds={"a": cloud}))
     figure = flow_pictures.clouds(network, 100)
     assert figure is not None
-    assert "0.5 to 1.5 each way" in words(figure)
+    assert "each unit from 0.5 to 1.5" in words(figure)
+
+
+def _clouds(*sizes: float, units: int = 2) -> Figure:
+    """One row of clouds of these sizes, one per epoch."""
+    points = np.random.default_rng(0).uniform(-1, 1, (400, units))
+    labels = np.arange(400) % 2
+    snapshots = [Snapshot(at, {"a": Cloud(points * size, labels)}) for at, size in enumerate(sizes)]
+    figure = flow_pictures.clouds(synthetic_flow.network("", falls=True, layers={"a": units}, snapshots=snapshots), 100)
+    assert figure is not None
+    return figure
+
+
+def test_both_ends_of_a_box_are_written_alike() -> None:
+    said = [word for word in words(_clouds(1.0)) if word.startswith("each unit")]
+    assert said == ["each unit from −1.1 to 1.1"]
+    said = [word for word in words(_clouds(30.0, 0.1)) if word.startswith("each unit")]
+    assert said == ["each unit from −33 to 33", "each unit from −0.11 to 0.11"]
+
+
+def test_clouds_of_a_network_share_a_box_where_each_can_be_seen() -> None:
+    snapshots = [
+        Snapshot(0, {name: Cloud(size * np.array([[-1.0, -1], [1, 1]]), np.array([0, 1])) for name, size in both})
+        for both in [(("a", 1.0), ("b", 0.5))]
+    ]
+    network = synthetic_flow.network("", falls=True, layers={"a": 2, "b": 2}, snapshots=snapshots)
+    figure = flow_pictures.clouds(network, 100)
+    assert figure is not None
+    said = [[text.get_text() for text in axes.texts if "from" in text.get_text()] for axes in figure.axes]
+    assert said[0] == said[1] != []
+
+
+@pytest.mark.parametrize("units", [2, 3])
+def test_units_and_classes_of_a_cloud_are_named(units: int) -> None:
+    figure = _clouds(1.0, 0.9, units=units)
+    assert [word for word in words(figure) if word.startswith("unit ")] == [f"unit {at}" for at in range(1, units + 1)]
+    assert {"class 0", "class 1"} <= set(words(figure))
+    assert [text.get_color() for text in figure.texts if text.get_text() == "●"] == list(HUES[:2])
 
 
 def test_many_clouds_have_fewer_points() -> None:
@@ -218,6 +291,24 @@ def test_inputs_of_a_density_are_named_where_they_peak() -> None:
     assert figure is not None
     assert [text.get_text() for text in figure.axes[0].texts] == ["−3, −1, 1, 3"]
     assert [text.get_text() for text in figure.axes[3].texts] == ["−3, −1, 1", "3"]
+
+
+@pytest.mark.parametrize(("apart", "names"), [(1.2, ["−1, 1"]), (1.5, ["−1", "1"])])
+def test_inputs_share_a_name_only_where_their_densities_overlap_by_half(apart: float, names: list[str]) -> None:
+    # The overlap of two normal densities of one width, d of it apart, is 2Φ(−d/2): one half at 1.349.
+    values = np.linspace(-1, 1, 2001)
+    parts = np.exp(-0.5 * ((values - 0.02 * apart * np.array([[-0.5], [0.5]])) / 0.02) ** 2)
+    each = UnitDensity(values, parts.sum(axis=0), parts, ["−1", "1"], np.array([0, 1]))
+    assert len(flow_pictures.together(each)) == len(names)
+    network = synthetic_flow.network("", falls=True, layers={"a": 1}, snapshots=_snapshots(densities={"a": each}))
+    figure = flow_pictures.densities(network)
+    assert figure is not None
+    written = figure.axes[0].texts
+    assert [text.get_text() for text in written] == names
+    # Names of inputs that are close do not stand on each other.
+    figure.canvas.draw()
+    if len(written) == 2:
+        assert not written[0].get_window_extent().overlaps(written[1].get_window_extent())
 
 
 def test_many_inputs_are_drawn_class_by_class() -> None:

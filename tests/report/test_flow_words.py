@@ -8,8 +8,9 @@ import pytest
 import synthetic_flow
 from synthetic_flow import row
 
+from infoplane.report import flow_tables
 from infoplane.report.flow_contents import FlowContents
-from infoplane.report.flow_numbers import FlowNumbers, Loss, losses, peak_of
+from infoplane.report.flow_numbers import FlowNumbers, Loss, levels, losses, peak_of, plain
 from infoplane.report.flow_text import table
 from infoplane.report.flow_words import opening
 
@@ -75,6 +76,76 @@ def test_the_headline_is_of_the_largest_fall() -> None:
     assert "this one trained network, and not of retraining" in rest
 
 
+LEVELS = {
+    "at_first": 3.0, "at_first_stderr": 0.06, "at_peak": 6.0, "at_peak_stderr": 0.08, "at_end": 4.0,
+    "at_end_stderr": 0.06,
+}  # fmt: skip
+
+
+def test_layers_that_end_highest_are_not_said_to_keep_a_peak() -> None:
+    end = {"peak": 10000, "value": 0.0, "stderr": 0.0, "p": 1.0}
+    steps = [
+        lost("layer 5"), lost("layer 1", **end, **LEVELS), lost("layer 2", **end, **LEVELS | {"at_first": 3.9}),
+        lost("layer 3", **end), lost("layer 4", 0.1, p=0.5),
+    ]  # fmt: skip
+    _, rest = said(study(*steps))
+    assert (
+        "Of the other layers, no loss is seen in layer 4; layer 1 rose to the end; layers 2 and 3 are highest at the "
+        "end." in rest
+    )
+
+
+def test_the_numbers_of_the_tables_add_up() -> None:
+    contents = study(lost("layer 5", 2.0, **LEVELS))
+    (line,) = [
+        line for line in table(contents.rows, contents.differences, contents.networks).splitlines()
+        if line.startswith("layer 5")
+    ]  # fmt: skip
+    assert re.split(r"  +", line)[2:6] == [
+        "3.000 ± 0.060", "6.000 ± 0.080 (28)", "4.000 ± 0.060 (10,000)", "2.00 ± 0.10 (lost)"
+    ]  # fmt: skip
+    found = FlowNumbers(contents.rows, contents.networks)
+    page = flow_tables.numbers(contents, found, losses(contents.differences))
+    cells = next(line for line in page.groups[0][1] if line.layer == "layer 5").cells
+    nats = [re.findall(r'class="nats">([^<]*)', str(cell.text))[0] for cell in cells[:4] if cell]
+    assert nats == ["3.000 ± 0.060", "6.000 ± 0.080", "4.000 ± 0.060", "2.00 ± 0.10"]
+    assert "peak minus end is what was lost" in page.remark
+    # Flags are those of the numbers behind it; a layer without levels shows the mean of all, and no remark.
+    behind = [lost("layer 1", peak=640, **LEVELS)]
+    flagged = levels(found, "", "layer 1", losses(behind))
+    assert [(epoch, number.value, number.flags) for epoch, number in flagged if number] == [
+        (0, 3.0, ()), (640, 6.0, ("within error of its ceiling",)), (10000, 4.0, ("within error of its ceiling",))
+    ]  # fmt: skip
+    assert not flow_tables.numbers(contents, found, losses([lost("layer 5")])).remark
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (0.0005, "0.0005"), (0.0001, "0.0001"), (1e-5, "10⁻⁵"), (1e-9, "10⁻⁹"), (2.5e-7, "2.5·10⁻⁷"),
+        (-1e-6, "−1·10⁻⁶"), (0.0, "0"), (100000.0, "100000"), (-2.0, "-2"),
+    ],
+)  # fmt: skip
+def test_settings_are_written_so_that_nobody_counts_zeros(value: float, words: str) -> None:
+    assert plain(value) == words
+
+
+def test_fine_bins_are_powers_of_ten_in_headline_and_table() -> None:
+    full = synthetic_flow.deterministic()
+    finer = dataclasses.replace(
+        full, rows=[{**one, "bin": 1e-9} if one.get("bin") == 0.0005 else one for one in full.rows]
+    )
+    assert said(finer)[0].startswith("With bins of 10⁻⁹ every layer")
+    assert "H(Bin), 10⁻⁹" in table(finer.rows, finer.differences, finer.networks)
+
+
+def test_errors_of_arithmetic_are_said_in_words() -> None:
+    contents = study(lost("layer 5", 0.0, 0.0), rows=[row("", "layer 5", 28, "flow", 1.5, 1e-12)])
+    text = table(contents.rows, contents.differences, contents.networks)
+    assert "1.500 (no spread)" in text
+    assert "± 0.0000" not in text
+
+
 def test_networks_are_compared_at_the_same_layer() -> None:
     steps = [
         lost("layer 5", 2.1, network="plain"), lost("layer 4", 1.0, network="plain"),
@@ -120,7 +191,7 @@ def test_without_a_fall_none_is_claimed(steps: list, headline: str) -> None:
 def test_flags_of_the_numbers_behind_the_headline_follow_it() -> None:
     found = [row("", "layer 5", epoch, "flow", 3.0, 0.1, flags="saturated") for epoch in (28, 10000)]
     headline, _ = said(study(lost("layer 5"), rows=found))
-    assert headline.endswith("But: saturated (layer 5 at epoch 28 and layer 5 at epoch 10,000).")
+    assert headline.endswith("But: saturated (layer 5 at epochs 28 and 10,000).")
     found = [row("", "layer 4", 28, "flow", 3.0, 0.1, flags="saturated")]
     assert "But" not in said(study(lost("layer 5"), rows=found))[0]
 
@@ -198,7 +269,7 @@ def test_the_table_of_a_run_is_one_line_per_layer() -> None:
     text = "\n".join(lines)
     for words in (
         "accuracy of plain at epoch 10,000: 0.9900 ± 0.0040 (n = 820)", "not of retraining", "not I(X;T)",
-        "* plain layer 1 at 640 and 10,000: within error of its ceiling",
+        "* plain layer 1 at epochs 640 and 10,000: within error of its ceiling",
     ):  # fmt: skip
         assert words in text, words
     assert "8.318 ± 0.040* (10,000)" in text

@@ -131,6 +131,58 @@ def test_an_unknown_key_of_one_network_is_named_with_its_path(load, refuses):
         load({"networks": {"plain": {}, "quiet": {"network.beta": None}}})
 
 
+def test_refits_of_another_family_are_told_what_noisy_studies_have(load, refuses):
+    with refuses("unknown key 'fit'", "noisy studies have estimate.repeats instead of refits"):
+        load({"fit.refits": 3})
+
+
+def test_a_section_of_one_network_cannot_be_replaced_by_half_of_it(load, refuses):
+    networks = {"plain": {}, "quiet": {"bins": [0.1], "network.beta": 0.3}}
+    says = ("networks.quiet cannot replace a section", "network: {'beta': 0.1}", "dotted keys of one mapping")
+    with refuses(*says, "--set 'networks.quiet={bins: [0.1], network.beta: 0.1}'"):
+        load({"networks": networks, "networks.quiet.network.beta": 0.1})
+    # What it says to write is what it should be.
+    spec = load({"networks": networks, "networks.quiet": yaml.safe_load("{bins: [0.1], network.beta: 0.1}")})
+    assert (spec.one("quiet").network.beta, spec.one("quiet").network.widths) == (0.1, (3, 2))
+    # Without the refusal this one would silently train at the default rate.
+    with refuses("networks.quiet cannot replace a section", "--set 'networks.quiet={train.epochs: 5}'"):
+        load({"train.learning_rate": 0.5, "networks.quiet.train.epochs": 5})
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"bins": []}, ("flow.yaml: bins: too few values; received []; legal: at least 1",)),
+        ({"network.widths": []}, ("network.widths: too few values", "at least 1")),
+        ({"networks": {"odd": {"bins": []}}}, ("networks.odd: bins: too few values", "at least 1")),
+        ({"sweep.weights": [1, 2, 3]}, ("sweep.weights: too many values; received [1, 2, 3]; legal: 2",)),
+        ({"bins": 0.1}, ("bins: input should be a list; received 0.1",)),
+    ],
+)
+def test_lists_are_called_lists(load, refuses, changes, words):
+    with refuses(*words):
+        load(changes)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ({"name": "spiral", "options": {"foo": 7}}, ("{'foo': 7}", "inputs: int = 1000", "test: float = 0.2")),
+        ({"name": "spiral", "options": {"turns": "many"}}, ("'many'", "turns: float = 1.25")),
+        ({"name": "szt", "options": {"foo": 7}}, ("legal: path: str = 'szt', test: float = 0.2",)),
+        ({"name": "neuron", "options": {"foo": 7}}, ("legal: none: neuron takes no options",)),
+    ],
+)
+def test_options_that_a_problem_does_not_take_are_told_those_that_it_takes(load, refuses, data, words):
+    with refuses(f"data.options of {data['name']} cannot be used", *words):
+        FAMILIES["flow"].check(load({"data": data}))
+
+
+def test_inputs_that_are_not_finite_are_not_blamed_on_training(load, refuses):
+    with refuses("inputs are not finite", "of 40 of spiral", "data.options"):
+        FAMILIES["flow"].check(load({"data.options.jitter": 1e308}))
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

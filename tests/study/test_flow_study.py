@@ -18,6 +18,7 @@ from infoplane.estimate import Estimate
 from infoplane.geometry import binned_entropy
 from infoplane.information.sample_propagation import FlowEstimate
 from infoplane.report import flow_gather
+from infoplane.report.amounts import with_error
 from infoplane.report.build import build, load_run
 from infoplane.study import flow_cells
 from infoplane.study.cells import Environment, Task
@@ -265,6 +266,10 @@ def test_the_peak_is_chosen_on_the_first_repeat_and_read_off_the_others(made):
     # The largest of four standard normal numbers is 1.029 on average.
     assert first["constant"] == pytest.approx(0.01 * 1.029, rel=0.03)
     assert second["value"] == 0.0
+    # What the others say of the first epoch, the peak and the end.
+    assert [first[f"at_{name}"] for name in ("first", "peak", "end")] == pytest.approx([1.05, 1.6, 1.3])
+    assert first["at_peak_stderr"] == pytest.approx(0.01 / math.sqrt(2))
+    assert first["value"] == pytest.approx(first["at_peak"] - first["at_end"])
 
 
 def test_a_peak_at_the_end_loses_nothing(made):
@@ -277,6 +282,7 @@ def test_differences_take_whole_epochs_only_and_wait_for_the_end(made):
     whole = {repeat: 1.0 + repeat / 10 for repeat in (1, 2, 3)}
     made.made = {0: {1: 9.0}, 2: whole, 20: whole}
     assert made.differences()[0]["peak"] == 2
+    assert made.differences()[0]["at_first"] is None
     made.made = {0: whole, 2: whole, 20: {1: 1.0, 2: 1.0}}
     assert made.differences() == []
     made.made = {20: whole}
@@ -423,6 +429,38 @@ def test_activations_that_are_not_finite_name_layer_and_epoch(arms, refuses):
         KINDS["clustering"](task("clustering", 0))
 
 
+@pytest.mark.parametrize(
+    ("bias", "words"),
+    [
+        (
+            1e30,
+            ("activations are huge; received up to 1e+30; legal: below 9e+13 with these bins", "train.learning_rate"),
+        ),
+        (math.inf, ("activations are not finite", "lower train.learning_rate")),
+    ],
+)
+def test_a_network_without_noise_that_has_diverged_is_not_blamed_on_its_bins(arms, refuses, bias, words):
+    results, plan = results_of(arms), Plan.load(arms)
+    cell = plan.cells[plan.name("clustering", "deterministic", 0, "7")]
+    network = {**cell.params["network"], "activation": "linear"}
+    weights = results.cell("descent", "deterministic").weights("epoch7")
+    weights["layers.1.0.bias"][:] = bias
+
+    class Diverged:
+        def weights(self, name):
+            return weights
+
+    needs: Any = {"points": results.cell("points"), "descent": Diverged()}
+    task = Task({**cell.params, "network": network}, needs, Environment(torch.device("cpu"), lambda *_: None))
+    with refuses("epoch 7, layer 2: ", *words):
+        KINDS["clustering"](task)
+    # Bins that are too fine for common activations still are.
+    weights["layers.1.0.bias"][:] = 0.0
+    fine = Task({**task.params, "bins": [1e-300]}, needs, task.environment)
+    with refuses("epoch 7, layer 1: the bin size is too fine"):
+        KINDS["clustering"](fine)
+
+
 def test_a_density_that_cannot_be_drawn_does_not_cost_the_clustering(chain, monkeypatch):
     results, plan = results_of(chain), Plan.load(chain)
     cell = plan.cells[plan.name("clustering", "", 0, "0")]
@@ -475,7 +513,10 @@ def test_the_page_holds_the_numbers(arms, chain):
             words = f"{row['value']:.3f} ± {row['stderr']:.3f}"
             assert f"epoch {row['checkpoint']}: {words} nats" in page
             if row["checkpoint"] == "20":
-                assert words in flow_gather.flow_table(results)
+                # The table's levels are those that its losses were taken from.
+                losses = where(results.differences(), network=row["network"], layer=row["layer"])
+                words = with_error(losses[0]["at_end"], losses[0]["at_end_stderr"])
+                assert f"{words} (20)" in flow_gather.flow_table(results).replace("*", "")
         assert sum(path.suffix == ".svg" for path in (folder / "figures").iterdir()) >= 4
         words = flow_gather.flow_table(results)
         for layer in ("layer 1", "layer 2"):
@@ -514,10 +555,10 @@ def test_plan_and_run_on_the_command_line(tmp_path, monkeypatch, capsys):
     said = command(capsys, "run", "mine.yaml", "--workers", 0, "--quiet")
     assert (said.code, said.err) == (0, "")
     assert (tmp_path / "runs" / "mine-laptop" / "report.html").is_file()
-    rows = where(results_of(tmp_path / "runs" / "mine-laptop").rows(), kind="flow", refit="all", checkpoint="20")
-    clear = [row for row in rows if 0.01 <= row["stderr"] < 0.0995]
+    losses = results_of(tmp_path / "runs" / "mine-laptop").differences()
+    clear = [row for row in losses if 0.01 <= row["at_end_stderr"] < 0.0995]
     assert clear
-    assert all(f"{row['value']:.3f} ± {row['stderr']:.3f}" in said.out for row in clear)
+    assert all(f"{row['at_end']:.3f} ± {row['at_end_stderr']:.3f}" in said.out for row in clear)
     again = command(capsys, "report", "runs/mine-laptop")
     assert again.code == 0
     assert again.out.splitlines()[:-1] == said.out.splitlines()[:-1]
@@ -544,6 +585,8 @@ def test_a_run_whose_network_diverges_ends_with_one_line_and_exit_2(tmp_path, mo
         ("data.name=nosuch", "unknown data.name"),
         ("network.widths=[1]", "network.start does not fit the layers"),
         ("kind=[flow]", "unknown kind of study"),
+        ("fit.refits=3", "estimate.repeats instead of refits"),
+        ("networks.loud.network.beta=0.1", "--set 'networks.loud={network.beta: 0.1}'"),
     ],
 )
 def test_wrong_settings_are_one_line_and_leave_nothing(tmp_path, monkeypatch, capsys, verb, setting, words):

@@ -270,6 +270,24 @@ def test_scales_change_what_they_name_and_the_caller_has_the_last_word(tmp_path)
     )
 
 
+def test_a_note_says_what_was_changed(tmp_path):
+    path = Path(tiny_study.write_study(tmp_path, SCALED))
+    content = yaml.safe_load(path.read_text())
+    assert load_study(str(path), {"fit.updates": 7}).note is None
+    path.write_text(yaml.safe_dump(content | {"note": "One update only."}))
+
+    def note(**changes):
+        return load_study(str(path), {key.replace("__", "."): value for key, value in changes.items()}).note
+
+    assert note() == note(name="other") == "One update only."
+    assert note(fit__updates=7, seed=3) == note(seed=3, fit__updates=7)
+    assert note(fit__updates=7, seed=3) == "One update only. Changed here: fit.updates = 7, seed = 3."
+    assert note(layers=["conv1"], data__name="digits") == (
+        'One update only. Changed here: data.name = digits, layers = ["conv1"].'
+    )
+    assert note(note="Mine.", seed=3) == "Mine."
+
+
 def test_a_data_set_changes_what_the_study_says_of_it(tmp_path):
     path = str(tiny_study.write_study(tmp_path, SCALED))
     other = load_study(path, {"data.name": "digits"}, scale="laptop")

@@ -59,6 +59,15 @@ def test_bad_input_is_one_line(refuses):
             NoisyNetwork([nn.Identity()], beta)
     with refuses("a network without layers"):
         NoisyNetwork([], 0.1)
+    for layers, received in (
+        (nn.Linear(2, 2), "received Linear"),
+        (3, "received int"),
+        ([3], "received int as layer 1"),
+        ([nn.Identity(), "tanh"], "received str as layer 2"),
+    ):
+        with refuses("a network's layers must be a list of modules", received):
+            NoisyNetwork(layers, 0.1)  # pyright: ignore[reportArgumentType]
+    assert len(NoisyNetwork(nn.Sequential(nn.Identity(), nn.Identity()), 0.1).layers) == 2
     for layer in (0, 4):
         with refuses("no such layer", "1 to 3"):
             network().hidden(X, layer)

@@ -11,7 +11,7 @@ from collections import Counter
 import numpy as np
 from torch import Tensor
 
-from infoplane.errors import UsageError, check_positive
+from infoplane.errors import UsageError, check_positive, plain
 from infoplane.estimate import Estimate
 from infoplane.geometry.activations import rows
 
@@ -19,7 +19,9 @@ from infoplane.geometry.activations import rows
 def binned_entropy(activations: Tensor | np.ndarray, bin_size: float) -> Estimate:
     """Returns H(Bin(T)) of a whole layer, nats: the entropy of the tuple of its units' bins over the given examples.
 
-    Unit i of an example falls into bin ⌊t_i / bin_size⌋, whatever its range. Distinct tuples are counted exactly.
+    Unit i of an example falls into bin ⌊t_i / bin_size + 1/2⌋, whatever its range: a bin lies around 0, and around ±1
+    where its size goes into 1, so that noise does not divide what has come to rest there. Distinct tuples are counted
+    exactly.
 
     Args:
         activations: (n, …), one row per example; float64 where bins are fine.
@@ -45,10 +47,10 @@ def _bins(activations: Tensor | np.ndarray, bin_size: float) -> np.ndarray:
     """The bins' numbers as the narrowest integers that hold them: (n, d), rows contiguous."""
     check_positive("the bin size", bin_size)
     values = rows(activations)
-    bins = np.floor(values / bin_size)
+    bins = np.floor(values / bin_size + 0.5)
     reach = float(np.abs(bins).max())
     if reach >= 2**53:
-        mend = f"a bin size of at least {np.abs(values).max() / 2**52:.1e}"
+        mend = f"a bin size of at least {plain(np.abs(values).max() / 2**52)}"
         raise UsageError("the bin size is too fine for these activations", received=bin_size, mend=mend)
     kind = next(kind for kind in (np.int8, np.int16, np.int32, np.int64) if reach <= np.iinfo(kind).max)
     return np.ascontiguousarray(bins.astype(kind))

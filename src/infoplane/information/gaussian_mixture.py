@@ -8,20 +8,20 @@ import math
 
 import numpy as np
 import torch
-from scipy.spatial import KDTree
 from torch import Tensor
 
 from infoplane.errors import UsageError, check_positive
-from infoplane.information.mixture_blocks import BlockTree, squared_reach
+from infoplane.information.mixture_blocks import BLOCK, BlockTree, squared_distances
 from infoplane.information.mixture_fourier import FourierSum
+from infoplane.information.mixture_neighbours import NeighbourSum
 
 #: about how many of the queries tell what all of them would cost
 PROBE = 200
 #: measured seconds on one core, of which only the ratios matter: a query of the blocks, a visit to one of them, a term
 #: there, and a term that is only picked out
 QUERY, VISIT, TERM, PICKED = 6e-6, 5e-7, 3.1e-9, 1.8e-9
-#: a query of the search tree, a block's worth of its leaves, a neighbour found there, a centre that it is made of
-SEARCH, LEAVES, NEIGHBOUR, PLANT = 5e-6, 3.5e-6, 3.5e-7, 2e-7
+#: terms that are sooner computed than the centres are put into blocks
+DIRECT = 2**21
 #: a point spread over one cell of the Fourier grid, a mode
 SPREAD, MODE = 1e-9, 4e-7
 
@@ -63,7 +63,7 @@ class GaussianMixture:
         centres, weights = fold(centres[weights > 0], weights[weights > 0])
         self.centres, self.weights, self.beta, self.tolerance = centres, weights / weights.sum(), beta, tolerance
         self._blocks: BlockTree | None = None
-        self._tree: KDTree | None = None
+        self._neighbours: NeighbourSum | None = None
 
     @property
     def dimensions(self) -> int:
@@ -82,25 +82,23 @@ class GaussianMixture:
     def log_sum(self, queries: Tensor) -> Tensor:
         """Returns log Σ_j w_j exp(-|v - c_j|²/2β²) of each query: (m, d) -> (m,), by whichever way is cheapest."""
         m = len(queries)
-        if len(self.centres) * m <= 2**20 or self.blocks.depth == 0:
+        if len(self.centres) * m <= 2**20 or len(self.centres) <= BLOCK["cpu"]:
             return self.blocks.log_sum(queries)
-        chosen = torch.arange(m, device=queries.device)[:: max(1, m // PROBE)]
-        neighbours, visits, typical = self.blocks.probe(queries[chosen])
-        term = (PICKED if self.blocks.sparse else TERM) * self.blocks.centres.shape[1]
-        cost = {"blocks": (QUERY + (VISIT + term) * visits) * m}
-        fourier = None
         if queries.device.type == "cpu":
-            n, d = self.centres.shape
-            cost["neighbours"] = (SEARCH + LEAVES * visits + NEIGHBOUR * neighbours) * m + PLANT * n
-            fourier = self._fourier(queries, typical) if d <= 3 else None
-            if fourier is not None:
-                width = 1 - math.log10(fourier.asked)
-                cost["fourier"] = SPREAD * width**d * (n + m) + MODE * math.prod(fourier.modes)
-        way = min(cost, key=lambda name: cost[name])
-        if way == "neighbours":
-            return self._by_neighbours(queries)
-        if way == "fourier" and fourier is not None:
-            return self._by_fourier(queries, fourier)
+            crowd, few = self.neighbours.crowd(queries)
+            if few:
+                return self._by_neighbours(queries, crowd)
+        chosen = torch.arange(m, device=queries.device)[:: max(1, m // PROBE)]
+        _, visits, typical = self.blocks.probe(queries[chosen])
+        fourier = None
+        if queries.device.type == "cpu" and self.dimensions <= 3:
+            fourier = self._fourier(queries, typical)
+        if fourier is not None:
+            term = (PICKED if self.blocks.sparse else TERM) * self.blocks.centres.shape[1]
+            width = 1 - math.log10(fourier.asked)
+            points = SPREAD * width**self.dimensions * (len(self.centres) + m)
+            if points + MODE * math.prod(fourier.modes) < (QUERY + (VISIT + term) * visits) * m:
+                return self._by_fourier(queries, fourier)
         return self.blocks.log_sum(queries)
 
     @property
@@ -110,19 +108,23 @@ class GaussianMixture:
             self._blocks = BlockTree(self.centres, self.weights.log(), self.beta, self.tolerance)
         return self._blocks
 
-    def _by_neighbours(self, queries: Tensor) -> Tensor:
-        """Truncated sums over what a search tree finds within reach: for queries with few neighbours, on a CPU."""
-        tree = self._tree = self._tree or KDTree(self.centres.numpy())
-        points, log_weights = queries.numpy(), self.weights.log()
-        distance, nearest = tree.query(points)
-        first = log_weights[nearest] - torch.from_numpy(distance / self.beta).square() / 2
-        reach = squared_reach(log_weights[nearest], first, self.beta, self.tolerance).clamp_min(0).sqrt().numpy()
-        found = tree.query_ball_point(points, np.maximum(reach, distance * (1 + 1e-12)), return_sorted=False)
-        counts = torch.from_numpy(np.fromiter(map(len, found), np.int64, len(found)))
-        index = torch.from_numpy(np.concatenate(found).astype(np.int64))
-        query = torch.arange(len(points)).repeat_interleave(counts)
-        exponents = log_weights[index] - ((queries[query] - self.centres[index]) / self.beta).square().sum(1) / 2
-        return first + torch.zeros_like(first).index_add_(0, query, torch.exp(exponents - first[query])).log()
+    @property
+    def neighbours(self) -> NeighbourSum:
+        """The centres in a search tree, made when first asked for."""
+        if self._neighbours is None:
+            self._neighbours = NeighbourSum(self.centres, self.weights.log(), self.beta, self.tolerance)
+        return self._neighbours
+
+    def _by_neighbours(self, queries: Tensor, crowd: float) -> Tensor:
+        """The nearest centres where they are all that matter, blocks elsewhere."""
+        found, unknown = self.neighbours.log_sum(queries, crowd)
+        left = queries[unknown]
+        if len(left) * len(self.centres) <= DIRECT and self._blocks is None:
+            exponents = self.weights.log() - squared_distances(left, self.centres, self.beta) / 2
+            found[unknown] = exponents.logsumexp(1)
+        else:
+            found[unknown] = self.blocks.log_sum(left)
+        return found
 
     def _fourier(self, queries: Tensor, typical: float) -> FourierSum | None:
         """The transform that would keep the tolerance at queries as dense as is typical; None if it cannot be had."""

@@ -16,10 +16,14 @@ from infoplane.errors import UsageError, check_positive
 from infoplane.estimate import Estimate
 from infoplane.information.gaussian_mixture import GaussianMixture
 
+#: fewest draws in the first round where a standard error is asked for
+FIRST = 1000
 #: draws in a round are multiplied by at most this where a standard error is asked for
 GROWTH = 16
 #: most draws for one entropy, and most that are held at once
 DRAWS, ROUND = 2**27, 2**22
+#: share of log n beyond which an entropy says more of the number of samples than of the layer
+SATURATED = 0.9
 #: share of the draws of an entropy whose noise is wider, and by how much its variance is, in up to three dimensions
 WIDE, WIDER = 0.25, 3.0
 
@@ -54,8 +58,9 @@ def mixture_entropy(
     check_counts(queries=queries)
     if stderr is not None:
         check_positive("the standard error", stderr)
-    total, sums = 0, [0.0, 0.0]
-    left, flags = max(4, queries), []
+    total, sums, flags = 0, [0.0, 0.0], []
+    # An error that few draws tell is small by luck now and then, and would be believed.
+    left = max(4, queries) if stderr is None else max(FIRST, queries)
     while True:
         value, variance, made = entropy_round(mixture, min(left, ROUND), generator)
         # Rounds are weighted by their draws, not by their variances, which depend on what was drawn.
@@ -72,9 +77,18 @@ def mixture_entropy(
             break
         wanted = 1.1 * total * (found / stderr) ** 2
         left = int(min(max(wanted - total, total / 4), GROWTH * total, DRAWS))
+    flags += near_ceiling(mixture, sums[0] / total)
     return Estimate(
         sums[0] / total, found, "nats", "differential-entropy", "estimate", n=total, refits=0, flags=tuple(flags)
     )
+
+
+def near_ceiling(mixture: GaussianMixture, entropy: float) -> list[str]:
+    """The flag of an entropy that says more of how many centres there are than of what they are samples of."""
+    ceiling = -float((mixture.weights * mixture.weights.log()).sum())
+    if ceiling <= 0 or entropy - mixture.dimensions / 2 + mixture.log_peak < SATURATED * ceiling:
+        return []
+    return [f"saturated near log {len(mixture.centres):,}: too few centres to tell what they are samples of"]
 
 
 def _stratified(mixture: GaussianMixture, draws: int) -> bool:
@@ -87,8 +101,9 @@ def entropy_round(mixture: GaussianMixture, draws: int, generator: torch.Generat
     n, d = mixture.centres.shape
     device = mixture.centres.device
     if _stratified(mixture, draws):
-        # At least two draws at every centre: then only what varies around centres is left to chance.
-        each = (draws * mixture.weights).round().long().clamp_min(2)
+        # At least two draws at every centre: then only what varies around centres is left to chance. Half of them go by
+        # weight and half to all centres alike: rare as a light one is, what it finds around it is large.
+        each = (draws * (mixture.weights + 1 / n) / 2).round().long().clamp_min(2)
         component = torch.arange(n, device=device).repeat_interleave(each)
         share, strata, wide = (mixture.weights / each)[component], component, WIDE
         ends = each.cumsum(0)[component]

@@ -22,7 +22,7 @@ class FourierSum:
     times the integers. Both sums over points are non-uniform transforms.
 
     Attributes:
-        error: What the absolute error of g stays below: images, modes left out, both transforms.
+        error: What the absolute error of g stays below: images, modes left out, both transforms, rounded phases.
         modes: Fourier modes per axis.
 
     Args:
@@ -33,7 +33,6 @@ class FourierSum:
 
     def __init__(self, low: Tensor, high: Tensor, beta: float, error: float) -> None:
         share = max(error / (SAFETY + 2), FINEST)
-        self.error = (SAFETY + 2) * share
         self.asked, self.beta = share, beta
         d = len(low)
         self.middle = ((low + high) / 2).cpu().numpy()
@@ -43,6 +42,8 @@ class FourierSum:
         # Σ over |k| > K of a Gaussian's coefficients on one axis is at most erfc(βK/√2) times the sum over all, near 1.
         cut = math.sqrt(2 * math.log(4 * d / share)) / beta
         self.modes = [2 * math.ceil(cut * period / (2 * math.pi)) + 1 for period in self.period]
+        # A mode's phase at a point is rounded like the point, once in either transform.
+        self.error = (SAFETY + 2) * share + math.pi * sum(self.modes) * 2.0**-53
 
     @property
     def affordable(self) -> bool:

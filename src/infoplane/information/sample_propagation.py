@@ -8,6 +8,7 @@ Source: Goldfeld et al. 2018, sections 3 and 10. What was chosen where the paper
 
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Protocol, runtime_checkable
@@ -17,11 +18,12 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from infoplane.errors import UsageError
+from infoplane.errors import UsageError, plain
 from infoplane.estimate import Estimate
+from infoplane.information.flow_bounds import FRESH, bounds, own_densities, without
 from infoplane.information.gaussian_mixture import GaussianMixture, log_peak
 from infoplane.information.mixture_blocks import squared_distances
-from infoplane.information.mixture_draws import check_counts, entropy_round, mixture_entropy, normal
+from infoplane.information.mixture_draws import SATURATED, check_counts, entropy_round, mixture_entropy, normal
 from infoplane.information.sample_theory import fewest_samples
 
 __all__ = [
@@ -36,15 +38,10 @@ __all__ = [
 
 #: entries of a tensor that is worked on at once, and inputs propagated at once
 TILE, CHUNK = 2**20, 2**16
-#: share of log n beyond which an entropy says more of the number of samples than of the layer
-SATURATED = 0.9
 #: worst-case bias for which samples are asked, nats
 BIAS = 0.1
-#: what is left of the bias after its first order is removed, in units of what was removed, at one sample per input; it
-#: falls with the root of their number (measured on linear networks, whose information is known: docs/noisy.md)
-LEFT = 5.0
-#: fewest propagated samples of one input in either half from which the correction for their number is taken
-HALVES = 4
+#: fewest propagated samples of one input from which the correction for their number is taken
+ENOUGH = 8
 
 
 class FewSamplesWarning(UserWarning):
@@ -81,12 +78,15 @@ class FlowEstimate(Estimate):
             drawn), "centres" (propagated samples) and "samples" (what their finite number may still do, which no
             repetition averages away). Their squares add up to that of `stderr`.
         correction: What was subtracted for the finite number of propagated samples, nats.
+        bounds: What the information lies between whatever the number of propagated samples is, nats, give or take two
+            errors by chance on either side; None at the first layer, where there is nothing but chance.
     """
 
     entropy: Estimate | None = None
     conditional_entropy: Estimate | None = None
     errors: tuple[tuple[str, float], ...] = ()
     correction: float = 0.0
+    bounds: tuple[float, float] | None = None
 
 
 def log_density(
@@ -131,12 +131,16 @@ def mutual_information(
         generator: Source of randomness, on the CPU.
 
     Raises:
-        UsageError: The layer is deterministic, an activation is not finite, or a size is out of range.
+        UsageError: The layer is deterministic, an input or activation is not finite, or a size is out of range.
     """
     check_noisy(network, layer)
     check_counts(queries=queries, samples=samples)
     if not isinstance(inputs, Tensor) or inputs.ndim < 1 or len(inputs) < 1:
-        raise UsageError("inputs must be a tensor of examples", received=type(inputs).__name__, legal="shape (m, …)")
+        received = f"shape {tuple(inputs.shape)}" if isinstance(inputs, Tensor) else type(inputs).__name__
+        raise UsageError("inputs must be a tensor of examples", received=received, legal="shape (m, …), m ≥ 1")
+    if not bool(torch.isfinite(inputs).all()):
+        bad = int((~torch.isfinite(inputs)).sum())
+        raise UsageError("inputs are not finite", received=f"{bad:,} of {inputs.numel():,}", legal="finite numbers")
     if layer == 1:
         return _first_layer(network, inputs, queries, generator)
     m = len(inputs)
@@ -148,8 +152,7 @@ def mutual_information(
             legal=f"at least two per input: {2 * m:,}",
         )
     each -= each % 2
-    centres = _propagated(network, inputs, layer, each, generator)
-    return _deeper(centres, network.beta, layer, queries, generator)
+    return _deeper(network, inputs, layer, each, queries, generator)
 
 
 def check_noisy(network: object, layer: int) -> None:
@@ -161,7 +164,14 @@ def check_noisy(network: object, layer: int) -> None:
     if not isinstance(network, Noisy):
         raise UsageError("the network is deterministic", received=type(network).__name__, legal=legal, mend=mend)
     last = len(network.layers)
-    if not isinstance(layer, Integral) or not 1 <= layer <= last:
+    if last < 2:
+        received = "a network of one layer" if last else "a network without layers"
+        more = "two layers or more: all but the last add noise"
+        raise UsageError("no layer of the network adds noise", received=received, legal=more, mend=mend)
+    if not isinstance(layer, Integral):
+        received = f"{layer!r}, of type {type(layer).__name__}"
+        raise UsageError("no such layer", received=received, legal=f"a whole number, 1 to {last - 1}")
+    if not 1 <= layer <= last:
         raise UsageError("no such layer", received=layer, legal=f"1 to {last - 1}")
     if layer == last:
         raise UsageError(
@@ -204,9 +214,12 @@ def _first_layer(network: Noisy, inputs: Tensor, queries: int, generator: torch.
     )  # fmt: skip
 
 
-def _deeper(centres: Tensor, beta: float, layer: int, queries: int, generator: torch.Generator | None) -> FlowEstimate:
-    """Layers from the second on: centres (m, e, d), e propagated samples of each of m inputs."""
-    m, each, d = centres.shape
+def _deeper(
+    network: Noisy, inputs: Tensor, layer: int, each: int, queries: int, generator: torch.Generator | None
+) -> FlowEstimate:
+    """Layers from the second on, with so many propagated samples of each input."""
+    centres, beta = _propagated(network, inputs, layer, each, generator), network.beta
+    m, _, d = centres.shape
     chosen, spots, draws = _layout(m, each, queries)
     index = torch.arange(m) if chosen == m else torch.randperm(m, generator=generator)[:chosen]
     # Samples of one input are alike: any `spots` of them will do, half of them out of either half.
@@ -215,7 +228,7 @@ def _deeper(centres: Tensor, beta: float, layer: int, queries: int, generator: t
     index, spot = index.to(centres.device), spot.to(centres.device)
     v = (centres[index][:, spot, None] + beta * z).flatten(1, 2)
     second = spot.repeat_interleave(draws) >= each // 2
-    own, own_half = _own_log_sums(v, centres, index, beta, second)
+    own, own_half, alone = _own_log_sums(v, centres, index, beta, spot.repeat_interleave(draws))
     whole = GaussianMixture(centres.flatten(0, 1), beta).log_sum(v.flatten(0, 1)).view_as(own)
     half = torch.empty_like(whole)
     for side, part in ((~second, centres[:, : each // 2]), (second, centres[:, each // 2 :])):
@@ -223,37 +236,48 @@ def _deeper(centres: Tensor, beta: float, layer: int, queries: int, generator: t
         half[:, side] = found.view(chosen, -1)
     shape, peak = (chosen, spots, draws), log_peak(d, beta)
     # What errs by c/n with n samples errs by 2c/n with half of them.
-    corrected = each >= 2 * HALVES
-    left = min(1.0, LEFT / math.sqrt(each)) if corrected else 2.0
-    log_own = (2 * own - own_half if corrected else own).view(shape)
-    log_whole = (2 * whole - half if corrected else whole).view(shape)
-    raw, rough = float((own - whole).mean()), float((own_half - half).mean())
-    value, errors = _with_errors(log_own - log_whole, m, each, left * (raw - rough))
+    corrected = each >= ENOUGH
+    log_own, log_whole = (
+        (2 * logs - fewer if corrected else logs).view(shape) for logs, fewer in ((own, own_half), (whole, half))
+    )
+    terms = log_own - log_whole
+    fresh = _propagated(network, inputs[index.to(inputs.device)], layer, min(max(each, FRESH[0]), FRESH[1]), generator)
+    apart, among = own_densities(v, -z.square().sum(3).flatten(1) / 2, fresh, beta)
+    others = without(whole, own - math.log(m))
+    limits = bounds(whole, others, alone, apart, among, m)
+    value = min(max(float(terms.mean()), 0.0), math.log(m))
+    errors = _errors(terms, m, each, max(value - limits[0], limits[1] - value))
+    by_chance = _in_all([part for part in errors if part[0] != "samples"])
     entropies = []
-    for logs, change in ((log_whole, half - whole), (log_own, own_half - own)):
-        mean, parts = _with_errors(-logs, m, each, left * float(change.mean()))
+    rest = torch.logaddexp(others, apart - math.log(m))
+    for logs, most, least in ((log_whole, whole, rest), (log_own, among, apart)):
+        reach = max(float((most - logs.view_as(most)).mean()), float((logs.view_as(most) - least).mean()))
+        parts = _errors(-logs, m, each, reach)
         entropies.append(
-            Estimate(mean - peak, _in_all(parts), "nats", "differential-entropy", "estimate", logs.numel(), 0)
+            Estimate(
+                float(-logs.mean()) - peak, _in_all(parts), "nats", "differential-entropy", "estimate", logs.numel(), 0
+            )
         )
     flags = list(_near_ceiling(value, m))
-    parts = dict(errors)
-    if parts["samples"] > math.hypot(*(parts[name] for name in parts if name != "samples")):
+    if dict(errors)["samples"] > by_chance:
         flags.append(f"most of the error is for the finite number of samples, {each:,} per input")
     for name, logs, count in (("h(T)", whole, m * each), ("h(T|x)", own, each)):
         if float(-logs.mean()) - d / 2 > SATURATED * math.log(count):
             flags.append(f"{name} saturated near log {count:,}: too few samples to tell their clusters apart")
     fewest = fewest_samples(d, beta, BIAS)
     if each < fewest:
-        asked = f"in the worst case {fewest:.2g} of either are needed for a bias below {BIAS} nats"
+        asked = f"in the worst case {plain(fewest)} of either are needed for a bias below {BIAS} nats"
         who = f"layer {layer}, {d}-dimensional, β = {beta:g}"
         text = f"{m * each:,} samples for h(T) and {each:,} for each h(T|x) at {who}: {asked}"
-        flags.append(f"fewer samples than the worst case asks for, {fewest:.2g} of every input")
+        flags.append(f"fewer samples than the worst case asks for, {plain(fewest)} of every input")
         warnings.warn(FewSamplesWarning(text), stacklevel=3)
     return FlowEstimate(
-        min(max(value, 0.0), math.log(m)),
+        value,
         _in_all(errors),
         "nats", "flow", "estimate", m * each, 0, flags=tuple(flags),
-        entropy=entropies[0], conditional_entropy=entropies[1], errors=errors, correction=raw - value,
+        entropy=entropies[0], conditional_entropy=entropies[1], errors=errors,
+        bounds=(max(limits[0] - 2 * by_chance, 0.0), min(limits[1] + 2 * by_chance, math.log(m))),
+        correction=float((own - whole).mean()) - value,
     )  # fmt: skip
 
 
@@ -268,11 +292,11 @@ def _layout(m: int, each: int, queries: int) -> tuple[int, int, int]:
     return chosen, spots, max(2, -(-queries // (chosen * spots)))
 
 
-def _with_errors(terms: Tensor, m: int, each: int, unsure: float) -> tuple[float, tuple[tuple[str, float], ...]]:
-    """The mean of terms (k, s, r), r draws at each of s samples of k of the m inputs, and the parts of its error.
+def _errors(terms: Tensor, m: int, each: int, reach: float) -> tuple[tuple[str, float], ...]:
+    """The parts of the error of the mean of terms (k, s, r), r draws at each of s samples of k of the m inputs.
 
     Args:
-        unsure: What the finite number of samples may still do to the mean, told by what twice as many changed.
+        reach: How far the truth may be, were chance left out, for the number of samples of an input being finite.
     """
     k, s, r = terms.shape
     noise = float(terms.var(2).mean())
@@ -284,10 +308,10 @@ def _with_errors(terms: Tensor, m: int, each: int, unsure: float) -> tuple[float
         "queries": (noise / r + between * (1 - s / each)) / (m * s),
         "inputs": inputs / k,
         "centres": between / (m * each),
-        # Not an error that chance makes: no repetition averages it away.
-        "samples": unsure**2,
+        # Not made by chance, so no repetition averages it away: it counts as if any value so far were as likely.
+        "samples": reach**2 / 3,
     }
-    return float(terms.mean()), tuple((name, math.sqrt(part)) for name, part in errors.items())
+    return tuple((name, math.sqrt(part)) for name, part in errors.items())
 
 
 def _near_ceiling(information: float, m: int) -> tuple[str, ...]:
@@ -297,15 +321,20 @@ def _near_ceiling(information: float, m: int) -> tuple[str, ...]:
     return (f"near log {m:,}, which {m:,} inputs cannot exceed",)
 
 
-def _in_all(errors: tuple[tuple[str, float], ...]) -> float:
+def _in_all(errors: Sequence[tuple[str, float]]) -> float:
     """The standard error that independent parts make."""
     return math.sqrt(sum(part**2 for _, part in errors))
 
 
-def _own_log_sums(v: Tensor, centres: Tensor, index: Tensor, beta: float, second: Tensor) -> tuple[Tensor, Tensor]:
-    """log of the mean of exp(-|v - c|²/2β²) over an input's own samples, and over the half that the draw is of."""
+def _own_log_sums(v: Tensor, centres: Tensor, index: Tensor, beta: float, spot: Tensor) -> tuple[Tensor, ...]:
+    """log of the mean of exp(-|v - c|²/2β²) over an input's samples, the half that the draw is of, and all others.
+
+    Args:
+        index: The inputs, (inputs,).
+        spot: The sample that every draw is of, (draws,).
+    """
     each = centres.shape[1]
-    own, half = (torch.empty(v.shape[:2], dtype=v.dtype, device=v.device) for _ in range(2))
+    own, half, rest = (torch.empty(v.shape[:2], dtype=v.dtype, device=v.device) for _ in range(3))
     inputs, queries = max(1, TILE // (v.shape[1] * each)), max(1, TILE // each)
     for start in range(0, len(v), inputs):
         for first in range(0, v.shape[1], queries):
@@ -313,8 +342,18 @@ def _own_log_sums(v: Tensor, centres: Tensor, index: Tensor, beta: float, second
             exponents = squared_distances(v[part], centres[index[part[0]]], beta).div_(-2)
             sides = torch.stack([exponents[..., : each // 2].logsumexp(2), exponents[..., each // 2 :].logsumexp(2)])
             own[part] = torch.logaddexp(*sides) - math.log(each)
-            half[part] = torch.where(second[part[1]], sides[1], sides[0]) - math.log(each // 2)
-    return own, half
+            half[part] = torch.where(spot[part[1]] >= each // 2, sides[1], sides[0]) - math.log(each // 2)
+            mine = spot[part[1]][None, :, None].expand(len(exponents), -1, 1)
+            rest[part] = exponents.scatter_(2, mine, -math.inf).logsumexp(2) - math.log(each - 1)
+    return own, half, rest
+
+
+def _first_lost(network: Noisy, inputs: Tensor, layer: int, generator: torch.Generator | None) -> int | None:
+    """The layer before this one in which activations are not finite for the first time, if there is any."""
+    for before in range(1, layer):
+        if not bool(torch.isfinite(network.hidden(inputs, before, generator)).all()):
+            return before
+    return None
 
 
 @torch.no_grad()
@@ -333,9 +372,10 @@ def _propagated(network: Noisy, inputs: Tensor, layer: int, each: int, generator
     centres = torch.cat(found)
     if not bool(torch.isfinite(centres).all()):
         bad = int((~torch.isfinite(centres)).sum())
+        first = _first_lost(network, inputs, layer, generator)
         raise UsageError(
             "activations are not finite",
-            received=f"{bad:,} of {centres.numel():,} in layer {layer}",
+            received=f"{bad:,} of {centres.numel():,} in layer {layer}" + (f", from layer {first} on" if first else ""),
             legal="finite numbers",
             mend="train with a lower learning rate",
         )

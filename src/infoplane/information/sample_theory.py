@@ -4,9 +4,12 @@ Source: Goldfeld et al. 2018, Theorems 1 to 3; what was worked out anew is deriv
 """
 
 import math
+from numbers import Integral, Real
 
 import numpy as np
 from scipy.stats import norm
+
+from infoplane.errors import UsageError, check_positive
 
 
 def fewest_samples(d: int, beta: float, bias: float) -> float:
@@ -14,7 +17,14 @@ def fewest_samples(d: int, beta: float, bias: float) -> float:
 
     n > k^{d(1-ε)} exp(-(δ + H_b(ε))) with k = ⌊1 / (β Q⁻¹(½(1 - (1-ε)^{1/d})))⌋, the largest over ε. It is about the
     worst S there is; a network's may need far fewer.
+
+    Raises:
+        UsageError: d is not a whole number from 1 on, β not positive, or the bias negative.
     """
+    _check_dimensions(d)
+    check_positive("beta", beta)
+    if not isinstance(bias, Real) or not 0 <= float(bias) < math.inf:
+        raise UsageError("the bias must not be negative", received=bias, legal="nats, 0 or more")
     # 1 - (1 - 2Q(1/2β))^d, without cancellation.
     least = -np.expm1(d * np.log1p(-2 * norm.sf(1 / (2 * beta))))
     grid = np.unique(np.concatenate([np.geomspace(max(least, 1e-300), 1, 4000)[1:], np.linspace(least, 1, 4000)[1:-1]]))
@@ -41,7 +51,14 @@ def risk_bound(n: int, d: int, beta: float) -> float:
 
     δ [1 + ½ log(n R^d / (πβ²)^{d/2})] + 2 √(B P), the least over ε > 0, where a = √((2+ε) log n), R = 2 + 2βa,
     δ = R^{d/2} / ((4πβ²)^{d/4} √n), P = min(1, 2d Q(a)) and B = (4d/β² + d)² + 2d. Derived in docs/noisy.md.
+
+    Raises:
+        UsageError: n is less than 1, d not a whole number from 1 on, or β not positive.
     """
+    _check_dimensions(d)
+    check_positive("beta", beta)
+    if not isinstance(n, Real) or not 1 <= float(n) < math.inf:
+        raise UsageError("n must be a number of samples", received=n, legal="1 or more")
 
     def bound(log_eps: float) -> float:
         a = math.sqrt((2 + math.exp(log_eps)) * math.log(n))
@@ -52,3 +69,8 @@ def risk_bound(n: int, d: int, beta: float) -> float:
         return delta * inner + 2 * math.sqrt(((4 * d / beta**2 + d) ** 2 + 2 * d) * outside)
 
     return min(bound(float(log_eps)) for log_eps in np.linspace(-12, 9, 2000))
+
+
+def _check_dimensions(d: int) -> None:
+    if not isinstance(d, Integral) or d < 1:
+        raise UsageError("d must be a number of dimensions", received=d, legal="a whole number from 1 on")

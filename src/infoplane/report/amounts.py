@@ -12,6 +12,8 @@ MISSING = "–"
 
 #: an error below this share of its value is not worth its digits
 NEGLIGIBLE = 1e-4
+#: and below this it is that of arithmetic, whatever the value
+ROUNDING = 1e-9
 NO_SPREAD = " (no spread)"
 
 
@@ -25,6 +27,8 @@ def rounded(value: float | None, stderr: float | None = None) -> str:
     else:
         decimals = 3 - math.floor(math.log10(abs(value))) if value else 0
         decimals = max(0, decimals)
+    if abs(value) < ROUNDING:
+        value, decimals = 0.0, decimals if stderr is not None and stderr >= ROUNDING else 0
     decimals = min(decimals, 8)
     text = f"{round(value, decimals):,.{max(0, decimals)}f}"
     # A rounded zero has no sign.
@@ -36,7 +40,7 @@ def with_error(value: float | None, stderr: float | None) -> str:
     text = rounded(value, stderr)
     if stderr is None or text == MISSING or value is None:
         return text
-    if stderr < NEGLIGIBLE * abs(value) or stderr == 0:
+    if stderr < max(NEGLIGIBLE * abs(value), ROUNDING):
         # Every image or batch gave the same, as at a ceiling: a bound there moves in the eighth digit.
         return rounded(value) + NO_SPREAD
     return f"{text} ± {rounded(stderr, stderr)}"

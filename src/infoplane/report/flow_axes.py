@@ -108,8 +108,11 @@ def track(
     tips: bool,
     exact: Mapping[int, Estimate] | None = None,
     small: bool = False,
+    top: float = math.inf,
 ) -> tuple[float, float, str, str] | None:
     """Draws one number through training: points with ± one standard error, joined; or over the exact line.
+
+    Errors are cut at 0 and at `top`, which is in `unit`: beyond these no value can lie.
 
     Returns:
         (height, place, label, colour) of the last point, for its name.
@@ -127,7 +130,7 @@ def track(
     if not exact:
         axes.plot(places, values, color=colour, lw=1.3, alpha=0.75, zorder=3)
     ends: list[tuple[list[float], list[float]]] = [
-        ([at, at, math.nan], [*extent(number), math.nan]) for at, number in zip(places, numbers) if number.stderr
+        ([at, at, math.nan], [*possible(number, top), math.nan]) for at, number in zip(places, numbers) if number.stderr
     ]
     if ends:
         across, along = (list(itertools.chain.from_iterable(side)) for side in zip(*ends))
@@ -140,6 +143,11 @@ def track(
     else:
         axes.plot(places, values, "o", **look, **over)
     return values[-1], places[-1], label, colour
+
+
+def possible(number: Estimate, top: float) -> list[float]:
+    """Returns the ends of a number's error bar, cut at 0 and at `top`."""
+    return [min(max(end, 0.0), top) for end in extent(number)]
 
 
 def thinned(axis: EpochAxis, history: np.ndarray, curve: np.ndarray) -> tuple[list[float], list[float]]:

@@ -120,7 +120,8 @@ class FlowContents(PageContents):
         differences: What each layer lost from its peak to the end. Keys: network, layer, kind ("flow"), peak and end
             (epochs), value (nats; positive is compression), stderr, p, constant (what picking the largest of so many
             equal numbers would give on average, nats). The peak is chosen on one estimate and the value taken from
-            the others, so `value` itself has no such bias.
+            the others, so `value` itself has no such bias; at_first, at_peak and at_end, each with its _stderr, are
+            what those others say of the levels, and may be missing.
         networks: Those of the study.
         ceiling: What no layer can exceed, nats, e.g. log 4096, and its name; or None.
         sweep: Or None.

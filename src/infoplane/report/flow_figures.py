@@ -3,6 +3,7 @@
 Every function returns a `Figure` outside of pyplot's global state. Values come in nats, drawn in either unit.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -12,11 +13,23 @@ from matplotlib.ticker import MaxNLocator
 
 from infoplane.estimate import Estimate
 from infoplane.report.amounts import rounded, with_error
-from infoplane.report.drawing import Unit, beside, extent, gutter, per_unit, scaled, shorten, tip
-from infoplane.report.flow_axes import DASHES, DOTS, HUES, EpochAxis, box, margins, mark, thinned, track, write
+from infoplane.report.drawing import Unit, beside, gutter, per_unit, scaled, shorten, tip
+from infoplane.report.flow_axes import (
+    DASHES,
+    DOTS,
+    HUES,
+    EpochAxis,
+    box,
+    margins,
+    mark,
+    possible,
+    thinned,
+    track,
+    write,
+)
 from infoplane.report.flow_contents import FlowContents, NetworkThroughTraining, Sweep
 from infoplane.report.flow_numbers import FlowNumbers, ceiling_name, plain, titled
-from infoplane.report.theme import INK, MUTED, Palette, canvas
+from infoplane.report.theme import INK, MUTED, PAPER, Palette, canvas
 
 _WIDE, _NARROW = 960, 360  # pixels
 _TITLE = 26  # of a network
@@ -83,17 +96,23 @@ def _losses(network: NetworkThroughTraining) -> dict[str, np.ndarray]:
 
 def _limits(kind: str, contents: FlowContents, numbers: FlowNumbers, unit: Unit) -> tuple[float, float]:
     """The same for every network, so that heights can be compared."""
-    values: list[float] = []
+    values, top = [], _top(contents, unit)
     for network in contents.networks:
         if kind == "loss":
             values += [float(value) for curve in _losses(network).values() for value in np.asarray(curve).ravel()]
             continue
         for layer in network.layers:
             for series in _drawn(kind, network, layer, numbers):
-                values += [end for estimate in series.values() for end in extent(scaled(estimate, unit))]
+                for number in (scaled(estimate, unit) for estimate in series.values()):
+                    values += [number.value, *possible(number, top)]
     if contents.ceiling is not None and kind != "loss":
-        values.append(contents.ceiling[0] * per_unit(unit))
+        values.append(top)
     return margins(values)
+
+
+def _top(contents: FlowContents, unit: Unit) -> float:
+    """What no layer can exceed."""
+    return math.inf if contents.ceiling is None else contents.ceiling[0] * per_unit(unit)
 
 
 def _drawn(
@@ -138,6 +157,7 @@ def _panel(
                 tips=tips,
                 exact=dict(*drawn[1:]),
                 small=pixels < 200 or not tips,
+                top=_top(contents, unit),
             )
             ends += [end] if end else []
     if contents.ceiling is not None:
@@ -170,9 +190,10 @@ def ceiling(axes: Axes, limit: tuple[float, str], unit: Unit, *, named: bool) ->
     axes.axhline(height, color=MUTED, lw=1.2, ls=DASHES, zorder=2)
     if not named:
         return
+    # To the right of the line of epoch 0, and on paper where another epoch's line would cross it.
     axes.annotate(
-        f"{name} = {rounded(height)}", (0, height), xycoords=("axes fraction", "data"), xytext=(2, 3),
-        textcoords="offset points", color=MUTED, fontsize=10, annotation_clip=False,
+        f"{name} = {rounded(height)}", (0, height), xytext=(5, 3), textcoords="offset points", color=MUTED, fontsize=10,
+        bbox={"boxstyle": "square,pad=0.1", "facecolor": PAPER, "edgecolor": "none"}, zorder=1.5, annotation_clip=False,
     )  # fmt: skip
 
 
@@ -245,8 +266,11 @@ def weights(network: NetworkThroughTraining, contents: FlowContents, palette: Pa
     return figure
 
 
-def sweep(found: Sweep, unit: Unit) -> Figure:
-    """Draws I(X;T) of a single tanh unit against its weight: exact lines, and points with ± one standard error."""
+def sweep(found: Sweep, unit: Unit, limit: float = math.inf) -> Figure:
+    """Draws I(X;T) of a single tanh unit against its weight: exact lines, and points with ± one standard error.
+
+    Errors are cut at 0 and at `limit`, nats, which I(X;T) cannot exceed.
+    """
     figure = canvas(460, 280)
     labels = [f"β = {plain(beta)}" for beta in found.betas]
     axes = box(figure, 40, 24, 460 - 50 - gutter(labels), 208)
@@ -257,20 +281,22 @@ def sweep(found: Sweep, unit: Unit) -> Figure:
     axes.set_xticks(ticks, [plain(10.0**power) for power in powers])
     axes.set_xlim(swept[0] - 0.03 * np.ptp(swept), swept[-1] + 0.03 * np.ptp(swept))
     axes.set_xlabel("weight w", loc="right", labelpad=1)
-    axes.set_ylim(*margins([*exact.ravel(), *(value + error).ravel(), *(value - error).ravel()]))
+    ends = np.stack([value - error, value + error]).clip(0.0, limit * per_unit(unit))
+    axes.set_ylim(*margins([*exact.ravel(), *value.ravel(), *ends.ravel()]))
     axes.grid(axis="y")
-    ends = []
+    names = []
     for index, label in enumerate(labels):
         hue = HUES[index % len(HUES)]
         axes.plot(swept, exact[index], color=hue, lw=1.5, zorder=3)
-        for at, weight, measured, spread in zip(swept, found.weights, value[index], error[index]):
+        bars = ends[:, index].T
+        for at, weight, measured, spread, bar in zip(swept, found.weights, value[index], error[index], bars):
             if not np.isfinite(measured):
                 continue
-            axes.plot([at, at], [measured - spread, measured + spread], color=hue, lw=1.4, zorder=4)
+            axes.plot([at, at], bar, color=hue, lw=1.4, zorder=4)
             (point,) = axes.plot([at], [measured], "o", ms=4, mfc=hue, mec="none", zorder=5)
             tip(point, f"w = {weight:.3g}, {label}: {with_error(float(measured), float(spread))} {unit}")
         finite = exact[index][np.isfinite(exact[index])]
-        ends += [(float(finite[-1]), float(swept[-1]), label, hue)] if len(finite) else []
-    beside(axes, ends, 208)
+        names += [(float(finite[-1]), float(swept[-1]), label, hue)] if len(finite) else []
+    beside(axes, names, 208)
     write(figure, 0, 2, f"I(X;T) [{unit}]")
     return figure

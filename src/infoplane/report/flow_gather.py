@@ -100,7 +100,7 @@ def _snapshots(results: FlowResults, name: str) -> Iterator[Snapshot]:
     if points is None:
         return
     labels = points.array("labels")
-    inputs = [f"{value:g}" for value in points.array("inputs")[:, 0]]
+    inputs = [f"{value:g}".replace("-", "−") for value in points.array("inputs")[:, 0]]
     for epoch in results.spec.shown(name):
         stored = results.cell("clustering", name, epoch)
         if stored is None:

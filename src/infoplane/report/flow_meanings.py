@@ -17,13 +17,15 @@ MEANINGS: dict[str, tuple[str, str]] = {
     "binned-entropy": (
         "H(Bin(T))",
         "Entropy of the activations after each unit is cut into bins of the stated size. It measures how far inputs "
-        "cluster, at the scale of the bins. It is not I(X;T): in a network without noise I(X;T) is infinite, or the "
-        "constant H(X) for almost all weights, whatever the bins say.",
+        "cluster, at the scale of the bins. In a noisy network the activations are those of one pass of every input, "
+        "with the noise of that pass, so it varies a little from pass to pass; no error is given for that. It is not "
+        "I(X;T): in a network without noise I(X;T) is infinite, or the constant H(X) for almost all weights, whatever "
+        "the bins say.",
     ),
     "loss": (
         "Lost since the peak",
         "I(X;T) at its peak minus I(X;T) at the end. Which epoch is the peak is chosen on one estimate, and the value "
-        "is taken from others, so it is not inflated by the choice. “By chance” is what picking the largest would "
+        "is taken from the others, so it is not inflated by the choice. “By chance” is what picking the largest would "
         "show if all epochs were equal and the same estimate were used for both; it is there to compare with, and is "
         "in no number. “Lost” and “gained” need p < 0.05 and twice the standard error; “no loss seen” does not mean "
         "that there is none, only that it would be of the size of the error. Each layer is tested by itself, so of "
@@ -35,6 +37,8 @@ MEANINGS: dict[str, tuple[str, str]] = {
 ERRORS = (
     "± is one standard error of the estimate for this one trained network: the points at which densities were "
     "evaluated, the inputs that were drawn, the samples that were propagated, and what their finite number may still "
-    "hide after its first order is removed, which no repetition averages away. It says nothing about retraining; "
-    "another seed gives another network, with other numbers."
+    "hide after its first order is removed, which no repetition averages away: for that the number is enclosed by "
+    "bounds that hold whatever the number of samples is (lower and upper in results.csv, with two errors by chance on "
+    "either side), and the distance to the farther one is taken over √3. It says nothing about retraining: another "
+    "seed gives another network, with other numbers."
 )

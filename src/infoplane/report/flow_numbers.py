@@ -1,11 +1,12 @@
 """The numbers of a study of noisy networks, and what may be said of how they changed."""
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from infoplane.estimate import Estimate
-from infoplane.report.amounts import MISSING
+from infoplane.report.amounts import MISSING, listing
 from infoplane.report.drawing import Unit
 from infoplane.report.flow_contents import FlowContents, NetworkThroughTraining
 from infoplane.report.results import CLAIM, number_of, result_of
@@ -14,6 +15,9 @@ from infoplane.report.results import CLAIM, number_of, result_of
 ERRORS_FOR_A_CLAIM = 2.0
 #: nats below which nobody would speak of a loss, however small its error
 NEGLIGIBLE = 1e-3
+#: from where on a setting is written with a power of ten
+SMALL = 1e-4
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 Verdict = Literal["fall", "rise", "tie", "no test", "at the end"]
 
@@ -22,9 +26,13 @@ _Series = dict[tuple[str, str, str, float | None], dict[int, Estimate]]
 
 
 def plain(value: float) -> str:
-    """Returns a setting such as a bin size: "0.0005", not "5e-04"."""
-    text = f"{value:.10f}".rstrip("0").rstrip(".")
-    return f"{value:g}" if text in ("0", "") else text
+    """Returns a setting such as a bin size: "0.0005", not "5e-04"; below that "10⁻⁹", whose zeros nobody counts."""
+    if 0 < abs(value) < SMALL:
+        digits, power = f"{value:e}".split("e")
+        digits = digits.rstrip("0").rstrip(".").replace("-", "−")
+        ten = "10" + str(int(power)).translate(_RAISED)
+        return ten if digits == "1" else f"{digits}·{ten}"
+    return f"{value:.10f}".rstrip("0").rstrip(".")
 
 
 def titled(network: NetworkThroughTraining) -> str:
@@ -84,7 +92,10 @@ class FlowNumbers:
 
 @dataclasses.dataclass(frozen=True)
 class Loss:
-    """What a layer lost from its peak to the end, nats; positive is compression. Fields as in `differences`."""
+    """What a layer lost from its peak to the end, nats; positive is compression. Fields as in `differences`.
+
+    `at_first`, `at_peak` and `at_end` are the levels by the estimates that it was taken from, where they are known.
+    """
 
     network: str
     layer: str
@@ -94,6 +105,18 @@ class Loss:
     stderr: float | None
     p: float | None
     constant: float | None
+    at_first: Estimate | None = None
+    at_peak: Estimate | None = None
+    at_end: Estimate | None = None
+
+    @property
+    def rose(self) -> bool:
+        """Whether a layer that is highest at the end has also risen to it, by as much as a claim needs."""
+        if self.at_first is None or self.at_end is None or self.peak != self.end:
+            return False
+        gain = self.at_end.value - self.at_first.value
+        error = math.hypot(self.at_end.stderr or 0.0, self.at_first.stderr or 0.0)
+        return gain > max(ERRORS_FOR_A_CLAIM * error, NEGLIGIBLE)
 
     @property
     def verdict(self) -> Verdict:
@@ -116,8 +139,37 @@ def losses(rows: Sequence[Mapping[str, Any]]) -> list[Loss]:
             continue
         numbers = (number_of(row.get(key)) for key in ("stderr", "p", "constant"))
         network, layer = str(row.get("network") or ""), str(row.get("layer") or "")
-        found.append(Loss(network, layer, int(peak), int(end), value, *numbers))
+        stderr, p, constant = numbers
+        first, highest, last = (_level(row, name) for name in ("at_first", "at_peak", "at_end"))
+        found.append(Loss(network, layer, int(peak), int(end), value, stderr, p, constant, first, highest, last))
     return found
+
+
+def _level(row: Mapping[str, Any], name: str) -> Estimate | None:
+    value = number_of(row.get(name))
+    return None if value is None else Estimate(value, number_of(row.get(f"{name}_stderr")))
+
+
+def levels(
+    numbers: FlowNumbers, network: str, layer: str, found: Sequence[Loss]
+) -> tuple[tuple[int, Estimate | None], ...]:
+    """Returns (epoch, I(X;T)) of a layer at first, at its peak and at the end, with flags; empty without numbers.
+
+    Where a loss was taken they are those that it was taken from, so that they add up; else means of all estimates.
+    """
+    series = numbers.series(network, layer, "flow")
+    if not series:
+        return ()
+    first, last, peak = next(iter(series)), next(reversed(series)), peak_of(numbers, network, layer, found)
+    loss = next((loss for loss in found if (loss.network, loss.layer) == (network, layer)), None)
+    known = (None,) * 3 if loss is None or loss.end != last else (loss.at_first, loss.at_peak, loss.at_end)
+    said = []
+    for epoch, own in zip((first, peak, last), known):
+        mean = series.get(epoch) if epoch is not None else None
+        if own is not None and mean is not None:
+            own = dataclasses.replace(mean, value=own.value, stderr=own.stderr)
+        said.append((epoch, own or mean))
+    return tuple(said)
 
 
 def peak_of(numbers: FlowNumbers, network: str, layer: str, found: Sequence[Loss]) -> int | None:
@@ -139,6 +191,12 @@ def layers_of(contents: FlowContents) -> list[str]:
 def epoch_text(epoch: int | None) -> str:
     """Returns "10,000"."""
     return MISSING if epoch is None else f"{epoch:,}"
+
+
+def epochs_text(epochs: Sequence[int | None]) -> str:
+    """Returns "epoch 0", or "epochs 0, 5 and 60"."""
+    names = [epoch_text(epoch) for epoch in epochs]
+    return f"epoch{'s' * (len(names) > 1)} {listing(names)}"
 
 
 def ceiling_name(ceiling: tuple[float, str], unit: Unit) -> str:

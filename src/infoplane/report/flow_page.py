@@ -14,7 +14,8 @@ from infoplane.report.flow_plates import FlowPlates
 TABLES = {
     "results": "All numbers, of every epoch",
     "differences": "What each layer lost from its peak to the end",
-    "truths": "Comparisons with the known truth",
+    "truths": "Estimates beside I(X;T) by quadrature",
+    "history": "Losses and accuracies through training",
 }
 
 
@@ -44,6 +45,8 @@ def _render(contents: FlowContents, files: Sequence[str]) -> tuple[str, dict[str
         opening=flow_words.opening(contents, numbers, found),
         hero=plates.hero(),
         bins=plates.bins(),
+        noisy=any(network.beta is not None for network in contents.networks),
+        silent=any(network.beta is None for network in contents.networks),
         clouds=plates.clouds(),
         values=plates.values(),
         distances=plates.distances(),

@@ -13,18 +13,23 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from infoplane.report.amounts import listing
 from infoplane.report.drawing import gutter, shorten
 from infoplane.report.flow_axes import HUES, box, write
 from infoplane.report.flow_contents import Cloud, Histogram, NetworkThroughTraining, UnitDensity
-from infoplane.report.theme import GHOST, INK, LINE, MUTED, Palette, canvas
+from infoplane.report.theme import GHOST, INK, LINE, MUTED, PIXELS_PER_INCH, Palette, canvas
 
 _WIDTH = 960  # pixels
 _HEAD = 24  # for the epochs
+_KEY = 20  # for which colour is which class
 _GAP = 14
 _ALL, _MOST, _FEWEST = 90_000, 3000, 800  # points on a page, and of a cloud: more cover each other, and weigh
 _RASTER = 150  # dots per inch of the points
 _SPREAD = 4.0  # where the boxes of a row's clouds differ by more, each has its own
 _NAMED = 24  # inputs whose parts of a density are drawn one by one; more are drawn class by class
+_OVERLAP = 0.5  # of two densities: from where on they share a name
+_ASIDE = 24  # pixels that a name may be moved aside
+_LINE = 12  # pixels from one name to the next above it
 _FAINT = 1e-3  # of its peak: where a part of a density is less, it is not drawn
 
 #: row by row: (layer, what is shown of it at each marked epoch, or None)
@@ -45,6 +50,7 @@ def _sheet(
     draw: Callable[[Axes, str, Any, Sequence[Any], bool], None],
     under: float,
     widest: float = 220,
+    labels: np.ndarray | None = None,
 ) -> Figure:
     """Lays panels out: a column per marked epoch, a row per layer.
 
@@ -55,15 +61,23 @@ def _sheet(
         draw: (axes, layer, what it shows, what the whole row shows, whether it is the first of its row).
         under: Pixels for what is written under a panel.
         widest: A panel is no wider than this.
+        labels: Of examples coloured by class, for a key above; None without one.
     """
+    key = [] if labels is None else _classes(labels)
+    head = _HEAD + _KEY * bool(key)
     left = gutter([name for name, _ in rows]) + 6
     wide = min(widest, (_WIDTH - left) / max(len(network.snapshots), 1))
     tall = height(wide - _GAP)
-    figure = canvas(_WIDTH, _HEAD + len(rows) * (tall + under) + 4, raster=_RASTER)
+    figure = canvas(_WIDTH, head + len(rows) * (tall + under) + 4, raster=_RASTER)
+    across = left
+    for hue, words in key:
+        write(figure, across, 3, "●", color=hue, fontsize=11)
+        write(figure, across + 13, 4, words, color=MUTED, fontsize=11)
+        across += 13 + 6.5 * len(words) + 16
     for column, snapshot in enumerate(network.snapshots):
-        write(figure, left + column * wide, 4, f"epoch {snapshot.epoch:,}", color=MUTED)
+        write(figure, left + column * wide, head - _HEAD + 4, f"epoch {snapshot.epoch:,}", color=MUTED)
     for row, (name, shown) in enumerate(rows):
-        top = _HEAD + row * (tall + under)
+        top = head + row * (tall + under)
         write(figure, 0, top + tall / 2, shorten(name), va="center", fontsize=13)
         known = [each for each in shown if each is not None]
         for column, each in enumerate(shown):
@@ -77,6 +91,16 @@ def _sheet(
 def hues(labels: np.ndarray) -> list[str]:
     """Returns the colour of each example's class."""
     return [HUES[int(label) % len(HUES)] for label in np.asarray(labels).ravel()]
+
+
+def _classes(labels: np.ndarray) -> list[tuple[str, str]]:
+    """(colour, the classes that have it), for a key; empty where there is one class only."""
+    found: dict[str, list[str]] = {}
+    classes = [int(label) for label in np.unique(labels)]
+    for label in classes:
+        found.setdefault(HUES[label % len(HUES)], []).append(str(label))
+    several = [(hue, f"class{'es' * (len(names) > 1)} {listing(names)}") for hue, names in found.items()]
+    return several if len(classes) > 1 else []
 
 
 def drawn_of(networks: Sequence[NetworkThroughTraining]) -> int:
@@ -95,10 +119,15 @@ def clouds(network: NetworkThroughTraining, drawn: int) -> Figure | None:
     if not rows:
         return None
 
-    def draw(axes: Axes, _: str, cloud: Cloud, row: Sequence[Cloud], first: bool) -> None:
-        _cloud(axes, cloud, row, first, drawn)
+    every = [cloud for _, shown in rows for cloud in shown if cloud is not None]
 
-    return _sheet(network, rows, lambda width: width, draw, 24)
+    def draw(axes: Axes, _: str, cloud: Cloud, row: Sequence[Cloud], first: bool) -> None:
+        # One box for the whole network where that crowds no cloud, else one for the row, else each its own.
+        together = next((of for of in (every, row) if _alike(of)), [cloud])
+        _cloud(axes, cloud, _box(together), drawn, named=first, told=first or len(together) == 1)
+
+    labels = np.concatenate([np.asarray(cloud.labels).ravel() for cloud in every])
+    return _sheet(network, rows, lambda width: width, draw, 24, labels=labels)
 
 
 def _reach(cloud: Cloud) -> tuple[float, float]:
@@ -108,12 +137,26 @@ def _reach(cloud: Cloud) -> tuple[float, float]:
     return float(low - room), float(high + room)
 
 
-def _cloud(axes: Axes, cloud: Cloud, row: Sequence[Cloud], first: bool, drawn: int) -> None:
-    ends = [_reach(each) for each in row]
+def _alike(of: Sequence[Cloud]) -> bool:
+    """Whether clouds can be drawn in one box, and each still be seen."""
+    ends = [_reach(each) for each in of]
+    wide = max(end[1] for end in ends) - min(end[0] for end in ends)
+    return wide <= _SPREAD * min(end[1] - end[0] for end in ends)
+
+
+def _box(of: Sequence[Cloud]) -> tuple[float, float, int]:
+    """The ends of the box that holds clouds, rounded outwards, and the decimals that both ends are written with."""
+    ends = [_reach(each) for each in of]
     low, high = min(end[0] for end in ends), max(end[1] for end in ends)
-    shared = (high - low) <= _SPREAD * min(end[1] - end[0] for end in ends)
-    if not shared:
-        low, high = _reach(cloud)
+    decimals = 1 - math.floor(math.log10(high - low))
+    step = 10.0**-decimals
+    # What is a whole number of steps but for its last digits stays that.
+    return math.floor(low / step + 1e-6) * step, math.ceil(high / step - 1e-6) * step, max(0, decimals)
+
+
+def _cloud(axes: Axes, cloud: Cloud, ends: tuple[float, float, int], drawn: int, *, named: bool, told: bool) -> None:
+    """Draws one cloud in a box with these ends; `named`: with names of the units, `told`: with the ends."""
+    low, high, decimals = ends
     # In an order that is fixed but mixed, so that no class lies on top of another.
     order = np.random.default_rng(0).permutation(len(cloud.points))[:drawn]
     points, colours = np.asarray(cloud.points, dtype=float)[order], np.array(hues(cloud.labels))[order]
@@ -134,12 +177,27 @@ def _cloud(axes: Axes, cloud: Cloud, row: Sequence[Cloud], first: bool, drawn: i
     reach = 1.0 if cloud.points.shape[1] == 2 else 1.62
     axes.set_xlim(-1.03 * reach, 1.03 * reach)
     axes.set_ylim(-1.03 * reach, 1.03 * reach)
-    if first or not shared:
-        words = f"{low:.2g} to {high:.2g} each way".replace("-", "−")
+    if named:
+        _units(axes, cloud.points.shape[1])
+    if told:
+        words = f"each unit from {low:.{decimals}f} to {high:.{decimals}f}".replace("-", "−")
         axes.annotate(
             words, (0.5, 0), (0, -3), xycoords="axes fraction", textcoords="offset points", ha="center", va="top",
             color=MUTED, fontsize=10, annotation_clip=False,
         )  # fmt: skip
+
+
+def _units(axes: Axes, count: int) -> None:
+    """Names the units along the edges of the box: those in front where there are three."""
+    places: list[tuple[np.ndarray, str, str, float]] = [
+        (np.array([0.0, -1.0]), "center", "bottom", 0), (np.array([-1.0, 0.0]), "left", "center", 90),
+    ]  # fmt: skip
+    if count == 3:
+        middles, _ = _projected(np.array([[0.0, -1.0, -1.0], [1.0, 0.0, -1.0], [-1.0, -1.0, 0.0]]))
+        looks = (("right", "top", 0.0), ("left", "top", 0.0), ("right", "center", 90.0))
+        places = [(middle, *look) for middle, look in zip(middles, looks)]
+    for unit, (at, across, down, turned) in enumerate(places, start=1):
+        axes.text(at[0], at[1], f"unit {unit}", ha=across, va=down, rotation=turned, color=MUTED, fontsize=9, zorder=3)
 
 
 def _projected(points: np.ndarray, azimuth: float = -58.0, elevation: float = 20.0) -> tuple[np.ndarray, np.ndarray]:
@@ -224,7 +282,11 @@ def _once(shown: list[Any]) -> list[Any]:
 def densities(network: NetworkThroughTraining) -> Figure | None:
     """Draws the density of layers of one unit: the whole as a line, under it what each input contributes."""
     rows = _rows(network, "densities")
-    return _sheet(network, rows, lambda width: min(0.6 * width, 110), _density, 30, 240) if rows else None
+    if not rows:
+        return None
+    every = [each.labels for _, shown in rows for each in shown if each is not None]
+    labels = np.concatenate([np.asarray(each).ravel() for each in every])
+    return _sheet(network, rows, lambda width: min(0.6 * width, 110), _density, 30, 240, labels=labels)
 
 
 def _density(axes: Axes, _: str, each: UnitDensity, row: Sequence[UnitDensity], __: bool) -> None:
@@ -249,30 +311,63 @@ def _density(axes: Axes, _: str, each: UnitDensity, row: Sequence[UnitDensity], 
     axes.xaxis.set_major_locator(MaxNLocator(nbins=3, steps=[1, 2, 5, 10]))
     if not named:
         return
-    # Inputs that lie together share a name.
-    places = sorted(
-        (float(grid[int(np.argmax(part))]), index) for index, part in enumerate(each.parts) if np.max(part) > 0
-    )
-    groups: list[list[tuple[float, int]]] = []
-    for place in places:
-        if groups and place[0] - groups[-1][-1][0] < 0.13 * (high - low):
-            groups[-1].append(place)
-        else:
-            groups.append([place])
-    for group in groups:
-        centre = float(np.mean([place for place, _ in group]))
-        near = np.abs(grid - centre) < 0.09 * (high - low)
-        height = float(np.max(np.asarray(each.density)[near], initial=0))
-        names = [shorten(each.inputs[index], 12) for index in sorted(index for _, index in group)]
-        words = ", ".join(names) if len(names) < 5 else f"{names[0]} … {names[-1]}"
-        side = (
-            "right"
-            if centre > high - 0.15 * (high - low)
-            else "left"
-            if centre < low + 0.15 * (high - low)
-            else "center"
-        )
+    _named(axes, each, low, high, peak)
+
+
+def _named(axes: Axes, each: UnitDensity, low: float, high: float, peak: float) -> None:
+    """Writes the inputs' names over their parts: those that cannot be told apart share one."""
+    across, down = axes.figure.get_size_inches() * PIXELS_PER_INCH  # type: ignore[union-attr]
+    wide, tall = axes.get_position().width * across, axes.get_position().height * down
+    grid, density = np.asarray(each.values, dtype=float), np.asarray(each.density, dtype=float)
+    names: list[tuple[float, float, str]] = []  # place and height of the density, name
+    for group in together(each):
+        centre = float(np.mean([grid[int(np.argmax(each.parts[index]))] for index in group]))
+        words = [shorten(each.inputs[index], 12) for index in sorted(group)]
+        text = ", ".join(words) if len(words) < 5 else f"{words[0]} … {words[-1]}"
+        own = np.isin(grid, [grid[int(np.argmax(each.parts[index]))] for index in group])
+        names.append((centre, float(np.max(density[own], initial=0)), text))
+    places: list[tuple[float, float, float]] = []
+    for room in (1.28, 1.45, 1.7, 2.1):
+        axes.set_ylim(0, room * peak)
+        places = []
+        for centre, height, text in names:
+            long = 6.4 * len(text) + 4
+            left = (centre - low) / (high - low) * wide - long / 2
+            # Beside the name before, where that is not far; else above any that is in the way.
+            before = places[-1][1] if places else 0.0
+            left = before if left < before <= left + _ASIDE else left
+            left = min(max(left, 0.0), max(wide - long, 0.0))
+            under = np.abs((grid - low) / (high - low) * wide - left - long / 2) < long / 2
+            bottom = max(height, float(np.max(density[under], initial=0))) / (room * peak) * tall
+            for one, other, taken in sorted(places, key=lambda place: place[2]):
+                if one < left + long and left < other and abs(taken - bottom) < _LINE:
+                    bottom = taken + _LINE
+            places.append((left, left + long, bottom))
+        if max((bottom for *_, bottom in places), default=0.0) <= tall - _LINE:
+            break
+    for (left, right, bottom), (_, _, text) in zip(places, names):
         axes.annotate(
-            words, (centre, height), (0, 3), textcoords="offset points", ha=side, color=MUTED, fontsize=10,
+            text, ((left + right) / 2, bottom + 3), xycoords="axes points", ha="center", color=MUTED, fontsize=10,
             annotation_clip=False,
         )  # fmt: skip
+
+
+def together(each: UnitDensity) -> list[list[int]]:
+    """Returns the inputs in groups, by where they peak; in a group each overlaps the one before by more than half.
+
+    The overlap of two densities is the integral of the smaller of both: 1 where they are the same, 0 where apart.
+    """
+    parts = np.asarray(each.parts, dtype=float)
+    mass = np.trapezoid(parts, each.values, axis=1)
+    known = [index for index in range(len(parts)) if mass[index] > 0]
+    groups: list[list[int]] = []
+    for index in sorted(known, key=lambda index: (float(each.values[int(np.argmax(parts[index]))]), index)):
+        own = parts[index] / mass[index]
+        before = groups[-1][-1] if groups else None
+        if before is not None:
+            overlap = np.trapezoid(np.minimum(own, parts[before] / mass[before]), each.values)
+            if overlap > _OVERLAP:
+                groups[-1].append(index)
+                continue
+        groups.append([index])
+    return groups

@@ -1,5 +1,6 @@
 """The figures of the page of a study of noisy networks."""
 
+import math
 from collections.abc import Callable
 
 from markupsafe import Markup
@@ -11,6 +12,13 @@ from infoplane.report.drawings import Drawings, Drawn, slug
 from infoplane.report.flow_contents import FlowContents, NetworkThroughTraining
 from infoplane.report.flow_numbers import FlowNumbers, layers_of, titled
 from infoplane.report.theme import Palette, inline, style
+
+UPRIGHT = "Upright lines are the epochs of which this page has pictures."
+
+
+def _pictured(network: NetworkThroughTraining) -> bool:
+    """Whether there are pictures of a network's activations."""
+    return any(each.clouds or each.values or each.distances or each.densities for each in network.snapshots)
 
 
 class FlowPlates:
@@ -59,16 +67,17 @@ class FlowPlates:
         if flow:
             sentences.append(
                 "I(X;T) of each layer through training; lines through points are ± one standard error, and where none "
-                "shows it is smaller than the point."
+                "shows it is smaller than the point. They are cut where no value could lie: at 0, and at the dashes."
             )
         if numbers.has("information"):
             sentences.append("The thin dark line is I(X;T) by quadrature, which has no sampling error.")
         if known:
             sentences.append(
-                f"{'Below it, ' if flow else ''}H(Bin(T)): how far activations cluster at the scale of a bin."
+                f"{'Below it, ' if flow else ''}H(Bin(T)): how far activations cluster at the scale of a bin"
+                + (", in one pass of every input with its noise." if flow else ".")
             )
-        if any(network.snapshots for network in networks):
-            sentences.append("Upright lines are the epochs pictured further down.")
+        if any(map(_pictured, networks)):
+            sentences.append(UPRIGHT)
         return Drawn("opening", label, svg, caption=Markup.escape(" ".join(sentences)))
 
     def binned(self, network: NetworkThroughTraining, key: str, *, losses: bool = False) -> Drawn:
@@ -81,8 +90,10 @@ class FlowPlates:
 
         label = "H(Bin(T)) of each layer against the epoch, for each bin size"
         caption = "The same activations, cut into ever coarser bins; all of them to one scale."
-        if network.snapshots:
-            caption += " Upright lines are the epochs pictured further down."
+        if network.beta is not None:
+            caption += " They are those of one pass of every input, noise included."
+        if _pictured(network):
+            caption += f" {UPRIGHT}"
         return Drawn(key, self._title(network), self._screens(key, label, draw), caption=Markup(caption))
 
     def bins(self) -> list[Drawn]:
@@ -151,4 +162,9 @@ class FlowPlates:
         if found is None or not len(found.weights) or not len(found.betas):
             return None
         label = "I(X;T) of one tanh unit against its weight, for several noises"
-        return Drawn("sweep", label, self.drawings.views("sweep", label, lambda unit: flow_figures.sweep(found, unit)))
+        limit = self.contents.ceiling[0] if self.contents.ceiling else math.inf
+
+        def draw(unit: Unit) -> Figure:
+            return flow_figures.sweep(found, unit, limit)
+
+        return Drawn("sweep", label, self.drawings.views("sweep", label, draw))

@@ -7,7 +7,7 @@ from markupsafe import Markup
 from infoplane.estimate import NATS_PER_BIT, Estimate
 from infoplane.report.amounts import MISSING, amount, both, information, probability, rounded
 from infoplane.report.flow_contents import FlowContents, NetworkThroughTraining
-from infoplane.report.flow_numbers import FlowNumbers, Loss, epoch_text, peak_of, plain, titled
+from infoplane.report.flow_numbers import FlowNumbers, Loss, epoch_text, levels, plain, titled
 from infoplane.report.flow_words import verdict_words
 from infoplane.report.tables import Cell, Notes
 
@@ -32,12 +32,25 @@ class FlowLine:
 
 @dataclasses.dataclass(frozen=True)
 class FlowTable:
-    """All numbers. `groups` are (network's title, its lines); `network` are facts of whole networks."""
+    """All numbers.
+
+    `groups` are (network's title, its lines); `network` are facts of whole networks; `remark` is on the columns.
+    """
 
     columns: tuple[FlowColumn, ...]
     groups: tuple[tuple[str, tuple[FlowLine, ...]], ...]
     network: tuple[tuple[str, Cell], ...]
     footnotes: tuple[tuple[str, str], ...]
+    remark: str = ""
+
+
+#: what a reader must know who subtracts one column from the other
+ADDS_UP = (
+    "I(X;T) at first, at its peak and at the end are here those of the estimates that did not choose the peak, so that "
+    "peak minus end is what was lost; the figure shows the mean of all estimates. The peak is the epoch with the "
+    "largest number in the estimate that chose it: where many epochs are equal but for chance, the others may well put "
+    "it a little below the first epoch or the end."
+)
 
 
 def numbers(contents: FlowContents, found: FlowNumbers, losses: list[Loss]) -> FlowTable:
@@ -81,7 +94,8 @@ def numbers(contents: FlowContents, found: FlowNumbers, losses: list[Loss]) -> F
     facts = tuple(fact for network in contents.networks for fact in _facts(network, contents, found, notes))
     groups = groups if columns else []
     footnotes = tuple((letter, flag) for flag, letter in notes.letters.items())
-    return FlowTable(tuple(columns), tuple(groups), facts, footnotes)
+    remark = ADDS_UP if lost and any(loss.at_peak is not None for loss in losses) else ""
+    return FlowTable(tuple(columns), tuple(groups), facts, footnotes, remark)
 
 
 def _cell(estimate: Estimate, notes: Notes, remark: str = "") -> Cell:
@@ -92,15 +106,13 @@ def _information(
     network: NetworkThroughTraining, layer: str, found: FlowNumbers, losses: list[Loss], notes: Notes
 ) -> list[Cell | None]:
     """I(X;T) at first, at its peak and at the end."""
-    series = found.series(network.name, layer, "flow")
-    if not series:
+    known = levels(found, network.name, layer, losses)
+    if not known:
         return [None, None, None]
-    first, last = next(iter(series)), next(reversed(series))
-    peak = peak_of(found, network.name, layer, losses)
-    cells: list[Cell | None] = [_cell(series[first], notes, "" if first == 0 else f"epoch {epoch_text(first)}")]
-    for epoch in (peak, last):
-        cells.append(_cell(series[epoch], notes, f"epoch {epoch_text(epoch)}") if epoch in series else None)
-    return cells
+    return [
+        None if estimate is None else _cell(estimate, notes, "" if at == epoch == 0 else f"epoch {epoch_text(epoch)}")
+        for at, (epoch, estimate) in enumerate(known)
+    ]
 
 
 def _lost(network: NetworkThroughTraining, layer: str, losses: list[Loss]) -> list[Cell | None]:

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from infoplane.estimate import Estimate
-from infoplane.report.amounts import rounded
+from infoplane.report.amounts import with_error
 from infoplane.report.flow_contents import NetworkThroughTraining
-from infoplane.report.flow_numbers import FlowNumbers, Loss, epoch_text, losses, peak_of, plain
+from infoplane.report.flow_numbers import FlowNumbers, Loss, epoch_text, epochs_text, levels, losses, plain
 from infoplane.report.flow_words import verdict_words
 
 
@@ -65,14 +65,14 @@ def _information(
     network: NetworkThroughTraining, layer: str, numbers: FlowNumbers, found: Sequence[Loss]
 ) -> tuple[list[str], list[str]]:
     """I(X;T) of a layer at first, at its peak and at the end, and what it lost; and the flags of these."""
-    series = numbers.series(network.name, layer, "flow")
-    if not series:
+    known = levels(numbers, network.name, layer, found)
+    if not known:
         return ["-"] * 4, []
-    first, last, peak = next(iter(series)), next(reversed(series)), peak_of(numbers, network.name, layer, found)
-    cells, flags = [_number(series[first])], [(first, flag) for flag in series[first].flags]
-    for epoch in (peak, last):
-        cells.append(f"{_number(series[epoch])} ({epoch_text(epoch)})" if epoch in series else "-")
-        flags += [(epoch, flag) for flag in series[epoch].flags] if epoch in series else []
+    cells, flags = [], []
+    for at, (epoch, estimate) in enumerate(known):
+        behind = f" ({epoch_text(epoch)})" if at else ""
+        cells.append("-" if estimate is None else f"{_number(estimate)}{behind}")
+        flags += [] if estimate is None else [(epoch, flag) for flag in estimate.flags]
     loss = next((loss for loss in found if (loss.network, loss.layer) == (network.name, layer)), None)
     if loss is None:
         cells.append("-")
@@ -80,10 +80,10 @@ def _information(
         cells.append(verdict_words(loss))
     else:
         cells.append(f"{_number(Estimate(loss.value, loss.stderr))} ({verdict_words(loss)})")
-    epochs: dict[str, list[str]] = {}
+    epochs: dict[str, list[int | None]] = {}
     for epoch, flag in dict.fromkeys(flags):
-        epochs.setdefault(flag, []).append(epoch_text(epoch))
-    return cells, [f"at {' and '.join(at)}: {flag}" for flag, at in epochs.items()]
+        epochs.setdefault(flag, []).append(epoch)
+    return cells, [f"at {epochs_text(at)}: {flag}" for flag, at in epochs.items()]
 
 
 def _notes(networks: Sequence[NetworkThroughTraining], numbers: FlowNumbers, starred: bool, *, flow: bool) -> list[str]:
@@ -97,18 +97,19 @@ def _notes(networks: Sequence[NetworkThroughTraining], numbers: FlowNumbers, sta
     if flow:
         words = (
             "Information in nats, ± one standard error for these trained networks, not of retraining: of chance, and\n"
-            "for what few samples may hide. The peak is chosen on one estimate and the loss taken from others; lost:\n"
-            "p < 0.05 and twice its error."
+            "for what few samples may hide. The peak is chosen on one estimate, and the loss and the levels\n"
+            "beside it are by the others: peak minus end is what was lost. Lost: p < 0.05 and twice its error."
         )
         notes.append(words + (" * marks a flag:" if starred else ""))
     if any(numbers.bins(network.name) for network in networks):
         at = len(notes) - 1 if flow else len(notes)
-        words = "H(Bin): at the end, for bins of the size named; how far activations cluster at that scale, not I(X;T)."
+        words = (
+            "H(Bin): at the end, for bins of the size named; how far activations cluster at that scale, not I(X;T);\n"
+            "of one pass of every input, with the network's noise."
+        )
         notes.insert(at, words)
     return notes
 
 
 def _number(estimate: Estimate) -> str:
-    exact = estimate.stderr is None
-    value = rounded(estimate.value) if exact else str(estimate).split(" (")[0].removesuffix(f" {estimate.unit}")
-    return value + ("*" if estimate.flags else "")
+    return with_error(estimate.value, estimate.stderr) + ("*" if estimate.flags else "")

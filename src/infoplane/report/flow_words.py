@@ -7,7 +7,7 @@ from markupsafe import Markup
 from infoplane.report.amounts import both, information, listing, rounded
 from infoplane.report.drawing import per_unit
 from infoplane.report.flow_contents import FlowContents, NetworkThroughTraining
-from infoplane.report.flow_numbers import FlowNumbers, Loss, ceiling_name, epoch_text, plain
+from infoplane.report.flow_numbers import FlowNumbers, Loss, ceiling_name, epoch_text, epochs_text, plain
 from infoplane.report.words import Opening
 
 #: how flags begin that many numbers have, so that they are said once below the headline, or stand in the table only:
@@ -134,9 +134,15 @@ def _others(
             # Where the headline spoke of this network, these come on top of it.
             also = "also " if name == spoken.network and several else ""
             parts.append(Markup("{} {}lose{} information").format(listing(words), also, "s" * (len(falls) == 1)))
-        still = [loss.layer for loss in rest if loss.verdict in ("tie", "at the end")]
+        still = [loss.layer for loss in rest if loss.verdict == "tie"]
         if still:
             parts.append(Markup("no loss is seen in {}").format(_layers(still)))
+        ended = [loss for loss in rest if loss.verdict == "at the end"]
+        rose, level = [loss.layer for loss in ended if loss.rose], [loss.layer for loss in ended if not loss.rose]
+        if rose:
+            parts.append(Markup("{} rose to the end").format(_layers(rose)))
+        if level:
+            parts.append(Markup("{} {} highest at the end").format(_layers(level), "are" if len(level) > 1 else "is"))
         gains = [Markup("{} ({})").format(loss.layer, information(-loss.value, loss.stderr))
                  for loss in rest if loss.verdict == "rise"]  # fmt: skip
         if gains:
@@ -149,17 +155,20 @@ def _others(
 def _but(spoken: Loss | None, found: Sequence[Loss], numbers: FlowNumbers) -> Markup:
     """Returns the end of a headline: what is amiss with the numbers behind it, if anything is, and the stop."""
     behind = [spoken] if spoken is not None else list(found)
-    flags: dict[str, list[str]] = {}
+    flags: dict[str, dict[str, list[int]]] = {}
     for loss in behind:
         series = numbers.series(loss.network, loss.layer, "flow")
         for epoch in (loss.peak, loss.end):
             for flag in series[epoch].flags if epoch in series else ():
                 if not flag.startswith((_WORST_CASE, _SAMPLES, _CEILING)):
-                    at = f"{loss.layer} at epoch {epoch_text(epoch)}"
-                    flags.setdefault(flag.partition(":")[0], []).append(at)
+                    at = flags.setdefault(flag.partition(":")[0], {}).setdefault(loss.layer, [])
+                    at += [epoch] if epoch not in at else []
     if not flags or spoken is None:
         return Markup(".")
-    clauses = [Markup("{} ({})").format(flag, listing(list(dict.fromkeys(at)))) for flag, at in flags.items()]
+    clauses = [
+        Markup("{} ({})").format(flag, listing([f"{layer} at {epochs_text(epochs)}" for layer, epochs in at.items()]))
+        for flag, at in flags.items()
+    ]
     return Markup('. <span class="caveat">But: {}.</span>').format(listing(clauses))
 
 

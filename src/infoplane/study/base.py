@@ -60,23 +60,38 @@ class Study(Strict):
         """Keys that a section takes beside its own fields: what the constructors take that its `kind` may name."""
         return []
 
+    @classmethod
+    def instead(cls, path: tuple[Any, ...]) -> str | None:
+        """What a study has instead of a key that it does not have, where another family's would be looked for."""
+        return None
+
     def to_yaml(self) -> str:
         """The resolved study as YAML: every value that was left to a default is written out."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
 
 
-def first_error(error: ValidationError, where: str, legal: Sequence[str]) -> UsageError:
+def first_error(error: ValidationError, where: str, legal: Sequence[str], mend: str | None = None) -> UsageError:
     """Returns what is wrong with the first bad field, in one line that names its path.
 
     Args:
         legal: Keys that are known where it stands.
+        mend: What to do about a key that is unknown and like none of these.
     """
     first = error.errors(include_url=False)[0]
     location = first["loc"]
     path = ".".join(str(part) for part in location) or "the study"
     if first["type"] == "extra_forbidden":
-        return unknown(f"key {path!r} in {where}", str(location[-1]), legal)
-    return UsageError(f"{where}: {path}: {first['msg'][0].lower()}{first['msg'][1:]}", received=shown(first["input"]))
+        return unknown(f"key {path!r} in {where}", str(location[-1]), legal, mend=mend)
+    message = f"{first['msg'][0].lower()}{first['msg'][1:]}"
+    # A study's file knows of lists, not of what they become.
+    if first["type"] in ("too_short", "too_long"):
+        short = first["type"] == "too_short"
+        message, count = ("too few values", "at least {min_length}") if short else ("too many values", "{max_length}")
+        legal_count = count.format(**first.get("ctx", {}))
+        return UsageError(f"{where}: {path}: {message}", received=shown(first["input"]), legal=legal_count)
+    if first["type"] == "tuple_type":
+        message = "input should be a list"
+    return UsageError(f"{where}: {path}: {message}", received=shown(first["input"]))
 
 
 def shown(value: Any) -> str:

@@ -1,6 +1,8 @@
 """What each kind of cell of a study of noisy networks does."""
 
+import inspect
 import json
+import math
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
@@ -10,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from infoplane.errors import UsageError
+from infoplane.errors import UsageError, plain
 from infoplane.estimate import Estimate
 from infoplane.geometry import binned_entropy, distance_histogram
 from infoplane.information.quadrature import chain_density, chain_information
@@ -27,6 +29,8 @@ from infoplane.subjects.train_noisy import DescentSettings, descend
 POINT_ARRAYS = tuple(field.name for field in fields(Points) if field.name != "name")
 #: bins of the histograms of units' values; values of units that are not bounded are cut off at `REACH` deviations
 BINS, REACH = 80, 4.0
+#: activations beyond which a network has diverged, if they are so large that their bins cannot be numbered
+HUGE = 1e6
 #: most points of the grid of a single unit's density that are kept
 GRID = 1500
 
@@ -62,10 +66,17 @@ def problem(name: str, options: Mapping[str, Any], seed: int) -> Points:
     Raises:
         UsageError: It cannot be had, or does not take these options.
     """
+    legal = [each for each in inspect.signature(POINTS[name]).parameters.values() if each.kind is each.KEYWORD_ONLY]
     try:
-        return POINTS[name](seed, **options)
+        with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is refused below
+            found = POINTS[name](seed, **options)
     except TypeError as error:  # an unknown option, or one of the wrong type
-        raise UsageError(f"data.options of {name} cannot be used", received=dict(options)) from error
+        shown = ", ".join(map(str, legal)) or f"none: {name} takes no options"
+        raise UsageError(f"data.options of {name} cannot be used", received=dict(options), legal=shown) from error
+    if not np.isfinite(found.inputs).all():
+        bad = f"{int((~np.isfinite(found.inputs)).sum()):,} of {found.inputs.size:,}"
+        raise UsageError("inputs are not finite", received=f"{bad} of {name}", mend="see data.options")
+    return found
 
 
 def _points(data: Mapping[str, Any], seed: int) -> Result:
@@ -151,7 +162,8 @@ def estimate_of(stored: Mapping[str, Any]) -> FlowEstimate:
     """The estimate that a cell keeps as JSON."""
     parts = {name: Estimate(**_tuples(stored[name])) for name in ("entropy", "conditional_entropy")}
     errors = tuple((name, value) for name, value in stored["errors"])
-    return FlowEstimate(**{**_tuples(stored), **parts, "errors": errors})
+    bounds = None if stored["bounds"] is None else tuple(stored["bounds"])
+    return FlowEstimate(**{**_tuples(stored), **parts, "errors": errors, "bounds": bounds})
 
 
 def _tuples(stored: Mapping[str, Any]) -> dict[str, Any]:
@@ -183,10 +195,19 @@ def run_clustering(task: Task) -> Result:
     activations = [t.flatten(1).double().cpu() for t in network.activations(inputs, generator)[:-1]]
     values: dict[str, Any] = {"units": [t.shape[1] for t in activations], "binned": []}
     for layer, found in enumerate(activations, 1):
+        where = f"epoch {params['epoch']}, layer {layer}"
         try:
             values["binned"].append([asdict(binned_entropy(found, size)) for size in params["bins"]])
         except UsageError as error:
-            raise UsageError(f"epoch {params['epoch']}, layer {layer}: {error}") from error
+            largest = float(found.abs().max())
+            mend = "lower train.learning_rate"
+            if not math.isfinite(largest):
+                raise UsageError(f"{where}: {error}", mend=mend) from error
+            if largest < HUGE:
+                raise UsageError(f"{where}: {error}") from error
+            # The bins are not to blame.
+            received, legal = f"up to {plain(largest)}", f"below {plain(2**53 * min(params['bins']))} with these bins"
+            raise UsageError(f"{where}: activations are huge", received=received, legal=legal, mend=mend) from error
     arrays: dict[str, np.ndarray] = {}
     if params["marked"]:
         for layer, found in enumerate(activations, 1):

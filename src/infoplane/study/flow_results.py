@@ -22,8 +22,16 @@ ROUNDING = 1e-9
 class FlowResults(RunResults[FlowSpec]):
     """What a study of noisy networks has measured so far."""
 
-    #: network: its name; bin: bin size of a binned entropy; inputs: number of equally likely inputs
-    columns: ClassVar = {**COLUMNS, "network": pl.String, "bin": pl.Float64, "inputs": pl.Int64}
+    #: network: its name; bin: bin size of a binned entropy; inputs: number of equally likely inputs; lower, upper: what
+    #: I(X;T) lies between, whatever the number of samples, give or take two errors by chance
+    columns: ClassVar = {
+        **COLUMNS,
+        "network": pl.String,
+        "bin": pl.Float64,
+        "inputs": pl.Int64,
+        "lower": pl.Float64,
+        "upper": pl.Float64,
+    }
 
     def cell(self, kind: str, network: str = "", epoch: int | None = None, repeat: int = 0) -> Stored | None:
         """The stored result in that role, or None where it is missing or damaged."""
@@ -55,6 +63,7 @@ class FlowResults(RunResults[FlowSpec]):
         more = {"bin": None, "inputs": inputs}
         return [
             {**tidy(self.spec, layer, str(epoch), refit, estimate), **more, "network": network, "bin": size}
+            | dict(zip(("lower", "upper"), getattr(estimate, "bounds", None) or (None, None), strict=True))
             for network in self.spec.names
             for epoch in self.epochs(network)
             for layer, refit, size, estimate in self._estimates(network, epoch)
@@ -92,13 +101,15 @@ class FlowResults(RunResults[FlowSpec]):
 
         The peak is chosen on the first estimate and read off the others, whose noise has not chosen it. Keys: network,
         layer, kind, peak and end (epochs), value and stderr (nats; what was lost), p (two-sided), constant (by how
-        much the largest of so many equal numbers would seem to stand out on average, nats).
+        much the largest of so many equal numbers would seem to stand out on average, nats); at_first, at_peak and
+        at_end, each with its _stderr: what the other estimates say of the first checkpoint, the peak and the end, so
+        that value = at_peak - at_end.
         """
         found = []
         for network in self.spec.names:
             measured = {epoch: self.flows(network, epoch) for epoch in self.epochs(network)}
             whole = {epoch: flows for epoch, flows in measured.items() if len(flows) == self.spec.estimate.repeats}
-            end = self.epochs(network)[-1]
+            start, end = self.epochs(network)[0], self.epochs(network)[-1]
             if end not in whole or len(whole) < 2:
                 continue
             for index, layer in enumerate(self.layers(network)):
@@ -106,7 +117,7 @@ class FlowResults(RunResults[FlowSpec]):
                 peak = max(first, key=lambda epoch: first[epoch].value)
                 others = {
                     epoch: together([found[index] for repeat, found in whole[epoch].items() if repeat > 1])
-                    for epoch in (peak, end)
+                    for epoch in {start, peak, end} & set(whole)
                 }
                 # At the end itself nothing is lost since: there is no difference to test.
                 value = others[peak].value - others[end].value
@@ -124,6 +135,7 @@ class FlowResults(RunResults[FlowSpec]):
                         "stderr": stderr,
                         "p": 1.0 if stderr == 0 else float(2 * ndtr(-abs(value) / stderr)),
                         "constant": round(_largest(len(first)) * _typical(first.values()), 8),
+                        **_levels(first=others.get(start), peak=others[peak], end=others[end]),
                     }
                 )
         return found
@@ -161,15 +173,28 @@ class FlowResults(RunResults[FlowSpec]):
 def together(repeats: Sequence[Estimate]) -> FlowEstimate:
     """Returns the mean of independent estimates of one number; what few samples leave does not average away."""
     value = float(np.mean([each.value for each in repeats]))
-    lasting = [dict(each.errors).get("samples", 0.0) if isinstance(each, FlowEstimate) else 0.0 for each in repeats]
-    chance = [math.sqrt(max(0.0, (e.stderr or 0.0) ** 2 - part**2)) for e, part in zip(repeats, lasting, strict=True)]
+    lasting, chance = [_lasting(each) for each in repeats], [_chance(each) for each in repeats]
+    known = [each.bounds for each in repeats if isinstance(each, FlowEstimate) and each.bounds is not None]
+    bounds = (min(low for low, _ in known), max(high for _, high in known)) if known else None
     errors = (("chance", math.hypot(*chance) / len(chance)), ("samples", float(np.mean(lasting))))
     flags = tuple(dict.fromkeys(flag for each in repeats for flag in each.flags))
     n, first = sum(each.n for each in repeats), repeats[0]
     stderr = math.hypot(*(part for _, part in errors))
     return FlowEstimate(
-        value, stderr, first.unit, first.kind, first.bound, n, 0, flags=flags, errors=errors
+        value, stderr, first.unit, first.kind, first.bound, n, 0, flags=flags, errors=errors, bounds=bounds
     )  # fmt: skip
+
+
+def _levels(**known: Estimate | None) -> dict[str, float | None]:
+    """What the estimates behind a difference say of its ends; keys as in `differences`."""
+    return {
+        key: number
+        for name, estimate in known.items()
+        for key, number in (
+            (f"at_{name}", estimate and estimate.value),
+            (f"at_{name}_stderr", estimate and estimate.stderr),
+        )
+    }
 
 
 def _largest(count: int) -> float:
@@ -178,7 +203,18 @@ def _largest(count: int) -> float:
 
 
 def _typical(estimates: Any) -> float:
-    return math.sqrt(float(np.mean([(each.stderr or 0.0) ** 2 for each in estimates])))
+    """The error by chance of estimates of one kind, of which the largest may be picked."""
+    return math.sqrt(float(np.mean([_chance(each) ** 2 for each in estimates])))
+
+
+def _lasting(estimate: Estimate) -> float:
+    """The part of an error that no repetition averages away."""
+    return dict(estimate.errors).get("samples", 0.0) if isinstance(estimate, FlowEstimate) else 0.0
+
+
+def _chance(estimate: Estimate) -> float:
+    """The other part."""
+    return math.sqrt(max(0.0, (estimate.stderr or 0.0) ** 2 - _lasting(estimate) ** 2))
 
 
 def _beside(name: str, estimate: Estimate, truth: float) -> dict[str, Any]:

@@ -5,11 +5,12 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
+import yaml
 from annotated_types import Ge, Gt, MinLen
 from pydantic import Field, ValidationError
 
 from infoplane.errors import UsageError, unknown
-from infoplane.study.base import Strict, Study, first_error, set_field
+from infoplane.study.base import Strict, Study, first_error, set_field, shown
 from infoplane.subjects.dense import DenseSettings
 from infoplane.subjects.points import POINTS
 from infoplane.subjects.train_noisy import DescentSettings, schedule
@@ -109,6 +110,11 @@ class FlowSpec(Study):
         (one,) = found.values()
         return self.model_copy(update={"train": one.train, "bins": one.bins})
 
+    @classmethod
+    def instead(cls, path: tuple[Any, ...]) -> str | None:
+        """Says what takes the place of the refits of other studies."""
+        return "noisy studies have estimate.repeats instead of refits" if path[:1] == ("fit",) else None
+
     @property
     def names(self) -> list[str]:
         """Names of the study's networks; "" where there is only one."""
@@ -117,7 +123,19 @@ class FlowSpec(Study):
     def one(self, name: str) -> OneNetwork:
         """Returns one of the study's networks, resolved."""
         content = self.model_dump(mode="json", include={"network", "train", "bins"})
-        content = _changed(content, self.networks.get(name, {}))
+        changes = self.networks.get(name, {})
+        for section in ("network", "train"):
+            # It would fall back to defaults in all that it does not name.
+            if isinstance(part := changes.get(section), dict):
+                others = {path: value for path, value in changes.items() if path != section}
+                whole = _yaml(others | {f"{section}.{key}": value for key, value in part.items()})
+                raise UsageError(
+                    f"networks.{name} cannot replace a section",
+                    received=f"{section}: {shown(part)}",
+                    legal="all that it changes as dotted keys of one mapping",
+                    mend=f"for example --set 'networks.{name}={whole}'",
+                )
+        content = _changed(content, changes)
         try:
             return _resolved(OneNetwork.model_validate(content), name)
         except ValidationError as error:
@@ -128,6 +146,11 @@ class FlowSpec(Study):
         """The checkpoints of a network nearest to the marked epochs."""
         kept = self.one(name).train.checkpoints or ()
         return sorted({min(kept, key=lambda epoch: abs(epoch - wanted)) for wanted in self.marked})
+
+
+def _yaml(value: dict[str, Any]) -> str:
+    """A mapping on one line of YAML."""
+    return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=math.inf).strip()
 
 
 def _changed(content: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

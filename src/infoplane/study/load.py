@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import json
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -14,6 +15,9 @@ from infoplane import data
 from infoplane.errors import UsageError, unknown
 from infoplane.study.base import LAPTOP, PAPER, Study, first_error, set_field, shown
 from infoplane.study.families import DEFAULT, FAMILIES
+
+#: what a study is called, which no note speaks of
+_NAMES = ("name", "title", "figure")
 
 
 def named_studies() -> list[str]:
@@ -48,9 +52,24 @@ def load_study(study: str, changes: Mapping[str, Any] | None = None, *, scale: s
         set_field(asked, path, value)
     for path, value in {**_of_dataset(datasets, asked, scale, study), **(changes or {})}.items():
         set_field(content, path, value)
+    if changes and "note" not in changes and isinstance(content.get("note"), str):
+        content["note"] = _amended(content["note"], changes)
     spec = validate(content, where=study)
     spec.check(study)
     return spec
+
+
+def _amended(note: str, changes: Mapping[str, Any]) -> str:
+    """What a file's note says, and what was changed since: the note may speak of just that."""
+    changed = ", ".join(f"{path} = {_short(value)}" for path, value in sorted(changes.items()) if path not in _NAMES)
+    return f"{note.strip()} Changed here: {changed}." if changed else note
+
+
+def _short(value: Any) -> str:
+    """A value as one would give it to `--set`, on one line."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    text = " ".join(text.split())
+    return text if len(text) < 60 else f"{text[:57]}…"
 
 
 def scales_of(study: str) -> list[str]:
@@ -134,7 +153,7 @@ def validate(content: Mapping[str, Any], *, where: str) -> Study:
         spec = model.model_validate(content)
     except ValidationError as error:
         location = error.errors(include_url=False)[0]["loc"]
-        raise first_error(error, where, _fields_at(model, location[:-1])) from error
+        raise first_error(error, where, _fields_at(model, location[:-1]), model.instead(location)) from error
     return spec.resolve()
 
 

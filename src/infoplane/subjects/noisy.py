@@ -1,6 +1,6 @@
 """Networks whose layers can be looked at, without and with noise: with it, the information a layer keeps is finite."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Self
 
 import torch
@@ -16,14 +16,12 @@ class LayeredNetwork(nn.Module):
         layers: f_1 … f_L, any modules.
 
     Raises:
-        UsageError: There are no layers.
+        UsageError: There are no layers, or one of them is not a module.
     """
 
-    def __init__(self, layers: Sequence[nn.Module]) -> None:
+    def __init__(self, layers: Iterable[nn.Module]) -> None:
         super().__init__()
-        if not len(layers):
-            raise UsageError("a network without layers", received="an empty list", legal="at least one module")
-        self.layers = nn.ModuleList(layers)
+        self.layers = nn.ModuleList(_modules(layers))
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Inputs (B, …) -> output of the last layer (B, …)."""
@@ -67,12 +65,12 @@ class NoisyNetwork(LayeredNetwork):
         beta: β, the standard deviation of the noise.
 
     Raises:
-        UsageError: There are no layers, or β is not a positive number.
+        UsageError: There are no layers, one of them is not a module, or β is not a positive number.
 
     Source: Goldfeld et al. 2018, section 2.
     """
 
-    def __init__(self, layers: Sequence[nn.Module], beta: float) -> None:
+    def __init__(self, layers: Iterable[nn.Module], beta: float) -> None:
         super().__init__(layers)
         self.beta = check_beta(beta)
         self.noisy = True
@@ -94,6 +92,21 @@ class NoisyNetwork(LayeredNetwork):
         # Drawn where the generator is: on the CPU a seed means the same whatever computes.
         device = s.device if generator is None else generator.device
         return s + self.beta * torch.randn(s.shape, generator=generator, dtype=s.dtype, device=device).to(s.device)
+
+
+def _modules(layers: Iterable[nn.Module]) -> list[nn.Module]:
+    """The layers as a list, or UsageError."""
+    legal = "a list of modules, e.g. [nn.Sequential(nn.Linear(4, 3), nn.Tanh()), nn.Linear(3, 2)]"
+    if not isinstance(layers, Iterable):
+        raise UsageError("a network's layers must be a list of modules", received=type(layers).__name__, legal=legal)
+    found = list(layers)
+    if not found:
+        raise UsageError("a network without layers", received="an empty list", legal="at least one module")
+    for number, layer in enumerate(found, 1):
+        if not isinstance(layer, nn.Module):
+            received = f"{type(layer).__name__} as layer {number}"
+            raise UsageError("a network's layers must be a list of modules", received=received, legal=legal)
+    return found
 
 
 def check_beta(beta: float) -> float:
