@@ -15,7 +15,7 @@ from infoplane.study.bench import calibrate
 from infoplane.study.cost import PROBE_READS, READ, Costs, words
 from infoplane.study.counting import QUERY, Work, count
 from infoplane.study.families import FAMILIES
-from infoplane.study.flow_cost import VISITS, flow_cost
+from infoplane.study.flow_cost import MADE, PROPAGATED, VISITS, flow_cost
 from infoplane.study.forecast import cost_of, expected, finished, seconds_of
 from infoplane.study.machine import Machine
 from infoplane.study.plan import make_plan
@@ -196,17 +196,18 @@ def test_what_a_noisy_network_costs_follows_its_samples_queries_and_layers(tmp_p
         assert costs.keys() == plan.cells.keys()
         return next(costs[cell.name] for cell in plan.cells.values() if cell.kind == "flow")
 
-    # Layer 1: 40 inputs in one block; layer 2: 40,000 samples whole, 20,000 in either half, 1,000 of the input's own.
+    # Layer 1: 40 inputs in one block. Layer 2: 40,000 samples whole, 20,000 in either half; of the draw's own input
+    # 1,000 samples, and 512 further ones under 11 kernels, which are propagated for 40 inputs.
     few, many = (
         flow(estimate__samples=40_000, estimate__queries=1000),
         flow(estimate__samples=40_000, estimate__queries=3000),
     )
     assert many.visits == pytest.approx(3 * few.visits)
-    assert many.centres == few.centres
+    assert many.centres == few.centres == pytest.approx(40 + MADE * 40_000 + PROPAGATED * (40_000 + 512 * 40))
     deep = 2 * QUERY + 4 + VISITS["tanh"] * (40_000 + 20_000) / 1e5
-    assert few.visits == pytest.approx(1000 * (40 / 256 + deep + 1000 / 256))
+    assert few.visits == pytest.approx(1000 * (40 / 256 + deep + (1000 + 512 * 11) / 256))
     twice = flow(estimate__samples=80_000, estimate__queries=1000)
-    assert twice.centres - 40 == pytest.approx(2 * (few.centres - 40))
+    assert twice.centres - few.centres == pytest.approx(40_000 * (MADE + PROPAGATED))
     assert twice.visits > few.visits
 
 

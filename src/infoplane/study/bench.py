@@ -15,8 +15,8 @@ from infoplane import densities
 from infoplane.information.gaussian_mixture import GaussianMixture
 from infoplane.inversion import FitSettings, NegativeLogProb, Pairs, fit, losses_of
 from infoplane.study.cost import Costs
-from infoplane.study.counting import QUERY, Work, count
-from infoplane.study.flow_cost import descent_step
+from infoplane.study.counting import QUERY, Work
+from infoplane.study.flow_cost import descent_step, descent_work
 from infoplane.study.machine import Machine, Timing
 
 #: seconds for which a job is repeated: where speeds are found in passing, by a quick measurement, by a whole one
@@ -217,7 +217,7 @@ def _descending(batch: int) -> Job:
     def run(device: torch.device, patience: float) -> tuple[float, Work]:
         step = descent_step(network, train, 12, 2, batch)
         seconds = _repeated(step, torch.device("cpu"), patience)
-        return seconds, Work(light=count(step).operations)
+        return seconds, descent_work(step)
 
     return Job("training", f"dense 12-10-7-5-4-3-2 with noise, batch {batch}", "updates", 1, run)
 

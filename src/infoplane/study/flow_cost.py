@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from infoplane.information.flow_bounds import FRESH, SPREADS, WIDTHS
 from infoplane.study.counting import QUERY, Work, count
 from infoplane.study.flow_cells import check_samples, problem
 from infoplane.study.flow_plan import make_flow_plan
@@ -14,14 +15,15 @@ from infoplane.study.store import Result
 from infoplane.subjects.dense import DenseSettings, dense, linear_layers, orthonormality_step
 from infoplane.subjects.train_noisy import loss_of
 
-#: making a mixture takes so long for every propagated sample of a layer: it is made whole and in two halves, and the
-#: samples must be propagated first
-MADE = 3.4
+#: to propagate a sample takes so many times as long as to make it a centre of a mixture, of which it is one twice
+PROPAGATED, MADE = 1.2, 2.0
 #: centres in a block
 BLOCK = 256
 #: activation -> blocks that a query visits in a mixture of 100,000 centres, on average over layers and training; what
 #: the named studies took at a laptop's scale
-VISITS = {"tanh": 10.0, "relu": 50.0, "linear": 2.0, "leaky": 5.0}
+VISITS = {"tanh": 12.0, "relu": 40.0, "linear": 1.0, "leaky": 5.0}
+#: calls of an operation that a step of descent takes as long as beside those that it makes
+STEP = 20
 #: numbers written for every pair of inputs whose distance is put into a histogram
 PAIR = 25.0
 
@@ -69,8 +71,14 @@ def _estimate(network: dict[str, Any], layers: int, inputs: int, samples: int, q
     each = max(1, samples // inputs)
     n = each * inputs
     first = Work(centres=inputs, visits=queries * _visits(inputs, activation))
-    own = queries * each / BLOCK
-    deeper = Work(centres=MADE * n, visits=queries * (_visits(n, activation) + _visits(n // 2, activation)) + own)
+    # Further samples of the inputs that are drawn from bound what a finite number of them may miss.
+    fresh = min(max(each, FRESH[0]), FRESH[1])
+    propagated = n + fresh * min(inputs, max(1, queries // 4))
+    own = (each + fresh * (len(WIDTHS) + len(SPREADS))) / BLOCK
+    deeper = Work(
+        centres=MADE * n + PROPAGATED * propagated,
+        visits=queries * (_visits(n, activation) + _visits(n // 2, activation) + own),
+    )
     return first + deeper.times(layers - 1)
 
 
@@ -82,8 +90,12 @@ def _visits(centres: int, activation: str) -> float:
 
 
 def _step(params: dict[str, Any], inputs: int, classes: int, batch: int) -> Work:
-    step = descent_step(params["network"], params["train"], inputs, classes, batch)
-    return Work(light=count(step).operations)
+    return descent_work(descent_step(params["network"], params["train"], inputs, classes, batch))
+
+
+def descent_work(step: Callable[[], None]) -> Work:
+    """Returns the work of a step of descent."""
+    return Work(light=STEP + count(step).operations)
 
 
 def descent_step(
