@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,12 @@ import torch
 from infoplane.errors import InfoplaneError, UsageError
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def no_stored_speeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever `infoplane bench` has found on this machine, tests do not know of it, nor change it."""
+    monkeypatch.setattr("infoplane.study.calibration.folder", lambda: Path(__file__) / "nowhere")
 
 
 @pytest.fixture

@@ -7,9 +7,11 @@ import torch
 
 import tiny_study
 from infoplane.cli import plan as plan_verb
-from infoplane.study.cost import Machine, Work
+from infoplane.study.calibration import Calibration
+from infoplane.study.counting import Work
 from infoplane.study.forecast import cost_of
 from infoplane.study.load import load_study, named_studies, read_study, scales_of
+from infoplane.study.machine import Machine
 from tiny_study import command
 
 SCALED = tiny_study.STUDY + "scales: {{laptop: {{fit.refits: 1}}}}\n"
@@ -18,7 +20,7 @@ SCALED = tiny_study.STUDY + "scales: {{laptop: {{fit.refits: 1}}}}\n"
 @pytest.fixture(autouse=True)
 def known_machine(monkeypatch):
     """A machine of a known speed: a microsecond per operation, nothing else."""
-    monkeypatch.setattr(plan_verb, "calibrated", lambda device: Machine(1e-6, 0.0, 0.0))
+    monkeypatch.setattr(plan_verb, "fresh", lambda device: Calibration(Machine(1e-6), "known"))
 
 
 def test_plan_names_parts_needs_operations_and_time(tmp_path, capsys):
@@ -32,7 +34,7 @@ def test_plan_names_parts_needs_operations_and_time(tmp_path, capsys):
     costs = cost_of(spec)
     total = sum(costs.values(), Work())
     printed = re.search(r"([\d.e+-]+) PFLOP", said.out)
-    assert float(printed[1]) == pytest.approx(total.flops / 1e15, rel=0.01)
+    assert float(printed[1]) == pytest.approx(total.arithmetic / 1e15, rel=0.01)
     assert f"{len(costs)} parts" in said.out
     assert not (tmp_path / "runs").exists()
 
@@ -41,7 +43,7 @@ def test_more_than_a_day_is_pointed_out_with_what_there_is(tmp_path, capsys, mon
     study = tiny_study.write_study(tmp_path, SCALED)
     words = ["plan", study, "--workers", 1, "--device", "cpu", "--scale"]
     assert "more than a day" not in command(capsys, *words, "paper").out
-    monkeypatch.setattr(plan_verb, "calibrated", lambda device: Machine(100.0, 0.0, 0.0))
+    monkeypatch.setattr(plan_verb, "fresh", lambda device: Calibration(Machine(100.0), "known"))
     paper, laptop = (command(capsys, *words, scale).out.splitlines()[-1] for scale in ("paper", "laptop"))
     gpu = "--device cuda where there is a GPU"
     assert paper == f"more than a day here: a smaller scale (--scale laptop), or {gpu}"
@@ -104,5 +106,5 @@ def test_tensorboard_on_the_command_line(tmp_path, capsys):
 def test_the_machine_is_timed_for_real(monkeypatch):
     monkeypatch.undo()
     state = torch.get_rng_state()
-    assert plan_verb.calibrated(torch.device("cpu")).seconds(Work(1000, 1e9, 1e6)) > 0
+    assert plan_verb.known_speeds(torch.device("cpu")).machine.seconds(Work(1000, 1e9, 1e6)) > 0
     assert torch.equal(torch.get_rng_state(), state)

@@ -3,10 +3,21 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
 
+import tiny_flow
 import tiny_study
-from infoplane.study.cost import Costs, Machine, Work, count, words
-from infoplane.study.forecast import cost_of, expected
+from infoplane import densities
+from infoplane.study.bench import calibrate
+from infoplane.study.cost import PROBE_READS, READ, Costs, words
+from infoplane.study.counting import QUERY, Work, count
+from infoplane.study.families import FAMILIES
+from infoplane.study.flow_cost import MADE, PROPAGATED, VISITS, flow_cost
+from infoplane.study.forecast import cost_of, expected, finished, seconds_of
+from infoplane.study.machine import Machine
 from infoplane.study.plan import make_plan
 
 
@@ -49,16 +60,110 @@ def test_the_cost_of_a_fit_grows_with_its_updates_and_batch():
     larger = costs().of("density", density(fit={**density()["fit"], "updates": 110, "batch": 8}))
     assert larger.flops - longer.flops == pytest.approx(110 * per_update)
     # A training step is a forward pass and, for all but the first layer, twice as much backwards.
-    forward = costs().of("samples", {**density(), "images": 1, "each": 1}).flops / (0.5 * 16)
+    forward = costs().scoring(density()["density"], None).flops
     assert 2 < per_update / (4 * forward) <= 3
+
+
+def test_a_step_is_counted_on_its_batch_the_weights_once():
+    found = {n: costs().step(density()["density"], None, n) for n in (1, 2, 5)}
+    assert found[1].operations == found[2].operations == found[5].operations
+    assert found[5].flops == pytest.approx(5 * found[1].flops)
+    # What is written grows evenly with the batch, from what is written of the weights whatever the batch.
+    per_image = found[2].written - found[1].written
+    assert found[5].written == found[1].written + 4 * per_image
+    assert found[1].written > 1.5 * per_image
 
 
 def test_a_context_costs_and_scoring_pairs_costs():
     assert costs().of("density", density(layer="a")).flops > costs().of("density", density()).flops
     pairs = density(layer="a", contrastive={"candidates": 5, "batches": 8})
-    forward = costs().of("samples", {**density(layer="a"), "images": 1, "each": 1}).flops / (0.5 * 16)
+    forward = costs().scoring(density()["density"], "a").flops
     extra = costs().of("density", pairs).flops - costs().of("density", density(layer="a")).flops
     assert extra == pytest.approx(8 * 25 * forward)
+
+
+def test_reading_activations_costs_by_their_size():
+    once = {layer: costs(contexts={"a": (6,), "b": (3, 4, 5)}).of("probe", {"layer": layer}) for layer in ("a", "b")}
+    assert once["b"].written == 10 * once["a"].written
+    assert once["a"].written == (READ + PROBE_READS) * 6 * 100
+    kept = costs().of("mse", {"layer": "a", "fit": density()["fit"]})
+    more = costs(sizes={"decoding": 100, "evaluation": 50}).of("mse", {"layer": "a", "fit": density()["fit"]})
+    scored = (more - kept).times(1 / 10)
+    assert scored.flops > 0
+    step = costs().of("mse", {"layer": "a", "fit": {**density()["fit"], "updates": 0}})
+    assert step.written - scored.written * (0.5 * 100 * 2 * 2 + 40) == pytest.approx(READ * 6 * 100)
+
+
+# ---- drawing pixel by pixel ----
+
+DRAWN = [
+    # rows, columns, channels, options
+    (8, 8, 1, {"filters": 5, "scales": 1}),
+    (7, 10, 1, {"filters": 5, "scales": 2}),
+    (8, 16, 1, {"filters": 4, "scales": 3, "residual_layers": 2}),
+    (8, 8, 3, {"filters": 4, "scales": 2, "likelihood": "logistic_mixture", "mixtures": 2}),
+    (6, 6, 2, {"filters": 3, "scales": 2, "weight_norm": True}),
+]
+
+
+class Calls(TorchDispatchMode):
+    """How many operations are called, and how many numbers they write."""
+
+    calls, written = 0, 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        self.calls += 1
+        self.written += sum(leaf.numel() for leaf in tree_leaves(out) if isinstance(leaf, Tensor))
+        return out
+
+
+@pytest.mark.parametrize(("rows", "columns", "channels", "options"), DRAWN)
+def test_drawing_is_counted_as_torch_counts_it_where_images_are_drawn(rows, columns, channels, options):
+    spec = {"kind": "pixelcnn", "residual_layers": 1, "weight_norm": False, **options}
+    images = 3
+    found = costs(shape=(channels, rows, columns)).drawing(spec, images)
+    built = {key: value for key, value in spec.items() if key != "kind"}
+    real = densities.build("pixelcnn", (channels, rows, columns), 3, None, built, seed=0)
+    with FlopCounterMode(display=False) as flops:
+        real.sample(n=images, generator=torch.Generator().manual_seed(0))
+    with Calls() as counted:
+        real.sample(n=images, generator=torch.Generator().manual_seed(0))
+    # Extended from a few pixels: exact where sizes are multiples of the coarsest pixel, nearly so elsewhere.
+    exact = not (rows % 2 ** (spec["scales"] - 1) or columns % 2 ** (spec["scales"] - 1))
+    near = 0.01 if exact else 0.1
+    assert found.products == pytest.approx(flops.get_total_flops(), rel=near)
+    assert found.calls == pytest.approx(counted.calls, rel=near)
+    # Written by all operations, and more: weights are read for every pixel.
+    assert counted.written < found.moved
+    assert found.operations == found.flops == 0
+
+
+def test_drawing_takes_one_pass_of_arithmetic_for_an_image_not_one_for_each_pixel():
+    spec = {"kind": "pixelcnn", "filters": 6, "residual_layers": 2, "scales": 2}
+    one = costs(shape=(1, 16, 16))
+    assert one.drawing(spec, 1).products == pytest.approx(one.scoring(spec, None).flops, rel=0.15)
+    many = one.drawing(spec, 10)
+    assert many.products == pytest.approx(10 * one.drawing(spec, 1).products)
+    assert many.calls == one.drawing(spec, 1).calls  # all samples of a batch together
+
+
+def test_counting_a_drawing_leaves_chance_alone():
+    state = torch.get_rng_state()
+    costs().drawing(density()["density"], 2)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_context_adds_to_samples_what_it_adds_to_a_pass():
+    cell = {**density(layer="a"), "images": 3, "each": 2}
+    found, without = costs().of("samples", cell), costs().of("samples", {**cell, "layer": None, "each": 6})
+    assert (found.calls, found.products) == (without.calls, without.products)
+    spec = density()["density"]
+    assert found.flops == pytest.approx(6 * (costs().scoring(spec, "a").flops - costs().scoring(spec, None).flops))
+    assert found.flops > 0
+
+
+# ---- studies ----
 
 
 def test_every_cell_of_a_study_has_a_cost_and_the_densities_have_most(tmp_path):
@@ -66,9 +171,55 @@ def test_every_cell_of_a_study_has_a_cost_and_the_densities_have_most(tmp_path):
     plan, found = make_plan(spec), cost_of(spec)
     assert found.keys() == plan.cells.keys()
     for cell in plan.cells.values():
-        assert (found[cell.name].flops > 0) == (cell.kind in ("subject", "density", "mse", "samples"))
-    total = sum(work.flops for work in found.values())
+        assert (found[cell.name].arithmetic > 0) == (cell.kind in ("subject", "capture", "density", "mse", "samples"))
+        assert (found[cell.name].calls > 0) == (cell.kind == "samples")
+    total = sum(work.arithmetic for work in found.values())
     assert sum(found[cell.name].flops for cell in plan.cells.values() if cell.kind == "density") > 0.8 * total
+
+
+def test_a_plan_s_own_names_are_kept_and_data_are_not_loaded_twice(tmp_path, monkeypatch):
+    spec = tiny_study.tiny(tmp_path)
+    family = FAMILIES[spec.kind]
+    loaded, plan = family.check(spec), make_plan(spec, "data of today", "a GPU")
+    monkeypatch.setattr("infoplane.study.check.load_data", lambda *_: pytest.fail("loaded twice"))
+    found = family.cost(spec, plan, loaded)
+    assert found.keys() == plan.cells.keys()
+    monkeypatch.undo()
+    assert list(found.values()) == list(cost_of(spec).values())
+
+
+def test_what_a_noisy_network_costs_follows_its_samples_queries_and_layers(tmp_path):
+    def flow(**changes) -> Work:
+        spec = tiny_flow.load(tmp_path, tiny_flow.SPIRAL, {k.replace("__", "."): v for k, v in changes.items()})
+        plan = FAMILIES["flow"].plan(spec)
+        costs = flow_cost(spec, plan)
+        assert costs.keys() == plan.cells.keys()
+        return next(costs[cell.name] for cell in plan.cells.values() if cell.kind == "flow")
+
+    # Layer 1: 40 inputs in one block. Layer 2: 40,000 samples whole, 20,000 in either half; of the draw's own input
+    # 1,000 samples, and 512 further ones under 11 kernels, which are propagated for 40 inputs.
+    few, many = (
+        flow(estimate__samples=40_000, estimate__queries=1000),
+        flow(estimate__samples=40_000, estimate__queries=3000),
+    )
+    assert many.visits == pytest.approx(3 * few.visits)
+    assert many.centres == few.centres == pytest.approx(40 + MADE * 40_000 + PROPAGATED * (40_000 + 512 * 40))
+    deep = 2 * QUERY + 4 + VISITS["tanh"] * (40_000 + 20_000) / 1e5
+    assert few.visits == pytest.approx(1000 * (40 / 256 + deep + (1000 + 512 * 11) / 256))
+    twice = flow(estimate__samples=80_000, estimate__queries=1000)
+    assert twice.centres - few.centres == pytest.approx(40_000 * (MADE + PROPAGATED))
+    assert twice.visits > few.visits
+
+
+def test_descent_costs_by_its_steps(tmp_path):
+    def descents(**changes) -> list[Work]:
+        spec = tiny_flow.load(tmp_path, tiny_flow.SPIRAL, changes)
+        return [work for name, work in flow_cost(spec).items() if tiny_study.kind_of(name) == "descent"]
+
+    plain, deterministic = descents()
+    assert deterministic.light < plain.light  # no noise
+    assert [work.light for work in descents(**{"train.epochs": 60})] == [3 * plain.light, 3 * deterministic.light]
+    assert descents(**{"train.orthonormal": 0.001})[0].light > plain.light
 
 
 def test_the_expected_time_is_a_sum_for_one_worker_and_the_longest_chain_for_many(tmp_path, monkeypatch):
@@ -86,9 +237,17 @@ def test_the_expected_time_is_a_sum_for_one_worker_and_the_longest_chain_for_man
     assert max(chain.values()) < two < expected(plan, work, machine, 1)
 
 
+def test_cells_that_are_there_already_take_no_time(tmp_path, monkeypatch):
+    monkeypatch.setattr("infoplane.study.forecast.START_UP", 0.0)
+    plan = make_plan(tiny_study.tiny(tmp_path))
+    seconds = seconds_of({name: Work(operations=1) for name in plan.cells}, Machine(1.0))
+    left = list(plan.cells.values())[5:9]
+    assert finished(left, seconds, 1) == pytest.approx(4 * 1.1)
+    assert finished([], seconds, 2) == 0
+
+
 def test_a_machine_is_calibrated_to_speeds_that_are_not_negative():
-    machine = Machine.calibrate(torch.device("cpu"))
-    speeds = (machine.per_operation, machine.per_flop, machine.per_written)
+    speeds = vars(calibrate(torch.device("cpu"))).values()
     assert min(speeds) >= 0
     assert max(speeds) > 0
 

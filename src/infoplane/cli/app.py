@@ -73,6 +73,20 @@ def plan(
 
 
 @app.command()
+def bench(
+    device: Annotated[str, typer.Option(help="auto (all that there are), cpu or cuda.")] = "auto",
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Ten seconds: leave out the density of the papers' size.")
+    ] = False,
+    json: Annotated[Path | None, typer.Option("--json", help="File to write all of it to.")] = None,
+) -> int:
+    """Measure this machine: training, scoring, sampling and sample propagation; plan and run then go by it."""
+    from infoplane.cli.bench import bench as command
+
+    return command(device, quick=quick, out=json)
+
+
+@app.command()
 def measure(
     model: Annotated[str, typer.Argument(help="package.module:name of a model, or of a function that builds one.")],
     data: Annotated[str, typer.Option(help="A folder of images, a .npz file, or the name of a data set.")],

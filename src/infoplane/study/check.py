@@ -20,11 +20,22 @@ def check(spec: StudySpec) -> tuple[Result, dict[str, tuple[int, ...]]]:
         UsageError: One of these cannot be done.
     """
     result = load_data(spec.data, spec.seed, spec.name)
+    for part in ("decoding", "evaluation"):
+        if (size := len(result.arrays[part])) < 4:
+            raise UsageError(f"data.{part} is too small", received=size, legal="at least 4 images")
+    return result, contexts_of(spec, result)
+
+
+def contexts_of(spec: StudySpec, result: Result) -> dict[str, tuple[int, ...]]:
+    """Builds the network on data that are loaded and looks its layers up.
+
+    Returns: Layer or latent -> shape of its context, as densities see it.
+
+    Raises:
+        UsageError: This cannot be done.
+    """
     sizes = {part: len(result.arrays[part]) for part in PARTS}
     contexts: dict[str, tuple[int, ...]] = {}
-    for part in ("decoding", "evaluation"):
-        if sizes[part] < 4:
-            raise UsageError(f"data.{part} is too small", received=sizes[part], legal="at least 4 images")
     for latent in spec.latents:
         known = {name.removeprefix("latent:") for name in result.arrays if name.startswith("latent:")}
         if latent not in known:
@@ -42,4 +53,4 @@ def check(spec: StudySpec) -> tuple[Result, dict[str, tuple[int, ...]]]:
             images = torch.from_numpy(np.zeros((2, *result.values["shape"]), np.uint8))
             found = Tap(model, spec.layers)(default_transform(result.values["levels"])(images))
         contexts |= {layer: tuple(context_view(h).shape[1:]) for layer, h in found.items()}
-    return result, contexts
+    return contexts

@@ -1,128 +1,27 @@
-"""What a study will cost: arithmetic counted exactly, and the time that it takes on this machine.
-
-The time of one pass through a network is modelled as
-
-    seconds = a · operations + b · floating-point operations + c · numbers written,
-
-with a, b, c ≥ 0 found by timing a few small networks here (`Machine.calibrate`). Counting is done on tensors without
-data, so that a study of the papers' size costs nothing to ask about.
-"""
+"""What each kind of cell of a study of inversion costs, counted for its shapes; and times in words."""
 
 import math
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
-import numpy as np
 import torch
-from scipy.optimize import nnls
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
 
 from infoplane import densities
 from infoplane.inversion import Reconstructor, SquaredError
+from infoplane.inversion.fit import EVALUATION_BATCH
+from infoplane.study.counting import Drawing, Work, count_scoring, count_step
 
 #: seconds of a cell apart from its passes: reading, splitting, writing
-FIXED = 0.5
+FIXED = 0.1
 #: seconds that a worker process takes to start
 START_UP = 4.0
-
-
-@dataclass(frozen=True)
-class Work:
-    """How much there is to compute.
-
-    Attributes:
-        operations: Calls of a tensor operation.
-        flops: Floating-point operations of matrix products and convolutions.
-        written: Numbers written by all operations.
-    """
-
-    operations: float = 0.0
-    flops: float = 0.0
-    written: float = 0.0
-
-    def __add__(self, other: "Work") -> "Work":
-        return Work(self.operations + other.operations, self.flops + other.flops, self.written + other.written)
-
-    def times(self, passes: float, size: float = 1.0) -> "Work":
-        """So many passes, each over `size` times as many examples as were counted."""
-        return Work(passes * self.operations, passes * size * self.flops, passes * size * self.written)
-
-
-class _Counter(TorchDispatchMode):
-    def __init__(self) -> None:
-        super().__init__()
-        self.operations, self.written = 0, 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        self.operations += 1
-        self.written += sum(leaf.numel() for leaf in tree_leaves(out) if isinstance(leaf, Tensor))
-        return out
-
-
-def count(run: Callable[[], Any]) -> Work:
-    """Returns what `run` computes."""
-    with FlopCounterMode(display=False) as flops, _Counter() as counter:
-        run()
-    return Work(counter.operations, flops.get_total_flops(), counter.written)
-
-
-@dataclass(frozen=True)
-class Machine:
-    """How long work takes here, in seconds per unit of each kind of `Work`; one thread on a CPU."""
-
-    per_operation: float
-    per_flop: float
-    per_written: float
-
-    def seconds(self, work: Work) -> float:
-        """Returns the time that this much work takes."""
-        return self.per_operation * work.operations + self.per_flop * work.flops + self.per_written * work.written
-
-    @classmethod
-    def calibrate(cls, device: torch.device) -> "Machine":
-        """Returns this machine's speed, from training steps of four small densities (about three seconds)."""
-        sizes = [((1, 8, 8), 8, 4), ((1, 8, 8), 32, 32), ((1, 16, 16), 64, 8), ((1, 20, 20), 16, 32)]
-        rows, seconds = [], []
-        for shape, filters, batch in sizes:
-            options = {"filters": filters, "residual_layers": 1, "scales": 2, "weight_norm": False, "dropout": 0.2}
-            density = densities.build("pixelcnn", shape, 16, None, options).to(device).train()
-            images = torch.zeros(batch, *shape, dtype=torch.uint8, device=device)
-            step = partial(_step, density.parameters, lambda d=density, x=images: -d.log_prob(x).mean())
-            work = count(step)
-            taken = min(_timed(step, device) for _ in range(3))
-            # Relative errors count, so that the small networks are as well fitted as the large ones.
-            rows.append([work.operations / taken, work.flops / taken, work.written / taken])
-            seconds.append(1.0)
-        scale = np.abs(rows).max(0)
-        found, _ = nnls(np.array(rows) / scale, np.array(seconds))
-        return cls(*(found / scale).tolist())
-
-
-def _timed(step: Callable[[], Any], device: torch.device) -> float:
-    # On a processor its own time counts, not that of neighbours who come and go; on a GPU it is the wall clock's.
-    clock = time.perf_counter if device.type == "cuda" else time.thread_time
-    start = clock()
-    step()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return clock() - start
-
-
-def _step(parameters: Callable[[], Any], loss: Callable[[], Tensor]) -> None:
-    """One training step; a few passes over the weights stand for the optimiser and the running average."""
-    loss().backward()
-    with torch.no_grad():
-        for parameter in parameters():
-            if parameter.grad is not None:
-                parameter.grad.mul(0.9).add(1.0).sqrt()
-                parameter.grad = None
+#: images in a batch in which a network under study is evaluated
+SUBJECT_BATCH = 512
+#: numbers written for every unit and example of a layer that a cell reads: checked, loaded, standardised
+READ = 20
+#: how often a linear probe's fits read the activations, over all strengths of its penalty
+PROBE_READS = 800
 
 
 class Costs:
@@ -146,80 +45,146 @@ class Costs:
     ) -> None:
         self.shape, self.levels, self.sizes, self.contexts = shape, levels, sizes, contexts
         self.subject = subject
-        self._passes: dict[Any, tuple[Work, Work]] = {}
+        self._counted: dict[Any, Any] = {}
 
     def of(self, kind: str, params: Mapping[str, Any]) -> Work:
         """Returns the work of a cell."""
-        cost = {"density": self._density, "samples": self._samples, "mse": self._mse, "subject": self._subject}
-        return cost[kind](params) if kind in cost else Work()
+        costs = {
+            "density": self._density,
+            "samples": self._samples,
+            "mse": self._mse,
+            "subject": self._subject,
+            "probe": self._probe,
+            "capture": self._capture,
+        }
+        work = costs[kind](params) if kind in costs else Work()
+        return work + self._reading(params.get("layer")) if kind in ("density", "samples", "mse", "probe") else work
+
+    def scoring(self, spec: Mapping[str, Any], layer: str | None) -> Work:
+        """Returns the work of a density's log-probability of one image, among many."""
+        return self._counted_passes(spec, layer, None)
+
+    def step(self, spec: Mapping[str, Any], layer: str | None, batch: int) -> Work:
+        """Returns the work of one training step of a density on a batch."""
+        return self._counted_passes(spec, layer, batch)
+
+    def drawing(self, spec: Mapping[str, Any], images: int) -> Work:
+        """Returns the work of drawing so many images at once from an unconditional density."""
+        drawing = self._once(
+            ("drawing", _key(spec)),
+            lambda: Drawing.of(lambda rows, columns: self._built(spec, None, rows, columns)),
+        )
+        return drawing.work(*self.shape[1:], images)
 
     def _density(self, params: Mapping[str, Any]) -> Work:
-        forward, step = self._density_passes(params)
         fit = params["fit"]
+        image = self.scoring(params["density"], params["layer"])
+        step = self.step(params["density"], params["layer"], fit["batch"])
         held = fit["held_out"] * self.sizes["decoding"]
         scored = held * (2 * fit["evaluations"] + 2) + self.sizes["evaluation"]
         if params["contrastive"] is not None:
             k = min(params["contrastive"]["candidates"], max(2, self.sizes["evaluation"] // 4))
             scored += k * k * min(params["contrastive"]["batches"], self.sizes["evaluation"] // k)
-        return step.times(fit["updates"], fit["batch"]) + forward.times(scored / 128, 128)
+        return step.times(fit["updates"]) + image.times(scored)
 
     def _samples(self, params: Mapping[str, Any]) -> Work:
-        forward, _ = self._density_passes(params)
-        images = params["each"] if params["layer"] is None else params["images"] * params["each"]
-        pixels = self.shape[1] * self.shape[2]
-        # Rows below the current pixel are left out: half of the picture on average.
-        return Work(
-            pixels * forward.operations, 0.5 * pixels * images * forward.flops, 0.5 * pixels * images * forward.written
-        )
+        spec, layer = params["density"], params["layer"]
+        images = params["each"] if layer is None else params["images"] * params["each"]
+        work = self.drawing(spec, images)
+        if layer is not None:
+            # What the context adds is the same for all pixels and computed once.
+            work += (self.scoring(spec, layer) - self.scoring(spec, None)).times(images)
+        return work
 
     def _mse(self, params: Mapping[str, Any]) -> Work:
         context, fit = self.contexts[params["layer"]], params["fit"]
-        key = ("mse", context)
-        if key not in self._passes:
+
+        def both() -> tuple[Work, Work]:
             with torch.device("meta"):
                 model = Reconstructor(self.shape, context)
-            loss = SquaredError(model, self.levels)
-            self._passes[key] = self._both(model, lambda: loss(self._images(), self._context(context)))
-        forward, step = self._passes[key]
+            squared = SquaredError(model, self.levels)
+
+            def loss(n: int) -> Tensor:
+                return squared(self._images(n), self._context(context, n))
+
+            return count_scoring(model, loss, EVALUATION_BATCH), count_step(model, loss, fit["batch"])
+
+        image, step = self._once(("mse", context, fit["batch"]), both)
         scored = fit["held_out"] * self.sizes["decoding"] * 2 * fit["evaluations"] + self.sizes["evaluation"]
-        return step.times(fit["updates"], fit["batch"]) + forward.times(scored / 128, 128)
+        return step.times(fit["updates"]) + image.times(scored)
 
     def _subject(self, params: Mapping[str, Any]) -> Work:
-        if self.subject is None:
-            return Work()
         train = params["subject"]["train"]
-        with torch.device("meta"):
-            model = self.subject()
-        forward, step = self._both(model, lambda: model(self._images().float()).float().sum())
         evaluations = train["updates"] / train["evaluate_every"]
         held = train["held_out"] * self.sizes["encoding"]
-        return step.times(train["updates"], train["batch"]) + forward.times(evaluations * held / 512, 512)
+        return self._subject_passes(train["batch"]).times(train["updates"]) + self._subject_passes().times(
+            evaluations * held
+        )
 
-    def _density_passes(self, params: Mapping[str, Any]) -> tuple[Work, Work]:
-        """The work of scoring one image, and of one training step on one image."""
-        context = None if params["layer"] is None else self.contexts[params["layer"]]
-        options = dict(params["density"])
-        kind = options.pop("kind")
-        key = (kind, context, repr(sorted(options.items())))
-        if key not in self._passes:
+    def _capture(self, params: Mapping[str, Any]) -> Work:
+        examples = self.sizes["decoding"] + self.sizes["evaluation"]
+        return sum((self._reading(layer) for layer in params["layers"]), self._subject_passes().times(examples))
+
+    def _subject_passes(self, batch: int | None = None) -> Work:
+        """The work of one training step of the network under study on a batch, or of one image."""
+        subject = self.subject
+        if subject is None:
+            return Work()
+
+        def counted() -> Work:
             with torch.device("meta"):
-                density = densities.build(kind, self.shape, self.levels, context, options)
-            h = None if context is None else self._context(context)
-            self._passes[key] = self._both(density, lambda: -density.log_prob(self._images(), h).mean())
-        return self._passes[key]
+                model = subject()
 
-    def _both(self, model: nn.Module, loss: Callable[[], Tensor]) -> tuple[Work, Work]:
-        model.eval()
-        with torch.no_grad():
-            forward = count(loss)
-        model.train()
-        return forward, count(lambda: _step(model.parameters, lambda: loss().mean()))
+            def loss(n: int) -> Tensor:
+                return model(self._images(n).float()).float().sum()
 
-    def _images(self) -> Tensor:
-        return torch.zeros(1, *self.shape, dtype=torch.uint8, device="meta")
+            return count_scoring(model, loss, SUBJECT_BATCH) if batch is None else count_step(model, loss, batch)
 
-    def _context(self, shape: tuple[int, ...]) -> Tensor:
-        return torch.zeros(1, *shape, device="meta")
+        return self._once(("subject", batch), counted)
+
+    def _reading(self, layer: str | None) -> Work:
+        features = 0 if layer is None else math.prod(self.contexts[layer])
+        return Work(written=READ * features * self.sizes["decoding"])
+
+    def _probe(self, params: Mapping[str, Any]) -> Work:
+        features = math.prod(self.contexts[params["layer"]])
+        return Work(written=PROBE_READS * features * self.sizes["decoding"])
+
+    def _counted_passes(self, spec: Mapping[str, Any], layer: str | None, batch: int | None) -> Work:
+        context = None if layer is None else self.contexts[layer]
+
+        def counted() -> Work:
+            density = self._built(spec, context, *self.shape[1:])
+
+            def loss(n: int) -> Tensor:
+                return -density.log_prob(self._images(n), None if context is None else self._context(context, n))
+
+            return count_scoring(density, loss, EVALUATION_BATCH) if batch is None else count_step(density, loss, batch)
+
+        return self._once(("density", context, _key(spec), batch), counted)
+
+    def _once(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        if key not in self._counted:
+            self._counted[key] = make()
+        return self._counted[key]
+
+    def _built(
+        self, spec: Mapping[str, Any], context: tuple[int, ...] | None, rows: int, columns: int
+    ) -> densities.Density:
+        options = dict(spec)
+        kind = options.pop("kind")
+        with torch.device("meta"):
+            return densities.build(kind, (self.shape[0], rows, columns), self.levels, context, options)
+
+    def _images(self, n: int) -> Tensor:
+        return torch.zeros(n, *self.shape, dtype=torch.uint8, device="meta")
+
+    def _context(self, shape: tuple[int, ...], n: int) -> Tensor:
+        return torch.zeros(n, *shape, device="meta")
+
+
+def _key(spec: Mapping[str, Any]) -> str:
+    return repr(sorted(spec.items()))
 
 
 def words(seconds: float) -> str:

@@ -3,16 +3,21 @@
 import hashlib
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 
 from infoplane.errors import unknown
 from infoplane.study.base import Study
+from infoplane.study.calibration import fresh, stored, typical
 from infoplane.study.cells import Live
+from infoplane.study.cost import words
+from infoplane.study.counting import Work
 from infoplane.study.families import FAMILIES
+from infoplane.study.forecast import finished, seconds_of
 from infoplane.study.lock import locked
+from infoplane.study.plan import Cell
 from infoplane.study.run import (
     ENGINES,
     Outcome,
@@ -25,6 +30,9 @@ from infoplane.study.run import (
 )
 from infoplane.study.store import Result, Store, room_for
 from infoplane.study.watch import Watcher
+
+#: seconds from which on a run is worth a measurement of the machine's speed
+WORTHWHILE = 120.0
 
 
 def execute(
@@ -58,7 +66,16 @@ def execute(
     count = default_workers(where) if workers is None else workers
     fingerprint = _fingerprint(loaded)
     return carry_out(
-        spec, folder, loaded, fingerprint, device=where, workers=count, engine=engine, quiet=quiet, watchers=watchers
+        spec,
+        folder,
+        loaded,
+        fingerprint,
+        device=where,
+        workers=count,
+        engine=engine,
+        quiet=quiet,
+        watchers=watchers,
+        forecast=not quiet,
     )
 
 
@@ -75,6 +92,7 @@ def carry_out(
     watchers: Iterable[Watcher] = (),
     live: Live | None = None,
     on_the_fly: bool = False,
+    forecast: bool = False,
 ) -> Outcome:
     """Runs a study that was checked, on data that are loaded, into a folder.
 
@@ -83,6 +101,7 @@ def carry_out(
         fingerprint: A hash of what the settings do not say, see `make_plan`.
         live: A network that exists in this process only; what needs it runs here.
         on_the_fly: Whether the densities need it too, since its activations are too large to be kept.
+        forecast: Whether to say beforehand how long it will take.
     """
     plan = FAMILIES[spec.kind].plan(spec, fingerprint, device_name(device))
     check_folder(folder, spec, fingerprint)  # at once; `prepare` looks again when nobody else writes there
@@ -99,6 +118,10 @@ def carry_out(
         cells = list(plan.cells.values())
         needing = ("capture", "judge")
         local = [cell.name for cell in cells if on_the_fly or (live is not None and cell.kind in needing)]
+        waiting = [cell for cell in cells if not store.has(cell.name)]
+        seconds = None
+        if forecast and waiting:
+            seconds = _foretold(FAMILIES[spec.kind].cost(spec, plan, loaded), waiting, device, workers)
         return ENGINES[engine](
             folder,
             cells,
@@ -109,7 +132,28 @@ def carry_out(
             quiet=quiet,
             watchers=watchers,
             lock=lock,
+            seconds=seconds,
         )
+
+
+def _foretold(
+    costs: Mapping[str, Work], waiting: Sequence[Cell], device: torch.device, workers: int
+) -> dict[str, float]:
+    """Says how long what is left will take; returns the seconds of each cell.
+
+    A measurement of a few seconds is worth its time only where there is much to do and none is stored.
+    """
+    count = max(1, workers)
+    known = stored(device)
+    if known is None:
+        known = typical()
+        if device.type != "cpu" or finished(waiting, seconds_of(costs, known.machine), count) > WORTHWHILE:
+            known = fresh(device)
+    seconds = seconds_of(costs, known.machine)
+    processes = f"{count} worker processes" if count > 1 else "one process"
+    time = words(finished(waiting, seconds, count))
+    print(f"about {time} on {device}, {processes} ({known.source})", file=sys.stderr)
+    return seconds
 
 
 def _fingerprint(loaded: Result) -> str:

@@ -9,7 +9,7 @@ from infoplane.study.base import Study
 from infoplane.study.cells import KINDS as INVERSION_KINDS
 from infoplane.study.cells import Task
 from infoplane.study.check import check
-from infoplane.study.cost import Work
+from infoplane.study.counting import Work
 from infoplane.study.flow_cells import FLOW_KINDS, load_points
 from infoplane.study.flow_cost import flow_cost
 from infoplane.study.flow_plan import make_flow_plan
@@ -34,7 +34,7 @@ class Family:
             wrong before anything is computed.
         plan: (settings, fingerprint, device) -> cells, see `make_plan`.
         results: (settings, plan, store) -> what has been measured.
-        cost: Settings -> work of every cell, by name.
+        cost: (settings, plan, data) -> work of every cell, by name, see `cost_of`.
     """
 
     spec: type[Study]
@@ -42,7 +42,7 @@ class Family:
     check: Callable[[Any], Result]
     plan: Callable[..., Plan]
     results: Callable[..., RunResults[Any]]
-    cost: Callable[[Any], dict[str, Work]]
+    cost: Callable[..., dict[str, Work]]
 
 
 #: the family of a study that names none

@@ -1,40 +1,60 @@
 """What each cell of a study costs, and when the last one would be done."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 
 from infoplane.data.split import PARTS
 from infoplane.study.cells import build_subject
-from infoplane.study.check import check
-from infoplane.study.cost import FIXED, START_UP, Costs, Machine, Work
-from infoplane.study.plan import Plan, make_plan
+from infoplane.study.check import check, contexts_of
+from infoplane.study.cost import FIXED, START_UP, Costs
+from infoplane.study.counting import Work
+from infoplane.study.machine import Machine
+from infoplane.study.plan import Cell, Plan, make_plan
 from infoplane.study.spec import StudySpec
+from infoplane.study.store import Result
 
 
-def cost_of(spec: StudySpec) -> dict[str, Work]:
+def cost_of(spec: StudySpec, plan: Plan | None = None, loaded: Result | None = None) -> dict[str, Work]:
     """Returns the work of every cell of a study, by name.
+
+    Args:
+        plan: Its cells, if they were made already.
+        loaded: Its data, if they were loaded and checked already.
 
     Raises:
         UsageError: The study cannot be run here, e.g. since its data are missing.
     """
-    loaded, contexts = check(spec)
+    loaded, contexts = check(spec) if loaded is None else (loaded, contexts_of(spec, loaded))
     sizes = {part: len(loaded.arrays[part]) for part in PARTS}
     subject = None
     if spec.subject is not None:
         subject = partial(build_subject, spec.subject.kind, dict(spec.subject.model_extra or {}), loaded.values)
     costs = Costs(tuple(loaded.values["shape"]), loaded.values["levels"], sizes, contexts, subject)
-    return {cell.name: costs.of(cell.kind, cell.params) for cell in make_plan(spec).cells.values()}
+    return {cell.name: costs.of(cell.kind, cell.params) for cell in (plan or make_plan(spec)).cells.values()}
 
 
 def expected(plan: Plan, costs: Mapping[str, Work], machine: Machine, workers: int) -> float:
-    """Returns the wall time in seconds of a plan.
+    """Returns the wall time in seconds of a plan of which nothing is done yet."""
+    return finished(plan.cells.values(), seconds_of(costs, machine), workers)
 
-    Cells begin in the plan's order, as soon as what they need is there and a worker is free.
+
+def seconds_of(costs: Mapping[str, Work], machine: Machine) -> dict[str, float]:
+    """Returns the time that each cell takes, in seconds."""
+    return {name: machine.seconds(work) + FIXED for name, work in costs.items()}
+
+
+def finished(cells: Iterable[Cell], seconds: Mapping[str, float], workers: int) -> float:
+    """Returns after how many seconds the last cell is done.
+
+    Cells begin in their order, as soon as what they need is there and a worker is free.
+
+    Args:
+        cells: What is to be done; other cells that they need are there.
     """
     done: dict[str, float] = {}
     free = [START_UP] * workers
-    for cell in plan.cells.values():
+    for cell in cells:
         free.sort()
-        start = max([free[0], *(done[need] for need in cell.needs.values())])
-        done[cell.name] = free[0] = start + machine.seconds(costs[cell.name]) + FIXED
-    return max(done.values())
+        start = max([free[0], *(done.get(need, 0.0) for need in cell.needs.values())])
+        done[cell.name] = free[0] = start + seconds[cell.name]
+    return max(done.values(), default=0.0)

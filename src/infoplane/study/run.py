@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -149,6 +149,7 @@ def run_cells(
     quiet: bool = False,
     watchers: Iterable[Watcher] = (),
     lock: int | None = None,
+    seconds: Mapping[str, float] | None = None,
 ) -> Outcome:
     """Runs all cells that are not stored yet.
 
@@ -161,11 +162,13 @@ def run_cells(
         local: Names of cells that must run in this process, since they need `live`; as it has them, on all threads.
         watchers: Who is told, beside `events.jsonl`.
         lock: File descriptor of the folder's lock, which workers inherit.
+        seconds: Cell -> about how long it takes, as far as that is known: what the time left is told from.
 
     Raises:
         CellError: The disk is full.
     """
-    runner = _Runner(folder, list(cells), device, workers, live, set(local), quiet, [EventLog(), *watchers], lock)
+    watching = [EventLog(), *watchers]
+    runner = _Runner(folder, list(cells), device, workers, live, set(local), quiet, watching, lock, seconds)
     with room_for(folder):
         return runner.run()
 
@@ -187,7 +190,9 @@ class _Runner:
         quiet: bool,
         watchers: list[Watcher],
         lock: int | None,
+        seconds: Mapping[str, float] | None,
     ) -> None:
+        self.weight = _weight if seconds is None else (lambda cell: seconds[cell.name])
         self.folder, self.device, self.live, self.quiet = folder, device, live, quiet
         self.store = Store(folder / "cells")
         self.waiting = [cell for cell in cells if not self.store.has(cell.name)]
@@ -205,7 +210,7 @@ class _Runner:
         start = time.monotonic()
         with (
             self._watched(),
-            Display({cell.name: _weight(cell) for cell in self.waiting}, quiet=self.quiet) as display,
+            Display({cell.name: self.weight(cell) for cell in self.waiting}, quiet=self.quiet) as display,
         ):
             self.display = display
             if self.waiting:

@@ -1,0 +1,123 @@
+"""What is known of this machine's speed, and where it is kept: a file in the user's cache, for this machine only."""
+
+import hashlib
+import json
+import os
+import platform
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
+from importlib import metadata, resources
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from infoplane.data import catalogue
+from infoplane.files import write_whole
+from infoplane.study.bench import calibrate
+from infoplane.study.machine import Machine
+from infoplane.study.plan import code_version
+from infoplane.study.run import device_name, one_thread
+
+#: a machine as there are many (one core of a server of 2024), for forecasts that are not worth a measurement
+TYPICAL = Machine(
+    per_operation=1.3e-5,
+    per_flop=1.4e-11,
+    per_written=7e-10,
+    per_call=2.7e-6,
+    per_product=6e-12,
+    per_moved=6e-10,
+    per_light=6e-6,
+    per_centre=5e-7,
+    per_visit=1.7e-6,
+)
+#: files that say in which units work is counted and what is timed
+_UNITS = ("counting.py", "cost.py", "flow_cost.py", "machine.py", "bench.py")
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A machine's speeds and where they come from.
+
+    Attributes:
+        machine: The speeds.
+        source: In words.
+    """
+
+    machine: Machine
+    source: str
+
+
+def folder() -> Path:
+    """Returns the folder in which speeds are kept: that into which data sets are downloaded."""
+    return catalogue.cache()
+
+
+def identity(device: torch.device) -> dict[str, Any]:
+    """Returns what speeds depend on: processor, device, and versions."""
+    digest = hashlib.sha256("".join(code_version(kind) for kind in ("density", "flow")).encode())
+    for name in _UNITS:
+        digest.update((resources.files("infoplane") / "study" / name).read_bytes())
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "device": device_name(device),
+        "infoplane": f"{metadata.version('infoplane')} {digest.hexdigest()[:12]}",
+        "torch": metadata.version("torch"),
+    }
+
+
+def keep(device: torch.device, machine: Machine, *, quick: bool) -> Path:
+    """Keeps speeds for later; returns the file.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    path = _path(device)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    when = time.strftime("%Y-%m-%d %H:%M")
+    content = {"machine": identity(device), "measured": when, "quick": quick, "seconds": asdict(machine)}
+    write_whole(path, json.dumps(content, indent=1))
+    return path
+
+
+def stored(device: torch.device) -> Calibration | None:
+    """Returns what `infoplane bench` found here, or None where it has not run, or on another machine or version.
+
+    A file that cannot be read is as good as none.
+    """
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        content = json.loads(_path(device).read_text(encoding="utf-8"))
+        speeds = {field.name: float(content["seconds"][field.name]) for field in fields(Machine)}
+        usable = all(0 <= speed < 1 for speed in speeds.values()) and speeds["per_operation"] + speeds["per_flop"] > 0
+        if usable and content["machine"] == identity(device):
+            quick = " --quick" if content["quick"] else ""
+            when = str(content["measured"])[:16]
+            return Calibration(Machine(**speeds), f"as infoplane bench{quick} measured this machine, {when}")
+    return None
+
+
+def fresh(device: torch.device) -> Calibration:
+    """Returns the speeds that a few small jobs have just now, as a worker process would have them (some seconds)."""
+    with one_thread(device.type == "cpu"):
+        machine = calibrate(device)
+    return Calibration(machine, "from a few small jobs timed just now; infoplane bench measures better, and keeps it")
+
+
+def typical() -> Calibration:
+    """Returns speeds that nobody measured here."""
+    return Calibration(TYPICAL, "if this machine is like many; infoplane bench measures it")
+
+
+def _path(device: torch.device) -> Path:
+    digest = hashlib.sha256(json.dumps(identity(device), sort_keys=True).encode())
+    return folder() / f"machine-{digest.hexdigest()[:12]}.json"
+
+
+def _processor() -> str:
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,324 @@
+"""`infoplane bench`: what it prints and writes, what it keeps for `plan` and `run`, and what it refuses."""
+
+import json
+import re
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import tiny_study
+from infoplane.cli import bench as bench_verb
+from infoplane.cli import plan as plan_verb
+from infoplane.study import bench, calibration
+from infoplane.study.cost import words
+from infoplane.study.counting import Work
+from infoplane.study.forecast import cost_of, expected
+from infoplane.study.load import load_study
+from infoplane.study.machine import Machine
+from infoplane.study.plan import make_plan
+from tiny_study import command
+
+CPU = torch.device("cpu")
+#: a machine whose speed no other has
+KNOWN = Machine(per_operation=7e-5, per_flop=3e-10, per_written=2e-9, per_call=4e-6, per_moved=1e-9, per_visit=1e-6)
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch) -> Path:
+    """The user's cache, empty."""
+    monkeypatch.setattr(calibration, "folder", lambda: tmp_path / "cache")
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def short(cache, monkeypatch) -> list[bench.Job]:
+    """Three jobs that take no time, instead of all."""
+    chosen = [bench._training(bench.TINY, 4), bench._scoring(bench.TINY, 6), bench._sampling(bench.TINY, 2)]
+    monkeypatch.setattr(bench_verb, "jobs", lambda quick: chosen[:2] if quick else chosen)
+    monkeypatch.setattr(bench_verb, "QUICK", 0.0)
+    monkeypatch.setattr(bench_verb, "WHOLE", 0.0)
+    return chosen
+
+
+def test_every_job_has_its_line_with_rate_unit_and_time(short, capsys):
+    said = command(capsys, "bench", "--device", "cpu")
+    assert said.code == 0, said.err
+    lines = said.out.splitlines()
+    assert lines[0].startswith("cpu: one of ")
+    assert f"torch {torch.__version__.partition('+')[0]}" in lines[0]
+    assert lines[1].split() == ["per", "second", "measured", "in"]
+    for job, line in zip(short, lines[2:], strict=False):
+        assert line.startswith(job.what)
+        found = re.fullmatch(rf".*{re.escape(job.on)} +([\d,.]+) +images +([\d.]+) s", line)
+        assert found, line
+        assert float(found[1].replace(",", "")) > 0
+    assert "in all" in said.out
+    assert "8×8×1, 8 filters, 1 layer, batch 4" in said.out
+
+
+def test_json_holds_what_was_printed_and_what_it_was_found_from(short, tmp_path, capsys):
+    said = command(capsys, "bench", "--device", "cpu", "--json", tmp_path / "bench.json")
+    (found,) = json.loads((tmp_path / "bench.json").read_text(encoding="utf-8"))
+    assert found["machine"] == calibration.identity(CPU)
+    assert not found["quick"]
+    assert [row["what"] for row in found["timings"]] == ["training", "scoring", "sampling"]
+    assert [row["amount"] for row in found["timings"]] == [4, 6, 2]
+    for row in found["timings"]:
+        assert row["per_second"] == pytest.approx(row["amount"] / row["seconds"])
+        # Both clocks run at the same pace: what one job takes was spent at least once.
+        assert 0 < row["seconds"] <= row["took"] + 0.01
+        assert bench_verb._rounded(row["per_second"]) in said.out
+    assert found["timings"][0]["work"]["flops"] > 0
+    assert found["timings"][2]["work"].keys() == {"calls", "products", "moved"}
+    assert found["seconds"].keys() == {field.name for field in fields(Machine)}
+    assert min(found["seconds"].values()) >= 0
+    assert found["seconds"]["per_centre"] == 0  # nothing was timed that makes any
+
+
+def test_quick_leaves_jobs_out_and_says_so(short, cache, tmp_path, capsys):
+    command(capsys, "bench", "--device", "cpu", "--quick", "--json", tmp_path / "bench.json")
+    (found,) = json.loads((tmp_path / "bench.json").read_text(encoding="utf-8"))
+    assert found["quick"]
+    assert len(found["timings"]) == 2
+    assert "bench --quick measured" in calibration.stored(CPU).source
+
+
+def test_the_quick_jobs_are_those_of_small_densities_and_of_mixtures():
+    whole, quick = bench.jobs(), bench.jobs(quick=True)
+    left_out = [job for job in whole if job.what not in {each.what for each in quick} or job.on not in map(_on, quick)]
+    assert len(whole) - len(quick) == len(left_out)
+    assert {job.on for job in left_out} == {f"28×28×1, 64 filters, 3 layers, batch {n}" for n in (16, 64)}
+    assert {job.what for job in left_out} == {"training", "scoring", "sampling"}
+
+
+def _on(job):
+    return job.on
+
+
+def test_state_of_the_caller_is_left_as_it_was(short, capsys):
+    state, threads = torch.get_rng_state(), torch.get_num_threads()
+    command(capsys, "bench", "--device", "cpu")
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.get_num_threads() == threads
+
+
+# ---- what it keeps ----
+
+
+def test_plan_goes_by_what_bench_has_kept(short, tmp_path, capsys, monkeypatch):
+    study = tiny_study.write_study(tmp_path)
+    monkeypatch.setattr(plan_verb, "fresh", lambda device: calibration.Calibration(Machine(1.0), "timed just now"))
+    before = command(capsys, "plan", study, "--workers", 1)
+    assert "speeds: timed just now" in before.out
+    assert "timing a few small jobs" in before.err
+    assert command(capsys, "bench", "--device", "cpu").code == 0
+    after = command(capsys, "plan", study, "--workers", 1)
+    assert re.search(r"speeds: as infoplane bench measured this machine, \d{4}-\d\d-\d\d", after.out)
+    assert after.err == ""
+
+
+def test_what_was_kept_is_what_is_reckoned_with(cache, tmp_path, capsys):
+    study = tiny_study.write_study(tmp_path)
+    calibration.keep(CPU, KNOWN, quick=False)
+    assert calibration.stored(CPU).machine == KNOWN
+    spec = load_study(str(study))
+    seconds = expected(make_plan(spec), cost_of(spec), KNOWN, 1)
+    said = command(capsys, "plan", study, "--workers", 1)
+    assert f"about {words(seconds)} on cpu, one process" in said.out
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"processor": "another"},
+        {"cores": 4096},
+        {"torch": "2.0.0"},
+        {"infoplane": "0.0.0"},
+        {"device": "NVIDIA H100"},
+    ],
+)
+def test_speeds_of_another_machine_or_version_are_not_used(cache, monkeypatch, change):
+    here = calibration.identity(CPU)
+    assert change.items() - here.items(), "the test changes something"
+    calibration.keep(CPU, KNOWN, quick=False)
+    monkeypatch.setattr(calibration, "identity", lambda device: {**here, **change})
+    assert calibration.stored(CPU) is None
+    # Nor if its file is given the name of this machine's.
+    (cache / next(cache.glob("machine-*.json")).name).rename(calibration._path(CPU))
+    assert calibration.stored(CPU) is None
+
+
+def test_the_version_holds_the_code_that_is_timed(cache, monkeypatch):
+    here = calibration.identity(CPU)["infoplane"]
+    monkeypatch.setattr(calibration, "code_version", lambda kind: f"another {kind}")
+    assert calibration.identity(CPU)["infoplane"] != here
+
+
+def damages() -> dict[str, bytes]:
+    good = {"machine": calibration.identity(CPU), "measured": "2026-01-01 00:00", "quick": False}
+    speeds = {field.name: 1e-6 for field in fields(Machine)}
+
+    def content(**changes) -> bytes:
+        return json.dumps({**good, "seconds": speeds, **changes}).encode()
+
+    return {
+        "empty": b"",
+        "cut": content()[:-40],
+        "no text": b"\xff\xfe\x00\x81",
+        "a list": b"[1, 2]",
+        "null": b"null",
+        "no speeds": content(seconds=None),
+        "a speed missing": content(seconds={k: v for k, v in speeds.items() if k != "per_call"}),
+        "a speed that is no number": content(seconds={**speeds, "per_flop": "fast"}),
+        "negative": content(seconds={**speeds, "per_flop": -1e-9}),
+        "not finite": content(seconds={**speeds, "per_flop": float("nan")}),
+        "endless": content(seconds={**speeds, "per_flop": float("inf")}),
+        "all zero": content(seconds=dict.fromkeys(speeds, 0)),
+        "no date": json.dumps({**{k: v for k, v in good.items() if k != "measured"}, "seconds": speeds}).encode(),
+    }
+
+
+@pytest.mark.parametrize("damage", damages())
+def test_a_damaged_file_is_as_good_as_none(cache, tmp_path, capsys, monkeypatch, damage):
+    path = calibration.keep(CPU, KNOWN, quick=False)
+    assert calibration.stored(CPU) is not None
+    path.write_bytes(damages()[damage])
+    assert calibration.stored(CPU) is None
+    monkeypatch.setattr(plan_verb, "fresh", lambda device: calibration.Calibration(KNOWN, "timed just now"))
+    said = command(capsys, "plan", tiny_study.write_study(tmp_path), "--workers", 1)
+    assert said.code == 0
+    assert "speeds: timed just now" in said.out
+    # The next measurement mends it.
+    calibration.keep(CPU, KNOWN, quick=False)
+    assert calibration.stored(CPU).machine == KNOWN
+
+
+def test_the_damages_are_of_a_file_that_would_be_read(cache):
+    path = calibration.keep(CPU, KNOWN, quick=False)
+    whole = json.loads(damages()["negative"])
+    whole["seconds"]["per_flop"] = 1e-9
+    path.write_text(json.dumps(whole))
+    assert calibration.stored(CPU) is not None
+
+
+def test_a_cache_that_cannot_be_written_is_said_and_ends_nothing(short, tmp_path, capsys, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(calibration, "folder", lambda: tmp_path / "file")
+    said = command(capsys, "bench", "--device", "cpu")
+    assert said.code == 0
+    assert said.err.startswith("these speeds cannot be kept for plan and run: ")
+    assert len(said.err.splitlines()) == 1
+    assert "8 filters" in said.out
+
+
+# ---- devices, memory, errors ----
+
+
+def test_without_a_device_all_that_there_are_are_measured(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert [device.type for device in bench_verb._devices("auto")] == ["cpu", "cuda"]
+    assert [device.type for device in bench_verb._devices("cuda")] == ["cuda"]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert [device.type for device in bench_verb._devices("auto")] == ["cpu"]
+
+
+def test_what_needs_more_memory_than_there_is_is_left_out(short, capsys, monkeypatch):
+    monkeypatch.setattr(bench_verb, "jobs", lambda quick: [replace(short[0], memory=1e9), short[1]])
+    said = command(capsys, "bench", "--device", "cpu")
+    assert said.code == 0
+    assert said.err == f"left out: training, {short[0].on} needs 1e+09 GiB of memory\n"
+    assert "scoring" in said.out
+    assert not any(line.startswith("training") for line in said.out.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--device", "tpu"], "unknown device; received 'tpu'; legal: auto, cpu, cuda"),
+        (["--device", "cuda"], "no GPU here"),
+        (["--device", "cpu", "--json", "nowhere/bench.json"], "cannot write the measurements"),
+        (["--device", "cpu", "--json", "."], "cannot write the measurements"),
+        (["--speed"], "--speed"),
+    ],
+)
+def test_errors_are_one_line_before_anything_is_measured(home, call, monkeypatch, words, message):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(bench_verb, "jobs", lambda quick: pytest.fail("something was measured"))
+    said = call("bench", *words)
+    assert (said.code, said.out) == (2, "")
+    assert len(said.err.splitlines()) == 1
+    assert message in said.err
+
+
+@pytest.mark.parametrize(
+    ("rate", "said"), [(12345.6, "12,300"), (123.4, "123"), (12.34, "12.3"), (0.01234, "0.0123"), (1e6, "1,000,000")]
+)
+def test_rates_have_three_digits(rate, said):
+    assert bench_verb._rounded(rate) == said
+
+
+# ---- the jobs ----
+
+
+def test_every_quick_job_gives_a_time_and_work_of_its_kind():
+    parts = {
+        "training": {"operations", "flops", "written"},
+        "scoring": {"operations", "flops", "written"},
+        "sampling": {"calls", "products", "moved"},
+        "making a mixture": {"centres"},
+        "sample propagation": {"visits"},
+    }
+    found = list(bench.timed(CPU, bench.jobs(quick=True), 0.0))
+    for timing in found:
+        used = {name for name, amount in vars(timing.work).items() if amount}
+        assert used == ({"light"} if timing.unit == "updates" else parts[timing.what]), timing.on
+        assert timing.seconds > 0
+    machine = Machine.fitted(found)
+    assert min(vars(machine).values()) >= 0
+    for part in (Work(operations=1, flops=1, written=1), Work(calls=1, products=1, moved=1), Work(light=1)):
+        assert machine.seconds(part) > 0
+    assert machine.per_centre > 0
+    assert machine.per_visit > 0
+
+
+def test_the_first_run_counts_only_where_it_takes_long(monkeypatch):
+    now, taken = [0.0], iter([5.0, 1.0, 3.0, 2.0, 9.0])
+    monkeypatch.setattr(bench, "_clock", lambda device: lambda: now[0])
+
+    def run() -> None:
+        now[0] += next(taken)
+
+    assert bench._repeated(run, CPU, 4.0) == 5.0
+    now, taken = [0.0], iter([5.0, 1.0, 3.0, 2.0, 9.0])
+    monkeypatch.setattr(bench, "_clock", lambda device: lambda: now[0])
+    assert bench._repeated(run, CPU, 10.5) == 1.0  # of 1, 3 and 2
+
+
+def test_a_training_step_is_timed_between_the_ends_of_steps(monkeypatch):
+    # The clock shows how many images were trained on: a step of a batch of 4 takes 4 ms.
+    seen = [0]
+    build = bench.Reference.build
+
+    def counting(reference, device):
+        density = build(reference, device)
+        log_prob = density.log_prob
+
+        def counted(images, context=None):
+            seen[0] += len(images) if density.training else 0
+            return log_prob(images, context)
+
+        density.log_prob = counted
+        return density
+
+    monkeypatch.setattr(bench.Reference, "build", counting)
+    monkeypatch.setattr(bench, "_clock", lambda device: lambda: seen[0] / 1000)
+    job = bench._training(bench.TINY, 4)
+    seconds, work = job.run(CPU, 0.01)
+    assert seconds == pytest.approx(0.004)
+    assert seen[0] >= 8  # a step to warm up, and others
+    assert work.flops == bench.TINY.costs.step(bench.TINY.spec, None, 4).flops
+    before = seen[0]
+    assert job.run(CPU, 0.0)[0] == pytest.approx(0.004)
+    assert seen[0] - before == 4  # the first alone
