@@ -43,8 +43,15 @@ class Density(nn.Module, abc.ABC):
         n: int | None = None,
         generator: torch.Generator | None = None,
         progress: Callable[[int, int], None] | None = None,
+        cached: bool = True,
+        temperature: float = 1.0,
+        keep: Tensor | None = None,
     ) -> Tensor:
-        """Draws uint8 images (B, C, H, W): one per context row, or n. `progress` is told pixels done and in all."""
+        """Draws uint8 images (B, C, H, W): one per context row, or n. `progress` is told pixels done and in all.
+
+        `cached` is the fast way, exact; without it the slow one that it can be held against. `temperature` sharpens
+        (below 1) or flattens every pixel's distribution. `keep` are first rows (B or 1, C, r, W) that are given.
+        """
 
     @abc.abstractmethod
     def initialise(self, images: Tensor) -> None:

@@ -54,8 +54,13 @@ class Likelihood(nn.Module, abc.ABC):
         """Returns log q(pixel | features) in nats: (B, F, H, W), integer (B, C, H, W) -> (B, H, W)."""
 
     @abc.abstractmethod
-    def sample(self, features: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Draws one pixel per position: (B, F, H, W) -> integer levels (B, C, H, W)."""
+    def sample(self, features: Tensor, generator: torch.Generator | None, temperature: float = 1.0) -> Tensor:
+        """Draws one pixel per position: (B, F, H, W) -> integer levels (B, C, H, W).
+
+        Args:
+            temperature: Below 1, every channel's distribution is sharpened: softmax of logits over the temperature, or
+                logistics of so many times the scale.
+        """
 
 
 class Categorical(Likelihood):
@@ -98,10 +103,10 @@ class Categorical(Likelihood):
             terms.append(table.gather(1, images[:, c : c + 1].long()).squeeze(1))
         return torch.stack(terms).sum(0)
 
-    def sample(self, features: Tensor, generator: torch.Generator | None) -> Tensor:
+    def sample(self, features: Tensor, generator: torch.Generator | None, temperature: float = 1.0) -> Tensor:
         drawn = torch.zeros(features.shape[0], 0, *features.shape[2:], dtype=torch.long, device=features.device)
         for c in range(self.channels):
-            probs = self._log_probs(features, c, drawn).exp()
+            probs = F.softmax(self._log_probs(features, c, drawn) / temperature, dim=1)
             drawn = torch.cat((drawn, _draw(probs, generator)), dim=1)
         return drawn
 
@@ -148,14 +153,14 @@ class LogisticMixture(Likelihood):
             joint = joint + log_bin_mass(images[:, None, c], mean, log_scales[:, :, c], self.levels)
         return torch.logsumexp(joint, dim=1)
 
-    def sample(self, features: Tensor, generator: torch.Generator | None) -> Tensor:
+    def sample(self, features: Tensor, generator: torch.Generator | None, temperature: float = 1.0) -> Tensor:
         logits, means, log_scales, couplings = self._split(features)
-        chosen = _draw(F.softmax(logits, dim=1), generator)  # one component for all channels
+        chosen = _draw(F.softmax(logits / temperature, dim=1), generator)  # one component for all channels
         scaled = logits.new_zeros(logits.shape[0], 0, *logits.shape[2:])
         drawn = []
         for c in range(self.channels):
             mean = self._mean(means, couplings, c, scaled).gather(1, chosen)
-            scale = log_scales[:, :, c].gather(1, chosen).exp()
+            scale = temperature * log_scales[:, :, c].gather(1, chosen).exp()
             uniform = torch.rand(mean.shape, generator=generator, device=mean.device, dtype=torch.float64)
             noise = torch.logit(uniform, eps=1e-12).to(mean.dtype)
             # Rounded to the grid before the next channel's mean is computed, as its likelihood was.

@@ -1,0 +1,326 @@
+"""PixelCNN++ one pixel at a time: every convolution keeps only the row and the columns that it still needs.
+
+The stream that sees the rows above a pixel advances a row at a time, the stream that also sees what is left of it a
+pixel at a time, and what runs at scale s advances every 2^s rows and pixels. What a pixel's convolutions take from the
+row above it, from the other stream and from the context is known when its row begins, and is computed for the whole
+row at once. So a pixel costs a few small matrix products, not a pass through the network; the sums are those of the
+parallel pass in another order.
+
+Shape legend: B batch, C channels, W columns of a scale, F filters. Rows are (W, B, C), so that the same weights serve
+rows and pixels (B, C).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from infoplane.densities.layers import GatedResidual, WeightNormConv, concat_elu
+from infoplane.densities.likelihoods import scale_levels
+
+if TYPE_CHECKING:
+    from infoplane.densities.pixelcnn import PixelCNN
+
+#: (W, C) -> zeros (W, B, C) of the right type on the right device
+Zeros = Callable[[int, int], Tensor]
+
+
+class Incremental:
+    """The features of an image that becomes known pixel by pixel, in raster order.
+
+    For every row `begin_row()`, then for every pixel `features()` and, once its value is known, `put(pixel)`.
+
+    Args:
+        density: In evaluation mode; its weights must not change meanwhile.
+        biases: What the context adds, per scale, as `PixelCNN._biases` returns it.
+        batch: B.
+    """
+
+    def __init__(self, density: PixelCNN, biases: list[list[Tensor | None]], batch: int) -> None:
+        weight = density.above.weight
+        self.levels, self.scales = density.levels, density.scales
+        self.grids = density.grids
+        self.row, self.column = -1, 0
+        layers, top = density.residual_layers, density.scales - 1
+
+        def zeros(columns: int, channels: int) -> Tensor:
+            return weight.new_zeros(columns, batch, channels)
+
+        self.above = _RowConv(density.above)
+        self.row_above = _RowConv(density.row_above)
+        left = _matrices(density.left)  # (2, 1): the pixel to the left in the row above and in its own row
+        self.left_above, self.left_own, self.left_bias = left[0][0], left[1][0], density.left.bias
+        columns = self.grids[0][1]
+        inputs = density.shape[0] + 1
+        self.image_above, self.image = zeros(columns, inputs), zeros(columns, inputs)
+        self.filters = weight.shape[0]
+        self.new = zeros
+        up_down, up_right = _layers(density.up_down), _layers(density.up_right)
+        down_down, down_right = _layers(density.down_down), _layers(density.down_right)
+        self.up = [
+            [_Pair(next(up_down), next(up_right), self.grids[s][1], zeros) for _ in range(layers)]
+            for s in range(self.scales)
+        ]
+        count = {s: layers + (s < top) for s in range(self.scales)}
+        self.down = {
+            s: [_Pair(next(down_down), next(down_right), self.grids[s][1], zeros) for _ in range(count[s])]
+            for s in reversed(range(self.scales))
+        }
+        for s in range(self.scales):
+            for pair, index in zip([*self.up[s], *self.down[s]], range(0, len(biases[s]), 2), strict=True):
+                pair.bias_down, pair.bias_right = biases[s][index], biases[s][index + 1]
+        self.shrink_down = [_RowConv(conv) for conv in _convs(density.shrink_down)]
+        self.shrink_right = [
+            _PixelConv(conv, self.grids[s][1], zeros) for s, conv in enumerate(_convs(density.shrink_right))
+        ]
+        # The way up again: module k leads from scale top - k to the next finer one.
+        self.grow_down = {top - k: _Grow(conv) for k, conv in enumerate(_convs(density.grow_down))}
+        self.grow_right = {top - k: _Grow(conv) for k, conv in enumerate(_convs(density.grow_right))}
+        self.grown_down: dict[int, Tensor] = {}
+        self.grown_right = {
+            s: zeros(2 * self.grids[s][1], 2 * self.filters).unflatten(2, (2, -1)) for s in self.grow_right
+        }
+
+    def begin_row(self) -> None:
+        """Moves on to the next row, of which no pixel is known yet."""
+        self.row, self.column = self.row + 1, 0
+        i = self.row
+        self.image_above, self.image = self.image, torch.zeros_like(self.image)
+        if i == 0:
+            u = self.new(self.grids[0][1], self.filters)
+            self.start = u
+            self.left_row = self.left_bias.expand_as(u)
+        else:
+            # What stands for row i saw the image only down to row i - 1: the convolutions' outputs move down by one.
+            u = self.above(self.image_above)
+            self.start = self.row_above(self.image_above)
+            self.left_row = self.image_above @ self.left_above + self.left_bias
+        last = self._active(i)
+        stacks = []
+        for s in range(last + 1):
+            stack = [u]
+            for pair in self.up[s]:
+                u = pair.row_down(u, None, i >> s)
+                pair.begin_right(u, i >> s)
+                stack.append(u)
+            stacks.append(stack)
+            if s < self.scales - 1:
+                self.shrink_right[s].begin_row()
+                if s < last:
+                    u = self.shrink_down[s](u, stride=2)
+                else:
+                    self.shrink_down[s].keep(u)
+        for s in reversed(range(last + 1)):
+            stack = stacks[s]
+            if s == self.scales - 1:
+                u = stack.pop()
+            elif s == last:
+                u = self.grown_down[s + 1][1]  # the second of two rows that the coarser scale gave
+            for pair in self.down[s]:
+                u = pair.row_down(u, stack.pop(), i >> s)
+                pair.begin_right(u, i >> s)
+            if s > 0:
+                grown = self.grow_down[s].rows(u)
+                self.grown_down[s] = grown[:, : self.grids[s - 1][1]]
+                u = self.grown_down[s][0]
+
+    def features(self) -> Tensor:
+        """Returns what the likelihood of the next pixel is computed from: (B, F)."""
+        i, j = self.row, self.column
+        v = self.start[j]
+        if j > 0:
+            v = v + torch.addmm(self.left_row[j - 1], self.image[j - 1], self.left_own)
+        last = min(self._active(i), self._active(j))
+        stacks = []
+        for s in range(last + 1):
+            stack = [v]
+            for pair in self.up[s]:
+                v = pair.pixel_right(v, None, j >> s)
+                stack.append(v)
+            stacks.append(stack)
+            if s < self.scales - 1:
+                if s < last:
+                    v = self.shrink_right[s](v, j >> s)
+                else:
+                    self.shrink_right[s].keep(v, j >> s)
+        for s in reversed(range(last + 1)):
+            stack = stacks[s]
+            if s == self.scales - 1:
+                v = stack.pop()
+            elif s == last:
+                v = self.grown_right[s + 1][j >> s, :, (i >> s) % 2]
+            for pair in self.down[s]:
+                v = pair.pixel_right(v, stack.pop(), j >> s)
+            if s > 0:
+                at = 2 * (j >> s)
+                grown = self.grow_right[s].pixel(v)  # (2 columns, B, 2 rows, F)
+                self.grown_right[s][at : at + 2] = grown
+                v = grown[0, :, 0]
+        return v
+
+    def put(self, pixel: Tensor) -> None:
+        """Takes the value of the pixel whose features were asked for last: integer levels (B, C)."""
+        scaled = scale_levels(pixel, self.levels, self.image.dtype)
+        self.image[self.column, :, :-1] = scaled
+        self.image[self.column, :, -1] = 1.0
+        self.column += 1
+
+    def _active(self, position: int) -> int:
+        """The coarsest scale that has something to compute at a row or column."""
+        s = 0
+        while s < self.scales - 1 and position % (2 << s) == 0:
+            s += 1
+        return s
+
+
+def _layers(modules: nn.ModuleList) -> Iterator[GatedResidual]:
+    return iter(cast(Iterable[GatedResidual], modules))
+
+
+def _convs(modules: nn.ModuleList) -> list[WeightNormConv]:
+    return list(cast(Iterable[WeightNormConv], modules))
+
+
+def _matrices(conv: WeightNormConv) -> list[list[Tensor]]:
+    """A convolution's weight as one matrix (C, F) per row and column of its kernel."""
+    weight = conv._effective_weight()
+    return [[weight[:, :, a, b].T.contiguous() for b in range(weight.shape[3])] for a in range(weight.shape[2])]
+
+
+class _RowConv:
+    """A convolution with three columns and one or two rows, fed row by row; it keeps the row before."""
+
+    def __init__(self, conv: WeightNormConv) -> None:
+        # One matrix for all taps of a row, above first.
+        self.weights = [torch.cat(row) for row in _matrices(conv)]
+        self.bias = conv.bias
+        self.before: Tensor | None = None
+
+    def __call__(self, row: Tensor, stride: int = 1) -> Tensor:
+        """(W, B, C) -> (⌈W/stride⌉, B, F)."""
+        found = _taps(row, stride) @ self.weights[-1] + self.bias
+        if len(self.weights) == 2 and self.before is not None:
+            found = found + _taps(self.before, stride) @ self.weights[0]
+        self.keep(row)
+        return found
+
+    def keep(self, row: Tensor) -> None:
+        """Remembers a row for which nobody wants an output."""
+        self.before = row
+
+
+def _taps(row: Tensor, stride: int) -> Tensor:
+    """Every stride-th position with its two neighbours, zeros beyond the ends: (W, B, C) -> (⌈W/stride⌉, B, 3C)."""
+    padded = F.pad(row, (0, 0, 0, 0, 1, 1))
+    return torch.cat((padded[:-2:stride], padded[1:-1:stride], padded[2::stride]), dim=2)
+
+
+class _PixelConv:
+    """A convolution of 2 × 2 that sees the pixel, its left neighbour, and the same two in the row above."""
+
+    def __init__(self, conv: WeightNormConv, columns: int, zeros: Zeros) -> None:
+        matrices = _matrices(conv)
+        self.above, self.own = torch.cat(matrices[0]), torch.cat(matrices[1])
+        self.bias = conv.bias
+        # One column more: what is left of the first is zero.
+        self.before, self.now = (zeros(columns + 1, self.own.shape[0] // 2) for _ in range(2))
+        self.known: Tensor = self.bias
+
+    def begin_row(self, more: Tensor | None = None) -> None:
+        """Adds up what is known of the row's outputs: the row above, the bias, and more (W, B, F)."""
+        self.before, self.now = self.now, self.before
+        self.now[0] = 0
+        self.known = torch.cat((self.before[:-1], self.before[1:]), dim=2) @ self.above + self.bias
+        if more is not None:
+            self.known = self.known + more
+
+    def __call__(self, pixel: Tensor, column: int) -> Tensor:
+        """(B, C) at a column -> (B, F)."""
+        self.keep(pixel, column)
+        return torch.addmm(self.known[column], torch.cat((self.now[column], pixel), dim=1), self.own)
+
+    def keep(self, pixel: Tensor, column: int) -> None:
+        """Remembers a pixel; for one for which nobody wants an output that is all."""
+        self.now[column + 1] = pixel
+
+
+class _Grow:
+    """A transposed convolution of stride 2, which turns a row into two and a pixel into four."""
+
+    def __init__(self, conv: WeightNormConv) -> None:
+        self.weight, self.bias = conv._effective_weight(), conv.bias  # (C, F, 2, 2 or 3)
+
+    def rows(self, row: Tensor) -> Tensor:
+        """Kernel (2, 3): (W, B, C) -> (2, 2W, B, F)."""
+        beyond = torch.cat((row[1:], torch.zeros_like(row[:1])))
+        found = []
+        for a in range(2):
+            left, middle, right = (self.weight[:, :, a, b] for b in range(3))
+            pair = torch.stack((row @ middle, row @ right + beyond @ left), dim=1)
+            found.append(pair.flatten(0, 1) + self.bias)
+        return torch.stack(found)
+
+    def pixel(self, pixel: Tensor) -> Tensor:
+        """Kernel (2, 2): (B, C) -> (2 columns, B, 2 rows, F)."""
+        found = pixel @ self.weight.permute(0, 3, 2, 1).flatten(1)  # (C, columns · rows · F)
+        return found.view(len(pixel), 2, 2, -1).transpose(0, 1) + self.bias
+
+
+class _Pair:
+    """A gated layer of either stream, one above the other: the second takes what the first gives, from the side."""
+
+    def __init__(self, down: GatedResidual, right: GatedResidual, columns: int, zeros: Zeros) -> None:
+        self.bias_down: Tensor | None = None
+        self.bias_right: Tensor | None = None
+        self.first_down, self.second_down = _RowConv(down.first), _RowConv(down.second)
+        self.side_down = None if down.side is None else _matrices(down.side)[0][0]
+        self.side_bias = None if down.side is None else down.side.bias
+        self.first = _PixelConv(right.first, columns, zeros)
+        self.second = _PixelConv(right.second, columns, zeros)
+        assert right.side is not None  # every layer of this stream has one
+        self.side_right_bias = right.side.bias
+        side, filters = _matrices(right.side)[0][0], len(right.first.bias)
+        # concat_elu of (u, v) is elu of (u, v, -u, -v): rows of the side's weight that take u, and those that take v.
+        if len(side) == 4 * filters:
+            parts = side.split(filters)
+            self.side_row, self.side_pixel = torch.cat((parts[0], parts[2])), torch.cat((parts[1], parts[3]))
+        else:
+            self.side_row, self.side_pixel = side, None
+
+    def row_down(self, x: Tensor, side: Tensor | None, row: int) -> Tensor:
+        """The layer of the stream that sees the rows above: (W, B, F), side (W, B, F) -> (W, B, F)."""
+        y = self.first_down(_both(x))
+        if side is not None and self.side_down is not None:
+            y = y + (_both(side) @ self.side_down + self.side_bias)
+        y = self.second_down(_both(y))
+        bias = _row_of(self.bias_down, row)
+        return x + F.glu(y if bias is None else y + bias, dim=2)
+
+    def begin_right(self, u: Tensor, row: int) -> None:
+        """Prepares the layer of the other stream for a row, of whose side u (W, B, F) is known."""
+        self.first.begin_row(_both(u) @ self.side_row + self.side_right_bias)
+        self.second.begin_row(_row_of(self.bias_right, row))
+
+    def pixel_right(self, x: Tensor, side: Tensor | None, column: int) -> Tensor:
+        """The layer of the stream that sees what is left: (B, F), side (B, F) -> (B, F)."""
+        y = self.first(concat_elu(x), column)
+        if side is not None and self.side_pixel is not None:
+            y = torch.addmm(y, concat_elu(side), self.side_pixel)
+        y = self.second(concat_elu(y), column)
+        return x + F.glu(y, dim=1)
+
+
+def _both(x: Tensor) -> Tensor:
+    """elu of (x, -x) along the channels of a row: (W, B, C) -> (W, B, 2C)."""
+    return F.elu(torch.cat((x, -x), dim=2))
+
+
+def _row_of(bias: Tensor | None, row: int) -> Tensor | None:
+    """The row of a bias (B, F, R or 1, W or 1) as (W or 1, B, F)."""
+    if bias is None:
+        return None
+    return bias[:, :, row if bias.shape[2] > 1 else 0].permute(2, 0, 1)
