@@ -294,7 +294,7 @@ class _Pair:
     def row_down(self, x: Tensor, side: Tensor | None, row: int) -> Tensor:
         """The layer of the stream that sees the rows above: (W, B, F), side (W, B, F) -> (W, B, F)."""
         y = self.first_down(_both(x))
-        if side is not None and self.side_down is not None:
+        if side is not None and self.side_down is not None and self.side_bias is not None:
             y = y + (_both(side) @ self.side_down + self.side_bias)
         y = self.second_down(_both(y))
         bias = _row_of(self.bias_down, row)
