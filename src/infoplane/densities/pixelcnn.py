@@ -208,9 +208,9 @@ class PixelCNN(Density):
             raise UsageError("the temperature must be a positive number", received=temperature)
         device = self.above.weight.device
         images = torch.zeros(n, *self.shape, dtype=torch.uint8, device=device)
-        kept = 0
-        if keep is not None:
-            kept = self._keep(keep, images)
+        kept = 0 if keep is None else self._keep(keep, images)
+        if not n:
+            return images
         context = None if context is None else context.to(device)
         was_training = self.training
         self.eval()
