@@ -12,11 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from infoplane.errors import FitError, UsageError
+from infoplane.inversion.fast import LOOK, History, Loss, autocast, compiled, laid_out, shorten
 from infoplane.inversion.pairs import Pairs
 from infoplane.inversion.settings import FitSettings
 
-#: (images, context) -> loss per example (B,)
-Loss = Callable[[Tensor, Tensor | None], Tensor]
 #: (updates done, updates in all, current held-out loss or None)
 Progress = Callable[[int, int, float | None], None]
 
@@ -77,7 +76,14 @@ class OneSource:
     where = ""
 
     def __init__(
-        self, model: nn.Module, loss: Loss, pairs: Pairs, held_out: Pairs, batch: int, seed: int, name: str = ""
+        self,
+        model: nn.Module,
+        loss: Loss,
+        pairs: Pairs,
+        held_out: Pairs,
+        settings: FitSettings,
+        seed: int,
+        name: str = "",
     ) -> None:
         if not (len(pairs) and len(held_out)):
             raise UsageError(
@@ -85,11 +91,12 @@ class OneSource:
                 received=f"{len(pairs)} to train, {len(held_out)} held out{name and f' at {name}'}",
                 legal="at least one of each",
             )
-        self.model, self.loss, self.pairs, self.held_out = model, loss, pairs, held_out
-        self._order = _epochs(len(pairs), batch, seed)
+        self.model, self.loss, self.pairs, self.held_out = model, loss, pairs.resident(), held_out.resident()
+        self._step = compiled(loss, settings, pairs.device)
+        self._order = _epochs(len(pairs), settings.batch, seed, self.pairs.images.device)
 
     def next_loss(self) -> Tensor:
-        return self.loss(*self.pairs.batch(next(self._order))).mean()
+        return self._step(*self.pairs.batch(next(self._order))).mean()
 
     def held_out_loss(self) -> float:
         return mean_loss(self.model, self.loss, self.held_out)
@@ -113,9 +120,9 @@ def fit(
         FitError: A loss or gradient is not finite; names the step, the learning rate and the last good value.
         UsageError: There is nothing to train on or nothing held out.
     """
-    source = OneSource(model, loss, pairs, held_out, settings.batch, seed)
-    if settings.minutes is not None:
+    if settings.minutes is not None and len(pairs) and len(held_out):
         settings = within(settings, model, loss, pairs, held_out)
+    source = OneSource(model, loss, pairs, held_out, settings, seed)
     return train(model, source, settings, seed=seed, device=pairs.device, progress=progress)
 
 
@@ -135,10 +142,12 @@ def train(
     """
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
-        return _train(model, source, settings, progress)
+        return _train(laid_out(model, device), source, settings, device, progress)
 
 
-def _train(model: nn.Module, source: Source, settings: FitSettings, progress: Progress | None) -> Curve:
+def _train(
+    model: nn.Module, source: Source, settings: FitSettings, device: torch.device, progress: Progress | None
+) -> Curve:
     parameters = list(model.parameters())
     optimiser = _optimiser(model, settings)
     averaged = [p.detach().clone() for p in parameters]
@@ -147,42 +156,34 @@ def _train(model: nn.Module, source: Source, settings: FitSettings, progress: Pr
     curve = Curve(start=source.held_out_loss())
     best_loss = curve.start if math.isfinite(curve.start) else math.inf
     checkpoints = _checkpoints(settings.updates, settings.evaluations)
-    norms: list[float] = []
-    losses: list[float] = []
-    stale = 0
+    history = History(settings.updates, device)
+    looked, stale = 0, 0
 
     model.train()
     for step in range(settings.updates):
         factor = settings.rate(step)
         for group in optimiser.param_groups:
             group["lr"] = group["base_rate"] * factor
-        batch_loss = source.next_loss()
+        with autocast(settings, device):
+            batch_loss = source.next_loss()
         optimiser.zero_grad(set_to_none=True)
         batch_loss.backward()
-        limit = settings.guard * median(norms[-100:]) if len(norms) >= 10 else math.inf
-        norm = float(nn.utils.clip_grad_norm_(parameters, limit))
-        value = float(batch_loss.detach())
-        if not (math.isfinite(norm) and math.isfinite(value)):
-            raise FitError(
-                f"training diverged at step {step + 1} of {settings.updates}",
-                received=f"loss {value}, gradient norm {norm} at learning rate {settings.learning_rate * factor:.3g}"
-                f"{source.where}",
-                legal=f"finite values; the last good loss was {losses[-1] if losses else 'none'}",
-                mend="lower fit.learning_rate",
-            )
-        curve.guarded += norm > limit
-        norms.append(norm)
-        losses.append(value)
+        limit = history.limit(settings.guard)
+        history.take(batch_loss.detach(), shorten(parameters, limit), limit)
+        # To look is to wait for the GPU.
+        if device.type == "cpu" or step + 1 in checkpoints or (step + 1) % LOOK == 0:
+            _check(history, looked, settings, source.where)
+            looked = step + 1
         optimiser.step()
         # A short memory at first, so that the average is not the initial weights.
         memory = min(settings.ema, (1 + step) / (10 + step))
         torch._foreach_lerp_(averaged, parameters, 1 - memory)  # pyright: ignore
 
         if step + 1 in checkpoints:
-            fresh = len(losses) - (curve.updates[-1] if curve.updates else 0)
+            since = curve.updates[-1] if curve.updates else 0
             curve.updates.append(step + 1)
-            curve.train.append(sum(losses[-fresh:]) / fresh)
-            curve.gradient.append(median(norms[-fresh:]))
+            curve.train.append(sum(history.losses[since : step + 1].tolist()) / (step + 1 - since))
+            curve.gradient.append(median(history.norms[since : step + 1].tolist()))
             raw = source.held_out_loss()
             _swap(parameters, averaged)
             smooth = source.held_out_loss()
@@ -199,12 +200,28 @@ def _train(model: nn.Module, source: Source, settings: FitSettings, progress: Pr
                 break
         if progress is not None:
             progress(step + 1, settings.updates, min(curve.heldout_ema[-1:] + curve.heldout[-1:], default=None))
+    curve.guarded = history.guarded()
     if not any(map(math.isfinite, curve.heldout + curve.heldout_ema)):
         raise FitError("the held-out loss was never finite", received=curve.heldout[-1], mend="lower fit.learning_rate")
     with torch.no_grad():
         torch._foreach_copy_([p.data for p in parameters], best)  # pyright: ignore
     model.eval()
     return curve
+
+
+def _check(history: History, since: int, settings: FitSettings, where: str) -> None:
+    """Raises FitError if a loss or gradient from the step `since` on is not finite."""
+    bad = history.bad(since)
+    if bad is None:
+        return
+    loss, norm = float(history.losses[bad]), float(history.norms[bad])
+    rate = settings.learning_rate * settings.rate(bad)
+    raise FitError(
+        f"training diverged at step {bad + 1} of {settings.updates}",
+        received=f"loss {loss}, gradient norm {norm} at learning rate {rate:.3g}{where}",
+        legal=f"finite values; the last good loss was {float(history.losses[bad - 1]) if bad else 'none'}",
+        mend="lower fit.learning_rate",
+    )
 
 
 def _optimiser(model: nn.Module, settings: FitSettings) -> torch.optim.Optimizer:
@@ -224,13 +241,13 @@ def _optimiser(model: nn.Module, settings: FitSettings) -> torch.optim.Optimizer
     )
 
 
-def _epochs(n: int, batch: int, seed: int) -> Iterator[Tensor]:
+def _epochs(n: int, batch: int, seed: int, device: torch.device) -> Iterator[Tensor]:
     """Yields index batches for ever, every example once per epoch, the order from `seed`."""
     generator = torch.Generator().manual_seed(seed)
-    rest = torch.empty(0, dtype=torch.long)
+    rest = torch.empty(0, dtype=torch.long, device=device)
     while True:
         while len(rest) < batch:
-            rest = torch.cat((rest, torch.randperm(n, generator=generator)))
+            rest = torch.cat((rest, torch.randperm(n, generator=generator).to(device, non_blocking=True)))
         yield rest[:batch]
         rest = rest[batch:]
 

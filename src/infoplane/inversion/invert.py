@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from infoplane.densities import Density
-from infoplane.inversion.fit import Curve, Loss, Progress, fit, losses_of
+from infoplane.inversion.fast import Loss
+from infoplane.inversion.fit import Curve, Progress, fit, losses_of
 from infoplane.inversion.pairs import Pairs
 from infoplane.inversion.settings import FitSettings
 

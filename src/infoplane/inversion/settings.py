@@ -30,6 +30,9 @@ class FitSettings(BaseModel):
         refits: Number of independent fits, from different seeds.
         warm_start: "none", or start from a p(x) trained for `base_updates` ("early") or for `updates` ("fitted").
         base_updates: Length of the "early" base.
+        precision: What convolutions compute in while training; "auto" is bfloat16 on a GPU that has it, else float32.
+            Likelihoods, weights, and everything that is scored stay in float32.
+        compile: Whether torch compiles a training step; "auto" on a GPU, if there are enough updates to pay for it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -52,6 +55,8 @@ class FitSettings(BaseModel):
     refits: Annotated[int, Ge(1)] = 3
     warm_start: Literal["none", "early", "fitted"] = "none"
     base_updates: Annotated[int, Ge(1)] = 200
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    compile: bool | Literal["auto"] = "auto"
 
     def rate(self, step: int) -> float:
         """The factor on the learning rate at a step counted from 0."""

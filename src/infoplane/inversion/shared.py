@@ -96,7 +96,7 @@ def fit_shared(
         raise UsageError("a trunk cannot be trained by time", received=f"minutes {settings.minutes}", legal="updates")
     shared = SharedTrunk(densities)
     first = pairs[shared.places[0]]
-    source = _Rounds(shared.places, densities, pairs, held_out, settings.batch, seed)
+    source = _Rounds(shared.places, densities, pairs, held_out, settings, seed)
     densities[shared.places[0]].initialise(first.images[: min(len(first), 128)].to(first.device))
     whole = settings.model_copy(update={"updates": settings.updates * len(shared.places)})
     return train(shared, source, whole, seed=seed, device=first.device, progress=progress)
@@ -111,7 +111,7 @@ class _Rounds:
         densities: Mapping[str, Density],
         pairs: Mapping[str, Pairs],
         held_out: Mapping[str, Pairs],
-        batch: int,
+        settings: FitSettings,
         seed: int,
     ) -> None:
         self.places, self.latest = places, ""
@@ -120,7 +120,7 @@ class _Rounds:
         seeds = torch.randint(2**62, (len(places),), generator=self._generator).tolist()
         self.sources = {
             place: OneSource(
-                densities[place], NegativeLogProb(densities[place]), pairs[place], held_out[place], batch, own, place
+                densities[place], NegativeLogProb(densities[place]), pairs[place], held_out[place], settings, own, place
             )
             for place, own in zip(places, seeds, strict=True)
         }
