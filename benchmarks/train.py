@@ -9,6 +9,7 @@ and set against the rate of a large float32 matrix product (on a GPU also in bfl
 """
 
 import argparse
+import contextlib
 import platform
 import time
 import warnings
@@ -109,10 +110,8 @@ def ours(case: Case, device: torch.device, images: Tensor, settings: FitSettings
     density = case.build(device)
     loss = compiled(NegativeLogProb(density), settings, device)
     source = _Timed(loss, images, 5, seconds)
-    try:
+    with contextlib.suppress(StopIteration):
         train(density, source, settings, seed=0, device=device)
-    except StopIteration:
-        pass
     return (source.end - source.begin) / (source.steps - source.warm)
 
 
