@@ -73,6 +73,38 @@ def test_a_start_of_another_family_is_refused(base):
 
 
 @pytest.mark.parametrize("way", WAYS)
+def test_a_neighbours_model_is_taken_whole(base, way):
+    _, images, held, _ = base
+    neighbour, model = make(seed=8, **WAYS[way]), make(seed=9, **WAYS[way])
+    pairs = Pairs(images, contexts_of(model.context, 30))
+    held_out = Pairs(held, contexts_of(model.context, 10, seed=2))
+    curve = fit_density(neighbour, pairs, held_out, FitSettings(updates=15, evaluations=3, learning_rate=1e-2), seed=0)
+    start = {name: value.clone() for name, value in neighbour.state_dict().items()}
+    warm = fit_density(model, pairs, held_out, STILL, seed=0, start=start)
+    assert warm.start == curve.best_loss  # to the bit, the effect of the context included
+    assert torch.equal(log_probs(model, held_out), log_probs(neighbour, held_out))
+    fit_density(model, pairs, held_out, FitSettings(updates=3, evaluations=1), seed=0, start=start)
+    assert all(torch.equal(value, neighbour.state_dict()[name]) for name, value in start.items())  # copied, not shared
+
+
+def test_a_start_with_another_context_is_refused_and_nothing_is_loaded(base):
+    _, images, _, _ = base
+    model = make(context=(5,))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    pairs = Pairs(images, contexts_of((5,), 30))
+    with pytest.raises(ValueError, match="not of this family"):
+        fit_density(model, pairs, pairs, STILL, seed=0, start=make(seed=3, context=(4,)).state_dict())
+    assert all(torch.equal(value, model.state_dict()[name]) for name, value in before.items())
+    # Half a conditioning is none.
+    learned = make(context=(2, 4, 2), conditioning="learned")
+    half = make(seed=3, context=(2, 4, 2), conditioning="learned").state_dict()
+    del half[next(name for name in half if name.startswith("conditioning."))]
+    maps = Pairs(images, contexts_of((2, 4, 2), 30))
+    with pytest.raises(ValueError, match="not of this family"):
+        fit_density(learned, maps, maps, STILL, seed=0, start=half)
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_the_null_context_twin_is_trained_like_p_of_x(way):
     # Same seed, batches, dropout masks and updates; zeros for a context: the same numbers as without one.
     images = images_of(40)

@@ -73,8 +73,8 @@ class Density(nn.Module, abc.ABC):
                 received=f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}",
                 legal=f"integer levels (B, {', '.join(map(str, self.shape))})",
             )
-        if images.is_meta:
-            return  # only shapes and costs are asked for
+        if images.is_meta or (images.is_cuda and self.training):
+            return  # only shapes and costs are asked for; or the GPU would be waited for at every step of a training
         # Beyond the levels a categorical fails deep inside, and a mixture returns a number that means nothing.
         lowest = 0 if images.dtype == torch.uint8 or not images.numel() else int(images.min())
         highest = int(images.max()) if images.numel() else 0

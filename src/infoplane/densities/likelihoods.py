@@ -4,6 +4,7 @@ Shape legend: B batch, C colour channels, H rows, W columns, F features, M mixtu
 """
 
 import abc
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -173,6 +174,11 @@ class LogisticMixture(Likelihood):
 def at_least_float32(x: Tensor) -> Tensor:
     """float64 stays, everything else becomes float32: in half precision a log-likelihood is noise."""
     return x if x.dtype == torch.float64 else x.float()
+
+
+def full_precision(x: Tensor) -> AbstractContextManager[object]:
+    """A context in which what is computed from x is not in half precision, whatever surrounds it."""
+    return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
 
 
 def _draw(probs: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -19,7 +19,14 @@ from infoplane.densities.layers import (
     shift_down,
     shift_right,
 )
-from infoplane.densities.likelihoods import Categorical, Likelihood, LogisticMixture, scale_levels
+from infoplane.densities.likelihoods import (
+    Categorical,
+    Likelihood,
+    LogisticMixture,
+    at_least_float32,
+    full_precision,
+    scale_levels,
+)
 from infoplane.errors import UsageError
 
 Probability = Annotated[float, Ge(0), Lt(1)]
@@ -175,7 +182,10 @@ class PixelCNN(Density):
 
     def log_prob_map(self, images: Tensor, context: Tensor | None = None) -> Tensor:
         """Returns each pixel's log q(x_i | x_<i, h) in nats, its channels summed: (B, H, W)."""
-        return self.likelihood.log_prob(self.features(images, context), images)
+        features = self.features(images, context)
+        # Whatever the convolutions are computed in, in half precision a log-likelihood is noise.
+        with full_precision(features):
+            return self.likelihood.log_prob(at_least_float32(features), images)
 
     @torch.no_grad()
     def sample(

@@ -1,9 +1,11 @@
 """Fit densities and reconstructions to pairs of images and activations."""
 
-from infoplane.inversion.fit import Curve, FitSettings, fit, losses_of, seconds_per_update
+from infoplane.inversion.fit import Curve, fit, losses_of, seconds_per_update
 from infoplane.inversion.invert import NegativeLogProb, cross_log_probs, fit_density, log_probs
 from infoplane.inversion.pairs import Pairs, Standardiser
 from infoplane.inversion.reconstruction import Reconstructor, SquaredError
+from infoplane.inversion.settings import FitSettings
+from infoplane.inversion.shared import fit_shared
 
 __all__ = [
     "Curve",
@@ -16,6 +18,7 @@ __all__ = [
     "cross_log_probs",
     "fit",
     "fit_density",
+    "fit_shared",
     "log_probs",
     "losses_of",
     "seconds_per_update",

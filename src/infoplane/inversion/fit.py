@@ -3,81 +3,23 @@
 import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Annotated, Literal
+from typing import Protocol
 
 import torch
-from annotated_types import Ge, Gt, Le, Lt
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from infoplane.densities import Density
 from infoplane.errors import FitError, UsageError
+from infoplane.inversion.fast import LOOK, History, Loss, autocast, compiled, laid_out, shorten
 from infoplane.inversion.pairs import Pairs
+from infoplane.inversion.settings import FitSettings
 
-#: (images, context) -> loss per example (B,)
-Loss = Callable[[Tensor, Tensor | None], Tensor]
 #: (updates done, updates in all, current held-out loss or None)
 Progress = Callable[[int, int, float | None], None]
 
 EVALUATION_BATCH = 128
-
-Decay = Annotated[float, Ge(0), Lt(1)]
-
-
-class FitSettings(BaseModel):
-    """How a model is trained; every field is validated and unknown ones are refused.
-
-    Attributes:
-        updates: Number of gradient steps.
-        minutes: Instead of `updates`: the time that training may take, turned into updates by timing a few.
-        batch: Examples per step.
-        learning_rate: Adam's step size at its peak.
-        context_rate: Factor on the learning rate of the parameters through which the context enters.
-        betas: Adam's decay rates of its moments.
-        weight_decay: Decoupled (AdamW).
-        warmup: Steps over which the learning rate rises linearly.
-        schedule: "linear" falls to 0 at the end, "constant" stays, "exponential" multiplies by `decay` every step.
-        decay: Factor per step of the exponential schedule.
-        ema: Decay of the running average of the weights that is evaluated beside the raw ones.
-        evaluations: How often the held-out loss is computed.
-        patience: Stop after so many evaluations without improvement; None trains to the end.
-        guard: A gradient longer than `guard` times the recent median is shortened to that length.
-        held_out: Share of the decoding split kept for early stopping.
-        refits: Number of independent fits, from different seeds.
-        warm_start: "none", or start from a p(x) trained for `base_updates` ("early") or for `updates` ("fitted").
-        base_updates: Length of the "early" base.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    updates: Annotated[int, Ge(1)] = 1000
-    minutes: Annotated[float, Gt(0)] | None = None
-    batch: Annotated[int, Ge(1)] = 8
-    learning_rate: Annotated[float, Gt(0)] = 3e-3
-    context_rate: Annotated[float, Gt(0)] = 1.0
-    betas: tuple[Decay, Decay] = (0.9, 0.95)
-    weight_decay: Annotated[float, Ge(0)] = 0.0
-    warmup: Annotated[int, Ge(0)] = 30
-    schedule: Literal["linear", "constant", "exponential"] = "linear"
-    decay: Annotated[float, Gt(0), Le(1)] = 1.0
-    ema: Annotated[float, Ge(0), Lt(1)] = 0.99
-    evaluations: Annotated[int, Ge(1)] = 10
-    patience: Annotated[int, Ge(1)] | None = None
-    guard: Annotated[float, Gt(0)] = 4.0
-    held_out: Annotated[float, Gt(0), Lt(1)] = 0.15
-    refits: Annotated[int, Ge(1)] = 3
-    warm_start: Literal["none", "early", "fitted"] = "none"
-    base_updates: Annotated[int, Ge(1)] = 200
-
-    def rate(self, step: int) -> float:
-        """The factor on the learning rate at a step counted from 0."""
-        factor = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
-        if self.schedule == "linear":
-            return factor * (1 - step / self.updates)
-        return factor * self.decay**step if self.schedule == "exponential" else factor
 
 
 @dataclass
@@ -111,6 +53,55 @@ class Curve:
         return min(loss for loss in [self.start, *self.heldout, *self.heldout_ema] if not math.isnan(loss))
 
 
+class Source(Protocol):
+    """Where the training loop takes its losses from: one set of pairs, or several in turn."""
+
+    @property
+    def where(self) -> str:
+        """What messages add about the latest batch."""
+        ...
+
+    def next_loss(self) -> Tensor:
+        """The mean loss of the next batch, to be differentiated."""
+        ...
+
+    def held_out_loss(self) -> float:
+        """The mean held-out loss, in evaluation mode."""
+        ...
+
+
+class OneSource:
+    """One model's losses on one set of pairs."""
+
+    where = ""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Loss,
+        pairs: Pairs,
+        held_out: Pairs,
+        settings: FitSettings,
+        seed: int,
+        name: str = "",
+    ) -> None:
+        if not (len(pairs) and len(held_out)):
+            raise UsageError(
+                "no pairs to fit on",
+                received=f"{len(pairs)} to train, {len(held_out)} held out{name and f' at {name}'}",
+                legal="at least one of each",
+            )
+        self.model, self.loss, self.pairs, self.held_out = model, loss, pairs.resident(), held_out.resident()
+        self._step = compiled(loss, settings, pairs.device)
+        self._order = _epochs(len(pairs), settings.batch, seed, self.pairs.images.device)
+
+    def next_loss(self) -> Tensor:
+        return self._step(*self.pairs.batch(next(self._order))).mean()
+
+    def held_out_loss(self) -> float:
+        return mean_loss(self.model, self.loss, self.held_out)
+
+
 def fit(
     model: nn.Module,
     loss: Loss,
@@ -129,76 +120,73 @@ def fit(
         FitError: A loss or gradient is not finite; names the step, the learning rate and the last good value.
         UsageError: There is nothing to train on or nothing held out.
     """
-    if not (len(pairs) and len(held_out)):
-        raise UsageError(
-            "no pairs to fit on",
-            received=f"{len(pairs)} to train, {len(held_out)} held out",
-            legal="at least one of each",
-        )
-    if settings.minutes is not None:
+    if settings.minutes is not None and len(pairs) and len(held_out):
         settings = within(settings, model, loss, pairs, held_out)
-    devices = [pairs.device] if pairs.device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
+    source = OneSource(model, loss, pairs, held_out, settings, seed)
+    return train(model, source, settings, seed=seed, device=pairs.device, progress=progress)
+
+
+def train(
+    model: nn.Module,
+    source: Source,
+    settings: FitSettings,
+    *,
+    seed: int,
+    device: torch.device,
+    progress: Progress | None = None,
+) -> Curve:
+    """As `fit`, for any source of losses; `settings.updates` are all that there will be.
+
+    Raises:
+        FitError: A loss or gradient is not finite; names the step, the learning rate and the last good value.
+    """
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
-        return _train(model, loss, pairs, held_out, settings, seed, progress)
+        return _train(laid_out(model, device), source, settings, device, progress)
 
 
 def _train(
-    model: nn.Module,
-    loss: Loss,
-    pairs: Pairs,
-    held_out: Pairs,
-    settings: FitSettings,
-    seed: int,
-    progress: Progress | None,
+    model: nn.Module, source: Source, settings: FitSettings, device: torch.device, progress: Progress | None
 ) -> Curve:
     parameters = list(model.parameters())
     optimiser = _optimiser(model, settings)
     averaged = [p.detach().clone() for p in parameters]
     best = [p.detach().clone() for p in parameters]
     # The initial weights are a candidate too: training that only makes things worse is undone.
-    curve = Curve(start=mean_loss(model, loss, held_out))
+    curve = Curve(start=source.held_out_loss())
     best_loss = curve.start if math.isfinite(curve.start) else math.inf
     checkpoints = _checkpoints(settings.updates, settings.evaluations)
-    order = _epochs(len(pairs), settings.batch, seed)
-    norms: list[float] = []
-    losses: list[float] = []
-    stale = 0
+    history = History(settings.updates, device)
+    looked, stale = 0, 0
 
     model.train()
     for step in range(settings.updates):
         factor = settings.rate(step)
         for group in optimiser.param_groups:
             group["lr"] = group["base_rate"] * factor
-        batch_loss = loss(*pairs.batch(next(order))).mean()
+        with autocast(settings, device):
+            batch_loss = source.next_loss()
         optimiser.zero_grad(set_to_none=True)
         batch_loss.backward()
-        limit = settings.guard * median(norms[-100:]) if len(norms) >= 10 else math.inf
-        norm = float(nn.utils.clip_grad_norm_(parameters, limit))
-        value = float(batch_loss.detach())
-        if not (math.isfinite(norm) and math.isfinite(value)):
-            raise FitError(
-                f"training diverged at step {step + 1} of {settings.updates}",
-                received=f"loss {value}, gradient norm {norm} at learning rate {settings.learning_rate * factor:.3g}",
-                legal=f"finite values; the last good loss was {losses[-1] if losses else 'none'}",
-                mend="lower fit.learning_rate",
-            )
-        curve.guarded += norm > limit
-        norms.append(norm)
-        losses.append(value)
+        limit = history.limit(settings.guard)
+        history.take(batch_loss.detach(), shorten(parameters, limit), limit)
+        # To look is to wait for the GPU.
+        if device.type == "cpu" or step + 1 in checkpoints or (step + 1) % LOOK == 0:
+            _check(history, looked, settings, source.where)
+            looked = step + 1
         optimiser.step()
         # A short memory at first, so that the average is not the initial weights.
         memory = min(settings.ema, (1 + step) / (10 + step))
         torch._foreach_lerp_(averaged, parameters, 1 - memory)  # pyright: ignore
 
         if step + 1 in checkpoints:
-            fresh = len(losses) - (curve.updates[-1] if curve.updates else 0)
+            since = curve.updates[-1] if curve.updates else 0
             curve.updates.append(step + 1)
-            curve.train.append(sum(losses[-fresh:]) / fresh)
-            curve.gradient.append(median(norms[-fresh:]))
-            raw = mean_loss(model, loss, held_out)
+            curve.train.append(sum(history.losses[since : step + 1].tolist()) / (step + 1 - since))
+            curve.gradient.append(median(history.norms[since : step + 1].tolist()))
+            raw = source.held_out_loss()
             _swap(parameters, averaged)
-            smooth = mean_loss(model, loss, held_out)
+            smooth = source.held_out_loss()
             _swap(parameters, averaged)
             curve.heldout.append(raw)
             curve.heldout_ema.append(smooth)
@@ -212,6 +200,7 @@ def _train(
                 break
         if progress is not None:
             progress(step + 1, settings.updates, min(curve.heldout_ema[-1:] + curve.heldout[-1:], default=None))
+    curve.guarded = history.guarded()
     if not any(map(math.isfinite, curve.heldout + curve.heldout_ema)):
         raise FitError("the held-out loss was never finite", received=curve.heldout[-1], mend="lower fit.learning_rate")
     with torch.no_grad():
@@ -220,9 +209,25 @@ def _train(
     return curve
 
 
+def _check(history: History, since: int, settings: FitSettings, where: str) -> None:
+    """Raises FitError if a loss or gradient from the step `since` on is not finite."""
+    bad = history.bad(since)
+    if bad is None:
+        return
+    loss, norm = float(history.losses[bad]), float(history.norms[bad])
+    rate = settings.learning_rate * settings.rate(bad)
+    raise FitError(
+        f"training diverged at step {bad + 1} of {settings.updates}",
+        received=f"loss {loss}, gradient norm {norm} at learning rate {rate:.3g}{where}",
+        legal=f"finite values; the last good loss was {float(history.losses[bad - 1]) if bad else 'none'}",
+        mend="lower fit.learning_rate",
+    )
+
+
 def _optimiser(model: nn.Module, settings: FitSettings) -> torch.optim.Optimizer:
     """AdamW; the context's parameters may learn at their own rate."""
-    context = set(model.context_parameters()) if isinstance(model, Density) else set()
+    of_context = getattr(model, "context_parameters", None)  # densities have them
+    context = set() if of_context is None else set(of_context())
     groups = [
         {"params": [p for p in model.parameters() if p not in context], "base_rate": settings.learning_rate},
         {
@@ -236,13 +241,13 @@ def _optimiser(model: nn.Module, settings: FitSettings) -> torch.optim.Optimizer
     )
 
 
-def _epochs(n: int, batch: int, seed: int):
+def _epochs(n: int, batch: int, seed: int, device: torch.device) -> Iterator[Tensor]:
     """Yields index batches for ever, every example once per epoch, the order from `seed`."""
     generator = torch.Generator().manual_seed(seed)
-    rest = torch.empty(0, dtype=torch.long)
+    rest = torch.empty(0, dtype=torch.long, device=device)
     while True:
         while len(rest) < batch:
-            rest = torch.cat((rest, torch.randperm(n, generator=generator)))
+            rest = torch.cat((rest, torch.randperm(n, generator=generator).to(device, non_blocking=True)))
         yield rest[:batch]
         rest = rest[batch:]
 

@@ -4,8 +4,10 @@ import torch
 from torch import Tensor
 
 from infoplane.densities import Density
-from infoplane.inversion.fit import Curve, FitSettings, Loss, Progress, fit, losses_of
+from infoplane.inversion.fast import Loss
+from infoplane.inversion.fit import Curve, Progress, fit, losses_of
 from infoplane.inversion.pairs import Pairs
+from infoplane.inversion.settings import FitSettings
 
 
 class NegativeLogProb:
@@ -31,19 +33,35 @@ def fit_density(
     """Trains q(x|h) by maximum likelihood (Nash et al. 2019, eq. 4) and returns the training curve in nats per image.
 
     Args:
-        start: Weights of an unconditional model of the same family to start from; the context then begins with no
-            effect, so training starts at that model's value. Without it, data-dependent initialisation.
+        start: Weights of a model of the same family to start from. Those of an unconditional one: the context then
+            begins with no effect, so training starts at that model's value. Those of one with the same kind of
+            context (a neighbouring checkpoint's): all of them are taken. Without it, data-dependent initialisation.
+
+    Raises:
+        ValueError: The start is of another family, or has another context.
     """
     if start is None:
         # Under a null context and on the first images: the same for a conditional model and its twin.
         density.initialise(pairs.images[: min(len(pairs), 128)].to(pairs.device))
     else:
-        missing, unexpected = density.load_state_dict(start, strict=False)
-        if unexpected or any(not name.startswith("conditioning.") for name in missing):
-            raise ValueError(f"the start is not of this family: missing {missing}, unexpected {unexpected}")
-        density.silence_context()
+        _begin_at(density, start)
     loss: Loss = NegativeLogProb(density)
     return fit(density, loss, pairs, held_out, settings, seed=seed, progress=progress)
+
+
+def _begin_at(density: Density, start: dict[str, Tensor]) -> None:
+    """Loads the weights of an unconditional model, or of one with the same kind of context."""
+    shapes = {name: tuple(value.shape) for name, value in density.state_dict().items()}
+    given = {name: tuple(value.shape) for name, value in start.items()}
+    missing = shapes.keys() - given.keys()
+    context = {id(parameter) for parameter in density.context_parameters()}
+    whole = {name for name, parameter in density.named_parameters() if id(parameter) in context}
+    others = sorted(name for name in given if given[name] != shapes.get(name))
+    if others or (missing and missing != whole):
+        raise ValueError(f"the start is not of this family: missing {sorted(missing)}, other {others}")
+    density.load_state_dict(start, strict=False)
+    if missing:
+        density.silence_context()
 
 
 def log_probs(density: Density, pairs: Pairs) -> Tensor:

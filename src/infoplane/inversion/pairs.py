@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from infoplane.inversion.fast import resident
+
 ContextOf = Callable[[Tensor], Tensor]
 
 
@@ -94,6 +96,12 @@ class Pairs:
         """Shape of one context, or None."""
         context = self.context_of(slice(0, 1))
         return None if context is None else tuple(context.shape[1:])
+
+    def resident(self) -> "Pairs":
+        """Returns the pairs with images and cached contexts on the device, as far as it has room for them."""
+        images = resident(self.images, self.device)
+        context = resident(self.context, self.device) if isinstance(self.context, Tensor) else self.context
+        return Pairs(images, context, standardise=self.standardise, device=self.device)
 
     def subset(self, index: Tensor | np.ndarray) -> "Pairs":
         """Returns the pairs at these indices."""

@@ -1,0 +1,228 @@
+"""Training a density: infoplane's step against a plain eager loop, one device, one run.
+
+    python benchmarks/train.py [--device cpu|cuda] [--cases …] [--updates 2000] [--seconds 20] [--out FILE]
+
+The plain loop is what one writes first: float32 (on a GPU with TF32 and channels_last), eager, AdamW and a running
+average of the weights, the loss read back at every step. Images are random, so that nothing but speed is looked at; a
+second table follows the loss of both on digits for `--updates` steps from one seed. FLOP/s are counted, not guessed,
+and set against the rate of a large float32 matrix product (on a GPU also in bfloat16) in the same run. Memory is the peak.
+"""
+
+import argparse
+import contextlib
+import platform
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from infoplane import data, densities
+from infoplane.densities import Density
+from infoplane.inversion import FitSettings, Pairs, fit_density
+from infoplane.inversion.fast import compiled
+from infoplane.inversion.fit import train
+from infoplane.inversion.invert import NegativeLogProb
+from sp import machine
+
+Step = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A density and the batch that it is trained on."""
+
+    shape: tuple[int, int, int]
+    levels: int
+    batch: int
+    options: dict[str, object]
+
+    def build(self, device: torch.device) -> Density:
+        return densities.build("pixelcnn", self.shape, self.levels, None, self.options, seed=0).to(device)
+
+
+def _options(filters: int, layers: int, scales: int, likelihood: str = "categorical") -> dict[str, object]:
+    return {"filters": filters, "residual_layers": layers, "scales": scales, "likelihood": likelihood, "dropout": 0.2}
+
+
+CASES = {
+    "digits 8×8, 32 filters": Case((1, 8, 8), 17, 8, _options(32, 2, 1)),
+    "14×14, 24 filters": Case((1, 14, 14), 256, 8, _options(24, 2, 2)),
+    "28×28, 64 filters": Case((1, 28, 28), 256, 64, _options(64, 3, 3)),
+    "32×32×3, 196 filters": Case((3, 32, 32), 256, 64, _options(196, 3, 3, "logistic_mixture")),
+}
+#: what is affordable on a processor: smaller batches of the two large ones
+LIGHT = {"28×28, 64 filters": 8, "32×32×3, 196 filters": 2}
+
+
+def plain(case: Case, device: torch.device, images: Tensor) -> Step:
+    """A step of the loop that one writes first."""
+    density = case.build(device).train()
+    if device.type == "cuda":
+        density = density.to(memory_format=torch.channels_last)  # pyright: ignore
+    optimiser = torch.optim.AdamW(density.parameters(), lr=1e-3)
+    average = [p.detach().clone() for p in density.parameters()]
+
+    def step() -> float:
+        loss = -density.log_prob(images).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(density.parameters(), 100.0)
+        optimiser.step()
+        with torch.no_grad():
+            for a, p in zip(average, density.parameters(), strict=True):
+                a.lerp_(p, 0.01)
+        return float(loss)
+
+    return step
+
+
+class _Timed:
+    """One batch again and again, and when each step began."""
+
+    where = ""
+
+    def __init__(self, loss: Callable[[Tensor, None], Tensor], images: Tensor, warm: int, seconds: float) -> None:
+        self.loss, self.images, self.warm, self.seconds = loss, images, warm, seconds
+        self.steps, self.begin, self.end = 0, 0.0, 0.0
+
+    def next_loss(self) -> Tensor:
+        if self.steps == self.warm:
+            _wait(self.images.device)
+            self.begin = time.perf_counter()
+        if self.steps > self.warm and time.perf_counter() - self.begin > self.seconds:
+            _wait(self.images.device)
+            self.end = time.perf_counter()
+            raise StopIteration
+        self.steps += 1
+        return self.loss(self.images, None).mean()
+
+    def held_out_loss(self) -> float:
+        return 0.0
+
+
+def ours(case: Case, device: torch.device, images: Tensor, settings: FitSettings, seconds: float) -> float:
+    """Seconds per step of infoplane's own loop."""
+    density = case.build(device)
+    loss = compiled(NegativeLogProb(density), settings, device)
+    source = _Timed(loss, images, 5, seconds)
+    with contextlib.suppress(StopIteration):
+        train(density, source, settings, seed=0, device=device)
+    return (source.end - source.begin) / (source.steps - source.warm)
+
+
+def rate_of(step: Step, device: torch.device, seconds: float) -> float:
+    """Seconds per step."""
+    for _ in range(3):
+        step()
+    _wait(device)
+    begin, steps = time.perf_counter(), 0
+    while time.perf_counter() - begin < seconds:
+        step()
+        steps += 1
+    _wait(device)
+    return (time.perf_counter() - begin) / steps
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def products(device: torch.device, kind: torch.dtype) -> float:
+    """FLOP/s of a large product of matrices."""
+    size = 8192 if device.type == "cuda" else 1024
+    a = torch.randn(size, size, device=device).to(kind)
+    return 2 * size**3 / rate_of(lambda: a @ a, device, 1.0)
+
+
+def flops(case: Case, device: torch.device, batch: int) -> float:
+    """Floating-point operations of one step's products and convolutions."""
+    density = case.build(torch.device("cpu")).to("meta").train()
+    images = torch.zeros(batch, *case.shape, dtype=torch.uint8, device="meta")
+    with FlopCounterMode(display=False) as counter:
+        (-density.log_prob(images).mean()).backward()
+    return counter.get_total_flops()
+
+
+def curves(device: torch.device, updates: int) -> list[str]:
+    """The held-out loss on digits, float32 eager against the fast way, from one seed."""
+    digits = data.load("digits")
+    images = torch.from_numpy(digits.images)
+    pairs, held = Pairs(images[:1500], device=device), Pairs(images[1500:], device=device)
+    ways = {"float32, eager": ("float32", False), "bfloat16": ("bfloat16", False)}
+    if device.type == "cuda":
+        ways["bfloat16, compiled"] = ("bfloat16", True)
+    lines, first = ["| way | held-out loss, nats | against float32 |", "| --- | --- | --- |"], None
+    for name, (precision, compile) in ways.items():
+        settings = FitSettings.model_validate({"updates": updates, "precision": precision, "compile": compile})
+        density = CASES["digits 8×8, 32 filters"].build(device)
+        curve = fit_density(density, pairs, held, settings, seed=0)
+        loss = curve.heldout_ema[-1]
+        first = loss if first is None else first
+        lines.append(f"| {name} | {loss:.3f} | {100 * (loss / first - 1):+.2f} % |")
+        print(lines[-1], flush=True)
+    return lines
+
+
+def main() -> None:
+    """Runs the benchmark and prints its tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
+    parser.add_argument("--updates", type=int, default=2000, help="of the comparison of losses; 0 leaves it out")
+    parser.add_argument("--seconds", type=float, default=20.0, help="for which each way is timed")
+    parser.add_argument("--compile", action="store_true", help="compile on a processor too")
+    parser.add_argument("--out", type=Path, help="write the tables there as Markdown too")
+    options = parser.parse_args()
+    device = torch.device(options.device)
+    torch.set_num_threads(1)
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    best = {kind: products(device, kind) for kind in (torch.float32, torch.bfloat16)}
+    lines = [
+        "| case | batch | plain loop, images/s | share of a product's FLOP/s | way | images/s | gain | peak GiB |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    ways = {"float32": ("float32", False), "bfloat16": ("bfloat16", False)}
+    if device.type == "cuda" or options.compile:
+        ways |= {"float32, compiled": ("float32", True), "bfloat16, compiled": ("bfloat16", True)}
+    for name in options.cases:
+        case = CASES[name]
+        batch = case.batch if device.type == "cuda" else LIGHT.get(name, case.batch)
+        images = torch.randint(case.levels, (batch, *case.shape), dtype=torch.uint8).to(device)
+        work = flops(case, device, batch)
+        slow = rate_of(plain(case, device, images), device, options.seconds)
+        share = work / slow / best[torch.float32]
+        for way, (precision, compile) in ways.items():
+            settings = FitSettings.model_validate({"updates": 10**6, "precision": precision, "compile": compile})
+            if device.type == "cuda":
+                torch.cuda.reset_peak_memory_stats(device)
+            with warnings.catch_warnings(record=True) as said:
+                fast = ours(case, device, images, settings, options.seconds)
+            memory = f"{torch.cuda.max_memory_allocated(device) / 2**30:.1f}" if device.type == "cuda" else "—"
+            failed = " (failed: eager)" if any("torch.compile failed" in str(each.message) for each in said) else ""
+            lines.append(
+                f"| {name} | {batch} | {batch / slow:,.1f} | {share:.0%} | {way}{failed} | {batch / fast:,.1f} | "
+                f"{slow / fast:.2f}× | {memory} |"
+            )
+            print(lines[-1], flush=True)
+    if options.updates:
+        lines += ["", *curves(device, options.updates)]
+    rates = ", ".join(f"{str(kind).removeprefix('torch.')} {rate / 1e9:,.0f} GFLOP/s" for kind, rate in best.items())
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{machine()}; one thread"
+    lines += [
+        "",
+        f"{where}; products of matrices: {rates}; Python {platform.python_version()}, torch {torch.__version__}.",
+    ]
+    print("\n".join(lines))
+    if options.out is not None:
+        options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

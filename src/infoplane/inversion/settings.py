@@ -1,0 +1,66 @@
+"""How a density or a reconstruction is trained."""
+
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import BaseModel, ConfigDict
+
+Decay = Annotated[float, Ge(0), Lt(1)]
+
+
+class FitSettings(BaseModel):
+    """How a model is trained; every field is validated and unknown ones are refused.
+
+    Attributes:
+        updates: Number of gradient steps.
+        minutes: Instead of `updates`: the time that training may take, turned into updates by timing a few.
+        batch: Examples per step.
+        learning_rate: Adam's step size at its peak.
+        context_rate: Factor on the learning rate of the parameters through which the context enters.
+        betas: Adam's decay rates of its moments.
+        weight_decay: Decoupled (AdamW).
+        warmup: Steps over which the learning rate rises linearly.
+        schedule: "linear" falls to 0 at the end, "constant" stays, "exponential" multiplies by `decay` every step.
+        decay: Factor per step of the exponential schedule.
+        ema: Decay of the running average of the weights that is evaluated beside the raw ones.
+        evaluations: How often the held-out loss is computed.
+        patience: Stop after so many evaluations without improvement; None trains to the end.
+        guard: A gradient longer than `guard` times the recent median is shortened to that length.
+        held_out: Share of the decoding split kept for early stopping.
+        refits: Number of independent fits, from different seeds.
+        warm_start: "none", or start from a p(x) trained for `base_updates` ("early") or for `updates` ("fitted").
+        base_updates: Length of the "early" base.
+        precision: What convolutions compute in while training; "auto" is bfloat16 on a GPU that has it, else float32.
+            Likelihoods, weights, and everything that is scored stay in float32.
+        compile: Whether torch compiles a training step; "auto" on a GPU, if there are enough updates to pay for it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    updates: Annotated[int, Ge(1)] = 1000
+    minutes: Annotated[float, Gt(0)] | None = None
+    batch: Annotated[int, Ge(1)] = 8
+    learning_rate: Annotated[float, Gt(0)] = 3e-3
+    context_rate: Annotated[float, Gt(0)] = 1.0
+    betas: tuple[Decay, Decay] = (0.9, 0.95)
+    weight_decay: Annotated[float, Ge(0)] = 0.0
+    warmup: Annotated[int, Ge(0)] = 30
+    schedule: Literal["linear", "constant", "exponential"] = "linear"
+    decay: Annotated[float, Gt(0), Le(1)] = 1.0
+    ema: Annotated[float, Ge(0), Lt(1)] = 0.99
+    evaluations: Annotated[int, Ge(1)] = 10
+    patience: Annotated[int, Ge(1)] | None = None
+    guard: Annotated[float, Gt(0)] = 4.0
+    held_out: Annotated[float, Gt(0), Lt(1)] = 0.15
+    refits: Annotated[int, Ge(1)] = 3
+    warm_start: Literal["none", "early", "fitted"] = "none"
+    base_updates: Annotated[int, Ge(1)] = 200
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    compile: bool | Literal["auto"] = "auto"
+
+    def rate(self, step: int) -> float:
+        """The factor on the learning rate at a step counted from 0."""
+        factor = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
+        if self.schedule == "linear":
+            return factor * (1 - step / self.updates)
+        return factor * self.decay**step if self.schedule == "exponential" else factor

@@ -1,0 +1,144 @@
+"""Densities of many places on one trunk: they share all weights but those through which their context enters."""
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from infoplane.densities import Density
+from infoplane.errors import UsageError
+from infoplane.inversion.fit import Curve, OneSource, Progress, train
+from infoplane.inversion.invert import NegativeLogProb
+from infoplane.inversion.pairs import Pairs
+from infoplane.inversion.settings import FitSettings
+
+
+class SharedTrunk(nn.Module):
+    """Ties densities together, in place: what is not of the context is from now on one set of weights, the first's.
+
+    Each stays an ordinary density of its family, whose `state_dict` is the trunk and its own conditioning. One without
+    a context is the trunk alone, which is what any of them is under a context of zeros: their null-context twin.
+
+    Args:
+        densities: Place (a layer at a checkpoint, say) -> density.
+
+    Raises:
+        UsageError: There is none, or they differ in more than the context.
+    """
+
+    def __init__(self, densities: Mapping[str, Density]) -> None:
+        super().__init__()
+        if not densities:
+            raise UsageError("no densities to share a trunk")
+        self.places = tuple(densities)
+        self.densities = nn.ModuleList(densities.values())  # names of layers hold dots, which keys must not
+        first = densities[self.places[0]]
+        trunk = trunk_of(first)
+        shapes = {name: weight.shape for name, weight in trunk.items()}
+        for place, density in densities.items():
+            same = type(density) is type(first) and (density.shape, density.levels) == (first.shape, first.levels)
+            if not same or {name: weight.shape for name, weight in trunk_of(density).items()} != shapes:
+                raise UsageError(
+                    "these densities cannot share a trunk",
+                    received=f"{place} differs from {self.places[0]}",
+                    legal="the same family and options; only the context may differ",
+                )
+            for name, weight in trunk.items():
+                path, _, leaf = name.rpartition(".")
+                setattr(density.get_submodule(path), leaf, weight)
+
+    def context_parameters(self) -> Iterator[nn.Parameter]:
+        """The parameters through which contexts enter, those of all places."""
+        for density in self.densities:
+            assert isinstance(density, Density)
+            yield from density.context_parameters()
+
+
+def trunk_of(density: Density) -> dict[str, nn.Parameter]:
+    """Returns the parameters of a density that have nothing to do with its context, by name."""
+    own = {id(parameter) for parameter in density.context_parameters()}
+    return {name: parameter for name, parameter in density.named_parameters() if id(parameter) not in own}
+
+
+def fit_shared(
+    densities: Mapping[str, Density],
+    pairs: Mapping[str, Pairs],
+    held_out: Mapping[str, Pairs],
+    settings: FitSettings,
+    *,
+    seed: int,
+    progress: Progress | None = None,
+) -> Curve:
+    """Trains q(x|h) of many places together and returns the training curve: means over places, in nats per image.
+
+    Each update is one batch of one place; in every round each place has its turn, in an order drawn anew. So a place
+    whose density has no context is the null-context twin of all others: its share of the updates and the trunk are
+    theirs. The weights that are kept, of the trunk and of all conditionings at one moment, are those with the least
+    mean held-out loss over places.
+
+    Args:
+        densities: Place -> density; tied in place (`SharedTrunk`). Data-dependent initialisation is on the images of
+            the first.
+        pairs, held_out: Place -> its pairs.
+        settings: `updates` are those of each place, so there are that many times the number of places in all; warm-up,
+            schedule, evaluations and averaging go by the updates of all. `minutes` cannot be given.
+
+    Raises:
+        FitError: A loss or gradient is not finite; names the place, the step and the last good value.
+        UsageError: Densities and pairs do not go together, or the densities not with each other.
+    """
+    if not densities.keys() == pairs.keys() == held_out.keys():
+        raise UsageError(
+            "densities and pairs are not of the same places",
+            received=f"densities of {_listed(densities)}; pairs of {_listed(pairs)}; held out of {_listed(held_out)}",
+        )
+    if settings.minutes is not None:
+        raise UsageError("a trunk cannot be trained by time", received=f"minutes {settings.minutes}", legal="updates")
+    shared = SharedTrunk(densities)
+    first = pairs[shared.places[0]]
+    source = _Rounds(shared.places, densities, pairs, held_out, settings, seed)
+    densities[shared.places[0]].initialise(first.images[: min(len(first), 128)].to(first.device))
+    whole = settings.model_copy(update={"updates": settings.updates * len(shared.places)})
+    return train(shared, source, whole, seed=seed, device=first.device, progress=progress)
+
+
+class _Rounds:
+    """Losses of several places: a batch of each in turn, the turns in another order in every round."""
+
+    def __init__(
+        self,
+        places: tuple[str, ...],
+        densities: Mapping[str, Density],
+        pairs: Mapping[str, Pairs],
+        held_out: Mapping[str, Pairs],
+        settings: FitSettings,
+        seed: int,
+    ) -> None:
+        self.places, self.latest = places, ""
+        self._generator = torch.Generator().manual_seed(seed)
+        # A stream of batches for each: with one seed for all, the trunk would see the same images in turn after turn.
+        seeds = torch.randint(2**62, (len(places),), generator=self._generator).tolist()
+        self.sources = {
+            place: OneSource(
+                densities[place], NegativeLogProb(densities[place]), pairs[place], held_out[place], settings, own, place
+            )
+            for place, own in zip(places, seeds, strict=True)
+        }
+        self._turns: list[int] = []
+
+    @property
+    def where(self) -> str:
+        return f" at {self.latest}"
+
+    def next_loss(self) -> Tensor:
+        if not self._turns:
+            self._turns = torch.randperm(len(self.places), generator=self._generator).tolist()
+        self.latest = self.places[self._turns.pop()]
+        return self.sources[self.latest].next_loss()
+
+    def held_out_loss(self) -> float:
+        return sum(source.held_out_loss() for source in self.sources.values()) / len(self.sources)
+
+
+def _listed(places: Mapping[str, object]) -> str:
+    return ", ".join(places) or "none"

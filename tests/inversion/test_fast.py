@@ -1,0 +1,126 @@
+"""What makes a training step fast must not change what it computes."""
+
+import math
+from statistics import median
+
+import pytest
+import torch
+from torch import nn
+
+from infoplane import densities
+from infoplane.inversion import FitSettings, Pairs, fit_density
+from infoplane.inversion.fast import CompileWarning, History, autocast, compiled, precision_of, shorten
+
+CPU = torch.device("cpu")
+
+
+def density(**options):
+    return densities.build("pixelcnn", (1, 6, 6), 5, None, {"filters": 8, "residual_layers": 1, "scales": 1, **options})
+
+
+def images(n, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    base = torch.randint(5, (n, 1, 1, 6), generator=generator)
+    return base.expand(n, 1, 6, 6).to(torch.uint8)
+
+
+@pytest.mark.parametrize("steps", [5, 10, 11, 57, 130])
+def test_the_limit_is_a_multiple_of_the_median_of_the_last_hundred(steps):
+    norms = torch.rand(steps, generator=torch.Generator().manual_seed(0))
+    history = History(200, CPU)
+    for norm in norms:
+        history.take(torch.tensor(0.0), norm, history.limit(4.0))
+    expected = 4.0 * median([float(norm) for norm in norms][-100:]) if steps >= 10 else math.inf
+    assert float(history.limit(4.0)) == expected
+
+
+@pytest.mark.parametrize("limit", [0.5, 1e9, math.inf])
+def test_shortening_is_what_torch_calls_clipping(limit):
+    torch.manual_seed(0)
+    first, second = nn.Linear(5, 4), nn.Linear(5, 4)
+    second.load_state_dict(first.state_dict())
+    for module in (first, second):
+        module(torch.ones(3, 5)).square().sum().backward()
+    expected = nn.utils.clip_grad_norm_(second.parameters(), limit)
+    assert torch.equal(shorten(list(first.parameters()), torch.tensor(limit, dtype=torch.float64)), expected)
+    for a, b in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.equal(a.grad, b.grad)
+
+
+def test_the_first_step_that_is_not_finite_is_found():
+    history = History(10, CPU)
+    for loss in (1.0, 2.0, math.nan, 3.0, math.inf):
+        history.take(torch.tensor(loss), torch.tensor(1.0), torch.tensor(0.5))
+    assert history.bad(0) == 2
+    assert history.bad(3) == 4
+    assert history.guarded() == 5
+    fine = History(10, CPU)
+    fine.take(torch.tensor(1.0), torch.tensor(1.0), torch.tensor(2.0))
+    assert fine.bad(0) is None
+    assert fine.guarded() == 0
+
+
+def test_a_processor_computes_in_float32_unless_it_is_asked():
+    assert precision_of(FitSettings(), CPU) == torch.float32
+    assert precision_of(FitSettings(precision="bfloat16"), CPU) == torch.bfloat16
+
+
+def test_half_precision_is_for_convolutions_only():
+    model, seen = density(), {}
+    model.up_down[0].first.register_forward_hook(lambda _, __, out: seen.update(convolution=out.dtype))
+    model.likelihood.logits[0].register_forward_hook(lambda _, __, out: seen.update(logits=out.dtype))
+    with autocast(FitSettings(precision="bfloat16"), CPU):
+        loss = -model.log_prob(images(4)).mean()
+    loss.backward()
+    assert seen == {"convolution": torch.bfloat16, "logits": torch.float32}
+    assert loss.dtype == torch.float32
+    assert {p.grad.dtype for p in model.parameters() if p.grad is not None} == {torch.float32}
+
+
+@pytest.mark.parametrize("likelihood", ["categorical", "logistic_mixture"])
+def test_half_precision_leads_to_the_same_loss(likelihood):
+    found = {}
+    for precision in ("float32", "bfloat16"):
+        settings = FitSettings(updates=120, batch=8, evaluations=2, precision=precision)
+        model = densities.build(
+            "pixelcnn", (1, 6, 6), 5, None,
+            {"filters": 8, "residual_layers": 1, "scales": 1, "likelihood": likelihood, "dropout": 0.0}, seed=0,
+        )  # fmt: skip
+        curve = fit_density(model, Pairs(images(200)), Pairs(images(64, seed=1)), settings, seed=0)
+        found[precision] = curve.heldout_ema[-1]
+    # The rows are all alike, so an image has log 5 nats for each column: far below the start, near the truth.
+    assert found["float32"] < 1.15 * 6 * math.log(5)
+    assert found["bfloat16"] == pytest.approx(found["float32"], rel=0.02)
+
+
+def test_what_cannot_be_compiled_is_run_as_it_is_and_that_is_said_once(monkeypatch):
+    def broken(function, **options):
+        def fail(*args):
+            raise RuntimeError("no compiler\nand many lines more")
+
+        return fail
+
+    monkeypatch.setattr(torch, "compile", broken)
+    model = density(dropout=0.0)
+    loss = compiled(lambda x, h: -model.log_prob(x, h), FitSettings(compile=True), CPU)
+    with pytest.warns(CompileWarning, match=r"goes on without it: RuntimeError: no compiler$") as said:
+        first, second = loss(images(3), None), loss(images(3), None)
+    assert len(said) == 1
+    assert torch.equal(first, -model.log_prob(images(3)))
+    assert torch.equal(first, second)
+
+
+def test_nothing_is_compiled_on_a_processor_unless_it_is_asked(monkeypatch):
+    def loss(x, h):
+        return x
+
+    monkeypatch.setattr(torch, "compile", lambda function, **options: function)
+
+    assert compiled(loss, FitSettings(updates=10**6), CPU) is loss
+    assert compiled(loss, FitSettings(compile=True), CPU) is not loss
+
+
+def test_data_on_a_processor_stay_where_they_are():
+    pairs = Pairs(images(4), torch.zeros(4, 3))
+    assert pairs.resident().images is pairs.images
+    assert pairs.resident().context is pairs.context
