@@ -6,11 +6,16 @@ from infoplane.subjects.dense import DenseSettings, dense, orthonormality_step
 from infoplane.subjects.nash_cnn import NashCNN
 from infoplane.subjects.noisy import LayeredNetwork, NoisyNetwork
 from infoplane.subjects.points import POINTS, Points
+from infoplane.subjects.resnet import ResNet21, ResNetAutoencoder
 from infoplane.subjects.train import Trained, TrainSettings, correct, train_classifier
 from infoplane.subjects.train_noisy import Descent, DescentSettings, descend
 
 #: name in a study -> class, built with (shape, classes, **options)
-REGISTRY: dict[str, type[nn.Module]] = {"nash-cnn": NashCNN}
+REGISTRY: dict[str, type[nn.Module]] = {
+    "nash-cnn": NashCNN,
+    "resnet-classifier": ResNet21,
+    "resnet-autoencoder": ResNetAutoencoder,
+}
 
 __all__ = [
     "POINTS",
@@ -22,6 +27,8 @@ __all__ = [
     "NashCNN",
     "NoisyNetwork",
     "Points",
+    "ResNet21",
+    "ResNetAutoencoder",
     "TrainSettings",
     "Trained",
     "correct",
