@@ -8,6 +8,7 @@ from infoplane.subjects.noisy import LayeredNetwork, NoisyNetwork
 from infoplane.subjects.points import POINTS, Points
 from infoplane.subjects.resnet import ResNet21, ResNetAutoencoder
 from infoplane.subjects.train import Trained, TrainSettings, correct, train_classifier
+from infoplane.subjects.train_epochs import EpochSettings, TrainedEpochs, train_epochs
 from infoplane.subjects.train_noisy import Descent, DescentSettings, descend
 
 #: name in a study -> class, built with (shape, classes, **options)
@@ -23,6 +24,7 @@ __all__ = [
     "DenseSettings",
     "Descent",
     "DescentSettings",
+    "EpochSettings",
     "LayeredNetwork",
     "NashCNN",
     "NoisyNetwork",
@@ -31,9 +33,11 @@ __all__ = [
     "ResNetAutoencoder",
     "TrainSettings",
     "Trained",
+    "TrainedEpochs",
     "correct",
     "dense",
     "descend",
     "orthonormality_step",
     "train_classifier",
+    "train_epochs",
 ]

@@ -1,12 +1,13 @@
 """The convolutional classifier of Nash et al. (2019), at any size."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch.nn.functional as F
 from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 
 from infoplane.errors import UsageError
+from infoplane.subjects.train_epochs import Objective
 
 
 class NashCNN(nn.Module):
@@ -25,6 +26,8 @@ class NashCNN(nn.Module):
 
     Source: Nash et al. 2019, appendix A.
     """
+
+    objective: ClassVar[Objective] = "cross-entropy"
 
     def __init__(
         self,

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch.nn.functional as F
 from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
 from infoplane.errors import UsageError
+from infoplane.subjects.train_epochs import Objective
 
 Filters = Annotated[int, Gt(0)]
 
@@ -88,6 +89,8 @@ class ResNet21(ResidualEncoder):
     Source: Darlow & Storkey 2018, Fig. 6.
     """
 
+    objective: ClassVar[Objective] = "cross-entropy"
+
     def __init__(
         self,
         shape: tuple[int, int, int],
@@ -126,8 +129,11 @@ class ResNetAutoencoder(ResidualEncoder):
     Source: Darlow & Storkey 2018, section 5, which says of the decoder that it is "simply inverting the architecture
     using upsampling". Here each part is mirrored, the last one first: a pool becomes copying (nearest neighbours), a
     block with a stride of two one that copies before its last convolution and on its skip, the first convolution a last
-    one without batch norm and leaky ReLU.
+    one without leaky ReLU. That one keeps its batch norm: without it training diverges within an epoch at the paper's
+    learning rate.
     """
+
+    objective: ClassVar[Objective] = "mse"
 
     def __init__(
         self,
@@ -144,7 +150,7 @@ class ResNetAutoencoder(ResidualEncoder):
             stage([*[filters[2]] * blocks, filters[1]], slope, up=True),
             stage([*[filters[1]] * blocks, filters[0]], slope, up=True),
             stage([filters[0]] * (blocks + 1), slope),
-            nn.Conv2d(filters[0], shape[0], 3, padding=1),
+            nn.Sequential(*convolution(filters[0], shape[0])),
         )
 
     def stages(self) -> dict[str, nn.Module]:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from torch import Tensor, nn
 
 from infoplane.errors import FitError
+from infoplane.subjects.train_epochs import check_output
 
 Checkpoint = Annotated[int, Ge(0)] | Literal["end"]
 
@@ -76,7 +77,12 @@ def train_classifier(
         inputs: uint8 images (N, C, H, W); `validation_inputs` likewise.
         labels: (N,) int64.
         transform: uint8 images -> the model's input.
+
+    Raises:
+        FitError: The loss is not finite any more.
+        UsageError: The model's output is not one score per class.
     """
+    check_output(model, inputs, "cross-entropy", transform)
     wanted = {c for c in settings.checkpoints if isinstance(c, int)}
     states: dict[str, dict[str, Tensor]] = {}
     trained = Trained(states, [], [], 0)
