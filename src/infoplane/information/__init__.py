@@ -10,9 +10,11 @@ from infoplane.information.inversion_bounds import (
     usable_information,
 )
 from infoplane.information.label import accuracy, fit_probe, label_information
+from infoplane.information.wide_probe import Rows
 
 __all__ = [
     "Mean",
+    "Rows",
     "accuracy",
     "contrastive_bound",
     "contrastive_terms",

@@ -1,29 +1,49 @@
-"""Information about the label: I(y;h) ≥ H(y) − CE(y|h), with a linear probe for q(y|h)."""
+"""Information about the label: I(y;h) ≥ H(y) − CE(y|h), with a linear probe or any other q(y|h)."""
 
 import warnings
 
 import numpy as np
+import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from infoplane.estimate import Estimate
 from infoplane.information.crossed import crossed_mean
+from infoplane.information.wide_probe import Features, WideProbe, fit_wide_probe
+
+#: features that take more than this in float64 are not given to scikit-learn
+WIDE_BYTES = 512 * 1024**2
 
 #: inverse strengths of the probe's L2 penalty to choose from
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
 
 
 def fit_probe(
-    features: np.ndarray, labels: np.ndarray, held_features: np.ndarray, held_labels: np.ndarray, *, classes: int
-) -> "LinearProbe":
+    features: Features, labels: np.ndarray, held_features: Features, held_labels: np.ndarray, *, classes: int
+) -> "LinearProbe | WideProbe":
     """Returns the multinomial logistic regression whose penalty did best on the held-out pairs.
 
+    Features that would fill memory in float64 (`WIDE_BYTES`), such as the 16,384 units of a ResNet's h1 on tens of
+    thousands of images, are fitted a chunk of rows at a time: see `fit_wide_probe`.
+
     Args:
-        features: (n, d), standardised; held_features (m, d) likewise.
+        features: (n, d), standardised; held_features (m, d) likewise. Arrays, tensors, or `Rows` that are computed
+            as they are asked for.
         labels: (n,) whole numbers 0 … classes − 1; held_labels (m,) likewise.
     """
-    candidates = [LinearProbe(features, labels, classes, strength) for strength in STRENGTHS]
-    return min(candidates, key=lambda probe: -probe.log_probs(held_features, held_labels).mean())
+    width = np.shape(features[slice(0, 1)])[1]
+    if 8 * len(features) * width > WIDE_BYTES:
+        return fit_wide_probe(features, labels, held_features, held_labels, classes=classes)
+    arrays = _array(features), _array(held_features)
+    candidates = [LinearProbe(arrays[0], labels, classes, strength) for strength in STRENGTHS]
+    return min(candidates, key=lambda probe: -probe.log_probs(arrays[1], held_labels).mean())
+
+
+def _array(features: Features) -> np.ndarray:
+    """All rows, in the type that they have."""
+    if isinstance(features, np.ndarray):
+        return features
+    return torch.as_tensor(features[slice(0, len(features))]).cpu().numpy()
 
 
 class LinearProbe:
@@ -37,13 +57,13 @@ class LinearProbe:
             warnings.simplefilter("ignore", ConvergenceWarning)
             self.model.fit(features, labels)
 
-    def probabilities(self, features: np.ndarray) -> np.ndarray:
+    def probabilities(self, features: Features) -> np.ndarray:
         """(n, d) -> (n, classes). Mixed with a trace of the uniform, so that a class never trained on has no −∞."""
         table = np.zeros((len(features), self.classes))
-        table[:, self.model.classes_] = self.model.predict_proba(features)
+        table[:, self.model.classes_] = self.model.predict_proba(_array(features))
         return (1 - 1e-6) * table + 1e-6 / self.classes
 
-    def log_probs(self, features: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    def log_probs(self, features: Features, labels: np.ndarray) -> np.ndarray:
         """log q(y|h) in nats: (n,)."""
         return np.log(self.probabilities(features)[np.arange(len(labels)), labels])
 

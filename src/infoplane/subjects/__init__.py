@@ -3,6 +3,7 @@
 from torch import nn
 
 from infoplane.subjects.dense import DenseSettings, dense, orthonormality_step
+from infoplane.subjects.forward import Forward, decode_labels, head, label_log_probs, tail
 from infoplane.subjects.nash_cnn import NashCNN
 from infoplane.subjects.noisy import LayeredNetwork, NoisyNetwork
 from infoplane.subjects.points import POINTS, Points
@@ -25,6 +26,7 @@ __all__ = [
     "Descent",
     "DescentSettings",
     "EpochSettings",
+    "Forward",
     "LayeredNetwork",
     "NashCNN",
     "NoisyNetwork",
@@ -35,9 +37,13 @@ __all__ = [
     "Trained",
     "TrainedEpochs",
     "correct",
+    "decode_labels",
     "dense",
     "descend",
+    "head",
+    "label_log_probs",
     "orthonormality_step",
+    "tail",
     "train_classifier",
     "train_epochs",
 ]

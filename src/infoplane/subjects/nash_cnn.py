@@ -53,7 +53,8 @@ class NashCNN(nn.Module):
         def block(inputs: int, outputs: int) -> nn.Sequential:
             return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, padding=padding), nn.ReLU(), nn.MaxPool2d(2))
 
-        self.dropout = dropout
+        self.shape, self.dropout = shape, dropout
+        self.options = {"filters": tuple(filters), "hidden": hidden, "kernel": kernel, "padding": padding}
         self.conv1 = block(channels, filters[0])
         self.conv2 = block(filters[0], filters[1])
         self.fc3 = nn.Sequential(nn.Linear(filters[1] * rows * columns, hidden), nn.ReLU())
@@ -64,6 +65,23 @@ class NashCNN(nn.Module):
         h = self._drop(self.conv1(x))
         h = self._drop(self.conv2(h))
         return self.logits(self._drop(self.fc3(h.flatten(1))))
+
+    def stages(self) -> dict[str, nn.Module]:
+        """Returns the parts by name, in the order in which they follow one another."""
+        drop = nn.Dropout(self.dropout).train(self.training)
+        return {
+            "conv1": self.conv1,
+            "conv1 dropped": drop,
+            "conv2": self.conv2,
+            "conv2 dropped": nn.Sequential(nn.Flatten(), drop),
+            "fc3": self.fc3,
+            "fc3 dropped": drop,
+            "logits": self.logits,
+        }
+
+    def classifier(self, classes: int) -> "NashCNN":
+        """Returns a classifier with the same layers and new weights from the caller's random state."""
+        return NashCNN(self.shape, classes, dropout=self.dropout, **self.options)
 
     def _drop(self, h: Tensor) -> Tensor:
         return F.dropout(h, self.dropout, self.training)

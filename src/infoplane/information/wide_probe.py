@@ -1,0 +1,174 @@
+"""A linear probe for layers too wide for memory: features come a few rows at a time and are never held in float64."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+#: inverse strengths of the L2 penalty, from strong to weak; with thousands of features the strong ones matter
+WIDE_STRENGTHS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+
+#: rows that are in work at a time
+ROWS = 1024
+#: steps of L-BFGS between two looks at the held-out loss, and looks per strength
+STEPS, LOOKS = 10, 20
+#: looks without improvement after which a strength, and strengths after which the search, ends
+STALE_LOOKS, STALE_STRENGTHS = 2, 2
+#: a fit has converged where no component of the gradient of the mean loss is larger, or the mean loss falls by less, in
+#: nats, between two looks: products in float32 carry no further
+GRADIENT, PROGRESS = 1e-6, 1e-7
+
+
+class Features(Protocol):
+    """Rows (n, d) that can be asked for by slice: an array, a tensor, or `Rows`."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> Tensor | np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Features that are computed, or read, when they are asked for.
+
+    Attributes:
+        count: n.
+        of: From a slice of the examples to their features (b, d), on any device.
+    """
+
+    count: int
+    of: Callable[[slice], Tensor | np.ndarray]
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, part: slice) -> Tensor | np.ndarray:
+        return self.of(part)
+
+
+class WideProbe:
+    """q(y|h) ∝ exp(w_y·h + b_y).
+
+    Args:
+        weights: (d + 1, classes) float64; the last row holds the biases.
+    """
+
+    def __init__(self, weights: Tensor) -> None:
+        self.weights = weights
+
+    def probabilities(self, features: Features) -> np.ndarray:
+        """(n, d) -> (n, classes). Mixed with a trace of the uniform, as `LinearProbe` does it."""
+        table = torch.cat([_log_softmax(chunk, self.weights).exp().cpu() for _, chunk in _chunks(features)])
+        return ((1 - 1e-6) * table + 1e-6 / table.shape[1]).numpy()
+
+    def log_probs(self, features: Features, labels: np.ndarray) -> np.ndarray:
+        """log q(y|h) in nats: (n,) float64."""
+        return np.log(self.probabilities(features)[np.arange(len(labels)), labels])
+
+
+def fit_wide_probe(
+    features: Features, labels: np.ndarray, held_features: Features, held_labels: np.ndarray, *, classes: int
+) -> WideProbe:
+    """Returns the multinomial logistic regression, among those on a path of penalties, that did best on held-out pairs.
+
+    Minimises C·Σ −log q(y|h) + ½|w|² by L-BFGS, as scikit-learn does (biases are not penalised), for falling penalties
+    1/C, each from the solution of the one before. Every few steps the held-out loss is looked at; the weights that
+    were best at any look are kept, so the search also stops early within a penalty, and ends where weaker ones do not
+    help any more. Memory: a chunk of rows, and 20 times the weights. Each step is one pass over the features.
+
+    Args:
+        features: (n, d), standardised; held_features (m, d) likewise.
+        labels: (n,) whole numbers 0 … classes − 1; held_labels (m,) likewise.
+    """
+    best, best_loss, stale = None, np.inf, 0
+    last = None
+    for strength in WIDE_STRENGTHS:
+        improved, idle = False, 0
+        for weights in descend_penalised(features, labels, classes, strength, start=last):
+            last, loss = weights, mean_loss(held_features, held_labels, weights)
+            if loss < best_loss:
+                best, best_loss, improved, idle = weights, loss, True, 0
+            else:
+                idle += 1
+            if idle == STALE_LOOKS:
+                break
+        stale = 0 if improved else stale + 1
+        if stale == STALE_STRENGTHS:
+            break
+    assert best is not None  # the first look at finite features is better than infinity
+    return WideProbe(best)
+
+
+def descend_penalised(
+    features: Features, labels: np.ndarray, classes: int, strength: float, *, start: Tensor | None = None
+) -> Iterator[Tensor]:
+    """Yields the weights (d + 1, classes) after every few steps of L-BFGS, until they have converged.
+
+    Args:
+        strength: C of C·Σ −log q(y|h) + ½|w|².
+        start: Weights to begin with; zeros where there are none.
+    """
+    if start is None:
+        _, first = next(_chunks(features))
+        start = torch.zeros(first.shape[1] + 1, classes, dtype=torch.float64, device=first.device)
+    weights = start.clone().requires_grad_()
+    pull = torch.full_like(start, 1 / (strength * len(labels)))
+    pull[-1] = 0
+    optimiser = torch.optim.LBFGS(
+        [weights], max_iter=STEPS, tolerance_grad=GRADIENT, tolerance_change=0, line_search_fn="strong_wolfe"
+    )
+
+    def closure() -> float:
+        loss, weights.grad = _loss_and_gradient(features, labels, weights.detach())
+        weights.grad += pull * weights.detach()
+        return loss + float((pull * weights.detach().square()).sum()) / 2
+
+    before = math.inf
+    for _ in range(LOOKS):
+        now = float(optimiser.step(closure))  # that of the weights it began with  # pyright: ignore
+        yield weights.detach().clone()
+        if before - now < PROGRESS or weights.grad is None or float(weights.grad.abs().max()) <= GRADIENT:
+            break
+        before = now
+
+
+def mean_loss(features: Features, labels: np.ndarray, weights: Tensor) -> float:
+    """Returns the mean of −log q(y|h), nats."""
+    target = torch.as_tensor(labels)
+    total = 0.0
+    for part, chunk in _chunks(features):
+        total -= float(_log_softmax(chunk, weights).gather(1, target[part, None].to(chunk.device)).sum())
+    return total / len(labels)
+
+
+def _loss_and_gradient(features: Features, labels: np.ndarray, weights: Tensor) -> tuple[float, Tensor]:
+    """The mean of −log q(y|h), and its gradient, summed in float64 over products in the features' own type."""
+    target = torch.as_tensor(labels)
+    loss, gradient = torch.zeros((), dtype=torch.float64, device=weights.device), torch.zeros_like(weights)
+    for part, chunk in _chunks(features):
+        log_q, y = _log_softmax(chunk, weights), target[part, None].to(chunk.device)
+        loss -= log_q.gather(1, y).sum()
+        error = log_q.exp().scatter_add_(1, y, -torch.ones_like(y, dtype=log_q.dtype))
+        gradient[:-1] += chunk.T @ error.to(chunk.dtype)
+        gradient[-1] += error.sum(0)
+    return float(loss) / len(labels), gradient / len(labels)
+
+
+def _log_softmax(chunk: Tensor, weights: Tensor) -> Tensor:
+    """log q of all classes, float64 (b, classes)."""
+    weights = weights.to(chunk.device)
+    return ((chunk @ weights[:-1].to(chunk.dtype)).double() + weights[-1]).log_softmax(1)
+
+
+def _chunks(features: Features) -> Iterator[tuple[slice, Tensor]]:
+    """Yields the rows a few at a time, with where they are."""
+    for start in range(0, len(features), ROWS):
+        part = slice(start, start + ROWS)
+        chunk = features[part]
+        if isinstance(chunk, np.ndarray) and not chunk.flags.writeable:
+            chunk = chunk.copy()  # torch takes no read-only memory, such as a mapped file's
+        yield part, torch.as_tensor(chunk)

@@ -1,0 +1,206 @@
+"""What follows a layer, trained anew to read the label from it: q(y|h_j) of the forward direction.
+
+I(y;h_j) ≥ H(y) − CE(y|h_j): everything up to h_j is frozen, the rest gets new weights and is trained as the network
+was, on the decoding split; the evaluation split is scored (Darlow & Storkey 2018, section 4.1 and algorithm 1).
+"""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from infoplane.errors import UsageError, unknown
+from infoplane.subjects.train_epochs import (
+    EVALUATION_BATCH,
+    EpochSettings,
+    Transform,
+    device_of,
+    evaluating,
+    state_of,
+    train_epochs,
+)
+
+#: added to a seed for new weights: with the same seed a network at epoch 0 would get those that it has
+ANEW = 1_000_003
+
+
+@runtime_checkable
+class Staged(Protocol):
+    """A network that is a chain of named parts: what it must offer for its rest to be trained anew."""
+
+    def stages(self) -> dict[str, nn.Module]:
+        """Parts by name, in the order in which they follow one another."""
+        ...
+
+    def classifier(self, classes: int) -> nn.Module:
+        """A classifier with the same layers, and new weights from the caller's random state."""
+        ...
+
+
+@dataclass
+class Forward:
+    """The label read from one layer.
+
+    Attributes:
+        log_probs: log q(y|h_j) of every evaluation example in nats, float64 (n,).
+        correct: Which of them are read right, bool (n,).
+        curves: As `TrainedEpochs.curves`, on the decoding split.
+        parameters: Number of parameters that were trained.
+        state: The weights of the rest.
+    """
+
+    log_probs: Tensor
+    correct: Tensor
+    curves: dict[str, list[float]]
+    parameters: int
+    state: dict[str, Tensor]
+
+
+def head(model: nn.Module, layer: str) -> nn.Module:
+    """Returns a frozen copy of everything up to a layer, its output included: inputs (B, …) -> h (B, …).
+
+    It is in evaluation mode, and needs no gradients; the model itself stays as it is, whatever is done with the copy.
+
+    Raises:
+        UsageError: The model is no chain of named parts, or has no such layer.
+    """
+    parts, at = _parts(model, layer)
+    copied = copy.deepcopy(nn.Sequential(*(part for _, part in parts[: at + 1])))
+    return copied.eval().requires_grad_(False)
+
+
+def tail(model: nn.Module, layer: str) -> nn.Module:
+    """Returns everything behind a layer, as parts of the model itself: h (B, …) -> the model's output.
+
+    Raises:
+        UsageError: The model is no chain of named parts, has no such layer, or nothing to train behind it.
+    """
+    parts, at = _parts(model, layer)
+    rest = nn.Sequential(*(part for _, part in parts[at + 1 :]))
+    if next(rest.parameters(), None) is None:
+        raise UsageError(
+            "nothing behind this layer can be trained",
+            received=layer,
+            legal=", ".join(name for name, _ in parts[:-1]),
+        )
+    return rest
+
+
+def decode_labels(
+    model: nn.Module,
+    layer: str,
+    decoding: tuple[Tensor, Tensor],
+    evaluation: tuple[Tensor, Tensor],
+    settings: EpochSettings,
+    *,
+    classes: int,
+    seed: int,
+    transform: Transform | None = None,
+    held_out: tuple[Tensor, Tensor] | None = None,
+    progress: Callable[[int, int, float | None], None] | None = None,
+) -> Forward:
+    """Trains what follows a layer anew on the decoding split and scores the labels of the evaluation split.
+
+    The model is not changed: neither its weights nor the statistics of its batch norms. Of an autoencoder, the rest is
+    that of the classifier with the same encoder. As in the paper the last weights are taken, not the best ones.
+
+    Args:
+        model: The network under study at a checkpoint, on the device where all is computed.
+        layer: h_j, one of the model's named parts.
+        decoding: Inputs (N, …) and labels (N,) int64 to train on; evaluation and `held_out` likewise. Without
+            `transform` inputs are the layer's activations, as captured; with it they are images, whose activations are
+            computed anew for every batch.
+        settings: The schedule that the network itself was trained with; `held_out` and `checkpoints` are not used.
+        classes: Number of labels.
+        seed: Of the new weights, the order of examples and dropout. The caller's random state is left as it was.
+        transform: uint8 images -> the model's input.
+        held_out: Examples of the decoding split for a validation loss, which decides nothing.
+
+    Raises:
+        FitError: A loss is not finite.
+        UsageError: The model is no chain of named parts, has no such layer, or nothing to train behind it; there are
+            fewer than two examples to train on.
+    """
+    device = device_of(model)
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed + ANEW)
+        rest = tail(_staged(model).classifier(classes), layer).to(device)
+    of_batch = _unchanged if transform is None else _through(head(model, layer), transform)
+    empty = (decoding[0][:0], decoding[1][:0])
+    trained = train_epochs(
+        rest,
+        *decoding,
+        *(empty if held_out is None else held_out),
+        settings.model_copy(update={"checkpoints": ()}),
+        objective="cross-entropy",
+        transform=of_batch,
+        seed=seed,
+        progress=progress,
+    )
+    table = label_table(rest, evaluation[0], of_batch)
+    labels = evaluation[1].cpu()
+    return Forward(
+        log_probs=table.gather(1, labels[:, None])[:, 0],
+        correct=table.argmax(1) == labels,
+        curves=trained.curves,
+        parameters=sum(p.numel() for p in rest.parameters()),
+        state=state_of(rest),
+    )
+
+
+def label_log_probs(model: nn.Module, inputs: Tensor, labels: Tensor, transform: Transform) -> Tensor:
+    """Returns log q(y|x) that a classifier itself gives each label, in nats, float64 (n,), in evaluation mode.
+
+    Its mean is −CE(y|network), which with H(y) bounds the information about the label in all of its layers from below.
+    """
+    return label_table(model, inputs, transform).gather(1, labels.cpu()[:, None])[:, 0]
+
+
+def label_table(model: nn.Module, inputs: Tensor, transform: Transform) -> Tensor:
+    """Returns log q(y|x) of all classes, float64 (n, classes) on the CPU, in evaluation mode."""
+    device = device_of(model)
+    with evaluating(model):
+        rows = [
+            F.log_softmax(model(transform(inputs[start : start + EVALUATION_BATCH]).to(device)).double(), 1).cpu()
+            for start in range(0, len(inputs), EVALUATION_BATCH)
+        ]
+    return torch.cat(rows)
+
+
+def _unchanged(h: Tensor) -> Tensor:
+    return h
+
+
+def _through(frozen: nn.Module, transform: Transform) -> Transform:
+    """The map from a batch of images to its activations, through the frozen part."""
+    device = device_of(frozen)
+
+    @torch.no_grad()
+    def activations(images: Tensor) -> Tensor:
+        return frozen(transform(images).to(device))
+
+    return activations
+
+
+def _staged(model: nn.Module) -> Staged:
+    if not isinstance(model, Staged):
+        raise UsageError(
+            "what follows a layer of this network cannot be trained anew",
+            received=type(model).__name__,
+            legal="a network with the methods `stages` and `classifier`, such as ResNet21",
+            mend="use linear probes, which work at any layer",
+        )
+    return model
+
+
+def _parts(model: nn.Module, layer: str) -> tuple[list[tuple[str, nn.Module]], int]:
+    """The model's parts and where among them the layer is."""
+    parts = list(_staged(model).stages().items())
+    names = [name for name, _ in parts]
+    if layer not in names:
+        raise unknown("layer", layer, names)
+    return parts, names.index(layer)
