@@ -3,6 +3,7 @@
 from infoplane.inversion.fit import Curve, fit, losses_of, seconds_per_update
 from infoplane.inversion.invert import NegativeLogProb, cross_log_probs, fit_density, log_probs
 from infoplane.inversion.pairs import Pairs, Standardiser
+from infoplane.inversion.parallel import Ranks, joined
 from infoplane.inversion.reconstruction import Reconstructor, SquaredError
 from infoplane.inversion.settings import FitSettings
 from infoplane.inversion.shared import fit_shared
@@ -12,6 +13,7 @@ __all__ = [
     "FitSettings",
     "NegativeLogProb",
     "Pairs",
+    "Ranks",
     "Reconstructor",
     "SquaredError",
     "Standardiser",
@@ -19,6 +21,7 @@ __all__ = [
     "fit",
     "fit_density",
     "fit_shared",
+    "joined",
     "log_probs",
     "losses_of",
     "seconds_per_update",

@@ -71,7 +71,13 @@ class Source(Protocol):
 
 
 class OneSource:
-    """One model's losses on one set of pairs."""
+    """One model's losses on one set of pairs.
+
+    Attributes:
+        model, loss, pairs, held_out: As given; the pairs on the device, if it has room for them.
+        step: The loss in training steps, possibly compiled.
+        order: Index batches for ever, every example once per epoch.
+    """
 
     where = ""
 
@@ -92,11 +98,11 @@ class OneSource:
                 legal="at least one of each",
             )
         self.model, self.loss, self.pairs, self.held_out = model, loss, pairs.resident(), held_out.resident()
-        self._step = compiled(loss, settings, pairs.device)
-        self._order = _epochs(len(pairs), settings.batch, seed, self.pairs.images.device)
+        self.step = compiled(loss, settings, pairs.device)
+        self.order = _epochs(len(pairs), settings.batch, seed, self.pairs.images.device)
 
     def next_loss(self) -> Tensor:
-        return self._step(*self.pairs.batch(next(self._order))).mean()
+        return self.step(*self.pairs.batch(next(self.order))).mean()
 
     def held_out_loss(self) -> float:
         return mean_loss(self.model, self.loss, self.held_out)

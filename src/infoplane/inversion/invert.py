@@ -7,6 +7,7 @@ from infoplane.densities import Density
 from infoplane.inversion.fast import Loss
 from infoplane.inversion.fit import Curve, Progress, fit, losses_of
 from infoplane.inversion.pairs import Pairs
+from infoplane.inversion.parallel import Ranks, fit_on_ranks
 from infoplane.inversion.settings import FitSettings
 
 
@@ -28,6 +29,7 @@ def fit_density(
     *,
     seed: int,
     start: dict[str, Tensor] | None = None,
+    ranks: Ranks | None = None,
     progress: Progress | None = None,
 ) -> Curve:
     """Trains q(x|h) by maximum likelihood (Nash et al. 2019, eq. 4) and returns the training curve in nats per image.
@@ -36,6 +38,7 @@ def fit_density(
         start: Weights of a model of the same family to start from. Those of an unconditional one: the context then
             begins with no effect, so training starts at that model's value. Those of one with the same kind of
             context (a neighbouring checkpoint's): all of them are taken. Without it, data-dependent initialisation.
+        ranks: The processes that train it together, all of which make this call; see `infoplane.inversion.parallel`.
 
     Raises:
         ValueError: The start is of another family, or has another context.
@@ -46,6 +49,8 @@ def fit_density(
     else:
         _begin_at(density, start)
     loss: Loss = NegativeLogProb(density)
+    if ranks is not None:
+        return fit_on_ranks(density, loss, pairs, held_out, settings, seed=seed, ranks=ranks, progress=progress)
     return fit(density, loss, pairs, held_out, settings, seed=seed, progress=progress)
 
 
