@@ -78,7 +78,7 @@ def joined(device: str = "auto") -> Iterator[Ranks]:
     if on_gpu:
         torch.cuda.set_device(where)
     # torchrun says in the environment where the others are; alone, there is nobody to be found.
-    alone = {"store": dist.HashStore(), "rank": 0, "world_size": 1} if "RANK" not in os.environ else {}
+    alone = {"store": dist.HashStore(), "rank": 0, "world_size": 1} if "RANK" not in os.environ else {}  # pyright: ignore
     dist.init_process_group("nccl" if on_gpu else "gloo", **alone)
     try:
         yield Ranks(rank, count, where)
