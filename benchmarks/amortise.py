@@ -11,6 +11,7 @@ early base  all start from a p(x) of U/4, the context without effect; what that 
 chain       a layer's model at one checkpoint starts from its neighbour's, whole; the twin is a chain of the same
             length; forwards through training and backwards
 shared      one trunk, a conditioning for each place, all trained together in rounds; the twin has none
+then own    half of the updates like that; then each place, and the twin, goes on by itself from what came of it
 
 `×5` gives the conditioning five times the learning rate. The second order of `separate` is another seed: the noise
 that the other ways' orders are to be held against. Losses are those of the decoding images held out for early stopping,
@@ -192,6 +193,21 @@ def shared(family: Family, order: int) -> Nats:
     return _with_one_twin({place: -float(log_probs(models[place], held[place]).mean()) for place in places})
 
 
+def then_own(family: Family, order: int) -> Nats:
+    places = [TWIN, *family.problem.places][:: -1 if order else 1]
+    pairs = {place: family.pairs(place) for place in places}
+    models = {place: family.density(pairs[place][0].context_shape) for place in places}
+    together = family.updates // 2
+    settings = family.settings.model_copy(update={"updates": together})
+    train, held = ({place: both[part] for place, both in pairs.items()} for part in (0, 1))
+    seed = family.seed + AGAIN * order
+    fit_shared(models, train, held, settings, seed=seed, progress=_count)
+    family.spent += together * len(places)
+    states = {place: {name: w.clone() for name, w in models[place].state_dict().items()} for place in places}
+    own = family.updates - together
+    return _with_one_twin({place: family.fit(place, own, seed + BASE, states[place])[0] for place in places})
+
+
 def _with_one_twin(nats: dict[str, float]) -> Nats:
     return {p: nats[p] for p in nats if p != TWIN}, {p: nats[TWIN] for p in nats if p != TWIN}
 
@@ -206,6 +222,8 @@ WAYS: dict[str, tuple[Callable[[Family, int], Nats], tuple[str, ...], float]] = 
     "chain ×5": (chain, ("forwards", "backwards"), 5.0),
     "shared": (shared, ("", "reversed, another seed"), 1.0),
     "shared ×5": (shared, ("", "reversed, another seed"), 5.0),
+    "then own": (then_own, ("", "reversed, another seed"), 1.0),
+    "then own ×5": (then_own, ("", "reversed, another seed"), 5.0),
 }
 
 

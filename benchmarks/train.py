@@ -5,7 +5,7 @@
 The plain loop is what one writes first: float32 (on a GPU with TF32 and channels_last), eager, AdamW and a running
 average of the weights, the loss read back at every step. Images are random, so that nothing but speed is looked at; a
 second table follows the loss of both on digits for `--updates` steps from one seed. FLOP/s are counted, not guessed,
-and set against the rate of a large float32 matrix product (on a GPU also in bfloat16) in the same run. Memory is the peak.
+and set against the rate of a large float32 matrix product (on a GPU also in bfloat16) in the same run.
 """
 
 import argparse

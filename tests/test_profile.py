@@ -480,7 +480,7 @@ def test_a_time_budget_becomes_a_number_of_updates():
 def test_what_a_time_budget_buys(monkeypatch, capsys, budget, updates, early, least):
     # Scoring costs next to nothing, an update as much as lets 0.7 × budget / 2 fits be so many of them (or too much).
     seconds = float(budget[:-1])
-    monkeypatch.setattr(profile, "_time", lambda *_: (0.7 * seconds / 2 / updates if not least else 0.5, 1e-9))
+    monkeypatch.setattr(profile, "_time", lambda *_: (0.7 * seconds / 2 / updates if not least else 0.5, 1e-9, 1e-9))
     specs = []
 
     def stop(spec, *_, **__):

@@ -81,7 +81,7 @@ def test_half_precision_is_for_convolutions_only():
 def test_half_precision_leads_to_the_same_loss(likelihood):
     found = {}
     for precision in ("float32", "bfloat16"):
-        settings = FitSettings(updates=120, batch=8, evaluations=2, precision=precision)
+        settings = FitSettings(updates=250, batch=8, learning_rate=1e-2, evaluations=2, precision=precision)
         model = densities.build(
             "pixelcnn", (1, 6, 6), 5, None,
             {"filters": 8, "residual_layers": 1, "scales": 1, "likelihood": likelihood, "dropout": 0.0}, seed=0,

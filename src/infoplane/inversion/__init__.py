@@ -5,7 +5,7 @@ from infoplane.inversion.invert import NegativeLogProb, cross_log_probs, fit_den
 from infoplane.inversion.pairs import Pairs, Standardiser
 from infoplane.inversion.reconstruction import Reconstructor, SquaredError
 from infoplane.inversion.settings import FitSettings
-from infoplane.inversion.shared import fit_shared
+from infoplane.inversion.shared import SharedCurve, fit_shared, trunk_of
 
 __all__ = [
     "Curve",
@@ -13,6 +13,7 @@ __all__ = [
     "NegativeLogProb",
     "Pairs",
     "Reconstructor",
+    "SharedCurve",
     "SquaredError",
     "Standardiser",
     "cross_log_probs",
@@ -22,4 +23,5 @@ __all__ = [
     "log_probs",
     "losses_of",
     "seconds_per_update",
+    "trunk_of",
 ]

@@ -22,6 +22,10 @@ Progress = Callable[[int, int, float | None], None]
 EVALUATION_BATCH = 128
 
 
+#: values of a curve, one for each of its points
+_POINTS = ("train", "heldout", "heldout_ema", "gradient")
+
+
 @dataclass
 class Curve:
     """What training looked like, losses per example.
@@ -46,6 +50,25 @@ class Curve:
     best_update: int = 0
     best: str = "raw"
     guarded: int = 0
+
+    def then(self, later: "Curve") -> "Curve":
+        """This curve and that of a fit which went on from its weights; without a point, the other one."""
+        if not self.updates:
+            return later
+        done = self.updates[-1]
+        joined = {name: getattr(self, name) + getattr(later, name) for name in _POINTS}
+        if later.best_update:
+            best_update, best = done + later.best_update, later.best
+        else:
+            best_update, best = self.best_update, self.best
+        return Curve(
+            start=self.start,
+            updates=self.updates + [done + update for update in later.updates],
+            best_update=best_update,
+            best=best,
+            guarded=self.guarded + later.guarded,
+            **joined,
+        )
 
     @property
     def best_loss(self) -> float:

@@ -101,6 +101,8 @@ class Pairs:
         """Returns the pairs with images and cached contexts on the device, as far as it has room for them."""
         images = resident(self.images, self.device)
         context = resident(self.context, self.device) if isinstance(self.context, Tensor) else self.context
+        if images is self.images and context is self.context:
+            return self
         return Pairs(images, context, standardise=self.standardise, device=self.device)
 
     def subset(self, index: Tensor | np.ndarray) -> "Pairs":

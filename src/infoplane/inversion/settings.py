@@ -28,7 +28,10 @@ class FitSettings(BaseModel):
         guard: A gradient longer than `guard` times the recent median is shortened to that length.
         held_out: Share of the decoding split kept for early stopping.
         refits: Number of independent fits, from different seeds.
-        warm_start: "none", or start from a p(x) trained for `base_updates` ("early") or for `updates` ("fitted").
+        shared: Share of the updates that the densities of one refit are trained together, differing only in what their
+            contexts enter through; then each goes on by itself, with all weights its own.
+        warm_start: Where nothing is shared: "none", or start from a p(x) trained for `base_updates` ("early") or for
+            `updates` ("fitted").
         base_updates: Length of the "early" base.
         precision: What convolutions compute in while training; "auto" is bfloat16 on a GPU that has it, else float32.
             Likelihoods, weights, and everything that is scored stay in float32.
@@ -53,10 +56,16 @@ class FitSettings(BaseModel):
     guard: Annotated[float, Gt(0)] = 4.0
     held_out: Annotated[float, Gt(0), Lt(1)] = 0.15
     refits: Annotated[int, Ge(1)] = 3
+    shared: Annotated[float, Ge(0), Le(1)] = 0.5
     warm_start: Literal["none", "early", "fitted"] = "none"
     base_updates: Annotated[int, Ge(1)] = 200
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: bool | Literal["auto"] = "auto"
+
+    @property
+    def together(self) -> int:
+        """The number of updates of each density that are made together with the others."""
+        return round(self.shared * self.updates)
 
     def rate(self, step: int) -> float:
         """The factor on the learning rate at a step counted from 0."""
