@@ -48,7 +48,7 @@ from sp import machine
 
 #: name -> (study, checkpoints of its network)
 SETS: dict[str, tuple[str, tuple[int | str, ...]]] = {
-    "digits": ("digits", (30, 120, "end")),
+    "digits": ("digits", (30, "end")),
     "mnist": ("nash-layers", (100, "end")),
 }
 TWIN = "p(x)"
