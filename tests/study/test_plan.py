@@ -153,8 +153,8 @@ INVERSION = set(ROOMS) - FLOW
         ("data/split.py", INVERSION | {"points"}),
         ("subjects/train.py", set(ROOMS) - {"data", "truth"}),
         ("capture.py", INVERSION - {"data", "truth"}),
-        ("densities/likelihoods.py", {"density", "samples"}),
-        ("inversion/pairs.py", {"density", "mse", "probe", "samples"}),
+        ("densities/likelihoods.py", {"trunk", "density", "samples"}),
+        ("inversion/pairs.py", {"trunk", "density", "mse", "probe", "samples"}),
         ("information/label.py", {"probe", "density", "truth", "flow", "quadrature", "clustering", "sweep"}),
         ("geometry/binned.py", {"clustering"}),
         ("study/run.py", set()),
@@ -219,14 +219,14 @@ def test_every_room_that_a_cell_runs_through_counts_for_its_version(tmp_path, mo
         monkeypatch.setitem(KINDS, kind, watched(kind))
     if on_the_fly:
         monkeypatch.setattr("infoplane.study.cells.CACHE_BYTES", 0)
-    spec = tiny_study.tiny(tmp_path, layers=["logits"], fit__refits=1)
+    spec = tiny_study.tiny(tmp_path, layers=["logits"], fit__refits=1, fit__shared=0.5)
     outcome = execute(spec, tmp_path / "run", workers=0, quiet=True)
     assert not outcome.failed
     # `study` is cells.py, which counts always; errors and estimates carry results, they do not make them.
     indifferent = {"study", "errors.py", "estimate.py"}
     for kind, rooms in called.items():
         assert rooms - indifferent <= set(ROOMS[kind]), kind
-    assert {"subject", "capture", "density", "mse", "probe", "samples", "judge"} <= called.keys()
+    assert {"subject", "capture", "trunk", "density", "mse", "probe", "samples", "judge"} <= called.keys()
     assert "densities" in called["density"]
     assert ("subjects" in called["mse"]) == on_the_fly
 

@@ -23,7 +23,6 @@ from infoplane.densities.likelihoods import (
     Categorical,
     Likelihood,
     LogisticMixture,
-    at_least_float32,
     full_precision,
     scale_levels,
 )
@@ -185,7 +184,7 @@ class PixelCNN(Density):
         features = self.features(images, context)
         # Whatever the convolutions are computed in, in half precision a log-likelihood is noise.
         with full_precision(features):
-            return self.likelihood.log_prob(at_least_float32(features), images)
+            return self.likelihood.log_prob(features.to(self.above.weight), images)
 
     @torch.no_grad()
     def sample(

@@ -56,7 +56,7 @@ class FitSettings(BaseModel):
     guard: Annotated[float, Gt(0)] = 4.0
     held_out: Annotated[float, Gt(0), Lt(1)] = 0.15
     refits: Annotated[int, Ge(1)] = 3
-    shared: Annotated[float, Ge(0), Le(1)] = 0.5
+    shared: Annotated[float, Ge(0), Le(1)] = 0.0
     warm_start: Literal["none", "early", "fitted"] = "none"
     base_updates: Annotated[int, Ge(1)] = 200
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
