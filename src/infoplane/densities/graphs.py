@@ -7,7 +7,7 @@ place, and what Python does besides is not repeated.
 
 import warnings
 from collections.abc import Callable, Hashable
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import torch
@@ -70,27 +70,29 @@ class Graphs:
 
     def _warm_up(self, function: Callable[[], None]) -> None:
         with torch.cuda.device(self.device):
-            here = torch.cuda.current_stream()
-            self._stream.wait_stream(here)
-            with torch.cuda.stream(self._stream):
+            here, aside = torch.cuda.current_stream(), _aside(self.device)
+            aside.wait_stream(here)
+            with torch.cuda.stream(aside):
                 function()
-            here.wait_stream(self._stream)
+            here.wait_stream(aside)
 
     def _capture(self, function: Callable[[], None]) -> Callable[[], None]:
         """Records a function, which computes nothing yet; returns what replays it."""
-        graph = torch.cuda.CUDAGraph()
+        graph, aside = torch.cuda.CUDAGraph(), _aside(self.device)
         with (
             torch.cuda.device(self.device),
-            torch.cuda.stream(self._stream),  # when recording fails, only this brings back the stream before
-            torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"),
+            torch.cuda.stream(aside),  # when recording fails, only this brings back the stream before
+            torch.cuda.graph(graph, pool=self._pool, stream=aside, capture_error_mode="thread_local"),
         ):
             function()
         return graph.replay
 
     @cached_property
-    def _stream(self) -> torch.cuda.Stream:
-        return torch.cuda.Stream(self.device)
-
-    @cached_property
     def _pool(self) -> Any:
         return torch.cuda.graph_pool_handle()
+
+
+@cache
+def _aside(device: torch.device) -> torch.cuda.Stream:
+    """One stream for all recordings: libraries keep memory for every stream that they have seen."""
+    return torch.cuda.Stream(device)
