@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from infoplane.densities.conditioning import build_conditioning, silence
 from infoplane.densities.density import Density
+from infoplane.densities.graphs import recorder
 from infoplane.densities.incremental import Incremental
 from infoplane.densities.layers import (
     GatedResidual,
@@ -206,7 +207,8 @@ class PixelCNN(Density):
             generator: Source of randomness, on the density's device.
             progress: Called with the number of pixels drawn and the number in all.
             cached: Each pixel from what the convolutions keep (`Incremental`): the same distribution, some hundred
-                times as fast. Without it the network runs anew for every pixel.
+                times as fast; on a GPU by CUDA graphs, recorded in every call (`Graphs` says what that costs). Without
+                it the network runs anew for every pixel.
             temperature: Of every channel's distribution given what came before; 1 draws from q itself.
             keep: First rows of the images, integer levels (B or 1, C, r, W); only the rows below are drawn.
 
@@ -266,15 +268,25 @@ class PixelCNN(Density):
         progress: Callable[[int, int], None] | None,
     ) -> None:
         rows, columns = images.shape[2:]
-        state = Incremental(self, biases, len(images))
+        # Neither the pixel nor its noise moves, so that its computation can be recorded.
+        pixel = images.new_empty(images.shape[:2])
+        shape = (self.likelihood.draws, len(images), 1, 1, 1)
+        uniforms = images.new_empty(shape, dtype=torch.float64).unbind()
+
+        def draw(features: Tensor) -> Tensor:
+            return self.likelihood.draw(features[:, :, None, None], uniforms, temperature)[:, :, 0, 0]
+
+        state = Incremental(self, biases, len(images), recorder(images.device))
         for i in range(rows):
             state.begin_row()
             for j in range(columns):
-                features = state.features()
-                if i >= kept:
-                    drawn = self.likelihood.sample(features[:, :, None, None], generator, temperature)
-                    images[:, :, i, j] = drawn[:, :, 0, 0].to(torch.uint8)
-                state.put(images[:, :, i, j])
+                if i < kept:
+                    state.step(pixel.copy_(images[:, :, i, j]))
+                else:
+                    for uniform in uniforms:
+                        uniform.uniform_(generator=generator)
+                    state.step(pixel, draw)
+                    images[:, :, i, j] = pixel
             if progress is not None:
                 progress((i + 1) * columns, rows * columns)
 
