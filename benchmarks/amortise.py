@@ -1,7 +1,7 @@
 """Densities of many layers and checkpoints at one total cost: separate fits, warm starts, one shared trunk.
 
     python benchmarks/amortise.py [--data digits|mnist] [--updates 400] [--refits 3] [--ways …] [--workers 2]
-                                  [--records FILE] [--out FILE]
+                                  [--records FILE] [--docs] [--out FILE]
 
 A family of densities is one for each place (a layer at a checkpoint) and their null-context twins. Each way of training
 one gets U updates times the number of places and one twin, all that it needs included:
@@ -24,7 +24,6 @@ import itertools
 import json
 import multiprocessing
 import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -44,7 +43,7 @@ from infoplane.inversion import FitSettings, Pairs, Standardiser, fit_density, f
 from infoplane.study.cells import build_subject, load_data
 from infoplane.study.load import load_study
 from infoplane.study.spec import StudySpec
-from sp import machine
+from tables import add_options, deliver, where
 
 #: name -> (study, checkpoints of its network)
 SETS: dict[str, tuple[str, tuple[int | str, ...]]] = {
@@ -404,7 +403,7 @@ def main() -> None:
     parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS))
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes, of one thread each")
     parser.add_argument("--records", type=Path, help="keep results there, and go on from those that it holds")
-    parser.add_argument("--out", type=Path, help="write the tables there as Markdown too")
+    add_options(parser)
     options = parser.parse_args()
     torch.set_num_threads(1)
     jobs = [
@@ -427,12 +426,10 @@ def main() -> None:
     lines = [*results.table(), *results.rankings(), ""]
     lines.append(
         f"{options.data}: {len(problem.places)} places, the network's validation accuracy {accuracies}; "
-        f"U = {options.updates}, {options.refits} refits. CPU seconds are those of one refit. {machine()}, "
-        f"one thread per process; Python {platform.python_version()}, torch {torch.__version__}."
+        f"U = {options.updates}, {options.refits} refits. CPU seconds are those of one refit. "
+        + where(torch.device("cpu"), "one thread per process")
     )
-    print("\n".join(lines))
-    if options.out is not None:
-        options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    deliver(f"amortise {options.data}", lines, options)
 
 
 def read(path: Path | None) -> list[Record]:

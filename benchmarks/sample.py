@@ -1,6 +1,6 @@
 """Drawing images from a density: cached against naive, one device, one run.
 
-    python benchmarks/sample.py [--device cpu|cuda] [--cases …] [--batches 16 64] [--out FILE]
+    python benchmarks/sample.py [--device cpu|cuda] [--cases …] [--batches 16 64] [--docs] [--out FILE]
 
 On a machine with a GPU, from the root of the repository (minutes; for the big colour case add `--cases`, see train.py):
 
@@ -19,16 +19,14 @@ the naive way has. A dash is what does not fit into memory.
 import argparse
 import contextlib
 import math
-import platform
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import torch
 
 from infoplane.densities import Density, PixelCNN, pixelcnn
 from infoplane.densities.graphs import Graphs, Recorder
-from sp import machine
+from tables import add_options, deliver, where
 from train import CASES, Case
 
 #: rows at which the naive way is timed
@@ -140,7 +138,7 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES)[:3])
     parser.add_argument("--batches", type=int, nargs="+", help="default: 16; on a GPU 16, 64, 256 and 1024")
     parser.add_argument("--compile", action="store_true", help="compile the naive way too (on a GPU; minutes)")
-    parser.add_argument("--out", type=Path, help="write the table there as Markdown too")
+    add_options(parser)
     options = parser.parse_args()
     device = torch.device(options.device)
     torch.set_num_threads(1)
@@ -166,11 +164,8 @@ def main() -> None:
             cells = (on_a_gpu if gpu else on_a_processor)(density, batch, device, options.compile)
             lines.append(f"| {name} | {batch} | {' | '.join(cells)} |")
             print(lines[-1], flush=True)
-    where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{machine()}; one thread"
-    lines += ["", f"{where}; Python {platform.python_version()}, torch {torch.__version__}."]
-    print("\n".join(lines))
-    if options.out is not None:
-        options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    lines += ["", where(device)]
+    deliver(f"sample on {device.type}", lines, options)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Training a density: infoplane's step against a plain eager loop, one device, one run.
 
-    python benchmarks/train.py [--device cpu|cuda] [--cases …] [--updates 2000] [--seconds 20] [--out FILE]
+    python benchmarks/train.py [--device cpu|cuda] [--cases …] [--updates 2000] [--seconds 20] [--docs] [--out FILE]
 
 The plain loop is what one writes first: float32 (on a GPU with TF32 and channels_last), eager, AdamW and a running
 average of the weights, the loss read back at every step. Images are random, so that nothing but speed is looked at; a
@@ -10,12 +10,10 @@ and set against the rate of a large float32 matrix product (on a GPU also in bfl
 
 import argparse
 import contextlib
-import platform
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -27,7 +25,7 @@ from infoplane.inversion import FitSettings, Pairs, fit_density
 from infoplane.inversion.fast import compiled
 from infoplane.inversion.fit import train
 from infoplane.inversion.invert import NegativeLogProb
-from sp import machine
+from tables import add_options, deliver, where
 
 Step = Callable[[], object]
 
@@ -177,7 +175,7 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=2000, help="of the comparison of losses; 0 leaves it out")
     parser.add_argument("--seconds", type=float, default=20.0, help="for which each way is timed")
     parser.add_argument("--compile", action="store_true", help="compile on a processor too")
-    parser.add_argument("--out", type=Path, help="write the tables there as Markdown too")
+    add_options(parser)
     options = parser.parse_args()
     device = torch.device(options.device)
     torch.set_num_threads(1)
@@ -214,14 +212,8 @@ def main() -> None:
     if options.updates:
         lines += ["", *curves(device, options.updates)]
     rates = ", ".join(f"{str(kind).removeprefix('torch.')} {rate / 1e9:,.0f} GFLOP/s" for kind, rate in best.items())
-    where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{machine()}; one thread"
-    lines += [
-        "",
-        f"{where}; products of matrices: {rates}; Python {platform.python_version()}, torch {torch.__version__}.",
-    ]
-    print("\n".join(lines))
-    if options.out is not None:
-        options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    lines += ["", f"Products of matrices: {rates}. {where(device)}"]
+    deliver(f"train on {device.type}", lines, options)
 
 
 if __name__ == "__main__":
