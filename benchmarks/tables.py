@@ -15,9 +15,7 @@ DOCS = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options that say where tables go."""
     parser.add_argument("--out", type=Path, help="write the tables there as Markdown too")
-    parser.add_argument(
-        "--docs", action="store_true", help="put them into docs/benchmarks.md"
-    )
+    parser.add_argument("--docs", action="store_true", help="put them into docs/benchmarks.md")
 
 
 def deliver(name: str, lines: Sequence[str], options: argparse.Namespace) -> None:

@@ -54,8 +54,6 @@ LEAST_UPDATES = 50
 BOUGHT = ("fit", "reconstruction", "contrastive", "samples", "note")
 #: most classes a label may come from
 MOST_CLASSES = 65_536
-#: below so many updates a density starts from an early p(x), and its context learns faster (docs/results.md)
-SHORT = 400
 #: passes over the decoding images after which more time is not used: early stopping has long decided
 MOST_EPOCHS = 60
 
@@ -385,11 +383,8 @@ def _within(
         "evaluations": evaluations,
         "held_out": round(held / len(parts.decoding), 4),
     }
-    if updates < SHORT:
-        # The base is a fourth of a fit, once per refit: it takes its time from all of them.
-        fit |= {"warm_start": "early", "context_rate": 5.0}
-        fit["updates"] = max(LEAST_UPDATES, int(updates * (layers + 1) / (layers + 1.25)))
-        fit["base_updates"] = max(1, fit["updates"] // 4)
+    # The base is a fourth of a fit, once per refit: it takes its time from all of them.
+    fit["updates"] = max(LEAST_UPDATES, int(updates * (layers + 1) / (layers + 1.25)))
     reconstruction = spec.reconstruction.model_copy(update={"updates": max(LEAST_UPDATES, min(600, updates))})
     note = f"A budget of {budget} bought {fit['updates']} updates per fit"
     if affordable < LEAST_UPDATES:

@@ -219,7 +219,7 @@ def test_every_room_that_a_cell_runs_through_counts_for_its_version(tmp_path, mo
         monkeypatch.setitem(KINDS, kind, watched(kind))
     if on_the_fly:
         monkeypatch.setattr("infoplane.study.cells.CACHE_BYTES", 0)
-    spec = tiny_study.tiny(tmp_path, layers=["logits"], fit__refits=1, fit__shared=0.5)
+    spec = tiny_study.tiny(tmp_path, layers=["logits"], fit__refits=1, fit__warm_start="shared")
     outcome = execute(spec, tmp_path / "run", workers=0, quiet=True)
     assert not outcome.failed
     # `study` is cells.py, which counts always; errors and estimates carry results, they do not make them.

@@ -1,6 +1,5 @@
 """Densities of a study that are trained together: what is planned, what each then is, and what that costs."""
 
-import numpy as np
 import pytest
 import torch
 
@@ -16,12 +15,21 @@ ROLES = [("input", ""), ("conv1", "2"), ("logits", "2"), ("conv1", "end"), ("log
 
 def study(folder, shared, **changes):
     settings = {"subject__train__checkpoints": [2, "end"], "fit__updates": 4, "fit__evaluations": 2} | changes
-    return tiny_study.tiny(folder, fit__shared=shared, **settings)
+    start = {"fit__warm_start": "shared", "fit__shared": shared} if shared else {"fit__warm_start": "none"}
+    return tiny_study.tiny(folder, **start, **settings)
 
 
-@pytest.mark.parametrize(("shared", "together"), [(0, 0), (0.1, 0), (0.5, 2), (0.74, 3), (1, 4)])
+@pytest.mark.parametrize(("shared", "together"), [(0.1, 0), (0.5, 2), (0.74, 3), (1, 4)])
 def test_how_many_updates_are_shared(shared, together):
-    assert FitSettings(updates=4, shared=shared).together == together
+    assert FitSettings(updates=4, warm_start="shared", shared=shared).together == together
+    assert FitSettings(updates=4, warm_start="early", shared=shared).together == 0
+
+
+@pytest.mark.parametrize(("start", "base"), [("none", 0), ("shared", 0), ("early", 25), ("fitted", 100)])
+def test_how_long_the_base_is_trained(start, base):
+    assert FitSettings(updates=100, warm_start=start).base == base
+    assert FitSettings(updates=100, warm_start=start, base_updates=7).base == (7 if start == "early" else base)
+    assert FitSettings(updates=2, warm_start="early").base == 1
 
 
 @pytest.mark.parametrize("shared", [0, 0.5, 1])
@@ -143,7 +151,3 @@ def test_early_stopping_may_go_with_usable_information_only_if_all_stop_together
     for shared in (0, 0.5):
         with refuses("fit.patience beside usable information"):
             study(tmp_path, shared, fit__patience=2)
-    with refuses("fit.warm_start beside updates that densities share", "warm_start early, shared 0.5"):
-        study(tmp_path, 0.5, fit__warm_start="early")
-    assert study(tmp_path, 0, fit__warm_start="early").fit.warm_start == "early"
-    assert np.isclose(study(tmp_path, 0.25).fit.shared, 0.25)

@@ -234,9 +234,8 @@ def add_densities(plan: Plan, spec: StudySpec, data: Mapping[str, str], places: 
                 together = {**common, "fit": {**fit, "updates": spec.fit.together}}
                 origin = {"trunk": _add_trunk(plan, spec, together, data, members, twin, refit)}
                 common |= {"fit": {**fit, "updates": spec.fit.updates - spec.fit.together}, "place": 0}
-            elif spec.fit.warm_start != "none":
-                updates = spec.fit.base_updates if spec.fit.warm_start == "early" else spec.fit.updates
-                base = {**common, "fit": {**fit, "updates": updates}}
+            elif spec.fit.base:
+                base = {**common, "fit": {**fit, "updates": spec.fit.base}}
                 origin = {"start": plan.add("density", base, data, layer=twin.replace(INPUT, "base", 1), refit=refit)}
             plan.add("density", common, {**data, **origin}, layer=twin, refit=refit)
             for position, place in enumerate(members, start=1):

@@ -161,20 +161,13 @@ class StudySpec(Study):
         """Returns the study with the options of its network and density written out.
 
         Raises:
-            UsageError: A fit is limited by time; or stops when it no longer improves while usable information is
-                wanted: its twin would get another number of updates; or starts from p(x) and from shared updates.
+            UsageError: A fit is limited by time, or stops when it no longer improves while usable information is
+                wanted: its twin would get another number of updates.
         """
         for section in ("fit", "reconstruction"):
             if getattr(self, section).minutes is not None:
                 raise UsageError(f"{section}.minutes in a study", legal=f"{section}.updates, the same for every fit")
-        if self.fit.together and self.fit.warm_start != "none":
-            raise UsageError(
-                "fit.warm_start beside updates that densities share",
-                received=f"warm_start {self.fit.warm_start}, shared {self.fit.shared:g}",
-                legal="one of them: each is a way to learn what all densities need only once",
-                mend="leave fit.warm_start out, or set fit.shared to 0",
-            )
-        if self.fit.shared < 1 and self.fit.patience is not None and "usable" in self.measure:
+        if self.fit.together < self.fit.updates and self.fit.patience is not None and "usable" in self.measure:
             raise UsageError(
                 "fit.patience beside usable information",
                 received=self.fit.patience,
