@@ -33,7 +33,7 @@ def group(role) -> str:
     kind, layer, _, _ = role
     if kind not in ("density", "samples"):
         return kind
-    return f"{kind} of {'the input' if layer in ('input', 'base') else 'a layer'}"
+    return f"{kind} of {'the input' if layer in ('input', 'input base') else 'a layer'}"
 
 
 def renamed(before: Plan, after: Plan) -> set[str]:
@@ -100,7 +100,7 @@ def test_a_warm_start_is_a_cell_that_the_fits_need(tmp_path):
     fitted = make_plan(tiny_study.tiny(tmp_path, fit__warm_start="fitted"))
     for plan, updates in ((early, 2), (fitted, 3)):
         for refit in (1, 2):
-            start = plan.cells[tiny_study.role(plan, "density", "base", refit)]
+            start = plan.cells[tiny_study.role(plan, "density", "input base", refit)]
             assert (start.params["fit"]["updates"], start.params["layer"]) == (updates, None)
             for layer in ("input", "conv1", "logits"):
                 assert plan.cells[tiny_study.role(plan, "density", layer, refit)].needs["start"] == start.name

@@ -58,7 +58,7 @@ def test_every_density_gets_the_updates_of_its_twin(tmp_path, shared):
 
 def test_layers_with_another_density_share_among_themselves(tmp_path):
     plan = make_plan(study(tmp_path, 0.5, density_at={"conv1": {"dropout": 0.3}, "logits": {"context_dropout": 0.2}}))
-    for name, layers in (("all", [None, "logits", "logits"]), ("all:conv1", [None, "conv1", "conv1"])):
+    for name, layers in (("input together", [None, "logits", "logits"]), ("input:conv1 together", [None, "conv1", "conv1"])):
         trunk = plan.cells[tiny_study.role(plan, "trunk", name, 1)]
         assert [place["layer"] for place in trunk.params["places"]] == layers
         assert {place["density"]["dropout"] for place in trunk.params["places"]} == {0.3 if "conv1" in name else 0.1}

@@ -236,7 +236,7 @@ def add_densities(plan: Plan, spec: StudySpec, data: Mapping[str, str], places: 
                 common |= {"fit": {**fit, "updates": spec.fit.updates - spec.fit.together}, "place": 0}
             elif spec.fit.base:
                 base = {**common, "fit": {**fit, "updates": spec.fit.base}}
-                origin = {"start": plan.add("density", base, data, layer=twin.replace(INPUT, "base", 1), refit=refit)}
+                origin = {"start": plan.add("density", base, data, layer=f"{twin} base", refit=refit)}
             plan.add("density", common, {**data, **origin}, layer=twin, refit=refit)
             for position, place in enumerate(members, start=1):
                 own = {"density": spec.density_of(place.layer).model_dump(mode="json"), "contrastive": contrastive}
@@ -262,7 +262,7 @@ def _add_trunk(
         places.append({"layer": place.layer, "density": density, **source})
         needs |= {source.get(role, role): name for role, name in place.needs.items()}
     params = {"fit": together["fit"], "seed": together["seed"], "places": places}
-    return plan.add("trunk", params, needs, layer=twin.replace(INPUT, "all", 1), refit=refit)
+    return plan.add("trunk", params, needs, layer=f"{twin} together", refit=refit)
 
 
 def twin_of(spec: StudySpec, layer: str) -> str:
