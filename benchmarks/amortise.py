@@ -13,10 +13,10 @@ chain       a layer's model at one checkpoint starts from its neighbour's, whole
 shared      one trunk, a conditioning for each place, all trained together in rounds; the twin has none
 then own    half of the updates like that; then each place, and the twin, goes on by itself from what came of it
 
-`×5` gives the conditioning five times the learning rate. Where places do not see each other, the second order
-is another seed: the noise that the other ways' orders are to be held against. Losses are those of the decoding images held out for early stopping,
-so that choosing a default by this table leaves the evaluation images untouched. Nats per image, mean and standard error
-over refits, each with a held-out part of its own; differences are paired by refit.
+`×5` gives the conditioning five times the learning rate. Where places do not see each other, the second order is
+another seed: the noise that the other ways' orders are to be held against. Losses are those of the decoding images held
+out for early stopping, so that choosing a default by this table leaves the evaluation images untouched. Nats per image,
+mean and standard error over refits, each with a held-out part of its own; differences are paired by refit.
 """
 
 import argparse

@@ -36,7 +36,7 @@ def test_how_long_the_base_is_trained(start, base):
 def test_every_density_gets_the_updates_of_its_twin(tmp_path, shared):
     plan = make_plan(study(tmp_path, shared))
     for refit in (1, 2):
-        trunk = plan.name("trunk", "all", refit)
+        trunk = plan.name("trunk", "input together", refit)
         assert (trunk is None) == (shared == 0)
         own = set()
         for layer, checkpoint in ROLES:
@@ -58,13 +58,16 @@ def test_every_density_gets_the_updates_of_its_twin(tmp_path, shared):
 
 def test_layers_with_another_density_share_among_themselves(tmp_path):
     plan = make_plan(study(tmp_path, 0.5, density_at={"conv1": {"dropout": 0.3}, "logits": {"context_dropout": 0.2}}))
-    for name, layers in (("input together", [None, "logits", "logits"]), ("input:conv1 together", [None, "conv1", "conv1"])):
+    for name, layers in (
+        ("input together", [None, "logits", "logits"]),
+        ("input:conv1 together", [None, "conv1", "conv1"]),
+    ):
         trunk = plan.cells[tiny_study.role(plan, "trunk", name, 1)]
         assert [place["layer"] for place in trunk.params["places"]] == layers
         assert {place["density"]["dropout"] for place in trunk.params["places"]} == {0.3 if "conv1" in name else 0.1}
     dropouts = [
         place["density"]["context_dropout"]
-        for place in plan.cells[tiny_study.role(plan, "trunk", "all", 1)].params["places"]
+        for place in plan.cells[tiny_study.role(plan, "trunk", "input together", 1)].params["places"]
     ]
     assert dropouts == [0.0, 0.2, 0.2]
 
@@ -97,7 +100,7 @@ def test_with_all_updates_shared_the_densities_differ_in_their_conditioning_only
 
 def test_what_goes_on_alone_begins_at_the_trunk_and_leaves_it(runs):
     # Up to the last shared update both studies are not the same run: their schedules differ. Each is held to itself.
-    trunk = runs[0.5].cell("trunk", "all", 1)
+    trunk = runs[0.5].cell("trunk", "input together", 1)
     for (layer, checkpoint), state in states(runs[0.5]).items():
         stored = runs[0.5].cell("density", layer, 1, checkpoint)
         place = ROLES.index((layer, checkpoint))
