@@ -467,7 +467,7 @@ def test_a_time_budget_becomes_a_number_of_updates():
     assert spec.fit.updates >= profile.LEAST_UPDATES
     assert found["fc"]["nce"].n == 32
     # It starts from an early p(x), as studies do.
-    assert (spec.fit.warm_start, spec.fit.context_rate) == ("early", 5.0)
+    assert (spec.fit.warm_start, spec.fit.context_rate) == ("early", None)
     assert spec.note is not None
     assert f"A budget of 1s bought {spec.fit.updates} updates per fit" in spec.note
     assert f"{spec.samples.each} samples for each of {spec.samples.images} images" in spec.note
@@ -501,7 +501,7 @@ def test_what_a_time_budget_buys(monkeypatch, capsys, budget, updates, least):
 
 def test_a_number_of_updates_needs_no_note(measured):
     spec = read_study(measured.folder / "study.yaml")
-    assert (spec.note, spec.fit.warm_start, spec.fit.context_rate) == (None, "early", 5.0)
+    assert (spec.note, spec.fit.warm_start, spec.fit.context_rate) == (None, "early", None)
 
 
 def test_budgets(refuses):

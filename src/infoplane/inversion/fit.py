@@ -11,6 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from infoplane.densities import Density
 from infoplane.errors import FitError, UsageError
 from infoplane.inversion.fast import LOOK, History, Loss, autocast, compiled, laid_out, shorten
 from infoplane.inversion.pairs import Pairs
@@ -249,15 +250,13 @@ def _check(history: History, since: int, settings: FitSettings, where: str) -> N
 
 def _optimiser(model: nn.Module, settings: FitSettings) -> torch.optim.Optimizer:
     """AdamW; the context's parameters may learn at their own rate."""
-    of_context = getattr(model, "context_parameters", None)  # densities have them
-    context = set() if of_context is None else set(of_context())
-    groups = [
-        {"params": [p for p in model.parameters() if p not in context], "base_rate": settings.learning_rate},
-        {
-            "params": [p for p in model.parameters() if p in context],
-            "base_rate": settings.learning_rate * settings.context_rate,
-        },
-    ]
+    densities = [module for module in model.modules() if isinstance(module, Density)]
+    of_context = [list(density.context_parameters()) for density in densities]
+    context = {parameter for each in of_context for parameter in each}
+    groups = [{"params": [p for p in model.parameters() if p not in context], "base_rate": settings.learning_rate}]
+    for density, parameters in zip(densities, of_context, strict=True):
+        factor = settings.context_factor(density.shape, density.context)
+        groups.append({"params": parameters, "base_rate": settings.learning_rate * factor})
     groups = [group for group in groups if group["params"]]
     return torch.optim.AdamW(
         groups, lr=settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay, fused=True

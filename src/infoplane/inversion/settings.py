@@ -7,6 +7,11 @@ from pydantic import BaseModel, ConfigDict
 
 Decay = Annotated[float, Ge(0), Lt(1)]
 
+#: factor on the rate of a context's weights for grey images, and for images in colour, which a fast context misleads
+GREY, COLOUR = 5.0, 0.2
+#: channels of a context from which on the rate shrinks: the more of them, the further one step moves their sum
+WIDE = 64
+
 
 class FitSettings(BaseModel):
     """How a model is trained; every field is validated and unknown ones are refused.
@@ -16,7 +21,8 @@ class FitSettings(BaseModel):
         minutes: Instead of `updates`: the time that training may take, turned into updates by timing a few.
         batch: Examples per step.
         learning_rate: Adam's step size at its peak.
-        context_rate: Factor on the learning rate of the parameters through which the context enters.
+        context_rate: Factor on the learning rate of the parameters through which the context enters; None: see
+            `context_factor`.
         betas: Adam's decay rates of its moments.
         weight_decay: Decoupled (AdamW).
         warmup: Steps over which the learning rate rises linearly.
@@ -44,7 +50,7 @@ class FitSettings(BaseModel):
     minutes: Annotated[float, Gt(0)] | None = None
     batch: Annotated[int, Ge(1)] = 8
     learning_rate: Annotated[float, Gt(0)] = 3e-3
-    context_rate: Annotated[float, Gt(0)] = 5.0
+    context_rate: Annotated[float, Gt(0)] | None = None
     betas: tuple[Decay, Decay] = (0.9, 0.95)
     weight_decay: Annotated[float, Ge(0)] = 0.0
     warmup: Annotated[int, Ge(0)] = 30
@@ -72,6 +78,18 @@ class FitSettings(BaseModel):
         """The number of updates of the p(x) that densities start from, 0 if they start from none."""
         early = max(1, self.updates // 4) if self.base_updates is None else self.base_updates
         return {"early": early, "fitted": self.updates}.get(self.warm_start, 0)
+
+    def context_factor(self, shape: tuple[int, ...], context: tuple[int, ...] | None) -> float:
+        """The factor on the learning rate of what a context enters through, for images (C, H, W).
+
+        What is not given is 5 for grey images, .2 for images of several channels, and for contexts of more than 64
+        units or channels less in proportion.
+        """
+        if context is None:
+            return 1.0
+        if self.context_rate is not None:
+            return self.context_rate
+        return (GREY if shape[0] == 1 else COLOUR) * min(1.0, WIDE / context[0])
 
     def rate(self, step: int) -> float:
         """The factor on the learning rate at a step counted from 0."""

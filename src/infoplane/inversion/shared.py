@@ -1,7 +1,7 @@
 """Densities of many places on one trunk: they share all weights but those through which their context enters."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -59,12 +59,6 @@ class SharedTrunk(nn.Module):
             for name, weight in trunk.items():
                 path, _, leaf = name.rpartition(".")
                 setattr(density.get_submodule(path), leaf, weight)
-
-    def context_parameters(self) -> Iterator[nn.Parameter]:
-        """The parameters through which contexts enter, those of all places."""
-        for density in self.densities:
-            assert isinstance(density, Density)
-            yield from density.context_parameters()
 
 
 def trunk_of(density: Density) -> dict[str, nn.Parameter]:
