@@ -1,7 +1,7 @@
 """Densities of many layers and checkpoints at one total cost: separate fits, warm starts, one shared trunk.
 
-    python benchmarks/amortise.py [--data digits|mnist] [--updates 400] [--refits 3] [--ways …] [--workers 2]
-                                  [--records FILE] [--docs] [--out FILE]
+    python benchmarks/amortise.py [--data digits|mnist|mnist28|cifar10_exact_subset] [--updates 400] [--refits 3]
+                                  [--ways …] [--device cpu|cuda] [--workers 2] [--records FILE] [--docs] [--out FILE]
 
 A family of densities is one for each place (a layer at a checkpoint) and their null-context twins. Each way of training
 one gets U updates times the number of places and one twin, all that it needs included:
@@ -46,10 +46,16 @@ from infoplane.study.load import load_study
 from infoplane.study.spec import StudySpec
 from tables import add_options, deliver, where
 
-#: name -> (study, checkpoints of its network)
-SETS: dict[str, tuple[str, tuple[int | str, ...]]] = {
-    "digits": ("digits", (30, "end")),
-    "mnist": ("nash-layers", (100, "end")),
+#: name -> (study, checkpoints of its network, what is changed besides)
+SETS: dict[str, tuple[str, tuple[int | str, ...], dict[str, Any]]] = {
+    "digits": ("digits", (30, "end"), {}),
+    "mnist": ("nash-layers", (100, "end"), {}),
+    "mnist28": (
+        "nash-layers",
+        (100, "end"),
+        {"data.downsample": 1, "density.filters": 64, "density.residual_layers": 3, "density.scales": 3},
+    ),
+    "cifar10_exact_subset": ("nash-layers", ("end",), {"data.name": "cifar10_exact_subset"}),
 }
 TWIN = "p(x)"
 #: added to a refit's seed for a second stream of batches and dropout
@@ -75,8 +81,9 @@ class Problem:
 
 def prepare(name: str, folder: str) -> Problem:
     """Trains the network under study once, and stores its activations on the decoding images."""
-    study, checkpoints = SETS[name]
-    spec = load_study(study, {"subject.train": {**_train_settings(study), "checkpoints": list(checkpoints)}})
+    study, checkpoints, changes = SETS[name]
+    train = {**_train_settings(study, changes), "checkpoints": list(checkpoints)}
+    spec = load_study(study, {**changes, "subject.train": train})
     assert isinstance(spec, StudySpec)
     assert spec.subject is not None
     found = load_data(spec.data, spec.seed)
@@ -101,8 +108,8 @@ def prepare(name: str, folder: str) -> Problem:
     return Problem(folder, spec.layers, spec.checkpoints, found.values["levels"], density, fit, accuracy)
 
 
-def _train_settings(study: str) -> dict[str, Any]:
-    spec = load_study(study)
+def _train_settings(study: str, changes: dict[str, Any]) -> dict[str, Any]:
+    spec = load_study(study, changes)
     assert isinstance(spec, StudySpec)
     assert spec.subject is not None
     return spec.subject.train.model_dump(mode="json")
@@ -114,8 +121,9 @@ def _train_settings(study: str) -> dict[str, Any]:
 class Family:
     """One refit's densities: where they begin and what trains them. Counts the updates that are spent."""
 
-    def __init__(self, problem: Problem, updates: int, refit: int, context_rate: float | None) -> None:
-        self.problem, self.updates, self.seed = problem, updates, refit
+    def __init__(self, problem: Problem, job: "Job", context_rate: float | None) -> None:
+        updates, refit = job.updates, job.refit
+        self.problem, self.updates, self.seed, self.device = problem, updates, refit, torch.device(job.device)
         self.total = updates * (len(problem.places) + 1)
         self.settings = FitSettings.model_validate({**problem.fit, "context_rate": context_rate})
         self.images = torch.from_numpy(np.load(f"{problem.folder}/images.npy"))
@@ -125,10 +133,10 @@ class Family:
     def pairs(self, place: str) -> tuple[Pairs, Pairs]:
         """The decoding images with a place's contexts: to train on, and held out."""
         if place == TWIN:
-            pairs = Pairs(self.images)
+            pairs = Pairs(self.images, device=self.device)
         else:
             context = torch.from_numpy(np.load(f"{self.problem.folder}/{place}.npy"))
-            pairs = Pairs(self.images, context, standardise=Standardiser.of([context]))
+            pairs = Pairs(self.images, context, standardise=Standardiser.of([context]), device=self.device)
         return pairs.subset(self.kept), pairs.subset(self.held)
 
     def density(self, context: tuple[int, ...] | None) -> densities.Density:
@@ -136,7 +144,8 @@ class Family:
         options = dict(self.problem.density)
         shape = tuple(self.images.shape[1:])
         kind = options.pop("kind")
-        return densities.build(kind, shape, self.problem.levels, context, options, seed=self.seed)  # pyright: ignore
+        density = densities.build(kind, shape, self.problem.levels, context, options, seed=self.seed)  # pyright: ignore
+        return density.to(self.device)
 
     def fit(
         self, place: str, updates: int, seed: int, start: dict[str, Tensor] | None = None
@@ -216,6 +225,7 @@ def _with_one_twin(nats: dict[str, float]) -> Nats:
 WAYS: dict[str, tuple[Callable[[Family, int], Nats], tuple[str, ...], float | None]] = {
     "separate": (separate, ("", "another seed"), 1.0),
     "separate ×5": (separate, ("",), 5.0),
+    "early base ×0.2": (early_base, ("",), 0.2),
     "early base": (early_base, ("",), 1.0),
     "early base ×5": (early_base, ("", "another seed"), 5.0),
     "early base, default": (early_base, ("",), None),
@@ -240,6 +250,7 @@ class Job:
     way: str
     order: int
     refit: int
+    device: str = "cpu"
 
 
 @dataclass
@@ -272,7 +283,7 @@ def carry_out(job: Job, problem: Problem) -> Record:
     """Trains a family, in a process of its own."""
     function, _, context_rate = WAYS[job.way]
     begin = time.process_time()
-    family = Family(problem, job.updates, job.refit, context_rate)
+    family = Family(problem, job, context_rate)
     nats, twins = function(family, job.order)
     return Record(job, nats, twins, family.spent, time.process_time() - begin)
 
@@ -403,13 +414,16 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=400, help="U: updates of a separate fit")
     parser.add_argument("--refits", type=int, default=3)
     parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS))
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes, of one thread each")
+    parser.add_argument("--device", default="cpu", help="where densities are trained")
+    parser.add_argument("--workers", type=int, help="processes of one thread each; one beside a GPU, else one per core")
     parser.add_argument("--records", type=Path, help="keep results there, and go on from those that it holds")
     add_options(parser)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    device = torch.device(options.device)
+    workers = options.workers or (1 if device.type == "cuda" else os.cpu_count() or 1)
     jobs = [
-        Job(options.data, options.updates, way, order, refit)
+        Job(options.data, options.updates, way, order, refit, options.device)
         for refit in range(options.refits)
         for way in options.ways
         for order in range(len(WAYS[way][1]))
@@ -418,7 +432,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         problem = prepare(options.data, folder)
         missing = [job for job in jobs if job not in [record.job for record in records]]
-        for record in run(missing, problem, options.workers):
+        for record in run(missing, problem, workers):
             records.append(record)
             if options.records is not None:
                 with options.records.open("a", encoding="utf-8") as file:
@@ -429,7 +443,7 @@ def main() -> None:
     lines.append(
         f"{options.data}: {len(problem.places)} places, the network's validation accuracy {accuracies}; "
         f"U = {options.updates}, {options.refits} refits. CPU seconds are those of one refit. "
-        + where(torch.device("cpu"), "one thread per process")
+        + where(device, "one thread per process")
     )
     deliver(f"amortise {options.data}", lines, options)
 

@@ -23,12 +23,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from infoplane import data, densities
 from infoplane.densities import Density
 from infoplane.inversion import FitSettings, Pairs, fit_density
-from infoplane.inversion.fast import CompileWarning, compiled
+from infoplane.inversion.fast import CompileWarning, Step
 from infoplane.inversion.fit import train
 from infoplane.inversion.invert import NegativeLogProb
 from tables import add_options, deliver, where
 
-Step = Callable[[], object]
+Doing = Callable[[], object]
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ CASES = {
 LIGHT = {"28×28, 64 filters": 8, "32×32×3, 196 filters": 2}
 
 
-def plain(case: Case, device: torch.device, images: Tensor) -> Step:
+def plain(case: Case, device: torch.device, images: Tensor) -> Doing:
     """A step of the loop that one writes first."""
     density = case.build(device).train()
     if device.type == "cuda":
@@ -83,13 +83,14 @@ def plain(case: Case, device: torch.device, images: Tensor) -> Step:
 class _Timed:
     """One batch again and again, and when each step began."""
 
-    where = ""
-
-    def __init__(self, loss: Callable[[Tensor, None], Tensor], images: Tensor, warm: int, seconds: float) -> None:
-        self.loss, self.images, self.warm, self.seconds = loss, images, warm, seconds
+    def __init__(self, differentiate: Step, images: Tensor, warm: int, seconds: float) -> None:
+        self.differentiate, self.images, self.warm, self.seconds = differentiate, images, warm, seconds
         self.steps, self.begin, self.end = 0, 0.0, 0.0
 
-    def next_loss(self) -> Tensor:
+    def where(self, step: int) -> str:
+        return ""
+
+    def step(self) -> Tensor:
         if self.steps == self.warm:
             _wait(self.images.device)
             self.begin = time.perf_counter()
@@ -98,7 +99,7 @@ class _Timed:
             self.end = time.perf_counter()
             raise StopIteration
         self.steps += 1
-        return self.loss(self.images, None).mean()
+        return self.differentiate(self.images, None)
 
     def held_out_loss(self) -> float:
         return 0.0
@@ -107,14 +108,14 @@ class _Timed:
 def ours(case: Case, device: torch.device, images: Tensor, settings: FitSettings, seconds: float) -> float:
     """Seconds per step of infoplane's own loop."""
     density = case.build(device)
-    loss = compiled(NegativeLogProb(density), settings, device)
-    source = _Timed(loss, images, 5, seconds)
+    settings = settings.model_copy(update={"batch": len(images)})
+    source = _Timed(Step(NegativeLogProb(density), density, settings, device), images, 5, seconds)
     with contextlib.suppress(StopIteration):
         train(density, source, settings, seed=0, device=device)
     return (source.end - source.begin) / (source.steps - source.warm)
 
 
-def rate_of(step: Step, device: torch.device, seconds: float) -> float:
+def rate_of(step: Doing, device: torch.device, seconds: float) -> float:
     """Seconds per step."""
     for _ in range(3):
         step()
@@ -217,7 +218,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
     parser.add_argument("--updates", type=int, default=2000, help="of the comparison of losses; 0 leaves it out")
-    parser.add_argument("--seconds", type=float, default=20.0, help="for which each way is timed")
+    parser.add_argument("--seconds", type=float, help="for which each way is timed; 5 on a GPU, else 20")
     parser.add_argument("--rounds", type=int, help="turns that this time is divided into; 1 on a GPU, else 4")
     parser.add_argument("--compile", action="store_true", help="compile on a processor too")
     add_options(parser)
@@ -232,6 +233,7 @@ def main() -> None:
     # The ways take turns, or whatever else the machine does would be taken for a difference between them. On a GPU a
     # turn begins with minutes of compiling, and nobody else is there.
     rounds = options.rounds or (1 if device.type == "cuda" else 4)
+    seconds = options.seconds or (5.0 if device.type == "cuda" else 20.0)
     lines = [
         "| case | batch | way | images/s | gain | share of a product's FLOP/s | peak GiB |",
         "| --- | --- | --- | --- | --- | --- | --- |",
@@ -240,9 +242,11 @@ def main() -> None:
     for name in options.cases:
         for kind, rates in best.items():
             rates.append(products(device, kind))
-        found = table(name, device, ways, options.seconds, rounds, {kind: rates[-1] for kind, rates in best.items()})
+        found = table(name, device, ways, seconds, rounds, {kind: rates[-1] for kind, rates in best.items()})
         print("\n".join(found), flush=True)
         lines += found
+        if options.out is not None:  # whatever happens to the next case
+            options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
     if options.updates:
         lines += ["", *curves(device, options.updates)]
     rates = ", ".join(

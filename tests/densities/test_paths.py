@@ -1,6 +1,5 @@
 """A density is one on every path that this machine has: eager, in half precision, compiled, and on a GPU."""
 
-import contextlib
 import shutil
 
 import pytest
@@ -8,7 +7,7 @@ import torch
 from tiny_densities import LIKELIHOODS, build, every_image, random_images
 
 from infoplane.inversion import FitSettings
-from infoplane.inversion.fast import Compiled, autocast, laid_out
+from infoplane.inversion.fast import autocast, compiled, laid_out
 
 # The compiler's own modules warn of each other when they are imported.
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
@@ -33,13 +32,12 @@ class Path:
 
     def __init__(self, function, device, precision, compile):
         self.device, self.settings = torch.device(device), FitSettings(precision=precision)
-        self.function = Compiled(function) if compile else function
+        self.function = compiled(function) if compile else function
 
     def __call__(self, images, context=None):
         """The result, on the processor."""
         context = None if context is None else context.to(self.device)
-        tf32 = torch.backends.cudnn.flags(allow_tf32=False) if self.device.type == "cuda" else contextlib.nullcontext()
-        with autocast(self.settings, self.device), tf32:
+        with autocast(self.settings, self.device):
             return self.function(images.to(self.device), context).cpu()
 
 

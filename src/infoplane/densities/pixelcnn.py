@@ -19,6 +19,7 @@ from infoplane.densities.layers import (
     initialising,
     shift_down,
     shift_right,
+    without_tf32,
 )
 from infoplane.densities.likelihoods import (
     Categorical,
@@ -126,6 +127,9 @@ class PixelCNN(Density):
 
         Position (i, j) depends on the pixels before (i, j) in raster order and on the context, on nothing else.
         """
+        if images.is_cuda and not self.training:
+            with without_tf32():
+                return self._features(images, self._biases(context))
         return self._features(images, self._biases(context))
 
     def _features(self, images: Tensor, biases: list[list[Tensor | None]]) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from infoplane.densities import Density
 from infoplane.errors import FitError, UsageError
-from infoplane.inversion.fast import LOOK, History, Loss, autocast, compiled, laid_out, shorten
+from infoplane.inversion.fast import LOOK, History, Loss, Step, laid_out, shorten
 from infoplane.inversion.pairs import Pairs
 from infoplane.inversion.settings import FitSettings
 
@@ -80,13 +80,12 @@ class Curve:
 class Source(Protocol):
     """Where the training loop takes its losses from: one set of pairs, or several in turn."""
 
-    @property
-    def where(self) -> str:
-        """What messages add about the latest batch."""
+    def where(self, step: int) -> str:
+        """What messages add about the batch of a step, counted from 0."""
         ...
 
-    def next_loss(self) -> Tensor:
-        """The mean loss of the next batch, to be differentiated."""
+    def step(self) -> Tensor:
+        """Differentiates the mean loss of the next batch and returns it."""
         ...
 
     def held_out_loss(self) -> float:
@@ -96,8 +95,6 @@ class Source(Protocol):
 
 class OneSource:
     """One model's losses on one set of pairs."""
-
-    where = ""
 
     def __init__(
         self,
@@ -116,11 +113,14 @@ class OneSource:
                 legal="at least one of each",
             )
         self.model, self.loss, self.pairs, self.held_out = model, loss, pairs.resident(), held_out.resident()
-        self._step = compiled(loss, settings, pairs.device)
+        self._differentiate = Step(loss, model, settings, pairs.device)
         self._order = _epochs(len(pairs), settings.batch, seed, self.pairs.images.device)
 
-    def next_loss(self) -> Tensor:
-        return self._step(*self.pairs.batch(next(self._order))).mean()
+    def where(self, step: int) -> str:
+        return ""
+
+    def step(self) -> Tensor:
+        return self._differentiate(*self.pairs.batch(next(self._order)))
 
     def held_out_loss(self) -> float:
         return mean_loss(self.model, self.loss, self.held_out)
@@ -188,20 +188,19 @@ def _train(
         factor = settings.rate(step)
         for group in optimiser.param_groups:
             group["lr"] = group["base_rate"] * factor
-        with autocast(settings, device):
-            batch_loss = source.next_loss()
         optimiser.zero_grad(set_to_none=True)
-        batch_loss.backward()
+        loss = source.step()
         limit = history.limit(settings.guard)
-        history.take(batch_loss.detach(), shorten(parameters, limit), limit)
+        history.take(loss, shorten(parameters, limit), limit)
         # To look is to wait for the GPU.
         if device.type == "cpu" or step + 1 in checkpoints or (step + 1) % LOOK == 0:
-            _check(history, looked, settings, source.where)
+            _check(history, looked, settings, source)
             looked = step + 1
         optimiser.step()
         # A short memory at first, so that the average is not the initial weights.
         memory = min(settings.ema, (1 + step) / (10 + step))
-        torch._foreach_lerp_(averaged, parameters, 1 - memory)  # pyright: ignore
+        with torch.no_grad():
+            torch._foreach_lerp_(averaged, parameters, 1 - memory)  # pyright: ignore
 
         if step + 1 in checkpoints:
             since = curve.updates[-1] if curve.updates else 0
@@ -233,7 +232,7 @@ def _train(
     return curve
 
 
-def _check(history: History, since: int, settings: FitSettings, where: str) -> None:
+def _check(history: History, since: int, settings: FitSettings, source: Source) -> None:
     """Raises FitError if a loss or gradient from the step `since` on is not finite."""
     bad = history.bad(since)
     if bad is None:
@@ -242,7 +241,7 @@ def _check(history: History, since: int, settings: FitSettings, where: str) -> N
     rate = settings.learning_rate * settings.rate(bad)
     raise FitError(
         f"training diverged at step {bad + 1} of {settings.updates}",
-        received=f"loss {loss}, gradient norm {norm} at learning rate {rate:.3g}{where}",
+        received=f"loss {loss}, gradient norm {norm} at learning rate {rate:.3g}{source.where(bad)}",
         legal=f"finite values; the last good loss was {float(history.losses[bad - 1]) if bad else 'none'}",
         mend="lower fit.learning_rate",
     )

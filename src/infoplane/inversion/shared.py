@@ -122,7 +122,8 @@ class _Rounds:
         settings: FitSettings,
         seed: int,
     ) -> None:
-        self.places, self.latest = places, ""
+        self.places = places
+        self._visited: list[str] = []
         self._generator = torch.Generator().manual_seed(seed)
         # A stream of batches for each: with one seed for all, the trunk would see the same images in turn after turn.
         seeds = torch.randint(2**62, (len(places),), generator=self._generator).tolist()
@@ -138,16 +139,16 @@ class _Rounds:
         self._means: list[dict[str, float]] = []
         self._held: list[dict[str, float]] = []
 
-    @property
-    def where(self) -> str:
-        return f" at {self.latest}"
+    def where(self, step: int) -> str:
+        return f" at {self._visited[step]}"
 
-    def next_loss(self) -> Tensor:
+    def step(self) -> Tensor:
         if not self._turns:
             self._turns = torch.randperm(len(self.places), generator=self._generator).tolist()
-        self.latest = self.places[self._turns.pop()]
-        loss = self.sources[self.latest].next_loss()
-        self._losses[self.latest].append(loss.detach())
+        place = self.places[self._turns.pop()]
+        self._visited.append(place)
+        loss = self.sources[place].step()
+        self._losses[place].append(loss)
         return loss
 
     def held_out_loss(self) -> float:

@@ -35,7 +35,7 @@ from infoplane.study.store import Result, Stored
 #: a layer whose activations take more than this is computed on the fly while a density trains
 CACHE_BYTES = 2 * 1024**3
 
-#: added to the seed of a fit that goes on from a shared one
+#: added to the seed of a fit that goes on from another one
 SECOND = 500_000_000
 
 Transform = Callable[[Tensor], Any]
@@ -312,8 +312,8 @@ def run_density(task: Task) -> Result:
         start = task.needs["start"].weights("density")
     if params["fit"]["updates"]:
         settings = FitSettings.model_validate(params["fit"])
-        # Other batches than those that the trunk has just seen.
-        at = seed + SECOND if "trunk" in task.needs else seed
+        # Other batches than those that the trunk or the base has just seen.
+        at = seed + SECOND if start is not None else seed
         own = fit_density(density, pairs, held, settings, seed=at, start=start, progress=environment.progress)
         curve = curve.then(own)
     evaluation = task.pairs(layer, "evaluation")
