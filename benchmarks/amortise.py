@@ -1,7 +1,7 @@
 """Densities of many layers and checkpoints at one total cost: separate fits, warm starts, one shared trunk.
 
-    python benchmarks/amortise.py [--data digits|mnist] [--updates 400] [--refits 3] [--ways …] [--workers 2]
-                                  [--records FILE] [--out FILE]
+    python benchmarks/amortise.py [--data digits|mnist|mnist28|cifar10_exact_subset] [--updates 400] [--refits 3]
+                                  [--ways …] [--device cpu|cuda] [--workers 2] [--records FILE] [--docs] [--out FILE]
 
 A family of densities is one for each place (a layer at a checkpoint) and their null-context twins. Each way of training
 one gets U updates times the number of places and one twin, all that it needs included:
@@ -11,11 +11,13 @@ early base  all start from a p(x) of U/4, the context without effect; what that 
 chain       a layer's model at one checkpoint starts from its neighbour's, whole; the twin is a chain of the same
             length; forwards through training and backwards
 shared      one trunk, a conditioning for each place, all trained together in rounds; the twin has none
+then own    half of the updates like that; then each place, and the twin, goes on by itself from what came of it
 
-`×5` gives the conditioning five times the learning rate. The second order of `separate` is another seed: the noise
-that the other ways' orders are to be held against. Losses are those of the decoding images held out for early stopping,
-so that choosing a default by this table leaves the evaluation images untouched. Nats per image, mean and standard error
-over refits, each with a held-out part of its own; differences are paired by refit.
+`×5` gives the conditioning five times the learning rate, `default` what a study gives it that says nothing of it. Where
+places do not see each other, the second order is another seed: the noise that the other ways' orders are to be held
+against. Losses are those of the decoding images held out for early stopping, so that choosing a default by this table
+leaves the evaluation images untouched. Nats per image, mean and standard error over refits, each with a held-out part
+of its own; differences are paired by refit.
 """
 
 import argparse
@@ -23,7 +25,6 @@ import itertools
 import json
 import multiprocessing
 import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -43,12 +44,18 @@ from infoplane.inversion import FitSettings, Pairs, Standardiser, fit_density, f
 from infoplane.study.cells import build_subject, load_data
 from infoplane.study.load import load_study
 from infoplane.study.spec import StudySpec
-from sp import machine
+from tables import add_options, deliver, where
 
-#: name -> (study, checkpoints of its network)
-SETS: dict[str, tuple[str, tuple[int | str, ...]]] = {
-    "digits": ("digits", (30, 120, "end")),
-    "mnist": ("nash-layers", (100, "end")),
+#: name -> (study, checkpoints of its network, what is changed besides)
+SETS: dict[str, tuple[str, tuple[int | str, ...], dict[str, Any]]] = {
+    "digits": ("digits", (30, "end"), {}),
+    "mnist": ("nash-layers", (100, "end"), {}),
+    "mnist28": (
+        "nash-layers",
+        (100, "end"),
+        {"data.downsample": 1, "density.filters": 64, "density.residual_layers": 3, "density.scales": 3},
+    ),
+    "cifar10_exact_subset": ("nash-layers", ("end",), {"data.name": "cifar10_exact_subset"}),
 }
 TWIN = "p(x)"
 #: added to a refit's seed for a second stream of batches and dropout
@@ -74,8 +81,9 @@ class Problem:
 
 def prepare(name: str, folder: str) -> Problem:
     """Trains the network under study once, and stores its activations on the decoding images."""
-    study, checkpoints = SETS[name]
-    spec = load_study(study, {"subject.train": {**_train_settings(study), "checkpoints": list(checkpoints)}})
+    study, checkpoints, changes = SETS[name]
+    train = {**_train_settings(study, changes), "checkpoints": list(checkpoints)}
+    spec = load_study(study, {**changes, "subject.train": train})
     assert isinstance(spec, StudySpec)
     assert spec.subject is not None
     found = load_data(spec.data, spec.seed)
@@ -100,8 +108,8 @@ def prepare(name: str, folder: str) -> Problem:
     return Problem(folder, spec.layers, spec.checkpoints, found.values["levels"], density, fit, accuracy)
 
 
-def _train_settings(study: str) -> dict[str, Any]:
-    spec = load_study(study)
+def _train_settings(study: str, changes: dict[str, Any]) -> dict[str, Any]:
+    spec = load_study(study, changes)
     assert isinstance(spec, StudySpec)
     assert spec.subject is not None
     return spec.subject.train.model_dump(mode="json")
@@ -113,8 +121,9 @@ def _train_settings(study: str) -> dict[str, Any]:
 class Family:
     """One refit's densities: where they begin and what trains them. Counts the updates that are spent."""
 
-    def __init__(self, problem: Problem, updates: int, refit: int, context_rate: float) -> None:
-        self.problem, self.updates, self.seed = problem, updates, refit
+    def __init__(self, problem: Problem, job: "Job", context_rate: float | None) -> None:
+        updates, refit = job.updates, job.refit
+        self.problem, self.updates, self.seed, self.device = problem, updates, refit, torch.device(job.device)
         self.total = updates * (len(problem.places) + 1)
         self.settings = FitSettings.model_validate({**problem.fit, "context_rate": context_rate})
         self.images = torch.from_numpy(np.load(f"{problem.folder}/images.npy"))
@@ -124,10 +133,10 @@ class Family:
     def pairs(self, place: str) -> tuple[Pairs, Pairs]:
         """The decoding images with a place's contexts: to train on, and held out."""
         if place == TWIN:
-            pairs = Pairs(self.images)
+            pairs = Pairs(self.images, device=self.device)
         else:
             context = torch.from_numpy(np.load(f"{self.problem.folder}/{place}.npy"))
-            pairs = Pairs(self.images, context, standardise=Standardiser.of([context]))
+            pairs = Pairs(self.images, context, standardise=Standardiser.of([context]), device=self.device)
         return pairs.subset(self.kept), pairs.subset(self.held)
 
     def density(self, context: tuple[int, ...] | None) -> densities.Density:
@@ -135,7 +144,8 @@ class Family:
         options = dict(self.problem.density)
         shape = tuple(self.images.shape[1:])
         kind = options.pop("kind")
-        return densities.build(kind, shape, self.problem.levels, context, options, seed=self.seed)  # pyright: ignore
+        density = densities.build(kind, shape, self.problem.levels, context, options, seed=self.seed)  # pyright: ignore
+        return density.to(self.device)
 
     def fit(
         self, place: str, updates: int, seed: int, start: dict[str, Tensor] | None = None
@@ -160,12 +170,12 @@ def separate(family: Family, order: int) -> Nats:
 
 
 def early_base(family: Family, order: int) -> Nats:
-    base = max(1, family.updates // 4)
+    base, seed = max(1, family.updates // 4), family.seed + AGAIN * order
     # Batches of its own: with the seed of the fits these would begin with the images that the base has just seen.
-    _, start = family.fit(TWIN, base, family.seed + BASE)
+    _, start = family.fit(TWIN, base, seed + BASE)
     places = (TWIN, *family.problem.places)
     each = (family.total - base) // len(places)
-    return _with_one_twin({place: family.fit(place, each, family.seed, start)[0] for place in places})
+    return _with_one_twin({place: family.fit(place, each, seed, start)[0] for place in places})
 
 
 def chain(family: Family, order: int) -> Nats:
@@ -192,20 +202,39 @@ def shared(family: Family, order: int) -> Nats:
     return _with_one_twin({place: -float(log_probs(models[place], held[place]).mean()) for place in places})
 
 
+def then_own(family: Family, order: int) -> Nats:
+    places = [TWIN, *family.problem.places][:: -1 if order else 1]
+    pairs = {place: family.pairs(place) for place in places}
+    models = {place: family.density(pairs[place][0].context_shape) for place in places}
+    together = family.updates // 2
+    settings = family.settings.model_copy(update={"updates": together})
+    train, held = ({place: both[part] for place, both in pairs.items()} for part in (0, 1))
+    seed = family.seed + AGAIN * order
+    fit_shared(models, train, held, settings, seed=seed, progress=_count)
+    family.spent += together * len(places)
+    states = {place: {name: w.clone() for name, w in models[place].state_dict().items()} for place in places}
+    own = family.updates - together
+    return _with_one_twin({place: family.fit(place, own, seed + BASE, states[place])[0] for place in places})
+
+
 def _with_one_twin(nats: dict[str, float]) -> Nats:
     return {p: nats[p] for p in nats if p != TWIN}, {p: nats[TWIN] for p in nats if p != TWIN}
 
 
 #: name -> (what trains the family, names of its orders, factor on the context's learning rate)
-WAYS: dict[str, tuple[Callable[[Family, int], Nats], tuple[str, ...], float]] = {
+WAYS: dict[str, tuple[Callable[[Family, int], Nats], tuple[str, ...], float | None]] = {
     "separate": (separate, ("", "another seed"), 1.0),
     "separate ×5": (separate, ("",), 5.0),
+    "early base ×0.2": (early_base, ("",), 0.2),
     "early base": (early_base, ("",), 1.0),
-    "early base ×5": (early_base, ("",), 5.0),
+    "early base ×5": (early_base, ("", "another seed"), 5.0),
+    "early base, default": (early_base, ("",), None),
     "chain": (chain, ("forwards", "backwards"), 1.0),
     "chain ×5": (chain, ("forwards", "backwards"), 5.0),
     "shared": (shared, ("", "reversed, another seed"), 1.0),
     "shared ×5": (shared, ("", "reversed, another seed"), 5.0),
+    "then own": (then_own, ("", "reversed, another seed"), 1.0),
+    "then own ×5": (then_own, ("", "reversed, another seed"), 5.0),
 }
 
 
@@ -221,6 +250,7 @@ class Job:
     way: str
     order: int
     refit: int
+    device: str = "cpu"
 
 
 @dataclass
@@ -253,7 +283,7 @@ def carry_out(job: Job, problem: Problem) -> Record:
     """Trains a family, in a process of its own."""
     function, _, context_rate = WAYS[job.way]
     begin = time.process_time()
-    family = Family(problem, job.updates, job.refit, context_rate)
+    family = Family(problem, job, context_rate)
     nats, twins = function(family, job.order)
     return Record(job, nats, twins, family.spent, time.process_time() - begin)
 
@@ -384,13 +414,16 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=400, help="U: updates of a separate fit")
     parser.add_argument("--refits", type=int, default=3)
     parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS))
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes, of one thread each")
+    parser.add_argument("--device", default="cpu", help="where densities are trained")
+    parser.add_argument("--workers", type=int, help="processes of one thread each; one beside a GPU, else one per core")
     parser.add_argument("--records", type=Path, help="keep results there, and go on from those that it holds")
-    parser.add_argument("--out", type=Path, help="write the tables there as Markdown too")
+    add_options(parser)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    device = torch.device(options.device)
+    workers = options.workers or (1 if device.type == "cuda" else os.cpu_count() or 1)
     jobs = [
-        Job(options.data, options.updates, way, order, refit)
+        Job(options.data, options.updates, way, order, refit, options.device)
         for refit in range(options.refits)
         for way in options.ways
         for order in range(len(WAYS[way][1]))
@@ -399,7 +432,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         problem = prepare(options.data, folder)
         missing = [job for job in jobs if job not in [record.job for record in records]]
-        for record in run(missing, problem, options.workers):
+        for record in run(missing, problem, workers):
             records.append(record)
             if options.records is not None:
                 with options.records.open("a", encoding="utf-8") as file:
@@ -409,12 +442,10 @@ def main() -> None:
     lines = [*results.table(), *results.rankings(), ""]
     lines.append(
         f"{options.data}: {len(problem.places)} places, the network's validation accuracy {accuracies}; "
-        f"U = {options.updates}, {options.refits} refits. CPU seconds are those of one refit. {machine()}, "
-        f"one thread per process; Python {platform.python_version()}, torch {torch.__version__}."
+        f"U = {options.updates}, {options.refits} refits. CPU seconds are those of one refit. "
+        + where(device, "one thread per process")
     )
-    print("\n".join(lines))
-    if options.out is not None:
-        options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    deliver(f"amortise {options.data}", lines, options)
 
 
 def read(path: Path | None) -> list[Record]:

@@ -1,51 +1,97 @@
 """Drawing images from a density: cached against naive, one device, one run.
 
-    python benchmarks/sample.py [--device cpu|cuda] [--cases …] [--batches 16 64] [--out FILE]
+    python benchmarks/sample.py [--device cpu|cuda] [--cases …] [--batches 16 64] [--docs] [--out FILE]
+
+On a machine with a GPU, from the root of the repository (minutes; for the big colour case add `--cases`, see train.py):
+
+    pip install -c constraints.txt -e . && python benchmarks/sample.py --device cuda --out sample-gpu.md
 
 Cached sampling computes each pixel from what the convolutions keep; naive sampling runs the network anew for every
 pixel, over the rows that are known. The naive way is timed on a few pixels spread over the image, and multiplied out:
 its cost grows evenly with the rows. First both draw one small image in float64 from one seed, which must be the same.
+
+On a GPU each cell is of a second run. The naive way at its best is one CUDA graph per row, already recorded (with
+`--compile`, of what torch.compile makes of the network), or the plain one if that is faster. Cached sampling is timed
+without graphs and with them, their recording included. Precision is torch's default: TF32 in convolutions, which only
+the naive way has. A dash is what does not fit into memory.
 """
 
 import argparse
-import platform
+import contextlib
+import math
 import time
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import torch
 
-from infoplane.densities import Density, PixelCNN
-from sp import machine
+from infoplane.densities import Density, PixelCNN, pixelcnn
+from infoplane.densities.graphs import Graphs, Recorder
+from tables import add_options, deliver, where
 from train import CASES, Case
 
 #: rows at which the naive way is timed
 ROWS = 5
+#: how often there, where it is a graph
+REPLAYS = 10
 
 
 def cached(density: Density, batch: int, device: torch.device) -> float:
     """Seconds to draw a batch."""
     begin = time.perf_counter()
     density.sample(n=batch, generator=torch.Generator(device).manual_seed(0))
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    wait(device)
     return time.perf_counter() - begin
 
 
+def wait(device: torch.device) -> None:
+    """Until all is computed."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+@contextlib.contextmanager
+def unrecorded() -> Iterator[None]:
+    """While active, cached sampling uses no graphs."""
+    usual = pixelcnn.recorder
+    pixelcnn.recorder = lambda device: None
+    try:
+        yield
+    finally:
+        pixelcnn.recorder = usual
+
+
 @torch.no_grad()
-def naive(density: PixelCNN, batch: int, device: torch.device) -> float:
-    """Seconds that drawing a batch anew for every pixel would take, from a few of them."""
+def naive(
+    density: PixelCNN, batch: int, device: torch.device, record: Recorder | None = None, compile: bool = False
+) -> float:
+    """Seconds that drawing a batch anew for every pixel would take, from a few of them; with a recorder, replayed."""
     rows, columns = density.shape[1:]
     images = torch.zeros(batch, *density.shape, dtype=torch.uint8, device=device)
     density.eval()
     biases, taken = density._biases(None), []
+    network = density._features
+    if compile:
+        torch.compiler.reset()  # or it has seen too many sizes
+        network = torch.compile(network, dynamic=False)
+    uniforms = torch.rand(density.likelihood.draws, batch, 1, 1, 1, dtype=torch.float64, device=device).unbind()
     for k in range(ROWS):
         row = round((k + 0.5) / ROWS * rows)
+
+        def draw(row: int = row) -> None:
+            features = network(images[:, :, : row + 1], biases)[:, :, row:, :1]
+            images[:, :, row : row + 1, :1] = density.likelihood.draw(features, uniforms).to(torch.uint8)
+
+        runs = 1
+        if record is not None:
+            for _ in range(3):  # runs, is recorded, is replayed
+                record(row, draw)
+            runs = REPLAYS
+            wait(device)
         begin = time.perf_counter()
-        features = density._features(images[:, :, : row + 1], biases)[:, :, row:, :1]
-        density.likelihood.sample(features, None)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        taken.append(time.perf_counter() - begin)
+        for _ in range(runs):
+            draw() if record is None else record(row, draw)
+        wait(device)
+        taken.append((time.perf_counter() - begin) / runs)
     return sum(taken) / ROWS * rows * columns
 
 
@@ -57,33 +103,69 @@ def same(device: torch.device) -> bool:
     return torch.equal(*draws)
 
 
+def on_a_processor(density: PixelCNN, batch: int, device: torch.device, compile: bool) -> list[str]:
+    """Cells of a line of the table."""
+    cached(density, 1, device)
+    fast, slow = cached(density, batch, device), naive(density, batch, device)
+    return [f"{slow:,.3g}", f"{fast:.3g}", f"{slow / fast:,.0f}×", f"{batch / fast:,.2f}"]
+
+
+def on_a_gpu(density: PixelCNN, batch: int, device: torch.device, compile: bool) -> list[str]:
+    """Cells of a line of the table."""
+
+    def seconds(way: Callable[[], float], runs: int = 2) -> float:
+        try:
+            return [way() for _ in range(runs)][-1]
+        except torch.OutOfMemoryError:
+            return math.nan
+        finally:
+            torch.cuda.empty_cache()
+
+    slow = seconds(lambda: naive(density, batch, device))
+    best = min(slow, seconds(lambda: naive(density, batch, device, Graphs(device), compile), runs=1))
+    with unrecorded():
+        eager = seconds(lambda: cached(density, batch, device))
+    fast = seconds(lambda: cached(density, batch, device))
+    cells = [f"{slow:,.3g}", f"{best:,.3g}", f"{eager:,.3g}", f"{fast:.3g}"]
+    cells += [f"{slow / fast:,.1f}×", f"{best / fast:,.1f}×", f"{batch / fast:,.1f}"]
+    return ["—" if "nan" in cell else cell for cell in cells]
+
+
 def main() -> None:
     """Runs the benchmark and prints its table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES)[:3])
-    parser.add_argument("--batches", type=int, nargs="+", default=[16])
-    parser.add_argument("--out", type=Path, help="write the table there as Markdown too")
+    parser.add_argument("--batches", type=int, nargs="+", help="default: 16; on a GPU 16, 64, 256 and 1024")
+    parser.add_argument("--compile", action="store_true", help="compile the naive way too (on a GPU; minutes)")
+    add_options(parser)
     options = parser.parse_args()
     device = torch.device(options.device)
     torch.set_num_threads(1)
     lines = [f"The same images from one seed in float64: {'yes' if same(device) else 'NO'}.", ""]
-    lines += ["| case | batch | naive, s | cached, s | gain | images/s |", "| --- | --- | --- | --- | --- | --- |"]
+    gpu = device.type == "cuda"
+    ways = [
+        "naive, s",
+        "naive at its best, s",
+        "cached, no graphs, s",
+        "cached, s",
+        "gain",
+        "gain over the best",
+        "images/s",
+    ]
+    columns = ["case", "batch", *(ways if gpu else ["naive, s", "cached, s", "gain", "images/s"])]
+    lines += [f"| {' | '.join(columns)} |", f"| {' | '.join('---' for _ in columns)} |"]
     for name in options.cases:
         case: Case = CASES[name]
         density = case.build(device)
         assert isinstance(density, PixelCNN)
         density.initialise(torch.randint(case.levels, (16, *case.shape), dtype=torch.uint8, device=device))
-        for batch in options.batches:
-            cached(density, 1, device)
-            fast, slow = cached(density, batch, device), naive(density, batch, device)
-            lines.append(f"| {name} | {batch} | {slow:,.3g} | {fast:.3g} | {slow / fast:,.0f}× | {batch / fast:,.2f} |")
+        for batch in options.batches or ([16, 64, 256, 1024] if gpu else [16]):
+            cells = (on_a_gpu if gpu else on_a_processor)(density, batch, device, options.compile)
+            lines.append(f"| {name} | {batch} | {' | '.join(cells)} |")
             print(lines[-1], flush=True)
-    where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{machine()}; one thread"
-    lines += ["", f"{where}; Python {platform.python_version()}, torch {torch.__version__}."]
-    print("\n".join(lines))
-    if options.out is not None:
-        options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    lines += ["", where(device)]
+    deliver(f"sample on {device.type}", lines, options)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Log-densities of large Gaussian mixtures: infoplane against torch, KeOps and scikit-learn, one core, one run.
 
-    python benchmarks/sp.py [--centres 100000] [--queries 10000] [--entropy 4000000] [--out FILE]
+    python benchmarks/sp.py [--centres 100000] [--queries 10000] [--entropy 4000000] [--docs] [--out FILE]
 
 Eight cases: d = 3, 10; β = .005, .1; centres uniform in [-1, 1]^d or tanh(5 N(0, I)) in float64; queries drawn from the
 mixture. The number of distinct centres is printed: as long as it is that of all, folding identical ones helps nobody.
@@ -15,11 +15,9 @@ Needs `pip install pykeops` and a C++ compiler for KeOps; it is left out where t
 import argparse
 import math
 import os
-import platform
 import resource
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -28,6 +26,7 @@ from torch import Tensor
 
 from infoplane.information.gaussian_mixture import GaussianMixture
 from infoplane.information.sample_propagation import mixture_entropy
+from tables import add_options, deliver, where
 
 #: error in log p beyond which a method does not compete
 ACCURATE = 1e-6
@@ -168,31 +167,18 @@ def entropy(n: int) -> str:
     )
 
 
-def machine() -> str:
-    """The processor's name, where the system tells it, and how many cores there are."""
-    names = [line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
-
-
-def _lines(file: str) -> list[str]:
-    path = Path(file)
-    return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-
-
 def main() -> None:
     """Runs the benchmark and prints its table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--centres", type=int, default=100_000)
     parser.add_argument("--queries", type=int, default=10_000)
     parser.add_argument("--entropy", type=int, default=4_000_000, help="centres of the entropy; 0 leaves it out")
-    parser.add_argument("--out", type=Path, help="write the table there as Markdown too")
+    add_options(parser)
     options = parser.parse_args()
     lines = [entropy(options.entropy), ""] if options.entropy else []
     lines += densities(options.centres, options.queries)
-    lines += ["", f"{machine()}; densities on one core; Python {platform.python_version()}, torch {torch.__version__}."]
-    print("\n".join(lines))
-    if options.out is not None:
-        options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    lines += ["", where(torch.device("cpu"), "densities on one of them")]
+    deliver("sp on cpu", lines, options)
 
 
 if __name__ == "__main__":

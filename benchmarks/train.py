@@ -1,21 +1,20 @@
 """Training a density: infoplane's step against a plain eager loop, one device, one run.
 
-    python benchmarks/train.py [--device cpu|cuda] [--cases …] [--updates 2000] [--seconds 20] [--out FILE]
+    python benchmarks/train.py [--device cpu|cuda] [--cases …] [--updates 2000] [--seconds 20] [--docs] [--out FILE]
 
 The plain loop is what one writes first: float32 (on a GPU with TF32 and channels_last), eager, AdamW and a running
 average of the weights, the loss read back at every step. Images are random, so that nothing but speed is looked at; a
 second table follows the loss of both on digits for `--updates` steps from one seed. FLOP/s are counted, not guessed,
-and set against the rate of a large float32 matrix product (on a GPU also in bfloat16) in the same run. Memory is the peak.
+and set against the rate of a large float32 matrix product (on a GPU also in bfloat16) in the same run.
 """
 
 import argparse
 import contextlib
-import platform
+import statistics
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -24,12 +23,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from infoplane import data, densities
 from infoplane.densities import Density
 from infoplane.inversion import FitSettings, Pairs, fit_density
-from infoplane.inversion.fast import compiled
+from infoplane.inversion.fast import CompileWarning, Step
 from infoplane.inversion.fit import train
 from infoplane.inversion.invert import NegativeLogProb
-from sp import machine
+from tables import add_options, deliver, where
 
-Step = Callable[[], object]
+Doing = Callable[[], object]
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ CASES = {
 LIGHT = {"28×28, 64 filters": 8, "32×32×3, 196 filters": 2}
 
 
-def plain(case: Case, device: torch.device, images: Tensor) -> Step:
+def plain(case: Case, device: torch.device, images: Tensor) -> Doing:
     """A step of the loop that one writes first."""
     density = case.build(device).train()
     if device.type == "cuda":
@@ -84,13 +83,14 @@ def plain(case: Case, device: torch.device, images: Tensor) -> Step:
 class _Timed:
     """One batch again and again, and when each step began."""
 
-    where = ""
-
-    def __init__(self, loss: Callable[[Tensor, None], Tensor], images: Tensor, warm: int, seconds: float) -> None:
-        self.loss, self.images, self.warm, self.seconds = loss, images, warm, seconds
+    def __init__(self, differentiate: Step, images: Tensor, warm: int, seconds: float) -> None:
+        self.differentiate, self.images, self.warm, self.seconds = differentiate, images, warm, seconds
         self.steps, self.begin, self.end = 0, 0.0, 0.0
 
-    def next_loss(self) -> Tensor:
+    def where(self, step: int) -> str:
+        return ""
+
+    def step(self) -> Tensor:
         if self.steps == self.warm:
             _wait(self.images.device)
             self.begin = time.perf_counter()
@@ -99,7 +99,7 @@ class _Timed:
             self.end = time.perf_counter()
             raise StopIteration
         self.steps += 1
-        return self.loss(self.images, None).mean()
+        return self.differentiate(self.images, None)
 
     def held_out_loss(self) -> float:
         return 0.0
@@ -108,14 +108,14 @@ class _Timed:
 def ours(case: Case, device: torch.device, images: Tensor, settings: FitSettings, seconds: float) -> float:
     """Seconds per step of infoplane's own loop."""
     density = case.build(device)
-    loss = compiled(NegativeLogProb(density), settings, device)
-    source = _Timed(loss, images, 5, seconds)
+    settings = settings.model_copy(update={"batch": len(images)})
+    source = _Timed(Step(NegativeLogProb(density), density, settings, device), images, 5, seconds)
     with contextlib.suppress(StopIteration):
         train(density, source, settings, seed=0, device=device)
     return (source.end - source.begin) / (source.steps - source.warm)
 
 
-def rate_of(step: Step, device: torch.device, seconds: float) -> float:
+def rate_of(step: Doing, device: torch.device, seconds: float) -> float:
     """Seconds per step."""
     for _ in range(3):
         step()
@@ -169,59 +169,92 @@ def curves(device: torch.device, updates: int) -> list[str]:
     return lines
 
 
+def table(
+    name: str,
+    device: torch.device,
+    ways: dict[str, tuple[torch.dtype, bool]],
+    seconds: float,
+    rounds: int,
+    best: dict[torch.dtype, float],
+) -> list[str]:
+    """Times a case's ways in turns; its lines of the table, by the median turn."""
+    case = CASES[name]
+    batch = case.batch if device.type == "cuda" else LIGHT.get(name, case.batch)
+    images = torch.randint(case.levels, (batch, *case.shape), dtype=torch.uint8).to(device)
+    work = flops(case, device, batch)
+    taken: dict[str, list[float]] = {way: [] for way in ways}
+    peak: dict[str, float] = {}
+    failed: set[str] = set()
+    for _ in range(rounds):
+        for way, (kind, compile) in ways.items():
+            if device.type == "cuda":
+                torch.cuda.reset_peak_memory_stats(device)
+            precision = str(kind).removeprefix("torch.")
+            settings = FitSettings.model_validate({"updates": 10**6, "precision": precision, "compile": compile})
+            with warnings.catch_warnings(record=True) as said:
+                warnings.simplefilter("always")
+                if way == "plain":
+                    taken[way].append(rate_of(plain(case, device, images), device, seconds / rounds))
+                else:
+                    taken[way].append(ours(case, device, images, settings, seconds / rounds))
+            if any(isinstance(each.message, CompileWarning) for each in said):
+                failed.add(way)
+            if device.type == "cuda":
+                peak[way] = torch.cuda.max_memory_allocated(device) / 2**30
+    usual = statistics.median(taken["plain"])
+    lines = []
+    for way, (kind, _) in ways.items():
+        step = statistics.median(taken[way])
+        lines.append(
+            f"| {name} | {batch} | {way}{' (failed: eager)' if way in failed else ''} | {batch / step:,.1f} | "
+            f"{usual / step:.2f}× | {work / step / best[kind]:.0%} | {f'{peak[way]:.1f}' if way in peak else '—'} |"
+        )
+    return lines
+
+
 def main() -> None:
     """Runs the benchmark and prints its tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
     parser.add_argument("--updates", type=int, default=2000, help="of the comparison of losses; 0 leaves it out")
-    parser.add_argument("--seconds", type=float, default=20.0, help="for which each way is timed")
+    parser.add_argument("--seconds", type=float, help="for which each way is timed; 5 on a GPU, else 20")
+    parser.add_argument("--rounds", type=int, help="turns that this time is divided into; 1 on a GPU, else 4")
     parser.add_argument("--compile", action="store_true", help="compile on a processor too")
-    parser.add_argument("--out", type=Path, help="write the tables there as Markdown too")
+    add_options(parser)
     options = parser.parse_args()
     device = torch.device(options.device)
     torch.set_num_threads(1)
     if device.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-    best = {kind: products(device, kind) for kind in (torch.float32, torch.bfloat16)}
-    lines = [
-        "| case | batch | plain loop, images/s | share of a product's FLOP/s | way | images/s | gain | peak GiB |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    ways = {"float32": ("float32", False), "bfloat16": ("bfloat16", False)}
+    ways = {"plain": (torch.float32, False), "float32": (torch.float32, False), "bfloat16": (torch.bfloat16, False)}
     if device.type == "cuda" or options.compile:
-        ways |= {"float32, compiled": ("float32", True), "bfloat16, compiled": ("bfloat16", True)}
+        ways |= {"float32, compiled": (torch.float32, True), "bfloat16, compiled": (torch.bfloat16, True)}
+    # The ways take turns, or whatever else the machine does would be taken for a difference between them. On a GPU a
+    # turn begins with minutes of compiling, and nobody else is there.
+    rounds = options.rounds or (1 if device.type == "cuda" else 4)
+    seconds = options.seconds or (5.0 if device.type == "cuda" else 20.0)
+    lines = [
+        "| case | batch | way | images/s | gain | share of a product's FLOP/s | peak GiB |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    best: dict[torch.dtype, list[float]] = {torch.float32: [], torch.bfloat16: []}
     for name in options.cases:
-        case = CASES[name]
-        batch = case.batch if device.type == "cuda" else LIGHT.get(name, case.batch)
-        images = torch.randint(case.levels, (batch, *case.shape), dtype=torch.uint8).to(device)
-        work = flops(case, device, batch)
-        slow = rate_of(plain(case, device, images), device, options.seconds)
-        share = work / slow / best[torch.float32]
-        for way, (precision, compile) in ways.items():
-            settings = FitSettings.model_validate({"updates": 10**6, "precision": precision, "compile": compile})
-            if device.type == "cuda":
-                torch.cuda.reset_peak_memory_stats(device)
-            with warnings.catch_warnings(record=True) as said:
-                fast = ours(case, device, images, settings, options.seconds)
-            memory = f"{torch.cuda.max_memory_allocated(device) / 2**30:.1f}" if device.type == "cuda" else "—"
-            failed = " (failed: eager)" if any("torch.compile failed" in str(each.message) for each in said) else ""
-            lines.append(
-                f"| {name} | {batch} | {batch / slow:,.1f} | {share:.0%} | {way}{failed} | {batch / fast:,.1f} | "
-                f"{slow / fast:.2f}× | {memory} |"
-            )
-            print(lines[-1], flush=True)
+        for kind, rates in best.items():
+            rates.append(products(device, kind))
+        found = table(name, device, ways, seconds, rounds, {kind: rates[-1] for kind, rates in best.items()})
+        print("\n".join(found), flush=True)
+        lines += found
+        if options.out is not None:  # whatever happens to the next case
+            options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
     if options.updates:
         lines += ["", *curves(device, options.updates)]
-    rates = ", ".join(f"{str(kind).removeprefix('torch.')} {rate / 1e9:,.0f} GFLOP/s" for kind, rate in best.items())
-    where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{machine()}; one thread"
-    lines += [
-        "",
-        f"{where}; products of matrices: {rates}; Python {platform.python_version()}, torch {torch.__version__}.",
-    ]
-    print("\n".join(lines))
-    if options.out is not None:
-        options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    rates = ", ".join(
+        f"{str(kind).removeprefix('torch.')} {min(all_) / 1e9:,.0f} to {max(all_) / 1e9:,.0f} GFLOP/s"
+        for kind, all_ in best.items()
+    )
+    lines += ["", f"Products of matrices: {rates}. {where(device)}"]
+    deliver(f"train on {device.type}", lines, options)
 
 
 if __name__ == "__main__":

@@ -21,11 +21,11 @@ from infoplane.study.results import Results
 
 #: name of the line -> settings
 WAYS = {
-    "scratch": {"fit.warm_start": "none"},
+    "scratch": {"fit.warm_start": "none", "fit.context_rate": 1},
     "scratch, context ×5": {"fit.warm_start": "none", "fit.context_rate": 5},
-    "early base": {"fit.warm_start": "early"},
+    "early base": {"fit.warm_start": "early", "fit.context_rate": 1},
     "early base, context ×5": {"fit.warm_start": "early", "fit.context_rate": 5},
-    "fitted base": {"fit.warm_start": "fitted"},
+    "fitted base": {"fit.warm_start": "fitted", "fit.context_rate": 1},
     "fitted base, context ×5": {"fit.warm_start": "fitted", "fit.context_rate": 5},
 }
 

@@ -466,21 +466,18 @@ def test_a_time_budget_becomes_a_number_of_updates():
     assert spec.fit.minutes is None
     assert spec.fit.updates >= profile.LEAST_UPDATES
     assert found["fc"]["nce"].n == 32
-    # A second buys few updates: it starts from an early p(x), and it says so.
-    assert (spec.fit.warm_start, spec.fit.context_rate) == ("early", 5.0)
+    # It starts from an early p(x), as studies do.
+    assert (spec.fit.warm_start, spec.fit.context_rate) == ("early", None)
     assert spec.note is not None
     assert f"A budget of 1s bought {spec.fit.updates} updates per fit" in spec.note
     assert f"{spec.samples.each} samples for each of {spec.samples.images} images" in spec.note
 
 
-@pytest.mark.parametrize(
-    ("budget", "updates", "early", "least"),
-    [("40s", 50, True, True), ("75s", 300, True, False), ("110s", 530, False, False)],
-)
-def test_what_a_time_budget_buys(monkeypatch, capsys, budget, updates, early, least):
+@pytest.mark.parametrize(("budget", "updates", "least"), [("40s", 50, True), ("75s", 300, False), ("110s", 530, False)])
+def test_what_a_time_budget_buys(monkeypatch, capsys, budget, updates, least):
     # Scoring costs next to nothing, an update as much as lets 0.7 × budget / 2 fits be so many of them (or too much).
     seconds = float(budget[:-1])
-    monkeypatch.setattr(profile, "_time", lambda *_: (0.7 * seconds / 2 / updates if not least else 0.5, 1e-9))
+    monkeypatch.setattr(profile, "_time", lambda *_: (0.7 * seconds / 2 / updates if not least else 0.5, 1e-9, 1e-9))
     specs = []
 
     def stop(spec, *_, **__):
@@ -493,7 +490,8 @@ def test_what_a_time_budget_buys(monkeypatch, capsys, budget, updates, early, le
             toy_networks.build(), IMAGES, layers=["fc"], **{**QUICK, "budget": budget, "workers": 1, "quiet": False}
         )
     (spec,) = specs
-    assert (spec.fit.warm_start, spec.fit.context_rate) == (("early", 5.0) if early else ("none", 1.0))
+    # The base, a fourth of a fit, is paid for by all of them.
+    assert spec.fit.updates == max(profile.LEAST_UPDATES, int(updates * 2 / 2.25))
     assert updates // 2 <= spec.fit.updates <= updates
     assert spec.fit.updates >= profile.LEAST_UPDATES
     assert f"A budget of {budget} bought {spec.fit.updates} updates per fit" in spec.note
@@ -501,9 +499,9 @@ def test_what_a_time_budget_buys(monkeypatch, capsys, budget, updates, early, le
     assert spec.note in capsys.readouterr().err
 
 
-def test_a_number_of_updates_needs_no_note_and_no_warm_start(measured):
+def test_a_number_of_updates_needs_no_note(measured):
     spec = read_study(measured.folder / "study.yaml")
-    assert (spec.note, spec.fit.warm_start, spec.fit.context_rate) == (None, "none", 1.0)
+    assert (spec.note, spec.fit.warm_start, spec.fit.context_rate) == (None, "early", None)
 
 
 def test_budgets(refuses):

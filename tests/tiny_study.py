@@ -27,7 +27,7 @@ subject:
   train: {{updates: 4, batch: 8}}
 layers: [conv1, logits]
 density: {{kind: pixelcnn, filters: 4, residual_layers: 1, scales: 1, dropout: 0.1}}
-fit: {{updates: 3, batch: 4, evaluations: 2, refits: 2}}
+fit: {{updates: 3, batch: 4, evaluations: 2, refits: 2, warm_start: none}}
 reconstruction: {{updates: 3, batch: 4, evaluations: 1}}
 contrastive: {{candidates: 4, batches: 3}}
 samples: {{images: 2, each: 2}}

@@ -6,6 +6,7 @@ import re
 import shutil
 import sys
 import tempfile
+import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -43,14 +44,16 @@ LEAST_IMAGES = 40
 TRAINING_SHARE = 0.7
 #: a measurement that takes so many times its budget says so
 LATE = 1.25
+#: samples that are drawn at once to see how long that takes
+DRAWN = 8
+#: rows of these samples
+ROWS = 4
 #: fewest updates of a fit, whatever the budget
 LEAST_UPDATES = 50
 #: the fields of a study that a time budget decides
 BOUGHT = ("fit", "reconstruction", "contrastive", "samples", "note")
 #: most classes a label may come from
 MOST_CLASSES = 65_536
-#: below so many updates a density starts from an early p(x), and its context learns faster (docs/results.md)
-SHORT = 400
 #: passes over the decoding images after which more time is not used: early stopping has long decided
 MOST_EPOCHS = 60
 
@@ -357,14 +360,13 @@ def _within(
         assert updates is not None
         return spec.model_copy(update={"fit": spec.fit.model_copy(update={"updates": updates})})
     with one_thread(device.type == "cpu"):
-        per_update, per_image = _time(spec, dataset, parts, live, device)
+        per_update, per_image, per_drawing = _time(spec, dataset, parts, live, device)
     share = seconds * workers
     layers, refits = len(spec.layers), spec.fit.refits
     per_fit = TRAINING_SHARE * share / ((layers + 1) * refits)
     contrastive = _contrastive(spec, len(parts.evaluation), 0.1 * share / (per_image * layers * refits))
-    pixels = dataset.shape[1] * dataset.shape[2]
     # Pictures come last in a budget, but without any the numbers cannot be judged: two images, four samples at least.
-    drawn = max(8, 0.15 * share / (0.5 * per_image * pixels * (layers + 1)))
+    drawn = DRAWN * max(1.0, 0.15 * share / (per_drawing * (layers + 1)))
     samples = spec.samples.model_copy(
         update={"images": int(max(2, min(8, drawn // 8))), "each": int(max(4, min(8, drawn // 2)))}
     )
@@ -381,11 +383,8 @@ def _within(
         "evaluations": evaluations,
         "held_out": round(held / len(parts.decoding), 4),
     }
-    if updates < SHORT:
-        # The base is a fourth of a fit, once per refit: it takes its time from all of them.
-        fit |= {"warm_start": "early", "context_rate": 5.0}
-        fit["updates"] = max(LEAST_UPDATES, int(updates * (layers + 1) / (layers + 1.25)))
-        fit["base_updates"] = max(1, fit["updates"] // 4)
+    # The base is a fourth of a fit, once per refit: it takes its time from all of them.
+    fit["updates"] = max(LEAST_UPDATES, int(updates * (layers + 1) / (layers + 1.25)))
     reconstruction = spec.reconstruction.model_copy(update={"updates": max(LEAST_UPDATES, min(600, updates))})
     note = f"A budget of {budget} bought {fit['updates']} updates per fit"
     if affordable < LEAST_UPDATES:
@@ -417,8 +416,8 @@ def _contrastive(spec: StudySpec, n: int, scores: float) -> Any:
 
 def _time(
     spec: StudySpec, dataset: data.Dataset, parts: data.Split, live: Live, device: torch.device
-) -> tuple[float, float]:
-    """Seconds per update and per scored image."""
+) -> tuple[float, float, float]:
+    """Seconds per update, per scored image, and to draw a few samples at once."""
     images = torch.from_numpy(dataset.images[parts.decoding[: max(4 * spec.fit.batch, 32)]])
     found = activations(live.model, list(spec.layers), images, transform=live.transform)
     views = {layer: context_view(h).float() for layer, h in found.items()}
@@ -428,7 +427,13 @@ def _time(
     density.to(device)
     pairs = Pairs(images, widest, device=device)
     update, evaluation = seconds_per_update(spec.fit, density, NegativeLogProb(density), pairs, pairs)
-    return update, evaluation / (2 * len(pairs))
+    # A few rows are enough: each row takes as long as the others.
+    rows = min(dataset.shape[1], ROWS)
+    low = densities.build(spec.density.kind, (dataset.shape[0], rows, dataset.shape[2]), dataset.levels, None, options)
+    begin = time.perf_counter()
+    low.to(device).sample(n=DRAWN, generator=torch.Generator(device).manual_seed(0))
+    drawing = (time.perf_counter() - begin) * dataset.shape[1] / rows
+    return update, evaluation / (2 * len(pairs)), drawing
 
 
 def _dataset(images: Any, labels: Any, levels: int) -> data.Dataset:

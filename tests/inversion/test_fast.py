@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from infoplane import densities
-from infoplane.inversion import FitSettings, Pairs, fit_density
-from infoplane.inversion.fast import CompileWarning, History, autocast, compiled, precision_of, shorten
+from infoplane.inversion import FitSettings, NegativeLogProb, Pairs, fit_density
+from infoplane.inversion.fast import CompileWarning, History, Step, autocast, compiled, precision_of, shorten
 
 CPU = torch.device("cpu")
 
@@ -81,7 +81,7 @@ def test_half_precision_is_for_convolutions_only():
 def test_half_precision_leads_to_the_same_loss(likelihood):
     found = {}
     for precision in ("float32", "bfloat16"):
-        settings = FitSettings(updates=120, batch=8, evaluations=2, precision=precision)
+        settings = FitSettings(updates=250, batch=8, learning_rate=1e-2, evaluations=2, precision=precision)
         model = densities.build(
             "pixelcnn", (1, 6, 6), 5, None,
             {"filters": 8, "residual_layers": 1, "scales": 1, "likelihood": likelihood, "dropout": 0.0}, seed=0,
@@ -101,23 +101,114 @@ def test_what_cannot_be_compiled_is_run_as_it_is_and_that_is_said_once(monkeypat
         return fail
 
     monkeypatch.setattr(torch, "compile", broken)
-    model = density(dropout=0.0)
-    loss = compiled(lambda x, h: -model.log_prob(x, h), FitSettings(compile=True), CPU)
+    model = density().train()
+    step = Step(NegativeLogProb(model), model, FitSettings(compile=True), CPU)
+    torch.manual_seed(0)
     with pytest.warns(CompileWarning, match=r"goes on without it: RuntimeError: no compiler$") as said:
-        first, second = loss(images(3), None), loss(images(3), None)
+        first, second = step(images(3), None), step(images(3), None)
     assert len(said) == 1
-    assert torch.equal(first, -model.log_prob(images(3)))
-    assert torch.equal(first, second)
+    torch.manual_seed(0)
+    expected = [-model.log_prob(images(3)).mean().detach() for _ in range(2)]
+    assert torch.equal(torch.stack([first, second]), torch.stack(expected))
+
+
+def test_what_cannot_be_differentiated_when_compiled_is_not_compiled(monkeypatch):
+    class Fails(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, gradient):
+            raise RuntimeError("no backward either\nand many lines more")
+
+    def broken(function, **options):
+        return lambda *args: Fails.apply(function(*args))
+
+    model, twin = density(dropout=0.0).train(), density(dropout=0.0).train()
+    twin.load_state_dict(model.state_dict())
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "compile", broken)
+        step = Step(NegativeLogProb(model), model, FitSettings(compile=True), CPU)
+    with pytest.warns(CompileWarning, match=r"RuntimeError: no backward either$"):
+        step(images(3), None)
+    (-twin.log_prob(images(3)).mean()).backward()
+    for ours, theirs in zip(model.parameters(), twin.parameters(), strict=True):
+        assert torch.equal(ours.grad, theirs.grad)
+
+
+def test_every_loss_is_compiled_as_code_of_its_own(monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda function, **options: function)
+    codes = [compiled(lambda x, h: x).__code__ for _ in range(10)]
+    assert len({id(code) for code in codes}) == 10
+
+
+def test_a_batch_that_does_not_fit_is_differentiated_in_portions():
+    model, twin, sizes = density(dropout=0.0).train(), density(dropout=0.0).train(), []
+    twin.load_state_dict(model.state_dict())
+
+    def loss(x, h):
+        sizes.append(len(x))
+        if len(x) > 3:
+            raise torch.OutOfMemoryError("too much")
+        return -model.log_prob(x, h)
+
+    step = Step(loss, model, FitSettings(batch=10), CPU)
+    found = step(images(10), None)
+    assert sizes == [10, 5, 3, 3, 3, 1]
+    expected = -twin.log_prob(images(10)).mean()
+    expected.backward()
+    assert float(found) == pytest.approx(float(expected.detach()), rel=1e-6)
+    for ours, theirs in zip(model.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-5)
+    del sizes[:]
+    model.zero_grad()
+    step(images(10), None)
+    assert sizes == [3, 3, 3, 1]  # it is not tried again
+
+
+def test_not_even_one_example_fits():
+    model = density()
+
+    def loss(x, h):
+        raise torch.OutOfMemoryError("too much")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        Step(loss, model, FitSettings(), CPU)(images(4), None)
+
+
+def test_what_is_not_the_loss_keeps_its_precision():
+    kinds = []
+
+    def context(x):
+        kinds.append((x.float().flatten(1) @ torch.ones(36, 4)).dtype)
+        return torch.ones(len(x), 4)
+
+    model = densities.build("pixelcnn", (1, 6, 6), 5, (4,), {"filters": 4, "residual_layers": 1, "scales": 1})
+    pairs = Pairs(images(8), context)
+    fit_density(model, pairs, pairs, FitSettings(updates=2, evaluations=1, precision="bfloat16"), seed=0)
+    assert set(kinds) == {torch.float32}
+
+
+def test_the_average_of_the_weights_remembers_no_gradients(monkeypatch):
+    seen = []
+    lerp = torch._foreach_lerp_
+
+    def spy(averaged, parameters, weight):
+        lerp(averaged, parameters, weight)
+        seen.extend(average.requires_grad for average in averaged)
+
+    monkeypatch.setattr(torch, "_foreach_lerp_", spy)
+    fit_density(density(), Pairs(images(8)), Pairs(images(4)), FitSettings(updates=3, evaluations=1), seed=0)
+    assert seen
+    assert not any(seen)
 
 
 def test_nothing_is_compiled_on_a_processor_unless_it_is_asked(monkeypatch):
-    def loss(x, h):
-        return x
-
     monkeypatch.setattr(torch, "compile", lambda function, **options: function)
-
-    assert compiled(loss, FitSettings(updates=10**6), CPU) is loss
-    assert compiled(loss, FitSettings(compile=True), CPU) is not loss
+    model = density()
+    assert Step(NegativeLogProb(model), model, FitSettings(updates=10**6), CPU).compiled is None
+    assert Step(NegativeLogProb(model), model, FitSettings(compile=True), CPU).compiled is not None
 
 
 def test_data_on_a_processor_stay_where_they_are():

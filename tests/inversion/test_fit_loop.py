@@ -209,6 +209,17 @@ def test_the_context_may_learn_at_its_own_rate():
     assert torch.cat([o.flatten() for o in others]).max() == pytest.approx(1e-3, rel=1e-2)
 
 
+@pytest.mark.parametrize(
+    ("shape", "context", "factor"),
+    [((1, 8, 8), (10,), 5), ((1, 8, 8), (128,), 2.5), ((1, 8, 8), (32, 4, 4), 5), ((3, 8, 8), (10,), 0.2),
+     ((3, 8, 8), (512, 4, 4), 0.025), ((1, 8, 8), None, 1)],
+)  # fmt: skip
+def test_what_a_context_learns_at_depends_on_image_and_size(shape, context, factor):
+    assert FitSettings().context_factor(shape, context) == pytest.approx(factor)
+    given = FitSettings(context_rate=3.0)
+    assert given.context_factor(shape, context) == (3 if context else 1)
+
+
 def test_a_planted_huge_gradient_is_shortened():
     model, norms = Point(0.5), []
     values, weights = [1, 2, 3, 4] * 10, torch.ones(40)

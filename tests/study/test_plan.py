@@ -33,7 +33,7 @@ def group(role) -> str:
     kind, layer, _, _ = role
     if kind not in ("density", "samples"):
         return kind
-    return f"{kind} of {'the input' if layer in ('input', 'base') else 'a layer'}"
+    return f"{kind} of {'the input' if layer in ('input', 'input base') else 'a layer'}"
 
 
 def renamed(before: Plan, after: Plan) -> set[str]:
@@ -100,7 +100,7 @@ def test_a_warm_start_is_a_cell_that_the_fits_need(tmp_path):
     fitted = make_plan(tiny_study.tiny(tmp_path, fit__warm_start="fitted"))
     for plan, updates in ((early, 2), (fitted, 3)):
         for refit in (1, 2):
-            start = plan.cells[tiny_study.role(plan, "density", "base", refit)]
+            start = plan.cells[tiny_study.role(plan, "density", "input base", refit)]
             assert (start.params["fit"]["updates"], start.params["layer"]) == (updates, None)
             for layer in ("input", "conv1", "logits"):
                 assert plan.cells[tiny_study.role(plan, "density", layer, refit)].needs["start"] == start.name
@@ -153,8 +153,8 @@ INVERSION = set(ROOMS) - FLOW
         ("data/split.py", INVERSION | {"points"}),
         ("subjects/train.py", set(ROOMS) - {"data", "truth"}),
         ("capture.py", INVERSION - {"data", "truth"}),
-        ("densities/likelihoods.py", {"density", "samples"}),
-        ("inversion/pairs.py", {"density", "mse", "probe", "samples"}),
+        ("densities/likelihoods.py", {"trunk", "density", "samples"}),
+        ("inversion/pairs.py", {"trunk", "density", "mse", "probe", "samples"}),
         ("information/label.py", {"probe", "density", "truth", "flow", "quadrature", "clustering", "sweep"}),
         ("geometry/binned.py", {"clustering"}),
         ("study/run.py", set()),
@@ -219,14 +219,14 @@ def test_every_room_that_a_cell_runs_through_counts_for_its_version(tmp_path, mo
         monkeypatch.setitem(KINDS, kind, watched(kind))
     if on_the_fly:
         monkeypatch.setattr("infoplane.study.cells.CACHE_BYTES", 0)
-    spec = tiny_study.tiny(tmp_path, layers=["logits"], fit__refits=1)
+    spec = tiny_study.tiny(tmp_path, layers=["logits"], fit__refits=1, fit__warm_start="shared")
     outcome = execute(spec, tmp_path / "run", workers=0, quiet=True)
     assert not outcome.failed
     # `study` is cells.py, which counts always; errors and estimates carry results, they do not make them.
     indifferent = {"study", "errors.py", "estimate.py"}
     for kind, rooms in called.items():
         assert rooms - indifferent <= set(ROOMS[kind]), kind
-    assert {"subject", "capture", "density", "mse", "probe", "samples", "judge"} <= called.keys()
+    assert {"subject", "capture", "trunk", "density", "mse", "probe", "samples", "judge"} <= called.keys()
     assert "densities" in called["density"]
     assert ("subjects" in called["mse"]) == on_the_fly
 

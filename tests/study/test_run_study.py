@@ -122,7 +122,7 @@ def test_a_warm_start_begins_at_the_unconditional_value(tmp_path):
     twin = results.cell("density", "input", 1).array("log_probs")
     for layer in tiny_study.LAYERS:
         assert results.cell("density", layer, 1).array("log_probs") == pytest.approx(twin, abs=1e-5)
-    base = results.cell("density", "base", 1)
+    base = results.cell("density", "input base", 1)
     assert base.values["curve"]["best_update"] <= 5
     assert base.array("log_probs") == pytest.approx(twin, abs=1e-5)
 

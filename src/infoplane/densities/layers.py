@@ -11,6 +11,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+@contextmanager
+def without_tf32() -> Iterator[None]:
+    """While active, a GPU's convolutions compute in float32 proper, which by default they do not (TF32)."""
+    usual = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = usual
+
+
 def concat_elu(x: Tensor) -> Tensor:
     """Returns elu of (x, −x) along the channels: (B, C, …) -> (B, 2C, …)."""
     return F.elu(torch.cat((x, -x), dim=1))

@@ -4,6 +4,7 @@ Shape legend: B batch, C colour channels, H rows, W columns, F features, M mixtu
 """
 
 import abc
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -54,14 +55,29 @@ class Likelihood(nn.Module, abc.ABC):
     def log_prob(self, features: Tensor, images: Tensor) -> Tensor:
         """Returns log q(pixel | features) in nats: (B, F, H, W), integer (B, C, H, W) -> (B, H, W)."""
 
+    @property
     @abc.abstractmethod
-    def sample(self, features: Tensor, generator: torch.Generator | None, temperature: float = 1.0) -> Tensor:
-        """Draws one pixel per position: (B, F, H, W) -> integer levels (B, C, H, W).
+    def draws(self) -> int:
+        """How many uniform numbers it takes to draw a pixel."""
+
+    @abc.abstractmethod
+    def draw(self, features: Tensor, uniforms: Sequence[Tensor], temperature: float = 1.0) -> Tensor:
+        """Makes one pixel per position of uniform numbers: (B, F, H, W) -> integer levels (B, C, H, W).
 
         Args:
+            uniforms: As many float64 tensors (B, 1, H, W) as `draws` says, on [0, 1).
             temperature: Below 1, every channel's distribution is sharpened: softmax of logits over the temperature, or
                 logistics of so many times the scale.
         """
+
+    def sample(self, features: Tensor, generator: torch.Generator | None, temperature: float = 1.0) -> Tensor:
+        """Draws one pixel per position: (B, F, H, W) -> integer levels (B, C, H, W); `draw` tells the temperature."""
+        shape = (features.shape[0], 1, *features.shape[2:])
+        uniforms = [
+            torch.rand(shape, generator=generator, device=features.device, dtype=torch.float64)
+            for _ in range(self.draws)
+        ]
+        return self.draw(features, uniforms, temperature)
 
 
 class Categorical(Likelihood):
@@ -104,11 +120,15 @@ class Categorical(Likelihood):
             terms.append(table.gather(1, images[:, c : c + 1].long()).squeeze(1))
         return torch.stack(terms).sum(0)
 
-    def sample(self, features: Tensor, generator: torch.Generator | None, temperature: float = 1.0) -> Tensor:
+    @property
+    def draws(self) -> int:
+        return self.channels
+
+    def draw(self, features: Tensor, uniforms: Sequence[Tensor], temperature: float = 1.0) -> Tensor:
         drawn = torch.zeros(features.shape[0], 0, *features.shape[2:], dtype=torch.long, device=features.device)
         for c in range(self.channels):
             probs = F.softmax(self._log_probs(features, c, drawn) / temperature, dim=1)
-            drawn = torch.cat((drawn, _draw(probs, generator)), dim=1)
+            drawn = torch.cat((drawn, _draw(probs, uniforms[c])), dim=1)
         return drawn
 
 
@@ -154,16 +174,19 @@ class LogisticMixture(Likelihood):
             joint = joint + log_bin_mass(images[:, None, c], mean, log_scales[:, :, c], self.levels)
         return torch.logsumexp(joint, dim=1)
 
-    def sample(self, features: Tensor, generator: torch.Generator | None, temperature: float = 1.0) -> Tensor:
+    @property
+    def draws(self) -> int:
+        return 1 + self.channels
+
+    def draw(self, features: Tensor, uniforms: Sequence[Tensor], temperature: float = 1.0) -> Tensor:
         logits, means, log_scales, couplings = self._split(features)
-        chosen = _draw(F.softmax(logits / temperature, dim=1), generator)  # one component for all channels
+        chosen = _draw(F.softmax(logits / temperature, dim=1), uniforms[0])  # one component for all channels
         scaled = logits.new_zeros(logits.shape[0], 0, *logits.shape[2:])
         drawn = []
         for c in range(self.channels):
             mean = self._mean(means, couplings, c, scaled).gather(1, chosen)
             scale = temperature * log_scales[:, :, c].gather(1, chosen).exp()
-            uniform = torch.rand(mean.shape, generator=generator, device=mean.device, dtype=torch.float64)
-            noise = torch.logit(uniform, eps=1e-12).to(mean.dtype)
+            noise = torch.logit(uniforms[1 + c], eps=1e-12).to(mean.dtype)
             # Rounded to the grid before the next channel's mean is computed, as its likelihood was.
             level = ((mean + scale * noise + 1.0) * (0.5 * (self.levels - 1))).round()
             drawn.append(level.clamp(0, self.levels - 1).long())
@@ -181,11 +204,8 @@ def full_precision(x: Tensor) -> AbstractContextManager[object]:
     return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
 
 
-def _draw(probs: Tensor, generator: torch.Generator | None) -> Tensor:
+def _draw(probs: Tensor, uniform: Tensor) -> Tensor:
     """Draws an index along dimension 1: (B, K, H, W) -> (B, 1, H, W), by inverting the cumulative distribution."""
     cumulative = probs.double().cumsum(1)
-    threshold = torch.rand(
-        probs.shape[0], 1, *probs.shape[2:], generator=generator, device=probs.device, dtype=torch.float64
-    )
-    index = (cumulative < threshold * cumulative[:, -1:]).sum(1, keepdim=True)
+    index = (cumulative < uniform * cumulative[:, -1:]).sum(1, keepdim=True)
     return index.clamp_max(probs.shape[1] - 1)

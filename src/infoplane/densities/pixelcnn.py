@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from infoplane.densities.conditioning import build_conditioning, silence
 from infoplane.densities.density import Density
+from infoplane.densities.graphs import recorder
 from infoplane.densities.incremental import Incremental
 from infoplane.densities.layers import (
     GatedResidual,
@@ -18,12 +19,12 @@ from infoplane.densities.layers import (
     initialising,
     shift_down,
     shift_right,
+    without_tf32,
 )
 from infoplane.densities.likelihoods import (
     Categorical,
     Likelihood,
     LogisticMixture,
-    at_least_float32,
     full_precision,
     scale_levels,
 )
@@ -126,6 +127,9 @@ class PixelCNN(Density):
 
         Position (i, j) depends on the pixels before (i, j) in raster order and on the context, on nothing else.
         """
+        if images.is_cuda and not self.training:
+            with without_tf32():
+                return self._features(images, self._biases(context))
         return self._features(images, self._biases(context))
 
     def _features(self, images: Tensor, biases: list[list[Tensor | None]]) -> Tensor:
@@ -185,7 +189,7 @@ class PixelCNN(Density):
         features = self.features(images, context)
         # Whatever the convolutions are computed in, in half precision a log-likelihood is noise.
         with full_precision(features):
-            return self.likelihood.log_prob(at_least_float32(features), images)
+            return self.likelihood.log_prob(features.to(self.above.weight), images)
 
     @torch.no_grad()
     def sample(
@@ -207,7 +211,8 @@ class PixelCNN(Density):
             generator: Source of randomness, on the density's device.
             progress: Called with the number of pixels drawn and the number in all.
             cached: Each pixel from what the convolutions keep (`Incremental`): the same distribution, some hundred
-                times as fast. Without it the network runs anew for every pixel.
+                times as fast; on a GPU by CUDA graphs, recorded in every call (`Graphs` says what that costs). Without
+                it the network runs anew for every pixel.
             temperature: Of every channel's distribution given what came before; 1 draws from q itself.
             keep: First rows of the images, integer levels (B or 1, C, r, W); only the rows below are drawn.
 
@@ -267,15 +272,25 @@ class PixelCNN(Density):
         progress: Callable[[int, int], None] | None,
     ) -> None:
         rows, columns = images.shape[2:]
-        state = Incremental(self, biases, len(images))
+        # Neither the pixel nor its noise moves, so that its computation can be recorded.
+        pixel = images.new_empty(images.shape[:2])
+        shape = (self.likelihood.draws, len(images), 1, 1, 1)
+        uniforms = images.new_empty(shape, dtype=torch.float64).unbind()
+
+        def draw(features: Tensor) -> Tensor:
+            return self.likelihood.draw(features[:, :, None, None], uniforms, temperature)[:, :, 0, 0]
+
+        state = Incremental(self, biases, len(images), recorder(images.device))
         for i in range(rows):
             state.begin_row()
             for j in range(columns):
-                features = state.features()
-                if i >= kept:
-                    drawn = self.likelihood.sample(features[:, :, None, None], generator, temperature)
-                    images[:, :, i, j] = drawn[:, :, 0, 0].to(torch.uint8)
-                state.put(images[:, :, i, j])
+                if i < kept:
+                    state.step(pixel.copy_(images[:, :, i, j]))
+                else:
+                    for uniform in uniforms:
+                        uniform.uniform_(generator=generator)
+                    state.step(pixel, draw)
+                    images[:, :, i, j] = pixel
             if progress is not None:
                 progress((i + 1) * columns, rows * columns)
 

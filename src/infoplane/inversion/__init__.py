@@ -6,7 +6,7 @@ from infoplane.inversion.pairs import Pairs, Standardiser
 from infoplane.inversion.parallel import Ranks, joined
 from infoplane.inversion.reconstruction import Reconstructor, SquaredError
 from infoplane.inversion.settings import FitSettings
-from infoplane.inversion.shared import fit_shared
+from infoplane.inversion.shared import SharedCurve, fit_shared, trunk_of
 
 __all__ = [
     "Curve",
@@ -15,6 +15,7 @@ __all__ = [
     "Pairs",
     "Ranks",
     "Reconstructor",
+    "SharedCurve",
     "SquaredError",
     "Standardiser",
     "cross_log_probs",
@@ -25,4 +26,5 @@ __all__ = [
     "log_probs",
     "losses_of",
     "seconds_per_update",
+    "trunk_of",
 ]

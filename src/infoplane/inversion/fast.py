@@ -2,6 +2,7 @@
 
 import warnings
 from contextlib import AbstractContextManager
+from types import FunctionType
 from typing import Protocol
 
 import torch
@@ -45,35 +46,85 @@ def laid_out(model: nn.Module, device: torch.device) -> nn.Module:
     return model.to(memory_format=torch.channels_last) if device.type == "cuda" else model  # pyright: ignore
 
 
-def compiled(loss: Loss, settings: FitSettings, device: torch.device) -> Loss:
-    """The loss of a training step as one compiled function, where that pays and works."""
-    wanted = device.type == "cuda" and settings.updates >= WORTH if settings.compile == "auto" else settings.compile
-    return Compiled(loss) if wanted else loss
+class Step:
+    """Differentiates the mean loss of batches: in a training step's precision, compiled, in portions that fit.
 
+    What is not the loss itself, a context computed on the fly, say, stays in the precision it has. Where torch cannot
+    compile the loss, or what differentiates it, the step goes on without, which is said once. Where a batch does not
+    fit into a GPU's memory, its portions are differentiated one after the other from then on: the same mean.
 
-class Compiled:
-    """A loss that torch compiles, or that is left as it is where torch cannot, which is said once."""
+    Args:
+        loss: What is to be differentiated.
+        model: Whose gradients these are; cleared before a step is tried again.
+    """
 
-    def __init__(self, loss: Loss) -> None:
-        self.loss = loss
-        self._compiled = torch.compile(lambda images, context: loss(images, context), dynamic=False)
-        self._works: bool | None = None
+    def __init__(self, loss: Loss, model: nn.Module, settings: FitSettings, device: torch.device) -> None:
+        self.loss, self.model, self.settings, self.device = loss, model, settings, device
+        self.compiled = compiled(loss) if compiling(settings, device) else None
+        self.portion = settings.batch
+        self._proved = False
 
     def __call__(self, images: Tensor, context: Tensor | None) -> Tensor:
-        if self._works is False:
-            return self.loss(images, context)
-        try:
-            found = self._compiled(images, context)
-        except Exception as error:  # whatever the compiler, or what it calls, says
-            if self._works:
-                raise
-            first = str(error).strip().partition("\n")[0]
-            text = f"torch.compile failed, training goes on without it: {type(error).__name__}: {first}"
-            warnings.warn(CompileWarning(text), stacklevel=2)
-            self._works = False
-            return self.loss(images, context)
-        self._works = True
-        return found
+        """Returns the mean loss, no longer to be differentiated; its gradients are added to the model's."""
+        random = None if self._proved else _random_state(self.device)
+        while True:
+            try:
+                loss = self._differentiate(self.compiled or self.loss, images, context)
+            except torch.OutOfMemoryError:
+                if self.portion <= 1:
+                    raise
+                self.portion = (min(self.portion, len(images)) + 1) // 2
+            except Exception as error:  # whatever the compiler, or what it calls, says
+                if self._proved or self.compiled is None:
+                    raise
+                first = str(error).strip().partition("\n")[0]
+                text = f"torch.compile failed, training goes on without it: {type(error).__name__}: {first}"
+                warnings.warn(CompileWarning(text), stacklevel=2)
+                self.compiled = None
+            else:
+                self._proved = True
+                return loss
+            self.model.zero_grad(set_to_none=True)
+            if random is not None:
+                _set_random_state(random, self.device)
+
+    def _differentiate(self, function: Loss, images: Tensor, context: Tensor | None) -> Tensor:
+        n, total = len(images), torch.zeros((), device=self.device)
+        for begin in range(0, n, self.portion):
+            part = slice(begin, begin + self.portion)
+            with autocast(self.settings, self.device):
+                loss = function(images[part], None if context is None else context[part]).sum() / n
+            loss.backward()
+            total = total + loss.detach()
+        return total
+
+
+def compiling(settings: FitSettings, device: torch.device) -> bool:
+    """Whether training steps are to be compiled."""
+    if settings.compile != "auto":
+        return settings.compile
+    return device.type == "cuda" and settings.updates >= WORTH
+
+
+def compiled(loss: Loss) -> Loss:
+    """The loss as torch compiles it when it is first called."""
+
+    def call(images: Tensor, context: Tensor | None) -> Tensor:
+        return loss(images, context)
+
+    # torch remembers what it compiled by the code, a few times only: each loss gets a copy of its own.
+    own = FunctionType(call.__code__.replace(), call.__globals__, call.__name__, closure=call.__closure__)
+    return torch.compile(own, dynamic=False)
+
+
+def _random_state(device: torch.device) -> list[Tensor]:
+    return [torch.get_rng_state()] + ([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])
+
+
+def _set_random_state(state: list[Tensor], device: torch.device) -> None:
+    torch.set_rng_state(state[0])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state[1], device)
 
 
 def resident(data: Tensor, device: torch.device) -> Tensor:

@@ -11,8 +11,9 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from infoplane.densities import Density
 from infoplane.errors import FitError, UsageError
-from infoplane.inversion.fast import LOOK, History, Loss, autocast, compiled, laid_out, shorten
+from infoplane.inversion.fast import LOOK, History, Loss, Step, laid_out, shorten
 from infoplane.inversion.pairs import Pairs
 from infoplane.inversion.settings import FitSettings
 
@@ -20,6 +21,10 @@ from infoplane.inversion.settings import FitSettings
 Progress = Callable[[int, int, float | None], None]
 
 EVALUATION_BATCH = 128
+
+
+#: values of a curve, one for each of its points
+_POINTS = ("train", "heldout", "heldout_ema", "gradient")
 
 
 @dataclass
@@ -47,6 +52,25 @@ class Curve:
     best: str = "raw"
     guarded: int = 0
 
+    def then(self, later: "Curve") -> "Curve":
+        """This curve and that of a fit which went on from its weights; without a point, the other one."""
+        if not self.updates:
+            return later
+        done = self.updates[-1]
+        joined = {name: getattr(self, name) + getattr(later, name) for name in _POINTS}
+        if later.best_update:
+            best_update, best = done + later.best_update, later.best
+        else:
+            best_update, best = self.best_update, self.best
+        return Curve(
+            start=self.start,
+            updates=self.updates + [done + update for update in later.updates],
+            best_update=best_update,
+            best=best,
+            guarded=self.guarded + later.guarded,
+            **joined,
+        )
+
     @property
     def best_loss(self) -> float:
         """The held-out loss of the kept weights."""
@@ -56,13 +80,12 @@ class Curve:
 class Source(Protocol):
     """Where the training loop takes its losses from: one set of pairs, or several in turn."""
 
-    @property
-    def where(self) -> str:
-        """What messages add about the latest batch."""
+    def where(self, step: int) -> str:
+        """What messages add about the batch of a step, counted from 0."""
         ...
 
-    def next_loss(self) -> Tensor:
-        """The mean loss of the next batch, to be differentiated."""
+    def step(self) -> Tensor:
+        """Differentiates the mean loss of the next batch and returns it."""
         ...
 
     def held_out_loss(self) -> float:
@@ -75,11 +98,9 @@ class OneSource:
 
     Attributes:
         model, loss, pairs, held_out: As given; the pairs on the device, if it has room for them.
-        step: The loss in training steps, possibly compiled.
+        settings: How the model is trained.
         order: Index batches for ever, every example once per epoch.
     """
-
-    where = ""
 
     def __init__(
         self,
@@ -98,11 +119,15 @@ class OneSource:
                 legal="at least one of each",
             )
         self.model, self.loss, self.pairs, self.held_out = model, loss, pairs.resident(), held_out.resident()
-        self.step = compiled(loss, settings, pairs.device)
+        self.settings = settings
         self.order = _epochs(len(pairs), settings.batch, seed, self.pairs.images.device)
+        self._differentiate = Step(loss, model, settings, pairs.device)
 
-    def next_loss(self) -> Tensor:
-        return self.step(*self.pairs.batch(next(self.order))).mean()
+    def where(self, step: int) -> str:
+        return ""
+
+    def step(self) -> Tensor:
+        return self._differentiate(*self.pairs.batch(next(self.order)))
 
     def held_out_loss(self) -> float:
         return mean_loss(self.model, self.loss, self.held_out)
@@ -170,20 +195,19 @@ def _train(
         factor = settings.rate(step)
         for group in optimiser.param_groups:
             group["lr"] = group["base_rate"] * factor
-        with autocast(settings, device):
-            batch_loss = source.next_loss()
         optimiser.zero_grad(set_to_none=True)
-        batch_loss.backward()
+        loss = source.step()
         limit = history.limit(settings.guard)
-        history.take(batch_loss.detach(), shorten(parameters, limit), limit)
+        history.take(loss, shorten(parameters, limit), limit)
         # To look is to wait for the GPU.
         if device.type == "cpu" or step + 1 in checkpoints or (step + 1) % LOOK == 0:
-            _check(history, looked, settings, source.where)
+            _check(history, looked, settings, source)
             looked = step + 1
         optimiser.step()
         # A short memory at first, so that the average is not the initial weights.
         memory = min(settings.ema, (1 + step) / (10 + step))
-        torch._foreach_lerp_(averaged, parameters, 1 - memory)  # pyright: ignore
+        with torch.no_grad():
+            torch._foreach_lerp_(averaged, parameters, 1 - memory)  # pyright: ignore
 
         if step + 1 in checkpoints:
             since = curve.updates[-1] if curve.updates else 0
@@ -215,7 +239,7 @@ def _train(
     return curve
 
 
-def _check(history: History, since: int, settings: FitSettings, where: str) -> None:
+def _check(history: History, since: int, settings: FitSettings, source: Source) -> None:
     """Raises FitError if a loss or gradient from the step `since` on is not finite."""
     bad = history.bad(since)
     if bad is None:
@@ -224,7 +248,7 @@ def _check(history: History, since: int, settings: FitSettings, where: str) -> N
     rate = settings.learning_rate * settings.rate(bad)
     raise FitError(
         f"training diverged at step {bad + 1} of {settings.updates}",
-        received=f"loss {loss}, gradient norm {norm} at learning rate {rate:.3g}{where}",
+        received=f"loss {loss}, gradient norm {norm} at learning rate {rate:.3g}{source.where(bad)}",
         legal=f"finite values; the last good loss was {float(history.losses[bad - 1]) if bad else 'none'}",
         mend="lower fit.learning_rate",
     )
@@ -232,15 +256,13 @@ def _check(history: History, since: int, settings: FitSettings, where: str) -> N
 
 def _optimiser(model: nn.Module, settings: FitSettings) -> torch.optim.Optimizer:
     """AdamW; the context's parameters may learn at their own rate."""
-    of_context = getattr(model, "context_parameters", None)  # densities have them
-    context = set() if of_context is None else set(of_context())
-    groups = [
-        {"params": [p for p in model.parameters() if p not in context], "base_rate": settings.learning_rate},
-        {
-            "params": [p for p in model.parameters() if p in context],
-            "base_rate": settings.learning_rate * settings.context_rate,
-        },
-    ]
+    densities = [module for module in model.modules() if isinstance(module, Density)]
+    of_context = [list(density.context_parameters()) for density in densities]
+    context = {parameter for each in of_context for parameter in each}
+    groups = [{"params": [p for p in model.parameters() if p not in context], "base_rate": settings.learning_rate}]
+    for density, parameters in zip(densities, of_context, strict=True):
+        factor = settings.context_factor(density.shape, density.context)
+        groups.append({"params": parameters, "base_rate": settings.learning_rate * factor})
     groups = [group for group in groups if group["params"]]
     return torch.optim.AdamW(
         groups, lr=settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay, fused=True

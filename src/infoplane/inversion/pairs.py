@@ -78,7 +78,7 @@ class Pairs:
 
     def batch(self, index: Tensor | slice) -> tuple[Tensor, Tensor | None]:
         """Returns images (B, C, H, W) and standardised contexts (B, …) or None, on the device."""
-        images = self.images[index].to(self.device)
+        images = self.images[index.to(self.images.device) if isinstance(index, Tensor) else index].to(self.device)
         return images, self.context_of(index, images)
 
     def context_of(self, index: Tensor | slice, images: Tensor | None = None) -> Tensor | None:
@@ -86,6 +86,8 @@ class Pairs:
         if self.context is None:
             return None
         if isinstance(self.context, Tensor):
+            # Images and contexts need not lie on the same device: there may be room for one of them only.
+            index = index.to(self.context.device) if isinstance(index, Tensor) else index
             context = self.context[index].to(self.device)
         else:
             context = self.context(self.images[index].to(self.device) if images is None else images)
@@ -101,6 +103,8 @@ class Pairs:
         """Returns the pairs with images and cached contexts on the device, as far as it has room for them."""
         images = resident(self.images, self.device)
         context = resident(self.context, self.device) if isinstance(self.context, Tensor) else self.context
+        if images is self.images and context is self.context:
+            return self
         return Pairs(images, context, standardise=self.standardise, device=self.device)
 
     def subset(self, index: Tensor | np.ndarray) -> "Pairs":

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from infoplane.errors import UsageError
-from infoplane.inversion.fast import Loss, laid_out
+from infoplane.inversion.fast import Loss, autocast, compiled, compiling, laid_out
 from infoplane.inversion.fit import Curve, OneSource, Progress, losses_of, train
 from infoplane.inversion.pairs import Pairs
 from infoplane.inversion.settings import FitSettings
@@ -140,17 +140,18 @@ class SharedSource:
             static_graph=True,  # some of a density's last weights may go unused
         )
 
-    @property
-    def where(self) -> str:
-        """What messages add about the latest batch."""
-        return self.source.where
+    def where(self, step: int) -> str:
+        return self.source.where(step)
 
-    def next_loss(self) -> Tensor:
-        """The mean loss of the next global batch; differentiated, it gives this process's part of the gradient."""
-        part = self._losses(*self.source.pairs.batch(next(self.source.order)[self._share]))
+    def step(self) -> Tensor:
+        """Differentiates this process's part of the mean loss of the next global batch; returns that mean."""
+        images, context = self.source.pairs.batch(next(self.source.order)[self._share])
+        with autocast(self.source.settings, self.ranks.device):
+            part = self._losses(images, context)
+        part.backward()
         whole = part.detach().clone()
         dist.all_reduce(whole)
-        return part + (whole / self.ranks.count - part.detach())
+        return whole / self.ranks.count
 
     def held_out_loss(self) -> float:
         """The mean held-out loss over all processes' shares, in evaluation mode."""
@@ -168,10 +169,11 @@ class _Loss(nn.Module):
     def __init__(self, source: OneSource, factor: float) -> None:
         super().__init__()
         self.model = source.model  # so that its parameters are found
-        self.step, self.factor = source.step, factor
+        compile = compiling(source.settings, source.pairs.device)
+        self.loss, self.factor = compiled(source.loss) if compile else source.loss, factor
 
     def forward(self, images: Tensor, context: Tensor | None) -> Tensor:
-        return self.factor * self.step(images, context).sum()
+        return self.factor * self.loss(images, context).sum()
 
 
 _ENVIRONMENT = (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))

@@ -7,6 +7,11 @@ from pydantic import BaseModel, ConfigDict
 
 Decay = Annotated[float, Ge(0), Lt(1)]
 
+#: factor on the rate of a context's weights for grey images, and for images in colour, which a fast context misleads
+GREY, COLOUR = 5.0, 0.2
+#: channels of a context from which on the rate shrinks: the more of them, the further one step moves their sum
+WIDE = 64
+
 
 class FitSettings(BaseModel):
     """How a model is trained; every field is validated and unknown ones are refused.
@@ -16,7 +21,8 @@ class FitSettings(BaseModel):
         minutes: Instead of `updates`: the time that training may take, turned into updates by timing a few.
         batch: Examples per step.
         learning_rate: Adam's step size at its peak.
-        context_rate: Factor on the learning rate of the parameters through which the context enters.
+        context_rate: Factor on the learning rate of the parameters through which the context enters; None: see
+            `context_factor`.
         betas: Adam's decay rates of its moments.
         weight_decay: Decoupled (AdamW).
         warmup: Steps over which the learning rate rises linearly.
@@ -28,8 +34,11 @@ class FitSettings(BaseModel):
         guard: A gradient longer than `guard` times the recent median is shortened to that length.
         held_out: Share of the decoding split kept for early stopping.
         refits: Number of independent fits, from different seeds.
-        warm_start: "none", or start from a p(x) trained for `base_updates` ("early") or for `updates` ("fitted").
-        base_updates: Length of the "early" base.
+        warm_start: "none": the densities of a refit have nothing to do with each other. "early": all start from a p(x)
+            trained for `base_updates`. "fitted": from one trained for `updates`. "shared": they are trained together,
+            differing only in what their contexts enter through; then each goes on by itself.
+        base_updates: Length of the "early" base; None for a quarter of `updates`.
+        shared: Share of `updates` that are made together where the start is "shared".
         precision: What convolutions compute in while training; "auto" is bfloat16 on a GPU that has it, else float32.
             Likelihoods, weights, and everything that is scored stay in float32.
         compile: Whether torch compiles a training step; "auto" on a GPU, if there are enough updates to pay for it.
@@ -41,7 +50,7 @@ class FitSettings(BaseModel):
     minutes: Annotated[float, Gt(0)] | None = None
     batch: Annotated[int, Ge(1)] = 8
     learning_rate: Annotated[float, Gt(0)] = 3e-3
-    context_rate: Annotated[float, Gt(0)] = 1.0
+    context_rate: Annotated[float, Gt(0)] | None = None
     betas: tuple[Decay, Decay] = (0.9, 0.95)
     weight_decay: Annotated[float, Ge(0)] = 0.0
     warmup: Annotated[int, Ge(0)] = 30
@@ -53,10 +62,34 @@ class FitSettings(BaseModel):
     guard: Annotated[float, Gt(0)] = 4.0
     held_out: Annotated[float, Gt(0), Lt(1)] = 0.15
     refits: Annotated[int, Ge(1)] = 3
-    warm_start: Literal["none", "early", "fitted"] = "none"
-    base_updates: Annotated[int, Ge(1)] = 200
+    warm_start: Literal["none", "early", "fitted", "shared"] = "early"
+    base_updates: Annotated[int, Ge(1)] | None = None
+    shared: Annotated[float, Gt(0), Le(1)] = 0.5
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: bool | Literal["auto"] = "auto"
+
+    @property
+    def together(self) -> int:
+        """The number of updates of each density that are made together with the others."""
+        return round(self.shared * self.updates) if self.warm_start == "shared" else 0
+
+    @property
+    def base(self) -> int:
+        """The number of updates of the p(x) that densities start from, 0 if they start from none."""
+        early = max(1, self.updates // 4) if self.base_updates is None else self.base_updates
+        return {"early": early, "fitted": self.updates}.get(self.warm_start, 0)
+
+    def context_factor(self, shape: tuple[int, ...], context: tuple[int, ...] | None) -> float:
+        """The factor on the learning rate of what a context enters through, for images (C, H, W).
+
+        What is not given is 5 for grey images, .2 for images of several channels, and for contexts of more than 64
+        units or channels less in proportion.
+        """
+        if context is None:
+            return 1.0
+        if self.context_rate is not None:
+            return self.context_rate
+        return (GREY if shape[0] == 1 else COLOUR) * min(1.0, WIDE / context[0])
 
     def rate(self, step: int) -> float:
         """The factor on the learning rate at a step counted from 0."""

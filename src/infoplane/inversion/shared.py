@@ -1,6 +1,8 @@
 """Densities of many places on one trunk: they share all weights but those through which their context enters."""
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +13,17 @@ from infoplane.inversion.fit import Curve, OneSource, Progress, train
 from infoplane.inversion.invert import NegativeLogProb
 from infoplane.inversion.pairs import Pairs
 from infoplane.inversion.settings import FitSettings
+
+
+@dataclass
+class SharedCurve(Curve):
+    """What training several densities on one trunk looked like: losses are means over places, updates those of all.
+
+    Attributes:
+        places: Place -> its own losses, by its own updates. The weights that were kept are best for all together.
+    """
+
+    places: dict[str, Curve] = field(default_factory=dict)
 
 
 class SharedTrunk(nn.Module):
@@ -47,12 +60,6 @@ class SharedTrunk(nn.Module):
                 path, _, leaf = name.rpartition(".")
                 setattr(density.get_submodule(path), leaf, weight)
 
-    def context_parameters(self) -> Iterator[nn.Parameter]:
-        """The parameters through which contexts enter, those of all places."""
-        for density in self.densities:
-            assert isinstance(density, Density)
-            yield from density.context_parameters()
-
 
 def trunk_of(density: Density) -> dict[str, nn.Parameter]:
     """Returns the parameters of a density that have nothing to do with its context, by name."""
@@ -68,8 +75,8 @@ def fit_shared(
     *,
     seed: int,
     progress: Progress | None = None,
-) -> Curve:
-    """Trains q(x|h) of many places together and returns the training curve: means over places, in nats per image.
+) -> SharedCurve:
+    """Trains q(x|h) of many places together and returns the training curves in nats per image.
 
     Each update is one batch of one place; in every round each place has its turn, in an order drawn anew. So a place
     whose density has no context is the null-context twin of all others: its share of the updates and the trunk are
@@ -99,7 +106,8 @@ def fit_shared(
     source = _Rounds(shared.places, densities, pairs, held_out, settings, seed)
     densities[shared.places[0]].initialise(first.images[: min(len(first), 128)].to(first.device))
     whole = settings.model_copy(update={"updates": settings.updates * len(shared.places)})
-    return train(shared, source, whole, seed=seed, device=first.device, progress=progress)
+    curve = train(shared, source, whole, seed=seed, device=first.device, progress=progress)
+    return SharedCurve(**vars(curve), places=source.curves(curve))
 
 
 class _Rounds:
@@ -114,7 +122,8 @@ class _Rounds:
         settings: FitSettings,
         seed: int,
     ) -> None:
-        self.places, self.latest = places, ""
+        self.places = places
+        self._visited: list[str] = []
         self._generator = torch.Generator().manual_seed(seed)
         # A stream of batches for each: with one seed for all, the trunk would see the same images in turn after turn.
         seeds = torch.randint(2**62, (len(places),), generator=self._generator).tolist()
@@ -125,19 +134,57 @@ class _Rounds:
             for place, own in zip(places, seeds, strict=True)
         }
         self._turns: list[int] = []
+        # Each place's training losses since the last evaluation, their means before it, and its held-out losses.
+        self._losses: dict[str, list[Tensor]] = {place: [] for place in places}
+        self._means: list[dict[str, float]] = []
+        self._held: list[dict[str, float]] = []
 
-    @property
-    def where(self) -> str:
-        return f" at {self.latest}"
+    def where(self, step: int) -> str:
+        return f" at {self._visited[step]}"
 
-    def next_loss(self) -> Tensor:
+    def step(self) -> Tensor:
         if not self._turns:
             self._turns = torch.randperm(len(self.places), generator=self._generator).tolist()
-        self.latest = self.places[self._turns.pop()]
-        return self.sources[self.latest].next_loss()
+        place = self.places[self._turns.pop()]
+        self._visited.append(place)
+        loss = self.sources[place].step()
+        self._losses[place].append(loss)
+        return loss
 
     def held_out_loss(self) -> float:
-        return sum(source.held_out_loss() for source in self.sources.values()) / len(self.sources)
+        if any(self._losses.values()):
+            self._means.append({place: _mean(losses) for place, losses in self._losses.items()})
+            self._losses = {place: [] for place in self.places}
+        self._held.append({place: source.held_out_loss() for place, source in self.sources.items()})
+        return sum(self._held[-1].values()) / len(self.places)
+
+    def curves(self, whole: Curve) -> dict[str, Curve]:
+        """Each place's own curve. Of the held-out losses the first are the start's, then come the raw and the averaged
+        weights' in turn, as the training loop asks for them."""
+        start, raw, averaged = self._held[0], self._held[1::2], self._held[2::2]
+        return {
+            place: Curve(
+                start=start[place],
+                updates=[self._own(update) for update in whole.updates],
+                train=[means[place] for means in self._means],
+                heldout=[losses[place] for losses in raw],
+                heldout_ema=[losses[place] for losses in averaged],
+                gradient=whole.gradient,
+                best_update=self._own(whole.best_update),
+                best=whole.best,
+                guarded=whole.guarded,
+            )
+            for place in self.places
+        }
+
+    def _own(self, update: int) -> int:
+        """A place's own updates among so many of all."""
+        return math.ceil(update / len(self.places))
+
+
+def _mean(losses: list[Tensor]) -> float:
+    """NaN where there was none."""
+    return float(torch.stack(losses).double().mean()) if losses else math.nan
 
 
 def _listed(places: Mapping[str, object]) -> str:

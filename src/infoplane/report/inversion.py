@@ -18,6 +18,7 @@ STAGES = {
     "subject": "network under study",
     "capture": "activations",
     "density": "density",
+    "trunk": "densities",
     "mse": "reconstructions",
     "judge": "network's reading of the samples",
     "truth": "known truth",
@@ -73,7 +74,10 @@ def _description(spec: StudySpec, results: Results) -> str:
 
 def _seeds(spec: StudySpec) -> str:
     first, last = seed_of(spec.seed, 1), seed_of(spec.seed, spec.fit.refits)
-    return f"study seed {spec.seed}; fits from seeds {first} to {last}"
+    seeds = f"study seed {spec.seed}; fits from seeds {first} to {last}"
+    if spec.fit.together:
+        return f"{seeds}; those of one seed were trained together for {spec.fit.together} updates each"
+    return f"{seeds}; those of one seed start from one p(x) of {spec.fit.base} updates" if spec.fit.base else seeds
 
 
 def _layer(results: Results, name: str, *, pictured: bool) -> Layer:

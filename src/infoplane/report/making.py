@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -48,7 +49,9 @@ def _missing(results: RunResults[Any], stages: Mapping[str, str]) -> Iterator[tu
     for (kind, layer, refit, checkpoint), name in results.plan.roles.items():
         if name not in unfinished:
             continue
-        words = stages.get(kind, kind) + (f" of {'p(x)' if layer == INPUT else layer}" if layer else "")
+        # The twin's parts are filed under names that begin with that of the input.
+        what = layer.replace(INPUT, "p(x)", 1) if re.split("[ :]", layer)[0] == INPUT else layer
+        words = stages.get(kind, kind) + (f" of {what}" if layer else "")
         at = f" at checkpoint {checkpoint}" if checkpoint and len(points) > 1 else ""
         again = f", refit {refit}" if refit else ""
         stuck = "needs a part that failed" if unfinished[name] else "not computed yet"

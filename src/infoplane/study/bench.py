@@ -175,7 +175,8 @@ def _training(reference: Reference, batch: int) -> Job:
                 raise _Enough
 
         started: list[float] = []
-        settings = FitSettings(updates=_MANY, batch=batch, evaluations=1)
+        # Compiling would take longer than there is patience; a study that compiles is faster than what this finds.
+        settings = FitSettings(updates=_MANY, batch=batch, evaluations=1, compile=False)
         with suppress(_Enough):
             fit(density, loss, pairs, pairs.subset(torch.arange(1)), settings, seed=0, progress=progress)
         work = reference.costs.step(reference.spec, None, batch)

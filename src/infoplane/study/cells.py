@@ -1,7 +1,7 @@
 """What each kind of cell does. A cell sees its parameters and the stored results of the cells it needs."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from infoplane.data.split import PARTS
 from infoplane.errors import UsageError
 from infoplane.information import contrastive_terms, fit_probe
 from infoplane.inversion import (
+    Curve,
     FitSettings,
     Pairs,
     Reconstructor,
@@ -22,8 +23,10 @@ from infoplane.inversion import (
     cross_log_probs,
     fit,
     fit_density,
+    fit_shared,
     log_probs,
     losses_of,
+    trunk_of,
 )
 from infoplane.study.base import END
 from infoplane.study.spec import DataSpec
@@ -31,6 +34,9 @@ from infoplane.study.store import Result, Stored
 
 #: a layer whose activations take more than this is computed on the fly while a density trains
 CACHE_BYTES = 2 * 1024**3
+
+#: added to the seed of a fit that goes on from another one
+SECOND = 500_000_000
 
 Transform = Callable[[Tensor], Any]
 Progress = Callable[[int, int, float | None], None]
@@ -79,6 +85,10 @@ class Task:
 
     def split(self, part: str) -> np.ndarray:
         return self.data.array(part)
+
+    def at(self, capture: str) -> "Task":
+        """The task with one of several captures as the one that contexts come from."""
+        return replace(self, needs={**self.needs, "capture": self.needs[capture]})
 
     # --- the network under study ---
 
@@ -266,23 +276,54 @@ def right_answers(task: Task, live: Live, images: Tensor, labels: np.ndarray | N
     return (torch.cat(chunks).argmax(1).numpy() == labels).astype(np.uint8)
 
 
+def run_trunk(task: Task) -> Result:
+    """Fits the densities of all layers and checkpoints that differ only in their contexts, and their twin, together."""
+    params = task.params
+    settings = FitSettings.model_validate(params["fit"])
+    seed, places = params["seed"], params["places"]
+    models, kept, held = {}, {}, {}
+    for position, place in enumerate(places):
+        # A layer has the same name at every checkpoint.
+        name = str(position)
+        at = task.at(place["capture"]) if "capture" in place else task
+        kept[name], held[name] = at.decoding_pairs(place["layer"], settings.held_out, seed)
+        models[name] = build_density(task, place["density"], kept[name].context_shape, seed)
+    curve = fit_shared(models, kept, held, settings, seed=seed, progress=task.environment.progress)
+    trunk = set(trunk_of(models["0"]))
+    weights = {"trunk": models["0"].state_dict()}
+    for name, density in models.items():
+        weights[f"place{name}"] = {key: value for key, value in density.state_dict().items() if key not in trunk}
+    return Result({"curves": [asdict(own) for own in curve.places.values()]}, weights=weights)
+
+
 def run_density(task: Task) -> Result:
     """Fits q(x|h) at one layer, or its null-context twin, and scores the evaluation part with it."""
     params, environment = task.params, task.environment
-    settings = FitSettings.model_validate(params["fit"])
     layer, seed = params["layer"], params["seed"]
-    pairs, held = task.decoding_pairs(layer, settings.held_out, seed)
+    pairs, held = task.decoding_pairs(layer, params["fit"]["held_out"], seed)
     density = build_density(task, params["density"], pairs.context_shape, seed)
-    start = task.needs["start"].weights("density") if "start" in task.needs else None
-    curve = fit_density(density, pairs, held, settings, seed=seed, start=start, progress=environment.progress)
+    start, curve = None, Curve()
+    if "trunk" in task.needs:
+        trunk, place = task.needs["trunk"], params["place"]
+        start = {**trunk.weights("trunk"), **trunk.weights(f"place{place}")}
+        curve = Curve(**trunk.values["curves"][place])
+        density.load_state_dict(start)
+    elif "start" in task.needs:
+        start = task.needs["start"].weights("density")
+    if params["fit"]["updates"]:
+        settings = FitSettings.model_validate(params["fit"])
+        # Other batches than those that the trunk or the base has just seen.
+        at = seed + SECOND if start is not None else seed
+        own = fit_density(density, pairs, held, settings, seed=at, start=start, progress=environment.progress)
+        curve = curve.then(own)
     evaluation = task.pairs(layer, "evaluation")
     scores = log_probs(density, evaluation)
-    fitted = pairs.subset(np.arange(min(len(pairs), len(held))))
+    some = pairs.subset(np.arange(min(len(pairs), len(held))))
     values = {
         "curve": asdict(curve),
         "context": pairs.context_shape,
-        "train_nats": -float(log_probs(density, fitted).mean()),
-        "heldout_nats": curve.best_loss,
+        "train_nats": -float(log_probs(density, some).mean()),
+        "heldout_nats": -float(log_probs(density, held).mean()),
         "heldout_n": len(held),
         "parameters": sum(p.numel() for p in density.parameters()),
     }
@@ -440,6 +481,7 @@ KINDS: dict[str, Callable[[Task], Result]] = {
     "data": run_data,
     "subject": run_subject,
     "capture": run_capture,
+    "trunk": run_trunk,
     "density": run_density,
     "mse": run_mse,
     "probe": run_probe,

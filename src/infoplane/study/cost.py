@@ -51,6 +51,7 @@ class Costs:
         """Returns the work of a cell."""
         costs = {
             "density": self._density,
+            "trunk": self._trunk,
             "samples": self._samples,
             "mse": self._mse,
             "subject": self._subject,
@@ -77,15 +78,23 @@ class Costs:
         return drawing.work(*self.shape[1:], images)
 
     def _density(self, params: Mapping[str, Any]) -> Work:
-        fit = params["fit"]
-        image = self.scoring(params["density"], params["layer"])
-        step = self.step(params["density"], params["layer"], fit["batch"])
-        held = fit["held_out"] * self.sizes["decoding"]
-        scored = held * (2 * fit["evaluations"] + 2) + self.sizes["evaluation"]
+        training = self._training(params) if params["fit"]["updates"] else Work()
+        # The evaluation part, and as many of the training images as are held out, twice: with and without them.
+        scored = 2 * params["fit"]["held_out"] * self.sizes["decoding"] + self.sizes["evaluation"]
         if params["contrastive"] is not None:
             k = min(params["contrastive"]["candidates"], max(2, self.sizes["evaluation"] // 4))
             scored += k * k * min(params["contrastive"]["batches"], self.sizes["evaluation"] // k)
-        return step.times(fit["updates"]) + image.times(scored)
+        return training + self.scoring(params["density"], params["layer"]).times(scored)
+
+    def _trunk(self, params: Mapping[str, Any]) -> Work:
+        places = [{**place, "fit": params["fit"]} for place in params["places"]]
+        return sum((self._training(place) + self._reading(place["layer"]) for place in places), Work())
+
+    def _training(self, params: Mapping[str, Any]) -> Work:
+        """The work of a fit's steps and of its evaluations: at the start, and of raw and averaged weights."""
+        fit, spec, layer = params["fit"], params["density"], params["layer"]
+        scored = fit["held_out"] * self.sizes["decoding"] * (2 * fit["evaluations"] + 1)
+        return self.step(spec, layer, fit["batch"]).times(fit["updates"]) + self.scoring(spec, layer).times(scored)
 
     def _samples(self, params: Mapping[str, Any]) -> Work:
         spec, layer = params["density"], params["layer"]

@@ -22,6 +22,8 @@ BLOCK = 256
 #: activation -> blocks that a query visits in a mixture of 100,000 centres, on average over layers and training; what
 #: the named studies took at a laptop's scale
 VISITS = {"tanh": 12.0, "relu": 40.0, "linear": 1.0, "leaky": 5.0}
+#: calls of an operation that an estimate in one layer takes as long as, whatever its samples
+ESTIMATE = 2500
 #: calls of an operation that a step of descent takes as long as beside those that it makes
 STEP = 20
 #: numbers written for every pair of inputs whose distance is put into a histogram
@@ -79,7 +81,7 @@ def _estimate(network: dict[str, Any], layers: int, inputs: int, samples: int, q
         centres=MADE * n + PROPAGATED * propagated,
         visits=queries * (_visits(n, activation) + _visits(n // 2, activation) + own),
     )
-    return first + deeper.times(layers - 1)
+    return first + deeper.times(layers - 1) + Work(light=ESTIMATE * layers)
 
 
 def _visits(centres: int, activation: str) -> float:

@@ -23,6 +23,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "data": ("data",),
     "subject": ("data", "subjects", "capture.py"),
     "capture": ("data", "subjects", "capture.py"),
+    "trunk": ("data", "subjects", "capture.py", "densities", "inversion"),
     "density": ("data", "subjects", "capture.py", "densities", "inversion", "information"),
     "mse": ("data", "subjects", "capture.py", "inversion"),
     "probe": ("data", "subjects", "capture.py", "inversion", "information"),
@@ -211,27 +212,57 @@ class _Place:
         return plan.add(kind, params, everything, layer=self.layer, refit=refit, checkpoint=self.checkpoint)
 
 
+#: fields of a fit that say which fits there are, not how one goes
+OF_THE_FAMILY = ("refits", "shared", "base_updates", "warm_start")
+
+
 def add_densities(plan: Plan, spec: StudySpec, data: Mapping[str, str], places: list[_Place]) -> None:
-    """Adds, per refit, the base if there is one, the twin, and a density per place."""
+    """Adds, per refit, the null-context twins and a density per place, and the trunks or bases that these come from."""
     study = spec.model_dump(mode="json")
-    fit = {key: value for key, value in study["fit"].items() if key not in ("refits", "base_updates", "warm_start")}
+    fit = {key: value for key, value in study["fit"].items() if key not in OF_THE_FAMILY}
     contrastive = study["contrastive"] if "contrastive" in spec.measure else None
+    families: dict[str, list[_Place]] = {INPUT: []}
+    for place in places:
+        families.setdefault(twin_of(spec, place.layer), []).append(place)
     for refit in range(1, spec.fit.refits + 1):
-        common = {"fit": fit, "seed": seed_of(spec.seed, refit), "contrastive": None, "layer": None}
-        starts: dict[str, dict[str, str]] = {}
-        for twin in dict.fromkeys((INPUT, *(twin_of(spec, place.layer) for place in places))):
-            params = {**common, "density": family_of(spec, twin.removeprefix(f"{INPUT}:"))}
-            starts[twin] = {}
-            if spec.fit.warm_start != "none":
-                updates = spec.fit.base_updates if spec.fit.warm_start == "early" else spec.fit.updates
-                base = {**params, "fit": {**fit, "updates": updates}}
-                name = twin.replace(INPUT, "base", 1)
-                starts[twin] = {"start": plan.add("density", base, data, layer=name, refit=refit)}
-            plan.add("density", params, {**data, **starts[twin]}, layer=twin, refit=refit)
-        for place in places:
-            density = spec.density_of(place.layer).model_dump(mode="json")
-            params = {**common, "density": density, "contrastive": contrastive}
-            place.add(plan, "density", params, starts[twin_of(spec, place.layer)], refit)
+        seed = seed_of(spec.seed, refit)
+        for twin, members in families.items():
+            density = family_of(spec, twin.removeprefix(f"{INPUT}:"))
+            common = {"fit": fit, "seed": seed, "density": density, "contrastive": None, "layer": None}
+            origin: dict[str, str] = {}
+            if spec.fit.together:
+                together = {**common, "fit": {**fit, "updates": spec.fit.together}}
+                origin = {"trunk": _add_trunk(plan, spec, together, data, members, twin, refit)}
+                common |= {"fit": {**fit, "updates": spec.fit.updates - spec.fit.together}, "place": 0}
+            elif spec.fit.base:
+                base = {**common, "fit": {**fit, "updates": spec.fit.base}}
+                origin = {"start": plan.add("density", base, data, layer=f"{twin} base", refit=refit)}
+            plan.add("density", common, {**data, **origin}, layer=twin, refit=refit)
+            for position, place in enumerate(members, start=1):
+                own = {"density": spec.density_of(place.layer).model_dump(mode="json"), "contrastive": contrastive}
+                own |= {"place": position} if "trunk" in origin else {}
+                place.add(plan, "density", {**common, **own}, origin, refit)
+
+
+def _add_trunk(
+    plan: Plan,
+    spec: StudySpec,
+    together: Mapping[str, Any],
+    data: Mapping[str, str],
+    members: list[_Place],
+    twin: str,
+    refit: int,
+) -> str:
+    """Adds what trains a twin, which comes first, and the densities of its family together."""
+    needs: dict[str, str] = dict(data)
+    places: list[dict[str, Any]] = [{"layer": None, "density": together["density"]}]
+    for place in members:
+        density = spec.density_of(place.layer).model_dump(mode="json")
+        source = {} if "capture" not in place.needs else {"capture": f"capture at {place.checkpoint}"}
+        places.append({"layer": place.layer, "density": density, **source})
+        needs |= {source.get(role, role): name for role, name in place.needs.items()}
+    params = {"fit": together["fit"], "seed": together["seed"], "places": places}
+    return plan.add("trunk", params, needs, layer=f"{twin} together", refit=refit)
 
 
 def twin_of(spec: StudySpec, layer: str) -> str:

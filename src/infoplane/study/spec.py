@@ -167,7 +167,7 @@ class StudySpec(Study):
         for section in ("fit", "reconstruction"):
             if getattr(self, section).minutes is not None:
                 raise UsageError(f"{section}.minutes in a study", legal=f"{section}.updates, the same for every fit")
-        if self.fit.patience is not None and "usable" in self.measure:
+        if self.fit.together < self.fit.updates and self.fit.patience is not None and "usable" in self.measure:
             raise UsageError(
                 "fit.patience beside usable information",
                 received=self.fit.patience,
