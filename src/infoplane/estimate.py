@@ -16,6 +16,8 @@ KINDS: dict[str, str] = {
     "usable": "usable information",
     "contrastive": "contrastive bound",
     "label": "label information",
+    "forward": "label information, the rest of the network trained anew",
+    "own": "label information of the network's own answers",
     "entropy": "entropy",
     "information": "mutual information",
     "flow": "mutual information I(X;T) by sample propagation",

@@ -68,7 +68,7 @@ class LinearProbe:
         return np.log(self.probabilities(features)[np.arange(len(labels)), labels])
 
 
-def label_information(log_probs: np.ndarray, labels: np.ndarray, *, classes: int) -> Estimate:
+def label_information(log_probs: np.ndarray, labels: np.ndarray, *, classes: int, kind: str = "label") -> Estimate:
     """Returns H(y) − CE(y|h) in nats, a lower bound on I(y;h) (Darlow & Storkey 2018, eq. 3).
 
     H(y) is the plug-in entropy of these labels, which errs low on average by about (classes − 1)/2n, so the bound keeps
@@ -77,12 +77,14 @@ def label_information(log_probs: np.ndarray, labels: np.ndarray, *, classes: int
     Args:
         log_probs: log q(y|h) on held-out pairs, (n,) or (R, n).
         labels: (n,).
+        kind: What q(y|h) is: "label" a linear probe, "forward" the rest of the network trained anew, "own" the network
+            itself.
     """
     frequency = np.bincount(labels, minlength=classes) / len(labels)
     surprise = -np.log(frequency[labels])  # its mean is the plug-in entropy
     terms = np.atleast_2d(log_probs) + surprise
     mean = crossed_mean(terms)
-    return Estimate(mean.value, mean.stderr, "nats", "label", "lower", n=len(labels), refits=len(terms), dof=mean.dof)
+    return Estimate(mean.value, mean.stderr, "nats", kind, "lower", n=len(labels), refits=len(terms), dof=mean.dof)
 
 
 def accuracy(correct: np.ndarray) -> Estimate:

@@ -1,7 +1,7 @@
 """What every study has in common, whatever it measures."""
 
-from collections.abc import Sequence
-from typing import Annotated, Any, Self
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, ClassVar, Self
 
 import yaml
 from annotated_types import Ge, Le
@@ -35,6 +35,9 @@ class Study(Strict):
         scale: Which of the file's scales this is; null where there is only one.
         seed: Decides everything random.
     """
+
+    #: names that stand in an error's path for one of several models -> that model; no file knows of them
+    variants: ClassVar[dict[str, type[BaseModel]]] = {}
 
     kind: str
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -70,15 +73,18 @@ class Study(Strict):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
 
 
-def first_error(error: ValidationError, where: str, legal: Sequence[str], mend: str | None = None) -> UsageError:
+def first_error(
+    error: ValidationError, where: str, legal: Sequence[str], mend: str | None = None, hidden: Iterable[str] = ()
+) -> UsageError:
     """Returns what is wrong with the first bad field, in one line that names its path.
 
     Args:
         legal: Keys that are known where it stands.
         mend: What to do about a key that is unknown and like none of these.
+        hidden: Parts of paths that no file knows of.
     """
     first = error.errors(include_url=False)[0]
-    location = first["loc"]
+    location = [part for part in first["loc"] if part not in set(hidden)]
     path = ".".join(str(part) for part in location) or "the study"
     if first["type"] == "extra_forbidden":
         return unknown(f"key {path!r} in {where}", str(location[-1]), legal, mend=mend)

@@ -12,7 +12,7 @@ from infoplane import data, densities, subjects
 from infoplane.capture import Tap, activations, context_view, default_transform, list_layers
 from infoplane.data.split import PARTS
 from infoplane.errors import UsageError
-from infoplane.information import contrastive_terms, fit_probe
+from infoplane.information import Rows, contrastive_terms, fit_probe
 from infoplane.inversion import (
     Curve,
     FitSettings,
@@ -195,35 +195,96 @@ def build_subject(kind: str, options: Mapping[str, Any], values: Mapping[str, An
 def run_subject(task: Task) -> Result:
     """Trains the network under study on the encoding part."""
     spec = dict(task.params["subject"])
-    settings = subjects.TrainSettings.model_validate(spec.pop("train"))
-    kind, seed, device = spec.pop("kind"), task.params["seed"], task.environment.device
-    kept, held = data.hold_out(task.split("encoding"), settings.held_out, seed)
-    if not task.data.values["classes"]:
+    train, kind = spec.pop("train"), spec.pop("kind")
+    seed, device = task.params["seed"], task.environment.device
+    settings, objective = subjects.settings_of(kind).model_validate(train), subjects.objective_of(kind)
+    encoding = task.split("encoding")
+    kept, held = data.hold_out(encoding, settings.held_out, seed) if settings.held_out else (encoding, encoding[:0])
+    if objective == "cross-entropy" and not task.data.values["classes"]:
         raise UsageError("a classifier needs labels", received=f"data set {task.data.values['name']!r} without labels")
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         model = build_subject(kind, spec, task.data.values).to(device)
-    tensors = [
-        part
-        for index in (kept, held)
-        for part in (task.images(index).to(device), torch.as_tensor(task.labels(index)).to(device))
-    ]
+    images, looked_at = task.images(kept).to(device), task.images(held).to(device)
+    labels, known = (_on(device, task.labels(index)) for index in (kept, held))
+    transform, progress = default_transform(task.levels), task.environment.progress
+    values: dict[str, Any] = {"kind": kind, "options": spec}
+    if isinstance(settings, subjects.EpochSettings):
+        told = progress if objective == "cross-entropy" else _without_nats(progress)
+        network = subjects.train_epochs(
+            model,
+            *(images, labels, looked_at, known),
+            settings,
+            objective=objective,
+            transform=transform,
+            seed=seed,
+            progress=told,
+        )
+        values |= {"epochs": network.epochs, "curves": network.curves, "objective": objective}
+        return Result(values, weights=network.states)
+    assert labels is not None
+    assert known is not None
     trained = subjects.train_classifier(
         model,
-        *tensors,
+        *(images, labels, looked_at, known),
         settings=settings,
-        transform=default_transform(task.levels),
+        transform=transform,
         seed=seed,
-        progress=task.environment.progress,
+        progress=progress,
     )
-    values = {
-        "kind": kind,
-        "options": spec,
+    values |= {
         "updates": trained.updates,
         "validation_accuracy": trained.validation_accuracy,
         "best_update": trained.best_update,
     }
     return Result(values, weights=trained.states)
+
+
+def _on(device: torch.device, labels: np.ndarray | None) -> Tensor | None:
+    return None if labels is None else torch.as_tensor(labels).to(device)
+
+
+def _without_nats(progress: Progress) -> Progress:
+    return lambda done, total, _: progress(done, total, None)
+
+
+def run_forward(task: Task) -> Result:
+    """Trains what follows a layer anew on the decoding part to read the label, and scores the evaluation part."""
+    params, layer = task.params, task.params["layer"]
+    if not task.data.values["classes"]:
+        return Result({"labels": False})
+    capture = task.needs["capture"]
+    live = task.live(capture.values["checkpoint"])
+    on_the_fly = layer in capture.values["on_the_fly"]
+
+    def examples(part: str) -> tuple[Tensor, Tensor]:
+        index = task.split(part)
+        inputs = task.images(index) if on_the_fly else torch.from_numpy(capture.array(f"{part}:{layer}")).float()
+        return inputs, torch.as_tensor(task.labels(index))
+
+    found = subjects.decode_labels(
+        live.model,
+        layer,
+        examples("decoding"),
+        examples("evaluation"),
+        subjects.EpochSettings.model_validate(params["fit"]),
+        classes=task.data.values["classes"],
+        seed=params["seed"],
+        transform=live.transform if on_the_fly else None,
+        progress=task.environment.progress,
+    )
+    values = {"labels": True, "curves": found.curves, "parameters": found.parameters}
+    return Result(values, {"log_probs": found.log_probs.numpy(), "correct": found.correct.numpy().astype(np.uint8)})
+
+
+def run_own(task: Task) -> Result:
+    """What the classifier under study itself gives the labels of the evaluation part."""
+    index = task.split("evaluation")
+    live = task.live(task.params["checkpoint"])
+    scores = subjects.label_log_probs(
+        live.model, task.images(index), torch.as_tensor(task.labels(index)), live.transform
+    )
+    return Result(arrays={"log_probs": scores.numpy()})
 
 
 def run_capture(task: Task) -> Result:
@@ -373,17 +434,9 @@ def run_mse(task: Task) -> Result:
         model = Reconstructor(tuple(task.data.values["shape"]), context_shape)
     model.to(task.environment.device)
     loss = SquaredError(model, task.levels)
-    progress = task.environment.progress
     # The display's third figure is nats, which a squared error is not.
-    curve = fit(
-        model,
-        loss,
-        pairs,
-        held,
-        settings,
-        seed=params["seed"],
-        progress=lambda done, total, _: progress(done, total, None),
-    )
+    progress = _without_nats(task.environment.progress)
+    curve = fit(model, loss, pairs, held, settings, seed=params["seed"], progress=progress)
     evaluation = task.pairs(params["layer"], "evaluation")
     _, context = evaluation.batch(slice(0, params["images"]))
     assert context is not None
@@ -408,15 +461,26 @@ def run_probe(task: Task) -> Result:
     assert evaluation_labels is not None
     if len(np.unique(labels[kept])) < 2:
         return Result({"labels": False})
-    features = _features(pairs)
-    probe = fit_probe(features[kept], labels[kept], features[held], labels[held], classes=task.data.values["classes"])
+    probe = fit_probe(
+        _features(pairs.subset(kept)),
+        labels[kept],
+        _features(pairs.subset(held)),
+        labels[held],
+        classes=task.data.values["classes"],
+    )
     scores = probe.log_probs(_features(task.pairs(params["layer"], "evaluation")), evaluation_labels)
     return Result({"labels": True}, {"log_probs": scores})
 
 
-def _features(pairs: Pairs) -> np.ndarray:
-    chunks = [pairs.context_of(slice(i, i + 1024)) for i in range(0, len(pairs), 1024)]
-    return np.concatenate([chunk.flatten(1).cpu().numpy() for chunk in chunks if chunk is not None])
+def _features(pairs: Pairs) -> Rows:
+    """The standardised contexts as vectors, computed as they are asked for."""
+
+    def of(part: slice) -> Tensor:
+        context = pairs.context_of(part)
+        assert context is not None
+        return context.flatten(1)
+
+    return Rows(len(pairs), of)
 
 
 def run_samples(task: Task) -> Result:
@@ -485,6 +549,8 @@ KINDS: dict[str, Callable[[Task], Result]] = {
     "density": run_density,
     "mse": run_mse,
     "probe": run_probe,
+    "forward": run_forward,
+    "own": run_own,
     "samples": run_samples,
     "judge": run_judge,
     "truth": run_truth,

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from torch import nn
 
 from infoplane.capture import Tap, context_view, default_transform
 from infoplane.data.split import PARTS
@@ -9,6 +10,7 @@ from infoplane.errors import UsageError
 from infoplane.study.cells import build_subject, load_data
 from infoplane.study.spec import StudySpec
 from infoplane.study.store import Result
+from infoplane.subjects import REGISTRY, EpochSettings, objective_of, settings_of, tail
 
 
 def check(spec: StudySpec) -> tuple[Result, dict[str, tuple[int, ...]]]:
@@ -24,6 +26,25 @@ def check(spec: StudySpec) -> tuple[Result, dict[str, tuple[int, ...]]]:
         if (size := len(result.arrays[part])) < 4:
             raise UsageError(f"data.{part} is too small", received=size, legal="at least 4 images")
     return result, contexts_of(spec, result)
+
+
+def _check_forward(spec: StudySpec, model: nn.Module, result: Result) -> None:
+    """Raises UsageError where the forward direction or the network's own answers are asked for and cannot be had."""
+    assert spec.subject is not None
+    received = spec.subject.kind
+    if "own" in spec.measure and objective_of(received) != "cross-entropy":
+        mend = "leave own out of measure"
+        raise UsageError("a network that does not classify has no answers of its own", received=received, mend=mend)
+    if "forward" not in spec.measure:
+        return
+    if not result.values["classes"]:
+        mend = "leave forward out of measure"
+        raise UsageError("there are no labels to read", received=f"data set {result.values['name']!r}", mend=mend)
+    if not isinstance(spec.subject.train, EpochSettings):
+        legal = ", ".join(name for name in REGISTRY if settings_of(name) is EpochSettings)
+        raise UsageError("the forward direction needs a network trained by epochs", received=received, legal=legal)
+    for layer in spec.layers:
+        tail(model, layer)
 
 
 def contexts_of(spec: StudySpec, result: Result) -> dict[str, tuple[int, ...]]:
@@ -51,6 +72,7 @@ def contexts_of(spec: StudySpec, result: Result) -> dict[str, tuple[int, ...]]:
         with torch.random.fork_rng([]):
             model = build_subject(spec.subject.kind, options, result.values)
             images = torch.from_numpy(np.zeros((2, *result.values["shape"]), np.uint8))
+            _check_forward(spec, model, result)
             found = Tap(model, spec.layers)(default_transform(result.values["levels"])(images))
         contexts |= {layer: tuple(context_view(h).shape[1:]) for layer, h in found.items()}
     return contexts

@@ -56,6 +56,8 @@ class Costs:
             "mse": self._mse,
             "subject": self._subject,
             "probe": self._probe,
+            "forward": self._forward,
+            "own": self._own,
             "capture": self._capture,
         }
         work = costs[kind](params) if kind in costs else Work()
@@ -124,11 +126,23 @@ class Costs:
 
     def _subject(self, params: Mapping[str, Any]) -> Work:
         train = params["subject"]["train"]
-        evaluations = train["updates"] / train["evaluate_every"]
         held = train["held_out"] * self.sizes["encoding"]
-        return self._subject_passes(train["batch"]).times(train["updates"]) + self._subject_passes().times(
-            evaluations * held
-        )
+        if "epochs" in train:
+            steps = train["epochs"] * (self.sizes["encoding"] - held) / train["batch"]
+            evaluations = train["epochs"] + 1
+        else:
+            steps, evaluations = train["updates"], train["updates"] / train["evaluate_every"]
+        step, image = self._subject_passes(train["batch"]), self._subject_passes()
+        return step.times(steps) + image.times(evaluations * held)
+
+    def _forward(self, params: Mapping[str, Any]) -> Work:
+        """The rest of a network trained anew; that of the first layer is nearly all of it, which is what is counted."""
+        fit = params["fit"]
+        steps = fit["epochs"] * self.sizes["decoding"] / fit["batch"]
+        return self._subject_passes(fit["batch"]).times(steps) + self._subject_passes().times(self.sizes["evaluation"])
+
+    def _own(self, params: Mapping[str, Any]) -> Work:
+        return self._subject_passes().times(self.sizes["evaluation"])
 
     def _capture(self, params: Mapping[str, Any]) -> Work:
         examples = self.sizes["decoding"] + self.sizes["evaluation"]

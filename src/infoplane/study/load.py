@@ -153,7 +153,8 @@ def validate(content: Mapping[str, Any], *, where: str) -> Study:
         spec = model.model_validate(content)
     except ValidationError as error:
         location = error.errors(include_url=False)[0]["loc"]
-        raise first_error(error, where, _fields_at(model, location[:-1]), model.instead(location)) from error
+        legal = _fields_at(model, location[:-1])
+        raise first_error(error, where, legal, model.instead(location), hidden=model.variants) from error
     return spec.resolve()
 
 
@@ -169,9 +170,11 @@ def _fields_at(study: type[Study], path: tuple[Any, ...]) -> list[str]:
     """The legal keys at a path of a study."""
     model: Any = study
     for key in path:
-        field = model.model_fields.get(key)
+        if key in study.variants:
+            model = study.variants[key]
+            continue
+        field = None if model is None else model.model_fields.get(key)
         candidates = [] if field is None else [field.annotation, *getattr(field.annotation, "__args__", ())]
         model = next((c for c in candidates if inspect.isclass(c) and issubclass(c, BaseModel)), None)
-        if model is None:
-            return []
-    return [*model.model_fields, *study.options(path)]
+    known = tuple(key for key in path if key not in study.variants)
+    return [] if model is None else [*model.model_fields, *study.options(known)]

@@ -27,6 +27,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "density": ("data", "subjects", "capture.py", "densities", "inversion", "information"),
     "mse": ("data", "subjects", "capture.py", "inversion"),
     "probe": ("data", "subjects", "capture.py", "inversion", "information"),
+    "forward": ("data", "subjects", "capture.py"),
+    "own": ("data", "subjects", "capture.py"),
     "samples": ("data", "subjects", "capture.py", "densities", "inversion"),
     "judge": ("data", "subjects", "capture.py"),
     "truth": ("data", "information"),
@@ -189,6 +191,7 @@ def make_plan(spec: StudySpec, fingerprint: str = "", device: str = "cpu") -> Pl
         params = {"fit": {"held_out": spec.fit.held_out}, "seed": spec.seed}
         for place in places:
             place.add(plan, "probe", params)
+    add_forward(plan, spec, network, places)
     if spec.data.name == "truth":
         params = {"options": study["data"]["options"], "contrastive": study["contrastive"], "draws": 100_000}
         plan.add("truth", params, data)
@@ -263,6 +266,21 @@ def _add_trunk(
         needs |= {source.get(role, role): name for role, name in place.needs.items()}
     params = {"fit": together["fit"], "seed": together["seed"], "places": places}
     return plan.add("trunk", params, needs, layer=f"{twin} together", refit=refit)
+
+
+def add_forward(plan: Plan, spec: StudySpec, network: Mapping[str, str], places: list[_Place]) -> None:
+    """Adds what reads the label from each layer through a rest trained anew, and what the network itself says of it."""
+    if spec.subject is None:
+        return
+    if "forward" in spec.measure:
+        # The schedule of the network itself; which weights of it were kept is another matter.
+        fit = {**spec.subject.train.model_dump(mode="json"), "checkpoints": []}
+        for place in places:
+            if "capture" in place.needs:
+                place.add(plan, "forward", {"fit": fit, "seed": spec.seed})
+    if "own" in spec.measure:
+        for checkpoint in spec.checkpoints:
+            plan.add("own", {"checkpoint": checkpoint}, network, checkpoint=checkpoint)
 
 
 def twin_of(spec: StudySpec, layer: str) -> str:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -97,6 +97,11 @@ class Results(RunResults[StudySpec]):
                 capture = self.cell("capture", checkpoint=checkpoint)
                 if capture is not None and "correct" in capture.names():
                     yield "", checkpoint, "all", accuracy(capture.array("correct"))
+                own, data = self.cell("own", checkpoint=checkpoint), self.cell("data")
+                if own is not None and data is not None:
+                    labels, classes = data.array("labels")[data.array("evaluation")], data.values["classes"]
+                    found = label_information(own.array("log_probs"), labels, classes=classes, kind="own")
+                    yield "", checkpoint, "all", replace(found, refits=0)
             for refits, label in self._groups(layer, checkpoint):
                 yield from ((*place, label, estimate) for estimate in self._of_fits(layer, checkpoint, refits))
             if layer != INPUT:
@@ -147,10 +152,12 @@ class Results(RunResults[StudySpec]):
             )
 
     def _of_layer(self, layer: str, checkpoint: str) -> Iterator[Estimate]:
-        probe, data = self.cell("probe", layer, 0, checkpoint), self.cell("data")
-        if probe is not None and data is not None and probe.values["labels"]:
-            labels = data.array("labels")[data.array("evaluation")]
-            yield label_information(probe.array("log_probs"), labels, classes=data.values["classes"])
+        data = self.cell("data")
+        for cell, kind in (("probe", "label"), ("forward", "forward")):
+            reader = self.cell(cell, layer, 0, checkpoint)
+            if reader is not None and data is not None and reader.values["labels"]:
+                labels = data.array("labels")[data.array("evaluation")]
+                yield label_information(reader.array("log_probs"), labels, classes=data.values["classes"], kind=kind)
         mse = self.cell("mse", layer, 0, checkpoint)
         if mse is not None:
             mean = crossed_mean(mse.array("errors"))

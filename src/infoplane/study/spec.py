@@ -3,18 +3,19 @@
 import inspect
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from annotated_types import Ge
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, create_model, model_validator
 
 from infoplane import data, densities, subjects
 from infoplane.errors import UsageError, unknown
 from infoplane.inversion import FitSettings
 from infoplane.study.base import END, Strict, Study, first_error
-from infoplane.subjects import TrainSettings
+from infoplane.subjects import EpochSettings, TrainSettings
+from infoplane.subjects.train_epochs import name_of
 
-Measure = Literal["nce", "usable", "contrastive", "label", "mse", "samples"]
+Measure = Literal["nce", "usable", "contrastive", "label", "forward", "own", "mse", "samples"]
 
 
 def _known(what: str, name: str, registry: Mapping[str, Any]) -> Any:
@@ -85,6 +86,29 @@ class SubjectSpec(BaseModel):
         return self
 
 
+class EpochSubjectSpec(SubjectSpec):
+    """The same of a network that is trained by epochs."""
+
+    train: EpochSettings = EpochSettings()  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
+def _way_of_training(subject: Any) -> str:
+    """Which of `BY` a network is trained by, from its kind."""
+    kind = subject.get("kind") if isinstance(subject, Mapping) else getattr(subject, "kind", None)
+    if not isinstance(kind, str) or kind not in subjects.REGISTRY:
+        return BY_UPDATES
+    return BY_EPOCHS if subjects.settings_of(kind) is EpochSettings else BY_UPDATES
+
+
+#: tags of the two kinds of subject; keys that pydantic adds to the path of an error
+BY_UPDATES, BY_EPOCHS = "by updates", "by epochs"
+BY: dict[str, type[BaseModel]] = {BY_UPDATES: SubjectSpec, BY_EPOCHS: EpochSubjectSpec}
+Subject = Annotated[
+    Annotated[SubjectSpec, Tag(BY_UPDATES)] | Annotated[EpochSubjectSpec, Tag(BY_EPOCHS)],
+    Discriminator(_way_of_training),
+]
+
+
 class DensitySpec(BaseModel):
     """The density: its kind and what its constructor takes, but for what the data decide.
 
@@ -133,9 +157,11 @@ class StudySpec(Study):
         contrastive, samples: Sizes of these measurements.
     """
 
+    variants: ClassVar[dict[str, type[BaseModel]]] = BY
+
     kind: Literal["inversion"] = "inversion"
     data: DataSpec
-    subject: SubjectSpec | None = None
+    subject: Subject | None = None
     layers: tuple[str, ...] = ()
     latents: tuple[str, ...] = ()
     density: DensitySpec = DensitySpec()
@@ -155,7 +181,7 @@ class StudySpec(Study):
     def checkpoints(self) -> tuple[str, ...]:
         """The checkpoints of the network under study, in training order; "end" is the last."""
         kept = (END,) if self.subject is None else self.subject.train.checkpoints
-        return tuple(map(str, sorted(set(kept), key=lambda c: float("inf") if c == END else int(c))))
+        return tuple(map(name_of, sorted(set(kept), key=lambda c: float("inf") if c == END else float(c))))
 
     def resolve(self) -> Self:
         """Returns the study with the options of its network and density written out.
@@ -185,7 +211,8 @@ class StudySpec(Study):
         }
         if self.subject is not None:
             options = options_of(self.subject, subjects.REGISTRY)
-            changes["subject"] = SubjectSpec(kind=self.subject.kind, train=self.subject.train, **options)
+            content = {"kind": self.subject.kind, "train": self.subject.train, **options}
+            changes["subject"] = type(self.subject).model_validate(content)
         return self.model_copy(update=changes)
 
     def check(self, where: str) -> None:

@@ -9,7 +9,7 @@ from infoplane.subjects.noisy import LayeredNetwork, NoisyNetwork
 from infoplane.subjects.points import POINTS, Points
 from infoplane.subjects.resnet import ResNet21, ResNetAutoencoder
 from infoplane.subjects.train import Trained, TrainSettings, correct, train_classifier
-from infoplane.subjects.train_epochs import EpochSettings, TrainedEpochs, train_epochs
+from infoplane.subjects.train_epochs import EpochSettings, Objective, TrainedEpochs, train_epochs
 from infoplane.subjects.train_noisy import Descent, DescentSettings, descend
 
 #: name in a study -> class, built with (shape, classes, **options)
@@ -18,6 +18,17 @@ REGISTRY: dict[str, type[nn.Module]] = {
     "resnet-classifier": ResNet21,
     "resnet-autoencoder": ResNetAutoencoder,
 }
+
+
+def settings_of(kind: str) -> type[TrainSettings] | type[EpochSettings]:
+    """Returns how a kind of network is trained: by updates, unless its class says by epochs."""
+    return getattr(REGISTRY[kind], "settings", TrainSettings)
+
+
+def objective_of(kind: str) -> Objective:
+    """Returns what a kind of network is trained for: its labels, unless its class says otherwise."""
+    return getattr(REGISTRY[kind], "objective", "cross-entropy")
+
 
 __all__ = [
     "POINTS",
@@ -42,7 +53,9 @@ __all__ = [
     "descend",
     "head",
     "label_log_probs",
+    "objective_of",
     "orthonormality_step",
+    "settings_of",
     "tail",
     "train_classifier",
     "train_epochs",

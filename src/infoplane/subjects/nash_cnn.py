@@ -7,6 +7,7 @@ from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 
 from infoplane.errors import UsageError
+from infoplane.subjects.train import TrainSettings
 from infoplane.subjects.train_epochs import Objective
 
 
@@ -28,6 +29,7 @@ class NashCNN(nn.Module):
     """
 
     objective: ClassVar[Objective] = "cross-entropy"
+    settings: ClassVar[type[TrainSettings]] = TrainSettings
 
     def __init__(
         self,

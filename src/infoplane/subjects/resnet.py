@@ -9,7 +9,7 @@ from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
 from infoplane.errors import UsageError
-from infoplane.subjects.train_epochs import Objective
+from infoplane.subjects.train_epochs import EpochSettings, Objective
 
 Filters = Annotated[int, Gt(0)]
 
@@ -35,6 +35,8 @@ class ResidualEncoder(nn.Module):
     Source: Darlow & Storkey 2018, Fig. 6; the order within a block is that of He et al. 2016: convolution, batch norm,
     leaky ReLU, convolution, batch norm, the sum with what went in, leaky ReLU.
     """
+
+    settings: ClassVar[type[EpochSettings]] = EpochSettings
 
     def __init__(
         self, shape: tuple[int, int, int], filters: tuple[int, int, int], blocks: int, pool: int, slope: float

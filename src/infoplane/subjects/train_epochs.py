@@ -81,7 +81,7 @@ class EpochSettings(BaseModel):
 
 
 def name_of(checkpoint: float | str) -> str:
-    """Returns what a checkpoint is called: "0", "0.5", "10", "end"."""
+    """Returns what a checkpoint is called: "0", "0.5", "10", "end"; by epochs as by updates."""
     return checkpoint if isinstance(checkpoint, str) else f"{checkpoint:.10g}"
 
 

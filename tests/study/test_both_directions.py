@@ -1,0 +1,141 @@
+"""A network trained by epochs, read in both directions: what of its input, and what of the label, each layer keeps."""
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+import torch.nn.functional as F
+
+import tiny_study
+from infoplane import subjects
+from infoplane.capture import default_transform
+from infoplane.report.build import build, load_run
+from infoplane.study import cells
+from infoplane.study.cells import build_subject
+from infoplane.study.check import check
+from infoplane.study.execute import execute
+from infoplane.study.plan import Plan
+from infoplane.study.store import Store
+from infoplane.subjects import forward
+
+LAYERS, CHECKPOINTS = ("h1", "h3", "h4"), ("0", "0.5", "1", "end")
+TRAIN = {"epochs": 2, "batch": 8, "checkpoints": ["end", 1, 0.5, 0], "held_out": 0}
+SUBJECT = {"kind": "resnet-classifier", "filters": [2, 2, 3], "blocks": 1, "pool": 1, "train": TRAIN}
+MEASURE = ["nce", "usable", "label", "forward", "own"]
+
+
+def study(folder, kind="resnet-classifier", measure=MEASURE, **changes):
+    subject = {**SUBJECT, "kind": kind}
+    settings = {"subject": subject, "layers": list(LAYERS), "measure": measure, "fit__updates": 2, "fit__refits": 1}
+    return tiny_study.tiny(folder, **{**settings, **changes})
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("directions")
+    assert not execute(study(folder), folder / "run", workers=0, quiet=True).failed
+    build(folder / "run")
+    return folder / "run"
+
+
+def network(folder, checkpoint):
+    """The network at a checkpoint, the stored data, and the parts of their split."""
+    store, plan = Store(folder / "cells"), Plan.load(folder)
+    data, trained = store.load(plan.name("data")), store.load(plan.name("subject"))
+    model = build_subject(trained.values["kind"], trained.values["options"], data.values)
+    model.load_state_dict(trained.weights(checkpoint))
+    images, labels = torch.from_numpy(data.array("images")), torch.from_numpy(data.array("labels")).long()
+    parts = {part: (images[data.array(part)], labels[data.array(part)]) for part in ("decoding", "evaluation")}
+    return model.eval(), parts, store, plan
+
+
+def test_checkpoints_by_epoch_are_in_training_order(finished):
+    frame = pl.read_parquet(finished / "results.parquet")
+    for kind in ("nce", "label", "forward"):
+        rows = frame.filter((pl.col("kind") == kind) & (pl.col("refit") == "all") & (pl.col("layer") == "h3"))
+        assert tuple(rows["checkpoint"]) == CHECKPOINTS
+        assert set(rows["direction"]) == {"lower"}
+    own = frame.filter(pl.col("kind") == "own")
+    assert tuple(own["checkpoint"]) == CHECKPOINTS
+    assert set(own["refits"]) == {0}
+
+
+@pytest.mark.parametrize("checkpoint", CHECKPOINTS)
+def test_the_networks_own_answers_are_its_softmax(finished, checkpoint):
+    model, parts, store, plan = network(finished, checkpoint)
+    images, labels = parts["evaluation"]
+    with torch.no_grad():
+        scores = F.log_softmax(model(default_transform(3)(images)).double(), 1)[torch.arange(len(labels)), labels]
+    stored = store.load(plan.name("own", checkpoint=checkpoint)).array("log_probs")
+    assert stored == pytest.approx(scores.numpy(), abs=1e-5)
+    shares = torch.bincount(labels, minlength=3) / len(labels)
+    bound = float(-(shares * shares.log()).sum() + scores.mean())
+    found = [e for layer, c, _, e in load_run(finished).estimates() if (e.kind, c) == ("own", checkpoint)]
+    assert found[0].value == pytest.approx(bound, abs=1e-5)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_the_rest_is_trained_anew_on_what_the_frozen_part_gives(finished, layer):
+    model, parts, store, plan = network(finished, "1")
+    settings = subjects.EpochSettings(**{**TRAIN, "checkpoints": ()})
+    # From the images, through the frozen part: the study took the captured activations.
+    both, transform = (parts["decoding"], parts["evaluation"]), default_transform(3)
+    again = subjects.decode_labels(model, layer, *both, settings, classes=3, seed=0, transform=transform)
+    stored = store.load(plan.name("forward", layer, checkpoint="1"))
+    assert stored.array("log_probs") == pytest.approx(again.log_probs.numpy(), abs=1e-4)
+    assert stored.values["parameters"] == again.parameters
+
+
+def test_no_image_serves_two_purposes(tmp_path, monkeypatch):
+    seen = {"network": set(), "rest": set()}
+
+    def spy(purpose, train):
+        def wrapped(model, inputs, *rest, **options):
+            assert inputs.dtype == torch.uint8
+            seen[purpose] |= {image.numpy().tobytes() for image in inputs}
+            return train(model, inputs, *rest, **options)
+
+        return wrapped
+
+    monkeypatch.setattr(cells, "CACHE_BYTES", 0)  # nothing is captured: what is trained on are images
+    monkeypatch.setattr(subjects, "train_epochs", spy("network", subjects.train_epochs))
+    monkeypatch.setattr(forward, "train_epochs", spy("rest", forward.train_epochs))
+    spec = study(tmp_path, measure=["nce", "forward"])
+    assert not execute(spec, tmp_path / "run", workers=0, quiet=True).failed
+    data = Store(tmp_path / "run" / "cells").load(Plan.load(tmp_path / "run").name("data"))
+    content = {part: {i.tobytes() for i in data.array("images")[data.array(part)]} for part in
+               ("encoding", "decoding", "evaluation")}  # fmt: skip
+    assert seen == {"network": content["encoding"], "rest": content["decoding"]}
+    assert not content["encoding"] & content["decoding"]
+    assert not content["evaluation"] & (content["encoding"] | content["decoding"])
+
+
+def test_an_autoencoder_knows_no_labels_but_its_layers_do(tmp_path):
+    spec = study(tmp_path, "resnet-autoencoder", ["nce", "label", "forward"])
+    assert not execute(spec, tmp_path / "run", workers=0, quiet=True).failed
+    results = load_run(tmp_path / "run")
+    kinds = {(layer, e.kind) for layer, c, _, e in results.estimates() if c == "end"}
+    assert {(layer, kind) for layer in LAYERS for kind in ("nce", "label", "forward")} <= kinds
+    trained = results.cell("subject")
+    assert trained.values["objective"] == "mse"
+    assert trained.values["epochs"] == [0, 1, 2]
+    assert np.isfinite(trained.values["curves"]["train loss"]).all()
+
+
+def test_what_cannot_be_read_forwards_is_refused(tmp_path, refuses):
+    with refuses("no answers of its own", "resnet-autoencoder"):
+        check(study(tmp_path, "resnet-autoencoder"))
+    with refuses("nothing behind this layer", "logits"):
+        check(study(tmp_path, layers=["h1", "logits"]))
+    nash = tiny_study.tiny(tmp_path, measure=["nce", "forward"])
+    with refuses("trained by epochs", "nash-cnn", "resnet-classifier"):
+        check(nash)
+
+
+def test_the_settings_of_a_network_go_with_its_kind(tmp_path, refuses):
+    assert study(tmp_path).subject.train.epochs == 2
+    assert tiny_study.tiny(tmp_path).subject.train.updates == 4
+    with refuses("subject.train.updates", "epochs"):
+        study(tmp_path, subject__train__updates=3)
+    with refuses("subject.train.epochs", "updates"):
+        tiny_study.tiny(tmp_path, subject__train__epochs=3)
