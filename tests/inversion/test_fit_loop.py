@@ -211,8 +211,8 @@ def test_the_context_may_learn_at_its_own_rate():
 
 @pytest.mark.parametrize(
     ("shape", "context", "factor"),
-    [((1, 8, 8), (10,), 5), ((1, 8, 8), (128,), 2.5), ((1, 8, 8), (32, 4, 4), 5), ((3, 8, 8), (10,), 0.2),
-     ((3, 8, 8), (512, 4, 4), 0.025), ((1, 8, 8), None, 1)],
+    [((1, 8, 8), (10,), 5), ((1, 8, 8), (128,), 1.25), ((1, 8, 8), (32, 4, 4), 5), ((3, 8, 8), (10,), 0.2),
+     ((3, 8, 8), (512, 4, 4), 0.0125), ((1, 8, 8), None, 1)],
 )  # fmt: skip
 def test_what_a_context_learns_at_depends_on_image_and_size(shape, context, factor):
     assert FitSettings().context_factor(shape, context) == pytest.approx(factor)

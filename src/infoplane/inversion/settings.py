@@ -10,7 +10,7 @@ Decay = Annotated[float, Ge(0), Lt(1)]
 #: factor on the rate of a context's weights for grey images, and for images in colour, which a fast context misleads
 GREY, COLOUR = 5.0, 0.2
 #: channels of a context from which on the rate shrinks: the more of them, the further one step moves their sum
-WIDE = 64
+WIDE = 32
 
 
 class FitSettings(BaseModel):
@@ -82,7 +82,7 @@ class FitSettings(BaseModel):
     def context_factor(self, shape: tuple[int, ...], context: tuple[int, ...] | None) -> float:
         """The factor on the learning rate of what a context enters through, for images (C, H, W).
 
-        What is not given is 5 for grey images, .2 for images of several channels, and for contexts of more than 64
+        What is not given is 5 for grey images, .2 for images of several channels, and for contexts of more than 32
         units or channels less in proportion.
         """
         if context is None:
