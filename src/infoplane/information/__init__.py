@@ -1,6 +1,7 @@
 """From log-probabilities to Estimates."""
 
 from infoplane.information.crossed import Mean, crossed_mean
+from infoplane.information.falls import Compression, compression
 from infoplane.information.inversion_bounds import (
     contrastive_bound,
     contrastive_terms,
@@ -13,9 +14,11 @@ from infoplane.information.label import accuracy, fit_probe, label_information
 from infoplane.information.wide_probe import Rows
 
 __all__ = [
+    "Compression",
     "Mean",
     "Rows",
     "accuracy",
+    "compression",
     "contrastive_bound",
     "contrastive_terms",
     "cross_entropy",

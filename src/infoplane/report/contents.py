@@ -157,6 +157,10 @@ class ReportContents(PageContents):
         layers: The layers, from the input to the output.
         checkpoints: Checkpoints of the network under study in training order, update counts or names such as "end";
             empty: those of the rows, as they appear.
+        counted: What the network's training is counted in, "updates" or "epochs".
+        ages: Checkpoint -> how many of these, where its name does not say it.
+        falls: Per layer, the fall of its NCE from its peak to the end. Keys: layer, peak, end, value, stderr, null,
+            null_stderr, p, refits, n, verdict.
         null_samples: Samples of the null-context twin p(x), uint8 (S', C, H, W), or None.
         differences: Paired differences between layers. Keys: first, second, kind ("usable" or "nce"), value
             (*first minus second*: positive is what is given up on the way), stderr, dof, p; optionally refits and
@@ -166,6 +170,9 @@ class ReportContents(PageContents):
         classes: Number of classes, whose logarithm label information cannot exceed; None if unknown.
     """
 
+    counted: str = "updates"
+    ages: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    falls: Sequence[Mapping[str, Any]] = ()
     levels: int = 256
     inputs: np.ndarray | None = None
     layers: Sequence[Layer] = ()

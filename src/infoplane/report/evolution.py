@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -29,14 +29,24 @@ class Track:
     estimates: tuple[Estimate | None, ...]
 
 
-def positions(checkpoints: Sequence[str]) -> tuple[list[float], bool]:
-    """Returns where each checkpoint stands on the axis, and whether that is by its number of updates.
+def age_of(checkpoint: str, ages: Mapping[str, float]) -> float | None:
+    """Returns how far training is at a checkpoint, from what is known of it, else from its name; None if neither."""
+    if checkpoint in ages:
+        return ages[checkpoint]
+    try:
+        return float(checkpoint)
+    except ValueError:
+        return None
 
-    Update counts c stand on a symmetric logarithmic scale: 0 at 0, others at 1 + log10(c / smallest). A last one
+
+def positions(checkpoints: Sequence[str], ages: Mapping[str, float] | None = None) -> tuple[list[float], bool]:
+    """Returns where each checkpoint stands on the axis, and whether that is by its number of updates or epochs.
+
+    Counts c stand on a symmetric logarithmic scale: 0 at 0, others at 1 + log10(c / smallest). A last one
     without a number, such as "end" (the best weights, whenever they were found), stands one step after them. Where
     any other has no number, all are evenly spaced.
     """
-    numbers = [int(name) if name.isdecimal() else None for name in checkpoints]
+    numbers = [age_of(name, ages or {}) for name in checkpoints]
     counts = [number for number in numbers if number is not None]
     if not counts or None in numbers[:-1]:
         return [float(index) for index in range(len(checkpoints))], False
@@ -53,6 +63,8 @@ def evolution(
     kind: str,
     unit: Unit,
     ceiling: tuple[float, str] | None,
+    counted_in: str = "updates",
+    ages: Mapping[str, float] | None = None,
 ) -> Figure:
     """Draws one kind of number of every layer against the checkpoint: a point with ± one standard error each.
 
@@ -62,13 +74,18 @@ def evolution(
         kind: Which kind of number.
         unit: What to draw in.
         ceiling: What the number cannot exceed, in nats, and its name; or None.
+        counted_in: "updates" or "epochs".
+        ages: Checkpoint -> how many of these, where its name does not say it.
     """
+    ages = ages or {}
     labels = [shorten(track.label, 16) for track in tracks]
     figure = canvas(460, _HEIGHT)
     axes = framed(figure, 68, gutter(labels) + 14, _TOP, _BOTTOM)
-    places, counted = positions(checkpoints)
-    axes.set_xticks(places, [f"{int(name):,}" if name.isdecimal() else shorten(name, 10) for name in checkpoints])
-    axes.set_xlabel("updates of the network" if counted else "checkpoint", loc="right")
+    places, counted = positions(checkpoints, ages)
+    counts = [age_of(name, ages) for name in checkpoints]
+    ticks = [shorten(name, 10) if count is None else f"{count:,.10g}" for name, count in zip(checkpoints, counts)]
+    axes.set_xticks(places, ticks)
+    axes.set_xlabel(f"{counted_in} of the network" if counted else "checkpoint", loc="right")
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
     axes.set_ylabel(f"{unit} per image")
     axes.grid(axis="y")
@@ -83,7 +100,8 @@ def evolution(
         ]
         if not drawn:
             continue
-        _path(axes, [(at, estimate.value, counted and not name.isdecimal()) for at, name, estimate in drawn], track)
+        dashed = {name: counted and age_of(name, ages) is None for name in checkpoints}
+        _path(axes, [(at, estimate.value, dashed[name]) for at, name, estimate in drawn], track)
         for at, name, estimate in drawn:
             values += extent(estimate)
             if estimate.stderr is not None:

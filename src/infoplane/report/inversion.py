@@ -9,9 +9,11 @@ import numpy as np
 from infoplane.data.split import PARTS
 from infoplane.report.contents import Curve, Layer, LayerPictures, ReportContents
 from infoplane.report.making import making
+from infoplane.study.base import END
 from infoplane.study.plan import INPUT, seed_of
 from infoplane.study.results import Results
 from infoplane.study.spec import StudySpec
+from infoplane.subjects import EpochSettings
 
 #: kind of cell -> what the reader calls it
 STAGES = {
@@ -42,6 +44,8 @@ def contents_of(results: Results, folder: Path) -> ReportContents:
         inputs=inputs,
         layers=[_layer(results, name, pictured=data is not None) for name in results.layers],
         checkpoints=results.checkpoints,
+        falls=results.falls(),
+        **_ages(spec),
         null_samples=None if null is None or data is None else null.array("samples")[0],
         curves=curves,
         seeds=_seeds(spec),
@@ -49,6 +53,14 @@ def contents_of(results: Results, folder: Path) -> ReportContents:
         candidates=next((k for k in candidates if k is not None), None),
         classes=data.values["classes"] if data is not None else None,
     )
+
+
+def _ages(spec: StudySpec) -> dict[str, Any]:
+    """What training is counted in, and how far it is at the end where that is fixed beforehand."""
+    train = None if spec.subject is None else spec.subject.train
+    if isinstance(train, EpochSettings):
+        return {"counted": "epochs", "ages": {END: float(train.epochs)}}
+    return {}  # the best of several looks is taken, whenever that was
 
 
 def _description(spec: StudySpec, results: Results) -> str:

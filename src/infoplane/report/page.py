@@ -15,6 +15,7 @@ from infoplane.report.results import NETWORK, Results, differences
 TABLES = {
     "results": "All numbers, each fit by itself and all refits together",
     "differences": "Paired differences between layers",
+    "compression": "Falls from the peak to the end of training",
     "truths": "Comparisons with the known truth",
 }
 
@@ -58,6 +59,8 @@ def _render(contents: ReportContents, files: Sequence[str]) -> tuple[str, dict[s
         gallery=pictures.gallery(contents),
         sheets=plates.sheets(),
         through=plates.through(),
+        plane=plates.plane(),
+        falls=tables.falls(contents),
         panels=plates.panels(),
         training=training,
         earlier=earlier,

@@ -10,12 +10,14 @@ from infoplane.report.contents import ReportContents, in_order
 from infoplane.report.drawing import Mark, Unit
 from infoplane.report.drawings import Drawings, Drawn, slug
 from infoplane.report.evolution import Track, evolution
-from infoplane.report.results import INPUT, Difference, Results
-from infoplane.report.theme import Palette, style
+from infoplane.report.plane import Orbit, plane
+from infoplane.report.results import INPUT, NETWORK, Difference, Results
+from infoplane.report.theme import INK, Palette, style
 from infoplane.report.words import Opening
 
-_PANELS = ("nce", "usable", "contrastive", "label")
-_THROUGH = ("nce", "usable", "label")  # drawn against the checkpoint
+_PANELS = ("nce", "usable", "contrastive", "label", "forward")
+_PLANE = (("usable", "nce"), ("forward", "label"))  # to the right and upwards: the first that was measured
+_THROUGH = ("nce", "usable", "forward", "label")  # drawn against the checkpoint
 
 
 class Plates:
@@ -117,14 +119,36 @@ class Plates:
             ]
             if not any(estimate for track in tracks for estimate in track.estimates):
                 continue
+            own = tuple(self.results.get(NETWORK, "own", at) for at in points)
+            if kind == "forward" and any(own):
+                tracks.append(Track("the network itself", INK, own))
             ceiling = figures.ceiling_of(kind, self.contents.candidates, self.contents.classes)
             label = f"{words.name_of(kind)} of each layer at each checkpoint, with standard errors"
 
             def draw(unit: Unit, kind: str = kind, tracks: list[Track] = tracks, ceiling: Any = ceiling) -> Figure:
-                return evolution(tracks, points, kind, unit, ceiling)
+                return evolution(tracks, points, kind, unit, ceiling, self.contents.counted, self.contents.ages)
 
             drawn.append(Drawn(f"through-{kind}", label, self.drawings.views(f"through-{kind}", label, draw)))
         return drawn
+
+    def plane(self) -> Drawn | None:
+        """Both directions against each other through training, where both were measured at several checkpoints."""
+        points = self.results.checkpoints
+        kinds = [next((kind for kind in pair if kind in self.results.kinds), None) for pair in _PLANE]
+        if len(points) < 2 or None in kinds:
+            return None
+        right, up = (str(kind) for kind in kinds)
+        orbits = []
+        for layer in self.contents.layers:
+            found = [(at, *(self.results.get(layer.name, kind, at) for kind in (right, up))) for at in points]
+            known = tuple((at, x, y) for at, x, y in found if x is not None and y is not None)
+            if self.results.dated(layer.name) and known:
+                orbits.append(Orbit(layer.label, self.palette[layer.name], known))
+        if not orbits:
+            return None
+        label = f"{words.name_of(up)} against {words.name_of(right)}, each layer through training"
+        svg = self.drawings.views("plane", label, lambda unit: plane(orbits, points, (right, up), unit))
+        return Drawn("plane", label, svg)
 
     def training(self) -> list[Drawn]:
         """The training of every density; those of the last checkpoint, p(x) and latents first."""

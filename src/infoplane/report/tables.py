@@ -14,7 +14,7 @@ from infoplane.report.theme import Palette
 from infoplane.report.words import DIRECTIONS, fits, name_of
 
 #: the order of the columns; kinds not named here come last
-COLUMNS = ("nce", "usable", "contrastive", "label", "mse", "sample-accuracy", "generalisation-gap", "excess")
+COLUMNS = ("nce", "usable", "contrastive", "label", "forward", "mse", "sample-accuracy", "generalisation-gap", "excess")
 #: what a number's n counts, where that is not evaluation images
 COUNTED = {"contrastive": "batches", "generalisation-gap": "held-out images"}
 SHORT = {"nce": "NCE", "mse": "MSE", "generalisation-gap": "Train/held-out gap"}
@@ -211,6 +211,21 @@ def steps(found: Sequence[Difference], contents: ReportContents) -> list[tuple[s
             VERDICTS[step.verdict],
         )
         for step in found
+    ]
+
+
+def falls(contents: ReportContents) -> list[tuple[str, str, Markup, Markup, str, str]]:
+    """Returns (layer, peak, fall, fall of a constant curve, p, verdict) of every layer."""
+    return [
+        (
+            contents.label(row["layer"]),
+            str(row["peak"]),
+            information(row["value"], row["stderr"], unit=False),
+            Markup("–") if row["null"] is None else information(row["null"], row["null_stderr"], unit=False),
+            "–" if row["p"] is None else probability(row["p"]),
+            str(row["verdict"]),
+        )
+        for row in contents.falls
     ]
 
 

@@ -41,6 +41,17 @@ MEANINGS: dict[str, tuple[str, str]] = {
         "Label information",
         "H(y) − CE(y|h) of a probe, on held-out images: a lower bound on I(y;h), in expectation.",
     ),
+    "forward": (
+        "Label information, read by the rest",
+        "H(y) − CE(y|h) of the rest of the network: everything up to the layer is frozen, what follows gets new "
+        "weights and is trained anew on images that the frozen part has not seen (Darlow and Storkey 2018). In "
+        "expectation a lower bound on I(y;h).",
+    ),
+    "own": (
+        "Label information of the network itself",
+        "H(y) − CE(y|x) of the network’s own answers, as it was trained: a lower bound on the information about the "
+        "label in each of its layers. An overconfident network falls below 0.",
+    ),
     "mse": (
         "Reconstruction error",
         "Squared error of a network trained to redraw the image from h. Neither information nor a bound: its "

@@ -12,6 +12,7 @@ from infoplane.estimate import Estimate
 from infoplane.information import (
     Mean,
     accuracy,
+    compression,
     contrastive_bound,
     cross_entropy,
     crossed_mean,
@@ -191,6 +192,27 @@ class Results(RunResults[StudySpec]):
                     where = (first, second, checkpoint)
                     found.append(Difference(*where, len(refits), mean.value, mean.stderr, mean.dof, mean.p_value))
         return [vars(each) | {"kind": "nce", "p": each.p} for each in found]
+
+    def falls(self) -> list[dict[str, Any]]:
+        """Returns, per layer, how far its NCE falls from its peak to the end, and what chance would show."""
+        found = []
+        for layer in self.spec.layers:
+            points = [point for point in self.checkpoints if self.fits(layer, point)]
+            refits = self.common(*((layer, point) for point in points)) if points else []
+            if len(points) < 2 or not refits:
+                continue
+            fits = [dict(self.fits(layer, point)) for point in points]
+            held = np.array([[-own[refit].values["heldout_nats"] for refit in refits] for own in fits])
+            scores = np.stack([self.log_probs(layer, refits, point) for point in points])
+            fall = compression(held, scores, seed=self.spec.seed)
+            where = {"layer": layer, "peak": points[fall.peak], "end": points[-1], "verdict": fall.verdict}
+            found.append(where | {key: value for key, value in vars(fall).items() if key != "peak"})
+        return found
+
+    def tables(self) -> dict[str, list[dict[str, Any]]]:
+        """Returns the tables that a run's folder holds beside its results: name -> rows, where there are any."""
+        falls = self.falls()
+        return super().tables() | ({"compression": falls} if falls else {})
 
     def truths(self) -> list[dict[str, Any]] | None:
         """Returns what was measured beside what is known, or None where nothing is known."""

@@ -1,0 +1,94 @@
+"""How much a layer loses from its peak to the end of training, and how much of that chance alone would show."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from infoplane.information.crossed import crossed_mean
+
+#: curves that are drawn to see what chance does
+DRAWS = 20_000
+
+
+@dataclass(frozen=True)
+class Compression:
+    """The fall of a layer's −CE(x|h) from its peak to its last checkpoint, in nats.
+
+    Attributes:
+        peak: Position of the checkpoint with the highest value on validation images.
+        value: The fall on evaluation images, 0 if the peak is the end.
+        stderr: Its standard error given the peak, over examples and refits.
+        null: What the same statistic is on average where the curve is constant.
+        null_stderr: Its standard deviation there.
+        p: Share of constant curves whose fall is at least as large; None of a single fit, whose error does not cover
+            retraining.
+        refits: Fits behind every point.
+        n: Evaluation images.
+    """
+
+    peak: int
+    value: float
+    stderr: float
+    null: float | None
+    null_stderr: float | None
+    p: float | None
+    refits: int
+    n: int
+
+    @property
+    def verdict(self) -> str:
+        """What may be said: "compression", "no compression to be seen", "still rising" or "single fit: no claim"."""
+        if self.p is None:
+            return "single fit: no claim"
+        if self.value == 0:
+            return "still highest at the end"
+        return "compression" if self.p < 0.05 else "no compression to be seen"
+
+
+def compression(validation: np.ndarray, evaluation: np.ndarray, *, seed: int = 0) -> Compression:
+    """Returns the fall from the peak to the end of a curve over checkpoints.
+
+    The highest of several noisy points is too high on average. So the peak is chosen on validation images, and the fall
+    is measured on evaluation images. Both still share the densities, one of which may have turned out well by chance:
+    what that makes of a constant curve is found by drawing such curves, with the fits' own spread.
+
+    Args:
+        validation: (C, R) means over validation images of log q(x|h), per checkpoint in training order and refit.
+        evaluation: (C, R, n) log q(x|h) of the evaluation images.
+        seed: Of the draws.
+
+    Source: the question is Darlow & Storkey 2018's (section 6); the peak on validation images and the constant curve
+    answer the bias of a maximum.
+    """
+    count, refits, n = evaluation.shape
+    peak, last = int(validation.mean(1).argmax()), count - 1
+    terms = evaluation[peak] - evaluation[last]
+    mean = crossed_mean(terms)
+    if refits < 2 or count < 2:
+        return Compression(peak, mean.value, mean.stderr, None, None, None, refits, n)
+    over_examples = math.sqrt(_spread_over_examples(evaluation) / n)
+    # Seeds are shared along the curve, so what a refit has everywhere falls out of every difference.
+    v, e = _residuals(validation), _residuals(evaluation.mean(2))
+    free = (count - 1) * (refits - 1)
+    covariance = np.array([[(v * v).sum(), (v * e).sum()], [(v * e).sum(), (e * e).sum()]]) / (free * refits)
+    generator = np.random.default_rng(seed)
+    drawn = generator.multivariate_normal(np.zeros(2), covariance, size=(DRAWS, count), method="eigh")
+    # The fits' spread is itself estimated from a few of them: without that, chance would look smaller than it is.
+    drawn *= np.sqrt(free / generator.chisquare(free, size=(DRAWS, 1, 1)))
+    at = drawn[:, :, 0].argmax(1)
+    falls = drawn[np.arange(DRAWS), at, 1] - drawn[:, last, 1]
+    falls += np.where(at == last, 0.0, over_examples * generator.standard_normal(DRAWS))
+    p = (1 + int((falls >= mean.value).sum())) / (1 + DRAWS)
+    return Compression(peak, mean.value, mean.stderr, float(falls.mean()), float(falls.std()), p, refits, n)
+
+
+def _residuals(table: np.ndarray) -> np.ndarray:
+    """What is left of (C, R) without the means of rows and columns."""
+    return table - table.mean(0) - table.mean(1, keepdims=True) + table.mean()
+
+
+def _spread_over_examples(evaluation: np.ndarray) -> float:
+    """The variance over images of a difference between a checkpoint and the last, mean over the checkpoints."""
+    means = evaluation.mean(1)  # (C, n)
+    return float((means[:-1] - means[-1]).var(axis=1, ddof=1).mean())

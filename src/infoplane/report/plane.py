@@ -1,0 +1,71 @@
+"""The information plane: what each layer keeps of the input, against what it tells of the label, through training."""
+
+import dataclasses
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from infoplane.estimate import Estimate
+from infoplane.report.drawing import Unit, extent, framed, scaled, tip, tooltip
+from infoplane.report.theme import INK, canvas
+from infoplane.report.words import name_of
+
+_WIDTH, _HEIGHT = 620, 430  # pixels
+#: opacity of the first checkpoint; the last one has all of it
+_FAINT = 0.25
+
+
+@dataclasses.dataclass(frozen=True)
+class Orbit:
+    """One layer's way through the plane: (checkpoint, of the input, of the label), in training order."""
+
+    label: str
+    colour: str
+    points: tuple[tuple[str, Estimate, Estimate], ...]
+
+
+def plane(orbits: Sequence[Orbit], checkpoints: Sequence[str], kinds: tuple[str, str], unit: Unit) -> Figure:
+    """Draws every layer's way, the darker the later; crosses are ± one standard error both ways.
+
+    Args:
+        orbits: The layers by depth.
+        checkpoints: All of them, in training order.
+        kinds: What is drawn to the right, and upwards.
+        unit: What to draw in.
+    """
+    figure = canvas(_WIDTH, _HEIGHT)
+    axes = framed(figure, 68, 96, 26, 50)
+    axes.spines["left"].set_visible(True)
+    axes.grid(True)
+    axes.set_xlabel(f"{name_of(kinds[0])}, {unit} per image", loc="right")
+    axes.set_ylabel(f"{unit} per image")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(nbins=6))
+    last = max(len(checkpoints) - 1, 1)
+    opacity = {name: _FAINT + (1 - _FAINT) * index / last for index, name in enumerate(checkpoints)}
+    over: dict[str, Any] = {"zorder": 4, "clip_on": False}
+    for orbit in orbits:
+        drawn = [(at, scaled(x, unit), scaled(y, unit)) for at, x, y in orbit.points]
+        for (_, x, y), (at, then, there) in pairwise(drawn):
+            ends = ([x.value, then.value], [y.value, there.value])
+            axes.plot(*ends, color=orbit.colour, lw=1.4, alpha=opacity[at], zorder=3)
+        for at, x, y in drawn:
+            look = {"color": orbit.colour, "lw": 1.2, "alpha": opacity[at], **over}
+            if x.stderr is not None:
+                axes.plot(extent(x), [y.value, y.value], **look)
+            if y.stderr is not None:
+                axes.plot([x.value, x.value], extent(y), **look)
+            (mark,) = axes.plot([x.value], [y.value], "o", ms=6, color=orbit.colour, alpha=opacity[at], mew=0, **over)
+            tip(mark, f"{tooltip(f'{orbit.label}, checkpoint {at}', x)}; {tooltip(name_of(kinds[1]), y)}")
+        if drawn:
+            _, x, y = drawn[-1]
+            axes.annotate(
+                orbit.label, (x.value, y.value), xytext=(9, 5), textcoords="offset points", color=orbit.colour,
+                fontsize=12, annotation_clip=False, zorder=5,
+            )  # fmt: skip
+    axes.margins(0.06)
+    axes.set_title(name_of(kinds[1]), loc="left", fontsize=13, color=INK, pad=10)
+    return figure
