@@ -11,6 +11,7 @@ from infoplane import densities
 from infoplane.inversion import Reconstructor, SquaredError
 from infoplane.inversion.fit import EVALUATION_BATCH
 from infoplane.study.counting import Drawing, Work, count_scoring, count_step
+from infoplane.subjects.forward import Staged, tail
 
 #: seconds of a cell apart from its passes: reading, splitting, writing
 FIXED = 0.1
@@ -18,6 +19,10 @@ FIXED = 0.1
 START_UP = 4.0
 #: images in a batch in which a network under study is evaluated
 SUBJECT_BATCH = 512
+#: classes of a label that is read from a layer: what they cost does not show
+CLASSES = 10
+#: kinds of cells that read a layer's activations
+READERS = ("density", "samples", "mse", "probe", "forward")
 #: numbers written for every unit and example of a layer that a cell reads: checked, loaded, standardised
 READ = 20
 #: how often a linear probe's fits read the activations, over all strengths of its penalty
@@ -61,7 +66,11 @@ class Costs:
             "capture": self._capture,
         }
         work = costs[kind](params) if kind in costs else Work()
-        return work + self._reading(params.get("layer")) if kind in ("density", "samples", "mse", "probe") else work
+        return (
+            work + self._reading(params.get("layer"))
+            if kind in ("density", "samples", "mse", "probe", "forward")
+            else work
+        )
 
     def scoring(self, spec: Mapping[str, Any], layer: str | None) -> Work:
         """Returns the work of a density's log-probability of one image, among many."""
@@ -136,10 +145,24 @@ class Costs:
         return step.times(steps) + image.times(evaluations * held)
 
     def _forward(self, params: Mapping[str, Any]) -> Work:
-        """The rest of a network trained anew; that of the first layer is nearly all of it, which is what is counted."""
-        fit = params["fit"]
+        layer, fit = params["layer"], params["fit"]
+        shape = self.contexts[layer]
+
+        def both() -> tuple[Work, Work]:
+            assert self.subject is not None
+            with torch.device("meta"):
+                network = self.subject()
+                assert isinstance(network, Staged)
+                rest = tail(network.classifier(CLASSES), layer)
+
+            def loss(n: int) -> Tensor:
+                return rest(self._context(shape, n)).float().sum()
+
+            return count_scoring(rest, loss, SUBJECT_BATCH), count_step(rest, loss, fit["batch"])
+
+        example, step = self._once(("forward", layer, fit["batch"]), both)
         steps = fit["epochs"] * self.sizes["decoding"] / fit["batch"]
-        return self._subject_passes(fit["batch"]).times(steps) + self._subject_passes().times(self.sizes["evaluation"])
+        return step.times(steps) + example.times(self.sizes["evaluation"])
 
     def _own(self, params: Mapping[str, Any]) -> Work:
         return self._subject_passes().times(self.sizes["evaluation"])
