@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 # One thread per process: two such processes are faster than one with two threads.
 export OMP_NUM_THREADS := 1
 
-.PHONY: demo test slow kill lint truth bench docs clean
+.PHONY: demo test slow kill lint truth warm-start docs clean
 
 demo: $(VENV)/.core
 	$(BIN)/infoplane run digits
@@ -39,7 +39,7 @@ truth: $(VENV)/.core
 	$(BIN)/infoplane run known-truth
 
 # Warm starts against training from scratch (about 20 minutes on two cores).
-bench: $(VENV)/.core
+warm-start: $(VENV)/.core
 	$(BIN)/python benchmarks/warm_start.py
 
 $(VENV)/.core: pyproject.toml constraints.txt

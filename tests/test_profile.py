@@ -183,6 +183,23 @@ def test_samples(measured):
     assert measured.sample("fc", IMAGES[:1]).shape == (1, 8, 1, 4, 4)
 
 
+def test_samples_of_the_rows_below(measured):
+    images = torch.from_numpy(IMAGES[:2])
+    drawn = measured.sample("conv", images, n=3, rows=2)
+    assert torch.equal(drawn[:, :, :, :2], images[:, None, :, :2].expand(2, 3, 1, 2, 4))
+    assert torch.equal(measured.sample("conv", images, n=1, rows=4)[:, 0], images)
+    cold = measured.sample("conv", images, n=6, temperature=1e-6)
+    assert torch.equal(cold, cold[:, :1].expand_as(cold))  # what is likeliest is always the same
+    assert not torch.equal(cold, measured.sample("conv", images, n=6))
+
+
+def test_rows_that_images_do_not_have(measured, refuses):
+    with refuses("fewer rows", "5", "0 … 4"):
+        measured.sample("fc", IMAGES[:2], rows=5)
+    with refuses("temperature", "hot"):
+        measured.sample("fc", IMAGES[:2], temperature="hot")
+
+
 @pytest.mark.parametrize("n", [-1, 0, 1.5, True])
 def test_a_number_of_samples_that_is_none(measured, refuses, n):
     with refuses("number of samples", str(n), "1 or more"):

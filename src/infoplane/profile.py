@@ -209,7 +209,9 @@ class Profile:
             self._results.write(self.folder)
         return pl.read_parquet(self.folder / "results.parquet")
 
-    def sample(self, layer: str, images: Any, n: int = 8, *, seed: int = 0) -> Tensor:
+    def sample(
+        self, layer: str, images: Any, n: int = 8, *, seed: int = 0, temperature: float = 1.0, rows: int = 0
+    ) -> Tensor:
         """Draws images that q(x|h), h being the layer's activation for each image, takes for possible.
 
         Args:
@@ -217,10 +219,15 @@ class Profile:
             images: uint8 (B, C, H, W).
             n: Samples per image.
             seed: Of the draws.
+            temperature: Below 1 sharpens, above 1 flattens the distribution of every pixel; 1 draws from q itself.
+            rows: So many first rows are those of the images; only the others are drawn.
 
         Returns: uint8 (B, n, C, H, W), from the first refit's density.
         """
         density, contexts = self._inverse(layer, images)
+        if check_whole("number of rows to keep", rows, least=0) > density.shape[1]:
+            raise UsageError("the images have fewer rows to keep", received=rows, legal=f"0 … {density.shape[1]}")
+        kept = torch.from_numpy(self._images(images)[:, :, :rows]).repeat_interleave(n, 0) if rows else None
         generator = torch.Generator(self._device).manual_seed(check_whole("seed", seed, least=0))
         contexts_n = contexts.repeat_interleave(check_whole("number of samples", n, least=1), 0)
         with Display({"drawing samples-": 1.0}, quiet=self._quiet) as display:
@@ -228,6 +235,8 @@ class Profile:
             drawn = density.sample(
                 contexts_n,
                 generator=generator,
+                temperature=temperature,
+                keep=kept,
                 progress=lambda done, total: display.progress("drawing samples-", done, total, None),
             )
         return drawn.unflatten(0, (len(contexts), n)).cpu()

@@ -163,7 +163,7 @@ def test_an_interrupt_is_one_line(home, call, monkeypatch):
     monkeypatch.setattr("infoplane.cli.run.execute", interrupted)
     said = call("run", "tiny.yaml", "--out", "out")
     assert said.code == 130
-    assert said.err == "infoplane: interrupted; run the same command again to go on\n"
+    assert said.err == "infoplane: interrupted; what was stored is kept, run the same command again\n"
 
 
 def test_the_installed_command_with_workers_from_another_folder(home):

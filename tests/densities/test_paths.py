@@ -1,6 +1,8 @@
 """A density is one on every path that this machine has: eager, in half precision, compiled, and on a GPU."""
 
 import shutil
+import sysconfig
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +14,10 @@ from infoplane.inversion.fast import autocast, compiled, laid_out
 # The compiler's own modules warn of each other when they are imported.
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 
-NO_COMPILER = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler for torch.compile")
+HEADERS = Path(sysconfig.get_paths()["include"], "Python.h")
+NO_COMPILER = pytest.mark.skipif(
+    shutil.which("g++") is None or not HEADERS.is_file(), reason="no C++ compiler, or no headers, for torch.compile"
+)
 NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 #: Compiling takes half a minute each time; where the model is small enough it need not be marked.
 SLOW_TO_COMPILE = pytest.param("cpu", "float32", True, id="compiled", marks=[NO_COMPILER, pytest.mark.slow])
@@ -27,7 +32,7 @@ PATHS = [
 ROUNDED = {"float32": 1e-4, "bfloat16": 0.05}
 
 
-class Path:
+class Way:
     """A function of images and context as one path computes it."""
 
     def __init__(self, function, device, precision, compile):
@@ -45,7 +50,7 @@ def log_probs(model, *path):
     """log q of images as a path computes it."""
     device = torch.device(path[0])
     model = laid_out(model.to(device), device)
-    return Path(lambda images, context: model.log_prob(images, context), *path)
+    return Way(lambda images, context: model.log_prob(images, context), *path)
 
 
 @pytest.mark.parametrize(("device", "precision", "compile"), [SLOW_TO_COMPILE, *PATHS[:2], *PATHS[3:]])
@@ -69,7 +74,7 @@ def test_probabilities_sum_to_one_and_are_those_of_the_plain_path(likelihood, de
 def test_no_pixel_changes_anything_before_it(device, precision, compile):
     model = build((1, 5, 6), 4, scale=0.4, context=(3, 2, 2), scales=1, filters=2)
     model = laid_out(model.to(device), torch.device(device))
-    path = Path(lambda images, context: model.log_prob_map(images, context), device, precision, compile)
+    path = Way(lambda images, context: model.log_prob_map(images, context), device, precision, compile)
     image = random_images(model.shape, 4, 1)
     images = image.repeat(31, 1, 1, 1)
     flat = images[1:].view(30, 30)  # copy k has another pixel k

@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"infoplane: {hint}; see {_verb(error)} --help", file=sys.stderr)
         sys.exit(2)
     if code == INTERRUPTED:  # typer itself turns most interrupts into this
-        print("infoplane: interrupted; run the same command again to go on", file=sys.stderr)
+        print("infoplane: interrupted; what was stored is kept, run the same command again", file=sys.stderr)
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -1,5 +1,6 @@
 """PixelCNN++ (Salimans et al. 2017), unconditional or conditioned on a vector or a map of any size."""
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal
 
@@ -219,7 +220,7 @@ class PixelCNN(Density):
         Returns: uint8 (B, C, H, W).
         """
         context, n = self._wanted(context, n)
-        if not 0 < temperature < float("inf"):
+        if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not 0 < temperature < math.inf:
             raise UsageError("the temperature must be a positive number", received=temperature)
         device = self.above.weight.device
         images = torch.zeros(n, *self.shape, dtype=torch.uint8, device=device)
@@ -253,9 +254,15 @@ class PixelCNN(Density):
         """Puts given rows into images (B, C, H, W); returns how many."""
         channels, rows, columns = self.shape
         legal = f"integer levels ({len(images)} or 1, {channels}, 0 to {rows}, {columns})"
+        if not isinstance(keep, Tensor):
+            raise UsageError("the rows to keep do not fit the samples", received=type(keep).__name__, legal=legal)
         fits = keep.ndim == 4 and keep.shape[1] == channels and keep.shape[2] <= rows and keep.shape[3] == columns
         if keep.is_floating_point() or not fits or len(keep) not in (1, len(images)):
-            raise UsageError("the rows to keep do not fit the samples", received=f"{tuple(keep.shape)}", legal=legal)
+            raise UsageError(
+                "the rows to keep do not fit the samples",
+                received=f"{str(keep.dtype).removeprefix('torch.')} {tuple(keep.shape)}",
+                legal=legal,
+            )
         if keep.numel() and not 0 <= int(keep.min()) <= int(keep.max()) < self.levels:
             received = f"{int(keep.min())} … {int(keep.max())}"
             raise UsageError("the rows to keep hold other levels", received=received, legal=f"0 … {self.levels - 1}")

@@ -66,7 +66,7 @@ class FitSettings(BaseModel):
     base_updates: Annotated[int, Ge(1)] | None = None
     shared: Annotated[float, Gt(0), Le(1)] = 0.5
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    compile: bool | Literal["auto"] = "auto"
+    compile: Literal["auto", True, False] = "auto"
 
     @property
     def together(self) -> int:
