@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 import tiny_study
+from infoplane.data import catalogue
 from infoplane.study.check import check
 from infoplane.study.load import load_study, named_studies, parse_value, read_study, scales_of, validate
 from infoplane.study.plan import make_plan
@@ -220,6 +221,8 @@ NAMES = [name for name in named_studies() if isinstance(load_study(name), StudyS
 EVERY_STUDY = [(name, scale, None) for name in NAMES for scale in scales_of(name) or [None]]
 EVERY_STUDY += [("nash-layers", scale, name) for scale in ("paper", "laptop")
                 for name in ("fashion_mnist", "cifar10_exact_subset")]  # fmt: skip
+EVERY_STUDY += [(name, scale, "cinic10_layout") for name in NAMES if load_study(name).data.name == "cinic10"
+                for scale in ("paper", "laptop")]  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "scale", "dataset"), EVERY_STUDY)
@@ -237,6 +240,8 @@ def test_every_named_study_loads_checks_and_plans(name, scale, dataset):
         seen.add(cell.name)
     if spec.data.name not in ("digits", "truth") and "INFOPLANE_DATA" not in os.environ:
         pytest.skip(f"INFOPLANE_DATA is not set: no files of {spec.data.name} to check the study against")
+    if spec.data.name in catalogue.BY_NAME and catalogue.locate(spec.data.name) is None:
+        pytest.skip(f"no files of {spec.data.name} to check the study against")
     check(spec)
 
 

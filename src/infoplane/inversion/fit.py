@@ -3,7 +3,7 @@
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Protocol
@@ -19,6 +19,8 @@ from infoplane.inversion.settings import FitSettings
 
 #: (updates done, updates in all, current held-out loss or None)
 Progress = Callable[[int, int, float | None], None]
+#: returns losses that are written down beside the held-out one and decide nothing, by name
+Watch = Callable[[], Mapping[str, float]]
 
 EVALUATION_BATCH = 128
 
@@ -40,6 +42,7 @@ class Curve:
         gradient: Median gradient norm since the previous of these.
         best_update, best: Where the kept weights come from: the step, and "raw" or "ema".
         guarded: Number of steps whose gradient was shortened.
+        watched: Name -> losses of the averaged weights on examples that decide nothing.
     """
 
     start: float = math.nan
@@ -51,6 +54,7 @@ class Curve:
     best_update: int = 0
     best: str = "raw"
     guarded: int = 0
+    watched: dict[str, list[float]] = field(default_factory=dict)
 
     def then(self, later: "Curve") -> "Curve":
         """This curve and that of a fit which went on from its weights; without a point, the other one."""
@@ -58,6 +62,12 @@ class Curve:
             return later
         done = self.updates[-1]
         joined = {name: getattr(self, name) + getattr(later, name) for name in _POINTS}
+        # Where one of the two did not watch, there is nothing to see.
+        unknown = [[math.nan] * len(curve.updates) for curve in (self, later)]
+        watched = {
+            name: self.watched.get(name, unknown[0]) + later.watched.get(name, unknown[1])
+            for name in dict.fromkeys((*self.watched, *later.watched))
+        }
         if later.best_update:
             best_update, best = done + later.best_update, later.best
         else:
@@ -68,6 +78,7 @@ class Curve:
             best_update=best_update,
             best=best,
             guarded=self.guarded + later.guarded,
+            watched=watched,
             **joined,
         )
 
@@ -141,11 +152,15 @@ def fit(
     settings: FitSettings,
     *,
     seed: int,
+    watched: Mapping[str, Pairs] | None = None,
     progress: Progress | None = None,
 ) -> Curve:
     """Trains `model` in place, leaves it with the weights that were best on `held_out`, and returns the curve.
 
     Batches, dropout and thus the result depend on `seed` only; the caller's random state is left as it was.
+
+    Args:
+        watched: Name -> pairs whose loss is written down with every held-out one. They decide nothing.
 
     Raises:
         FitError: A loss or gradient is not finite; names the step, the learning rate and the last good value.
@@ -154,7 +169,8 @@ def fit(
     if settings.minutes is not None and len(pairs) and len(held_out):
         settings = within(settings, model, loss, pairs, held_out)
     source = OneSource(model, loss, pairs, held_out, settings, seed)
-    return train(model, source, settings, seed=seed, device=pairs.device, progress=progress)
+    watch = watch_on(model, loss, watched or {})
+    return train(model, source, settings, seed=seed, device=pairs.device, watch=watch, progress=progress)
 
 
 def train(
@@ -164,6 +180,7 @@ def train(
     *,
     seed: int,
     device: torch.device,
+    watch: Watch | None = None,
     progress: Progress | None = None,
 ) -> Curve:
     """As `fit`, for any source of losses; `settings.updates` are all that there will be.
@@ -173,11 +190,16 @@ def train(
     """
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
-        return _train(laid_out(model, device), source, settings, device, progress)
+        return _train(laid_out(model, device), source, settings, device, watch, progress)
 
 
 def _train(
-    model: nn.Module, source: Source, settings: FitSettings, device: torch.device, progress: Progress | None
+    model: nn.Module,
+    source: Source,
+    settings: FitSettings,
+    device: torch.device,
+    watch: Watch | None,
+    progress: Progress | None,
 ) -> Curve:
     parameters = list(model.parameters())
     optimiser = _optimiser(model, settings)
@@ -217,6 +239,8 @@ def _train(
             raw = source.held_out_loss()
             _swap(parameters, averaged)
             smooth = source.held_out_loss()
+            for name, seen in (watch() if watch is not None else {}).items():
+                curve.watched.setdefault(name, []).append(seen)
             _swap(parameters, averaged)
             curve.heldout.append(raw)
             curve.heldout_ema.append(smooth)
@@ -291,6 +315,12 @@ def _swap(first: list[nn.Parameter], second: list[Tensor]) -> None:
         kept = a.detach().clone()
         a.copy_(b)
         b.copy_(kept)
+
+
+def watch_on(model: nn.Module, loss: Loss, watched: Mapping[str, Pairs]) -> Watch:
+    """Returns what looks at the mean losses of some pairs, by name."""
+    there = {name: pairs.resident() for name, pairs in watched.items()}
+    return lambda: {name: mean_loss(model, loss, pairs) for name, pairs in there.items()}
 
 
 def mean_loss(model: nn.Module, loss: Loss, pairs: Pairs) -> float:

@@ -1,5 +1,7 @@
 """Fit a density q(x|h) to pairs and score held-out ones with it."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -30,6 +32,7 @@ def fit_density(
     seed: int,
     start: dict[str, Tensor] | None = None,
     ranks: Ranks | None = None,
+    watched: Mapping[str, Pairs] | None = None,
     progress: Progress | None = None,
 ) -> Curve:
     """Trains q(x|h) by maximum likelihood (Nash et al. 2019, eq. 4) and returns the training curve in nats per image.
@@ -39,6 +42,7 @@ def fit_density(
             begins with no effect, so training starts at that model's value. Those of one with the same kind of
             context (a neighbouring checkpoint's): all of them are taken. Without it, data-dependent initialisation.
         ranks: The processes that train it together, all of which make this call; see `infoplane.inversion.parallel`.
+        watched: Name -> pairs whose loss is written down along the way and decides nothing; not by several processes.
 
     Raises:
         ValueError: The start is of another family, or has another context.
@@ -51,7 +55,7 @@ def fit_density(
     loss: Loss = NegativeLogProb(density)
     if ranks is not None:
         return fit_on_ranks(density, loss, pairs, held_out, settings, seed=seed, ranks=ranks, progress=progress)
-    return fit(density, loss, pairs, held_out, settings, seed=seed, progress=progress)
+    return fit(density, loss, pairs, held_out, settings, seed=seed, watched=watched, progress=progress)
 
 
 def _begin_at(density: Density, start: dict[str, Tensor]) -> None:

@@ -70,6 +70,7 @@ class Curve:
         refit: Which of the independent fits.
         updates: Number of updates at each point, (T,).
         train: Training loss, (T,), or empty.
+        watched: Name of what it was followed on beside -> loss there, (T,).
         heldout: Loss on held-out decoding images, (T,), or empty.
         heldout_ema: The same for the averaged weights, (T,), or empty.
         best_update: The update whose weights were kept.
@@ -86,10 +87,12 @@ class Curve:
     best_update: int = 0
     best: str = ""
     checkpoint: str = ""
+    watched: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("train", "heldout", "heldout_ema"):
-            points = len(getattr(self, name))
+        own = {name: getattr(self, name) for name in ("train", "heldout", "heldout_ema")}
+        for name, losses in {**own, **self.watched}.items():
+            points = len(losses)
             if points not in (0, len(self.updates)):
                 raise UsageError(
                     f"the training curve of {self.layer!r} does not fit together",
@@ -161,6 +164,10 @@ class ReportContents(PageContents):
         ages: Checkpoint -> how many of these, where its name does not say it.
         falls: Per layer, the fall of its NCE from its peak to the end. Keys: layer, peak, end, value, stderr, null,
             null_stderr, p, refits, n, verdict.
+        fit_on: Part of the split whose images densities were trained on.
+        losses: Per layer ("input": p(x)) and checkpoint, a density's loss on the parts of the split. Keys: layer,
+            checkpoint, refits; per part encoding, decoding and evaluation PART, PART_stderr and PART_n;
+            bits_per_dimension and bits_per_dimension_stderr.
         null_samples: Samples of the null-context twin p(x), uint8 (S', C, H, W), or None.
         differences: Paired differences between layers. Keys: first, second, kind ("usable" or "nce"), value
             (*first minus second*: positive is what is given up on the way), stderr, dof, p; optionally refits and
@@ -173,6 +180,8 @@ class ReportContents(PageContents):
     counted: str = "updates"
     ages: Mapping[str, float] = dataclasses.field(default_factory=dict)
     falls: Sequence[Mapping[str, Any]] = ()
+    fit_on: str = "decoding"
+    losses: Sequence[Mapping[str, Any]] = ()
     levels: int = 256
     inputs: np.ndarray | None = None
     layers: Sequence[Layer] = ()
@@ -191,6 +200,11 @@ class ReportContents(PageContents):
             for pictures in layer.pictures.values():
                 _check_images(f"reconstructions of {layer.name!r}", pictures.reconstructions, 4, self.levels)
                 _check_images(f"samples of {layer.name!r}", pictures.samples, 5, self.levels)
+
+    @property
+    def dimensions(self) -> int | None:
+        """Number of values of an image, if that is known."""
+        return None if self.inputs is None else int(np.prod(self.inputs.shape[1:]))
 
     @property
     def pictured(self) -> list[str]:

@@ -180,8 +180,15 @@ def training(curves: Sequence[Curve], label: str, colour: str, unit: Unit, *, le
         "heldout": ("held-out", {"color": colour, "lw": 1.0, "alpha": 0.6}),
         "heldout_ema": ("held-out, averaged weights", {"color": colour, "lw": 2.0}),
     }
+    # What was followed beside, in the order in which it comes.
+    dashes = dict(zip(("encoding", "decoding", "evaluation"), ("-.", "--", ":")))
     shown: list[float] = []
     for index, curve in enumerate(curves):
+        for name, values in curve.watched.items():
+            updates, losses = _thinned(*_finite(curve.updates, values, per_unit(unit)))
+            look = {"color": INK, "lw": 1.2, "ls": dashes.get(name, ":"), "alpha": 0.8}
+            axes.plot(updates, losses, label=f"{name} images" if index == 0 else "_", **look)
+            shown += list(losses[len(losses) // 10 :])
         for field, (name, look) in looks.items():
             updates, losses = _thinned(*_finite(curve.updates, getattr(curve, field), per_unit(unit)))
             if len(losses):

@@ -45,6 +45,8 @@ def contents_of(results: Results, folder: Path) -> ReportContents:
         layers=[_layer(results, name, pictured=data is not None) for name in results.layers],
         checkpoints=results.checkpoints,
         falls=results.falls(),
+        losses=results.losses(),
+        fit_on=spec.fit_on,
         **_ages(spec),
         null_samples=None if null is None or data is None else null.array("samples")[0],
         curves=curves,
@@ -72,6 +74,11 @@ def _description(spec: StudySpec, results: Results) -> str:
     channels, rows, columns = data.values["shape"]
     colour = "" if channels == 1 else f", {channels} channels"
     images = f"images of {rows}×{columns} pixels with {data.values['levels']} levels{colour} ({data.values['name']})"
+    if spec.fit_on == "encoding":
+        return (
+            f"A density was trained on {sizes['encoding']} {images}; the numbers come from {sizes['evaluation']} "
+            "others, on which nothing was trained or chosen."
+        )
     if spec.subject is None:
         return (
             f"Densities q(x|h) were trained on {sizes['decoding']} {images}; the numbers come from "
@@ -127,6 +134,7 @@ def _curves(results: Results) -> Iterator[Curve]:
                 best_update=curve["best_update"],
                 best=curve["best"],
                 checkpoint=checkpoint,
+                watched={name: np.array(losses) for name, losses in curve["watched"].items()},
             )
 
 

@@ -16,6 +16,7 @@ TABLES = {
     "results": "All numbers, each fit by itself and all refits together",
     "differences": "Paired differences between layers",
     "compression": "Falls from the peak to the end of training",
+    "losses": "Losses of the densities on each part of the split",
     "truths": "Comparisons with the known truth",
 }
 
@@ -61,6 +62,7 @@ def _render(contents: ReportContents, files: Sequence[str]) -> tuple[str, dict[s
         through=plates.through(),
         plane=plates.plane(),
         falls=tables.falls(contents),
+        losses=tables.losses(contents),
         panels=plates.panels(),
         training=training,
         earlier=earlier,

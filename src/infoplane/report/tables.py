@@ -6,6 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from infoplane.data.split import PARTS
 from infoplane.estimate import Estimate
 from infoplane.report.amounts import NEGLIGIBLE, amount, both, information, probability, shape, united, with_error
 from infoplane.report.contents import ReportContents
@@ -226,6 +227,22 @@ def falls(contents: ReportContents) -> list[tuple[str, str, Markup, Markup, str,
             str(row["verdict"]),
         )
         for row in contents.falls
+    ]
+
+
+def losses(contents: ReportContents) -> list[tuple[str, str, tuple[Markup, ...], str]]:
+    """Returns (layer, checkpoint, loss on each part of the split, bits per dimension) of every density."""
+    return [
+        (
+            contents.label(row["layer"]),
+            str(row["checkpoint"]),
+            tuple(
+                information(row[part], row[f"{part}_stderr"], unit=False) if part in row else Markup("–")
+                for part in PARTS
+            ),
+            with_error(row["bits_per_dimension"], row["bits_per_dimension_stderr"]),
+        )
+        for row in contents.losses
     ]
 
 

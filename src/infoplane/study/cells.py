@@ -103,19 +103,23 @@ class Task:
 
     # --- contexts ---
 
-    def pairs(self, layer: str | None, part: str) -> Pairs:
-        """The images of one part of the split with their contexts at a layer, standardised on the decoding part."""
-        images = self.images(self.split(part))
+    def pairs(self, layer: str | None, part: str, first: int | None = None) -> Pairs:
+        """The images of one part of the split, or its first ones, with their contexts at a layer.
+
+        These are standardised on the decoding part.
+        """
+        index = self.split(part)[:first]
+        images = self.images(index)
         device = self.environment.device
         if layer is None:
             return Pairs(images, device=device)
         standardise = self.standardiser(layer)
         if self._is_latent(layer):
-            context: Any = torch.from_numpy(self.data.array(f"latent:{layer}")[self.split(part)])
+            context: Any = torch.from_numpy(self.data.array(f"latent:{layer}")[index])
         elif layer in self.needs["capture"].values["on_the_fly"]:
             context = self._on_the_fly(layer)
         else:
-            context = self._cached(layer, part)
+            context = self._cached(layer, part)[:first]
         return Pairs(images, context, standardise=standardise, device=device)
 
     def standardiser(self, layer: str) -> Standardiser:
@@ -140,9 +144,16 @@ class Task:
         tap = Tap(live.model, [layer], device=self.environment.device)
         return lambda batch: context_view(tap(live.transform(batch.cpu()))[layer]).float()
 
-    def decoding_pairs(self, layer: str | None, held_out: float, seed: int) -> tuple[Pairs, Pairs]:
-        """The decoding part, without and with only the examples held out for early stopping."""
-        pairs = self.pairs(layer, "decoding")
+    def followed(self, layer: str | None) -> dict[str, Pairs]:
+        """The pairs of every part of the split on which a density's loss is followed; none if it is not asked for."""
+        if self.params["losses"] is None:
+            return {}
+        there = [part for part in PARTS if len(self.split(part))]
+        return {part: self.pairs(layer, part, self.params["losses"]["images"]) for part in there}
+
+    def fitting_pairs(self, layer: str | None, held_out: float, seed: int) -> tuple[Pairs, Pairs]:
+        """The part that densities are trained on, without and with only the examples held out for early stopping."""
+        pairs = self.pairs(layer, self.params["fit_on"])
         kept, held = data.hold_out(np.arange(len(pairs)), held_out, seed)
         return pairs.subset(kept), pairs.subset(held)
 
@@ -288,27 +299,33 @@ def run_own(task: Task) -> Result:
 
 
 def run_capture(task: Task) -> Result:
-    """Records the layers' activations on the decoding and evaluation parts, and the classifier's right answers."""
+    """Records the layers' activations on the decoding and evaluation parts, and the classifier's right answers.
+
+    Also on the first images of the encoding part, as many as a density's loss is followed on.
+    """
     live, layers = task.live(task.params["checkpoint"]), task.params["layers"]
     example = live.transform(task.images(task.split("decoding")[:2]))
     sizes = {info.name: info for info in list_layers(live.model, example)}
-    count = len(task.split("decoding")) + len(task.split("evaluation"))
+    parts = {part: task.split(part) for part in ("decoding", "evaluation")}
+    if task.params["encoding"]:
+        parts["encoding"] = task.split("encoding")[: task.params["encoding"]]
+    count = sum(map(len, parts.values()))
     on_the_fly = [
         layer for layer in layers if layer in sizes and 4 * count * int(np.prod(sizes[layer].shape)) > CACHE_BYTES
     ]
     cached = [layer for layer in layers if layer not in on_the_fly]
     values = {"on_the_fly": on_the_fly, "shapes": {}, "distinct": {}, "checkpoint": task.params["checkpoint"]}
     result = Result(values)
-    for done, part in enumerate(("decoding", "evaluation")):
-        images = task.images(task.split(part))
+    for done, (part, index) in enumerate(parts.items()):
+        images = task.images(index)
         if cached:
             found = activations(live.model, cached, images, transform=live.transform)
             result.arrays |= {f"{part}:{layer}": h.float().numpy() for layer, h in found.items()}
-        task.environment.progress(done + 1, 2, None)
+        task.environment.progress(done + 1, len(parts), None)
     for layer in cached:
-        parts = [result.arrays[f"{part}:{layer}"] for part in ("decoding", "evaluation")]
-        result.values["shapes"][layer] = list(parts[0].shape[1:])
-        result.values["distinct"][layer] = sum_distinct(parts)
+        recorded = [result.arrays[f"{part}:{layer}"] for part in ("decoding", "evaluation")]
+        result.values["shapes"][layer] = list(recorded[0].shape[1:])
+        result.values["distinct"][layer] = sum_distinct(recorded)
     for layer in on_the_fly:
         result.values["shapes"][layer] = list(sizes[layer].shape)
     right = right_answers(task, live, task.images(task.split("evaluation")), task.labels(task.split("evaluation")))
@@ -347,7 +364,7 @@ def run_trunk(task: Task) -> Result:
         # A layer has the same name at every checkpoint.
         name = str(position)
         at = task.at(place["capture"]) if "capture" in place else task
-        kept[name], held[name] = at.decoding_pairs(place["layer"], settings.held_out, seed)
+        kept[name], held[name] = at.fitting_pairs(place["layer"], settings.held_out, seed)
         models[name] = build_density(task, place["density"], kept[name].context_shape, seed)
     curve = fit_shared(models, kept, held, settings, seed=seed, progress=task.environment.progress)
     trunk = set(trunk_of(models["0"]))
@@ -361,7 +378,8 @@ def run_density(task: Task) -> Result:
     """Fits q(x|h) at one layer, or its null-context twin, and scores the evaluation part with it."""
     params, environment = task.params, task.environment
     layer, seed = params["layer"], params["seed"]
-    pairs, held = task.decoding_pairs(layer, params["fit"]["held_out"], seed)
+    pairs, held = task.fitting_pairs(layer, params["fit"]["held_out"], seed)
+    followed = task.followed(layer)
     density = build_density(task, params["density"], pairs.context_shape, seed)
     start, curve = None, Curve()
     if "trunk" in task.needs:
@@ -375,7 +393,11 @@ def run_density(task: Task) -> Result:
         settings = FitSettings.model_validate(params["fit"])
         # Other batches than those that the trunk or the base has just seen.
         at = seed + SECOND if start is not None else seed
-        own = fit_density(density, pairs, held, settings, seed=at, start=start, progress=environment.progress)
+        # Its own part is followed by the training loss.
+        watched = {part: some for part, some in followed.items() if part != params["fit_on"]}
+        own = fit_density(
+            density, pairs, held, settings, seed=at, start=start, watched=watched, progress=environment.progress
+        )
         curve = curve.then(own)
     evaluation = task.pairs(layer, "evaluation")
     scores = log_probs(density, evaluation)
@@ -389,6 +411,9 @@ def run_density(task: Task) -> Result:
         "parameters": sum(p.numel() for p in density.parameters()),
     }
     arrays = {"log_probs": scores.numpy()}
+    for part, some in followed.items():
+        if part != "evaluation":
+            arrays[f"log_probs:{part}"] = log_probs(density, some).numpy()
     if params["contrastive"] is not None:
         candidates, batches = contrastive_size(params["contrastive"], len(evaluation))
         arrays["contrastive"] = contrastive_batches(density, evaluation, candidates, batches)
@@ -426,7 +451,7 @@ def run_mse(task: Task) -> Result:
     """Fits the MSE inverter at one layer; reconstructs the pictured images and scores the evaluation part."""
     params = task.params
     settings = FitSettings.model_validate(params["fit"])
-    pairs, held = task.decoding_pairs(params["layer"], settings.held_out, params["seed"])
+    pairs, held = task.fitting_pairs(params["layer"], settings.held_out, params["seed"])
     context_shape = pairs.context_shape
     assert context_shape is not None
     with torch.random.fork_rng([]):
@@ -452,9 +477,9 @@ def run_probe(task: Task) -> Result:
     params = task.params
     if not task.data.values["classes"]:
         return Result({"labels": False})
-    decoding = task.split("decoding")
+    decoding = task.split(params["fit_on"])
     kept, held = data.hold_out(np.arange(len(decoding)), params["fit"]["held_out"], params["seed"])
-    pairs = task.pairs(params["layer"], "decoding")
+    pairs = task.pairs(params["layer"], params["fit_on"])
     labels = task.labels(decoding)
     evaluation_labels = task.labels(task.split("evaluation"))
     assert labels is not None

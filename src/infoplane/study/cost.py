@@ -1,7 +1,7 @@
 """What each kind of cell of a study of inversion costs, counted for its shapes; and times in words."""
 
 import math
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -91,21 +91,30 @@ class Costs:
     def _density(self, params: Mapping[str, Any]) -> Work:
         training = self._training(params) if params["fit"]["updates"] else Work()
         # The evaluation part, and as many of the training images as are held out, twice: with and without them.
-        scored = 2 * params["fit"]["held_out"] * self.sizes["decoding"] + self.sizes["evaluation"]
+        scored = 2 * params["fit"]["held_out"] * self.sizes[params["fit_on"]] + self.sizes["evaluation"]
+        scored += self._followed(params, ("encoding", "decoding"))
         if params["contrastive"] is not None:
             k = min(params["contrastive"]["candidates"], max(2, self.sizes["evaluation"] // 4))
             scored += k * k * min(params["contrastive"]["batches"], self.sizes["evaluation"] // k)
         return training + self.scoring(params["density"], params["layer"]).times(scored)
 
     def _trunk(self, params: Mapping[str, Any]) -> Work:
-        places = [{**place, "fit": params["fit"]} for place in params["places"]]
+        places = [{**place, "fit": params["fit"], "fit_on": params["fit_on"]} for place in params["places"]]
         return sum((self._training(place) + self._reading(place["layer"]) for place in places), Work())
 
     def _training(self, params: Mapping[str, Any]) -> Work:
         """The work of a fit's steps and of its evaluations: at the start, and of raw and averaged weights."""
         fit, spec, layer = params["fit"], params["density"], params["layer"]
-        scored = fit["held_out"] * self.sizes["decoding"] * (2 * fit["evaluations"] + 1)
+        scored = fit["held_out"] * self.sizes[params["fit_on"]] * (2 * fit["evaluations"] + 1)
+        others = [part for part in self.sizes if part != params["fit_on"]]
+        scored += self._followed(params, others) * fit["evaluations"]
         return self.step(spec, layer, fit["batch"]).times(fit["updates"]) + self.scoring(spec, layer).times(scored)
+
+    def _followed(self, params: Mapping[str, Any], parts: Sequence[str]) -> int:
+        """The number of images in these parts of the split on which a density's loss is followed."""
+        if params.get("losses") is None:
+            return 0
+        return sum(min(params["losses"]["images"], self.sizes[part]) for part in parts)
 
     def _samples(self, params: Mapping[str, Any]) -> Work:
         spec, layer = params["density"], params["layer"]
@@ -130,7 +139,7 @@ class Costs:
             return count_scoring(model, loss, EVALUATION_BATCH), count_step(model, loss, fit["batch"])
 
         image, step = self._once(("mse", context, fit["batch"]), both)
-        scored = fit["held_out"] * self.sizes["decoding"] * 2 * fit["evaluations"] + self.sizes["evaluation"]
+        scored = fit["held_out"] * self.sizes[params["fit_on"]] * 2 * fit["evaluations"] + self.sizes["evaluation"]
         return step.times(fit["updates"]) + image.times(scored)
 
     def _subject(self, params: Mapping[str, Any]) -> Work:
@@ -168,7 +177,7 @@ class Costs:
         return self._subject_passes().times(self.sizes["evaluation"])
 
     def _capture(self, params: Mapping[str, Any]) -> Work:
-        examples = self.sizes["decoding"] + self.sizes["evaluation"]
+        examples = self.sizes["decoding"] + self.sizes["evaluation"] + params["encoding"]
         return sum((self._reading(layer) for layer in params["layers"]), self._subject_passes().times(examples))
 
     def _subject_passes(self, batch: int | None = None) -> Work:

@@ -16,6 +16,8 @@ from infoplane.errors import UsageError, unknown
 from infoplane.study.base import LAPTOP, PAPER, Study, first_error, set_field, shown
 from infoplane.study.families import DEFAULT, FAMILIES
 
+#: sections that hold changes by name
+_BY_NAME = ("scales", "datasets")
 #: what a study is called, which no note speaks of
 _NAMES = ("name", "title", "figure")
 
@@ -78,14 +80,27 @@ def scales_of(study: str) -> list[str]:
 
 
 def _content(study: str) -> dict[str, Any]:
-    """What a study's file says."""
+    """What a study's file says, and what the study says that it is `like` but for this (keys may be dotted paths)."""
     if study in named_studies():
         text = (resources.files("infoplane") / "studies" / f"{study}.yaml").read_text(encoding="utf-8")
     elif study.endswith((".yaml", ".yml")):
         text = _read(Path(study))
     else:
         raise unknown("study", study, named_studies(), mend="or give the path of a .yaml file")
-    return {"name": Path(study).stem, **_parse(text, study)}
+    own = {"name": Path(study).stem, **_parse(text, study)}
+    like = own.pop("like", None)
+    if like is None:
+        return own
+    if like not in named_studies():
+        raise unknown(f"study that {study} is like", str(like), named_studies())
+    content = _content(like)
+    for key, value in own.items():
+        if key in _BY_NAME and _is_changes(value) and all(map(_is_changes, value.values())):
+            # Scale by scale, what the file says goes before what the other one says.
+            value = {name: {**content.get(key, {}).get(name, {}), **part} for name, part in value.items()}
+            value = {**content.get(key, {}), **value}
+        set_field(content, key, value)
+    return content
 
 
 def _of_dataset(datasets: Any, content: Mapping[str, Any], scale: str | None, study: str) -> dict[str, Any]:

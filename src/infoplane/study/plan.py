@@ -178,9 +178,10 @@ def make_plan(spec: StudySpec, fingerprint: str = "", device: str = "cpu") -> Pl
     network = dict(data)
     if spec.subject is not None:
         network["subject"] = plan.add("subject", {"subject": study["subject"], "seed": spec.seed}, data)
+    followed = spec.losses.images if "losses" in spec.measure and spec.subject is not None else 0
     places = [_Place(latent, "", data) for latent in spec.latents]
     for checkpoint in spec.checkpoints if spec.layers else ():
-        params = {"layers": study["layers"], "checkpoint": checkpoint, **origin}
+        params = {"layers": study["layers"], "checkpoint": checkpoint, "encoding": followed, **origin}
         capture = plan.add("capture", params, network, checkpoint=checkpoint)
         places += [_Place(layer, checkpoint, {**network, "capture": capture}) for layer in spec.layers]
     # The finished network judges all samples, whichever checkpoint they come from.
@@ -188,7 +189,7 @@ def make_plan(spec: StudySpec, fingerprint: str = "", device: str = "cpu") -> Pl
     add_densities(plan, spec, data, places)
     add_pictures(plan, spec, data, places, judging if len(judging) > 1 else None)
     if "label" in spec.measure:
-        params = {"fit": {"held_out": spec.fit.held_out}, "seed": spec.seed}
+        params = {"fit": {"held_out": spec.fit.held_out}, "fit_on": spec.fit_on, "seed": spec.seed}
         for place in places:
             place.add(plan, "probe", params)
     add_forward(plan, spec, network, places)
@@ -224,6 +225,7 @@ def add_densities(plan: Plan, spec: StudySpec, data: Mapping[str, str], places: 
     study = spec.model_dump(mode="json")
     fit = {key: value for key, value in study["fit"].items() if key not in OF_THE_FAMILY}
     contrastive = study["contrastive"] if "contrastive" in spec.measure else None
+    watched = study["losses"] if "losses" in spec.measure else None
     families: dict[str, list[_Place]] = {INPUT: []}
     for place in places:
         families.setdefault(twin_of(spec, place.layer), []).append(place)
@@ -231,14 +233,15 @@ def add_densities(plan: Plan, spec: StudySpec, data: Mapping[str, str], places: 
         seed = seed_of(spec.seed, refit)
         for twin, members in families.items():
             density = family_of(spec, twin.removeprefix(f"{INPUT}:"))
-            common = {"fit": fit, "seed": seed, "density": density, "contrastive": None, "layer": None}
+            common = {"fit": fit, "fit_on": spec.fit_on, "seed": seed, "density": density}
+            common |= {"contrastive": None, "losses": watched, "layer": None}
             origin: dict[str, str] = {}
             if spec.fit.together:
                 together = {**common, "fit": {**fit, "updates": spec.fit.together}}
                 origin = {"trunk": _add_trunk(plan, spec, together, data, members, twin, refit)}
                 common |= {"fit": {**fit, "updates": spec.fit.updates - spec.fit.together}, "place": 0}
             elif spec.fit.base:
-                base = {**common, "fit": {**fit, "updates": spec.fit.base}}
+                base = {**common, "losses": None, "fit": {**fit, "updates": spec.fit.base}}
                 origin = {"start": plan.add("density", base, data, layer=f"{twin} base", refit=refit)}
             plan.add("density", common, {**data, **origin}, layer=twin, refit=refit)
             for position, place in enumerate(members, start=1):
@@ -264,7 +267,7 @@ def _add_trunk(
         source = {} if "capture" not in place.needs else {"capture": f"capture at {place.checkpoint}"}
         places.append({"layer": place.layer, "density": density, **source})
         needs |= {source.get(role, role): name for role, name in place.needs.items()}
-    params = {"fit": together["fit"], "seed": together["seed"], "places": places}
+    params = {key: together[key] for key in ("fit", "fit_on", "seed")} | {"places": places}
     return plan.add("trunk", params, needs, layer=f"{twin} together", refit=refit)
 
 
@@ -301,7 +304,8 @@ def add_pictures(
     study = spec.model_dump(mode="json")
     if "mse" in spec.measure:
         for place in places:
-            params = {"fit": study["reconstruction"], "seed": spec.seed, "images": spec.samples.images}
+            params = {"fit": study["reconstruction"], "fit_on": spec.fit_on, "seed": spec.seed}
+            params |= {"images": spec.samples.images}
             place.add(plan, "mse", params)
     if "samples" not in spec.measure:
         return

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from infoplane.estimate import Estimate
+from infoplane.data.split import PARTS
+from infoplane.estimate import NATS_PER_BIT, Estimate
 from infoplane.information import (
     Mean,
     accuracy,
@@ -209,10 +210,35 @@ class Results(RunResults[StudySpec]):
             found.append(where | {key: value for key, value in vars(fall).items() if key != "peak"})
         return found
 
+    def losses(self) -> list[dict[str, Any]]:
+        """Returns, per layer and checkpoint, a density's loss in nats on each part of the split, where it was followed.
+
+        Bits per dimension are those of the evaluation part.
+        """
+        data = self.cell("data")
+        if "losses" not in self.spec.measure or data is None:
+            return []
+        found = []
+        for layer, checkpoint in ((INPUT, ""), *self.places):
+            stored = [fit for _, fit in self.fits(layer, checkpoint)]
+            row: dict[str, Any] = {"layer": layer, "checkpoint": checkpoint, "refits": len(stored)}
+            for part in PARTS if stored else ():
+                name = "log_probs" if part == "evaluation" else f"log_probs:{part}"
+                scores = [fit.array(name) for fit in stored if name in fit.names()]
+                if scores:
+                    mean = crossed_mean(-np.stack(scores))
+                    row |= {part: mean.value, f"{part}_stderr": mean.stderr, f"{part}_n": len(scores[0])}
+            if "evaluation" in row:
+                per_bit = math.prod(data.values["shape"]) * NATS_PER_BIT
+                row["bits_per_dimension"] = row["evaluation"] / per_bit
+                row["bits_per_dimension_stderr"] = row["evaluation_stderr"] / per_bit
+                found.append(row)
+        return found
+
     def tables(self) -> dict[str, list[dict[str, Any]]]:
         """Returns the tables that a run's folder holds beside its results: name -> rows, where there are any."""
-        falls = self.falls()
-        return super().tables() | ({"compression": falls} if falls else {})
+        own = {"compression": self.falls(), "losses": self.losses()}
+        return super().tables() | {name: rows for name, rows in own.items() if rows}
 
     def truths(self) -> list[dict[str, Any]] | None:
         """Returns what was measured beside what is known, or None where nothing is known."""

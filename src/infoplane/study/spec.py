@@ -15,7 +15,7 @@ from infoplane.study.base import END, Strict, Study, first_error
 from infoplane.subjects import EpochSettings, TrainSettings
 from infoplane.subjects.train_epochs import name_of
 
-Measure = Literal["nce", "usable", "contrastive", "label", "forward", "own", "mse", "samples"]
+Measure = Literal["nce", "usable", "contrastive", "label", "forward", "own", "losses", "mse", "samples"]
 
 
 def _known(what: str, name: str, registry: Mapping[str, Any]) -> Any:
@@ -133,6 +133,12 @@ class ContrastiveSpec(Strict):
     batches: Annotated[int, Ge(2)] = 16
 
 
+class LossesSpec(Strict):
+    """Attributes: images: most images of the encoding, decoding and evaluation part to follow a density's loss on."""
+
+    images: Annotated[int, Ge(2)] = 1000
+
+
 class SamplesSpec(Strict):
     """Attributes: images: evaluation images to sample for; each: samples per image."""
 
@@ -152,9 +158,10 @@ class StudySpec(Study):
         density: What inverts.
         density_at: Layer -> what the density takes there instead, e.g. {conv1: {dropout: 0.1}}.
         fit: How it is trained.
+        fit_on: The part whose images densities are trained on; "encoding" only where no network was trained on it.
         reconstruction: How the MSE inverter is trained.
         measure: What to report.
-        contrastive, samples: Sizes of these measurements.
+        contrastive, losses, samples: Sizes of these measurements.
     """
 
     variants: ClassVar[dict[str, type[BaseModel]]] = BY
@@ -167,9 +174,11 @@ class StudySpec(Study):
     density: DensitySpec = DensitySpec()
     density_at: dict[str, dict[str, Any]] = Field(default_factory=dict)
     fit: FitSettings = FitSettings()
+    fit_on: Literal["decoding", "encoding"] = "decoding"
     reconstruction: FitSettings = FitSettings(updates=600, batch=32, learning_rate=2e-3, evaluations=6, refits=1)
     measure: tuple[Measure, ...] = ("nce", "usable", "contrastive", "label", "mse", "samples")
     contrastive: ContrastiveSpec = ContrastiveSpec()
+    losses: LossesSpec = LossesSpec()
     samples: SamplesSpec = SamplesSpec()
 
     def density_of(self, layer: str) -> DensitySpec:
@@ -219,6 +228,12 @@ class StudySpec(Study):
         """Raises UsageError where layers lack a network, or names do not go together."""
         if self.layers and self.subject is None:
             raise UsageError("layers without a network", received=list(self.layers), mend=f"add subject: to {where}")
+        if self.fit_on == "encoding" and self.subject is not None:
+            raise UsageError(
+                "densities on the images that trained the network",
+                received="fit_on: encoding",
+                legal="fit_on: decoding, or a study without a network",
+            )
         names = [*self.latents, *self.layers]
         for layer in self.density_at:
             if layer not in names:
