@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from infoplane import data, densities
 from infoplane.capture import Tap, activations, context_view, default_transform, list_layers
+from infoplane.checkpoints import load_states
 from infoplane.data.dataset import check_whole
 from infoplane.errors import CellError, UsageError, unknown
 from infoplane.estimate import Estimate
@@ -64,6 +65,7 @@ def measure(
     labels: Any = None,
     *,
     layers: Sequence[str],
+    checkpoints: Mapping[str, Any] | None = None,
     budget: str | int = "10m",
     levels: int = 256,
     transform: Callable[[Tensor], Any] | None = None,
@@ -86,6 +88,8 @@ def measure(
         images: uint8 (N, C, H, W), numpy or torch, N ≥ 40.
         labels: Whole numbers (N,), or None.
         layers: Names as `infoplane layers` lists them; reported in depth order.
+        checkpoints: Earlier states of the network, in training order: name (as a rule a count of updates or epochs) ->
+            state dict, or a file of one. The layers are measured at each of them, and at the model as it is.
         budget: Time for everything, e.g. "90s", "10m", "2h"; or an int, the number of updates of each fit. Time
             depends on what else the machine does; with a number of updates the same seed gives the same bytes.
         levels: Number of values that a pixel can take.
@@ -100,7 +104,7 @@ def measure(
         watchers: Who is told what happens, beside `events.jsonl`: see `infoplane.study.watch`.
 
     Raises:
-        UsageError: Images, labels, layers, budget or device cannot be used.
+        UsageError: Images, labels, layers, checkpoints, budget or device cannot be used.
         CellError: A part of the measurement failed.
     """
     dataset = _dataset(images, labels, levels)
@@ -109,6 +113,8 @@ def measure(
     where = pick_device(device)
     live = Live(model, default_transform(levels) if transform is None else transform)
     layers, on_the_fly = _check_layers(live, dataset, _distinct(layers))
+    if checkpoints:
+        live = Live(model, live.transform, load_states(model, checkpoints))
     count = default_workers(where) if workers is None else check_whole("number of workers", workers, least=0)
     if on_the_fly:
         count = 0  # the network exists in this process only
@@ -117,6 +123,7 @@ def measure(
         name="measure",
         title=name or f"What each layer of {type(model).__name__} keeps",
         data=DataSpec(name=dataset.name, encoding=0, decoding=len(dataset) - evaluation, evaluation=evaluation),
+        given=tuple(live.states),
         layers=tuple(layers),
         density=suggest_density(dataset.shape, levels),
         fit=FitSettings(refits=refits),
@@ -193,7 +200,7 @@ class Profile:
         return self._results.layers
 
     def __getitem__(self, layer: str) -> dict[str, Estimate]:
-        """The estimates of one layer by kind, all refits together.
+        """The estimates of one layer by kind, all refits together; at the last checkpoint.
 
         Raises:
             UsageError: The layer was not measured; the mapping itself raises it for a kind that was not.
@@ -371,11 +378,11 @@ def _within(
     with one_thread(device.type == "cpu"):
         per_update, per_image, per_drawing = _time(spec, dataset, parts, live, device)
     share = seconds * workers
-    layers, refits = len(spec.layers), spec.fit.refits
-    per_fit = TRAINING_SHARE * share / ((layers + 1) * refits)
-    contrastive = _contrastive(spec, len(parts.evaluation), 0.1 * share / (per_image * layers * refits))
+    places, refits = len(spec.layers) * len(spec.checkpoints), spec.fit.refits
+    per_fit = TRAINING_SHARE * share / ((places + 1) * refits)
+    contrastive = _contrastive(spec, len(parts.evaluation), 0.1 * share / (per_image * places * refits))
     # Pictures come last in a budget, but without any the numbers cannot be judged: two images, four samples at least.
-    drawn = DRAWN * max(1.0, 0.15 * share / (per_drawing * (layers + 1)))
+    drawn = DRAWN * max(1.0, 0.15 * share / (per_drawing * (places + 1)))
     samples = spec.samples.model_copy(
         update={"images": int(max(2, min(8, drawn // 8))), "each": int(max(4, min(8, drawn // 2)))}
     )
@@ -393,11 +400,11 @@ def _within(
         "held_out": round(held / len(parts.decoding), 4),
     }
     # The base is a fourth of a fit, once per refit: it takes its time from all of them.
-    fit["updates"] = max(LEAST_UPDATES, int(updates * (layers + 1) / (layers + 1.25)))
+    fit["updates"] = max(LEAST_UPDATES, int(updates * (places + 1) / (places + 1.25)))
     reconstruction = spec.reconstruction.model_copy(update={"updates": max(LEAST_UPDATES, min(600, updates))})
     note = f"A budget of {budget} bought {fit['updates']} updates per fit"
     if affordable < LEAST_UPDATES:
-        least = (per_update * LEAST_UPDATES + scoring) * (layers + 1) * refits / TRAINING_SHARE / workers
+        least = (per_update * LEAST_UPDATES + scoring) * (places + 1) * refits / TRAINING_SHARE / workers
         note += f", the fewest that make sense; it would take about {least / 60:.0f} minutes"
     note += (
         f", and {samples.each} samples for each of {samples.images} images. With more time the densities fit better."
@@ -504,9 +511,11 @@ def _fingerprint(dataset: data.Dataset, live: Live, layers: list[str]) -> str:
     for name, activation in found.items():
         sizes = activation.double().flatten(1).abs().mean(1)
         digest.update(f"{name} {[f'{size:.3g}' for size in sizes.tolist()]}".encode())
-    for name, tensor in sorted(live.model.state_dict().items()):
-        if isinstance(tensor, Tensor):
-            digest.update(
-                name.encode() + tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
-            )
+    for at, state in {"": live.model.state_dict(), **live.states}.items():
+        digest.update(at.encode())
+        for name, tensor in sorted(state.items()):
+            if isinstance(tensor, Tensor):
+                digest.update(
+                    name.encode() + tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+                )
     return digest.hexdigest()[:16]

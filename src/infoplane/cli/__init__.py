@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     # click's own error of use, from whichever click this typer has: some versions bring their own copy.
     misuse: Any = typer.BadParameter.mro()[1]
-    words = spread(list(sys.argv[1:] if arguments is None else arguments), "--layers") or ["--help"]
+    words = spread(list(sys.argv[1:] if arguments is None else arguments), ("--layers", "--checkpoints")) or ["--help"]
     try:
         code = app(words, standalone_mode=False)
     except InfoplaneError as error:
@@ -41,14 +41,14 @@ def _verb(error: Any) -> str:
     return "infoplane" if context is None or context.parent is None else f"infoplane {context.info_name}"
 
 
-def spread(words: list[str], option: str) -> list[str]:
+def spread(words: list[str], options: Sequence[str]) -> list[str]:
     """Turns `--layers a b` into `--layers a --layers b`, which is how click takes several values."""
     spread_words: list[str] = []
-    inside = False
+    inside: str | None = None
     for word in words:
-        if word == option:
-            inside = True
+        if word in options:
+            inside = word
             continue
-        inside = inside and not word.startswith("-")
-        spread_words += [option, word] if inside else [word]
+        inside = None if word.startswith("-") else inside
+        spread_words += [word] if inside is None else [inside, word]
     return spread_words

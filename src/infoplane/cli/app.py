@@ -63,13 +63,19 @@ def plan(
     seed: Seed = None,
     refits: Refits = None,
     workers: Workers = None,
+    images: Annotated[
+        int | None, typer.Option(help="As if the data set had so many images, divided as the study says.", min=1)
+    ] = None,
+    tflops: Annotated[
+        float | None, typer.Option(help="As if each process had a device that trains at so many TFLOP a second.")
+    ] = None,
 ) -> int:
     """Say what a study would compute, and what it would cost here, without running it."""
     from infoplane.cli.plan import plan as command
     from infoplane.cli.run import choose
 
     spec = choose(study, scale, settings or [], seed=seed, refits=refits)
-    return command(spec, study, device=device, workers=workers)
+    return command(spec, study, device=device, workers=workers, images=images, tflops=tflops)
 
 
 @app.command()
@@ -93,6 +99,9 @@ def measure(
     layers: Annotated[list[str], typer.Option(help="Layers, as `infoplane layers` names them: --layers a b c.")],
     out: Annotated[Path, typer.Option(help="The run's folder.")],
     budget: Annotated[str, typer.Option(help="Time in all (90s, 10m, 2h), or updates per fit (500).")] = "10m",
+    checkpoints: Annotated[
+        list[str] | None, typer.Option(help="Earlier weights, in training order: --checkpoints 0=a.pt 10=b.pt.")
+    ] = None,
     transform: Annotated[
         str | None, typer.Option(help="package.module:name of a function from uint8 images to the model's input.")
     ] = None,
@@ -112,6 +121,7 @@ def measure(
         data,
         layers,
         out,
+        checkpoints=checkpoints or [],
         budget=budget,
         transform=transform,
         levels=levels,

@@ -19,6 +19,7 @@ def measure(
     layers: list[str],
     out: Path,
     *,
+    checkpoints: list[str],
     budget: str,
     transform: str | None,
     levels: int | None,
@@ -43,6 +44,7 @@ def measure(
         dataset.images,
         dataset.labels,
         layers=layers,
+        checkpoints=_files(checkpoints),
         budget=budget,
         levels=dataset.levels if levels is None else levels,
         transform=None if transform is None else resolve(transform, "transform"),
@@ -56,3 +58,16 @@ def measure(
         watchers=[TensorBoard()] if tensorboard else [],
     )
     return show(load_run(out), out / "report.html")
+
+
+def _files(pairs: list[str]) -> dict[str, str]:
+    """Returns name -> file from NAME=FILE, in their order."""
+    found = {}
+    for pair in pairs:
+        name, separator, file = pair.partition("=")
+        if not (name and separator and file) or name in found:
+            raise UsageError(
+                "cannot read the checkpoints", received=pair, legal="distinct NAME=FILE, e.g. 10=epoch10.pt"
+            )
+        found[name] = file
+    return found

@@ -3,36 +3,45 @@
 import re
 import sys
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 
 import torch
 
-from infoplane.errors import UsageError
+from infoplane.errors import UsageError, check_positive
 from infoplane.study.base import LAPTOP, Study
 from infoplane.study.calibration import Calibration, fresh, stored
-from infoplane.study.cost import FIXED, words
+from infoplane.study.cost import FIXED, spoken_size, words
 from infoplane.study.counting import Work
 from infoplane.study.families import DEFAULT, FAMILIES
-from infoplane.study.forecast import expected
+from infoplane.study.forecast import expected, finished, seconds_of
 from infoplane.study.load import load_study, named_studies, scales_of
-from infoplane.study.plan import Cell
+from infoplane.study.machine import Machine
+from infoplane.study.plan import Cell, Plan
 from infoplane.study.run import default_workers, pick_device
 
 #: seconds
 DAY = 86_400
 
 
-def plan(spec: Study, study: str, *, device: str, workers: int | None) -> int:
+def plan(
+    spec: Study, study: str, *, device: str, workers: int | None, images: int | None = None, tflops: float | None = None
+) -> int:
     """Prints a study's cells, what each needs, and what they cost here.
 
     Args:
         study: Its name or file.
+        images: As if the data set had so many.
+        tflops: As if each process had a device that trains at so many TFLOP a second.
     """
     where = pick_device(device)
     count = default_workers(where) if workers is None else workers
     family = FAMILIES[spec.kind]
+    if family.size is None and images is not None:
+        raise UsageError("--images for a study without images", received=study, mend="leave it out")
     cells = family.plan(spec)
-    costs = family.cost(spec, cells)  # whatever is wrong with the study is said before any waiting
-    known = known_speeds(where)
+    # Whatever is wrong with the study is said before any waiting.
+    costs = family.cost(spec, cells, **({} if images is None else {"images": images}))
+    known = known_speeds(where) if tflops is None else _assumed(tflops)
     machine = known.machine
     rows = [("part", "needs", "operations [TFLOP]", "time")]
     total = Work()
@@ -54,12 +63,44 @@ def plan(spec: Study, study: str, *, device: str, workers: int | None) -> int:
     print(f"\n{len(cells.cells)} parts: {', '.join(f'{n} {kind}' for kind, n in kinds.items())}")
     print(f"{total.arithmetic / 1e15:.3g} PFLOP in matrix products and convolutions")
     processes = f"{count} worker processes" if count > 1 else "one process"
-    print(f"about {words(seconds)} on {where}, {processes}; other programs make it longer")
+    on = where if tflops is None else "such devices"
+    print(f"about {words(seconds)} on {on}, {processes}; other programs make it longer")
     print(f"speeds: {known.source}")
+    print(_bottleneck(cells, seconds_of(costs, machine)))
+    if family.size is not None:
+        print(_stored(cells, family.size(spec, cells, images=images)))
     ways = _shorter(spec, where, study)
     if seconds > DAY and ways:
         print(f"more than a day here: {', or '.join(ways)}")
     return 0
+
+
+def _assumed(tflops: float) -> Calibration:
+    """A device of which only its rate in matrix products and convolutions is known."""
+    speed = 1e-12 / check_positive("--tflops", tflops, legal="e.g. 300")
+    source = f"{tflops:g} TFLOP a second, as given; drawing samples, which is no question of that, is not counted"
+    return Calibration(Machine(per_flop=speed), source)
+
+
+def _bottleneck(cells: Plan, seconds: Mapping[str, float]) -> str:
+    """What takes the most time, and what no number of processes makes shorter."""
+    kind, most = _largest(cells, seconds)
+    least = words(finished(cells.cells.values(), seconds, len(cells.cells)))
+    share = 100 * most / sum(seconds.values())
+    return f"bottleneck: {kind}, {share:.0f} % of all time; with any number of processes at least {least}"
+
+
+def _stored(cells: Plan, sizes: Mapping[str, float]) -> str:
+    kind, most = _largest(cells, sizes)
+    return f"about {spoken_size(sum(sizes.values()))} in the run's folder, most of it {kind} ({spoken_size(most)})"
+
+
+def _largest(cells: Plan, amounts: Mapping[str, float]) -> tuple[str, float]:
+    """The kind of cell that has most of something, and how much."""
+    kinds: Counter[str] = Counter()
+    for cell in cells.cells.values():
+        kinds[cell.kind] += amounts[cell.name]  # pyright: ignore[reportArgumentType]
+    return kinds.most_common(1)[0]
 
 
 def _shorter(spec: Study, where: torch.device, study: str) -> list[str]:

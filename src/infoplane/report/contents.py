@@ -160,7 +160,7 @@ class ReportContents(PageContents):
         layers: The layers, from the input to the output.
         checkpoints: Checkpoints of the network under study in training order, update counts or names such as "end";
             empty: those of the rows, as they appear.
-        counted: What the network's training is counted in, "updates" or "epochs".
+        counted: What the network's training is counted in: "updates", "epochs", or "checkpoints" if that is unknown.
         ages: Checkpoint -> how many of these, where its name does not say it.
         falls: Per layer, the fall of its NCE from its peak to the end. Keys: layer, peak, end, value, stderr, null,
             null_stderr, p, refits, n, verdict.

@@ -74,7 +74,7 @@ def evolution(
         kind: Which kind of number.
         unit: What to draw in.
         ceiling: What the number cannot exceed, in nats, and its name; or None.
-        counted_in: "updates" or "epochs".
+        counted_in: "updates", "epochs", or "checkpoints" where that is not known.
         ages: Checkpoint -> how many of these, where its name does not say it.
     """
     ages = ages or {}

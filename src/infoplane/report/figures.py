@@ -181,7 +181,7 @@ def training(curves: Sequence[Curve], label: str, colour: str, unit: Unit, *, le
         "heldout_ema": ("held-out, averaged weights", {"color": colour, "lw": 2.0}),
     }
     # What was followed beside, in the order in which it comes.
-    dashes = dict(zip(("encoding", "decoding", "evaluation"), ("-.", "--", ":")))
+    dashes: dict[str, str] = dict(zip(("encoding", "decoding", "evaluation"), ("-.", "--", ":")))
     shown: list[float] = []
     for index, curve in enumerate(curves):
         for name, values in curve.watched.items():

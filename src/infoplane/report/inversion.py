@@ -59,7 +59,9 @@ def contents_of(results: Results, folder: Path) -> ReportContents:
 
 def _ages(spec: StudySpec) -> dict[str, Any]:
     """What training is counted in, and how far it is at the end where that is fixed beforehand."""
-    train = None if spec.subject is None else spec.subject.train
+    if spec.subject is None:
+        return {"counted": "checkpoints"}  # what their names count is the caller's
+    train = spec.subject.train
     if isinstance(train, EpochSettings):
         return {"counted": "epochs", "ages": {END: float(train.epochs)}}
     return {}  # the best of several looks is taken, whenever that was

@@ -74,7 +74,9 @@ class Plates:
         if any(step.verdict == "fall" for step in self.opening.steps) and kind == "usable":
             caption += " Pale: what the step to this layer gave up."
         if base is not None:
-            caption += Markup(" Without any layer, the density needs {} for an image.").format(amounts.amount(base))
+            caption += Markup(" Without any layer, the density needs {} for an image.").format(
+                words.in_all(base, self.contents)
+            )
         return Drawn("opening", label, views, caption=caption)
 
     def panels(self) -> list[Drawn]:

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
-from infoplane.report.amounts import amount, information, listing
+from infoplane.estimate import Estimate
+from infoplane.report.amounts import amount, information, listing, united, with_error
 from infoplane.report.contents import ReportContents
 from infoplane.report.results import FITS_FOR_A_CLAIM, INPUT, Difference, Results, chain, whole
 
@@ -137,10 +138,24 @@ def opening(contents: ReportContents, results: Results, found: Sequence[Differen
         sentence, count = _levels(kind, order, contents, results)
         unpaired = Markup("No paired difference between layers was taken, so no fall is claimed.")
         return Opening(sentence, (unpaired,) if count > 1 and layers else (), kind)
+    base = results.get(INPUT, "cross-entropy")
+    if base is not None and not order:
+        once = " (single fit)" if base.refits == 1 else ""
+        sentence = Markup("Without any layer, the density needs {} for an image{}").format(in_all(base, contents), once)
+        return Opening(sentence + _but({"p(x)": INPUT}, "cross-entropy", results))
     if contents.failures:
         parts = f"{len(contents.failures)} part" + ("s" if len(contents.failures) > 1 else "")
         return Opening(Markup("There are no numbers: {} of the run failed.").format(parts))
     return Opening(Markup("There are no numbers yet."))
+
+
+def in_all(base: Estimate, contents: ReportContents) -> Markup:
+    """Returns a cross-entropy per image, and per dimension where it is known how many there are."""
+    if contents.dimensions is None:
+        return amount(base)
+    share = base.bits
+    each = with_error(share.value / contents.dimensions, (share.stderr or 0.0) / contents.dimensions)
+    return Markup("{}, {}").format(amount(base), united(each, " bits per dimension"))
 
 
 def _total(step: Difference, contents: ReportContents) -> Markup:

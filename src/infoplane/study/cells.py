@@ -1,7 +1,8 @@
 """What each kind of cell does. A cell sees its parameters and the stored results of the cells it needs."""
 
+import copy
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -44,10 +45,24 @@ Progress = Callable[[int, int, float | None], None]
 
 @dataclass(frozen=True)
 class Live:
-    """A network that exists only in the calling process."""
+    """A network that exists only in the calling process.
+
+    Attributes:
+        transform: From uint8 images to its input.
+        states: Checkpoint -> its weights there; as it is, it is the last one.
+    """
 
     model: nn.Module
     transform: Transform
+    states: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+
+    def at(self, checkpoint: str) -> "Live":
+        """The network at a checkpoint: a copy of it where that is an earlier one."""
+        if checkpoint not in self.states:
+            return self
+        model = copy.deepcopy(self.model)
+        model.load_state_dict(self.states[checkpoint])
+        return Live(model, self.transform)
 
 
 @dataclass(frozen=True)
@@ -94,7 +109,7 @@ class Task:
 
     def live(self, checkpoint: str = END) -> Live:
         if self.environment.live is not None:
-            return self.environment.live
+            return self.environment.live.at(checkpoint)
         subject = self.needs["subject"]
         with torch.random.fork_rng([]):  # initial weights that the stored ones replace
             model = build_subject(subject.values["kind"], subject.values["options"], self.data.values)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from infoplane import densities
 from infoplane.inversion import Reconstructor, SquaredError
 from infoplane.inversion.fit import EVALUATION_BATCH
+from infoplane.study.cells import CACHE_BYTES
 from infoplane.study.counting import Drawing, Work, count_scoring, count_step
 from infoplane.subjects.forward import Staged, tail
 
@@ -21,6 +22,8 @@ START_UP = 4.0
 SUBJECT_BATCH = 512
 #: classes of a label that is read from a layer: what they cost does not show
 CLASSES = 10
+#: bytes of a weight or an activation, and of a score
+WEIGHT, SCORE = 4, 8
 #: kinds of cells that read a layer's activations
 READERS = ("density", "samples", "mse", "probe", "forward")
 #: numbers written for every unit and example of a layer that a cell reads: checked, loaded, standardised
@@ -71,6 +74,42 @@ class Costs:
             if kind in ("density", "samples", "mse", "probe", "forward")
             else work
         )
+
+    def size(self, kind: str, params: Mapping[str, Any]) -> float:
+        """Returns about how many bytes a cell stores: its arrays and weights."""
+        evaluation, pixels = self.sizes["evaluation"], math.prod(self.shape)
+        if kind == "data":
+            # The images, their labels and where they are in the split.
+            return (pixels + 16.0) * sum(self.sizes.values())
+        if kind == "subject":
+            return WEIGHT * self._subject_weights() * len(params["subject"]["train"]["checkpoints"])
+        if kind == "capture":
+            read = self.sizes["decoding"] + evaluation
+            read += min(params["encoding"], self.sizes["encoding"])
+            each = [WEIGHT * read * math.prod(self.contexts[layer]) for layer in params["layers"]]
+            return sum(size for size in each if size <= CACHE_BYTES)
+        if kind == "density":
+            scored = evaluation + self._followed(params, ("encoding", "decoding"))
+            return WEIGHT * self._weights(params["density"], params["layer"]) + SCORE * scored
+        if kind == "trunk":
+            return WEIGHT * sum(self._weights(place["density"], place["layer"]) for place in params["places"])
+        if kind == "samples":
+            return float(pixels * params["each"] * (1 if params["layer"] is None else params["images"]))
+        return float(SCORE * evaluation) if kind in ("probe", "forward", "own", "mse") else 0.0
+
+    def _weights(self, spec: Mapping[str, Any], layer: str | None) -> int:
+        context = None if layer is None else self.contexts[layer]
+
+        def counted() -> int:
+            return sum(p.numel() for p in self._built(spec, context, *self.shape[1:]).parameters())
+
+        return self._once(("weights", context, _key(spec)), counted)
+
+    def _subject_weights(self) -> int:
+        if self.subject is None:
+            return 0
+        with torch.device("meta"):
+            return sum(p.numel() for p in self.subject().parameters())
 
     def scoring(self, spec: Mapping[str, Any], layer: str | None) -> Work:
         """Returns the work of a density's log-probability of one image, among many."""
@@ -240,6 +279,14 @@ class Costs:
 
 def _key(spec: Mapping[str, Any]) -> str:
     return repr(sorted(spec.items()))
+
+
+def spoken_size(size: float) -> str:
+    """Returns a number of bytes as one would say it."""
+    for unit, many in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if size >= many:
+            return f"{size / many:.3g} {unit}"
+    return f"{size / 1e3:.0f} kB"
 
 
 def words(seconds: float) -> str:

@@ -14,23 +14,38 @@ from infoplane.study.spec import StudySpec
 from infoplane.study.store import Result
 
 
-def cost_of(spec: StudySpec, plan: Plan | None = None, loaded: Result | None = None) -> dict[str, Work]:
+def cost_of(
+    spec: StudySpec, plan: Plan | None = None, loaded: Result | None = None, *, images: int | None = None
+) -> dict[str, Work]:
     """Returns the work of every cell of a study, by name.
 
     Args:
         plan: Its cells, if they were made already.
         loaded: Its data, if they were loaded and checked already.
+        images: As if there were so many, divided over the parts of the split as those that there are.
 
     Raises:
         UsageError: The study cannot be run here, e.g. since its data are missing.
     """
+    costs = _costs(spec, loaded, images)
+    return {cell.name: costs.of(cell.kind, cell.params) for cell in (plan or make_plan(spec)).cells.values()}
+
+
+def size_of(spec: StudySpec, plan: Plan, *, images: int | None = None) -> dict[str, float]:
+    """Returns about how many bytes every cell of a study stores, by name; `images` as for `cost_of`."""
+    costs = _costs(spec, None, images)
+    return {cell.name: costs.size(cell.kind, cell.params) for cell in plan.cells.values()}
+
+
+def _costs(spec: StudySpec, loaded: Result | None, images: int | None) -> Costs:
     loaded, contexts = check(spec) if loaded is None else (loaded, contexts_of(spec, loaded))
     sizes = {part: len(loaded.arrays[part]) for part in PARTS}
+    if images is not None:
+        sizes = {part: round(images * size / sum(sizes.values())) for part, size in sizes.items()}
     subject = None
     if spec.subject is not None:
         subject = partial(build_subject, spec.subject.kind, dict(spec.subject.model_extra or {}), loaded.values)
-    costs = Costs(tuple(loaded.values["shape"]), loaded.values["levels"], sizes, contexts, subject)
-    return {cell.name: costs.of(cell.kind, cell.params) for cell in (plan or make_plan(spec)).cells.values()}
+    return Costs(tuple(loaded.values["shape"]), loaded.values["levels"], sizes, contexts, subject)
 
 
 def expected(plan: Plan, costs: Mapping[str, Work], machine: Machine, workers: int) -> float:

@@ -153,6 +153,7 @@ class StudySpec(Study):
         data: Which data.
         subject: The network under study, at every checkpoint that its training keeps; null where the activations
             come from a live module (`measure`) or where only `latents` are studied.
+        given: Earlier checkpoints of a live network, in training order; as it is, it is the last one.
         layers: Taps, in depth order.
         latents: Known variables of the data set, studied as if they were layers.
         density: What inverts.
@@ -169,6 +170,7 @@ class StudySpec(Study):
     kind: Literal["inversion"] = "inversion"
     data: DataSpec
     subject: Subject | None = None
+    given: tuple[str, ...] = ()
     layers: tuple[str, ...] = ()
     latents: tuple[str, ...] = ()
     density: DensitySpec = DensitySpec()
@@ -189,7 +191,9 @@ class StudySpec(Study):
     @property
     def checkpoints(self) -> tuple[str, ...]:
         """The checkpoints of the network under study, in training order; "end" is the last."""
-        kept = (END,) if self.subject is None else self.subject.train.checkpoints
+        if self.subject is None:
+            return (*self.given, END)
+        kept = self.subject.train.checkpoints
         return tuple(map(name_of, sorted(set(kept), key=lambda c: float("inf") if c == END else float(c))))
 
     def resolve(self) -> Self:
@@ -233,6 +237,12 @@ class StudySpec(Study):
                 "densities on the images that trained the network",
                 received="fit_on: encoding",
                 legal="fit_on: decoding, or a study without a network",
+            )
+        if self.given:
+            raise UsageError(
+                "given checkpoints in a study",
+                received=", ".join(self.given),
+                legal="subject.train.checkpoints; given ones belong to infoplane measure",
             )
         names = [*self.latents, *self.layers]
         for layer in self.density_at:

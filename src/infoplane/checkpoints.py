@@ -1,0 +1,58 @@
+"""Earlier states of one's own network, from which it is measured through training."""
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from infoplane.errors import UsageError
+from infoplane.study.base import END
+
+#: keys under which training scripts keep a model's weights beside other things
+WRAPPED = ("state_dict", "model_state_dict", "model")
+LEGAL = "name in training order -> state dict of the model, or a file of one"
+
+
+def load_states(model: nn.Module, checkpoints: Any) -> dict[str, dict[str, Tensor]]:
+    """Returns the state dict of every checkpoint, each tried on a copy of the model.
+
+    Args:
+        checkpoints: Name -> state dict, or path of a file that `torch.save` wrote of one, alone or under the key
+            "state_dict", "model_state_dict" or "model". In training order; names are as a rule counts of updates or
+            epochs. The model itself is the last checkpoint, "end".
+
+    Raises:
+        UsageError: A name cannot be used, a file cannot be read, or the weights are not this model's.
+    """
+    if not isinstance(checkpoints, Mapping):
+        raise UsageError("checkpoints cannot be used", received=type(checkpoints).__name__, legal=LEGAL)
+    found = {}
+    for key, given in checkpoints.items():
+        name = str(key)
+        if not name or name == END or name in found:
+            legal = f"distinct names other than {END!r}, which is the model itself"
+            raise UsageError("checkpoints cannot be told apart", received=repr(name), legal=legal)
+        state = _read(given) if isinstance(given, str | Path) else given
+        state = next((state[key] for key in WRAPPED if isinstance(state, Mapping) and key in state), state)
+        if not isinstance(state, Mapping):
+            raise UsageError(f"checkpoint {name!r} cannot be used", received=type(state).__name__, legal=LEGAL)
+        state = {weight: value.detach().clone() for weight, value in state.items() if isinstance(value, Tensor)}
+        try:
+            copy.deepcopy(model).load_state_dict(state)
+        except Exception as error:
+            # Whatever a model's own loading raises; its lines become one.
+            raise UsageError(f"checkpoint {name!r} does not fit the model", received=str(error)[:300]) from error
+        found[name] = state
+    return found
+
+
+def _read(path: str | Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"[:200]
+        legal = "a file that torch.save wrote of a state dict"
+        raise UsageError("cannot read the checkpoint", received=path, legal=legal, mend=reason) from error
