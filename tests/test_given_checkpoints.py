@@ -11,11 +11,11 @@ import tiny_study
 import toy_networks
 from infoplane import profile
 from infoplane.capture import activations, default_transform
-from infoplane.checkpoints import load_states
 from infoplane.inversion import FitSettings
 from infoplane.profile import measure
 from infoplane.study.results import Results
 from infoplane.study.spec import StudySpec
+from infoplane.subjects.given import load_states
 
 IMAGES, LABELS = tiny_study.images_and_labels()
 QUICK = {"budget": 3, "levels": 3, "refits": 1, "workers": 0, "quiet": True}

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from infoplane import data, densities
 from infoplane.capture import Tap, activations, context_view, default_transform, list_layers
-from infoplane.checkpoints import load_states
 from infoplane.data.dataset import check_whole
 from infoplane.errors import CellError, UsageError, unknown
 from infoplane.estimate import Estimate
@@ -37,6 +36,7 @@ from infoplane.study.results import Results
 from infoplane.study.run import STUDY_FILE, default_workers, one_thread, pick_device, prepare
 from infoplane.study.spec import DataSpec, DensitySpec, StudySpec
 from infoplane.study.watch import Watcher
+from infoplane.subjects.given import load_states
 
 DEFAULT_REFITS = 3
 #: fewest images from which anything can be said

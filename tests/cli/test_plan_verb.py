@@ -8,10 +8,12 @@ import torch
 import tiny_study
 from infoplane.cli import plan as plan_verb
 from infoplane.study.calibration import Calibration
+from infoplane.study.cost import FIXED, START_UP, words
 from infoplane.study.counting import Work
 from infoplane.study.forecast import cost_of
 from infoplane.study.load import load_study, named_studies, read_study, scales_of
 from infoplane.study.machine import Machine
+from infoplane.study.plan import make_plan
 from tiny_study import command
 
 SCALED = tiny_study.STUDY + "scales: {{laptop: {{fit.refits: 1}}}}\n"
@@ -108,3 +110,37 @@ def test_the_machine_is_timed_for_real(monkeypatch):
     state = torch.get_rng_state()
     assert plan_verb.known_speeds(torch.device("cpu")).machine.seconds(Work(1000, 1e9, 1e6)) > 0
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_plan_for_other_images_and_devices(tmp_path, capsys):
+    study = tiny_study.write_study(tmp_path, SCALED)
+    spec = load_study(str(study), scale="paper")
+    said = command(capsys, "plan", study, "--scale", "paper", "--images", 16_000, "--tflops", 1e-3, "--workers", 1)
+    assert said.code == 0, said.err
+    work = cost_of(spec, images=16_000)
+    seconds = sum(each.flops for each in work.values()) / 1e9
+    assert f"about {words(seconds + START_UP + FIXED * len(work))} on such devices, one process" in said.out
+    assert "0.001 TFLOP a second, as given" in said.out
+    # Nothing was timed: what is known of the device was given.
+    assert "timing" not in said.err
+
+
+def test_plan_says_what_takes_longest_and_what_is_stored(tmp_path, capsys):
+    study = tiny_study.write_study(tmp_path, SCALED)
+    said = command(capsys, "plan", study, "--scale", "paper", "--workers", 1)
+    found = re.search(r"bottleneck: (\w+), (\d+) % of all time; with any number of processes at least (.+)", said.out)
+    spec = load_study(str(study), scale="paper")
+    plan = make_plan(spec)
+    seconds = {name: work.operations * 1e-6 + FIXED for name, work in cost_of(spec, plan).items()}
+    kinds = {}
+    for name, cell in plan.cells.items():
+        kinds[cell.kind] = kinds.get(cell.kind, 0.0) + seconds[name]
+    assert found[1] == max(kinds, key=kinds.get)
+    assert int(found[2]) == round(100 * max(kinds.values()) / sum(seconds.values()))
+    assert re.search(r"about [\d.]+ [kMG]B in the run's folder, most of it \w+ \(", said.out)
+
+
+def test_a_noisy_study_has_no_images(capsys):
+    said = command(capsys, "plan", "noisy-neuron", "--images", 100)
+    assert said.code == 2
+    assert "--images for a study without images" in said.err

@@ -10,7 +10,7 @@ import typer
 from typer.main import get_command
 
 from infoplane import profile
-from infoplane.cli import spread
+from infoplane.cli import SEVERAL, spread
 from infoplane.cli.app import app
 from infoplane.inversion import FitSettings
 from infoplane.study.spec import StudySpec
@@ -96,7 +96,7 @@ def test_commands_have_the_options_they_are_given(page):
         verb, *rest = words
         assert verb in root.commands, f"infoplane {verb}"  # pyright: ignore[reportAttributeAccessIssue]
         command = root.commands[verb]  # pyright: ignore[reportAttributeAccessIssue]
-        command.make_context(verb, spread(rest, "--layers"))  # raises on what it does not know
+        command.make_context(verb, spread(rest, SEVERAL))  # raises on what it does not know
 
 
 def test_a_wrong_option_would_be_found():

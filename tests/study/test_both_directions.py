@@ -139,3 +139,27 @@ def test_the_settings_of_a_network_go_with_its_kind(tmp_path, refuses):
         study(tmp_path, subject__train__updates=3)
     with refuses("subject.train.epochs", "updates"):
         tiny_study.tiny(tmp_path, subject__train__epochs=3)
+
+
+def test_falls_from_the_peak_stand_on_the_page_with_what_chance_would_show(tmp_path):
+    """The peak by hand on held-out decoding images, the fall by hand on evaluation images."""
+    folder = tmp_path / "run"
+    assert not execute(study(tmp_path, fit__refits=2), folder, workers=0, quiet=True).failed
+    build(folder)
+    results = load_run(folder)
+    rows = {row["layer"]: row for row in pl.read_csv(folder / "compression.csv").iter_rows(named=True)}
+    assert tuple(rows) == LAYERS
+    for layer, row in rows.items():
+        fits = {at: [fit for _, fit in results.fits(layer, at)] for at in CHECKPOINTS}
+        held = {at: np.mean([-fit.values["heldout_nats"] for fit in found]) for at, found in fits.items()}
+        peak = max(CHECKPOINTS, key=held.get)
+        scores = {at: np.mean([fit.array("log_probs").mean() for fit in found]) for at, found in fits.items()}
+        assert str(row["peak"]) in (peak, f"{float(peak):g}" if peak != "end" else peak)
+        assert row["value"] == pytest.approx(scores[peak] - scores["end"], abs=1e-6)
+        assert row["refits"] == 2
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "From the peak to the end" in page
+    assert 'id="plane"' in page
+    assert "the network itself" in (folder / "figures" / "through-forward.svg").read_text(encoding="utf-8") or (
+        "the network itself" in page
+    )

@@ -14,11 +14,12 @@ from infoplane import densities
 from infoplane.study.bench import calibrate
 from infoplane.study.cost import PROBE_READS, READ, Costs, words
 from infoplane.study.counting import QUERY, Work, count
+from infoplane.study.execute import execute
 from infoplane.study.families import FAMILIES
 from infoplane.study.flow_cost import MADE, PROPAGATED, VISITS, flow_cost
-from infoplane.study.forecast import cost_of, expected, finished, seconds_of
+from infoplane.study.forecast import cost_of, expected, finished, seconds_of, size_of
 from infoplane.study.machine import Machine
-from infoplane.study.plan import make_plan
+from infoplane.study.plan import Plan, make_plan
 
 
 def test_a_convolution_and_a_product_are_counted_by_their_formulas():
@@ -46,7 +47,8 @@ def test_work_adds_up():
 def density(**changes) -> dict:
     options = {"kind": "pixelcnn", "filters": 4, "residual_layers": 1, "scales": 1, "weight_norm": False}
     fit = {"updates": 10, "batch": 4, "evaluations": 2, "held_out": 0.5}
-    return {"density": options, "layer": None, "fit": fit, "contrastive": None, **changes}
+    own = {"density": options, "layer": None, "fit": fit, "fit_on": "decoding", "losses": None, "contrastive": None}
+    return {**own, **changes}
 
 
 def costs(**changes) -> Costs:
@@ -86,8 +88,10 @@ def test_reading_activations_costs_by_their_size():
     once = {layer: costs(contexts={"a": (6,), "b": (3, 4, 5)}).of("probe", {"layer": layer}) for layer in ("a", "b")}
     assert once["b"].written == 10 * once["a"].written
     assert once["a"].written == (READ + PROBE_READS) * 6 * 100
-    kept = costs().of("mse", {"layer": "a", "fit": density()["fit"]})
-    more = costs(sizes={"decoding": 100, "evaluation": 50}).of("mse", {"layer": "a", "fit": density()["fit"]})
+    kept = costs().of("mse", {"layer": "a", "fit": density()["fit"], "fit_on": "decoding"})
+    more = costs(sizes={"decoding": 100, "evaluation": 50}).of(
+        "mse", {"layer": "a", "fit": density()["fit"], "fit_on": "decoding"}
+    )
     scored = (more - kept).times(1 / 10)
     assert scored.flops > 0
     step = costs().of("mse", {"layer": "a", "fit": {**density()["fit"], "updates": 0}})
@@ -267,3 +271,28 @@ def test_a_machine_is_calibrated_to_speeds_that_are_not_negative():
 )
 def test_times_in_words(seconds, said):
     assert words(seconds) == said
+
+
+def test_what_cells_store_is_foretold_from_their_shapes(tmp_path):
+    """Against the files of a run, where arrays and weights outweigh what files begin with."""
+    spec = tiny_study.tiny(tmp_path, data__encoding=30, density__filters=32, fit__refits=1, subject__hidden=600)
+    assert not execute(spec, tmp_path / "run", workers=0, quiet=True).failed
+    plan = Plan.load(tmp_path / "run")
+    sizes = size_of(spec, plan)
+    for kind in ("density", "subject", "capture"):
+        name = tiny_study.role(plan, kind, "conv1" if kind == "density" else "", 1 if kind == "density" else 0)
+        files = [path for path in (tmp_path / "run" / "cells").glob(f"{name}*") if path.is_file()]
+        files += [path for path in (tmp_path / "run" / "cells" / name).glob("**/*") if path.is_file()]
+        there = sum(path.stat().st_size for path in files)
+        assert sizes[name] == pytest.approx(there, rel=0.25), kind
+
+
+def test_more_images_cost_more_and_are_divided_as_the_study_divides_them(tmp_path):
+    spec = tiny_study.tiny(tmp_path)
+    plan = make_plan(spec)
+    here, many = cost_of(spec, plan), cost_of(spec, plan, images=1600)
+    capture, subject = (tiny_study.role(plan, kind) for kind in ("capture", "subject"))
+    assert many[capture].flops == pytest.approx(10 * here[capture].flops)
+    # The network's training is a number of updates, whatever the data.
+    assert many[subject].flops < 2 * here[subject].flops
+    assert size_of(spec, plan, images=1600)[plan.name("data")] == 10 * size_of(spec, plan)[plan.name("data")]

@@ -379,3 +379,27 @@ def test_checking_leaves_the_random_state_alone(load):
     state = torch.get_rng_state()
     check(load())
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_study_that_is_like_another_one(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "like: resnet-classifier\ntitle: Mine\nfit.refits: 2\nlayers: [h3]\n"
+        "scales: {laptop: {fit.updates: 7}, small: {fit.updates: 5}}\n"
+    )
+    theirs, mine = load_study("resnet-classifier", scale="laptop"), load_study(str(path), scale="laptop")
+    assert (mine.name, mine.title, mine.layers) == ("mine", "Mine", ("h3",))
+    # What a scale says goes before what the file says.
+    assert (mine.fit.updates, mine.fit.refits) == (7, theirs.fit.refits)
+    assert mine.subject == theirs.subject
+    assert mine.density == theirs.density
+    small = load_study(str(path), scale="small")
+    assert (small.fit.updates, small.fit.refits) == (5, 2)
+    assert scales_of(str(path)) == ["paper", "laptop", "small"]
+
+
+def test_the_study_that_one_is_like_must_come_with_the_package(tmp_path, refuses):
+    path = tmp_path / "mine.yaml"
+    path.write_text("like: resnet-clasifier\n")
+    with refuses("study that", "'resnet-clasifier'", "did you mean 'resnet-classifier'?"):
+        load_study(str(path))

@@ -6,6 +6,8 @@ from typing import Any
 
 #: exit code of a command that was interrupted, as shells have it
 INTERRUPTED = 130
+#: options that take several values
+SEVERAL = ("--layers", "--checkpoints")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -18,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     # click's own error of use, from whichever click this typer has: some versions bring their own copy.
     misuse: Any = typer.BadParameter.mro()[1]
-    words = spread(list(sys.argv[1:] if arguments is None else arguments), ("--layers", "--checkpoints")) or ["--help"]
+    words = spread(list(sys.argv[1:] if arguments is None else arguments), SEVERAL) or ["--help"]
     try:
         code = app(words, standalone_mode=False)
     except InfoplaneError as error:

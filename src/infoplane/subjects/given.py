@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from infoplane.errors import UsageError
-from infoplane.study.base import END
 
+#: what the network as it is is called among its checkpoints
+LAST = "end"
 #: keys under which training scripts keep a model's weights beside other things
 WRAPPED = ("state_dict", "model_state_dict", "model")
 LEGAL = "name in training order -> state dict of the model, or a file of one"
@@ -32,8 +33,8 @@ def load_states(model: nn.Module, checkpoints: Any) -> dict[str, dict[str, Tenso
     found = {}
     for key, given in checkpoints.items():
         name = str(key)
-        if not name or name == END or name in found:
-            legal = f"distinct names other than {END!r}, which is the model itself"
+        if not name or name == LAST or name in found:
+            legal = f"distinct names other than {LAST!r}, which is the model itself"
             raise UsageError("checkpoints cannot be told apart", received=repr(name), legal=legal)
         state = _read(given) if isinstance(given, str | Path) else given
         state = next((state[key] for key in WRAPPED if isinstance(state, Mapping) and key in state), state)
