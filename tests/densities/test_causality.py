@@ -53,7 +53,12 @@ def test_no_pixel_changes_anything_before_it(channels, size, scales, likelihood)
 
 @torch.no_grad()
 def test_a_context_does_not_break_causality():
-    for context, conditioning in (((4,), "resize"), ((2, 3, 9), "resize"), ((2, 9, 9), "learned")):
+    for context, conditioning in (
+        ((4,), "resize"),
+        ((2, 3, 9), "resize"),
+        ((2, 9, 9), "learned"),
+        ((2, 3, 3), "vector"),
+    ):
         model = build((1, 5, 6), 4, scale=0.4, dtype=torch.float64, context=context, conditioning=conditioning)
         image = random_images(model.shape, 4, 1)[0]
         images = torch.cat((image[None], perturbed(image, 4)))

@@ -56,7 +56,7 @@ def test_contexts_that_do_not_fit(refuses):
         ({"context": (2, 3)}, ("context", "(2, 3)")),
         ({"context": (0,)}, ("context", "(0,)")),
         ({"likelihood": "gaussian"}, ("likelihood", "'gaussian'", "categorical, logistic_mixture")),
-        ({"conditioning": "magic"}, ("conditioning", "'magic'", "resize, learned")),
+        ({"conditioning": "magic"}, ("conditioning", "'magic'", "resize, learned, vector")),
         ({"filters": 0}, ("filters", "0")),
         ({"residual_layers": 0}, ("residual_layers", "0")),
         ({"scales": 0}, ("scales", "0")),

@@ -14,7 +14,7 @@ from infoplane.densities.graphs import Graphs, GraphWarning
 from infoplane.densities.incremental import Incremental
 
 CPU = torch.device("cpu")
-CONTEXTS = [(None, "resize"), ((5,), "resize"), ((4, 3, 3), "learned"), ((4, 9, 9), "resize")]
+CONTEXTS = [(None, "resize"), ((5,), "resize"), ((4, 3, 3), "learned"), ((4, 9, 9), "resize"), ((4, 2, 2), "vector")]
 #: what a GPU cannot record: numbers that it must wait for, and noise from a generator that no recording knows
 FORBIDDEN = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape, torch.Tag.nondeterministic_seeded}
 

@@ -99,7 +99,7 @@ def test_dropout_is_off_while_sampling_and_the_mode_stays():
 
 
 @pytest.mark.parametrize("context", [None, (3,), (2, 4, 5)], ids=["none", "vector", "map"])
-@pytest.mark.parametrize("conditioning", ["resize", "learned"])
+@pytest.mark.parametrize("conditioning", ["resize", "learned", "vector"])
 @pytest.mark.parametrize("scales", [1, 2, 3])
 @pytest.mark.parametrize("size", [(7, 5), (5, 9), (6, 7)])
 @torch.no_grad()

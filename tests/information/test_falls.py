@@ -68,4 +68,10 @@ def test_a_single_fit_allows_no_claim():
     assert found.value > 40
     assert found.p is None
     assert found.null is None
-    assert found.verdict == "single fit: no claim"
+    assert found.verdict == "fewer than 3 fits: no claim"
+
+
+def test_two_fits_allow_no_claim_however_small_p_is():
+    found = compression(*curves(np.random.default_rng(5), [0, 50, 0], refits=2))
+    assert found.p < 0.01
+    assert found.verdict == "fewer than 3 fits: no claim"

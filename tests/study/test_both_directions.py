@@ -14,7 +14,7 @@ from infoplane.study import cells
 from infoplane.study.cells import build_subject
 from infoplane.study.check import check
 from infoplane.study.execute import execute
-from infoplane.study.plan import Plan
+from infoplane.study.plan import Plan, seed_of
 from infoplane.study.store import Store
 from infoplane.subjects import forward
 
@@ -80,14 +80,14 @@ def test_the_rest_is_trained_anew_on_what_the_frozen_part_gives(finished, layer)
     settings = subjects.EpochSettings(**{**TRAIN, "checkpoints": ()})
     # From the images, through the frozen part: the study took the captured activations.
     both, transform = (parts["decoding"], parts["evaluation"]), default_transform(3)
-    again = subjects.decode_labels(model, layer, *both, settings, classes=3, seed=0, transform=transform)
-    stored = store.load(plan.name("forward", layer, checkpoint="1"))
+    again = subjects.decode_labels(model, layer, *both, settings, classes=3, seed=seed_of(0, 2), transform=transform)
+    stored = store.load(plan.name("forward", layer, 2, checkpoint="1"))
     assert stored.array("log_probs") == pytest.approx(again.log_probs.numpy(), abs=1e-4)
     assert stored.values["parameters"] == again.parameters
 
 
 def test_no_image_serves_two_purposes(tmp_path, monkeypatch):
-    seen = {"network": set(), "rest": set()}
+    seen = {"network": set(), "rest": set(), "densities": set(), "probes": set()}
 
     def spy(purpose, train):
         def wrapped(model, inputs, *rest, **options):
@@ -97,15 +97,31 @@ def test_no_image_serves_two_purposes(tmp_path, monkeypatch):
 
         return wrapped
 
+    def of_pairs(density, pairs, held, *rest, **options):
+        seen["densities"] |= {image.numpy().tobytes() for image in (*pairs.images, *held.images)}
+        return fit_density(density, pairs, held, *rest, **options)
+
+    def of_features(pairs):
+        asked.append({image.numpy().tobytes() for image in pairs.images})
+        return features(pairs)
+
+    fit_density, features, asked = cells.fit_density, cells._features, []
+    monkeypatch.setattr(cells, "fit_density", of_pairs)
+    monkeypatch.setattr(cells, "_features", of_features)
     monkeypatch.setattr(cells, "CACHE_BYTES", 0)  # nothing is captured: what is trained on are images
     monkeypatch.setattr(subjects, "train_epochs", spy("network", subjects.train_epochs))
     monkeypatch.setattr(forward, "train_epochs", spy("rest", forward.train_epochs))
-    spec = study(tmp_path, measure=["nce", "forward"])
+    spec = study(tmp_path, measure=["nce", "label", "forward"])
     assert not execute(spec, tmp_path / "run", workers=0, quiet=True).failed
     data = Store(tmp_path / "run" / "cells").load(Plan.load(tmp_path / "run").name("data"))
     content = {part: {i.tobytes() for i in data.array("images")[data.array(part)]} for part in
                ("encoding", "decoding", "evaluation")}  # fmt: skip
-    assert seen == {"network": content["encoding"], "rest": content["decoding"]}
+    # A probe sees what it learns from, what its penalty is chosen on, and what it is scored on.
+    for learned, chosen, scored in zip(*[iter(asked)] * 3, strict=True):
+        seen["probes"] |= learned | chosen
+        assert scored == content["evaluation"]
+    assert seen.pop("network") == content["encoding"]
+    assert all(images == content["decoding"] for images in seen.values())
     assert not content["encoding"] & content["decoding"]
     assert not content["evaluation"] & (content["encoding"] | content["decoding"])
 
@@ -157,9 +173,36 @@ def test_falls_from_the_peak_stand_on_the_page_with_what_chance_would_show(tmp_p
         assert str(row["peak"]) in (peak, f"{float(peak):g}" if peak != "end" else peak)
         assert row["value"] == pytest.approx(scores[peak] - scores["end"], abs=1e-6)
         assert row["refits"] == 2
+        # Two fits are too few to say anything.
+        assert row["verdict"] == "fewer than 3 fits: no claim"
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert "From the peak to the end" in page
     assert 'id="plane"' in page
     assert "the network itself" in (folder / "figures" / "through-forward.svg").read_text(encoding="utf-8") or (
         "the network itself" in page
     )
+
+
+def test_changes_between_checkpoints_are_paired(finished):
+    frame = pl.read_csv(finished / "changes.csv", schema_overrides={"first": pl.String, "last": pl.String})
+    steps = [("0", "0.5"), ("0.5", "1"), ("1", "end"), ("0", "end")]
+    results = load_run(finished)
+    for layer, kind, fits in (("h3", "nce", 1), ("h3", "forward", 3), ("h3", "label", 1), (None, "own", 0)):
+        rows = frame.filter((pl.col("kind") == kind) & pl.col("layer").fill_null("").eq(layer or ""))
+        assert list(zip(rows["first"], rows["last"], strict=True)) == steps
+        assert set(rows["refits"]) == {fits}
+        row = rows.row(3, named=True)
+        scores = {
+            at: results.log_probs("h3", checkpoint=at) if kind == "nce" else results.readings(kind, layer or "", at)
+            for at in ("0", "end")
+        }
+        terms = scores["end"] - scores["0"]
+        assert row["value"] == pytest.approx(terms.mean())
+        # The two-way error: examples, and refits where there are several.
+        spread = terms.mean(0).var(ddof=1) / terms.shape[1]
+        spread += terms.mean(1).var(ddof=1) / len(terms) if len(terms) > 1 else 0
+        assert row["stderr"] == pytest.approx(spread**0.5)
+        if kind == "nce":
+            assert row["verdict"] == "fewer than 3 fits: no claim"
+    page = (finished / "report.html").read_text(encoding="utf-8")
+    assert "From the first checkpoint to the last" in page

@@ -89,7 +89,7 @@ def test_following_a_loss_changes_nothing_of_the_training(finished, tmp_path):
     for layer in ("input", "conv1", "logits"):
         watched, plain = stored(finished, "density", layer, 1), stored(without, "density", layer, 1)
         assert np.array_equal(watched.array("log_probs"), plain.array("log_probs"))
-        assert set(watched.values["curve"]["watched"]) == {"encoding", "evaluation"}
+        assert set(watched.values["curve"]["watched"]) == {"encoding", "decoding", "evaluation"}
         assert not plain.values["curve"]["watched"]
     assert not (without / "losses.csv").exists()
 

@@ -40,7 +40,8 @@ def plan(
         raise UsageError("--images for a study without images", received=study, mend="leave it out")
     cells = family.plan(spec)
     # Whatever is wrong with the study is said before any waiting.
-    costs = family.cost(spec, cells, **({} if images is None else {"images": images}))
+    loaded = family.check(spec)
+    costs = family.cost(spec, cells, loaded, **({} if images is None else {"images": images}))
     known = known_speeds(where) if tflops is None else _assumed(tflops)
     machine = known.machine
     rows = [("part", "needs", "operations [TFLOP]", "time")]
@@ -68,7 +69,7 @@ def plan(
     print(f"speeds: {known.source}")
     print(_bottleneck(cells, seconds_of(costs, machine)))
     if family.size is not None:
-        print(_stored(cells, family.size(spec, cells, images=images)))
+        print(_stored(cells, family.size(spec, cells, loaded, images=images)))
     ways = _shorter(spec, where, study)
     if seconds > DAY and ways:
         print(f"more than a day here: {', or '.join(ways)}")

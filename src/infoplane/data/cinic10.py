@@ -19,6 +19,8 @@ from infoplane.data.folder import SUFFIXES, decode
 from infoplane.errors import UsageError
 
 SHAPE = (3, 32, 32)
+#: images of each of its parts
+PUBLISHED = 90_000
 
 _PARTS = {"train": "train", "valid": "valid", "val": "valid", "test": "test"}
 _NAME = re.compile(r"(?:.*/)?(train|valid|val|test)/([^/.][^/]*)/([^/.][^/]*)")
@@ -45,6 +47,8 @@ def find_cinic10(path: Path) -> list[Path]:
 
 def load_cinic10(path: str | os.PathLike[str]) -> Dataset:
     """Returns the images of all parts, named after the folder or archive; label k is the k-th class by name.
+
+    The name says so where these cannot be CINIC-10's, of which each part has 90,000.
 
     Encoding draws from `train`, decoding from `valid` (from `train` where there is none), evaluation from `test`.
     Within a part the order is that of classes and of file names. Images are RGB unless all are greyscale.
@@ -82,6 +86,9 @@ def load_cinic10(path: str | os.PathLike[str]) -> Dataset:
     name = path.resolve().name
     for suffix in archive.SUFFIXES:
         name = name.removesuffix(suffix)
+    # The layout is CINIC-10's; what lies in it need not be.
+    if any(len(images) != PUBLISHED for _, images, _ in parts) or len(parts) < 3:
+        name += " (not CINIC-10)"
     return join(name, parts, classes=len(classes), class_names=classes)
 
 

@@ -19,7 +19,7 @@ INITIAL_SCALE = 0.1
 
 
 class VectorConditioning(nn.Module):
-    """A linear map from a vector to every gated layer's 2F channels (Nash et al. 2019, appendix A).
+    """A linear map from a vector, or a flattened map, to every gated layer's channels (Nash et al. 2019, appendix A).
 
     Args:
         size: d.
@@ -35,8 +35,8 @@ class VectorConditioning(nn.Module):
         nn.init.normal_(self.project.weight, std=INITIAL_SCALE * size**-0.5)
 
     def forward(self, context: Tensor) -> list[Tensor]:
-        """(B, d) -> per layer (B, width, 1, 1)."""
-        return list(self.dropout(self.project(context))[:, :, None, None].split(self.widths, dim=1))
+        """(B, d), or (B, c, h, w) with as many units -> per layer (B, width, 1, 1)."""
+        return list(self.dropout(self.project(context.flatten(1)))[:, :, None, None].split(self.widths, dim=1))
 
     def output_weights(self) -> list[nn.Parameter]:
         """The weights that scale every bias: at zero, the context has no effect."""
@@ -145,8 +145,8 @@ def build_conditioning(
     """Returns the module for a context of shape None, (d,) or (c, h, w)."""
     if context is None:
         return None
-    if len(context) == 1:
-        return VectorConditioning(context[0], [w for per_scale in widths for w in per_scale], dropout=dropout)
+    if len(context) == 1 or method == "vector":
+        return VectorConditioning(math.prod(context), [w for per_scale in widths for w in per_scale], dropout=dropout)
     return MapConditioning((context[0], context[1], context[2]), grids, widths, method=method, dropout=dropout)
 
 

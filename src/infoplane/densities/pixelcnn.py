@@ -52,7 +52,8 @@ class PixelCNN(Density):
         likelihood: "categorical" (softmax over the levels) or "logistic_mixture".
         mixtures: Components of the mixture.
         dropout: In each gated layer.
-        conditioning: For a map context, "resize" (Nash et al. 2019) or "learned" (Darlow & Storkey 2018).
+        conditioning: For a map context, "resize" (Nash et al. 2019) or "learned" (Darlow & Storkey 2018), or "vector":
+            flattened.
         context_dropout: On the biases that come from the context.
         weight_norm: Salimans' parametrisation; without it the same function with plain weights.
 
@@ -70,7 +71,7 @@ class PixelCNN(Density):
         likelihood: Literal["categorical", "logistic_mixture"] = "categorical",
         mixtures: Positive = 10,
         dropout: Probability = 0.5,
-        conditioning: Literal["resize", "learned"] = "resize",
+        conditioning: Literal["resize", "learned", "vector"] = "resize",
         context_dropout: Probability = 0.0,
         weight_norm: bool = True,
     ) -> None:
@@ -82,8 +83,8 @@ class PixelCNN(Density):
         for name, value in {"dropout": dropout, "context_dropout": context_dropout}.items():
             if not 0 <= value < 1:
                 raise UsageError(f"bad {name}", received=value, legal="0 <= probability < 1")
-        if conditioning not in ("resize", "learned"):
-            raise UsageError("unknown conditioning", received=repr(conditioning), legal="resize, learned")
+        if conditioning not in ("resize", "learned", "vector"):
+            raise UsageError("unknown conditioning", received=repr(conditioning), legal="resize, learned, vector")
         self.scales, self.residual_layers = scales, residual_layers
         options: dict[str, Any] = {"weight_norm": weight_norm}
 

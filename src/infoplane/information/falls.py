@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from infoplane.information.crossed import crossed_mean
+from infoplane.information.crossed import FITS_FOR_A_CLAIM, crossed_mean
 
 #: curves that are drawn to see what chance does
 DRAWS = 20_000
@@ -38,9 +38,9 @@ class Compression:
 
     @property
     def verdict(self) -> str:
-        """What may be said: "compression", "no compression to be seen", "still rising" or "single fit: no claim"."""
-        if self.p is None:
-            return "single fit: no claim"
+        """What may be said, in words: whether what the density can use falls, or why nothing may be said."""
+        if self.p is None or self.refits < FITS_FOR_A_CLAIM:
+            return f"fewer than {FITS_FOR_A_CLAIM} fits: no claim"
         if self.value == 0:
             return "still highest at the end"
         return "compression" if self.p < 0.05 else "no compression to be seen"

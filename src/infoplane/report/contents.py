@@ -162,8 +162,11 @@ class ReportContents(PageContents):
             empty: those of the rows, as they appear.
         counted: What the network's training is counted in: "updates", "epochs", or "checkpoints" if that is unknown.
         ages: Checkpoint -> how many of these, where its name does not say it.
+        changes: What each number changes by from checkpoint to checkpoint. Keys: layer ("": the network itself), kind,
+            first, last, value, stderr, dof, p, refits, verdict.
         falls: Per layer, the fall of its NCE from its peak to the end. Keys: layer, peak, end, value, stderr, null,
-            null_stderr, p, refits, n, verdict.
+            null_stderr, p, refits, n, verdict, flags.
+        source: What the images are called, or "".
         fit_on: Part of the split whose images densities were trained on.
         losses: Per layer ("input": p(x)) and checkpoint, a density's loss on the parts of the split. Keys: layer,
             checkpoint, refits; per part encoding, decoding and evaluation PART, PART_stderr and PART_n;
@@ -179,7 +182,9 @@ class ReportContents(PageContents):
 
     counted: str = "updates"
     ages: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    changes: Sequence[Mapping[str, Any]] = ()
     falls: Sequence[Mapping[str, Any]] = ()
+    source: str = ""
     fit_on: str = "decoding"
     losses: Sequence[Mapping[str, Any]] = ()
     levels: int = 256

@@ -44,6 +44,8 @@ def contents_of(results: Results, folder: Path) -> ReportContents:
         inputs=inputs,
         layers=[_layer(results, name, pictured=data is not None) for name in results.layers],
         checkpoints=results.checkpoints,
+        source=data.values["name"] if data is not None else "",
+        changes=results.changes(),
         falls=results.falls(),
         losses=results.losses(),
         fit_on=spec.fit_on,

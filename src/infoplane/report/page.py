@@ -15,6 +15,7 @@ from infoplane.report.results import NETWORK, Results, differences
 TABLES = {
     "results": "All numbers, each fit by itself and all refits together",
     "differences": "Paired differences between layers",
+    "changes": "Changes from checkpoint to checkpoint",
     "compression": "Falls from the peak to the end of training",
     "losses": "Losses of the densities on each part of the split",
     "truths": "Comparisons with the known truth",
@@ -62,6 +63,7 @@ def _render(contents: ReportContents, files: Sequence[str]) -> tuple[str, dict[s
         through=plates.through(),
         plane=plates.plane(),
         falls=tables.falls(contents),
+        changes=tables.changes(contents),
         losses=tables.losses(contents),
         panels=plates.panels(),
         training=training,

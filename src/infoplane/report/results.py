@@ -8,12 +8,12 @@ from typing import Any, Literal
 from scipy.special import ndtr, stdtr
 
 from infoplane.estimate import Estimate
+from infoplane.information.crossed import FITS_FOR_A_CLAIM
 from infoplane.report.contents import in_order
 
 INPUT = "input"  # the layer name of the null-context twin p(x)
 NETWORK = ""  # the layer name of numbers about the whole network
 CLAIM = 0.05  # a fall is claimed only below this p
-FITS_FOR_A_CLAIM = 3  # retraining moves a number by more than its error given one fit
 
 Verdict = Literal["fall", "rise", "tie", "few fits", "no p"]
 

@@ -215,8 +215,26 @@ def steps(found: Sequence[Difference], contents: ReportContents) -> list[tuple[s
     ]
 
 
-def falls(contents: ReportContents) -> list[tuple[str, str, Markup, Markup, str, str]]:
-    """Returns (layer, peak, fall, fall of a constant curve, p, verdict) of every layer."""
+def changes(contents: ReportContents) -> list[tuple[str, str, str, str, Markup, str, str]]:
+    """Returns (number, layer, first, last, change, p, verdict) of each number from the first checkpoint to the last."""
+    points = contents.checkpoints
+    return [
+        (
+            name_of(row["kind"]),
+            contents.label(row["layer"]) if row["layer"] else "the network itself",
+            str(row["first"]),
+            str(row["last"]),
+            information(row["value"], row["stderr"], unit=False),
+            probability(row["p"]),
+            str(row["verdict"]),
+        )
+        for row in contents.changes
+        if (row["first"], row["last"]) == (points[0], points[-1])
+    ]
+
+
+def falls(contents: ReportContents) -> list[tuple[str, str, Markup, Markup, str, str, str]]:
+    """Returns (layer, peak, fall, fall of a constant curve, p, verdict, flags) of every layer."""
     return [
         (
             contents.label(row["layer"]),
@@ -225,6 +243,7 @@ def falls(contents: ReportContents) -> list[tuple[str, str, Markup, Markup, str,
             Markup("–") if row["null"] is None else information(row["null"], row["null_stderr"], unit=False),
             "–" if row["p"] is None else probability(row["p"]),
             str(row["verdict"]),
+            str(row["flags"]),
         )
         for row in contents.falls
     ]

@@ -21,6 +21,7 @@ def table(results: Results) -> str:
             found[layer, checkpoint, estimate.kind] = estimate
     several = len(results.checkpoints) > 1
     most, fewer = _refits(found)
+    forward = any(kind == "forward" for _, _, kind in found)
     header = ["checkpoint"] * several + [
         "layer",
         "shape",
@@ -29,6 +30,7 @@ def table(results: Results) -> str:
         "[bits]",
         "contrastive [nats]",
         "label [nats]",
+        *["by the rest [nats]"] * forward,
         "MSE",
     ]
     lines = [header]
@@ -45,6 +47,7 @@ def table(results: Results) -> str:
                 _number(None if usable is None else usable.bits, star="usable" in starred),
                 _number(found.get((layer, checkpoint, "contrastive")), star="contrastive" in starred),
                 _number(found.get((layer, checkpoint, "label"))),
+                *[_number(found.get((layer, checkpoint, "forward")))] * forward,
                 _number(found.get((layer, checkpoint, "mse"))),
             ]
         )
@@ -60,6 +63,8 @@ def table(results: Results) -> str:
         if right is not None:
             at = f" at {checkpoint}" if several else ""
             notes.append(f"classifier accuracy{at}: {_number(right)} (n = {right.n})")
+    if (data := results.cell("data")) is not None:
+        notes.append(f"images: {data.values['name']}")
     refits = most or (unconditional.refits if unconditional is not None else 1)
     errors = f"over examples and {refits} refits" if refits > 1 else "over examples, given this single fit"
     if fewer:

@@ -1,5 +1,6 @@
 """What every study has in common, whatever it measures."""
 
+import copy
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, ClassVar, Self
 
@@ -114,4 +115,4 @@ def set_field(content: dict[str, Any], path: str, value: Any) -> None:
         inner = inner.setdefault(key, {})
         if not isinstance(inner, dict):
             raise UsageError("cannot set a field", received=path, legal=f"{key} has no fields of its own")
-    inner[keys[-1]] = value
+    inner[keys[-1]] = copy.deepcopy(value)  # another path may go on into it, which is not the caller's affair

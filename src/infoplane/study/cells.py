@@ -408,10 +408,8 @@ def run_density(task: Task) -> Result:
         settings = FitSettings.model_validate(params["fit"])
         # Other batches than those that the trunk or the base has just seen.
         at = seed + SECOND if start is not None else seed
-        # Its own part is followed by the training loss.
-        watched = {part: some for part, some in followed.items() if part != params["fit_on"]}
         own = fit_density(
-            density, pairs, held, settings, seed=at, start=start, watched=watched, progress=environment.progress
+            density, pairs, held, settings, seed=at, start=start, watched=followed, progress=environment.progress
         )
         curve = curve.then(own)
     evaluation = task.pairs(layer, "evaluation")

@@ -145,8 +145,7 @@ class Costs:
         """The work of a fit's steps and of its evaluations: at the start, and of raw and averaged weights."""
         fit, spec, layer = params["fit"], params["density"], params["layer"]
         scored = fit["held_out"] * self.sizes[params["fit_on"]] * (2 * fit["evaluations"] + 1)
-        others = [part for part in self.sizes if part != params["fit_on"]]
-        scored += self._followed(params, others) * fit["evaluations"]
+        scored += self._followed(params, tuple(self.sizes)) * fit["evaluations"]
         return self.step(spec, layer, fit["batch"]).times(fit["updates"]) + self.scoring(spec, layer).times(scored)
 
     def _followed(self, params: Mapping[str, Any], parts: Sequence[str]) -> int:

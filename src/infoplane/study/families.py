@@ -35,7 +35,7 @@ class Family:
         plan: (settings, fingerprint, device) -> cells, see `make_plan`.
         results: (settings, plan, store) -> what has been measured.
         cost: (settings, plan, data) -> work of every cell, by name, see `cost_of`.
-        size: (settings, plan) -> bytes of every cell, by name, see `size_of`; None where they are few.
+        size: (settings, plan, data) -> bytes of every cell, by name, see `size_of`; None where they are few.
     """
 
     spec: type[Study]

@@ -31,9 +31,11 @@ def cost_of(
     return {cell.name: costs.of(cell.kind, cell.params) for cell in (plan or make_plan(spec)).cells.values()}
 
 
-def size_of(spec: StudySpec, plan: Plan, *, images: int | None = None) -> dict[str, float]:
-    """Returns about how many bytes every cell of a study stores, by name; `images` as for `cost_of`."""
-    costs = _costs(spec, None, images)
+def size_of(
+    spec: StudySpec, plan: Plan, loaded: Result | None = None, *, images: int | None = None
+) -> dict[str, float]:
+    """Returns about how many bytes every cell of a study stores, by name; arguments as those of `cost_of`."""
+    costs = _costs(spec, loaded, images)
     return {cell.name: costs.size(cell.kind, cell.params) for cell in plan.cells.values()}
 
 

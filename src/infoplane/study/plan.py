@@ -279,8 +279,8 @@ def add_forward(plan: Plan, spec: StudySpec, network: Mapping[str, str], places:
         # The schedule of the network itself; which weights of it were kept is another matter.
         fit = {**spec.subject.train.model_dump(mode="json"), "checkpoints": []}
         for place in places:
-            if "capture" in place.needs:
-                place.add(plan, "forward", {"fit": fit, "seed": spec.seed})
+            for refit in range(1, spec.forward.refits + 1) if "capture" in place.needs else ():
+                place.add(plan, "forward", {"fit": fit, "seed": seed_of(spec.seed, refit)}, refit=refit)
     if "own" in spec.measure:
         for checkpoint in spec.checkpoints:
             plan.add("own", {"checkpoint": checkpoint}, network, checkpoint=checkpoint)

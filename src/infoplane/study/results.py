@@ -1,7 +1,7 @@
 """From the stored cells of a study of inversion to its results."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -22,11 +22,18 @@ from infoplane.information import (
     negative_cross_entropy,
     usable_information,
 )
+from infoplane.information.crossed import FITS_FOR_A_CLAIM
 from infoplane.study.plan import INPUT, Plan, twin_of
 from infoplane.study.run_results import RunResults, tidy
 from infoplane.study.spec import StudySpec
 from infoplane.study.store import Store, Stored
 
+#: kind of label information -> the cells that it comes from
+READERS = {"label": "probe", "forward": "forward", "own": "own"}
+#: kinds of which nothing can be refitted, or whose fit is the one optimum of a convex problem
+UNIQUE = ("label", "own")
+#: p below which a change is claimed
+CLAIM = 0.05
 #: a last stretch of training that lowered the held-out loss by this share of it is pointed out
 FALLING = 0.005
 #: the words of that
@@ -71,6 +78,13 @@ class Results(RunResults[StudySpec]):
         rows = [s.array("log_probs") for refit, s in fits if refits is None or refit in refits]
         return np.stack(rows) if rows else np.zeros((0, 0))
 
+    def readings(self, kind: str, layer: str, checkpoint: str) -> np.ndarray:
+        """Log-probabilities (R, n) of the evaluation labels by a reader: "label", "forward", or "own" (of no layer)."""
+        cell, refits = READERS[kind], range(1, self.spec.forward.refits + 1) if kind == "forward" else (0,)
+        found = [self.cell(cell, layer, refit, checkpoint) for refit in refits]
+        rows = [each.array("log_probs") for each in found if each is not None and each.values.get("labels", True)]
+        return np.stack(rows) if rows else np.zeros((0, 0))
+
     def common(self, *places: tuple[str, str | None]) -> list[int]:
         """The refits that are finished at all these (layer, checkpoint): only these can be paired."""
         sets = [{refit for refit, _ in self.fits(layer, checkpoint)} for layer, checkpoint in places]
@@ -99,10 +113,10 @@ class Results(RunResults[StudySpec]):
                 capture = self.cell("capture", checkpoint=checkpoint)
                 if capture is not None and "correct" in capture.names():
                     yield "", checkpoint, "all", accuracy(capture.array("correct"))
-                own, data = self.cell("own", checkpoint=checkpoint), self.cell("data")
-                if own is not None and data is not None:
+                own, data = self.readings("own", "", checkpoint), self.cell("data")
+                if len(own) and data is not None:
                     labels, classes = data.array("labels")[data.array("evaluation")], data.values["classes"]
-                    found = label_information(own.array("log_probs"), labels, classes=classes, kind="own")
+                    found = label_information(own, labels, classes=classes, kind="own")
                     yield "", checkpoint, "all", replace(found, refits=0)
             for refits, label in self._groups(layer, checkpoint):
                 yield from ((*place, label, estimate) for estimate in self._of_fits(layer, checkpoint, refits))
@@ -139,10 +153,7 @@ class Results(RunResults[StudySpec]):
         fitted = [stored.values for _, stored in fits]
         gaps = [values["heldout_nats"] - values["train_nats"] for values in fitted]
         held = sum(values["heldout_n"] for values in fitted)
-        overfit = any(gap > OVERFIT * values["train_nats"] for gap, values in zip(gaps, fitted, strict=True))
-        flags = ("q fits its training data better than held-out data: more data would help",) if overfit else ()
-        if any(_still_falling(values["curve"]) for values in fitted):
-            flags += (STILL_FELL,)
+        flags = _flags([stored for _, stored in fits])
         mean = crossed_mean(np.array(gaps))
         stderr = mean.stderr if len(gaps) > 1 else None
         yield Estimate(mean.value, stderr, kind="generalisation-gap", n=held, refits=len(gaps), flags=flags)
@@ -155,11 +166,11 @@ class Results(RunResults[StudySpec]):
 
     def _of_layer(self, layer: str, checkpoint: str) -> Iterator[Estimate]:
         data = self.cell("data")
-        for cell, kind in (("probe", "label"), ("forward", "forward")):
-            reader = self.cell(cell, layer, 0, checkpoint)
-            if reader is not None and data is not None and reader.values["labels"]:
+        for kind in ("label", "forward"):
+            scores = self.readings(kind, layer, checkpoint)
+            if len(scores) and data is not None:
                 labels = data.array("labels")[data.array("evaluation")]
-                yield label_information(reader.array("log_probs"), labels, classes=data.values["classes"], kind=kind)
+                yield label_information(scores, labels, classes=data.values["classes"], kind=kind)
         mse = self.cell("mse", layer, 0, checkpoint)
         if mse is not None:
             mean = crossed_mean(mse.array("errors"))
@@ -200,15 +211,43 @@ class Results(RunResults[StudySpec]):
         for layer in self.spec.layers:
             points = [point for point in self.checkpoints if self.fits(layer, point)]
             refits = self.common(*((layer, point) for point in points)) if points else []
-            if len(points) < 2 or not refits:
+            # Without the end there is no fall to it.
+            if len(points) < 2 or points[-1] != self.checkpoints[-1] or not refits:
                 continue
             fits = [dict(self.fits(layer, point)) for point in points]
             held = np.array([[-own[refit].values["heldout_nats"] for refit in refits] for own in fits])
             scores = np.stack([self.log_probs(layer, refits, point) for point in points])
             fall = compression(held, scores, seed=self.spec.seed)
             where = {"layer": layer, "peak": points[fall.peak], "end": points[-1], "verdict": fall.verdict}
+            both = dict.fromkeys(flag for at in (fall.peak, -1) for flag in _flags(list(fits[at].values())))
+            where["flags"] = "; ".join(both)
             found.append(where | {key: value for key, value in vars(fall).items() if key != "peak"})
         return found
+
+    def changes(self) -> list[dict[str, Any]]:
+        """Returns what changes of each number from checkpoint to checkpoint, and from the first to the last.
+
+        Paired by example and, where there are any, by refit; positive where the number rises.
+        """
+        points = list(pairwise(self.checkpoints))
+        if len(points) > 1:
+            points.append((self.checkpoints[0], self.checkpoints[-1]))
+        found = []
+        for kind in ("nce", *READERS):
+            for layer in self.spec.layers if kind != "own" else ("",):
+                for first, last in points:
+                    before, after = (self._scores(kind, layer, (first, last), at) for at in (first, last))
+                    if len(before) and before.shape == after.shape:
+                        mean = difference(after, before)
+                        where = {"layer": layer, "kind": kind, "first": first, "last": last}
+                        found.append(where | _change(mean, len(before), kind))
+        return found
+
+    def _scores(self, kind: str, layer: str, points: tuple[str, str], at: str) -> np.ndarray:
+        if kind in READERS:
+            return self.readings(kind, layer, at)
+        refits = self.common(*((layer, point) for point in points)) if kind in self.spec.measure else []
+        return self.log_probs(layer, refits, at)
 
     def losses(self) -> list[dict[str, Any]]:
         """Returns, per layer and checkpoint, a density's loss in nats on each part of the split, where it was followed.
@@ -237,7 +276,7 @@ class Results(RunResults[StudySpec]):
 
     def tables(self) -> dict[str, list[dict[str, Any]]]:
         """Returns the tables that a run's folder holds beside its results: name -> rows, where there are any."""
-        own = {"compression": self.falls(), "losses": self.losses()}
+        own = {"changes": self.changes(), "compression": self.falls(), "losses": self.losses()}
         return super().tables() | {name: rows for name, rows in own.items() if rows}
 
     def truths(self) -> list[dict[str, Any]] | None:
@@ -278,6 +317,27 @@ class Difference:
     stderr: float
     dof: float
     p: float
+
+
+def _change(mean: Mean, refits: int, kind: str) -> dict[str, Any]:
+    """One change and what may be said of it."""
+    if kind not in UNIQUE and refits < FITS_FOR_A_CLAIM:
+        verdict = f"fewer than {FITS_FOR_A_CLAIM} fits: no claim"
+    elif mean.p_value >= CLAIM:
+        verdict = "not told apart"
+    else:
+        verdict = "rises" if mean.value > 0 else "falls"
+    fits = 0 if kind == "own" else refits
+    numbers = {"value": mean.value, "stderr": mean.stderr, "dof": mean.dof, "p": mean.p_value}
+    return numbers | {"refits": fits, "verdict": verdict}
+
+
+def _flags(fits: Sequence[Stored]) -> tuple[str, ...]:
+    """What must be said of densities: that they know their training data too well, or were still getting better."""
+    fitted = [stored.values for stored in fits]
+    overfit = any(each["heldout_nats"] - each["train_nats"] > OVERFIT * each["train_nats"] for each in fitted)
+    flags = ("q fits its training data better than held-out data: more data would help",) if overfit else ()
+    return flags + ((STILL_FELL,) if any(_still_falling(each["curve"]) for each in fitted) else ())
 
 
 def _still_falling(curve: dict[str, Any]) -> bool:

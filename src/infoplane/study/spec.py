@@ -133,6 +133,12 @@ class ContrastiveSpec(Strict):
     batches: Annotated[int, Ge(2)] = 16
 
 
+class ForwardSpec(Strict):
+    """Attributes: refits: how often what follows a layer is trained anew, from other initial weights."""
+
+    refits: Annotated[int, Ge(1)] = 3
+
+
 class LossesSpec(Strict):
     """Attributes: images: most images of the encoding, decoding and evaluation part to follow a density's loss on."""
 
@@ -162,7 +168,7 @@ class StudySpec(Study):
         fit_on: The part whose images densities are trained on; "encoding" only where no network was trained on it.
         reconstruction: How the MSE inverter is trained.
         measure: What to report.
-        contrastive, losses, samples: Sizes of these measurements.
+        contrastive, forward, losses, samples: Sizes of these measurements.
     """
 
     variants: ClassVar[dict[str, type[BaseModel]]] = BY
@@ -180,6 +186,7 @@ class StudySpec(Study):
     reconstruction: FitSettings = FitSettings(updates=600, batch=32, learning_rate=2e-3, evaluations=6, refits=1)
     measure: tuple[Measure, ...] = ("nce", "usable", "contrastive", "label", "mse", "samples")
     contrastive: ContrastiveSpec = ContrastiveSpec()
+    forward: ForwardSpec = ForwardSpec()
     losses: LossesSpec = LossesSpec()
     samples: SamplesSpec = SamplesSpec()
 
