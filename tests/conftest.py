@@ -33,3 +33,21 @@ def refuses() -> Callable[..., AbstractContextManager[None]]:
             assert word in message, f"{word!r} is not in {message!r}"
 
     return context
+
+
+@pytest.fixture(scope="module")
+def short() -> Iterator[None]:
+    """Everything but the densities of a measurement cut to what a test can wait for."""
+    from infoplane import profile
+    from infoplane.inversion import FitSettings
+    from infoplane.study.spec import StudySpec
+
+    def small(**fields):
+        fields["reconstruction"] = FitSettings(updates=3, batch=16, evaluations=1, refits=1)
+        fields["samples"] = {"images": 2, "each": 2}
+        fields["contrastive"] = {"candidates": 16, "batches": 8}
+        return StudySpec(**fields)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(profile, "StudySpec", small)
+        yield

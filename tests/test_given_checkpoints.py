@@ -9,31 +9,16 @@ from torch import nn
 
 import tiny_study
 import toy_networks
-from infoplane import profile
 from infoplane.capture import activations, default_transform
-from infoplane.inversion import FitSettings
 from infoplane.profile import measure
 from infoplane.study.results import Results
-from infoplane.study.spec import StudySpec
 from infoplane.subjects.given import load_states
 
 IMAGES, LABELS = tiny_study.images_and_labels()
 QUICK = {"budget": 3, "levels": 3, "refits": 1, "workers": 0, "quiet": True}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def short():
-    """Everything but the densities of a measurement cut to what a test can wait for."""
-
-    def small(**fields):
-        fields["reconstruction"] = FitSettings(updates=3, batch=16, evaluations=1, refits=1)
-        fields["samples"] = {"images": 2, "each": 2}
-        fields["contrastive"] = {"candidates": 16, "batches": 8}
-        return StudySpec(**fields)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(profile, "StudySpec", small)
-        yield
+pytestmark = pytest.mark.usefixtures("short")
 
 
 def earlier(seed: int) -> dict[str, torch.Tensor]:
@@ -44,7 +29,7 @@ def earlier(seed: int) -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory):
+def measured(tmp_path_factory, short):
     """At two earlier states, one of them from a file of a training script, and as it is."""
     folder = tmp_path_factory.mktemp("given")
     torch.save({"epoch": 5, "state_dict": earlier(5)}, folder / "5.pt")

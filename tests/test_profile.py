@@ -16,12 +16,10 @@ import tiny_study
 import toy_networks
 from infoplane import PixelCNN, profile
 from infoplane.errors import CellError, UsageError
-from infoplane.inversion import FitSettings
 from infoplane.profile import Profile, measure, parse_budget, suggest_density
 from infoplane.study.cells import KINDS
 from infoplane.study.load import read_study
 from infoplane.study.plan import Plan
-from infoplane.study.spec import StudySpec
 from infoplane.study.store import Store
 from tiny_study import contents, events, kind_of
 
@@ -29,23 +27,11 @@ IMAGES, LABELS = tiny_study.images_and_labels()
 QUICK = {"budget": 3, "levels": 3, "refits": 1, "workers": 0, "quiet": True}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def short():
-    """Everything but the densities of a measurement cut to what a test can wait for."""
-
-    def small(**fields):
-        fields["reconstruction"] = FitSettings(updates=3, batch=16, evaluations=1, refits=1)
-        fields["samples"] = {"images": 2, "each": 2}
-        fields["contrastive"] = {"candidates": 16, "batches": 8}
-        return StudySpec(**fields)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(profile, "StudySpec", small)
-        yield
+pytestmark = pytest.mark.usefixtures("short")
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory) -> Profile:
+def measured(tmp_path_factory, short) -> Profile:
     """A map and a vector of the toy network, two refits; only to be read."""
     options = {**QUICK, "refits": 2}
     out = tmp_path_factory.mktemp("measured") / "out"
@@ -403,7 +389,7 @@ def test_the_folder_of_another_measurement_is_refused(small_run, refuses, change
 
 
 @pytest.fixture(scope="module")
-def small_run(tmp_path_factory) -> Path:
+def small_run(tmp_path_factory, short) -> Path:
     """The folder of a measurement, to be refused to others."""
     folder = tmp_path_factory.mktemp("small") / "out"
     measure(toy_networks.build(), IMAGES, LABELS, layers=["fc"], out=folder, **QUICK)
