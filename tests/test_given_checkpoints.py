@@ -94,6 +94,9 @@ def test_an_earlier_state_changes_the_folder_s_fingerprint(measured, tmp_path, r
     [
         ({"end": {}}, "checkpoints cannot be told apart"),
         ({"": {}}, "checkpoints cannot be told apart"),
+        ({"epochs/5": {}}, "checkpoints cannot be told apart"),
+        ({"..": {}}, "checkpoints cannot be told apart"),
+        ({"5": toy_networks.build().state_dict(), "0": toy_networks.build().state_dict()}, "not in training order"),
         ([{}], "checkpoints cannot be used"),
         ({"1": 3}, "checkpoint '1' cannot be used"),
         ({"1": {"weight": torch.zeros(3)}}, "checkpoint '1' does not fit the model"),

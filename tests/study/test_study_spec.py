@@ -384,18 +384,19 @@ def test_checking_leaves_the_random_state_alone(load):
 def test_a_study_that_is_like_another_one(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text(
-        "like: resnet-classifier\ntitle: Mine\nfit.refits: 2\nlayers: [h3]\n"
+        "like: resnet-classifier\ntitle: Mine\nfit.refits: 2\nlayers: [h3]\ndensity_at: {}\n"
         "scales: {laptop: {fit.updates: 7}, small: {fit.updates: 5}}\n"
     )
     theirs, mine = load_study("resnet-classifier", scale="laptop"), load_study(str(path), scale="laptop")
     assert (mine.name, mine.title, mine.layers) == ("mine", "Mine", ("h3",))
-    # What a scale says goes before what the file says.
-    assert (mine.fit.updates, mine.fit.refits) == (7, theirs.fit.refits)
+    # Whatever the file says goes before all that the other one says, of its scales too; its own scale before that.
+    assert (mine.fit.updates, mine.fit.refits) == (7, 2)
+    assert mine.fit.batch == theirs.fit.batch
     assert mine.subject == theirs.subject
     assert mine.density == theirs.density
     small = load_study(str(path), scale="small")
     assert (small.fit.updates, small.fit.refits) == (5, 2)
-    assert scales_of(str(path)) == ["paper", "laptop", "small"]
+    assert scales_of(str(path)) == ["paper", "laptop", "mid", "small"]
 
 
 def test_the_study_that_one_is_like_must_come_with_the_package(tmp_path, refuses):

@@ -84,7 +84,11 @@ def label_information(log_probs: np.ndarray, labels: np.ndarray, *, classes: int
     surprise = -np.log(frequency[labels])  # its mean is the plug-in entropy
     terms = np.atleast_2d(log_probs) + surprise
     mean = crossed_mean(terms)
-    return Estimate(mean.value, mean.stderr, "nats", kind, "lower", n=len(labels), refits=len(terms), dof=mean.dof)
+    # A bound still, but one that says nothing: zero is known without any reader.
+    flags = ("below 0: the reader is overconfident and does worse than guessing",) * (mean.value < -2 * mean.stderr)
+    return Estimate(
+        mean.value, mean.stderr, "nats", kind, "lower", n=len(labels), refits=len(terms), dof=mean.dof, flags=flags
+    )
 
 
 def accuracy(correct: np.ndarray) -> Estimate:

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from infoplane.estimate import Estimate
 from infoplane.report.drawing import Unit, extent, framed, scaled, tip, tooltip
-from infoplane.report.theme import INK, canvas
+from infoplane.report.theme import canvas
 from infoplane.report.words import name_of
 
 _WIDTH, _HEIGHT = 620, 430  # pixels
@@ -41,7 +41,7 @@ def plane(orbits: Sequence[Orbit], checkpoints: Sequence[str], kinds: tuple[str,
     axes.spines["left"].set_visible(True)
     axes.grid(True)
     axes.set_xlabel(f"{name_of(kinds[0])}, {unit} per image", loc="right")
-    axes.set_ylabel(f"{unit} per image")
+    axes.set_ylabel(f"{name_of(kinds[1])}, {unit} per image", loc="top")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(nbins=6))
     last = max(len(checkpoints) - 1, 1)
@@ -67,5 +67,4 @@ def plane(orbits: Sequence[Orbit], checkpoints: Sequence[str], kinds: tuple[str,
                 fontsize=12, annotation_clip=False, zorder=5,
             )  # fmt: skip
     axes.margins(0.06)
-    axes.set_title(name_of(kinds[1]), loc="left", fontsize=13, color=INK, pad=10)
     return figure

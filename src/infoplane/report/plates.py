@@ -123,7 +123,7 @@ class Plates:
                 continue
             own = tuple(self.results.get(NETWORK, "own", at) for at in points)
             if kind == "forward" and any(own):
-                tracks.append(Track("the network itself", INK, own))
+                tracks.append(Track("network itself", INK, own))
             ceiling = figures.ceiling_of(kind, self.contents.candidates, self.contents.classes)
             label = f"{words.name_of(kind)} of each layer at each checkpoint, with standard errors"
 

@@ -1,9 +1,9 @@
 """Studies from files: by name or path, at a scale, with changes; unknown keys are refused with their path."""
 
-import copy
 import inspect
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,6 @@ from infoplane.errors import UsageError, unknown
 from infoplane.study.base import LAPTOP, PAPER, Study, first_error, set_field, shown
 from infoplane.study.families import DEFAULT, FAMILIES
 
-#: sections that hold changes by name
-_BY_NAME = ("scales", "datasets")
 #: what a study is called, which no note speaks of
 _NAMES = ("name", "title", "figure")
 
@@ -39,26 +37,48 @@ def load_study(study: str, changes: Mapping[str, Any] | None = None, *, scale: s
     Raises:
         UsageError: There is no such study or scale, or a field is unknown or has an illegal value.
     """
-    content = _content(study)
-    scales, datasets = content.pop("scales", {}), content.pop("datasets", {})
-    legal = _scales(scales, study)
+    files = _files(study)
+    legal = _scales_of(files, study)
     if scale is None:
         scale = LAPTOP if LAPTOP in legal else legal[0] if legal else None
     elif scale not in legal:
         raise unknown(f"scale of {study}", scale, legal, mend=None if legal else "leave --scale out: there is only one")
-    for path, value in {"scale": scale, **scales.get(scale or "", {})}.items():
-        set_field(content, path, value)
-    # Another data set may need other sizes and networks: what the file says of it goes before the scale's values.
-    asked = copy.deepcopy(content)
-    for path, value in (changes or {}).items():
-        set_field(asked, path, value)
-    for path, value in {**_of_dataset(datasets, asked, scale, study), **(changes or {})}.items():
-        set_field(content, path, value)
+    # Another data set may need other sizes and networks: what a file says of it goes before the scale's values.
+    asked = _merged(files, scale, changes or {}, None, study)
+    content = _merged(files, scale, changes or {}, asked, study)
     if changes and "note" not in changes and isinstance(content.get("note"), str):
         content["note"] = _amended(content["note"], changes)
     spec = validate(content, where=study)
     spec.check(study)
     return spec
+
+
+@dataclass(frozen=True)
+class _File:
+    """What one file says: of every scale and data set, scale by scale, and data set by data set."""
+
+    content: dict[str, Any]
+    scales: Any
+    datasets: Any
+
+
+def _merged(
+    files: list[_File], scale: str | None, changes: Mapping[str, Any], asked: Mapping[str, Any] | None, study: str
+) -> dict[str, Any]:
+    """What files and changes say in all; each file goes before the study that it is like, whatever the scale.
+
+    Args:
+        asked: What they say in all without their values for the data set; None to leave these out.
+    """
+    content: dict[str, Any] = {}
+    for file in files:
+        of_dataset = {} if asked is None else _of_dataset(file.datasets, asked, scale, study)
+        for part in (file.content, {"scale": scale, **file.scales.get(scale or "", {})}, of_dataset):
+            for path, value in part.items():
+                set_field(content, path, value)
+    for path, value in changes.items():
+        set_field(content, path, value)
+    return content
 
 
 def _amended(note: str, changes: Mapping[str, Any]) -> str:
@@ -76,11 +96,16 @@ def _short(value: Any) -> str:
 
 def scales_of(study: str) -> list[str]:
     """Returns the scales of a study, the papers' first; none where it has only one."""
-    return _scales(_content(study).get("scales", {}), study)
+    return _scales_of(_files(study), study)
 
 
-def _content(study: str) -> dict[str, Any]:
-    """What a study's file says, and what the study says that it is `like` but for this (keys may be dotted paths)."""
+def _scales_of(files: list[_File], study: str) -> list[str]:
+    names = dict.fromkeys(name for file in files for name in _scales(file.scales, study))
+    return [PAPER, *(name for name in names if name != PAPER)] if names else []
+
+
+def _files(study: str) -> list[_File]:
+    """What a study's file says, after what those say that it is `like` but for this (keys may be dotted paths)."""
     if study in named_studies():
         text = (resources.files("infoplane") / "studies" / f"{study}.yaml").read_text(encoding="utf-8")
     elif study.endswith((".yaml", ".yml")):
@@ -89,18 +114,12 @@ def _content(study: str) -> dict[str, Any]:
         raise unknown("study", study, named_studies(), mend="or give the path of a .yaml file")
     own = {"name": Path(study).stem, **_parse(text, study)}
     like = own.pop("like", None)
+    file = _File(own, own.pop("scales", {}), own.pop("datasets", {}))
     if like is None:
-        return own
+        return [file]
     if like not in named_studies():
         raise unknown(f"study that {study} is like", str(like), named_studies())
-    content = _content(like)
-    for key, value in own.items():
-        if key in _BY_NAME and _is_changes(value) and all(map(_is_changes, value.values())):
-            # Scale by scale, what the file says goes before what the other one says.
-            value = {name: {**content.get(key, {}).get(name, {}), **part} for name, part in value.items()}
-            value = {**content.get(key, {}), **value}
-        set_field(content, key, value)
-    return content
+    return [*_files(like), file]
 
 
 def _of_dataset(datasets: Any, content: Mapping[str, Any], scale: str | None, study: str) -> dict[str, Any]:

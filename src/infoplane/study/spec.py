@@ -244,6 +244,7 @@ class StudySpec(Study):
                 "densities on the images that trained the network",
                 received="fit_on: encoding",
                 legal="fit_on: decoding, or a study without a network",
+                mend="leave fit_on out",
             )
         if self.given:
             raise UsageError(
@@ -254,7 +255,8 @@ class StudySpec(Study):
         names = [*self.latents, *self.layers]
         for layer in self.density_at:
             if layer not in names:
-                raise unknown("layer in density_at", layer, names)
+                mend = "take it out there too, e.g. with --set density_at={}"
+                raise unknown("layer in density_at", layer, names, mend=mend)
         if len(set(names)) < len(names) or "input" in names:
             raise UsageError("layers and latents must be distinct, and none called input", received=", ".join(names))
 

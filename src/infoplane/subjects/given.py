@@ -1,6 +1,7 @@
 """Earlier states of one's own network, from which it is measured through training."""
 
 import copy
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from infoplane.errors import UsageError
 
 #: what the network as it is is called among its checkpoints
 LAST = "end"
+#: what a checkpoint may be called, which becomes part of file names; and one that is a count of updates or epochs
+NAME, COUNT = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,39}"), re.compile(r"\d+(\.\d+)?")
 #: keys under which training scripts keep a model's weights beside other things
 WRAPPED = ("state_dict", "model_state_dict", "model")
 LEGAL = "name in training order -> state dict of the model, or a file of one"
@@ -33,8 +36,8 @@ def load_states(model: nn.Module, checkpoints: Any) -> dict[str, dict[str, Tenso
     found = {}
     for key, given in checkpoints.items():
         name = str(key)
-        if not name or name == LAST or name in found:
-            legal = f"distinct names other than {LAST!r}, which is the model itself"
+        if not NAME.fullmatch(name) or name == LAST or name in found:
+            legal = f"distinct names of letters, digits, . _ - other than {LAST!r}, which is the model itself"
             raise UsageError("checkpoints cannot be told apart", received=repr(name), legal=legal)
         state = _read(given) if isinstance(given, str | Path) else given
         state = next((state[key] for key in WRAPPED if isinstance(state, Mapping) and key in state), state)
@@ -45,8 +48,13 @@ def load_states(model: nn.Module, checkpoints: Any) -> dict[str, dict[str, Tenso
             copy.deepcopy(model).load_state_dict(state)
         except Exception as error:
             # Whatever a model's own loading raises; its lines become one.
-            raise UsageError(f"checkpoint {name!r} does not fit the model", received=str(error)[:300]) from error
+            received = " ".join(str(error).split())[:160]
+            mend = "give a state dict of this very model"
+            raise UsageError(f"checkpoint {name!r} does not fit the model", received=received, mend=mend) from error
         found[name] = state
+    counts = [float(name) for name in found if COUNT.fullmatch(name)]
+    if counts != sorted(counts):
+        raise UsageError("checkpoints are not in training order", received=", ".join(found), legal="counts that rise")
     return found
 
 
@@ -54,6 +62,7 @@ def _read(path: str | Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}"[:200]
+        missing = isinstance(error, FileNotFoundError)
+        reason = "there is no such file" if missing else f"it holds something else ({type(error).__name__})"
         legal = "a file that torch.save wrote of a state dict"
         raise UsageError("cannot read the checkpoint", received=path, legal=legal, mend=reason) from error
