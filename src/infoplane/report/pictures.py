@@ -84,6 +84,11 @@ class Gallery:
     height: int
     strip: int
 
+    @property
+    def reconstructed(self) -> bool:
+        """Whether there are reconstructions."""
+        return any(cell and cell.reconstruction for rows in self.panels for row in rows for cell in row.cells)
+
 
 def rgb(image: np.ndarray, levels: int) -> np.ndarray:
     """(C, H, W) grey values -> (H, W, 3) for the screen; channels that are no colours are averaged."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -14,6 +15,8 @@ from infoplane.report.theme import canvas
 from infoplane.report.words import name_of
 
 _WIDTH, _HEIGHT = 620, 430  # pixels
+#: names closer than this, in pixels across and up, cover one another
+_NEAR = (60, 15)
 #: opacity of the first checkpoint; the last one has all of it
 _FAINT = 0.25
 
@@ -47,11 +50,12 @@ def plane(orbits: Sequence[Orbit], checkpoints: Sequence[str], kinds: tuple[str,
     last = max(len(checkpoints) - 1, 1)
     opacity = {name: _FAINT + (1 - _FAINT) * index / last for index, name in enumerate(checkpoints)}
     over: dict[str, Any] = {"zorder": 4, "clip_on": False}
+    ends: list[tuple[Orbit, float, float]] = []
     for orbit in orbits:
         drawn = [(at, scaled(x, unit), scaled(y, unit)) for at, x, y in orbit.points]
         for (_, x, y), (at, then, there) in pairwise(drawn):
-            ends = ([x.value, then.value], [y.value, there.value])
-            axes.plot(*ends, color=orbit.colour, lw=1.4, alpha=opacity[at], zorder=3)
+            step = ([x.value, then.value], [y.value, there.value])
+            axes.plot(*step, color=orbit.colour, lw=1.4, alpha=opacity[at], zorder=3)
         for at, x, y in drawn:
             look = {"color": orbit.colour, "lw": 1.2, "alpha": opacity[at], **over}
             if x.stderr is not None:
@@ -61,10 +65,23 @@ def plane(orbits: Sequence[Orbit], checkpoints: Sequence[str], kinds: tuple[str,
             (mark,) = axes.plot([x.value], [y.value], "o", ms=6, color=orbit.colour, alpha=opacity[at], mew=0, **over)
             tip(mark, f"{tooltip(f'{orbit.label}, checkpoint {at}', x)}; {tooltip(name_of(kinds[1]), y)}")
         if drawn:
-            _, x, y = drawn[-1]
-            axes.annotate(
-                orbit.label, (x.value, y.value), xytext=(9, 5), textcoords="offset points", color=orbit.colour,
-                fontsize=12, annotation_clip=False, zorder=5,
-            )  # fmt: skip
+            ends.append((orbit, drawn[-1][1].value, drawn[-1][2].value))
     axes.margins(0.06)
+    _name(axes, ends)
     return figure
+
+
+def _name(axes: Axes, ends: Sequence[tuple[Orbit, float, float]]) -> None:
+    """Writes the layers' names beside their last points, above one another where these lie together."""
+    axes.autoscale_view()
+    taken: list[tuple[float, float]] = []  # pixels
+    for orbit, x, y in ends:
+        left, bottom = axes.transData.transform((x, y))
+        height = bottom
+        while any(abs(left - other) < _NEAR[0] and abs(height - at) < _NEAR[1] for other, at in taken):
+            height += 1
+        taken.append((left, height))
+        axes.annotate(
+            orbit.label, (x, y), xytext=(9, 5 + (height - bottom) * 72 / axes.figure.dpi), textcoords="offset points",
+            color=orbit.colour, fontsize=12, annotation_clip=False, zorder=5,
+        )  # fmt: skip
