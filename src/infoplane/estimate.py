@@ -9,6 +9,9 @@ Bound = Literal["lower", "upper", "estimate"]
 
 NATS_PER_BIT = math.log(2.0)
 
+#: fits from which on something may be claimed: retraining moves a number by more than its error given one fit
+FITS_FOR_A_CLAIM = 3
+
 #: kind -> the words it is printed with
 KINDS: dict[str, str] = {
     "cross-entropy": "cross-entropy CE(x|h)",

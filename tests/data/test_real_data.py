@@ -98,7 +98,7 @@ def test_the_exact_subset_of_cifar10(name):
 
 def test_the_layout_of_cinic10():
     dataset = real("cinic10_layout", subset=3000, downsample=2)
-    assert dataset.name == "cinic10_layout (3,000 of 60,000; downsampled 2×)"  # and so there are 60,000
+    assert dataset.name == "cinic10_layout (not CINIC-10; 3,000 of 60,000; downsampled 2×)"  # and so there are 60,000
     assert dataset.shape == (3, 16, 16)
     assert dataset.class_names is not None
     assert list(dataset.class_names) == sorted(dataset.class_names)

@@ -94,7 +94,7 @@ def test_reading_activations_costs_by_their_size():
     )
     scored = (more - kept).times(1 / 10)
     assert scored.flops > 0
-    step = costs().of("mse", {"layer": "a", "fit": {**density()["fit"], "updates": 0}})
+    step = costs().of("mse", {"layer": "a", "fit": {**density()["fit"], "updates": 0}, "fit_on": "decoding"})
     assert step.written - scored.written * (0.5 * 100 * 2 * 2 + 40) == pytest.approx(READ * 6 * 100)
 
 

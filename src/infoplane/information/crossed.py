@@ -6,9 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-#: fits from which on something may be claimed: retraining moves a number by more than its error given one fit
-FITS_FOR_A_CLAIM = 3
-
 
 @dataclass(frozen=True)
 class Mean:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from infoplane.information.crossed import FITS_FOR_A_CLAIM, crossed_mean
+from infoplane.estimate import FITS_FOR_A_CLAIM
+from infoplane.information.crossed import crossed_mean
 
 #: curves that are drawn to see what chance does
 DRAWS = 20_000

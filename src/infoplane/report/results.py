@@ -7,8 +7,7 @@ from typing import Any, Literal
 
 from scipy.special import ndtr, stdtr
 
-from infoplane.estimate import Estimate
-from infoplane.information.crossed import FITS_FOR_A_CLAIM
+from infoplane.estimate import FITS_FOR_A_CLAIM, Estimate
 from infoplane.report.contents import in_order
 
 INPUT = "input"  # the layer name of the null-context twin p(x)

@@ -75,7 +75,10 @@ def _merged(
         of_dataset = {} if asked is None else _of_dataset(file.datasets, asked, scale, study)
         for part in (file.content, {"scale": scale, **file.scales.get(scale or "", {})}, of_dataset):
             for path, value in part.items():
-                set_field(content, path, value)
+                if isinstance(path, str):
+                    set_field(content, path, value)
+                else:
+                    content[path] = value  # validation refuses it
     for path, value in changes.items():
         set_field(content, path, value)
     return content

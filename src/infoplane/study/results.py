@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from infoplane.data.split import PARTS
-from infoplane.estimate import NATS_PER_BIT, Estimate
+from infoplane.estimate import FITS_FOR_A_CLAIM, NATS_PER_BIT, Estimate
 from infoplane.information import (
     Mean,
     accuracy,
@@ -22,7 +22,6 @@ from infoplane.information import (
     negative_cross_entropy,
     usable_information,
 )
-from infoplane.information.crossed import FITS_FOR_A_CLAIM
 from infoplane.study.plan import INPUT, Plan, twin_of
 from infoplane.study.run_results import RunResults, tidy
 from infoplane.study.spec import StudySpec
