@@ -78,11 +78,14 @@ class Problem:
         return [f"{layer}@{checkpoint}" for layer in self.layers for checkpoint in self.checkpoints]
 
 
-def prepare(name: str, folder: str) -> Problem:
-    """Trains the network under study once, and stores its activations on the decoding images."""
-    study, checkpoints, changes = SETS[name]
-    train = {**_train_settings(study, changes), "checkpoints": list(checkpoints)}
-    spec = load_study(study, {**changes, "subject.train": train})
+def prepare(name: str, folder: str, checkpoints: tuple[int | str, ...] | None = None) -> Problem:
+    """Trains the network under study once, and stores its activations on the decoding images.
+
+    Args:
+        checkpoints: Those of the network, instead of those that the data set has in `SETS`.
+    """
+    study, usual, changes = SETS[name]
+    spec = load_study(study, {**changes, "subject.train.checkpoints": list(checkpoints or usual)})
     assert isinstance(spec, StudySpec)
     assert spec.subject is not None
     found = load_data(spec.data, spec.seed)
@@ -105,13 +108,6 @@ def prepare(name: str, folder: str) -> Problem:
     fit = spec.fit.model_dump(mode="json")
     density = spec.density.model_dump(mode="json")
     return Problem(folder, spec.layers, spec.checkpoints, found.values["levels"], density, fit, accuracy)
-
-
-def _train_settings(study: str, changes: dict[str, Any]) -> dict[str, Any]:
-    spec = load_study(study, changes)
-    assert isinstance(spec, StudySpec)
-    assert spec.subject is not None
-    return spec.subject.train.model_dump(mode="json")
 
 
 # --- ways of training a family ---------------------------------------------------------------------------------------

@@ -30,13 +30,11 @@ def main() -> None:
     add_options(parser)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    study, _, changes = SETS[options.data]
-    SETS[options.data] = (study, ("end",), changes)
     found = {(layer, rate): [] for layer in options.layers for rate in options.rates}
     twins: list[float] = []
-    sizes: dict[str, int] = {}
     with tempfile.TemporaryDirectory() as folder:
-        problem = prepare(options.data, folder)
+        problem = prepare(options.data, folder, ("end",))
+        sizes = {layer: np.load(f"{folder}/{layer}@end.npy", mmap_mode="r").shape[1] for layer in options.layers}
         for seed in options.seeds:
             job = Job(options.data, options.updates, "", 0, seed, options.device)
             family = Family(problem, job, 1.0)
@@ -44,7 +42,6 @@ def main() -> None:
             twins.append(family.fit(TWIN, options.updates, seed, start)[0])
             for layer, rate in track(found, description=f"seed {seed}"):
                 family = Family(problem, job, rate)
-                sizes[layer] = int(np.prod(family.pairs(f"{layer}@end")[0].context_shape[:1]))
                 found[layer, rate].append(family.fit(f"{layer}@end", options.updates, seed, start)[0])
     lines = [f"| {options.data}, {options.updates} updates | units or channels | seed | p(x) |"]
     lines[0] += "".join(f" ×{rate:g} |" for rate in options.rates)

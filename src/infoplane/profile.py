@@ -232,11 +232,12 @@ class Profile:
         Returns: uint8 (B, n, C, H, W), from the first refit's density.
         """
         density, contexts = self._inverse(layer, images)
+        n = check_whole("number of samples", n, least=1)
         if check_whole("number of rows to keep", rows, least=0) > density.shape[1]:
             raise UsageError("the images have fewer rows to keep", received=rows, legal=f"0 … {density.shape[1]}")
         kept = torch.from_numpy(self._images(images)[:, :, :rows]).repeat_interleave(n, 0) if rows else None
         generator = torch.Generator(self._device).manual_seed(check_whole("seed", seed, least=0))
-        contexts_n = contexts.repeat_interleave(check_whole("number of samples", n, least=1), 0)
+        contexts_n = contexts.repeat_interleave(n, 0)
         with Display({"drawing samples-": 1.0}, quiet=self._quiet) as display:
             display.start("drawing samples-")
             drawn = density.sample(
@@ -395,12 +396,11 @@ def _within(
     # Two digits: the clock's noise should not show in the settings.
     updates = int(float(f"{max(LEAST_UPDATES, min(affordable, longest)):.2g}"))
     fit: dict[str, Any] = {
-        "updates": updates,
+        # The base is a fourth of a fit, once per refit: it takes its time from all of them.
+        "updates": max(LEAST_UPDATES, int(updates * (places + 1) / (places + 1.25))),
         "evaluations": evaluations,
         "held_out": round(held / len(parts.decoding), 4),
     }
-    # The base is a fourth of a fit, once per refit: it takes its time from all of them.
-    fit["updates"] = max(LEAST_UPDATES, int(updates * (places + 1) / (places + 1.25)))
     reconstruction = spec.reconstruction.model_copy(update={"updates": max(LEAST_UPDATES, min(600, updates))})
     note = f"A budget of {budget} bought {fit['updates']} updates per fit"
     if affordable < LEAST_UPDATES:

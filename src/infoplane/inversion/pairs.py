@@ -78,7 +78,7 @@ class Pairs:
 
     def batch(self, index: Tensor | slice) -> tuple[Tensor, Tensor | None]:
         """Returns images (B, C, H, W) and standardised contexts (B, …) or None, on the device."""
-        images = self.images[index.to(self.images.device) if isinstance(index, Tensor) else index].to(self.device)
+        images = self._taken(self.images, index)
         return images, self.context_of(index, images)
 
     def context_of(self, index: Tensor | slice, images: Tensor | None = None) -> Tensor | None:
@@ -86,12 +86,14 @@ class Pairs:
         if self.context is None:
             return None
         if isinstance(self.context, Tensor):
-            # Images and contexts need not lie on the same device: there may be room for one of them only.
-            index = index.to(self.context.device) if isinstance(index, Tensor) else index
-            context = self.context[index].to(self.device)
+            context = self._taken(self.context, index)
         else:
-            context = self.context(self.images[index].to(self.device) if images is None else images)
+            context = self.context(self._taken(self.images, index) if images is None else images)
         return context if self.standardise is None else self.standardise(context)
+
+    def _taken(self, data: Tensor, index: Tensor | slice) -> Tensor:
+        """Rows of images or contexts, which need not lie on one device: there may be room for one of them only."""
+        return data[index.to(data.device) if isinstance(index, Tensor) else index].to(self.device)
 
     @property
     def context_shape(self) -> tuple[int, ...] | None:
