@@ -1,5 +1,7 @@
 """A network trained by epochs, read in both directions: what of its input, and what of the label, each layer keeps."""
 
+import shutil
+
 import numpy as np
 import polars as pl
 import pytest
@@ -191,7 +193,9 @@ def test_changes_between_checkpoints_are_paired(finished):
         assert set(rows["refits"]) == {fits}
         row = rows.row(3, named=True)
         scores = {
-            at: results.log_probs("h3", checkpoint=at) if kind == "nce" else results.readings(kind, layer or "", at)
+            at: results.log_probs("h3", checkpoint=at)
+            if kind == "nce"
+            else np.stack([*results.readings(kind, layer or "", at).values()])
             for at in ("0", "end")
         }
         terms = scores["end"] - scores["0"]
@@ -204,3 +208,17 @@ def test_changes_between_checkpoints_are_paired(finished):
             assert row["verdict"] == "fewer than 3 fits: no claim"
     page = (finished / "report.html").read_text(encoding="utf-8")
     assert "From the first checkpoint to the last" in page
+
+
+def test_changes_of_a_partial_run_pair_only_refits_that_both_checkpoints_have(finished, tmp_path):
+    whole = load_run(finished)
+    before, after = (whole.readings("forward", "h3", at) for at in ("0", "end"))
+    partial = load_run(shutil.copytree(finished, tmp_path / "partial"))
+    for refit, at in ((1, "0"), (3, "end")):
+        name = partial.plan.name("forward", "h3", refit, at)
+        shutil.rmtree(tmp_path / "partial" / "cells" / name)
+    wanted = {"layer": "h3", "kind": "forward", "first": "0", "last": "end"}
+    found = [row for row in load_run(tmp_path / "partial").changes() if wanted.items() <= row.items()]
+    # Two are left on each side, but of the same refit only one.
+    assert [row["refits"] for row in found] == [1]
+    assert found[0]["value"] == pytest.approx((after[2] - before[2]).mean())

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from infoplane.estimate import FITS_FOR_A_CLAIM
+from infoplane.estimate import CLAIM, FITS_FOR_A_CLAIM, TOO_FEW_FITS
 from infoplane.information.crossed import crossed_mean
 
 #: curves that are drawn to see what chance does
@@ -41,10 +41,10 @@ class Compression:
     def verdict(self) -> str:
         """What may be said, in words: whether what the density can use falls, or why nothing may be said."""
         if self.p is None or self.refits < FITS_FOR_A_CLAIM:
-            return f"fewer than {FITS_FOR_A_CLAIM} fits: no claim"
+            return TOO_FEW_FITS
         if self.value == 0:
             return "still highest at the end"
-        return "compression" if self.p < 0.05 else "no compression to be seen"
+        return "compression" if self.p < CLAIM else "no compression to be seen"
 
 
 def compression(validation: np.ndarray, evaluation: np.ndarray, *, seed: int = 0) -> Compression:

@@ -5,11 +5,11 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from infoplane.estimate import Estimate
+from infoplane.estimate import CLAIM, Estimate
 from infoplane.report.amounts import MISSING, listing
 from infoplane.report.drawing import Unit
 from infoplane.report.flow_contents import FlowContents, NetworkThroughTraining
-from infoplane.report.results import CLAIM, number_of, result_of
+from infoplane.report.results import number_of, result_of
 
 #: a fall is claimed only where it is this many times its standard error
 ERRORS_FOR_A_CLAIM = 2.0

@@ -7,12 +7,11 @@ from typing import Any, Literal
 
 from scipy.special import ndtr, stdtr
 
-from infoplane.estimate import FITS_FOR_A_CLAIM, Estimate
+from infoplane.estimate import CLAIM, FITS_FOR_A_CLAIM, Estimate
 from infoplane.report.contents import in_order
 
 INPUT = "input"  # the layer name of the null-context twin p(x)
 NETWORK = ""  # the layer name of numbers about the whole network
-CLAIM = 0.05  # a fall is claimed only below this p
 
 Verdict = Literal["fall", "rise", "tie", "few fits", "no p"]
 

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
-from infoplane.estimate import Estimate
+from infoplane.estimate import FITS_FOR_A_CLAIM, Estimate
 from infoplane.report.amounts import amount, information, listing, united, with_error
 from infoplane.report.contents import ReportContents
-from infoplane.report.results import FITS_FOR_A_CLAIM, INPUT, Difference, Results, chain, whole
+from infoplane.report.results import INPUT, Difference, Results, chain, whole
 
 DIRECTIONS = {"lower": "lower bound", "upper": "upper bound", "estimate": "estimate", "none": "not a bound"}
 
@@ -154,7 +154,8 @@ def in_all(base: Estimate, contents: ReportContents) -> Markup:
     if contents.dimensions is None:
         return amount(base)
     share = base.bits
-    each = with_error(share.value / contents.dimensions, (share.stderr or 0.0) / contents.dimensions)
+    stderr = None if share.stderr is None else share.stderr / contents.dimensions
+    each = with_error(share.value / contents.dimensions, stderr)
     return Markup("{}, {}").format(amount(base), united(each, " bits per dimension"))
 
 

@@ -81,6 +81,8 @@ class Task:
     params: Mapping[str, Any]
     needs: Mapping[str, Stored]
     environment: Environment
+    #: layer -> what standardises its contexts, found once
+    _standardisers: dict[str, Standardiser] = field(default_factory=dict, init=False, repr=False)
 
     # --- the data ---
 
@@ -139,6 +141,11 @@ class Task:
 
     def standardiser(self, layer: str) -> Standardiser:
         """What standardises a layer's contexts, from the decoding part."""
+        if layer not in self._standardisers:
+            self._standardisers[layer] = self._standardiser(layer)
+        return self._standardisers[layer]
+
+    def _standardiser(self, layer: str) -> Standardiser:
         if self._is_latent(layer):
             latent = torch.from_numpy(self.data.array(f"latent:{layer}"))
             return Standardiser.of([latent[self.split("decoding")]])

@@ -69,11 +69,7 @@ class Costs:
             "capture": self._capture,
         }
         work = costs[kind](params) if kind in costs else Work()
-        return (
-            work + self._reading(params.get("layer"))
-            if kind in ("density", "samples", "mse", "probe", "forward")
-            else work
-        )
+        return work + self._reading(params.get("layer")) if kind in READERS else work
 
     def size(self, kind: str, params: Mapping[str, Any]) -> float:
         """Returns about how many bytes a cell stores: its arrays and weights."""

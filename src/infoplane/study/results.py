@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from infoplane.data.split import PARTS
-from infoplane.estimate import FITS_FOR_A_CLAIM, NATS_PER_BIT, Estimate
+from infoplane.estimate import CLAIM, FITS_FOR_A_CLAIM, NATS_PER_BIT, TOO_FEW_FITS, Estimate
 from infoplane.information import (
     Mean,
     accuracy,
@@ -31,8 +31,6 @@ from infoplane.study.store import Store, Stored
 READERS = {"label": "probe", "forward": "forward", "own": "own"}
 #: kinds of which nothing can be refitted, or whose fit is the one optimum of a convex problem
 UNIQUE = ("label", "own")
-#: p below which a change is claimed
-CLAIM = 0.05
 #: a last stretch of training that lowered the held-out loss by this share of it is pointed out
 FALLING = 0.005
 #: the words of that
@@ -77,12 +75,12 @@ class Results(RunResults[StudySpec]):
         rows = [s.array("log_probs") for refit, s in fits if refits is None or refit in refits]
         return np.stack(rows) if rows else np.zeros((0, 0))
 
-    def readings(self, kind: str, layer: str, checkpoint: str) -> np.ndarray:
-        """Log-probabilities (R, n) of the evaluation labels by a reader: "label", "forward", or "own" (of no layer)."""
+    def readings(self, kind: str, layer: str, checkpoint: str) -> dict[int, np.ndarray]:
+        """Refit -> log-probabilities (n,) of the evaluation labels by "label", "forward" or "own" (of no layer)."""
         cell, refits = READERS[kind], range(1, self.spec.forward.refits + 1) if kind == "forward" else (0,)
-        found = [self.cell(cell, layer, refit, checkpoint) for refit in refits]
-        rows = [each.array("log_probs") for each in found if each is not None and each.values.get("labels", True)]
-        return np.stack(rows) if rows else np.zeros((0, 0))
+        found = ((refit, self.cell(cell, layer, refit, checkpoint)) for refit in refits)
+        read = ((refit, each) for refit, each in found if each is not None and each.values.get("labels", True))
+        return {refit: each.array("log_probs") for refit, each in read}
 
     def common(self, *places: tuple[str, str | None]) -> list[int]:
         """The refits that are finished at all these (layer, checkpoint): only these can be paired."""
@@ -112,11 +110,8 @@ class Results(RunResults[StudySpec]):
                 capture = self.cell("capture", checkpoint=checkpoint)
                 if capture is not None and "correct" in capture.names():
                     yield "", checkpoint, "all", accuracy(capture.array("correct"))
-                own, data = self.readings("own", "", checkpoint), self.cell("data")
-                if len(own) and data is not None:
-                    labels, classes = data.array("labels")[data.array("evaluation")], data.values["classes"]
-                    found = label_information(own, labels, classes=classes, kind="own")
-                    yield "", checkpoint, "all", replace(found, refits=0)
+                for estimate in self._of_labels("own", "", checkpoint):
+                    yield "", checkpoint, "all", replace(estimate, refits=0)
             for refits, label in self._groups(layer, checkpoint):
                 yield from ((*place, label, estimate) for estimate in self._of_fits(layer, checkpoint, refits))
             if layer != INPUT:
@@ -164,12 +159,8 @@ class Results(RunResults[StudySpec]):
             )
 
     def _of_layer(self, layer: str, checkpoint: str) -> Iterator[Estimate]:
-        data = self.cell("data")
         for kind in ("label", "forward"):
-            scores = self.readings(kind, layer, checkpoint)
-            if len(scores) and data is not None:
-                labels = data.array("labels")[data.array("evaluation")]
-                yield label_information(scores, labels, classes=data.values["classes"], kind=kind)
+            yield from self._of_labels(kind, layer, checkpoint)
         mse = self.cell("mse", layer, 0, checkpoint)
         if mse is not None:
             mean = crossed_mean(mse.array("errors"))
@@ -182,6 +173,12 @@ class Results(RunResults[StudySpec]):
             per_image = judge.array("correct").reshape(-1, self.spec.samples.each).mean(1)
             mean = crossed_mean(per_image)
             yield Estimate(mean.value, mean.stderr, "fraction", "sample-accuracy", n=len(per_image))
+
+    def _of_labels(self, kind: str, layer: str, checkpoint: str) -> Iterator[Estimate]:
+        scores, data = self.readings(kind, layer, checkpoint), self.cell("data")
+        if scores and data is not None:
+            labels = data.array("labels")[data.array("evaluation")]
+            yield label_information(np.stack([*scores.values()]), labels, classes=data.values["classes"], kind=kind)
 
     def rows(self) -> list[dict[str, Any]]:
         """Returns one tidy row per estimate; keys as `COLUMNS`."""
@@ -235,18 +232,20 @@ class Results(RunResults[StudySpec]):
         for kind in ("nce", *READERS):
             for layer in self.spec.layers if kind != "own" else ("",):
                 for first, last in points:
-                    before, after = (self._scores(kind, layer, (first, last), at) for at in (first, last))
-                    if len(before) and before.shape == after.shape:
-                        mean = difference(after, before)
+                    before, after = (self._scores(kind, layer, at) for at in (first, last))
+                    refits = sorted(before.keys() & after.keys())
+                    if refits:
+                        mean = difference(*(np.stack([at[refit] for refit in refits]) for at in (after, before)))
                         where = {"layer": layer, "kind": kind, "first": first, "last": last}
-                        found.append(where | _change(mean, len(before), kind))
+                        found.append(where | _change(mean, len(refits), kind))
         return found
 
-    def _scores(self, kind: str, layer: str, points: tuple[str, str], at: str) -> np.ndarray:
+    def _scores(self, kind: str, layer: str, at: str) -> dict[int, np.ndarray]:
+        """Refit -> log-probabilities (n,) of the evaluation part that a number of this kind is made of."""
         if kind in READERS:
             return self.readings(kind, layer, at)
-        refits = self.common(*((layer, point) for point in points)) if kind in self.spec.measure else []
-        return self.log_probs(layer, refits, at)
+        fits = self.fits(layer, at) if kind in self.spec.measure else []
+        return {refit: stored.array("log_probs") for refit, stored in fits}
 
     def losses(self) -> list[dict[str, Any]]:
         """Returns, per layer and checkpoint, a density's loss in nats on each part of the split, where it was followed.
@@ -321,7 +320,7 @@ class Difference:
 def _change(mean: Mean, refits: int, kind: str) -> dict[str, Any]:
     """One change and what may be said of it."""
     if kind not in UNIQUE and refits < FITS_FOR_A_CLAIM:
-        verdict = f"fewer than {FITS_FOR_A_CLAIM} fits: no claim"
+        verdict = TOO_FEW_FITS
     elif mean.p_value >= CLAIM:
         verdict = "not told apart"
     else:

@@ -21,7 +21,7 @@ LEGAL = "name in training order -> state dict of the model, or a file of one"
 
 
 def load_states(model: nn.Module, checkpoints: Any) -> dict[str, dict[str, Tensor]]:
-    """Returns the state dict of every checkpoint, each tried on a copy of the model.
+    """Returns the state dict of every checkpoint, all tried on one copy of the model.
 
     Args:
         checkpoints: Name -> state dict, or path of a file that `torch.save` wrote of one, alone or under the key
@@ -33,7 +33,7 @@ def load_states(model: nn.Module, checkpoints: Any) -> dict[str, dict[str, Tenso
     """
     if not isinstance(checkpoints, Mapping):
         raise UsageError("checkpoints cannot be used", received=type(checkpoints).__name__, legal=LEGAL)
-    found = {}
+    found, tried = {}, copy.deepcopy(model)
     for key, given in checkpoints.items():
         name = str(key)
         if not NAME.fullmatch(name) or name == LAST or name in found:
@@ -45,7 +45,7 @@ def load_states(model: nn.Module, checkpoints: Any) -> dict[str, dict[str, Tenso
             raise UsageError(f"checkpoint {name!r} cannot be used", received=type(state).__name__, legal=LEGAL)
         state = {weight: value.detach().clone() for weight, value in state.items() if isinstance(value, Tensor)}
         try:
-            copy.deepcopy(model).load_state_dict(state)
+            tried.load_state_dict(state)
         except Exception as error:
             # Whatever a model's own loading raises; its lines become one.
             received = " ".join(str(error).split())[:160]
