@@ -41,6 +41,14 @@ def test_plan_names_parts_needs_operations_and_time(tmp_path, capsys):
     assert not (tmp_path / "runs").exists()
 
 
+def test_checkpoints_and_refits_of_a_layer_share_a_line(tmp_path, capsys):
+    study = tiny_study.write_study(tmp_path, SCALED)
+    said = command(capsys, "plan", study, "--scale", "paper", "--set", "subject.train.checkpoints=[0, 1, end]")
+    names = [re.split(r"  +", line)[0] for line in said.out.splitlines() if line.startswith(("density", "capture"))]
+    layers = [name for name in names if "input" not in name]
+    assert layers == ["capture (×3)", "density-conv1 (×6)", "density-logits (×6)"]
+
+
 def test_more_than_a_day_is_pointed_out_with_what_there_is(tmp_path, capsys, monkeypatch):
     study = tiny_study.write_study(tmp_path, SCALED)
     words = ["plan", study, "--workers", 1, "--device", "cpu", "--scale"]

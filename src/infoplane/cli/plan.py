@@ -12,7 +12,7 @@ from infoplane.study.base import LAPTOP, Study
 from infoplane.study.calibration import Calibration, fresh, stored
 from infoplane.study.cost import FIXED, spoken_size, words
 from infoplane.study.counting import Work
-from infoplane.study.families import DEFAULT, FAMILIES
+from infoplane.study.families import FAMILIES
 from infoplane.study.forecast import expected, finished, seconds_of
 from infoplane.study.load import load_study, named_studies, scales_of
 from infoplane.study.machine import Machine
@@ -47,10 +47,9 @@ def plan(
     rows = [("part", "needs", "operations [TFLOP]", "time")]
     total = Work()
     groups: dict[str, list[Cell]] = defaultdict(list)
-    # Refits in one line; so are checkpoints where all of them cost the same.
-    pattern = r"-r\d+$" if spec.kind == DEFAULT else r"(-at\d+)?(-r\d+)?$"
+    # Refits and checkpoints in one line: they cost the same.
     for cell in cells.cells.values():
-        groups[re.sub(pattern, "", cell.label)].append(cell)
+        groups[re.sub(r"(-at\d[\d.e-]*)?(-r\d+)?$", "", cell.label)].append(cell)
     for label, members in groups.items():
         work = [costs[cell.name] for cell in members]
         total = sum(work, total)
