@@ -40,9 +40,10 @@ from torch import Tensor
 from infoplane import data, densities, subjects
 from infoplane.capture import activations, context_view, default_transform
 from infoplane.inversion import FitSettings, Pairs, Standardiser, fit_density, fit_shared, log_probs
-from infoplane.study.cells import build_subject, load_data
+from infoplane.study.cells import load_data
 from infoplane.study.load import load_study
 from infoplane.study.spec import StudySpec
+from infoplane.study.task import build_subject
 from tables import add_options, deliver, where
 
 #: name -> (study, checkpoints of its network, what is changed besides)

@@ -26,7 +26,7 @@ from infoplane.files import TEMPORARY
 from infoplane.inversion import FitSettings, NegativeLogProb, Pairs, seconds_per_update
 from infoplane.report.build import build, load_run, writing
 from infoplane.report.text import table
-from infoplane.study.cells import CACHE_BYTES, Environment, Live, Task, data_result
+from infoplane.study.cells import CACHE_BYTES, data_result
 from infoplane.study.execute import carry_out
 from infoplane.study.load import read_study
 from infoplane.study.lock import LOCK_FILE
@@ -35,6 +35,7 @@ from infoplane.study.progress import Display
 from infoplane.study.results import Results
 from infoplane.study.run import STUDY_FILE, default_workers, one_thread, pick_device, prepare
 from infoplane.study.spec import DataSpec, DensitySpec, StudySpec
+from infoplane.study.task import Environment, Live, Task
 from infoplane.study.watch import Watcher
 from infoplane.subjects.given import load_states
 

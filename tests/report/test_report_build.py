@@ -21,8 +21,8 @@ from infoplane.errors import CellError
 from infoplane.profile import Profile
 from infoplane.report.build import build, load_run
 from infoplane.report.inversion import contents_of
-from infoplane.study.cells import Live
 from infoplane.study.execute import execute
+from infoplane.study.task import Live
 
 CHECKPOINTS = ("0", "2", "end")
 

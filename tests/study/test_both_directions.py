@@ -13,11 +13,11 @@ from infoplane import subjects
 from infoplane.capture import default_transform
 from infoplane.report.build import build, load_run
 from infoplane.study import cells
-from infoplane.study.cells import build_subject
 from infoplane.study.check import check
 from infoplane.study.execute import execute
 from infoplane.study.plan import Plan, seed_of
 from infoplane.study.store import Store
+from infoplane.study.task import build_subject
 from infoplane.subjects import forward
 
 LAYERS, CHECKPOINTS = ("h1", "h3", "h4"), ("0", "0.5", "1", "end")

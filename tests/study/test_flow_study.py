@@ -21,7 +21,6 @@ from infoplane.report import flow_gather
 from infoplane.report.amounts import with_error
 from infoplane.report.build import build, load_run
 from infoplane.study import flow_cells
-from infoplane.study.cells import Environment, Task
 from infoplane.study.execute import execute
 from infoplane.study.families import KINDS
 from infoplane.study.flow_plan import make_flow_plan
@@ -29,6 +28,7 @@ from infoplane.study.flow_results import FlowResults, together
 from infoplane.study.load import load_study, read_study
 from infoplane.study.plan import Plan
 from infoplane.study.store import Store
+from infoplane.study.task import Environment, Task
 from infoplane.subjects.dense import DenseSettings, dense
 from infoplane.subjects.points import pair, spiral
 from tiny_study import command, contents, events, kind_of

@@ -148,6 +148,7 @@ INVERSION = set(ROOMS) - FLOW
 @pytest.mark.parametrize(
     ("file", "kinds"),
     [
+        ("study/task.py", set(ROOMS)),
         ("study/cells.py", INVERSION),
         ("study/flow_cells.py", FLOW),
         ("data/split.py", INVERSION | {"points"}),

@@ -1,16 +1,15 @@
-"""What each kind of cell does. A cell sees its parameters and the stored results of the cells it needs."""
+"""What each kind of cell does."""
 
-import copy
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from infoplane import data, densities, subjects
-from infoplane.capture import Tap, activations, context_view, default_transform, list_layers
+from infoplane.capture import Tap, activations, default_transform, list_layers
 from infoplane.data.split import PARTS
 from infoplane.errors import UsageError
 from infoplane.information import Rows, contrastive_terms, fit_probe
@@ -20,7 +19,6 @@ from infoplane.inversion import (
     Pairs,
     Reconstructor,
     SquaredError,
-    Standardiser,
     cross_log_probs,
     fit,
     fit_density,
@@ -29,155 +27,15 @@ from infoplane.inversion import (
     losses_of,
     trunk_of,
 )
-from infoplane.study.base import END
 from infoplane.study.spec import DataSpec
-from infoplane.study.store import Result, Stored
+from infoplane.study.store import Result
+from infoplane.study.task import Live, Progress, Task, build_subject
 
 #: a layer whose activations take more than this is computed on the fly while a density trains
 CACHE_BYTES = 2 * 1024**3
 
 #: added to the seed of a fit that goes on from another one
 SECOND = 500_000_000
-
-Transform = Callable[[Tensor], Any]
-Progress = Callable[[int, int, float | None], None]
-
-
-@dataclass(frozen=True)
-class Live:
-    """A network that exists only in the calling process.
-
-    Attributes:
-        transform: From uint8 images to its input.
-        states: Checkpoint -> its weights there; as it is, it is the last one.
-    """
-
-    model: nn.Module
-    transform: Transform
-    states: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
-
-    def at(self, checkpoint: str) -> "Live":
-        """The network at a checkpoint: a copy of it where that is an earlier one."""
-        if checkpoint not in self.states:
-            return self
-        model = copy.deepcopy(self.model)
-        model.load_state_dict(self.states[checkpoint])
-        return Live(model, self.transform)
-
-
-@dataclass(frozen=True)
-class Environment:
-    """Where a cell runs, who hears of it, and the network that exists only here."""
-
-    device: torch.device
-    progress: Progress
-    live: Live | None = None
-
-
-@dataclass(frozen=True)
-class Task:
-    """One cell about to run."""
-
-    params: Mapping[str, Any]
-    needs: Mapping[str, Stored]
-    environment: Environment
-    #: layer -> what standardises its contexts, found once
-    _standardisers: dict[str, Standardiser] = field(default_factory=dict, init=False, repr=False)
-
-    # --- the data ---
-
-    @property
-    def data(self) -> Stored:
-        return self.needs["data"]
-
-    @property
-    def levels(self) -> int:
-        return self.data.values["levels"]
-
-    def images(self, index: np.ndarray) -> Tensor:
-        return torch.from_numpy(self.data.array("images")[index])
-
-    def labels(self, index: np.ndarray) -> np.ndarray | None:
-        return self.data.array("labels")[index] if self.data.values["classes"] else None
-
-    def split(self, part: str) -> np.ndarray:
-        return self.data.array(part)
-
-    def at(self, capture: str) -> "Task":
-        """The task with one of several captures as the one that contexts come from."""
-        return replace(self, needs={**self.needs, "capture": self.needs[capture]})
-
-    # --- the network under study ---
-
-    def live(self, checkpoint: str = END) -> Live:
-        if self.environment.live is not None:
-            return self.environment.live.at(checkpoint)
-        subject = self.needs["subject"]
-        with torch.random.fork_rng([]):  # initial weights that the stored ones replace
-            model = build_subject(subject.values["kind"], subject.values["options"], self.data.values)
-        model.load_state_dict(subject.weights(checkpoint))
-        return Live(model.to(self.environment.device).eval(), default_transform(self.levels))
-
-    # --- contexts ---
-
-    def pairs(self, layer: str | None, part: str, first: int | None = None) -> Pairs:
-        """The images of one part of the split, or its first ones, with their contexts at a layer.
-
-        These are standardised on the decoding part.
-        """
-        index = self.split(part)[:first]
-        images = self.images(index)
-        device = self.environment.device
-        if layer is None:
-            return Pairs(images, device=device)
-        standardise = self.standardiser(layer)
-        if self._is_latent(layer):
-            context: Any = torch.from_numpy(self.data.array(f"latent:{layer}")[index])
-        elif layer in self.needs["capture"].values["on_the_fly"]:
-            context = self._on_the_fly(layer)
-        else:
-            context = self._cached(layer, part)[:first]
-        return Pairs(images, context, standardise=standardise, device=device)
-
-    def standardiser(self, layer: str) -> Standardiser:
-        """What standardises a layer's contexts, from the decoding part."""
-        if layer not in self._standardisers:
-            self._standardisers[layer] = self._standardiser(layer)
-        return self._standardisers[layer]
-
-    def _standardiser(self, layer: str) -> Standardiser:
-        if self._is_latent(layer):
-            latent = torch.from_numpy(self.data.array(f"latent:{layer}"))
-            return Standardiser.of([latent[self.split("decoding")]])
-        if layer not in self.needs["capture"].values["on_the_fly"]:
-            return Standardiser.of([self._cached(layer, "decoding")])
-        context = self._on_the_fly(layer)
-        sample = self.images(self.split("decoding")[:2048]).to(self.environment.device)
-        return Standardiser.of([context(part) for part in sample.split(256)])
-
-    def _is_latent(self, layer: str) -> bool:
-        return f"latent:{layer}" in self.data.names()
-
-    def _cached(self, layer: str, part: str) -> Tensor:
-        return context_view(torch.from_numpy(self.needs["capture"].array(f"{part}:{layer}"))).float()
-
-    def _on_the_fly(self, layer: str) -> Callable[[Tensor], Tensor]:
-        live = self.live(self.needs["capture"].values["checkpoint"])
-        tap = Tap(live.model, [layer], device=self.environment.device)
-        return lambda batch: context_view(tap(live.transform(batch.cpu()))[layer]).float()
-
-    def followed(self, layer: str | None) -> dict[str, Pairs]:
-        """The pairs of every part of the split on which a density's loss is followed; none if it is not asked for."""
-        if self.params["losses"] is None:
-            return {}
-        there = [part for part in PARTS if len(self.split(part))]
-        return {part: self.pairs(layer, part, self.params["losses"]["images"]) for part in there}
-
-    def fitting_pairs(self, layer: str | None, held_out: float, seed: int) -> tuple[Pairs, Pairs]:
-        """The part that densities are trained on, without and with only the examples held out for early stopping."""
-        pairs = self.pairs(layer, self.params["fit_on"])
-        kept, held = data.hold_out(np.arange(len(pairs)), held_out, seed)
-        return pairs.subset(kept), pairs.subset(held)
 
 
 def run_data(task: Task) -> Result:
@@ -218,11 +76,6 @@ def data_result(dataset: data.Dataset, parts: data.Split) -> Result:
     classes = dataset.classes if dataset.labels is not None else None
     values = {"name": dataset.name, "levels": dataset.levels, "classes": classes, "shape": list(dataset.shape)}
     return Result(values, arrays)
-
-
-def build_subject(kind: str, options: Mapping[str, Any], values: Mapping[str, Any]) -> nn.Module:
-    """The network under study with its initial weights, from the caller's random state."""
-    return subjects.REGISTRY[kind](tuple(values["shape"]), values["classes"], **options)
 
 
 def run_subject(task: Task) -> Result:

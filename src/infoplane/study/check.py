@@ -7,9 +7,10 @@ from torch import nn
 from infoplane.capture import Tap, context_view, default_transform
 from infoplane.data.split import PARTS
 from infoplane.errors import UsageError
-from infoplane.study.cells import build_subject, load_data
+from infoplane.study.cells import load_data
 from infoplane.study.spec import StudySpec
 from infoplane.study.store import Result
+from infoplane.study.task import build_subject
 from infoplane.subjects import REGISTRY, EpochSettings, objective_of, settings_of, tail
 
 

@@ -11,7 +11,6 @@ import torch
 from infoplane.errors import unknown
 from infoplane.study.base import Study
 from infoplane.study.calibration import fresh, stored, typical
-from infoplane.study.cells import Live
 from infoplane.study.cost import words
 from infoplane.study.counting import Work
 from infoplane.study.families import FAMILIES
@@ -29,6 +28,7 @@ from infoplane.study.run import (
     prepare,
 )
 from infoplane.study.store import Result, Store, room_for
+from infoplane.study.task import Live
 from infoplane.study.watch import Watcher
 
 #: seconds from which on a run is worth a measurement of the machine's speed

@@ -7,7 +7,6 @@ from typing import Any
 
 from infoplane.study.base import Study
 from infoplane.study.cells import KINDS as INVERSION_KINDS
-from infoplane.study.cells import Task
 from infoplane.study.check import check
 from infoplane.study.counting import Work
 from infoplane.study.flow_cells import FLOW_KINDS, load_points
@@ -21,6 +20,7 @@ from infoplane.study.results import Results
 from infoplane.study.run_results import RunResults
 from infoplane.study.spec import StudySpec
 from infoplane.study.store import Result
+from infoplane.study.task import Task
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from infoplane.estimate import Estimate
 from infoplane.geometry import binned_entropy, distance_histogram
 from infoplane.information.quadrature import chain_density, chain_information
 from infoplane.information.sample_propagation import FewSamplesWarning, FlowEstimate, mutual_information
-from infoplane.study.cells import Task
 from infoplane.study.flow_spec import FlowSpec, SweepSpec
 from infoplane.study.store import Result
+from infoplane.study.task import Task
 from infoplane.subjects.dense import DenseSettings, dense
 from infoplane.subjects.noisy import LayeredNetwork, NoisyNetwork
 from infoplane.subjects.points import POINTS, Points

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 
 from infoplane.data.split import PARTS
-from infoplane.study.cells import build_subject
 from infoplane.study.check import check, contexts_of
 from infoplane.study.cost import FIXED, START_UP, Costs
 from infoplane.study.counting import Work
@@ -12,6 +11,7 @@ from infoplane.study.machine import Machine
 from infoplane.study.plan import Cell, Plan, make_plan
 from infoplane.study.spec import StudySpec
 from infoplane.study.store import Result
+from infoplane.study.task import build_subject
 
 
 def cost_of(

@@ -333,7 +333,7 @@ def code_version(kind: str) -> str:
     for room in (*ROOMS[kind], "study"):
         root = package / room
         if room == "study":
-            files = [root / CELLS.get(kind, "cells.py")]
+            files = [root / "task.py", root / CELLS.get(kind, "cells.py")]
         else:
             files = [root] if root.is_file() else sorted(root.iterdir(), key=lambda entry: entry.name)
         for file in files:

@@ -21,11 +21,11 @@ import torch
 
 from infoplane.errors import CellError, UsageError
 from infoplane.study.base import Study
-from infoplane.study.cells import Live
 from infoplane.study.lock import LOCK_FILE
 from infoplane.study.plan import PLAN_FILE, Cell, Plan
 from infoplane.study.progress import Display
 from infoplane.study.store import TEMPORARY, Store, room_for, write_whole
+from infoplane.study.task import Live
 from infoplane.study.watch import EventLog, Watcher
 from infoplane.study.worker import peak_memory_mb, run_cell
 

@@ -16,10 +16,10 @@ from typing import Any
 import torch
 
 from infoplane.errors import InfoplaneError
-from infoplane.study.cells import Environment, Live, Task
 from infoplane.study.families import KINDS
 from infoplane.study.plan import Cell, Plan
 from infoplane.study.store import Store, is_full
+from infoplane.study.task import Environment, Live, Task
 
 #: seconds between two progress reports of one cell
 PROGRESS_EVERY = 0.25
