@@ -34,6 +34,7 @@ from infoplane.report.theme import GHOST, INK, LINE, MUTED, PAPER, canvas
 from infoplane.report.words import name_of
 
 _DASHES = (0, (4, 3))
+_KEY = 16  # pixels of a line of the key below a panel
 
 
 def opening(marks: Sequence[Mark], kind: str, unit: Unit, *, narrow: bool) -> Figure:
@@ -167,8 +168,11 @@ def ceiling_of(kind: str, candidates: int | None, classes: int | None) -> tuple[
 
 def training(curves: Sequence[Curve], label: str, colour: str, unit: Unit, *, legend: bool) -> Figure:
     """Draws how the density of one layer was trained, all its refits in one panel, and which weights were kept."""
-    figure = canvas(330, 236)
-    axes = framed(figure, 52, 12, 30, 42)
+    fields = ("train", "heldout", "heldout_ema")
+    keys = len(curves[0].watched) + sum(len(getattr(curves[0], field)) > 0 for field in fields) if legend else 0
+    below = _KEY * -(-keys // 2)  # under the axes, where no line runs
+    figure = canvas(330, 236 + below)
+    axes = framed(figure, 52, 12, 30, 42 + below)
     axes.set_title(shorten(label, 34), loc="left", fontsize=13, color=INK, pad=12)
     axes.grid(axis="y")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
@@ -178,7 +182,7 @@ def training(curves: Sequence[Curve], label: str, colour: str, unit: Unit, *, le
     looks = {
         "train": ("training", {"color": MUTED, "lw": 1.0, "ls": (0, (1.2, 1.6))}),
         "heldout": ("held-out", {"color": colour, "lw": 1.0, "alpha": 0.6}),
-        "heldout_ema": ("held-out, averaged weights", {"color": colour, "lw": 2.0}),
+        "heldout_ema": ("held-out, averaged", {"color": colour, "lw": 2.0}),
     }
     # What was followed beside, in the order in which it comes.
     dashes: dict[str, str] = dict(zip(("encoding", "decoding", "evaluation"), ("-.", "--", ":")))
@@ -208,7 +212,10 @@ def training(curves: Sequence[Curve], label: str, colour: str, unit: Unit, *, le
         axes.set_ylim(low - margin, high + margin)
         axes.set_xlim(0, max(float(curve.updates[-1]) for curve in curves if len(curve.updates)) * 1.02)
         if legend:
-            axes.legend(loc="upper right", frameon=False, fontsize=11, labelcolor=MUTED, handlelength=1.6)
+            axes.legend(
+                loc="lower left", bbox_to_anchor=(0.02, 0), bbox_transform=figure.transFigure, ncols=2, borderaxespad=0,
+                borderpad=0, labelspacing=0.3, frameon=False, fontsize=11, labelcolor=MUTED, handlelength=1.8,
+            )  # fmt: skip
     return figure
 
 

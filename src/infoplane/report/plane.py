@@ -15,8 +15,10 @@ from infoplane.report.theme import canvas
 from infoplane.report.words import name_of
 
 _WIDTH, _HEIGHT = 620, 430  # pixels
-#: names closer than this, in pixels across and up, cover one another
-_NEAR = (60, 15)
+#: pixels of a letter of a name across and up, and from a point to what must not cover it
+_LETTER, _LINE, _CLEAR = 8.0, 15.0, 5.0
+#: where a name's lower edge may stand above its point, in pixels, the best first
+_HEIGHTS = (4, -19, 20, -35, 36, -51, 52, 68, 84)
 #: opacity of the first checkpoint; the last one has all of it
 _FAINT = 0.25
 
@@ -51,6 +53,7 @@ def plane(orbits: Sequence[Orbit], checkpoints: Sequence[str], kinds: tuple[str,
     opacity = {name: _FAINT + (1 - _FAINT) * index / last for index, name in enumerate(checkpoints)}
     over: dict[str, Any] = {"zorder": 4, "clip_on": False}
     ends: list[tuple[Orbit, float, float]] = []
+    marks: list[tuple[float, float]] = []
     for orbit in orbits:
         drawn = [(at, scaled(x, unit), scaled(y, unit)) for at, x, y in orbit.points]
         for (_, x, y), (at, then, there) in pairwise(drawn):
@@ -63,25 +66,42 @@ def plane(orbits: Sequence[Orbit], checkpoints: Sequence[str], kinds: tuple[str,
             if y.stderr is not None:
                 axes.plot([x.value, x.value], extent(y), **look)
             (mark,) = axes.plot([x.value], [y.value], "o", ms=6, color=orbit.colour, alpha=opacity[at], mew=0, **over)
+            marks.append((x.value, y.value))
             tip(mark, f"{tooltip(f'{orbit.label}, checkpoint {at}', x)}; {tooltip(name_of(kinds[1]), y)}")
         if drawn:
             ends.append((orbit, drawn[-1][1].value, drawn[-1][2].value))
     axes.margins(0.06)
-    _name(axes, ends)
+    _name(axes, ends, marks)
     return figure
 
 
-def _name(axes: Axes, ends: Sequence[tuple[Orbit, float, float]]) -> None:
-    """Writes the layers' names beside their last points, above one another where these lie together."""
+_Box = tuple[float, float, float, float]  # left, bottom, right, top
+
+
+def _name(axes: Axes, ends: Sequence[tuple[Orbit, float, float]], marks: Sequence[tuple[float, float]]) -> None:
+    """Writes the layers' names beside their last points, where they cover neither one another nor a point."""
     axes.autoscale_view()
-    taken: list[tuple[float, float]] = []  # pixels
+    pixel = 72 / axes.figure.dpi
+    taken: list[_Box] = []
+    for x, y in axes.transData.transform(marks) * pixel if marks else ():
+        taken.append((x - _CLEAR, y - _CLEAR, x + _CLEAR, y + _CLEAR))
     for orbit, x, y in ends:
-        left, bottom = axes.transData.transform((x, y))
-        height = bottom
-        while any(abs(left - other) < _NEAR[0] and abs(height - at) < _NEAR[1] for other, at in taken):
-            height += 1
-        taken.append((left, height))
+        left, bottom = axes.transData.transform((x, y)) * pixel
+        wide = _LETTER * len(orbit.label)
+        places = [(across, up) for up in _HEIGHTS for across in (9.0, -9.0 - wide)]
+        boxes = {place: _moved((left, bottom, left + wide, bottom + _LINE), *place) for place in places}
+        # The first of those that cover least.
+        place = min(places, key=lambda place: sum(_cover(boxes[place], other) for other in taken))
+        taken.append(boxes[place])
         axes.annotate(
-            orbit.label, (x, y), xytext=(9, 5 + (height - bottom) * 72 / axes.figure.dpi), textcoords="offset points",
-            color=orbit.colour, fontsize=12, annotation_clip=False, zorder=5,
+            orbit.label, (x, y), xytext=place, textcoords="offset points", color=orbit.colour, fontsize=12,
+            annotation_clip=False, zorder=5,
         )  # fmt: skip
+
+
+def _moved(box: _Box, across: float, up: float) -> _Box:
+    return box[0] + across, box[1] + up, box[2] + across, box[3] + up
+
+
+def _cover(one: _Box, other: _Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
