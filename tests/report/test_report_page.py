@@ -168,6 +168,20 @@ def test_every_grey_level_in_use_leaves_the_gaps_transparent(tmp_path: Path) -> 
     assert not strip[:, 16, 3].any()
 
 
+def test_samples_of_a_density_without_layers_are_all_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(3)
+    inputs, samples = (generator.integers(0, 256, (n, 3, 16, 16), dtype=np.uint8) for n in (2, 20))
+    contents = ReportContents(title="t", inputs=inputs, null_samples=samples, fit_on="encoding")
+    seen = see(contents, tmp_path / "whole")
+    images = {attributes["alt"]: attributes["src"] for tag, attributes in seen.elements if tag == "img"}
+    assert len(images) == 22
+    for name, shown in (("Evaluation image", inputs), ("Sample", samples)):
+        for index, image in enumerate(shown, 1):
+            np.testing.assert_array_equal(_decoded(images[f"{name} {index}"])[..., :3], image.transpose(1, 2, 0))
+    monkeypatch.setattr("infoplane.report.pictures.BUDGET", 5 * samples[0].size * 4 // 3)
+    assert "Of 20 samples 5 are shown" in see(contents, tmp_path / "light").text
+
+
 def test_a_heavy_page_shows_fewer_samples_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     full = synthetic_report.through_training(rows=(), differences=(), curves=())
     whole = gallery(full)

@@ -10,6 +10,7 @@ import torch
 import tiny_study
 from infoplane import densities
 from infoplane.report.build import build, load_run
+from infoplane.report.text import table
 from infoplane.study import cells
 from infoplane.study.check import check
 from infoplane.study.execute import execute
@@ -132,6 +133,11 @@ def test_a_density_without_any_layer_has_a_page_of_its_own(tmp_path):
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert "bits per dimension" in page
     assert "A density was trained on 40 images" in page
+    assert "on held-out encoding data" in page
+    drawn = stored(folder, "samples", "input").array("samples")[0]
+    assert page.count('alt="Sample ') == len(drawn)
+    # No row has anything to say, so there is no table.
+    assert table(load_run(folder)).startswith("p(x): ")
     frame = pl.read_csv(folder / "losses.csv")
     assert frame["layer"].to_list() == ["input"]
     assert {"encoding", "decoding", "evaluation"} <= set(frame.columns)

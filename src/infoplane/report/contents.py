@@ -71,7 +71,7 @@ class Curve:
         updates: Number of updates at each point, (T,).
         train: Training loss, (T,), or empty.
         watched: Name of what it was followed on beside -> loss there, (T,).
-        heldout: Loss on held-out decoding images, (T,), or empty.
+        heldout: Loss on held-out images of the part that densities are trained on, (T,), or empty.
         heldout_ema: The same for the averaged weights, (T,), or empty.
         best_update: The update whose weights were kept.
         best: Which weights those are: "ema" for the averaged ones, anything else for the raw ones.

@@ -157,6 +157,6 @@ def _sanity(results: Results) -> Iterator[str]:
         best = ", ".join(str(s.values["curve"]["best_update"]) for _, s in fits)
         note = f"; {guarded} gradients were shortened" if guarded else ""
         yield (
-            f"{name}: {train:.2f} nats per image on its training data, {held:.2f} on held-out decoding data "
-            f"(best weights after {best} updates{note})."
+            f"{name}: {train:.2f} nats per image on its training data, {held:.2f} on held-out "
+            f"{results.spec.fit_on} data (best weights after {best} updates{note})."
         )

@@ -52,13 +52,15 @@ def _render(contents: ReportContents, files: Sequence[str]) -> tuple[str, dict[s
     for curve in training:
         if curve.checkpoint:
             earlier.setdefault(curve.checkpoint, []).append(curve)
+    gallery = pictures.gallery(contents)
     html = publish.render(
         "inversion.html.j2",
         contents=contents,
         palette=plates.palette,
         opening=opening,
         hero=plates.hero(),
-        gallery=pictures.gallery(contents),
+        gallery=gallery,
+        unconditional=None if gallery else pictures.unconditional(contents),
         sheets=plates.sheets(),
         through=plates.through(),
         plane=plates.plane(),

@@ -90,6 +90,23 @@ class Gallery:
         return any(cell and cell.reconstruction for rows in self.panels for row in rows for cell in row.cells)
 
 
+@dataclasses.dataclass(frozen=True)
+class Unconditional:
+    """What p(x) draws, in a study of p(x) alone.
+
+    Attributes:
+        inputs: Evaluation images, to hold it against.
+        samples: Its samples.
+        drawn: How many of these there are.
+        zoom: What to enlarge by.
+    """
+
+    inputs: tuple[Picture, ...]
+    samples: tuple[Picture, ...]
+    drawn: int
+    zoom: int
+
+
 def rgb(image: np.ndarray, levels: int) -> np.ndarray:
     """(C, H, W) grey values -> (H, W, 3) for the screen; channels that are no colours are averaged."""
     shown = np.rint(image.astype(np.float64) * 255 / (levels - 1))
@@ -194,6 +211,21 @@ def gallery(contents: ReportContents) -> Gallery | None:
         height=height,
         strip=strip - gap_of(width),
     )
+
+
+def unconditional(contents: ReportContents) -> Unconditional | None:
+    """Returns what p(x) draws, and the evaluation images; None where nothing was drawn from it."""
+    null, inputs = contents.null_samples, contents.inputs
+    if null is None or not len(null):
+        return None
+    # As if no picture could be packed.
+    count = max(1, min(len(null), BUDGET * 3 // 4 // null[0].size))
+
+    def tiles(images: np.ndarray, name: str) -> tuple[Picture, ...]:
+        return tuple(_picture([image], contents.levels, 1, f"{name} {index}") for index, image in enumerate(images, 1))
+
+    beside = tiles(inputs[:count], "Evaluation image") if inputs is not None else ()
+    return Unconditional(beside, tiles(null[:count], "Sample"), len(null), max(1, round(_TILE / null.shape[-1])))
 
 
 def _columns(count: int, several: bool) -> int:

@@ -53,7 +53,7 @@ def table(results: Results) -> str:
         )
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    text.insert(1, "-" * len(text[0]))
+    text = [text[0], "-" * len(text[0]), *text[1:], ""] if results.places else []
     notes = []
     unconditional = _unconditional(results, found)
     if unconditional is not None:
@@ -69,10 +69,11 @@ def table(results: Results) -> str:
     errors = f"over examples and {refits} refits" if refits > 1 else "over examples, given this single fit"
     if fewer:
         errors = f"over examples and {refits} refits, where no star says otherwise"
-    notes.append(
-        f"± one standard error {errors}. NCE bounds I(x;h) from below up to the constant H(x);\n"
-        "usable information bounds nothing; contrastive and label information are lower bounds. * marks a flag:"
+    directions = (
+        " NCE bounds I(x;h) from below up to the constant H(x);\n"
+        "usable information bounds nothing; contrastive and label information are lower bounds."
     )
+    notes.append(f"± one standard error {errors}.{directions if results.places else ''} * marks a flag:")
     flags = []
     for (layer, checkpoint, kind), count in fewer.items():
         at = f" at {checkpoint}" if several and checkpoint else ""
@@ -83,7 +84,7 @@ def table(results: Results) -> str:
         flags += [f"  * {layer}{at} {estimate.meaning}: {flag}" for flag in estimate.flags if layer]
     if not flags:
         notes[-1] = notes[-1].replace(" * marks a flag:", "")
-    return "\n".join([*text, "", *notes, *flags])
+    return "\n".join([*text, *notes, *flags])
 
 
 def _refits(found: Found) -> tuple[int, dict[tuple[str, str, str], int]]:
