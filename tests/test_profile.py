@@ -93,7 +93,8 @@ def test_the_frame_is_the_table_of_results(measured):
 
 def test_estimates_by_layer(measured):
     found = measured["fc"]
-    kinds = {"cross-entropy", "nce", "usable", "contrastive", "label", "mse", "sample-accuracy", "generalisation-gap"}
+    kinds = {"cross-entropy", "nce", "usable", "contrastive", "label", "mse", "generalisation-gap"}
+    kinds |= {"sample-accuracy", "sample-variance"}
     assert found.keys() == kinds
     assert found["nce"].value == -found["cross-entropy"].value
     assert (found["nce"].bound, found["nce"].n, found["nce"].refits) == ("lower", 32, 2)
@@ -398,7 +399,8 @@ def small_run(tmp_path_factory, short) -> Path:
 
 def test_without_labels_nothing_is_said_of_them():
     found = measure(toy_networks.build(), IMAGES, layers=["fc"], **QUICK)
-    assert found["fc"].keys() == {"cross-entropy", "nce", "usable", "contrastive", "mse", "generalisation-gap"}
+    kinds = {"cross-entropy", "nce", "usable", "contrastive", "mse", "sample-variance", "generalisation-gap"}
+    assert found["fc"].keys() == kinds
     assert "classifier accuracy" not in str(found)
     assert "given this single fit" in str(found)
     assert found.report(found.folder).is_file()

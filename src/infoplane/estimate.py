@@ -34,6 +34,7 @@ KINDS: dict[str, str] = {
     "generalisation-gap": "train/held-out gap",
     "mse": "reconstruction error",
     "accuracy": "accuracy",
+    "sample-variance": "variance among samples of one image",
     "sample-accuracy": "accuracy on samples",
 }
 

@@ -48,6 +48,7 @@ def test_the_demo_study_end_to_end(home, call):
     assert (study["fit"]["updates"], study["fit"]["refits"], study["data"]["evaluation"]) == (3, 2, 40)
     frame = pl.read_csv(folder / "results.csv")
     pooled = frame.filter((pl.col("refit") == "all") & (pl.col("layer") == "fc3"))
+    # A single sample of each image: no variance among them.
     kinds = {"cross-entropy", "nce", "usable", "contrastive", "label", "mse", "sample-accuracy", "generalisation-gap"}
     assert set(pooled["kind"]) == kinds
     assert set(frame["layer"].drop_nulls()) == {"", "input", "conv1", "conv2", "fc3", "logits"}

@@ -30,6 +30,8 @@ LABELS = np.arange(N) % CLASSES
 ERRORS, CORRECT = RNG.uniform(0, 1, N), RNG.integers(0, 2, N)
 #: which samples the network recognised: two images, two samples each
 JUDGED = np.array([1, 1, 0, 1], dtype=np.uint8)
+LEVELS = 3
+SAMPLES = RNG.integers(0, LEVELS, (2, 2, 1, 4, 4))
 #: held-out losses of the raw and the averaged weights that are no longer falling
 LEVEL = ([15.6, 15.5], [15.55, 15.49])
 HELD = 16
@@ -57,7 +59,7 @@ def made(tmp_path):
 
     images, _ = tiny_study.images_and_labels()
     arrays = {"images": images, "labels": LABELS.repeat(4), "evaluation": np.arange(N) * 4, "decoding": np.arange(80)}
-    save("data", Result({"classes": CLASSES, "levels": 3, "shape": [1, 4, 4], "name": "tiny"}, arrays))
+    save("data", Result({"classes": CLASSES, "levels": LEVELS, "shape": [1, 4, 4], "name": "tiny"}, arrays))
     return save, lambda: Results(spec, plan, store)
 
 
@@ -69,6 +71,7 @@ def fill(save, *, refits=(1, 2), distinct=120, **options):
         save("density", density(LAYER[refit - 1], batches=BATCHES[refit - 1], **options), "logits", refit)
     save("probe", Result({"labels": True}, {"log_probs": PROBE}), "logits")
     save("mse", inverter(LEVEL), "logits")
+    save("samples", Result({}, {"samples": SAMPLES}), "logits")
     save("judge", Result({"classifier": True}, {"correct": JUDGED}), "logits")
 
 
@@ -116,6 +119,9 @@ def test_rows_are_the_means_of_what_the_cells_hold(made, refit):
     share = find(results(), "", "accuracy")
     assert (share.value, share.unit, share.n) == (pytest.approx(CORRECT.mean()), "fraction", N)
     assert share.refits == 0
+    varied = find(results(), "logits", "sample-variance")
+    assert varied.value == pytest.approx((SAMPLES / (LEVELS - 1)).var(axis=1, ddof=1).mean())
+    assert (varied.unit, varied.bound, varied.n, varied.refits) == ("squared error", None, len(SAMPLES), 1)
     # Samples of one image stand and fall together: shares 1 and 1/2 of two images.
     recognised = find(results(), "logits", "sample-accuracy")
     assert (recognised.value, recognised.unit, recognised.n) == (0.75, "fraction", 2)
@@ -330,7 +336,7 @@ def test_flags_are_starred_and_explained():
 
 
 def test_a_table_without_layers_or_numbers():
-    assert text_of([], layers=()).startswith("layer")
+    assert text_of([], layers=()).startswith("± one standard error")
     assert "a" in text_of([]).splitlines()[2]
 
 

@@ -11,6 +11,7 @@ from infoplane.information.inversion_bounds import (
     usable_information,
 )
 from infoplane.information.label import accuracy, fit_probe, label_information
+from infoplane.information.variety import sample_variance
 from infoplane.information.wide_probe import Rows
 
 __all__ = [
@@ -27,5 +28,6 @@ __all__ = [
     "fit_probe",
     "label_information",
     "negative_cross_entropy",
+    "sample_variance",
     "usable_information",
 ]

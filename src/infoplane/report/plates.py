@@ -17,7 +17,7 @@ from infoplane.report.words import Opening
 
 _PANELS = ("nce", "usable", "contrastive", "label", "forward")
 _PLANE = (("usable", "nce"), ("forward", "label"))  # to the right and upwards: the first that was measured
-_THROUGH = ("nce", "usable", "forward", "label")  # drawn against the checkpoint
+_THROUGH = ("nce", "usable", "forward", "label", "sample-variance")  # drawn against the checkpoint
 
 
 class Plates:

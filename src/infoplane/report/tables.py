@@ -15,7 +15,10 @@ from infoplane.report.theme import Palette
 from infoplane.report.words import DIRECTIONS, fits, name_of
 
 #: the order of the columns; kinds not named here come last
-COLUMNS = ("nce", "usable", "contrastive", "label", "forward", "mse", "sample-accuracy", "generalisation-gap", "excess")
+COLUMNS = (
+    *("nce", "usable", "contrastive", "label", "forward", "mse", "sample-variance", "sample-accuracy"),
+    *("generalisation-gap", "excess"),
+)
 #: what a number's n counts, where that is not evaluation images
 COUNTED = {"contrastive": "batches", "generalisation-gap": "held-out images"}
 SHORT = {"nce": "NCE", "mse": "MSE", "generalisation-gap": "Train/held-out gap"}

@@ -62,6 +62,11 @@ MEANINGS: dict[str, tuple[str, str]] = {
         "Accuracy of the network",
         "Share of evaluation images that the network under study puts in the right class.",
     ),
+    "sample-variance": (
+        "Variance among samples",
+        "Of a pixel, over the images that q draws for one h, on the scale of the reconstruction error: were q the true "
+        "density, no reconstruction could do better. Not a bound. For p(x) it is over images drawn from nothing.",
+    ),
     "sample-accuracy": (
         "Accuracy on samples",
         "How often the network under study gives a sample from q(x|h) the label of the image that h came from. "

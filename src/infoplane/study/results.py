@@ -20,6 +20,7 @@ from infoplane.information import (
     difference,
     label_information,
     negative_cross_entropy,
+    sample_variance,
     usable_information,
 )
 from infoplane.study.plan import INPUT, Plan, twin_of
@@ -116,6 +117,9 @@ class Results(RunResults[StudySpec]):
                 yield from ((*place, label, estimate) for estimate in self._of_fits(layer, checkpoint, refits))
             if layer != INPUT:
                 yield from ((*place, "all", estimate) for estimate in self._of_layer(layer, checkpoint))
+            samples, data = self.cell("samples", layer, 0, checkpoint), self.cell("data")
+            if samples is not None and data is not None and samples.array("samples").shape[1] > 1:
+                yield *place, "all", sample_variance(samples.array("samples"), data.values["levels"])
 
     def _groups(self, layer: str, checkpoint: str) -> Iterator[tuple[list[int], str]]:
         refits = [refit for refit, _ in self.fits(layer, checkpoint)]
