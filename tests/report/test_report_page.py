@@ -375,6 +375,19 @@ def test_points_say_what_they_are(folder: Path, seen: Seen) -> None:
     assert "conv1: 50.35 ± 0.97 bits, 3 refits" in seen.text
 
 
+def test_what_is_no_information_keeps_its_own_unit_through_training(tmp_path: Path) -> None:
+    full = synthetic_report.through_training()
+    squared = {"unit": "squared error", "refits": 1, "n": 6}
+    rows = [row("conv1", "sample-variance", 0.02, 0.001, checkpoint=at, **squared) for at in full.checkpoints]
+    seen = see(dataclasses.replace(full, rows=[*full.rows, *rows]), tmp_path)
+    (name,) = {text for text in seen.attributes("aria-label") if text.startswith("Variance among samples of each")}
+    assert not re.search("nats|bits", name)
+    drawn = (tmp_path / "figures" / "through-sample-variance.svg").read_text(encoding="utf-8")
+    assert "squared error" in drawn
+    assert "nats" not in drawn
+    assert "nats per image" in (tmp_path / "figures" / "through-usable.svg").read_text(encoding="utf-8")
+
+
 def test_layers_are_drawn_through_training(tmp_path: Path) -> None:
     seen = see(synthetic_report.through_training(), tmp_path)
     for words in ("Through training", "updates of the network", "1,000", "Checkpoint", "checkpoint 100"):

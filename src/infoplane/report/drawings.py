@@ -53,14 +53,22 @@ class Drawings:
         """Returns a figure that holds no information, and so is the same in nats and in bits."""
         return inline(self.keep(key, draw), key, label, self.palette.variables)
 
-    def views(self, key: str, label: str, draw: Callable[[Unit], Figure], *, filed: bool = True) -> Markup:
-        """Returns the figure in nats and in bits, for the page's switch; the one in nats also becomes a file."""
+    def views(
+        self, key: str, label: str, draw: Callable[[Unit], Figure], *, filed: bool = True, information: bool = True
+    ) -> Markup:
+        """Returns the figure in nats and in bits, for the page's switch; the one in nats also becomes a file.
+
+        Args:
+            label: What it shows, for those who cannot see it.
+            information: Whether it shows any; all else has its own unit.
+        """
         views = Markup()
         for unit in ("nats", "bits"):
             with style():
                 figure = draw(unit)
             if unit == "nats" and filed:
                 self.files[key] = figure
-            svg = inline(figure, f"{key}-{unit}", f"{label}, in {unit}", self.palette.variables)
+            words = f"{label}, in {unit}" if information else label
+            svg = inline(figure, f"{key}-{unit}", words, self.palette.variables)
             views += Markup('<div class="{}">{}</div>').format(unit, svg)
         return views

@@ -87,7 +87,8 @@ def evolution(
     axes.set_xticks(places, ticks)
     axes.set_xlabel(f"{counted_in} of the network" if counted else "checkpoint", loc="right")
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
-    axes.set_ylabel(f"{unit} per image")
+    other = {estimate.unit for track in tracks for estimate in track.estimates if estimate} - {"nats", "bits"}
+    axes.set_ylabel(other.pop() if other else f"{unit} per image")
     axes.grid(axis="y")
     values: list[float] = []
     over: dict[str, Any] = {"zorder": 4, "clip_on": False}  # the last checkpoint stands on the axes' edge

@@ -130,7 +130,9 @@ class Plates:
             def draw(unit: Unit, kind: str = kind, tracks: list[Track] = tracks, ceiling: Any = ceiling) -> Figure:
                 return evolution(tracks, points, kind, unit, ceiling, self.contents.counted, self.contents.ages)
 
-            drawn.append(Drawn(f"through-{kind}", label, self.drawings.views(f"through-{kind}", label, draw)))
+            told = kind != "sample-variance"
+            svg = self.drawings.views(f"through-{kind}", label, draw, information=told)
+            drawn.append(Drawn(f"through-{kind}", label, svg))
         return drawn
 
     def plane(self) -> Drawn | None:
