@@ -50,6 +50,23 @@ def test_names_cover_neither_one_another_nor_a_point(orbits):
         assert not any(box.contains(*point) for point in points), name
 
 
+@pytest.mark.parametrize("at", [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0)])
+def test_a_long_name_stays_on_the_canvas(at):
+    corners = [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0)]
+    points = [*(corner for corner in corners if corner != at), at]
+    with style():
+        figure = plane([orbit("encoder.layer4.1.conv2", points)], CHECKPOINTS, ("usable", "label"), "nats")
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        (text,) = figure.axes[0].texts
+        box = text.get_window_extent(canvas.get_renderer())
+    width, height = figure.get_size_inches() * figure.dpi
+    assert text.get_text().startswith("enc")
+    assert text.get_text().endswith("conv2")
+    assert 0 <= box.x0 < box.x1 <= width
+    assert 0 <= box.y0 < box.y1 <= height
+
+
 def test_a_name_stands_beside_its_own_last_point():
     with style():
         figure = plane(crowded(), CHECKPOINTS, ("usable", "label"), "nats")

@@ -78,8 +78,8 @@ def test_a_finished_run_has_its_page_and_tables(run: Path) -> None:
     assert all((run / link).is_file() for link in links)
     with (run / "differences.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [(row["checkpoint"], row["first"], row["second"]) for row in rows] == [
-        (at, "conv1", "logits") for at in CHECKPOINTS
+    assert [(row["kind"], row["checkpoint"], row["first"], row["second"]) for row in rows] == [
+        (kind, at, "conv1", "logits") for kind in ("nce", "label") for at in CHECKPOINTS
     ]
     frame = pl.read_parquet(run / "differences.parquet")
     expected = {row["checkpoint"]: row["value"] for row in load_run(run).differences()}

@@ -185,7 +185,7 @@ def test_falls_from_the_peak_stand_on_the_page_with_what_chance_would_show(tmp_p
 
 def test_changes_between_checkpoints_are_paired(finished):
     frame = pl.read_csv(finished / "changes.csv", schema_overrides={"first": pl.String, "last": pl.String})
-    steps = [("0", "0.5"), ("0.5", "1"), ("1", "end"), ("0", "end")]
+    steps = [("0", "0.5"), ("0.5", "1"), ("1", "end"), ("0", "end"), ("0.5", "end")]
     results = load_run(finished)
     for layer, kind, fits in (("h3", "nce", 1), ("h3", "forward", 3), ("h3", "label", 1), (None, "own", 0)):
         rows = frame.filter((pl.col("kind") == kind) & pl.col("layer").fill_null("").eq(layer or ""))

@@ -77,9 +77,14 @@ def test_results_have_a_row_per_checkpoint_in_training_order(traced):
 
 def test_differences_are_taken_within_each_checkpoint(traced):
     results: Results = load_run(traced)
-    assert [d["checkpoint"] for d in results.differences()] == list(CHECKPOINTS)
+    steps = [(step["kind"], step["checkpoint"]) for step in results.differences()]
+    assert steps == [(kind, checkpoint) for kind in ("nce", "label") for checkpoint in CHECKPOINTS]
     for step in results.differences():
-        first, second = (results.log_probs(layer, checkpoint=step["checkpoint"]) for layer in tiny_study.LAYERS)
+        at = step["checkpoint"]
+        if step["kind"] == "nce":
+            first, second = (results.log_probs(layer, checkpoint=at) for layer in tiny_study.LAYERS)
+        else:
+            first, second = (results.readings("label", layer, at)[0] for layer in tiny_study.LAYERS)
         assert step["value"] == pytest.approx((first - second).mean())
 
 

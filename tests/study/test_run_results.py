@@ -128,6 +128,23 @@ def test_rows_are_the_means_of_what_the_cells_hold(made, refit):
     assert recognised.stderr == pytest.approx(np.std([1.0, 0.5], ddof=1) / math.sqrt(2))
 
 
+def test_densities_that_no_update_helped_are_pointed_out_at_every_number_of_theirs(made):
+    save, results = made
+    fill(save)
+    other = [find(results(), "logits", kind).flags for kind in ("nce", "usable", "contrastive")]
+    for refit, best in ((1, 0), (2, 40)):
+        unread = density(LAYER[refit - 1], batches=BATCHES[refit - 1])
+        unread.values["context"] = [3]
+        unread.values["curve"] |= {"best_update": best}
+        save("density", unread, "logits", refit)
+    for kind, before in zip(("nce", "usable", "contrastive"), other, strict=True):
+        flags = set(find(results(), "logits", kind).flags) - set(before)
+        assert flags == {"in 1 of 2 fits no update helped on held-out images: q is as it started and ignores h"}
+        (alone,) = set(find(results(), "logits", kind, "1").flags) - set(before)
+        assert alone.startswith("in 1 of 1 fits") or kind == "contrastive"
+        assert not set(find(results(), "logits", kind, "2").flags) - set(before)
+
+
 def test_the_generalisation_gap_counts_the_held_out_pairs_of_every_refit(made):
     save, results = made
     for refit, (heldout, held) in enumerate([(15.5, 10), (15.9, 7)], 1):

@@ -11,7 +11,7 @@ from infoplane.information.inversion_bounds import (
     usable_information,
 )
 from infoplane.information.label import accuracy, fit_probe, label_information
-from infoplane.information.variety import sample_variance
+from infoplane.information.variety import sample_variance, variances, whole_variance
 from infoplane.information.wide_probe import Rows
 
 __all__ = [
@@ -30,4 +30,6 @@ __all__ = [
     "negative_cross_entropy",
     "sample_variance",
     "usable_information",
+    "variances",
+    "whole_variance",
 ]

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from infoplane.estimate import Estimate
-from infoplane.report.drawing import Unit, extent, framed, scaled, tip, tooltip
+from infoplane.report.drawing import Unit, extent, framed, scaled, shorten, tip, tooltip
 from infoplane.report.theme import canvas
 from infoplane.report.words import name_of
 
@@ -19,6 +19,8 @@ _WIDTH, _HEIGHT = 620, 430  # pixels
 _LETTER, _LINE, _CLEAR = 8.0, 15.0, 5.0
 #: where a name's lower edge may stand above its point, in pixels, the best first
 _HEIGHTS = (4, -19, 20, -35, 36, -51, 52, 68, 84)
+#: letters of a name
+_LONGEST = 16
 #: opacity of the first checkpoint; the last one has all of it
 _FAINT = 0.25
 
@@ -86,21 +88,28 @@ def _name(axes: Axes, ends: Sequence[tuple[Orbit, float, float]], marks: Sequenc
     for x, y in axes.transData.transform(marks) * pixel if marks else ():
         taken.append((x - _CLEAR, y - _CLEAR, x + _CLEAR, y + _CLEAR))
     for orbit, x, y in ends:
+        label = shorten(orbit.label, _LONGEST)
         left, bottom = axes.transData.transform((x, y)) * pixel
-        wide = _LETTER * len(orbit.label)
+        wide = _LETTER * len(label)
         places = [(across, up) for up in _HEIGHTS for across in (9.0, -9.0 - wide)]
         boxes = {place: _moved((left, bottom, left + wide, bottom + _LINE), *place) for place in places}
-        # The first of those that cover least.
-        place = min(places, key=lambda place: sum(_cover(boxes[place], other) for other in taken))
+        # The first of those that cover least, on the canvas if there is room.
+        place = min(
+            places, key=lambda place: (_beyond(boxes[place]), sum(_cover(boxes[place], other) for other in taken))
+        )
         taken.append(boxes[place])
         axes.annotate(
-            orbit.label, (x, y), xytext=place, textcoords="offset points", color=orbit.colour, fontsize=12,
+            label, (x, y), xytext=place, textcoords="offset points", color=orbit.colour, fontsize=12,
             annotation_clip=False, zorder=5,
         )  # fmt: skip
 
 
 def _moved(box: _Box, across: float, up: float) -> _Box:
     return box[0] + across, box[1] + up, box[2] + across, box[3] + up
+
+
+def _beyond(box: _Box) -> bool:
+    return box[0] < 0 or box[1] < 0 or box[2] > _WIDTH or box[3] > _HEIGHT
 
 
 def _cover(one: _Box, other: _Box) -> bool:

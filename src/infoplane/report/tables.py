@@ -218,8 +218,8 @@ def steps(found: Sequence[Difference], contents: ReportContents) -> list[tuple[s
     ]
 
 
-def changes(contents: ReportContents) -> list[tuple[str, str, str, str, Markup, str, str]]:
-    """Returns (number, layer, first, last, change, p, verdict) of each number from the first checkpoint to the last."""
+def changes(contents: ReportContents) -> list[tuple[str, str, str, str, Markup, str, str, str]]:
+    """Returns (number, layer, first, last, change, p, verdict, flags) of information, from first to last checkpoint."""
     points = contents.checkpoints
     return [
         (
@@ -230,9 +230,10 @@ def changes(contents: ReportContents) -> list[tuple[str, str, str, str, Markup, 
             information(row["value"], row["stderr"], unit=False),
             probability(row["p"]),
             str(row["verdict"]),
+            str(row["flags"]),
         )
         for row in contents.changes
-        if (row["first"], row["last"]) == (points[0], points[-1])
+        if (row["first"], row["last"]) == (points[0], points[-1]) and row["unit"] == "nats"
     ]
 
 

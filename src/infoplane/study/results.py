@@ -22,6 +22,8 @@ from infoplane.information import (
     negative_cross_entropy,
     sample_variance,
     usable_information,
+    variances,
+    whole_variance,
 )
 from infoplane.study.plan import INPUT, Plan, twin_of
 from infoplane.study.run_results import RunResults, tidy
@@ -30,8 +32,8 @@ from infoplane.study.store import Store, Stored
 
 #: kind of label information -> the cells that it comes from
 READERS = {"label": "probe", "forward": "forward", "own": "own"}
-#: kinds of which nothing can be refitted, or whose fit is the one optimum of a convex problem
-UNIQUE = ("label", "own")
+#: kinds of numbers about the samples of one fit -> their unit
+DRAWN = {"sample-variance": "squared error", "sample-accuracy": "fraction"}
 #: a last stretch of training that lowered the held-out loss by this share of it is pointed out
 FALLING = 0.005
 #: the words of that
@@ -117,9 +119,14 @@ class Results(RunResults[StudySpec]):
                 yield from ((*place, label, estimate) for estimate in self._of_fits(layer, checkpoint, refits))
             if layer != INPUT:
                 yield from ((*place, "all", estimate) for estimate in self._of_layer(layer, checkpoint))
-            samples, data = self.cell("samples", layer, 0, checkpoint), self.cell("data")
-            if samples is not None and data is not None and samples.array("samples").shape[1] > 1:
-                yield *place, "all", sample_variance(samples.array("samples"), data.values["levels"])
+            drawn, data = self._drawn(layer, checkpoint), self.cell("data")
+            if drawn is not None and data is not None:
+                levels = data.values["levels"]
+                yield (
+                    *place,
+                    "all",
+                    whole_variance(drawn[0], levels) if layer == INPUT else sample_variance(drawn, levels),
+                )
 
     def _groups(self, layer: str, checkpoint: str) -> Iterator[tuple[list[int], str]]:
         refits = [refit for refit, _ in self.fits(layer, checkpoint)]
@@ -133,21 +140,25 @@ class Results(RunResults[StudySpec]):
         scores = self.log_probs(layer, refits, checkpoint)
         measure = self.spec.measure
         yield cross_entropy(scores)
+        unread = _unread([stored for _, stored in fits])
         if layer != INPUT:
             if "nce" in measure:
-                yield negative_cross_entropy(scores)
+                yield replace(negative_cross_entropy(scores), flags=unread)
             twin = twin_of(self.spec, layer)
             paired = [refit for refit in self.common((layer, checkpoint), (twin, "")) if refit in refits]
             if "usable" in measure and paired:
-                yield usable_information(
+                usable = usable_information(
                     self.log_probs(layer, paired, checkpoint),
                     self.log_probs(twin, paired),
                     ceiling=self.ceiling(layer, checkpoint),
                 )
+                own = _unread([stored for refit, stored in fits if refit in paired])
+                yield replace(usable, flags=(*usable.flags, *own))
             contrast = [stored for _, stored in fits if "contrastive" in stored.names()]
             if contrast:
                 batches = np.stack([stored.array("contrastive") for stored in contrast])
-                yield contrastive_bound(batches, contrast[0].values["candidates"])
+                bound = contrastive_bound(batches, contrast[0].values["candidates"])
+                yield replace(bound, flags=(*bound.flags, *_unread(contrast)))
         fitted = [stored.values for _, stored in fits]
         gaps = [values["heldout_nats"] - values["train_nats"] for values in fitted]
         held = sum(values["heldout_n"] for values in fitted)
@@ -171,12 +182,17 @@ class Results(RunResults[StudySpec]):
             n = len(mse.array("errors"))
             flags = (STILL_FELL,) if _still_falling(mse.values["curve"]) else ()
             yield Estimate(mean.value, mean.stderr, "squared error", "mse", n=n, flags=flags)
-        judge = self.cell("judge", layer, 0, checkpoint)
-        if judge is not None and judge.values["classifier"]:
-            # Samples for one image share its activation: the image is the independent unit.
-            per_image = judge.array("correct").reshape(-1, self.spec.samples.each).mean(1)
+        per_image = self._scores("sample-accuracy", layer, checkpoint).get(1)
+        if per_image is not None:
             mean = crossed_mean(per_image)
-            yield Estimate(mean.value, mean.stderr, "fraction", "sample-accuracy", n=len(per_image))
+            stderr = mean.stderr if len(per_image) > 1 else None
+            yield Estimate(mean.value, stderr, "fraction", "sample-accuracy", n=len(per_image))
+
+    def _drawn(self, layer: str, checkpoint: str) -> np.ndarray | None:
+        """The samples (P, S, C, H, W) of a layer, or of p(x) with P = 1; None where there is one of each image."""
+        stored = self.cell("samples", layer, 0, checkpoint)
+        samples = None if stored is None else stored.array("samples")
+        return None if samples is None or samples.shape[1] < 2 else samples
 
     def _of_labels(self, kind: str, layer: str, checkpoint: str) -> Iterator[Estimate]:
         scores, data = self.readings(kind, layer, checkpoint), self.cell("data")
@@ -189,21 +205,26 @@ class Results(RunResults[StudySpec]):
         return [tidy(self.spec, *found) for found in self.estimates()]
 
     def differences(self) -> list[dict[str, Any]]:
-        """Returns, per checkpoint, the paired differences in NCE of neighbouring layers, and of the first and last."""
+        """Returns the paired differences of neighbouring layers, and of the first and last, per checkpoint.
+
+        In NCE, and in the two label informations, by the rest and by a probe.
+        """
         found = []
-        for checkpoint in self.checkpoints:
-            layers = [layer for layer in self.spec.layers if self.fits(layer, checkpoint)]
-            pairs = list(pairwise(layers))
-            if len(layers) > 2:
-                pairs.append((layers[0], layers[-1]))
-            for first, second in pairs:
-                refits = self.common((first, checkpoint), (second, checkpoint))
-                if refits:
-                    scores = [self.log_probs(layer, refits, checkpoint) for layer in (first, second)]
-                    mean = difference(*scores)
-                    where = (first, second, checkpoint)
-                    found.append(Difference(*where, len(refits), mean.value, mean.stderr, mean.dof, mean.p_value))
-        return [vars(each) | {"kind": "nce", "p": each.p} for each in found]
+        for kind in ("nce", "forward", "label"):
+            for checkpoint in self.checkpoints:
+                scores = {layer: self._scores(kind, layer, checkpoint) for layer in self.spec.layers}
+                layers = [layer for layer, own in scores.items() if own]
+                pairs = list(pairwise(layers))
+                if len(layers) > 2:
+                    pairs.append((layers[0], layers[-1]))
+                for first, second in pairs:
+                    refits = sorted(scores[first].keys() & scores[second].keys())
+                    if refits:
+                        one, other = (np.stack([scores[layer][refit] for refit in refits]) for layer in (first, second))
+                        mean = difference(one, other)
+                        where = (first, second, checkpoint, len(refits))
+                        found.append(Difference(*where, mean.value, mean.stderr, mean.dof, mean.p_value, kind))
+        return [vars(each) for each in found]
 
     def falls(self) -> list[dict[str, Any]]:
         """Returns, per layer, how far its NCE falls from its peak to the end, and what chance would show."""
@@ -225,31 +246,46 @@ class Results(RunResults[StudySpec]):
         return found
 
     def changes(self) -> list[dict[str, Any]]:
-        """Returns what changes of each number from checkpoint to checkpoint, and from the first to the last.
+        """Returns what changes of each number from checkpoint to checkpoint, and from each to the last.
 
         Paired by example and, where there are any, by refit; positive where the number rises.
         """
-        points = list(pairwise(self.checkpoints))
-        if len(points) > 1:
-            points.append((self.checkpoints[0], self.checkpoints[-1]))
+        points = [*pairwise(self.checkpoints), *((at, self.checkpoints[-1]) for at in self.checkpoints[:-2])]
         found = []
-        for kind in ("nce", *READERS):
+        for kind in ("nce", *READERS, *DRAWN):
+            if kind == "nce" and kind not in self.spec.measure:
+                continue
             for layer in self.spec.layers if kind != "own" else ("",):
                 for first, last in points:
                     before, after = (self._scores(kind, layer, at) for at in (first, last))
                     refits = sorted(before.keys() & after.keys())
-                    if refits:
+                    # One image alone has no error.
+                    if refits and len(before[refits[0]]) > 1:
                         mean = difference(*(np.stack([at[refit] for refit in refits]) for at in (after, before)))
                         where = {"layer": layer, "kind": kind, "first": first, "last": last}
-                        found.append(where | _change(mean, len(refits), kind))
+                        flags = self._unread(layer, (first, last), refits) if kind == "nce" else ()
+                        found.append(where | _change(mean, len(refits), kind) | {"flags": "; ".join(flags)})
         return found
 
     def _scores(self, kind: str, layer: str, at: str) -> dict[int, np.ndarray]:
-        """Refit -> log-probabilities (n,) of the evaluation part that a number of this kind is made of."""
+        """Refit -> what a number of this kind is the mean of: an entry for each example."""
         if kind in READERS:
             return self.readings(kind, layer, at)
-        fits = self.fits(layer, at) if kind in self.spec.measure else []
-        return {refit: stored.array("log_probs") for refit, stored in fits}
+        if kind == "nce":
+            return {refit: stored.array("log_probs") for refit, stored in self.fits(layer, at)}
+        # What was drawn is of the first refit. Samples for one image share its activation: the image is the unit.
+        if kind == "sample-variance":
+            drawn, data = self._drawn(layer, at), self.cell("data")
+            return {} if drawn is None or data is None else {1: variances(drawn, data.values["levels"])}
+        judge = self.cell("judge", layer, 0, at)
+        if judge is None or not judge.values["classifier"]:
+            return {}
+        return {1: judge.array("correct").reshape(-1, self.spec.samples.each).mean(1)}
+
+    def _unread(self, layer: str, points: tuple[str, str], refits: list[int]) -> tuple[str, ...]:
+        """What must be said of densities of these checkpoints that make no use of the layer."""
+        flags = [_unread([stored for refit, stored in self.fits(layer, at) if refit in refits]) for at in points]
+        return tuple(dict.fromkeys(flag for each in flags for flag in each))
 
     def losses(self) -> list[dict[str, Any]]:
         """Returns, per layer and checkpoint, a density's loss in nats on each part of the split, where it was followed.
@@ -309,7 +345,7 @@ class Results(RunResults[StudySpec]):
 
 @dataclass(frozen=True)
 class Difference:
-    """NCE of the first layer minus that of the second, nats, paired by refit and example."""
+    """A number of the first layer minus that of the second, nats, paired by refit and example."""
 
     first: str
     second: str
@@ -319,11 +355,13 @@ class Difference:
     stderr: float
     dof: float
     p: float
+    kind: str
 
 
 def _change(mean: Mean, refits: int, kind: str) -> dict[str, Any]:
     """One change and what may be said of it."""
-    if kind not in UNIQUE and refits < FITS_FOR_A_CLAIM:
+    # The network itself is what is asked about: it has no refits.
+    if kind != "own" and refits < FITS_FOR_A_CLAIM:
         verdict = TOO_FEW_FITS
     elif mean.p_value >= CLAIM:
         verdict = "not told apart"
@@ -331,7 +369,7 @@ def _change(mean: Mean, refits: int, kind: str) -> dict[str, Any]:
         verdict = "rises" if mean.value > 0 else "falls"
     fits = 0 if kind == "own" else refits
     numbers = {"value": mean.value, "stderr": mean.stderr, "dof": mean.dof, "p": mean.p_value}
-    return numbers | {"refits": fits, "verdict": verdict}
+    return {"unit": DRAWN.get(kind, "nats")} | numbers | {"refits": fits, "verdict": verdict}
 
 
 def _flags(fits: Sequence[Stored]) -> tuple[str, ...]:
@@ -339,7 +377,16 @@ def _flags(fits: Sequence[Stored]) -> tuple[str, ...]:
     fitted = [stored.values for stored in fits]
     overfit = any(each["heldout_nats"] - each["train_nats"] > OVERFIT * each["train_nats"] for each in fitted)
     flags = ("q fits its training data better than held-out data: more data would help",) if overfit else ()
-    return flags + ((STILL_FELL,) if any(_still_falling(each["curve"]) for each in fitted) else ())
+    return flags + ((STILL_FELL,) if any(_still_falling(each["curve"]) for each in fitted) else ()) + _unread(fits)
+
+
+def _unread(fits: Sequence[Stored]) -> tuple[str, ...]:
+    """What must be said of conditional densities that no update made better: they use nothing of their context."""
+    lost = sum(
+        stored.values.get("context") is not None and stored.values["curve"]["best_update"] == 0 for stored in fits
+    )
+    text = f"in {lost} of {len(fits)} fits no update helped on held-out images: q is as it started and ignores h"
+    return (text,) if lost else ()
 
 
 def _still_falling(curve: dict[str, Any]) -> bool:
