@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from infoplane.information import compression
+from infoplane.information import Compression, compression, difference
 
 
 def curves(rng, levels, *, refits=3, n=200, retraining=1.0, noise=3.0, validation=400):
@@ -75,3 +75,17 @@ def test_two_fits_allow_no_claim_however_small_p_is():
     found = compression(*curves(np.random.default_rng(5), [0, 50, 0], refits=2))
     assert found.p < 0.01
     assert found.verdict == "fewer than 3 fits: no claim"
+
+
+def test_both_tests_must_see_a_fall():
+    common = {"peak": 0, "value": 6.3, "stderr": 2.2, "null": 0.5, "null_stderr": 1.0, "refits": 3, "n": 100}
+    assert Compression(**common, p=0.015, paired=0.03).verdict == "compression"
+    assert Compression(**common, p=0.015, paired=0.075).verdict == "no claim: peak and end alone are not told apart"
+    assert Compression(**common, p=0.4, paired=0.03).verdict == "no compression to be seen"
+
+
+def test_the_paired_p_is_that_of_the_difference():
+    generator = np.random.default_rng(3)
+    evaluation = generator.normal(size=(3, 3, 200)) + np.array([4.0, 1.0, 0.0])[:, None, None]
+    found = compression(evaluation.mean(2), evaluation)
+    assert found.paired == difference(evaluation[0], evaluation[2]).p_value

@@ -210,6 +210,25 @@ def test_changes_between_checkpoints_are_paired(finished):
     assert "From the first checkpoint to the last" in page
 
 
+def test_a_reader_that_fails_is_no_fall(finished, monkeypatch):
+    results = load_run(finished)
+    read = type(results).readings
+
+    def readings(self, kind, layer, checkpoint):
+        found = read(self, kind, layer, checkpoint)
+        if (kind, layer, checkpoint) != ("forward", "h3", "end"):
+            return found
+        return {refit: scores - np.linspace(40, 60, len(scores)) for refit, scores in found.items()}
+
+    monkeypatch.setattr(type(results), "readings", readings)
+    wanted = {"layer": "h3", "kind": "forward", "first": "0", "last": "end"}
+    (row,) = [row for row in results.changes() if wanted.items() <= row.items()]
+    assert row["value"] < -30
+    assert row["p"] < 0.05
+    assert row["verdict"] == "the reader fails: no claim"
+    assert "below 0" in row["flags"]
+
+
 def test_changes_of_a_partial_run_pair_only_refits_that_both_checkpoints_have(finished, tmp_path):
     whole = load_run(finished)
     before, after = (whole.readings("forward", "h3", at) for at in ("0", "end"))

@@ -143,6 +143,13 @@ def test_a_density_without_any_layer_has_a_page_of_its_own(tmp_path):
     assert {"encoding", "decoding", "evaluation"} <= set(frame.columns)
 
 
+@pytest.mark.parametrize("kind", ["forward", "own"])
+def test_without_a_network_nothing_reads_the_label(tmp_path, refuses, kind):
+    spec = tiny_study.tiny(tmp_path, subject=None, layers=[], fit_on="encoding", measure=["losses", kind])
+    with refuses("there is no network to read the label", kind, "leave"):
+        check(spec)
+
+
 def test_a_network_s_own_images_train_no_density(tmp_path, refuses):
     with refuses("densities on the images that trained the network", "fit_on: encoding"):
         check(tiny_study.tiny(tmp_path, fit_on="encoding"))

@@ -59,7 +59,7 @@ def made(tmp_path):
 
     images, _ = tiny_study.images_and_labels()
     arrays = {"images": images, "labels": LABELS.repeat(4), "evaluation": np.arange(N) * 4, "decoding": np.arange(80)}
-    save("data", Result({"classes": CLASSES, "levels": LEVELS, "shape": [1, 4, 4], "name": "tiny"}, arrays))
+    save("data", Result({"classes": CLASSES, "levels": LEVELS, "shape": [1, 5, 5], "name": "tiny"}, arrays))
     return save, lambda: Results(spec, plan, store)
 
 
@@ -126,6 +126,21 @@ def test_rows_are_the_means_of_what_the_cells_hold(made, refit):
     recognised = find(results(), "logits", "sample-accuracy")
     assert (recognised.value, recognised.unit, recognised.n) == (0.75, "fraction", 2)
     assert recognised.stderr == pytest.approx(np.std([1.0, 0.5], ddof=1) / math.sqrt(2))
+
+
+def test_a_density_that_even_guesses_beat_is_pointed_out(made):
+    """25 pixels of 3 values take 25 log 3 = 27.47 nats."""
+    save, results = made
+    fill(save)
+    for kind in ("cross-entropy", "nce", "usable"):
+        assert not any("evenly" in flag for flag in find(results(), "logits", kind).flags)
+    poor = np.full((2, N), -27.4) - np.array([[0.0], [0.2]])
+    for refit in (1, 2):
+        save("density", density(poor[refit - 1]), "logits", refit)
+    for kind in ("cross-entropy", "nce", "usable"):
+        for refit, flagged in (("1", False), ("2", True), ("all", True)):
+            flags = find(results(), "logits", kind, refit).flags
+            assert any(flag.startswith("worse than guessing") and "27.5 nats" in flag for flag in flags) is flagged
 
 
 def test_densities_that_no_update_helped_are_pointed_out_at_every_number_of_theirs(made):

@@ -24,6 +24,7 @@ class Compression:
         null_stderr: Its standard deviation there.
         p: Share of constant curves whose fall is at least as large; None of a single fit, whose error does not cover
             retraining.
+        paired: p of the paired difference of peak and end, whose error knows these two checkpoints alone; likewise.
         refits: Fits behind every point.
         n: Evaluation images.
     """
@@ -34,6 +35,7 @@ class Compression:
     null: float | None
     null_stderr: float | None
     p: float | None
+    paired: float | None
     refits: int
     n: int
 
@@ -44,6 +46,8 @@ class Compression:
             return TOO_FEW_FITS
         if self.value == 0:
             return "still highest at the end"
+        if self.p < CLAIM and self.paired is not None and self.paired >= CLAIM:
+            return "no claim: peak and end alone are not told apart"
         return "compression" if self.p < CLAIM else "no compression to be seen"
 
 
@@ -67,7 +71,7 @@ def compression(validation: np.ndarray, evaluation: np.ndarray, *, seed: int = 0
     terms = evaluation[peak] - evaluation[last]
     mean = crossed_mean(terms)
     if refits < 2 or count < 2:
-        return Compression(peak, mean.value, mean.stderr, None, None, None, refits, n)
+        return Compression(peak, mean.value, mean.stderr, None, None, None, None, refits, n)
     over_examples = math.sqrt(_spread_over_examples(evaluation) / n)
     # Seeds are shared along the curve, so what a refit has everywhere falls out of every difference.
     v, e = _residuals(validation), _residuals(evaluation.mean(2))
@@ -81,7 +85,8 @@ def compression(validation: np.ndarray, evaluation: np.ndarray, *, seed: int = 0
     falls = drawn[np.arange(DRAWS), at, 1] - drawn[:, last, 1]
     falls += np.where(at == last, 0.0, over_examples * generator.standard_normal(DRAWS))
     p = (1 + int((falls >= mean.value).sum())) / (1 + DRAWS)
-    return Compression(peak, mean.value, mean.stderr, float(falls.mean()), float(falls.std()), p, refits, n)
+    null = (float(falls.mean()), float(falls.std()))
+    return Compression(peak, mean.value, mean.stderr, *null, p, mean.p_value, refits, n)
 
 
 def _residuals(table: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from typing import Any
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from infoplane.estimate import Estimate
 from infoplane.report import amounts, figures, sheets, words
 from infoplane.report.contents import ReportContents, in_order
 from infoplane.report.drawing import Mark, Unit
@@ -145,7 +146,8 @@ class Plates:
         orbits = []
         for layer in self.contents.layers:
             found = [(at, *(self.results.get(layer.name, kind, at) for kind in (right, up))) for at in points]
-            known = tuple((at, x, y) for at, x, y in found if x is not None and y is not None)
+            # A reader that does worse than guessing says nothing, and may lie thousands of nats below all others.
+            known = tuple((at, x, y) for at, x, y in found if x is not None and y is not None and not _fails(y))
             if self.results.dated(layer.name) and known:
                 orbits.append(Orbit(layer.label, self.palette[layer.name], known))
         if not orbits:
@@ -201,3 +203,8 @@ class Plates:
                 self.files[name] = sheet
                 drawn.append((at if len(points) > 1 else "", name))
         return drawn
+
+
+def _fails(label: Estimate) -> bool:
+    """Whether a bound on label information lies below 0, which is known without any reader, by two errors or more."""
+    return label.value < -2 * (label.stderr or 0.0)

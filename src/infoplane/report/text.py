@@ -57,7 +57,7 @@ def table(results: Results) -> str:
     notes = []
     unconditional = _unconditional(results, found)
     if unconditional is not None:
-        notes.append(f"p(x): {unconditional}")
+        notes.append(f"p(x): {unconditional}".replace("CE(x|h)", "CE(x)"))
     for checkpoint in results.checkpoints:
         right = found.get(("", checkpoint, "accuracy"))
         if right is not None:

@@ -22,11 +22,19 @@ def check(spec: StudySpec) -> tuple[Result, dict[str, tuple[int, ...]]]:
     Raises:
         UsageError: One of these cannot be done.
     """
+    _check_network(spec)
     result = load_data(spec.data, spec.seed, spec.name)
     for part in ("decoding", "evaluation"):
         if (size := len(result.arrays[part])) < 4:
             raise UsageError(f"data.{part} is too small", received=size, legal="at least 4 images")
     return result, contexts_of(spec, result)
+
+
+def _check_network(spec: StudySpec) -> None:
+    asked = [kind for kind in ("forward", "own") if kind in spec.measure]
+    if spec.subject is None and asked:
+        mend = f"leave {' and '.join(asked)} out of measure, or name a subject"
+        raise UsageError("there is no network to read the label", received=f"measure: {', '.join(asked)}", mend=mend)
 
 
 def _check_forward(spec: StudySpec, model: nn.Module, result: Result) -> None:

@@ -139,8 +139,8 @@ class Results(RunResults[StudySpec]):
         fits = [(refit, stored) for refit, stored in self.fits(layer, checkpoint) if refit in refits]
         scores = self.log_probs(layer, refits, checkpoint)
         measure = self.spec.measure
-        yield cross_entropy(scores)
-        unread = _unread([stored for _, stored in fits])
+        yield replace(cross_entropy(scores), flags=self._unlearnt(scores))
+        unread = _unread([stored for _, stored in fits]) + self._unlearnt(scores)
         if layer != INPUT:
             if "nce" in measure:
                 yield replace(negative_cross_entropy(scores), flags=unread)
@@ -152,7 +152,7 @@ class Results(RunResults[StudySpec]):
                     self.log_probs(twin, paired),
                     ceiling=self.ceiling(layer, checkpoint),
                 )
-                own = _unread([stored for refit, stored in fits if refit in paired])
+                own = _unread([stored for refit, stored in fits if refit in paired]) + self._unlearnt(scores)
                 yield replace(usable, flags=(*usable.flags, *own))
             contrast = [stored for _, stored in fits if "contrastive" in stored.names()]
             if contrast:
@@ -172,6 +172,15 @@ class Results(RunResults[StudySpec]):
             yield Estimate(
                 excess.value, excess.stderr, kind="excess", n=scores.shape[1], refits=len(refits), dof=excess.dof
             )
+
+    def _unlearnt(self, scores: np.ndarray) -> tuple[str, ...]:
+        """What must be said of a density that does no better than one that was never trained could."""
+        data = self.cell("data")
+        if data is None:
+            return ()
+        even = math.prod(data.values["shape"]) * math.log(data.values["levels"])
+        text = f"worse than guessing all values of all pixels evenly ({even:,.1f} nats): q has learnt too little"
+        return (text,) if -scores.mean() > even else ()
 
     def _of_layer(self, layer: str, checkpoint: str) -> Iterator[Estimate]:
         for kind in ("label", "forward"):
@@ -263,8 +272,16 @@ class Results(RunResults[StudySpec]):
                     if refits and len(before[refits[0]]) > 1:
                         mean = difference(*(np.stack([at[refit] for refit in refits]) for at in (after, before)))
                         where = {"layer": layer, "kind": kind, "first": first, "last": last}
+                        change = _change(mean, len(refits), kind)
                         flags = self._unread(layer, (first, last), refits) if kind == "nce" else ()
-                        found.append(where | _change(mean, len(refits), kind) | {"flags": "; ".join(flags)})
+                        if kind in READERS:
+                            sides = [self._of_labels(kind, layer, at) for at in (first, last)]
+                            failed = [[flag for each in side for flag in each.flags] for side in sides]
+                            flags = tuple(dict.fromkeys(flag for side in failed for flag in side))
+                            # What falls then is the reader, not what there is to be read.
+                            if failed[1] and change["verdict"] == "falls":
+                                change["verdict"] = "the reader fails: no claim"
+                        found.append(where | change | {"flags": "; ".join(flags)})
         return found
 
     def _scores(self, kind: str, layer: str, at: str) -> dict[int, np.ndarray]:
