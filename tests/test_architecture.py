@@ -29,8 +29,9 @@ ARROWS = {
     "inversion": FOUNDATION | {"densities"},
     "study": FOUNDATION | SCIENCE | {"inversion"},
     "report": FOUNDATION | SCIENCE | {"inversion", "study"},
-    "profile": FOUNDATION | SCIENCE | {"inversion", "study", "report"},
-    "cli": FOUNDATION | SCIENCE | {"inversion", "study", "report", "profile"},
+    "budget": FOUNDATION | SCIENCE | {"inversion", "study"},
+    "profile": FOUNDATION | SCIENCE | {"inversion", "study", "report", "budget"},
+    "cli": FOUNDATION | SCIENCE | {"inversion", "study", "report", "budget", "profile"},
     "__main__": {"cli"},
 }
 

@@ -15,8 +15,10 @@ import infoplane
 import tiny_study
 import toy_networks
 from infoplane import PixelCNN, profile
+from infoplane import budget as budgets
+from infoplane.budget import parse_budget
 from infoplane.errors import CellError, UsageError
-from infoplane.profile import Profile, measure, parse_budget, suggest_density
+from infoplane.profile import Profile, measure, suggest_density
 from infoplane.study.cells import KINDS
 from infoplane.study.load import read_study
 from infoplane.study.plan import Plan
@@ -469,7 +471,7 @@ def test_a_time_budget_becomes_a_number_of_updates():
     found = measure(toy_networks.build(), IMAGES, layers=["fc"], **{**QUICK, "budget": "1s"})
     spec = read_study(found.folder / "study.yaml")
     assert spec.fit.minutes is None
-    assert spec.fit.updates >= profile.LEAST_UPDATES
+    assert spec.fit.updates >= budgets.LEAST_UPDATES
     assert found["fc"]["nce"].n == 32
     # It starts from an early p(x), as studies do.
     assert (spec.fit.warm_start, spec.fit.context_rate) == ("early", None)
@@ -482,7 +484,7 @@ def test_a_time_budget_becomes_a_number_of_updates():
 def test_what_a_time_budget_buys(monkeypatch, capsys, budget, updates, least):
     # Scoring costs next to nothing, an update as much as lets 0.7 × budget / 2 fits be so many of them (or too much).
     seconds = float(budget[:-1])
-    monkeypatch.setattr(profile, "_time", lambda *_: (0.7 * seconds / 2 / updates if not least else 0.5, 1e-9, 1e-9))
+    monkeypatch.setattr(budgets, "_time", lambda *_: (0.7 * seconds / 2 / updates if not least else 0.5, 1e-9, 1e-9))
     specs = []
 
     def stop(spec, *_, **__):
@@ -496,9 +498,9 @@ def test_what_a_time_budget_buys(monkeypatch, capsys, budget, updates, least):
         )
     (spec,) = specs
     # The base, a fourth of a fit, is paid for by all of them.
-    assert spec.fit.updates == max(profile.LEAST_UPDATES, int(updates * 2 / 2.25))
+    assert spec.fit.updates == max(budgets.LEAST_UPDATES, int(updates * 2 / 2.25))
     assert updates // 2 <= spec.fit.updates <= updates
-    assert spec.fit.updates >= profile.LEAST_UPDATES
+    assert spec.fit.updates >= budgets.LEAST_UPDATES
     assert f"A budget of {budget} bought {spec.fit.updates} updates per fit" in spec.note
     assert ("the fewest that make sense" in spec.note) == least
     assert spec.note in capsys.readouterr().err
