@@ -96,3 +96,58 @@ def test_p_values():
     assert Mean(-2.0, 1.0, 3).p_value == pytest.approx(2 * stats.t.sf(2.0, 3))
     assert Mean(0.0, 0.0, math.inf).p_value == 1
     assert Mean(0.1, 0.0, math.inf).p_value == 0
+
+
+def test_groups_of_one_change_nothing_and_their_names_do_not_matter():
+    terms = np.random.default_rng(0).normal(3, 2, (3, 41))
+    alone = crossed_mean(terms, groups=np.arange(41)[::-1] * 7)
+    plain = crossed_mean(terms)
+    assert (alone.value, alone.stderr, alone.dof) == pytest.approx((plain.value, plain.stderr, plain.dof))
+
+
+def test_copies_are_no_further_evidence():
+    # Forty images five times each, in any order, are forty images.
+    generator = np.random.default_rng(1)
+    terms = generator.normal(0, 1, (3, 1)) * 0.1 + generator.normal(3, 2, (3, 40))
+    shuffled = generator.permutation(np.repeat(np.arange(40), 5))
+    once, copies = crossed_mean(terms), crossed_mean(terms[:, shuffled], groups=shuffled)
+    assert (copies.value, copies.stderr, copies.dof) == pytest.approx((once.value, once.stderr, once.dof))
+    assert crossed_mean(terms[:, shuffled]).stderr < once.stderr
+
+
+def test_the_moments_of_a_clustered_variance_are_those_of_the_whole_matrix():
+    # The closed form of the traces against matrices, for groups of many sizes.
+    sizes = np.array([1, 1, 1, 2, 3, 8])
+    groups, n = np.repeat(np.arange(6), sizes), int(sizes.sum())
+    terms = np.random.default_rng(2).normal(size=n)
+    centring = np.eye(6) - np.outer(sizes / n, np.ones(6))
+    covariance = centring @ np.diag(sizes.astype(float) ** 2) @ centring.T
+    sums = np.array([(terms[groups == g] - terms.mean()).sum() for g in range(6)])
+    scale = (sizes**2).sum() / np.trace(covariance)
+    found = crossed_mean(terms, groups=groups)
+    assert found.value == pytest.approx(terms.mean())
+    assert found.stderr == pytest.approx(math.sqrt(scale * (sums**2).sum()) / n)
+    assert found.dof == pytest.approx(np.trace(covariance) ** 2 / np.trace(covariance @ covariance))
+
+
+def test_clustered_errors_are_those_of_repeating_everything():
+    # Groups of one to twelve, alike within but for noise: 3000 repeats give a variance to 2.6 %, coverage to .4 %.
+    generator = np.random.default_rng(3)
+    sizes = np.array([1] * 20 + [2] * 10 + [4] * 5 + [12] * 3)
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    values, errors, reach = [], [], []
+    for _ in range(3000):
+        terms = generator.normal(1, 1, len(sizes))[groups] + generator.normal(0, 0.2, len(groups))
+        mean = crossed_mean(terms, groups=groups)
+        values.append(mean.value)
+        errors.append(mean.stderr)
+        reach.append(stats.t.ppf(0.975, mean.dof) * mean.stderr)
+    truth = ((sizes / len(groups)) ** 2).sum() + 0.04 / len(groups)
+    assert np.var(values) == pytest.approx(truth, rel=0.11)
+    assert np.mean(np.square(errors)) == pytest.approx(truth, rel=0.07)
+    assert 0.935 < np.mean(np.abs(np.array(values) - 1) < reach) < 0.985
+
+
+def test_one_group_alone_has_no_error_to_give():
+    found = crossed_mean(np.array([1.0, 2.0, 3.0]), groups=np.zeros(3, dtype=int))
+    assert (found.value, found.stderr) == (2.0, 0.0)

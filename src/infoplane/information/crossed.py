@@ -23,7 +23,7 @@ class Mean:
         return float(2 * stats.t.sf(abs(self.value) / self.stderr, self.dof))
 
 
-def crossed_mean(terms: np.ndarray) -> Mean:
+def crossed_mean(terms: np.ndarray, *, groups: np.ndarray | None = None) -> Mean:
     """Returns the mean of terms (R, n) over R refits and n examples, both taken as random samples.
 
     With x_ri = μ + a_r + b_i + e_ri the variance of the grand mean is σ_a²/R + σ_b²/n + σ_e²/(Rn). The sample
@@ -33,17 +33,49 @@ def crossed_mean(terms: np.ndarray) -> Mean:
 
     Args:
         terms: (R, n) or (n,).
+        groups: (n,) group of every example, such as the images that are copies of one: b_i may then be alike within a
+            group, so whole groups are what was sampled. The value stays the mean over examples.
     """
     terms = np.atleast_2d(np.asarray(terms, dtype=np.float64))
-    refits, n = terms.shape
-    examples = _variance(terms.mean(0)) / n
+    refits = len(terms)
+    examples, free = _over_examples(terms.mean(0), groups)
     fits = _variance(terms.mean(1)) / refits if refits > 1 else 0.0
     total = examples + fits
     dof = math.inf
-    if total > 0 and n > 1:
-        parts = examples**2 / (n - 1) + (fits**2 / (refits - 1) if refits > 1 else 0.0)
+    if total > 0 and free > 0:
+        parts = examples**2 / free + (fits**2 / (refits - 1) if refits > 1 else 0.0)
         dof = total**2 / parts
     return Mean(float(terms.mean()), math.sqrt(total), dof)
+
+
+def _over_examples(means: np.ndarray, groups: np.ndarray | None) -> tuple[float, float]:
+    """The variance of the mean of (n,) that sampling examples causes, and its degrees of freedom.
+
+    With groups of sizes m_g, N in all, and u_g the sum of a group's deviations from the mean, Σ u_g² is scaled to be
+    unbiased where members of a group are all alike (by m/(m − 1) for m groups of one size), and has the degrees of
+    freedom that Satterthwaite's match of two moments gives it there (m − 1 for one size, fewer where a few groups hold
+    most examples; Bell & McCaffrey 2002).
+    """
+    n = len(means)
+    if groups is None:
+        return _variance(means) / n, n - 1
+    _, of, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    if len(sizes) < 2:
+        return 0.0, 0.0
+    sums = np.bincount(of.ravel(), weights=means - means.mean())
+    # With Var(group sum) = m_g² the deviations u = (I − w1ᵀ) sums have covariance D − w dᵀ − d wᵀ + s w wᵀ.
+    share, spread = sizes / n, sizes.astype(np.float64) ** 2
+    all_spread, crossed, shares = spread.sum(), share @ spread, share @ share
+    trace = all_spread * (1 + shares) - 2 * crossed
+    squares = (
+        spread @ spread
+        + 2 * (shares * (spread @ spread) + crossed**2)
+        + (all_spread * shares) ** 2
+        - 4 * (share @ spread**2)
+        + 2 * all_spread * (share**2 @ spread)
+        - 4 * all_spread * shares * crossed
+    )
+    return float(sums @ sums * all_spread / trace) / n**2, float(trace**2 / squares)
 
 
 def _variance(values: np.ndarray) -> float:
