@@ -611,6 +611,18 @@ def test_a_part_that_fails_is_one_error_and_the_rest_is_kept(tmp_path, monkeypat
     assert "no luck" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_an_interrupt_says_how_to_go_on(monkeypatch, tmp_path, kept):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(profile, "carry_out", interrupted)
+    out = tmp_path / "run" if kept else None
+    with pytest.raises(KeyboardInterrupt) as caught:
+        measure(toy_networks.build(), IMAGES, layers=["fc"], **QUICK, out=out)
+    assert (f"kept in {out}: the same call goes on" if kept else "nothing is kept") in str(caught.value)
+
+
 def test_the_public_name_is_this_one():
     assert infoplane.measure is measure
     assert infoplane.Profile is Profile

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from infoplane import data, densities
 from infoplane.budget import parse_budget, within
 from infoplane.capture import Tap, activations, context_view, default_transform, list_layers
+from infoplane.capture.inputs import model_input
 from infoplane.data.dataset import check_whole
 from infoplane.errors import CellError, UsageError, unknown
 from infoplane.estimate import Estimate
@@ -138,18 +139,25 @@ def measure(
         print(spec.note, file=sys.stderr)
     temporary = None if out is not None else tempfile.mkdtemp(prefix="infoplane-")
     folder = Path(temporary or str(out))
-    outcome = carry_out(
-        spec,
-        folder,
-        data_result(dataset, parts),
-        fingerprint,
-        device=where,
-        workers=count,
-        quiet=quiet,
-        watchers=watchers,
-        live=live,
-        on_the_fly=on_the_fly,
-    )
+    try:
+        outcome = carry_out(
+            spec,
+            folder,
+            data_result(dataset, parts),
+            fingerprint,
+            device=where,
+            workers=count,
+            quiet=quiet,
+            watchers=watchers,
+            live=live,
+            on_the_fly=on_the_fly,
+        )
+    except KeyboardInterrupt:
+        if out is None:
+            message = "nothing is kept, since the folder was a temporary one: with out=… the same call would go on"
+        else:
+            message = f"what was computed is kept in {out}: the same call goes on from there"
+        raise KeyboardInterrupt(message) from None
     if not quiet and seconds is not None and outcome.seconds > LATE * seconds:
         took, wanted = round(outcome.seconds), round(seconds)
         print(
@@ -360,13 +368,7 @@ def _check_layers(live: Live, dataset: data.Dataset, layers: list[str]) -> tuple
     """Looks the layers up; returns them in depth order, and whether one is too large to be cached."""
     if not isinstance(live.model, nn.Module):
         raise UsageError("not a model", received=type(live.model).__name__, legal="a torch.nn.Module")
-    try:
-        example = live.transform(torch.from_numpy(dataset.images[:2]))
-    except Exception as error:
-        # The caller's code: whatever it raises is theirs to mend, and one line says what.
-        received = f"{type(error).__name__}: {error}"
-        legal = "a function from uint8 images (B, C, H, W) to the model's input"
-        raise UsageError("the transform fails on two images", received=received, legal=legal) from error
+    example = model_input(live.transform, torch.from_numpy(dataset.images[:2]))
     first = Tap(live.model, layers)(example)
     for activation in first.values():
         context_view(activation)

@@ -46,7 +46,6 @@ def refused(home, call):
         (["run", "digits", "--workers", "-1"], ("--workers",)),
         (["run", "digits", "extra"], ("extra",)),
         (["run", "digits", "--out"], ("--out",)),
-        (["layers", "mine:build"], ("Missing option", "--input", "see infoplane layers --help")),
         (["measure", "mine:build", "--data", "digits", "--out", "out"], ("Missing option", "--layers")),
         (["measure", "mine:build", "--data", "digits", "--out", "out", "--layers"], ("Missing option", "--layers")),
         (["measure", "mine:build", "--layers", "conv", "--data", "digits"], ("Missing option", "--out")),
@@ -158,7 +157,7 @@ def measuring(model="mine:build", *more, data="tiny.npz", layers=("conv",), out=
         ("mine:", ("cannot read the model",)),
         (":build", ("cannot read the model",)),
         (".mine:build", ("does not import",)),
-        ("mine.py:build", ("does not import", "not a package")),
+        ("gone.py:build", ("does not import", "no file gone.py")),
     ],
 )
 @pytest.mark.parametrize("verb", ["measure", "layers"])
@@ -251,3 +250,17 @@ def test_a_folder_of_something_else(refused, home):
 )
 def test_layers_of_a_bad_input(refused, shape, says):
     refused("layers", "mine:build", "--input", shape, says=says)
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ([], ("either --input or --data", "received neither")),
+        (["--input", "1x4x4", "--data", "tiny.npz"], ("either --input or --data", "received both")),
+        (["--input", "1x4x4", "--transform", "mine:gone"], ("unknown name in mine", "'gone'")),
+        (["--data", "tiny.npz", "--transform", "mine:Toy"], ("the transform fails on two images",)),
+        (["--data", "gone.npz"], ("no such file or folder",)),
+    ],
+)
+def test_layers_of_bad_options(refused, more, says):
+    refused("layers", "mine:build", *more, says=says)

@@ -21,6 +21,12 @@ Scale = Annotated[str | None, typer.Option(help="paper, laptop …; default: lap
 Settings = Annotated[list[str] | None, typer.Option("--set", help="key=value, e.g. fit.updates=100.")]
 Engine = Annotated[str, typer.Option(help="What runs the parts; local: worker processes on this machine.")]
 TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Also write curves and samples for TensorBoard.")]
+Model = Annotated[
+    str, typer.Argument(help="package.module:name or file.py:name of a model, or of a function that builds one.")
+]
+Transform = Annotated[
+    str | None, typer.Option(help="package.module:name of a function from uint8 images to the model's input.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 
 
@@ -94,7 +100,7 @@ def bench(
 
 @app.command()
 def measure(
-    model: Annotated[str, typer.Argument(help="package.module:name of a model, or of a function that builds one.")],
+    model: Model,
     data: Annotated[str, typer.Option(help="A folder of images, a .npz file, or the name of a data set.")],
     layers: Annotated[list[str], typer.Option(help="Layers, as `infoplane layers` names them: --layers a b c.")],
     out: Annotated[Path, typer.Option(help="The run's folder.")],
@@ -102,9 +108,7 @@ def measure(
     checkpoints: Annotated[
         list[str] | None, typer.Option(help="Earlier weights, in training order: --checkpoints 0=a.pt 10=b.pt.")
     ] = None,
-    transform: Annotated[
-        str | None, typer.Option(help="package.module:name of a function from uint8 images to the model's input.")
-    ] = None,
+    transform: Transform = None,
     levels: Annotated[int | None, typer.Option(help="Values that a pixel can take; default: as the data say.")] = None,
     device: Device = "auto",
     seed: Seed = 0,
@@ -136,13 +140,15 @@ def measure(
 
 @app.command()
 def layers(
-    model: Annotated[str, typer.Argument(help="package.module:name of a model, or of a function that builds one.")],
-    shape: Annotated[str, typer.Option("--input", help="Shape of one input, e.g. 3x32x32.")],
+    model: Model,
+    shape: Annotated[str | None, typer.Option("--input", help="Shape of one input, e.g. 3x32x32.")] = None,
+    data: Annotated[str | None, typer.Option(help="Instead: the data, as for `infoplane measure`.")] = None,
+    transform: Transform = None,
 ) -> int:
     """List the layers of a network that fire, with their shapes."""
     from infoplane.cli.layers import layers as command
 
-    return command(model, shape)
+    return command(model, shape, data, transform)
 
 
 @app.command()

@@ -337,7 +337,8 @@ class _Worker:
         # One thread each: two such processes beat one with two threads.
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "infoplane.study.worker", str(folder), str(device), str(os.getpid())],
+            # -P: nothing in the current folder is imported in the place of an installed module.
+            [sys.executable, "-P", "-m", "infoplane.study.worker", str(folder), str(device), str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
