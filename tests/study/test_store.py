@@ -2,6 +2,13 @@
 
 import hashlib
 import json
+import os
+import stat
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -117,11 +124,119 @@ def test_a_cell_cut_off_while_it_was_written_is_not_there(store):
     assert not store.has("cell")
 
 
-def test_saving_again_replaces_the_whole_folder(store):
-    store.save("cell", a_result())
-    store.save("cell", Result({"new": True}))
-    assert store.load("cell").values == {"new": True}
-    assert not (store.folder / "cell" / "arrays.safetensors").exists()
+def test_the_first_writer_wins_and_equal_content_is_success(store):
+    assert store.save("cell", a_result())
+    before = {path.name: (path.stat().st_ino, path.read_bytes()) for path in (store.folder / "cell").iterdir()}
+    assert store.save("cell", a_result())
+    assert not store.save("cell", Result({"new": True}))
+    after = {path.name: (path.stat().st_ino, path.read_bytes()) for path in (store.folder / "cell").iterdir()}
+    assert after == before  # the very same files
+    assert [path.name for path in store.folder.iterdir()] == ["cell"]
+
+
+def test_what_is_no_finished_cell_does_not_stand_in_the_way(store):
+    (store.folder / "cell" / "deep").mkdir(parents=True)
+    (store.folder / "cell" / "arrays.safetensors").write_bytes(b"x")
+    assert store.save("cell", Result({"a": 1}))
+    assert store.load("cell").values == {"a": 1}
+    assert not (store.folder / "cell" / "deep").exists()
+    assert [path.name for path in store.folder.iterdir()] == ["cell"]
+
+
+def saved_by_many(store: Store, results: list[Result], readers: int, rounds: int) -> tuple[list[bool], list[Any]]:
+    """Saves one cell from many threads while others read it; returns what savers were told and what readers saw."""
+    told: list[bool] = []
+    seen: list[Any] = []
+    gate, done = threading.Barrier(len(results) + readers), threading.Event()
+
+    def write(result: Result) -> None:
+        gate.wait()
+        told.extend(store.save("cell", result) for _ in range(rounds))
+
+    def read() -> None:
+        gate.wait()
+        for _ in iter(done.is_set, True):
+            if store.has("cell"):
+                loaded = store.load("cell")
+                loaded.check()
+                seen.append((loaded.values["writer"], int(loaded.array("x")[0]), int(loaded.weights("net")["a"][0])))
+
+    with ThreadPoolExecutor(len(results) + readers) as pool:
+        reading = [pool.submit(read) for _ in range(readers)]
+        try:
+            for writing in [pool.submit(write, result) for result in results]:
+                writing.result()
+        finally:
+            done.set()
+        for each in reading:
+            each.result()
+    return told, seen
+
+
+def by(writer: int) -> Result:
+    weights = {"net": {"a": torch.full((50,), writer)}}
+    return Result({"writer": writer}, {"x": np.full(1000, writer)}, weights)
+
+
+def test_many_writers_of_equal_content_all_succeed(store):
+    told, seen = saved_by_many(store, [by(7) for _ in range(6)], readers=4, rounds=10)
+    assert told == [True] * 60
+    assert set(seen) == {(7, 7, 7)}
+    assert [path.name for path in store.folder.iterdir()] == ["cell"]
+
+
+def test_of_many_writers_of_different_content_one_wins_for_good(store):
+    told, seen = saved_by_many(store, [by(writer) for writer in range(6)], readers=4, rounds=10)
+    assert sum(told) == 10  # the winner's, each time it saves
+    assert len(set(seen)) == 1
+    assert len(set(seen.pop())) == 1
+
+
+def test_many_writers_replace_what_is_no_cell_once(store):
+    for _ in range(10):
+        (store.folder / "cell").mkdir(parents=True)
+        (store.folder / "cell" / "arrays.safetensors").write_bytes(b"x")
+        told, _ = saved_by_many(store, [by(writer) for writer in range(4)], readers=0, rounds=1)
+        assert any(told)
+        assert store.load("cell").values["writer"] in range(4)
+        store.remove("cell")
+
+
+WRITER = """
+import sys
+from pathlib import Path
+import numpy as np
+from infoplane.study.store import Result, Store
+store = Store(Path(sys.argv[1]))
+sys.stdin.readline()
+for round in range(25):
+    assert store.save(f"cell{round}", Result({"round": round}, {"x": np.arange(100)}))
+    store.load(f"cell{round}").check()
+"""
+
+
+def test_many_processes_save_the_same_cells(store):
+    command = [sys.executable, "-c", WRITER, str(store.folder)]
+    writers = [subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    for writer in writers:  # all at once, as far as that goes
+        assert writer.stdin is not None
+        writer.stdin.write("go\n")
+        writer.stdin.flush()
+    assert [writer.communicate()[1] for writer in writers] == [""] * 3
+    assert store.tidy() == []
+    assert sorted(path.name for path in store.folder.iterdir()) == sorted(f"cell{round}" for round in range(25))
+
+
+@pytest.mark.parametrize(("mask", "folder", "file"), [(0o022, 0o755, 0o644), (0o007, 0o770, 0o660)])
+def test_cells_have_the_rights_that_the_umask_leaves(store, mask, folder, file):
+    before = os.umask(mask)
+    try:
+        store.save("cell", a_result())
+        store.save_failure("other", "broken", "Traceback …")
+    finally:
+        os.umask(before)
+    found = {path: stat.S_IMODE(path.stat().st_mode) for path in store.folder.rglob("*")}
+    assert {path: folder if path.is_dir() else file for path in found} == found
 
 
 def test_a_failure_is_kept_until_the_cell_succeeds(store):

@@ -5,9 +5,9 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
+import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -115,17 +115,29 @@ class Store:
                     self.load(entry.name).check()
                 except CellError:
                     damaged.append(entry.name)
-                    shutil.rmtree(entry)
+                    self.remove(entry.name)
         return damaged
+
+    def remove(self, cell: str) -> None:
+        """Removes a cell; whoever looks meanwhile finds it whole or not at all."""
+        aside = self._aside(cell)
+        with suppress(FileNotFoundError):
+            os.rename(self.folder / cell, aside)
+        shutil.rmtree(aside, ignore_errors=True)
 
     def load(self, cell: str) -> Stored:
         """Returns a finished cell."""
         return Stored(self.folder / cell)
 
-    def save(self, cell: str, result: Result) -> None:
-        """Writes a cell's result: it is there whole or not at all."""
+    def save(self, cell: str, result: Result) -> bool:
+        """Writes a cell's result: it is there whole or not at all, and of several writers the first one's stays.
+
+        Returns: Whether what is stored now is this result, byte for byte, whoever wrote it. A result that another
+            writer stored first is never replaced, since others may have gone on from it.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{cell}-", dir=self.folder))
+        temporary = self._aside(cell)
+        temporary.mkdir()  # not `mkdtemp`, whose folders nobody else may read
         try:
             # Stable keys and no times: the same settings leave the same bytes.
             (temporary / VALUES_FILE).write_text(json.dumps(result.values, indent=1, sort_keys=True))
@@ -136,17 +148,45 @@ class Store:
                 tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
                 save_weights(tensors, temporary / f"{name}.weights.safetensors")
             sums = {path.name: _checksum(path) for path in sorted(temporary.iterdir())}
-            (temporary / SUMS_FILE).write_text(json.dumps(sums, indent=1))
+            (temporary / SUMS_FILE).write_text(content := json.dumps(sums, indent=1))
+            rights = (temporary / SUMS_FILE).stat().st_mode
             for path in temporary.iterdir():
+                path.chmod(rights)  # safetensors gives them to nobody else, whatever the umask says
                 _to_disk(path)  # before the name says that it is whole
-            final = self.folder / cell
-            if final.exists():
-                shutil.rmtree(final)
-            os.replace(temporary, final)
+            stored = content if self._publish(temporary, cell) else (self.folder / cell / SUMS_FILE).read_text()
             _to_disk(self.folder)
             self.failure_file(cell).unlink(missing_ok=True)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+        return stored == content
+
+    def _publish(self, temporary: Path, cell: str) -> bool:
+        """Gives a whole cell its name; returns False where a finished one has it already."""
+        while True:
+            try:
+                os.rename(temporary, self.folder / cell)
+            except OSError as error:
+                if self.has(cell):
+                    return False
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                    raise
+                self._clear(cell)
+            else:
+                return True
+
+    def _clear(self, cell: str) -> None:
+        """Takes out of a cell's way what has its name and is no finished cell."""
+        aside = self._aside(cell)
+        with suppress(FileNotFoundError):
+            os.rename(self.folder / cell, aside)
+        if (aside / SUMS_FILE).exists():  # another writer was faster: it was finished when it was moved
+            with suppress(OSError):
+                os.rename(aside, self.folder / cell)
+        shutil.rmtree(aside, ignore_errors=True)
+
+    def _aside(self, cell: str) -> Path:
+        """A name of its own for a folder that is not, or no longer, a cell."""
+        return self.folder / f"{TEMPORARY}{cell}-{uuid.uuid4().hex[:12]}"
 
     def failure_file(self, cell: str) -> Path:
         """Where the traceback of a failed cell is kept."""

@@ -32,7 +32,7 @@ def run_cell(
 
     Args:
         report: Called with events: progress (done, total, nats), done (seconds), failed (message), full (nothing
-            more can be written).
+            more can be written). Done has a note where another writer stored something else first.
     """
     start, last = time.monotonic(), 0.0
 
@@ -46,7 +46,7 @@ def run_cell(
     try:
         needs = {role: store.load(name) for role, name in cell.needs.items()}
         result = KINDS[cell.kind](Task(cell.params, needs, Environment(device, progress, live)))
-        store.save(cell.name, result)
+        first = store.save(cell.name, result)
     except Exception as error:
         if is_full(error):
             report({"cell": cell.name, "event": "full"})
@@ -59,7 +59,9 @@ def run_cell(
         store.save_failure(cell.name, message, traceback.format_exc())
         report({"cell": cell.name, "event": "failed", "message": message})
         return False
-    report({"cell": cell.name, "event": "done", "seconds": round(time.monotonic() - start, 3)})
+    end = {"cell": cell.name, "event": "done", "seconds": round(time.monotonic() - start, 3)}
+    # What another writer has stored meanwhile stays, since other cells may have gone on from it.
+    report(end if first else {**end, "note": "another writer stored other digits first, which stay"})
     return True
 
 
