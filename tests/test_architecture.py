@@ -12,16 +12,17 @@ import infoplane
 
 PACKAGE = Path(infoplane.__file__).parent
 
-FOUNDATION = {"errors", "files", "estimate", "data", "capture"}
+FOUNDATION = {"errors", "files", "checks", "estimate", "data", "capture"}
 SCIENCE = {"densities", "geometry", "information", "subjects"}
 
 #: room -> rooms that it may import
 ARROWS = {
     "errors": set(),
     "files": set(),
-    "estimate": set(),
-    "data": {"errors", "estimate"},
-    "capture": {"errors", "estimate"},
+    "checks": {"errors"},
+    "estimate": {"errors"},
+    "data": {"errors", "checks", "estimate"},
+    "capture": {"errors", "checks", "estimate"},
     "densities": FOUNDATION,
     "geometry": FOUNDATION,
     "information": FOUNDATION,

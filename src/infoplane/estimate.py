@@ -2,7 +2,10 @@
 
 import dataclasses
 import math
+from numbers import Integral, Real
 from typing import Literal
+
+from infoplane.errors import UsageError
 
 Unit = Literal["nats", "bits", "fraction", "squared error"]
 Bound = Literal["lower", "upper", "estimate"]
@@ -55,6 +58,9 @@ class Estimate:
             fit*; retraining moves the number by more. 0 where nothing was fitted.
         dof: Degrees of freedom of `stderr` (infinite where it is known from many examples).
         flags: Warnings that must be shown with the number, e.g. "saturated".
+
+    Raises:
+        UsageError: The value or its error is not a finite number, the error is negative, or a count is none.
     """
 
     value: float
@@ -66,6 +72,18 @@ class Estimate:
     refits: int = 1
     dof: float = math.inf
     flags: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        name = f"a number of kind {self.kind!r}"
+        _check_finite(f"the value of {name}", self.value)
+        if self.stderr is not None:
+            _check_finite(f"the standard error of {name}", self.stderr, least=0.0)
+        # Infinite where the error is known from many examples; NaN is no number of anything.
+        if not isinstance(self.dof, Real) or not float(self.dof) > 0:
+            raise UsageError(f"the degrees of freedom of {name} must be above 0", received=self.dof)
+        for what, count in (("examples", self.n), ("refits", self.refits)):
+            if not isinstance(count, Integral) or count < 0:
+                raise UsageError(f"the {what} of {name} must be a whole number, 0 or more", received=count)
 
     def _scaled(self, unit: Unit, factor: float) -> "Estimate":
         stderr = None if self.stderr is None else self.stderr * factor
@@ -107,6 +125,13 @@ class Estimate:
         flags = f"; {'; '.join(self.flags)}" if self.flags else ""
         unit = "" if self.unit == "fraction" else f" {self.unit}"
         return f"{value}{error}{unit} ({self.meaning}{bound}, n = {self.n}{fits}{flags})"
+
+
+def _check_finite(what: str, value: object, *, least: float = -math.inf) -> None:
+    """Raises UsageError unless a value is a finite number and not below `least`."""
+    if not isinstance(value, Real) or not math.isfinite(value) or value < least:
+        legal = "a finite number" + (f", {least:g} or more" if least > -math.inf else "")
+        raise UsageError(f"{what} is not finite or out of range", received=value, legal=legal)
 
 
 def _decimals(stderr: float | None) -> int:

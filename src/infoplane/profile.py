@@ -19,7 +19,7 @@ from infoplane import data, densities
 from infoplane.budget import parse_budget, within
 from infoplane.capture import Tap, activations, context_view, default_transform, list_layers
 from infoplane.capture.inputs import model_input
-from infoplane.data.dataset import check_whole
+from infoplane.checks import check_whole
 from infoplane.errors import CellError, UsageError, unknown
 from infoplane.estimate import Estimate
 from infoplane.files import TEMPORARY

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 
 from infoplane.estimate import KINDS, Estimate
@@ -29,11 +30,32 @@ def test_it_prints_its_meaning():
         (1.23456, 0.00123, "1.2346 ± 0.0012 nats"),
         (-617.3, 12.0, "-617.30 ± 12.00 nats"),
         (1.5, 0.0, "1.50 ± 0.00 nats"),
-        (1.5, math.nan, "1.50 ± nan nats"),
     ],
 )
 def test_two_digits_of_the_error_are_shown(value, stderr, shown):
     assert str(Estimate(value, stderr, n=3)).startswith(shown + " (")
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, np.float32("nan"), 1j, "1", None, np.ones(2)])
+def test_what_is_not_finite_is_no_estimate(refuses, bad):
+    with refuses("the value of a number of kind 'nce' is not finite"):
+        Estimate(bad, 0.1, kind="nce")
+    if bad is not None:
+        with refuses("the standard error of a number of kind 'information' is not finite"):
+            Estimate(1.0, bad)
+
+
+def test_an_error_is_not_negative_and_counts_are_whole(refuses):
+    with refuses("out of range", "a finite number, 0 or more"):
+        Estimate(1.0, -0.1)
+    for dof in (0, -1.0, math.nan, None):
+        with refuses("the degrees of freedom"):
+            Estimate(1.0, 0.1, dof=dof)
+    assert Estimate(1.0, 0.1, dof=math.inf).dof == math.inf
+    for name in ("n", "refits"):
+        for count in (-1, 2.5, None):
+            with refuses("must be a whole number, 0 or more"):
+                Estimate(1.0, 0.1, **{name: count})
 
 
 def test_bits_are_a_view():

@@ -509,3 +509,46 @@ def test_a_network_whose_noise_is_off_is_refused(refuses):
 def test_a_standard_error_that_cannot_be_is_refused(refuses, stderr):
     with refuses("the standard error must be a positive number"):
         mixture_entropy(torch.zeros(2, 1), 0.1, stderr=stderr)
+
+
+def two_layers(seed=0):
+    torch.manual_seed(seed)
+    first, second = nn.Sequential(nn.Linear(4, 3), nn.Tanh()), nn.Sequential(nn.Linear(3, 2), nn.Tanh())
+    return NoisyNetwork([first, second, nn.Linear(2, 2)], beta=0.3).double()
+
+
+@pytest.mark.filterwarnings("ignore::infoplane.information.sample_propagation.FewSamplesWarning")
+@pytest.mark.parametrize("layer", [1, 2])
+@pytest.mark.parametrize("copies", [1, 5])
+def test_of_one_value_of_x_there_is_nothing_to_know(layer, copies):
+    x = torch.randn(1, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    generator = torch.Generator().manual_seed(2)
+    found = mutual_information(two_layers(), x.repeat(copies, 1), layer, samples=2000, queries=500, generator=generator)
+    assert found.value == 0
+    assert found.stderr == pytest.approx(0, abs=1e-12)
+    assert found.entropy is not None
+    assert found.conditional_entropy is not None
+    assert found.entropy.value == pytest.approx(
+        found.conditional_entropy.value, abs=4 * (found.entropy.stderr or 0) + 1e-9
+    )
+    assert not found.flags
+
+
+@pytest.mark.filterwarnings("ignore::infoplane.information.sample_propagation.FewSamplesWarning")
+@pytest.mark.parametrize("layer", [1, 2])
+def test_inputs_that_occur_several_times_are_one_value(layer):
+    """Eight copies of each input change nothing; fifteen copies of one beside another leave at most H(1/16)."""
+    x = torch.randn(6, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    once, often = (
+        mutual_information(
+            two_layers(), inputs, layer, samples=6000, queries=1000, generator=torch.Generator().manual_seed(2)
+        )
+        for inputs in (x, x.repeat(8, 1))
+    )
+    assert often == once
+    uneven = torch.cat([x[:1].repeat(15, 1), 40 * x[1:2]])
+    found = mutual_information(two_layers(), uneven, layer, samples=6400, queries=2000)
+    entropy = -(15 / 16 * math.log(15 / 16) + math.log(1 / 16) / 16)
+    assert 0 < found.value <= entropy + 1e-12
+    if found.bounds is not None:
+        assert found.bounds[1] <= entropy + 1e-12

@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from infoplane.checks import check_labels
 from infoplane.data import catalogue, formats
 from infoplane.data.arrays import load_arrays
-from infoplane.data.dataset import Dataset, check_images, check_labels
+from infoplane.data.dataset import Dataset, check_images
 from infoplane.data.digits import load_digits
 from infoplane.data.folder import load_folder
 from infoplane.data.formats import Format

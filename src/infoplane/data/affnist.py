@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from infoplane.checks import check_whole
 from infoplane.data import archive
-from infoplane.data.dataset import Dataset, check_whole
+from infoplane.data.dataset import Dataset
 from infoplane.data.files import check_range, corrupt, join, listing, read_all
 from infoplane.data.matlab import read_mat, whole_numbers
 from infoplane.errors import UsageError

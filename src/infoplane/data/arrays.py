@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from infoplane.data.dataset import Dataset, check_images, check_labels, check_whole
+from infoplane.checks import check_labels, check_whole
+from infoplane.data.dataset import Dataset, check_images
 from infoplane.errors import UsageError
 
 #: What the arrays may be called in a `.npz`, the preferred name first.

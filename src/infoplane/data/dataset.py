@@ -1,12 +1,12 @@
 """Discrete images with what is known about them, and the checks that every input passes through."""
 
 import dataclasses
-import operator
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from infoplane.checks import as_numpy, check_labels, check_whole
 from infoplane.errors import UsageError
 
 #: The purposes that an example can serve, see `Split`.
@@ -171,67 +171,6 @@ def check_images(images: Any, levels: int, *, what: str = "images", least: int =
             mend=f"pass levels={top + 1} or more, or re-quantise the images",
         )
     return np.ascontiguousarray(array)
-
-
-def check_labels(labels: Any, count: int, classes: int | None = None, *, what: str = "labels") -> np.ndarray:
-    """Returns `labels` as a C-contiguous int64 array `(count,)`, or says why it cannot.
-
-    Args:
-        labels: numpy array, torch tensor or sequence of whole numbers, `(count,)`.
-        count: Number of images that they belong to.
-        classes: Number of classes, or None where any label >= 0 will do.
-        what: What error messages call the labels.
-
-    Raises:
-        UsageError: If they are not whole numbers, of another length than `count`, or outside the classes.
-    """
-    array = as_numpy(labels, what=what)
-    if array.dtype.kind not in "iu":
-        mend = "pass class numbers, not names, one-hot rows or probabilities"
-        raise UsageError(f"{what} are not whole numbers", received=array.dtype, legal="int64 (N,)", mend=mend)
-    if array.shape != (count,):
-        raise UsageError(
-            f"{what} do not match the images",
-            received=f"shape {array.shape}",
-            legal=f"shape ({count},), one label per image",
-        )
-    array = np.ascontiguousarray(array, dtype=np.int64)
-    low, high = int(array.min()), int(array.max())
-    if low < 0 or (classes is not None and high >= classes):
-        legal = "0 or more" if classes is None else f"0 to {classes - 1}"
-        raise UsageError(f"{what} are outside the classes", received=f"labels {low} to {high}", legal=legal)
-    return array
-
-
-def check_whole(what: str, value: Any, *, least: int, most: int | None = None) -> int:
-    """Returns `value` as an int if it is a whole number in `least … most`.
-
-    Raises:
-        UsageError: If it is no whole number (booleans are none) or out of range.
-    """
-    legal = f"a whole number, {least} or more" if most is None else f"a whole number from {least} to {most}"
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = None
-    in_range = number is not None and number >= least and (most is None or number <= most)
-    if number is None or not in_range or isinstance(value, bool | np.bool_):
-        raise UsageError(f"{what} cannot be used", received=repr(value), legal=legal)
-    return number
-
-
-def as_numpy(values: Any, *, what: str) -> np.ndarray:
-    """Returns `values` as a numpy array; a torch tensor is detached and copied from its device.
-
-    Raises:
-        UsageError: If it is no array (ragged lists, a tensor type that numpy lacks).
-    """
-    try:
-        # By its method, so that this room need not import torch.
-        return values.detach().cpu().numpy() if hasattr(values, "detach") else np.asarray(values)
-    except (TypeError, ValueError, RuntimeError) as error:
-        received = f"{type(values).__name__} of {getattr(values, 'dtype', 'uneven parts')}"
-        raise UsageError(f"{what} are no array", received=received, legal="numpy array or torch tensor") from error
 
 
 def _check_pools(owner: str, pools: Mapping[str, Any], count: int) -> dict[str, np.ndarray]:

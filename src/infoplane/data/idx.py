@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from infoplane.data.dataset import Dataset, check_whole
+from infoplane.checks import check_whole
+from infoplane.data.dataset import Dataset
 from infoplane.data.files import check_range, corrupt, join, listing, read_bytes, read_start
 from infoplane.errors import UsageError
 

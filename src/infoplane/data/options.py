@@ -4,7 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from infoplane.data.dataset import Dataset, check_whole
+from infoplane.checks import check_whole
+from infoplane.data.dataset import Dataset
 from infoplane.data.split import draw_stratified
 from infoplane.errors import UsageError
 

@@ -5,7 +5,8 @@ import math
 
 import numpy as np
 
-from infoplane.data.dataset import PARTS, Dataset, as_numpy, check_whole
+from infoplane.checks import as_numpy, check_whole
+from infoplane.data.dataset import PARTS, Dataset
 from infoplane.errors import UsageError
 
 

@@ -22,7 +22,8 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from infoplane.data.dataset import Dataset, as_numpy, check_images, check_whole
+from infoplane.checks import as_numpy, check_whole
+from infoplane.data.dataset import Dataset, check_images
 from infoplane.errors import UsageError, unknown
 from infoplane.estimate import Estimate
 

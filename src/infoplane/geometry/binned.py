@@ -11,9 +11,9 @@ from collections import Counter
 import numpy as np
 from torch import Tensor
 
+from infoplane.checks import check_activations
 from infoplane.errors import UsageError, check_positive, plain
 from infoplane.estimate import Estimate
-from infoplane.geometry.activations import rows
 
 
 def binned_entropy(activations: Tensor | np.ndarray, bin_size: float) -> Estimate:
@@ -28,7 +28,8 @@ def binned_entropy(activations: Tensor | np.ndarray, bin_size: float) -> Estimat
         bin_size: Width of a bin, in units of the activations.
 
     Raises:
-        UsageError: There are no examples, an activation is not finite, or the bin size is not a positive number.
+        UsageError: There are no examples, an activation is not a finite real number, or the bin size is not a positive
+            number.
     """
     bins = _bins(activations, bin_size)
     return _estimate(np.array(list(Counter(row.tobytes() for row in bins).values())), bin_size)
@@ -45,9 +46,10 @@ def unit_binned_entropies(activations: Tensor | np.ndarray, bin_size: float) -> 
 
 def _bins(activations: Tensor | np.ndarray, bin_size: float) -> np.ndarray:
     """The bins' numbers as the narrowest integers that hold them: (n, d), rows contiguous."""
-    check_positive("the bin size", bin_size)
-    values = rows(activations)
-    bins = np.floor(values / bin_size + 0.5)
+    bin_size = check_positive("the bin size", bin_size)
+    values = check_activations(activations)
+    with np.errstate(over="ignore"):  # what becomes infinite is refused below
+        bins = np.floor(values / bin_size + 0.5)
     reach = float(np.abs(bins).max())
     if reach >= 2**53:
         mend = f"a bin size of at least {plain(np.abs(values).max() / 2**52)}"

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from infoplane.checks import check_labels, check_log_probs
+
 
 @dataclass(frozen=True)
 class Mean:
@@ -35,14 +37,23 @@ def crossed_mean(terms: np.ndarray, *, groups: np.ndarray | None = None) -> Mean
         terms: (R, n) or (n,).
         groups: (n,) group of every example, such as the images that are copies of one: b_i may then be alike within a
             group, so whole groups are what was sampled. The value stays the mean over examples.
+
+    Of a single example, or group, the error is not known: it is infinite.
+
+    Raises:
+        UsageError: The terms, or the groups, are not of these shapes, or a term is not a finite number.
     """
-    terms = np.atleast_2d(np.asarray(terms, dtype=np.float64))
-    refits = len(terms)
+    terms = check_log_probs(terms, what="terms", least=1)
+    refits, n = terms.shape
+    if groups is not None:
+        groups = check_labels(groups, n, what="groups", of="example")
     examples, free = _over_examples(terms.mean(0), groups)
+    if not free:
+        return Mean(float(terms.mean()), math.inf, math.inf)
     fits = _variance(terms.mean(1)) / refits if refits > 1 else 0.0
     total = examples + fits
     dof = math.inf
-    if total > 0 and free > 0:
+    if total > 0:
         parts = examples**2 / free + (fits**2 / (refits - 1) if refits > 1 else 0.0)
         dof = total**2 / parts
     return Mean(float(terms.mean()), math.sqrt(total), dof)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from infoplane.checks import LEAST, check_numbers, check_whole
+from infoplane.errors import UsageError
 from infoplane.estimate import CLAIM, FITS_FOR_A_CLAIM, TOO_FEW_FITS
 from infoplane.information.crossed import crossed_mean
 
@@ -63,9 +65,23 @@ def compression(validation: np.ndarray, evaluation: np.ndarray, *, seed: int = 0
         evaluation: (C, R, n) log q(x|h) of the evaluation images.
         seed: Of the draws.
 
+    Raises:
+        UsageError: The shapes do not fit together, or a number is not finite.
+
     Source: the question is Darlow & Storkey 2018's (section 6); the peak on validation images and the constant curve
     answer the bias of a maximum.
     """
+    validation, evaluation = (
+        check_numbers(values, what=f"log-probabilities of {part} images", kinds="iuf")
+        for values, part in ((validation, "validation"), (evaluation, "evaluation"))
+    )
+    if evaluation.ndim != 3 or validation.shape != evaluation.shape[:2] or evaluation.shape[2] < LEAST:
+        raise UsageError(
+            "the points of a curve do not fit together",
+            received=f"shapes {validation.shape} and {evaluation.shape}",
+            legal=f"(checkpoints, refits) and (checkpoints, refits, n), n of {LEAST} or more",
+        )
+    seed = check_whole("seed", seed, least=0)
     count, refits, n = evaluation.shape
     peak, last = int(validation.mean(1).argmax()), count - 1
     terms = evaluation[peak] - evaluation[last]

@@ -1,12 +1,14 @@
 """What a fitted q(x|h) says about the information in h (Nash et al. 2019, §4.1).
 
-Everything takes log-probabilities in nats, (R, n): R refits, n held-out examples.
+Everything takes log-probabilities in nats, (R, n): R refits, n held-out examples, at least two; (n,) is one fit. They
+are arrays or tensors of finite numbers in float32 or better, and nothing is broadcast: anything else is a UsageError.
 """
 
 import math
 
 import numpy as np
 
+from infoplane.checks import check_log_probs, check_numbers, check_same_shape, check_whole
 from infoplane.errors import UsageError
 from infoplane.estimate import Estimate
 from infoplane.information.crossed import Mean, crossed_mean
@@ -17,12 +19,14 @@ SATURATION = 0.95
 
 def negative_cross_entropy(log_probs: np.ndarray) -> Estimate:
     """Returns E log q(x|h): a lower bound on I(x;h) up to the constant H(x), in nats (Nash et al. 2019, eq. 9)."""
+    log_probs = check_log_probs(log_probs)
     return _estimate(crossed_mean(log_probs), log_probs, kind="nce", bound="lower")
 
 
 def cross_entropy(log_probs: np.ndarray) -> Estimate:
     """Returns −E log q(x|h): an upper bound on H(x|h), in nats (Nash et al. 2019, eq. 7)."""
-    return _estimate(crossed_mean(-np.asarray(log_probs)), log_probs, kind="cross-entropy", bound="upper")
+    log_probs = check_log_probs(log_probs)
+    return _estimate(crossed_mean(-log_probs), log_probs, kind="cross-entropy", bound="upper")
 
 
 def usable_information(log_probs: np.ndarray, null: np.ndarray, *, ceiling: float | None = None) -> Estimate:
@@ -34,7 +38,9 @@ def usable_information(log_probs: np.ndarray, null: np.ndarray, *, ceiling: floa
     Args:
         ceiling: A value that I(x;h) cannot exceed, e.g. log n for n distinct h; a result above it is flagged.
     """
-    paired = np.atleast_2d(log_probs) - np.atleast_2d(null)
+    paired = _paired(log_probs, null, "log-probabilities of a density and its twin")
+    if ceiling is not None:
+        ceiling = float(check_numbers(ceiling, what="ceilings").item())
     mean = crossed_mean(paired)
     flags = () if ceiling is None or mean.value <= ceiling else (f"exceeds the possible {ceiling:.3f} nats",)
     return _estimate(mean, paired, kind="usable", bound=None, flags=flags)
@@ -42,15 +48,29 @@ def usable_information(log_probs: np.ndarray, null: np.ndarray, *, ceiling: floa
 
 def difference(first: np.ndarray, second: np.ndarray) -> Mean:
     """Returns the paired difference of two log-probabilities (R, n): it compares what q could use, bounds nothing."""
-    return crossed_mean(np.atleast_2d(first) - np.atleast_2d(second))
+    return crossed_mean(_paired(first, second, "two log-probabilities"))
+
+
+def _paired(first: np.ndarray, second: np.ndarray, what: str) -> np.ndarray:
+    """The difference of two (R, n), fit by fit and example by example."""
+    first, second = check_log_probs(first), check_log_probs(second)
+    check_same_shape(first, second, what=what)
+    return first - second
 
 
 def contrastive_terms(scores: np.ndarray) -> np.ndarray:
     """Returns log [q(x_i|h_i) / (1/K Σ_k q(x_i|h_k))] for a batch of K pairs: (K, K) log-probabilities -> (K,).
 
-    Rows are images, columns contexts, the diagonal the true pairs.
+    Rows are images, columns contexts, the diagonal the true pairs. Off the diagonal −∞ will do.
+
+    Raises:
+        UsageError: The scores are not square, or one is not a number.
     """
-    scores = np.asarray(scores, dtype=np.float64)
+    scores = check_log_probs(scores, what="contrastive scores", least=1, lowest=True)
+    if scores.shape[0] != scores.shape[1]:
+        legal = "(K, K), an image in every row, a context in every column"
+        raise UsageError("contrastive scores are not square", received=f"shape {scores.shape}", legal=legal)
+    check_numbers(np.diagonal(scores), what="scores of true pairs")
     top = scores.max(axis=1, keepdims=True)
     log_mean = top[:, 0] + np.log(np.exp(scores - top).mean(axis=1))
     return np.diagonal(scores) - log_mean
@@ -63,8 +83,12 @@ def contrastive_bound(batches: np.ndarray, candidates: int) -> Estimate:
         batches: (R, number of batches), each the mean of `contrastive_terms` over one batch of independent pairs. Terms
             of one batch share their negatives, so the standard error is over batches.
         candidates: K; the bound cannot exceed log K, and is flagged where it comes near.
+
+    Raises:
+        UsageError: There are fewer than two batches, one is not a finite number, or one exceeds log K.
     """
-    batches = np.atleast_2d(batches)
+    candidates = check_whole("number of candidates", candidates, least=1)
+    batches = check_log_probs(batches, what="contrastive terms", least=1)
     if batches.shape[1] < 2:
         raise UsageError(
             "too few batches for a standard error",
@@ -74,6 +98,9 @@ def contrastive_bound(batches: np.ndarray, candidates: int) -> Estimate:
         )
     mean = crossed_mean(batches)
     limit = math.log(candidates)
+    if batches.max() > limit + 1e-6:
+        received = f"up to {batches.max():g} with {candidates} candidates"
+        raise UsageError("contrastive terms exceed log K", received=received, legal=f"at most {limit:.6g}")
     flags = (f"saturated near log {candidates} = {limit:.3f}",) if mean.value > SATURATION * limit else ()
     estimate = _estimate(mean, batches, kind="contrastive", bound="lower", flags=flags)
     return estimate

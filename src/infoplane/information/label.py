@@ -7,6 +7,8 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
+from infoplane.checks import check_labels, check_log_probs, check_numbers, check_whole
+from infoplane.errors import UsageError
 from infoplane.estimate import Estimate
 from infoplane.information.crossed import crossed_mean
 from infoplane.information.wide_probe import Features, WideProbe, fit_wide_probe
@@ -79,10 +81,15 @@ def label_information(log_probs: np.ndarray, labels: np.ndarray, *, classes: int
         labels: (n,).
         kind: What q(y|h) is: "label" a linear probe, "forward" the rest of the network trained anew, "own" the network
             itself.
+
+    Raises:
+        UsageError: The log-probabilities are not finite or above 0, or there is not one class number for each.
     """
+    log_probs, classes = check_log_probs(log_probs, discrete=True), check_whole("classes", classes, least=1)
+    labels = check_labels(labels, log_probs.shape[1], classes, of="log-probability")
     frequency = np.bincount(labels, minlength=classes) / len(labels)
     surprise = -np.log(frequency[labels])  # its mean is the plug-in entropy
-    terms = np.atleast_2d(log_probs) + surprise
+    terms = log_probs + surprise
     mean = crossed_mean(terms)
     # A bound still, but one that says nothing: zero is known without any reader.
     flags = ("below 0: the reader is overconfident and does worse than guessing",) * (mean.value < -2 * mean.stderr)
@@ -92,8 +99,15 @@ def label_information(log_probs: np.ndarray, labels: np.ndarray, *, classes: int
 
 
 def accuracy(correct: np.ndarray) -> Estimate:
-    """Returns the share of correct answers (n,) of the network under study, with its binomial standard error."""
-    correct = np.asarray(correct, dtype=np.float64)
+    """Returns the share of correct answers (n,) of the network under study, with its binomial standard error.
+
+    Raises:
+        UsageError: They are not n times yes or no.
+    """
+    correct = check_numbers(correct, what="answers")
+    if correct.ndim != 1 or not np.isin(correct, (0, 1)).all():
+        received = f"shape {correct.shape}, {correct.min():g} … {correct.max():g}"
+        raise UsageError("answers are neither right nor wrong", received=received, legal="(n,), each 0 or 1")
     share = float(correct.mean())
     stderr = float(np.sqrt(share * (1 - share) / len(correct)))
     return Estimate(share, stderr, "fraction", "accuracy", None, n=len(correct), refits=0)

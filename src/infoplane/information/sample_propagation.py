@@ -120,11 +120,12 @@ def mutual_information(
 
     Layer 1: its centres are the network's outputs, so h(T_1|X) = (d/2) log 2πeβ² and only Monte Carlo error is left.
     Deeper: every input is propagated samples/m times, and what this finite number does to first order is removed by
-    comparison with the halves of the samples.
+    comparison with the halves of the samples. Inputs that occur several times are one value of X, which is so much the
+    likelier; of a single value the information is 0, and known to be.
 
     Args:
         network: The network as it is, with its noise on.
-        inputs: (m, …), all values of X, equally likely.
+        inputs: (m, …), all values of X, equally likely where they differ.
         layer: l, counted from 1; the last layer adds no noise.
         samples: Propagated samples in all, shared out over the inputs; not used at layer 1.
         queries: Monte Carlo draws per entropy.
@@ -141,8 +142,9 @@ def mutual_information(
     if not bool(torch.isfinite(inputs).all()):
         bad = int((~torch.isfinite(inputs)).sum())
         raise UsageError("inputs are not finite", received=f"{bad:,} of {inputs.numel():,}", legal="finite numbers")
+    inputs, ceiling = _values(inputs)
     if layer == 1:
-        return _first_layer(network, inputs, queries, generator)
+        return _first_layer(network, inputs, ceiling, queries, generator)
     m = len(inputs)
     each = samples // m
     if each < 2:
@@ -152,7 +154,35 @@ def mutual_information(
             legal=f"at least two per input: {2 * m:,}",
         )
     each -= each % 2
-    return _deeper(network, inputs, layer, each, queries, generator)
+    if m == 1:
+        return _single(network, inputs, layer, each, queries, generator)
+    return _deeper(network, inputs, layer, each, ceiling, queries, generator)
+
+
+def _values(inputs: Tensor) -> tuple[Tensor, float]:
+    """The inputs, each once where all occur equally often, and H(X), which no layer's information exceeds."""
+    numbers = inputs.double() if inputs.is_floating_point() else inputs
+    distinct, where, counts = numbers.unique(dim=0, return_inverse=True, return_counts=True)
+    share = counts.double() / len(inputs)
+    ceiling = -float((share * share.log()).sum()) + 0.0
+    if len(distinct) == len(inputs) or bool((counts != counts[0]).any()):
+        return inputs, ceiling
+    first = torch.full((len(distinct),), len(inputs), device=inputs.device)
+    first.scatter_reduce_(0, where, torch.arange(len(inputs), device=inputs.device), "amin")
+    return inputs[first.sort().values], ceiling
+
+
+def _single(
+    network: Noisy, inputs: Tensor, layer: int, each: int, queries: int, generator: torch.Generator | None
+) -> FlowEstimate:
+    """One value of X, of which there is nothing to know: h(T) is h(T|X)."""
+    centres = _propagated(network, inputs, layer, each, generator)[0]
+    entropy = mixture_entropy(centres, network.beta, queries=queries, generator=generator)
+    errors = (("queries", 0.0), ("inputs", 0.0), ("centres", 0.0), ("samples", 0.0))
+    return FlowEstimate(
+        0.0, 0.0, "nats", "flow", "estimate", each, 0,
+        entropy=entropy, conditional_entropy=entropy, errors=errors, bounds=(0.0, 0.0),
+    )  # fmt: skip
 
 
 def check_noisy(network: object, layer: int) -> None:
@@ -191,7 +221,9 @@ def check_noisy(network: object, layer: int) -> None:
         )
 
 
-def _first_layer(network: Noisy, inputs: Tensor, queries: int, generator: torch.Generator | None) -> FlowEstimate:
+def _first_layer(
+    network: Noisy, inputs: Tensor, ceiling: float, queries: int, generator: torch.Generator | None
+) -> FlowEstimate:
     centres = _propagated(network, inputs, 1, 1, generator)[:, 0]
     if not torch.equal(centres, _propagated(network, inputs, 1, 1, generator)[:, 0]):
         raise UsageError(
@@ -202,22 +234,29 @@ def _first_layer(network: Noisy, inputs: Tensor, queries: int, generator: torch.
         )
     mixture = GaussianMixture(centres, network.beta)
     value, variance, made = entropy_round(mixture, max(4, queries), generator)
-    stderr, distinct = math.sqrt(variance), len(mixture.centres)
+    stderr = math.sqrt(variance)
     entropy = Estimate(value, stderr, "nats", "differential-entropy", "estimate", n=made, refits=0)
     known = mixture.dimensions / 2 - mixture.log_peak
     conditional = Estimate(known, None, "nats", "differential-entropy", None, n=len(inputs), refits=0)
-    information = min(max(value - known, 0.0), math.log(distinct))
+    distinct = -float((mixture.weights * mixture.weights.log()).sum())
+    information = min(max(value - known, 0.0), ceiling, distinct)
     errors = (("queries", stderr), ("inputs", 0.0), ("centres", 0.0), ("samples", 0.0))
     return FlowEstimate(
-        information, stderr, "nats", "flow", "estimate", len(inputs), 0, flags=_near_ceiling(information, len(inputs)),
+        information, stderr, "nats", "flow", "estimate", len(inputs), 0, flags=_near_ceiling(information, ceiling),
         entropy=entropy, conditional_entropy=conditional, errors=errors,
     )  # fmt: skip
 
 
 def _deeper(
-    network: Noisy, inputs: Tensor, layer: int, each: int, queries: int, generator: torch.Generator | None
+    network: Noisy,
+    inputs: Tensor,
+    layer: int,
+    each: int,
+    ceiling: float,
+    queries: int,
+    generator: torch.Generator | None,
 ) -> FlowEstimate:
-    """Layers from the second on, with so many propagated samples of each input."""
+    """Layers from the second on, with so many propagated samples of each input, whose entropy is `ceiling`."""
     centres, beta = _propagated(network, inputs, layer, each, generator), network.beta
     m, _, d = centres.shape
     chosen, spots, draws = _layout(m, each, queries)
@@ -245,7 +284,8 @@ def _deeper(
     apart, among = own_densities(v, -z.square().sum(3).flatten(1) / 2, fresh, beta)
     others = without(whole, own - math.log(m))
     limits = bounds(whole, others, alone, apart, among, m)
-    value = min(max(float(terms.mean()), 0.0), math.log(m))
+    limits = limits[0], min(limits[1], ceiling)
+    value = min(max(float(terms.mean()), 0.0), ceiling)
     errors = _errors(terms, m, each, max(value - limits[0], limits[1] - value))
     by_chance = _in_all([part for part in errors if part[0] != "samples"])
     entropies = []
@@ -258,7 +298,7 @@ def _deeper(
                 float(-logs.mean()) - peak, _in_all(parts), "nats", "differential-entropy", "estimate", logs.numel(), 0
             )
         )
-    flags = list(_near_ceiling(value, m))
+    flags = list(_near_ceiling(value, ceiling))
     if dict(errors)["samples"] > by_chance:
         flags.append(f"most of the error is for the finite number of samples, {each:,} per input")
     for name, logs, count in (("h(T)", whole, m * each), ("h(T|x)", own, each)):
@@ -277,7 +317,7 @@ def _deeper(
         _in_all(errors),
         "nats", "flow", "estimate", m * each, 0, flags=tuple(flags),
         entropy=entropies[0], conditional_entropy=entropies[1], errors=errors,
-        bounds=(max(limits[0] - 2 * by_chance, 0.0), min(limits[1] + 2 * by_chance, math.log(m))),
+        bounds=(max(limits[0] - 2 * by_chance, 0.0), min(limits[1] + 2 * by_chance, ceiling)),
         correction=float((own - whole).mean()) - value,
     )  # fmt: skip
 
@@ -315,11 +355,12 @@ def _errors(terms: Tensor, m: int, each: int, reach: float) -> tuple[tuple[str, 
     return tuple((name, math.sqrt(part)) for name, part in errors.items())
 
 
-def _near_ceiling(information: float, m: int) -> tuple[str, ...]:
-    """The flag of a number that says more of how many inputs there are than of the layer."""
-    if m < 2 or information < SATURATED * math.log(m):
+def _near_ceiling(information: float, ceiling: float) -> tuple[str, ...]:
+    """The flag of a number that says more of the inputs, whose entropy is the ceiling, than of the layer."""
+    if not 0 < SATURATED * ceiling <= information:
         return ()
-    return (f"near log {m:,}, which {m:,} inputs cannot exceed",)
+    count = f"{math.exp(ceiling):,.4g}" if math.exp(ceiling) < 1000 else f"{math.exp(ceiling):,.0f}"
+    return (f"near log {count}, which {count} inputs cannot exceed",)
 
 
 def _in_all(errors: Sequence[tuple[str, float]]) -> float:

@@ -8,6 +8,7 @@ whatever the number of samples, but it is q's; of the true density it says nothi
 
 import numpy as np
 
+from infoplane.checks import as_numpy, check_whole
 from infoplane.errors import UsageError
 from infoplane.estimate import Estimate
 from infoplane.information.crossed import crossed_mean
@@ -21,12 +22,30 @@ def variances(samples: np.ndarray, levels: int) -> np.ndarray:
         levels: Number of values of a pixel.
 
     Raises:
-        UsageError: There are fewer than two samples of an image.
+        UsageError: There are fewer than two samples of an image, or they are no grey values of so many levels.
     """
+    samples, levels = _grey_values(samples), check_whole("levels", levels, least=2, most=256)
     images, each = samples.shape[:2]
-    if each < 2:
-        raise UsageError("too few samples to see how they vary", received=each, legal="2 or more of each image")
+    low, high = int(samples.min()), int(samples.max())
+    if low < 0 or high >= levels:
+        raise UsageError("samples hold other levels", received=f"{low} … {high}", legal=f"0 … {levels - 1}")
     return (samples.reshape(images, each, -1) / (levels - 1)).var(axis=1, ddof=1).mean(1)
+
+
+def _grey_values(samples: np.ndarray, least: int = 3) -> np.ndarray:
+    """Samples as an array of whole numbers with at least so many axes, or UsageError."""
+    array = as_numpy(samples, what="samples")
+    if array.ndim >= least and array.shape[least - 2] < 2:
+        each = array.shape[least - 2]
+        raise UsageError("too few samples to see how they vary", received=each, legal="2 or more of each image")
+    if array.dtype.kind not in "iu" or array.ndim < least or not array.size:
+        axes = ("P", "S", "…")[3 - least :]
+        raise UsageError(
+            "samples are no grey values",
+            received=f"{array.dtype} of shape {array.shape}",
+            legal=f"whole numbers ({', '.join(axes)})",
+        )
+    return array
 
 
 def sample_variance(samples: np.ndarray, levels: int) -> Estimate:
@@ -43,6 +62,7 @@ def whole_variance(samples: np.ndarray, levels: int) -> Estimate:
     That is the jackknife's, for which there must be three; it errs high (Efron and Stein 1981), by a quarter of its
     size with six samples and by 2 % with thirty that are spread evenly.
     """
+    samples = _grey_values(samples, 2)
     count = len(samples)
     value = float(variances(samples[None], levels)[0])
     stderr = None
