@@ -6,11 +6,12 @@ from types import SimpleNamespace
 import numpy as np
 import polars as pl
 import pytest
+from scipy import stats
 
 import tiny_study
 from infoplane.data import Truth
 from infoplane.estimate import Estimate
-from infoplane.information import crossed_mean
+from infoplane.information import Seen, crossed_mean
 from infoplane.report.build import load_run
 from infoplane.report.text import table
 from infoplane.study.cells import contrastive_size
@@ -55,7 +56,10 @@ def made(tmp_path):
     plan, store = make_plan(spec), Store(tmp_path / "cells")
 
     def save(kind, result, layer="", refit=0):
-        store.save(tiny_study.role(plan, kind, layer, refit), result)
+        name = tiny_study.role(plan, kind, layer, refit)
+        if store.has(name):  # a finished cell is never written over
+            store.remove(name)
+        store.save(name, result)
 
     images, _ = tiny_study.images_and_labels()
     arrays = {"images": images, "labels": LABELS.repeat(4), "evaluation": np.arange(N) * 4, "decoding": np.arange(80)}
@@ -63,9 +67,10 @@ def made(tmp_path):
     return save, lambda: Results(spec, plan, store)
 
 
-def fill(save, *, refits=(1, 2), distinct=120, **options):
+def fill(save, *, refits=(1, 2), seen=(120, 60, 60), states=66.5, **options):
     """Saves every cell of the layer for these refits."""
-    save("capture", Result({"distinct": {"logits": distinct}, "shapes": {"logits": [3]}}, {"correct": CORRECT}))
+    values = {"seen": {"logits": dict(zip(("values", "tested", "unseen"), seen))}, "states": {"logits": states}}
+    save("capture", Result(values | {"shapes": {"logits": [3]}}, {"correct": CORRECT}))
     for refit in refits:
         save("density", density(TWIN[refit - 1]), "input", refit)
         save("density", density(LAYER[refit - 1], batches=BATCHES[refit - 1], **options), "logits", refit)
@@ -206,16 +211,18 @@ def test_only_what_the_study_measures_is_reported(made):
 
 def test_flags(made):
     save, results = made
-    fill(save, distinct=2, train=10.0, heldout=12.0)
-    # 2 distinct activations hold at most log 2 nats; the layer claims about 3.
-    assert find(results(), "logits", "usable").flags == ("exceeds the possible 0.693 nats",)
+    fill(save, seen=(2, 10_000, 0), train=10.0, heldout=12.0)
+    # 2 distinct activations hold hardly more than log 2 nats; the layer claims about 3.
+    ceiling = Seen(2, 10_000, 0).ceiling(25 * math.log(LEVELS))
+    assert math.log(2) < ceiling < 0.72
+    assert find(results(), "logits", "usable").flags == (f"exceeds the possible {ceiling:.3f} nats",)
     (overfit,) = find(results(), "logits", "generalisation-gap").flags
     assert "better than held-out data" in overfit
     assert find(results(), "input", "generalisation-gap").flags == ()
     text = table(results())
     (line,) = [line for line in text.splitlines() if line.startswith("logits ")]
     assert line.count("*") == 2  # in nats and in bits
-    assert "  * logits usable information: exceeds the possible 0.693 nats" in text
+    assert f"  * logits usable information: exceeds the possible {ceiling:.3f} nats" in text
     assert "* marks a flag:" in text
     save("density", density(LAYER[0], batches=np.array([1.38, 1.37, 1.38])), "logits", 1)
     save("density", density(LAYER[1], batches=np.array([1.38, 1.37, 1.38])), "logits", 2)
@@ -258,12 +265,19 @@ def test_the_contrastive_candidates_leave_at_least_four_batches(n, candidates, b
     assert contrastive_size({"candidates": candidates, "batches": batches}, n) == expected
 
 
-def test_many_distinct_activations_set_no_ceiling(made):
+def test_what_a_layer_cannot_exceed(made):
     save, results = made
-    fill(save, distinct=31)
-    assert results().ceiling("logits") is None  # 31 of 120 seen: nobody knows how many more there are
-    fill(save, distinct=29)
-    assert results().ceiling("logits") == math.log(29)
+    image = 25 * math.log(LEVELS)
+    fill(save)  # as many values as images: nobody knows how many more there are, only how many images
+    assert results().ceiling("logits") == pytest.approx(image)
+    fill(save, states=16 * math.log(2))  # a unit of half precision
+    assert results().ceiling("logits") == pytest.approx(16 * math.log(2))
+    fill(save, seen=(29, 60, 3))
+    p = stats.beta.ppf(0.95, 4, 57)
+    choice = -(p * math.log(p) + (1 - p) * math.log(1 - p))
+    assert results().ceiling("logits") == pytest.approx(choice + (1 - p) * math.log(29) + p * image)
+    save("capture", Result({"seen": {}, "states": {"logits": 900.0}, "shapes": {"logits": [3]}}))  # never cached
+    assert results().ceiling("logits") == pytest.approx(image)
 
 
 # ---- the table ----
@@ -426,7 +440,10 @@ def test_the_excess_over_the_true_density_is_paired(known):
         assert excess.value == pytest.approx(terms.mean(), rel=1e-12)
         assert excess.stderr == pytest.approx(stderr_of(terms), rel=1e-12)
         assert excess.value > 3 * excess.stderr, "three updates do not find the truth"
-    assert known.ceiling("template") == pytest.approx(math.log(4))
+    # Nearly log 4: in a half of all images no template was new.
+    p = 1 - 0.05 ** (1 / (len(images) // 2))
+    choice = -(p * math.log(p) + (1 - p) * math.log(1 - p))
+    assert known.ceiling("template") == pytest.approx(choice + (1 - p) * math.log(4) + p * 64 * math.log(4))
 
 
 def test_the_comparison_with_what_is_known(known):

@@ -1,5 +1,6 @@
 """From log-probabilities to Estimates."""
 
+from infoplane.information.ceilings import Seen, seen_values, states_ceiling
 from infoplane.information.crossed import Mean, crossed_mean
 from infoplane.information.falls import Compression, compression
 from infoplane.information.inversion_bounds import (
@@ -18,6 +19,7 @@ __all__ = [
     "Compression",
     "Mean",
     "Rows",
+    "Seen",
     "accuracy",
     "compression",
     "contrastive_bound",
@@ -29,6 +31,8 @@ __all__ = [
     "label_information",
     "negative_cross_entropy",
     "sample_variance",
+    "seen_values",
+    "states_ceiling",
     "usable_information",
     "variances",
     "whole_variance",

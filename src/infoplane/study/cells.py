@@ -1,5 +1,6 @@
 """What each kind of cell does."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -12,7 +13,7 @@ from infoplane import data, densities, subjects
 from infoplane.capture import Tap, activations, default_transform, list_layers
 from infoplane.data.split import PARTS
 from infoplane.errors import UsageError
-from infoplane.information import Rows, contrastive_terms, fit_probe
+from infoplane.information import Rows, contrastive_terms, fit_probe, seen_values, states_ceiling
 from infoplane.inversion import (
     Curve,
     FitSettings,
@@ -189,7 +190,7 @@ def run_capture(task: Task) -> Result:
         layer for layer in layers if layer in sizes and 4 * count * int(np.prod(sizes[layer].shape)) > CACHE_BYTES
     ]
     cached = [layer for layer in layers if layer not in on_the_fly]
-    values = {"on_the_fly": on_the_fly, "shapes": {}, "distinct": {}, "checkpoint": task.params["checkpoint"]}
+    values = {"on_the_fly": on_the_fly, "shapes": {}, "seen": {}, "states": {}, "checkpoint": task.params["checkpoint"]}
     result = Result(values)
     for done, (part, index) in enumerate(parts.items()):
         images = task.images(index)
@@ -197,21 +198,21 @@ def run_capture(task: Task) -> Result:
             found = activations(live.model, cached, images, transform=live.transform)
             result.arrays |= {f"{part}:{layer}": h.float().numpy() for layer, h in found.items()}
         task.environment.progress(done + 1, len(parts), None)
+    groups = task.groups(np.concatenate([parts["decoding"], parts["evaluation"]]))
     for layer in cached:
         recorded = [result.arrays[f"{part}:{layer}"] for part in ("decoding", "evaluation")]
         result.values["shapes"][layer] = list(recorded[0].shape[1:])
-        result.values["distinct"][layer] = sum_distinct(recorded)
+        result.values["seen"][layer] = asdict(seen_values(recorded, groups))
+    for layer in layers:
+        # Activations are measured in float32, whatever finer type they were computed in.
+        bits = min(32, torch.finfo(sizes[layer].dtype).bits)
+        result.values["states"][layer] = states_ceiling(math.prod(sizes[layer].shape), bits)
     for layer in on_the_fly:
         result.values["shapes"][layer] = list(sizes[layer].shape)
     right = right_answers(task, live, task.images(task.split("evaluation")), task.labels(task.split("evaluation")))
     if right is not None:
         result.arrays["correct"] = right
     return result
-
-
-def sum_distinct(parts: list[np.ndarray]) -> int:
-    """Number of distinct rows over all parts (by a 64-bit hash: their bytes would fill memory twice)."""
-    return len({hash(row.tobytes()) for part in parts for row in part.reshape(len(part), -1)})
 
 
 def right_answers(task: Task, live: Live, images: Tensor, labels: np.ndarray | None) -> np.ndarray | None:

@@ -12,6 +12,7 @@ from infoplane.data.split import PARTS
 from infoplane.estimate import CLAIM, FITS_FOR_A_CLAIM, NATS_PER_BIT, TOO_FEW_FITS, Estimate
 from infoplane.information import (
     Mean,
+    Seen,
     accuracy,
     compression,
     contrastive_bound,
@@ -21,6 +22,7 @@ from infoplane.information import (
     label_information,
     negative_cross_entropy,
     sample_variance,
+    seen_values,
     usable_information,
     variances,
     whole_variance,
@@ -91,19 +93,19 @@ class Results(RunResults[StudySpec]):
         return sorted(set.intersection(*sets))
 
     def ceiling(self, layer: str, checkpoint: str | None = None) -> float | None:
-        """log of the number of distinct activations, where they are few: H(h), and so I(x;h), cannot exceed it."""
+        """What I(x;h) cannot exceed, nats: see `Seen`, the states that the layer can be in, and those of the image."""
         capture, data = self.cell("capture", checkpoint=checkpoint), self.cell("data")
-        if capture is not None and layer in capture.values["distinct"]:
-            distinct = capture.values["distinct"][layer]
-        elif data is not None and f"latent:{layer}" in data.names():
-            distinct = len(np.unique(data.array(f"latent:{layer}"), axis=0))
-        else:
-            return None
         if data is None:
             return None
-        seen = len(data.array("decoding")) + len(data.array("evaluation"))
-        # Many distinct values in a sample say nothing of how many there are.
-        return math.log(distinct) if 4 * distinct < seen else None
+        most = math.prod(data.values["shape"]) * math.log(data.values["levels"])
+        if f"latent:{layer}" in data.names():
+            groups = data.array("groups") if "groups" in data.names() else None
+            return seen_values([data.array(f"latent:{layer}")], groups).ceiling(most)
+        if capture is None:
+            return most
+        seen = capture.values["seen"].get(layer)
+        certain = min(most, capture.values["states"][layer])
+        return certain if seen is None else min(certain, Seen(**seen).ceiling(most))
 
     def estimates(self) -> Iterator[tuple[str, str, str, Estimate]]:
         """Yields (layer, checkpoint, refit, estimate) in the order of the table."""

@@ -74,6 +74,10 @@ class Task:
     def images(self, index: np.ndarray) -> Tensor:
         return torch.from_numpy(self.data.array("images")[index])
 
+    def groups(self, index: np.ndarray) -> np.ndarray | None:
+        """The group of each of these images, where it is known which of them are copies."""
+        return self.data.array("groups")[index] if "groups" in self.data.names() else None
+
     def labels(self, index: np.ndarray) -> np.ndarray | None:
         return self.data.array("labels")[index] if self.data.values["classes"] else None
 
