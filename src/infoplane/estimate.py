@@ -2,8 +2,9 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from numbers import Integral, Real
-from typing import Literal
+from typing import Any, Literal, Self
 
 from infoplane.errors import UsageError
 
@@ -18,6 +19,8 @@ FITS_FOR_A_CLAIM = 3
 TOO_FEW_FITS = f"fewer than {FITS_FOR_A_CLAIM} fits: no claim"
 #: p below which a difference, a change or a fall is claimed
 CLAIM = 0.05
+#: probability of the intervals that are shown
+LEVEL = 0.95
 
 #: kind -> the words it is printed with
 KINDS: dict[str, str] = {
@@ -42,13 +45,19 @@ KINDS: dict[str, str] = {
 }
 
 
+#: metadata of an estimate's field whose numbers are in its unit, so that `bits` and `nats` convert them: a number,
+#: another estimate, None, or tuples of these, with names among them
+IN_UNIT = {"in_unit": True}
+
+
 @dataclasses.dataclass(frozen=True)
 class Estimate:
     """One measured number.
 
     Attributes:
         value: The number, in `unit`.
-        stderr: Its standard error in the same unit, or None where there is none to give.
+        stderr: Its standard error in the same unit, or None where there is none to give: of an exact number, or of one
+            example, whose spread nobody has seen.
         unit: "nats", "bits", "fraction" or "squared error".
         kind: What was measured; a key of `KINDS`.
         bound: "lower" or "upper" if the expectation bounds the named quantity, "estimate" if it is a consistent
@@ -63,8 +72,8 @@ class Estimate:
         UsageError: The value or its error is not a finite number, the error is negative, or a count is none.
     """
 
-    value: float
-    stderr: float | None = None
+    value: float = dataclasses.field(metadata=IN_UNIT)
+    stderr: float | None = dataclasses.field(default=None, metadata=IN_UNIT)
     unit: Unit = "nats"
     kind: str = "information"
     bound: Bound | None = None
@@ -85,13 +94,56 @@ class Estimate:
             if not isinstance(count, Integral) or count < 0:
                 raise UsageError(f"the {what} of {name} must be a whole number, 0 or more", received=count)
 
-    def _scaled(self, unit: Unit, factor: float) -> "Estimate":
-        stderr = None if self.stderr is None else self.stderr * factor
-        return dataclasses.replace(self, value=self.value * factor, stderr=stderr, unit=unit)
+    @classmethod
+    def of(cls, stored: Mapping[str, Any]) -> Self:
+        """Returns the estimate that `dataclasses.asdict` made these fields of, also after a way through JSON."""
+        return cls(**{name: _restored(value) for name, value in stored.items()})
+
+    def interval(self, level: float = LEVEL) -> tuple[float, float]:
+        """Returns the two ends, in `unit`, between which the number's expectation lies with that confidence.
+
+        value ± t·stderr with Student's t at `dof`. A share of n images (unit "fraction") has Wilson's interval, which
+        knows that shares end at 0 and 1: (s + z²/2n ± z √(s(1 − s)/n + z²/4n²)) / (1 + z²/n). Where the standard error
+        is above that of n independent images, since they come in groups, n is the number of images that would have it.
+        Where images have shares of their own, as of several samples each, n still counts images, as though what is of
+        one image always agreed: too wide rather than too narrow.
+
+        It is about the named number's expectation: for a lower bound on something, the first end is below it too with
+        confidence (1 + level)/2. With one fit it is given this fit, as `stderr` is.
+
+        Source: Wilson 1927, "Probable inference, the law of succession, and statistical inference".
+
+        Raises:
+            UsageError: The number has no standard error, or the level is not between 0 and 1.
+        """
+        quantile = confidence(level, math.inf if self.unit == "fraction" else self.dof)
+        if self.unit == "fraction" and self.n > 0:
+            return _wilson(self.value, self._independent, quantile)
+        if self.stderr is None:
+            raise UsageError(
+                "no interval without a standard error",
+                received=f"{self.meaning} of n = {self.n}, stderr None",
+                legal="a number of two or more examples; an exact one has no interval",
+            )
+        # An error of nothing reaches nowhere, however few fits or examples it is known from.
+        reach = quantile * self.stderr if self.stderr else 0.0
+        return self.value - reach, self.value + reach
 
     @property
-    def bits(self) -> "Estimate":
-        """The same number in bits: a view, not another measurement."""
+    def _independent(self) -> float:
+        """The number of independent images whose share would have this standard error, at most n."""
+        if not self.stderr:
+            return self.n
+        return min(self.n, self.value * (1 - self.value) / self.stderr**2)
+
+    def _scaled(self, unit: Unit, factor: float) -> Self:
+        of_unit = [field.name for field in dataclasses.fields(self) if field.metadata.get("in_unit")]
+        converted: dict[str, Any] = {name: _times(getattr(self, name), unit, factor) for name in of_unit}
+        return dataclasses.replace(self, unit=unit, **converted)
+
+    @property
+    def bits(self) -> Self:
+        """The same number in bits, with all that is in its unit: a view, not another measurement."""
         if self.unit == "bits":
             return self
         if self.unit != "nats":
@@ -99,7 +151,7 @@ class Estimate:
         return self._scaled("bits", 1.0 / NATS_PER_BIT)
 
     @property
-    def nats(self) -> "Estimate":
+    def nats(self) -> Self:
         """The same number in nats."""
         if self.unit == "nats":
             return self
@@ -117,14 +169,62 @@ class Estimate:
         """The words for `kind`."""
         return KINDS.get(self.kind, self.kind)
 
-    def __str__(self) -> str:
+    @property
+    def amount(self) -> str:
+        """Value and error in words: "12.19 ± 0.31 nats"; a share stands between the ends of its 95 % interval."""
+        if self.unit == "fraction" and self.n > 0:
+            low, high = self.interval()
+            decimals = _decimals(high - low)
+            return f"{self.value:.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}]"
         error = "" if self.stderr is None else f" ± {self.stderr:.{_decimals(self.stderr)}f}"
-        value = f"{self.value:.{_decimals(self.stderr)}f}"
+        unit = "" if self.unit == "fraction" else f" {self.unit}"
+        return f"{self.value:.{_decimals(self.stderr)}f}{error}{unit}"
+
+    def __str__(self) -> str:
         fits = {0: "", 1: ", single fit"}.get(self.refits, f", {self.refits} refits")
         bound = {"lower": ", lower bound", "upper": ", upper bound", "estimate": ", estimate"}.get(self.direction, "")
         flags = f"; {'; '.join(self.flags)}" if self.flags else ""
-        unit = "" if self.unit == "fraction" else f" {self.unit}"
-        return f"{value}{error}{unit} ({self.meaning}{bound}, n = {self.n}{fits}{flags})"
+        return f"{self.amount} ({self.meaning}{bound}, n = {self.n}{fits}{flags})"
+
+
+def confidence(level: float, dof: float) -> float:
+    """Returns how many standard errors away the ends of a two-sided interval are, by Student's t.
+
+    Raises:
+        UsageError: The level is not between 0 and 1.
+    """
+    from scipy.special import ndtri, stdtrit  # not before somebody asks: `import infoplane` is to be quick
+
+    if isinstance(level, bool) or not isinstance(level, Real) or not 0 < float(level) < 1:
+        raise UsageError("no such level of confidence", received=level, legal="a number between 0 and 1, such as 0.95")
+    half = (1 + float(level)) / 2
+    return float(ndtri(half) if math.isinf(dof) else stdtrit(dof, half))
+
+
+def _wilson(share: float, n: float, quantile: float) -> tuple[float, float]:
+    """The ends of Wilson's interval for a share of n independent images."""
+    wide = quantile**2 / n
+    middle = share + wide / 2
+    reach = quantile * math.sqrt(max(0.0, share * (1 - share)) / n + (wide / (2 * quantile)) ** 2)
+    low, high = (middle - reach) / (1 + wide), (middle + reach) / (1 + wide)
+    # In exact arithmetic the ends of none and of all are 0 and 1.
+    return (0.0 if share == 0 else max(0.0, low)), (1.0 if share == 1 else min(1.0, high))
+
+
+def _times(part: Any, unit: Unit, factor: float) -> Any:
+    """What is in one unit in another one; names and None stay."""
+    if isinstance(part, Estimate):
+        return part._scaled(unit, factor)
+    if isinstance(part, tuple):
+        return tuple(_times(each, unit, factor) for each in part)
+    return part if part is None or isinstance(part, str) else part * factor
+
+
+def _restored(part: Any) -> Any:
+    """A field as it was before it became JSON."""
+    if isinstance(part, Mapping):
+        return Estimate.of(part)
+    return tuple(_restored(each) for each in part) if isinstance(part, (list, tuple)) else part
 
 
 def _check_finite(what: str, value: object, *, least: float = -math.inf) -> None:

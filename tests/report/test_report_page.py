@@ -69,7 +69,7 @@ def test_drawings_take_the_colours_of_the_page(seen: Seen) -> None:
 def test_each_number_has_its_unit_error_and_direction(seen: Seen) -> None:
     for words in (
         "34.90 ± 0.67", "50.35 ± 0.97 bits", "−43.73 ± 0.70", "3.260 ± 0.057", "2.150 ± 0.040", "0.03290 ± 0.00040",
-        "97.30 ± 0.94 %", "−78.63 ± 0.65", "78.63 ± 0.65 nats", "113.44 ± 0.94 bits", "23.12 ± 0.52", "0.73",
+        "97.3 % [94.8, 98.6]", "−78.63 ± 0.65", "78.63 ± 0.65 nats", "113.44 ± 0.94 bits", "23.12 ± 0.52", "0.73",
         "lower bound, up to H(x)", "not a bound", "squared error", "297 images, 3 refits", "4 batches, 3 refits",
         "single fit",
         "saturated: near the ceiling log 64", "ceiling log 64 = 4.159", "ceiling log 64 = 6.000",

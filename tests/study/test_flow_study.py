@@ -605,7 +605,7 @@ def test_an_estimate_comes_back_from_its_cell_as_it_was(chain):
     layers = stored.values["layers"]
     assert json.dumps(layers)
     for raw in layers:
-        found = flow_cells.estimate_of(raw)
+        found = FlowEstimate.of(raw)
         assert isinstance(found, FlowEstimate)
         assert found.entropy is not None
         assert found.conditional_entropy is not None

@@ -320,8 +320,10 @@ def test_the_table_shows_each_number_with_its_error_and_bits_beside_nats():
     closing = "\n".join(rest)
     assert "p(x): 120.0" in closing
     assert "upper bound, n = 297, 3 refits" in closing
-    assert "classifier accuracy: 0.975 ± 0.010 (n = 297)" in closing
-    assert "over examples and 3 refits" in closing
+    assert "classifier accuracy: 0.975 [0.950, 0.988] (95 % interval, n = 297)" in closing
+    # Three fits of a density, one reconstruction.
+    said = "over examples and 3 refits, in NCE, usable and contrastive; over examples, given this single fit, in MSE."
+    assert said in closing
     assert "*" not in closing
 
 

@@ -195,7 +195,9 @@ class Truth:
             [terms(images, {"template": template, "shift": shift}) for images, template, shift in blocks]
         )
         stderr = float(values.std(ddof=1)) / math.sqrt(draws)
-        return Estimate(float(values.mean()), stderr=stderr, kind=kind, bound="estimate", n=draws, refits=0)
+        return Estimate(
+            float(values.mean()), stderr=stderr, kind=kind, bound="estimate", n=draws, refits=0, dof=draws - 1
+        )
 
 
 def load_truth(noise: float = 0.2, n: int = 10_000, seed: int = 0) -> Dataset:

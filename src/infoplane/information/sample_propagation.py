@@ -9,7 +9,7 @@ Source: Goldfeld et al. 2018, sections 3 and 10. What was chosen where the paper
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral
 from typing import Protocol, runtime_checkable
 
@@ -19,7 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from infoplane.errors import UsageError, plain
-from infoplane.estimate import Estimate
+from infoplane.estimate import IN_UNIT, LEVEL, Estimate, confidence
 from infoplane.information.flow_bounds import FRESH, bounds, own_densities, without
 from infoplane.information.gaussian_mixture import GaussianMixture, log_peak
 from infoplane.information.mixture_blocks import squared_distances
@@ -40,6 +40,8 @@ __all__ = [
 TILE, CHUNK = 2**20, 2**16
 #: worst-case bias for which samples are asked, nats
 BIAS = 0.1
+#: errors by chance that the bounds allow for on either side
+BY_CHANCE = 2.0
 #: fewest propagated samples of one input from which the correction for their number is taken
 ENOUGH = 8
 
@@ -82,11 +84,28 @@ class FlowEstimate(Estimate):
             errors by chance on either side; None at the first layer, where there is nothing but chance.
     """
 
-    entropy: Estimate | None = None
-    conditional_entropy: Estimate | None = None
-    errors: tuple[tuple[str, float], ...] = ()
-    correction: float = 0.0
-    bounds: tuple[float, float] | None = None
+    entropy: Estimate | None = field(default=None, metadata=IN_UNIT)
+    conditional_entropy: Estimate | None = field(default=None, metadata=IN_UNIT)
+    errors: tuple[tuple[str, float], ...] = field(default=(), metadata=IN_UNIT)
+    correction: float = field(default=0.0, metadata=IN_UNIT)
+    bounds: tuple[float, float] | None = field(default=None, metadata=IN_UNIT)
+
+    def interval(self, level: float = LEVEL) -> tuple[float, float]:
+        """Returns the two ends, in `unit`, between which the information lies with at least that confidence.
+
+        What few samples hide is no chance, so no multiple of a standard error covers it: where there are `bounds` they
+        are the interval, as far apart as for 95 %, and further for higher levels by what more of the errors by chance
+        that asks for. Else, as at the first layer, there is chance alone: value ± t·stderr, from 0 on.
+
+        Raises:
+            UsageError: The level is not between 0 and 1.
+        """
+        low, high = super().interval(level)
+        if self.bounds is None:
+            return max(0.0, low), max(0.0, high)
+        chance = _in_all([part for part in self.errors if part[0] != "samples"])
+        more = max(0.0, confidence(level, self.dof) - BY_CHANCE) * chance
+        return max(0.0, self.bounds[0] - more), self.bounds[1] + more
 
 
 def log_density(
@@ -317,7 +336,7 @@ def _deeper(
         _in_all(errors),
         "nats", "flow", "estimate", m * each, 0, flags=tuple(flags),
         entropy=entropies[0], conditional_entropy=entropies[1], errors=errors,
-        bounds=(max(limits[0] - 2 * by_chance, 0.0), min(limits[1] + 2 * by_chance, ceiling)),
+        bounds=(max(limits[0] - BY_CHANCE * by_chance, 0.0), min(limits[1] + BY_CHANCE * by_chance, ceiling)),
         correction=float((own - whole).mean()) - value,
     )  # fmt: skip
 

@@ -53,7 +53,7 @@ def sample_variance(samples: np.ndarray, levels: int) -> Estimate:
     found = variances(samples, levels)
     mean = crossed_mean(found)
     stderr = mean.stderr if len(found) > 1 else None
-    return Estimate(mean.value, stderr, "squared error", "sample-variance", n=len(found))
+    return Estimate(mean.value, stderr, "squared error", "sample-variance", n=len(found), dof=mean.dof)
 
 
 def whole_variance(samples: np.ndarray, levels: int) -> Estimate:
@@ -69,4 +69,4 @@ def whole_variance(samples: np.ndarray, levels: int) -> Estimate:
     if count > 2:
         without = [variances(np.delete(samples, index, 0)[None], levels)[0] for index in range(count)]
         stderr = float(np.sqrt((count - 1) * np.var(without)))
-    return Estimate(value, stderr, "squared error", "sample-variance", n=count)
+    return Estimate(value, stderr, "squared error", "sample-variance", n=count, dof=max(count - 1, 1))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from infoplane.estimate import NATS_PER_BIT, Estimate
+from infoplane.estimate import LEVEL, NATS_PER_BIT, Estimate
 
 MISSING = "–"
 
@@ -63,10 +63,32 @@ def information(value: float | None, stderr: float | None, *, unit: bool = True)
     return both(united(with_error(value, stderr), words[0]), united(with_error(*in_bits), words[1]))
 
 
+def ends(estimate: Estimate) -> str:
+    """Returns "27.6 to 31.0", the ends of the number's interval in its own unit, shares in per cent; "" without one."""
+    if estimate.stderr is None and not (estimate.unit == "fraction" and estimate.n):
+        return ""
+    low, high = (end * (100 if estimate.unit == "fraction" else 1) for end in estimate.interval())
+    # An interval of no width is that of a number without spread, which is said beside it.
+    return f"{rounded(low, high - low)} to {rounded(high, high - low)}" if high - low > ROUNDING else ""
+
+
+def between(estimate: Estimate) -> str:
+    """Returns "95 % interval 27.6 to 31.0 nats (39.8 to 44.7 bits)", for where a reader points; "" without one."""
+    views = [estimate.nats, estimate.bits] if estimate.unit in ("nats", "bits") else [estimate]
+    units = {"fraction": " %"}
+    said = [f"{ends(view)}{units.get(view.unit, f' {view.unit}')}" for view in views if ends(view)]
+    behind = f" ({said[1]})" if len(said) > 1 else ""
+    return f"{100 * LEVEL:.0f} % interval {said[0]}{behind}" if said else ""
+
+
 def amount(estimate: Estimate, *, unit: bool = True) -> Markup:
-    """Returns an Estimate as text: information in both views, fractions in per cent."""
+    """Returns an Estimate as text: information in both views, shares in per cent with the ends of their interval."""
     if estimate.unit in ("nats", "bits"):
         return information(estimate.nats.value, estimate.nats.stderr, unit=unit)
+    if estimate.unit == "fraction" and estimate.n > 0:
+        low, high = estimate.interval()
+        value = rounded(100 * estimate.value, 100 * (high - low))
+        return Markup.escape(f"{value}{' %' * unit} [{ends(estimate).replace(' to ', ', ')}]")
     if estimate.unit == "fraction":
         error = None if estimate.stderr is None else 100 * estimate.stderr
         return Markup.escape(united(with_error(100 * estimate.value, error), " %" if unit else ""))

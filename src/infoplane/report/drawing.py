@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from infoplane.estimate import NATS_PER_BIT, Estimate
-from infoplane.report.amounts import united, with_error
+from infoplane.estimate import LEVEL, NATS_PER_BIT, Estimate
+from infoplane.report.amounts import ends, united, with_error
 from infoplane.report.results import Difference
 from infoplane.report.theme import INK, PAPER, PIXELS_PER_INCH, TIP
 
@@ -91,10 +91,11 @@ def tip(artist: Artist, words: str) -> None:
 
 
 def tooltip(label: str, estimate: Estimate) -> str:
-    """Returns what a mark in a figure says: whose number it is, with its error and unit, and what is behind it."""
+    """Returns what a mark in a figure says: whose number it is, its error, interval and unit, and what is behind it."""
     unit = {"fraction": "", "squared error": " squared error"}.get(estimate.unit, f" {estimate.unit}")
     refits = {0: "", 1: ", single fit"}.get(estimate.refits, f", {estimate.refits} refits")
-    return f"{label}: {united(with_error(estimate.value, estimate.stderr), unit)}{refits}"
+    interval = f", {100 * LEVEL:.0f} % interval {ends(estimate)}" if ends(estimate) else ""
+    return f"{label}: {united(with_error(estimate.value, estimate.stderr), unit)}{interval}{refits}"
 
 
 def error_bar(axes: Axes, estimate: Estimate, row: float, *, capped: bool = False) -> None:

@@ -5,7 +5,7 @@ import dataclasses
 from markupsafe import Markup
 
 from infoplane.estimate import NATS_PER_BIT, Estimate
-from infoplane.report.amounts import MISSING, amount, both, information, probability, rounded
+from infoplane.report.amounts import MISSING, amount, between, both, information, probability, rounded
 from infoplane.report.flow_contents import FlowContents, NetworkThroughTraining
 from infoplane.report.flow_numbers import FlowNumbers, Loss, epoch_text, levels, plain, titled
 from infoplane.report.flow_words import verdict_words
@@ -99,7 +99,7 @@ def numbers(contents: FlowContents, found: FlowNumbers, losses: list[Loss]) -> F
 
 
 def _cell(estimate: Estimate, notes: Notes, remark: str = "") -> Cell:
-    return Cell(amount(estimate, unit=False), None, remark, notes.mark(estimate.flags))
+    return Cell(amount(estimate, unit=False), None, remark, notes.mark(estimate.flags), between(estimate))
 
 
 def _information(

@@ -93,7 +93,7 @@ def _notes(networks: Sequence[NetworkThroughTraining], numbers: FlowNumbers, sta
         if end is not None:
             epoch, right = end
             who = f"accuracy of {network.name}" if network.name else "accuracy"
-            notes.append(f"{who} at epoch {epoch_text(epoch)}: {_number(right)} (n = {right.n})")
+            notes.append(f"{who} at epoch {epoch_text(epoch)}: {_number(right)} (95 % interval, n = {right.n})")
     if flow:
         words = (
             "Information in nats, ± one standard error for these trained networks, not of retraining: of chance, and\n"
@@ -112,4 +112,5 @@ def _notes(networks: Sequence[NetworkThroughTraining], numbers: FlowNumbers, sta
 
 
 def _number(estimate: Estimate) -> str:
-    return with_error(estimate.value, estimate.stderr) + ("*" if estimate.flags else "")
+    share = estimate.unit == "fraction"
+    return (estimate.amount if share else with_error(estimate.value, estimate.stderr)) + "*" * bool(estimate.flags)

@@ -93,8 +93,9 @@ def result_of(row: Mapping[str, Any]) -> Result:
         kind=str(row["kind"]),
         bound=bound if bound in ("lower", "upper", "estimate") else None,
         n=int(row.get("n") or 0),
-        refits=int(row.get("refits") or 1),
+        refits=1 if row.get("refits") is None else int(row["refits"]),
         flags=tuple(flag.strip() for flag in str(row.get("flags") or "").split(";") if flag.strip()),
+        dof=math.inf if (dof := row.get("dof")) is None or math.isnan(dof) else float(dof),
     )
     estimate = estimate.nats if estimate.unit == "bits" else estimate
     checkpoint = row.get("checkpoint")

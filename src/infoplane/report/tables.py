@@ -8,7 +8,17 @@ from markupsafe import Markup
 
 from infoplane.data.split import PARTS
 from infoplane.estimate import Estimate
-from infoplane.report.amounts import NEGLIGIBLE, amount, both, information, probability, shape, united, with_error
+from infoplane.report.amounts import (
+    NEGLIGIBLE,
+    amount,
+    between,
+    both,
+    information,
+    probability,
+    shape,
+    united,
+    with_error,
+)
 from infoplane.report.contents import ReportContents
 from infoplane.report.results import INPUT, NETWORK, Difference, Results
 from infoplane.report.theme import Palette
@@ -33,12 +43,14 @@ VERDICTS = {
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One number: itself, the same in the other unit, what must be said with it, and its footnotes."""
+    """One number: itself, the same in the other unit, what must be said with it, its footnotes, and what it says more
+    where a reader points at it."""
 
     text: Markup
     other: Markup | None = None
     remark: str = ""
     notes: tuple[str, ...] = ()
+    hint: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,13 +122,13 @@ def _cell(estimate: Estimate, notes: Notes, *, remark: bool = True) -> Cell:
     if estimate.kind == "usable":
         values = [with_error(view.value, view.stderr) for view in (estimate.nats, estimate.bits)]
         other = both(united(values[1], " bits"), united(values[0], " nats"))
-    # The accuracy of the network under study is not the fit of a density: it needs no such warning.
-    single = remark and estimate.refits == 1 and estimate.kind not in ("accuracy", "information", "entropy")
+    single = remark and estimate.refits == 1
     return Cell(
         amount(estimate, unit=estimate.unit == "fraction"),
         other,
         fits(1) if single else "",
         notes.mark(estimate.flags),
+        between(estimate),
     )
 
 
@@ -138,7 +150,7 @@ def _column(kind: str, results: Results) -> Column:
     sizes += f" {COUNTED.get(kind, 'images')}" if counts else ""
     refits = sorted({estimate.refits for estimate in pooled or found})
     spread = fits(refits[0]) if len(refits) == 1 else f"{refits[0]}–{refits[-1]} refits"
-    behind = f"{sizes}, {spread}" if sizes else spread
+    behind = ", ".join(filter(None, (sizes, spread)))
     return Column(kind, SHORT.get(kind, name_of(kind)), unit, direction, behind, refits == [1])
 
 

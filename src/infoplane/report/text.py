@@ -2,11 +2,21 @@
 
 from infoplane.estimate import Estimate
 from infoplane.information import cross_entropy
+from infoplane.report.amounts import listing
 from infoplane.report.inversion import shape_of
 from infoplane.study.plan import INPUT, twin_of
 from infoplane.study.results import Results
 
-#: the columns whose numbers come from densities, which are fitted several times
+#: the columns: kind of number -> what the footer calls it
+COLUMNS = {
+    "nce": "NCE",
+    "usable": "usable",
+    "contrastive": "contrastive",
+    "label": "label",
+    "forward": "by the rest",
+    "mse": "MSE",
+}
+#: those that come from densities, which are fitted equally often
 FITTED = ("nce", "usable", "contrastive")
 
 #: (layer, checkpoint, kind) -> the estimate over all of its refits
@@ -36,7 +46,7 @@ def table(results: Results) -> str:
     lines = [header]
     for layer, checkpoint in results.places:
         usable = found.get((layer, checkpoint, "usable"))
-        starred = {kind for kind in FITTED if (layer, checkpoint, kind) in fewer}
+        starred = {kind for kind in COLUMNS if (layer, checkpoint, kind) in fewer}
         lines.append(
             [
                 *[checkpoint or "-"] * several,
@@ -47,7 +57,7 @@ def table(results: Results) -> str:
                 _number(None if usable is None else usable.bits, star="usable" in starred),
                 _number(found.get((layer, checkpoint, "contrastive")), star="contrastive" in starred),
                 _number(found.get((layer, checkpoint, "label"))),
-                *[_number(found.get((layer, checkpoint, "forward")))] * forward,
+                *[_number(found.get((layer, checkpoint, "forward")), star="forward" in starred)] * forward,
                 _number(found.get((layer, checkpoint, "mse"))),
             ]
         )
@@ -62,13 +72,11 @@ def table(results: Results) -> str:
         right = found.get(("", checkpoint, "accuracy"))
         if right is not None:
             at = f" at {checkpoint}" if several else ""
-            notes.append(f"classifier accuracy{at}: {_number(right)} (n = {right.n})")
+            notes.append(f"classifier accuracy{at}: {_number(right)} (95 % interval, n = {right.n})")
     if (data := results.cell("data")) is not None:
         notes.append(f"images: {data.values['name']}")
-    refits = most or (unconditional.refits if unconditional is not None else 1)
-    errors = f"over examples and {refits} refits" if refits > 1 else "over examples, given this single fit"
-    if fewer:
-        errors = f"over examples and {refits} refits, where no star says otherwise"
+    errors = _covered(most) if most else _over(1 if unconditional is None else unconditional.refits)
+    errors += ", where no star says otherwise" if fewer else ""
     directions = (
         " NCE bounds I(x;h) from below up to the constant H(x);\n"
         "usable information bounds nothing; contrastive and label information are lower bounds."
@@ -87,14 +95,33 @@ def table(results: Results) -> str:
     return "\n".join([*text, *notes, *flags])
 
 
-def _refits(found: Found) -> tuple[int, dict[tuple[str, str, str], int]]:
-    """Returns the most refits behind a number of the rows, and which numbers have how many fewer.
+def _refits(found: Found) -> tuple[dict[str, int], dict[tuple[str, str, str], int]]:
+    """Returns the most refits behind a number of each column, and which numbers have how many fewer.
 
-    Numbers of one run differ in this only while it goes on, or where a fit failed.
+    Numbers of one column, and of those that come from the same densities, differ in this only while a run goes on, or
+    where a fit failed.
     """
-    counts = {key: each.refits for key, each in found.items() if key[0] not in ("", INPUT) and key[2] in FITTED}
-    most = max(counts.values(), default=0)
-    return most, {key: count for key, count in counts.items() if count < most}
+    counts = {key: each.refits for key, each in found.items() if key[0] not in ("", INPUT) and key[2] in COLUMNS}
+    most = {}
+    for column in COLUMNS:
+        alike = FITTED if column in FITTED else (column,)
+        if any(kind == column for _, _, kind in counts):
+            most[column] = max(count for (_, _, kind), count in counts.items() if kind in alike)
+    return most, {key: count for key, count in counts.items() if count < most[key[2]]}
+
+
+def _covered(most: dict[str, int]) -> str:
+    """What the errors of the columns cover, by how many fits are behind their numbers, the most first."""
+    columns: dict[int, list[str]] = {}
+    for kind, refits in sorted(most.items(), key=lambda item: -item[1]):
+        columns.setdefault(refits, []).append(COLUMNS[kind])
+    if len(columns) == 1:
+        return _over(*columns)
+    return "; ".join(f"{_over(refits)}, in {listing(names)}" for refits, names in columns.items())
+
+
+def _over(refits: int) -> str:
+    return f"over examples and {refits} refits" if refits > 1 else "over examples, given this single fit"
 
 
 def _unconditional(results: Results, found: Found) -> Estimate | None:
@@ -117,5 +144,4 @@ def _unconditional(results: Results, found: Found) -> Estimate | None:
 def _number(estimate: Estimate | None, *, star: bool = False) -> str:
     if estimate is None:
         return "-"
-    value = str(estimate).split(" (")[0].removesuffix(f" {estimate.unit}")
-    return value + ("*" if estimate.flags or star else "")
+    return estimate.amount.removesuffix(f" {estimate.unit}") + ("*" if estimate.flags or star else "")

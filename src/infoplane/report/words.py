@@ -106,8 +106,8 @@ def name_of(kind: str) -> str:
 
 
 def fits(refits: int) -> str:
-    """Returns how many fits are behind a number."""
-    return "single fit" if refits == 1 else f"{refits} refits"
+    """Returns how many fits are behind a number; nothing where none is."""
+    return "" if refits == 0 else "single fit" if refits == 1 else f"{refits} refits"
 
 
 @dataclasses.dataclass(frozen=True)

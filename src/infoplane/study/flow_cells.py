@@ -13,10 +13,9 @@ import torch
 from torch import Tensor
 
 from infoplane.errors import UsageError, plain
-from infoplane.estimate import Estimate
 from infoplane.geometry import binned_entropy, distance_histogram
 from infoplane.information.quadrature import chain_density, chain_information
-from infoplane.information.sample_propagation import FewSamplesWarning, FlowEstimate, mutual_information
+from infoplane.information.sample_propagation import FewSamplesWarning, mutual_information
 from infoplane.study.flow_spec import FlowSpec, SweepSpec
 from infoplane.study.store import Result
 from infoplane.study.task import Task
@@ -156,18 +155,6 @@ def _estimated(
             raise UsageError(f"epoch {params['epoch']}: {error}") from error
         raise
     return json.loads(json.dumps(asdict(estimate), default=float))
-
-
-def estimate_of(stored: Mapping[str, Any]) -> FlowEstimate:
-    """The estimate that a cell keeps as JSON."""
-    parts = {name: Estimate(**_tuples(stored[name])) for name in ("entropy", "conditional_entropy")}
-    errors = tuple((name, value) for name, value in stored["errors"])
-    bounds = None if stored["bounds"] is None else tuple(stored["bounds"])
-    return FlowEstimate(**{**_tuples(stored), **parts, "errors": errors, "bounds": bounds})
-
-
-def _tuples(stored: Mapping[str, Any]) -> dict[str, Any]:
-    return {**stored, "flags": tuple(stored["flags"])}
 
 
 def run_quadrature(task: Task) -> Result:

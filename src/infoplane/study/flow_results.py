@@ -10,7 +10,6 @@ from scipy.special import ndtr, ndtri
 
 from infoplane.estimate import Estimate
 from infoplane.information.sample_propagation import FlowEstimate
-from infoplane.study.flow_cells import estimate_of
 from infoplane.study.flow_spec import FlowSpec
 from infoplane.study.run_results import COLUMNS, RunResults, tidy
 from infoplane.study.store import Stored
@@ -25,12 +24,13 @@ class FlowResults(RunResults[FlowSpec]):
     #: network: its name; bin: bin size of a binned entropy; inputs: number of equally likely inputs; lower, upper: what
     #: I(X;T) lies between, whatever the number of samples, give or take two errors by chance
     columns: ClassVar = {
-        **COLUMNS,
+        **{name: kind for name, kind in COLUMNS.items() if name != "dof"},
         "network": pl.String,
         "bin": pl.Float64,
         "inputs": pl.Int64,
         "lower": pl.Float64,
         "upper": pl.Float64,
+        "dof": pl.Float64,
     }
 
     def cell(self, kind: str, network: str = "", epoch: int | None = None, repeat: int = 0) -> Stored | None:
@@ -55,7 +55,7 @@ class FlowResults(RunResults[FlowSpec]):
         """Repeat -> I(X;T_l) of every layer, of the repeats that are finished."""
         repeats = range(1, self.spec.estimate.repeats + 1)
         found = ((repeat, self.cell("flow", network, epoch, repeat)) for repeat in repeats)
-        return {r: [estimate_of(layer) for layer in s.values["layers"]] for r, s in found if s is not None}
+        return {r: [FlowEstimate.of(layer) for layer in s.values["layers"]] for r, s in found if s is not None}
 
     def rows(self) -> list[dict[str, Any]]:
         """Returns one tidy row per estimate; keys as `columns`."""
@@ -84,7 +84,7 @@ class FlowResults(RunResults[FlowSpec]):
             if clustering is not None:
                 sizes = self.spec.one(network).bins or ()
                 for size, binned in zip(sizes, clustering.values["binned"][index], strict=True):
-                    yield layer, "all", size, Estimate(**{**binned, "flags": tuple(binned["flags"])})
+                    yield layer, "all", size, Estimate.of(binned)
 
     def _accuracy(self, network: str, epoch: int) -> Iterator[tuple[str, str, None, Estimate]]:
         """Accuracy on the inputs that the network was not trained on."""

@@ -167,7 +167,9 @@ class Results(RunResults[StudySpec]):
         flags = _flags([stored for _, stored in fits])
         mean = crossed_mean(np.array(gaps))
         stderr = mean.stderr if len(gaps) > 1 else None
-        yield Estimate(mean.value, stderr, kind="generalisation-gap", n=held, refits=len(gaps), flags=flags)
+        yield Estimate(
+            mean.value, stderr, kind="generalisation-gap", n=held, refits=len(gaps), dof=mean.dof, flags=flags
+        )
         truth = self.cell("truth")
         if truth is not None and f"log_probs:{layer}" in truth.names():
             excess = crossed_mean(truth.array(f"log_probs:{layer}") - scores)
@@ -192,12 +194,12 @@ class Results(RunResults[StudySpec]):
             mean = crossed_mean(mse.array("errors"))
             n = len(mse.array("errors"))
             flags = (STILL_FELL,) if _still_falling(mse.values["curve"]) else ()
-            yield Estimate(mean.value, mean.stderr, "squared error", "mse", n=n, flags=flags)
+            yield Estimate(mean.value, mean.stderr, "squared error", "mse", n=n, dof=mean.dof, flags=flags)
         per_image = self._scores("sample-accuracy", layer, checkpoint).get(1)
         if per_image is not None:
             mean = crossed_mean(per_image)
             stderr = mean.stderr if len(per_image) > 1 else None
-            yield Estimate(mean.value, stderr, "fraction", "sample-accuracy", n=len(per_image))
+            yield Estimate(mean.value, stderr, "fraction", "sample-accuracy", n=len(per_image), dof=mean.dof)
 
     def _drawn(self, layer: str, checkpoint: str) -> np.ndarray | None:
         """The samples (P, S, C, H, W) of a layer, or of p(x) with P = 1; None where there is one of each image."""
@@ -341,8 +343,8 @@ class Results(RunResults[StudySpec]):
         truth = self.cell("truth")
         if truth is None:
             return None
-        information = {layer: Estimate(**values) for layer, values in truth.values["information"].items()}
-        entropy = {layer: Estimate(**values) for layer, values in truth.values["entropy"].items()}
+        information = {layer: Estimate.of(values) for layer, values in truth.values["information"].items()}
+        entropy = {layer: Estimate.of(values) for layer, values in truth.values["entropy"].items()}
         found = []
         for layer, checkpoint, refit, estimate in self.estimates():
             if refit != "all" or checkpoint not in ("", self.checkpoints[-1]):

@@ -28,6 +28,7 @@ COLUMNS = {
     "n": pl.Int64,
     "refits": pl.Int64,
     "flags": pl.String,
+    "dof": pl.Float64,
 }
 
 Spec = TypeVar("Spec", bound=Study)
@@ -129,6 +130,7 @@ def tidy(study: Study, layer: str, checkpoint: str, refit: str, estimate: Estima
         "n": estimate.n,
         "refits": estimate.refits,
         "flags": "; ".join(estimate.flags),
+        "dof": estimate.dof,
     }
 
 
