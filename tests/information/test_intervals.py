@@ -58,7 +58,7 @@ def filled(kind: type[Estimate]) -> Estimate:
         elif "tuple[float" in words:
             made[field.name] = (index + 0.25, index + 0.75)
         else:
-            made[field.name] = index + 1 if words == "int" else index + 0.125
+            made[field.name] = index + 1 if field.type in (int, "int") else index + 0.125
     return kind(**made)
 
 
