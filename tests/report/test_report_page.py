@@ -359,7 +359,7 @@ def test_a_hostile_name_is_text_wherever_it_goes(tmp_path: Path) -> None:
             "{http://www.w3.org/2000/svg}title"
         )
     ]
-    assert f"{name}, checkpoint 1000: 79.0 ± 1.5 nats, 3 refits" in titles
+    assert f"{name}, checkpoint 1000: 79.0 ± 1.5 nats, 95 % interval 76.1 to 81.9, 3 refits" in titles
 
 
 def test_points_say_what_they_are(folder: Path, seen: Seen) -> None:
@@ -368,11 +368,15 @@ def test_points_say_what_they_are(folder: Path, seen: Seen) -> None:
         for title in ElementTree.parse(folder / "figures" / "label.svg").iter("{http://www.w3.org/2000/svg}title")
     ]
     assert titles == [
-        f"{name}: {value} ± 0.040 nats, single fit"
-        for name, value in zip(synthetic_report.NAMES, ("1.910", "2.080", "2.170", "2.150"))
+        f"{name}: {value} ± 0.040 nats, 95 % interval {ends}, single fit"
+        for name, value, ends in zip(
+            synthetic_report.NAMES,
+            ("1.910", "2.080", "2.170", "2.150"),
+            ("1.83 to 1.99", "2.00 to 2.16", "2.09 to 2.25", "2.07 to 2.23"),
+        )
     ]
-    assert "conv1: 34.90 ± 0.67 nats, 3 refits" in seen.text
-    assert "conv1: 50.35 ± 0.97 bits, 3 refits" in seen.text
+    assert "conv1: 34.90 ± 0.67 nats, 95 % interval 33.6 to 36.2, 3 refits" in seen.text
+    assert "conv1: 50.35 ± 0.97 bits, 95 % interval 48.4 to 52.2, 3 refits" in seen.text
 
 
 def test_what_is_no_information_keeps_its_own_unit_through_training(tmp_path: Path) -> None:
