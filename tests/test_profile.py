@@ -60,6 +60,32 @@ def assert_same_state(before, after):
     assert all(torch.equal(tensors[name], others[name]) for name in tensors)
 
 
+# ---- images that belong together ----
+
+
+def test_copies_are_said_and_counted_once(tmp_path, capsys):
+    images = np.repeat(
+        np.unique(IMAGES.reshape(len(IMAGES), -1), axis=0)[:60].reshape(-1, *IMAGES.shape[1:]), 3, axis=0
+    )
+    names = [f"scene {i // 6}" for i in range(180)]
+    options = {**QUICK, "layers": ["conv"], "out": tmp_path / "out"}
+    found = measure(toy_networks.build(), images, np.arange(180) % 3, **options)
+    said = capsys.readouterr().err
+    assert "120 of 180 images are copies of others: 60 are distinct" in said
+    assert "120 of 180 images are copies" in str(found)
+    assert "120 of 180 images are copies" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert {kind: each.n for kind, each in found["conv"].items()}["nce"] == 12  # a fifth of sixty
+    data = found._results.cell("data")
+    assert data is not None
+    groups, parts = data.array("groups"), [data.array(part) for part in ("decoding", "evaluation")]
+    assert groups.tolist() == [3 * (i // 3) for i in range(180)]
+    assert not set(groups[parts[0]]) & set(groups[parts[1]])
+    found = measure(toy_networks.build(), images, groups=names, **{**options, "out": tmp_path / "scenes"})
+    assert "180 images belong to 30 groups" in capsys.readouterr().err
+    assert found["conv"]["nce"].n == 6
+    assert found["conv"]["mse"].n == 6
+
+
 # ---- the profile ----
 
 

@@ -1,5 +1,6 @@
 """Measure one's own network: `measure(model, images, labels, layers=[…])` and the profile it returns."""
 
+import dataclasses
 import hashlib
 import math
 import shutil
@@ -20,13 +21,14 @@ from infoplane.budget import parse_budget, within
 from infoplane.capture import Tap, activations, context_view, default_transform, list_layers
 from infoplane.capture.inputs import model_input
 from infoplane.checks import check_whole
+from infoplane.data.dataset import PARTS
 from infoplane.errors import CellError, UsageError, unknown
 from infoplane.estimate import Estimate
 from infoplane.files import TEMPORARY
 from infoplane.inversion import FitSettings
 from infoplane.report.build import build, load_run, writing
 from infoplane.report.text import table
-from infoplane.study.cells import CACHE_BYTES, data_result
+from infoplane.study.cells import CACHE_BYTES, split_data
 from infoplane.study.execute import carry_out
 from infoplane.study.load import read_study
 from infoplane.study.lock import LOCK_FILE
@@ -58,7 +60,8 @@ def measure(
     layers: Sequence[str],
     checkpoints: Mapping[str, Any] | None = None,
     budget: str | int = "10m",
-    levels: int = 256,
+    levels: int | None = None,
+    groups: Any = None,
     transform: Callable[[Tensor], Any] | None = None,
     seed: int = 0,
     refits: int = DEFAULT_REFITS,
@@ -76,14 +79,17 @@ def measure(
 
     Args:
         model: Any module; it is left as it was found.
-        images: uint8 (N, C, H, W), numpy or torch, N ≥ 40.
+        images: uint8 (N, C, H, W), numpy or torch, N ≥ 40; or a `Dataset`, which brings its labels, levels, groups
+            and notes along.
         labels: Whole numbers (N,), or None.
         layers: Names as `infoplane layers` lists them; reported in depth order.
         checkpoints: Earlier states of the network, in training order: name (as a rule a count of updates or epochs) ->
             state dict, or a file of one. The layers are measured at each of them, and at the model as it is.
         budget: Time for everything, e.g. "90s", "10m", "2h"; or an int, the number of updates of each fit. Time
             depends on what else the machine does; with a number of updates the same seed gives the same bytes.
-        levels: Number of values that a pixel can take.
+        levels: Number of values that a pixel can take; default: those of the data set, or 256.
+        groups: Whole numbers or names (N,), the same for images that must not be parted: frames of one scene,
+            augmentations or near-copies of one image. Equal images are found, and need none.
         transform: From uint8 images (B, C, H, W), a torch tensor, to the model's input; default: float32 in [0, 1].
         seed: Decides everything random.
         refits: Independent fits per layer; with fewer than 3 the errors do not cover training well.
@@ -98,7 +104,8 @@ def measure(
         UsageError: Images, labels, layers, checkpoints, budget or device cannot be used.
         CellError: A part of the measurement failed.
     """
-    dataset = _dataset(images, labels, levels)
+    dataset = _dataset(images, labels, levels, groups)
+    levels = dataset.levels
     seed = check_whole("seed", seed, least=0)
     refits = check_whole("number of refits", refits, least=1)
     where = pick_device(device)
@@ -118,10 +125,12 @@ def measure(
         layers=tuple(layers),
         density=suggest_density(dataset.shape, levels),
         fit=FitSettings(refits=refits),
-        measure=("nce", "usable", "contrastive", "mse", "samples") + (() if labels is None else ("label",)),
+        measure=("nce", "usable", "contrastive", "mse", "samples") + (() if dataset.labels is None else ("label",)),
         seed=seed,
     ).resolve()
-    parts = data.split(dataset, encoding=0, decoding=spec.data.decoding, evaluation=evaluation, seed=seed)
+    loaded = split_data(dataset, {"encoding": 0, "decoding": spec.data.decoding, "evaluation": evaluation}, seed)
+    data.say(loaded.values["notes"])
+    parts = data.Split(*(loaded.arrays[part] for part in PARTS))
     seconds, _ = parse_budget(budget)
     fingerprint = _fingerprint(dataset, live, layers)
     known = _begun(out, fingerprint)
@@ -143,7 +152,7 @@ def measure(
         outcome = carry_out(
             spec,
             folder,
-            data_result(dataset, parts),
+            loaded,
             fingerprint,
             device=where,
             workers=count,
@@ -347,11 +356,19 @@ def suggest_density(shape: tuple[int, int, int], levels: int) -> DensitySpec:
     return DensitySpec.model_validate({"kind": "pixelcnn", **options})
 
 
-def _dataset(images: Any, labels: Any, levels: int) -> data.Dataset:
+def _dataset(images: Any, labels: Any, levels: int | None, groups: Any) -> data.Dataset:
+    if isinstance(images, data.Dataset):
+        if labels is not None:
+            raise UsageError("labels beside a data set", received="labels=…", mend="leave them out, or replace its own")
+        own = images.groups if groups is None else groups
+        dataset = dataclasses.replace(images, levels=images.levels if levels is None else levels, groups=own)
+        data.check_images(dataset.images, dataset.levels, least=LEAST_IMAGES)
+        return dataset
+    levels = 256 if levels is None else levels
     checked = data.check_images(images, levels, least=LEAST_IMAGES)
     if labels is not None:
         labels = data.check_labels(labels, len(checked), MOST_CLASSES)
-    return data.Dataset("your images", checked, labels, levels)
+    return data.Dataset("your images", checked, labels, levels, groups=groups)
 
 
 def _distinct(layers: Sequence[str]) -> list[str]:
@@ -394,6 +411,8 @@ def _fingerprint(dataset: data.Dataset, live: Live, layers: list[str]) -> str:
     digest = hashlib.sha256(dataset.images.tobytes() + str((dataset.images.shape, dataset.levels)).encode())
     if dataset.labels is not None:
         digest.update(dataset.labels.tobytes())
+    if dataset.groups is not None:
+        digest.update(dataset.groups.tobytes())
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
         found = activations(live.model, layers, torch.from_numpy(dataset.images[:16]), transform=live.transform)

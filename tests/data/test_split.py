@@ -6,11 +6,16 @@ import pytest
 from infoplane.data import Dataset, Split, hold_out, load_digits, split
 
 
+def distinct(count: int) -> np.ndarray:
+    """Images of 1×2 pixels that count: no two are equal."""
+    return np.arange(count, dtype=">u2").view(np.uint8).reshape(count, 1, 1, 2)
+
+
 @pytest.fixture
 def lopsided() -> Dataset:
     """200 examples of classes with 100, 60, 37 and 3, sorted by class as a folder would have them."""
     labels = np.repeat([0, 1, 2, 3], [100, 60, 37, 3])
-    return Dataset("lopsided", np.zeros((200, 1, 2, 2), np.uint8), labels)
+    return Dataset("lopsided", distinct(200), labels)
 
 
 def parts(result: Split) -> dict[str, np.ndarray]:
@@ -50,7 +55,7 @@ def test_classes_are_in_proportion(lopsided, seed):
 
 def test_equal_classes_give_exactly_equal_evaluation_counts():
     labels = np.tile(np.arange(10), 100)
-    dataset = Dataset("even", np.zeros((1000, 1, 2, 2), np.uint8), labels)
+    dataset = Dataset("even", distinct(1000), labels)
     result = split(dataset, encoding=0, decoding=None, evaluation=50, seed=1)
     assert np.bincount(labels[result.evaluation]).tolist() == [5] * 10
 

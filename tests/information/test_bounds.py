@@ -174,3 +174,24 @@ def test_more_than_possible_is_flagged():
     assert usable_information(scores, null, ceiling=3.1).flags == ()
     (flag,) = usable_information(scores, null, ceiling=math.log(10)).flags
     assert "2.303" in flag
+
+
+def test_errors_are_over_groups_and_groups_are_counted():
+    # Forty examples, each five times: there is as much to learn from them as from the forty.
+    terms = np.random.default_rng(0).normal(size=(3, 40))
+    null = np.random.default_rng(1).normal(size=(3, 40))
+    fivefold, groups = np.repeat(terms, 5, axis=1), np.repeat(np.arange(40), 5)
+    of_null = np.repeat(null, 5, axis=1)
+    pairs = [
+        (negative_cross_entropy(fivefold, groups=groups), negative_cross_entropy(terms)),
+        (cross_entropy(fivefold, groups=groups), cross_entropy(terms)),
+        (usable_information(fivefold, of_null, groups=groups), usable_information(terms, null)),
+    ]
+    for grouped, single in pairs:
+        assert (grouped.n, grouped.refits, grouped.kind) == (40, 3, single.kind)
+        assert grouped.value == pytest.approx(single.value, rel=1e-12)
+        assert grouped.stderr == pytest.approx(single.stderr, rel=1e-9)
+    # Without groups a single fit would seem √5 times as exact.
+    apparent, true = (negative_cross_entropy(fivefold[:1], groups=each).stderr for each in (None, groups))
+    assert apparent == pytest.approx(true * np.sqrt(39 / 199))
+    assert difference(fivefold, of_null, groups=groups).stderr == pytest.approx(difference(terms, null).stderr)

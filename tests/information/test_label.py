@@ -107,3 +107,15 @@ def test_accuracy_is_a_share_with_a_binomial_error():
     assert (estimate.unit, estimate.kind, estimate.n, estimate.refits) == ("fraction", "accuracy", 40, 0)
     with pytest.raises(ValueError, match="bits"):
         _ = estimate.bits
+
+
+def test_answers_to_copies_count_once():
+    correct, groups = np.repeat([1, 0, 1, 1, 0, 1, 1, 0], 4), np.repeat(np.arange(8), 4)
+    share = accuracy(correct, groups=groups)
+    assert (share.value, share.n) == (5 / 8, 8)
+    assert share.stderr == pytest.approx(np.sqrt(5 / 8 * 3 / 8 / 7))  # of eight answers, with their own mean
+    scores, labels = np.log(np.random.default_rng(0).uniform(0.1, 1, 8)), np.arange(8) % 2
+    grouped = label_information(np.repeat(scores, 4), np.repeat(labels, 4), classes=2, groups=groups)
+    single = label_information(scores, labels, classes=2)
+    assert (grouped.n, grouped.value) == (8, pytest.approx(single.value))
+    assert grouped.stderr == pytest.approx(single.stderr)

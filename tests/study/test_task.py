@@ -30,7 +30,9 @@ class Held:
 
 @pytest.fixture
 def task():
-    data = Held({"images": np.zeros((50, 1, 2, 2), np.uint8), "decoding": np.arange(50)}, {"levels": 2})
+    data = Held(
+        {"images": np.zeros((50, 1, 2, 2), np.uint8), "decoding": np.arange(50), "groups": np.arange(50)}, {"levels": 2}
+    )
     captures = {
         name: Held({"decoding:h": found.astype(np.float32)}, {"on_the_fly": []}) for name, found in ACTIVATIONS.items()
     }

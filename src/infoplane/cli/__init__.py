@@ -7,7 +7,7 @@ from typing import Any
 #: exit code of a command that was interrupted, as shells have it
 INTERRUPTED = 130
 #: options that take several values
-SEVERAL = ("--layers", "--checkpoints")
+SEVERAL = ("--layers", "--checkpoints", "--options")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

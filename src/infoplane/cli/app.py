@@ -27,6 +27,16 @@ Model = Annotated[
 Transform = Annotated[
     str | None, typer.Option(help="package.module:name of a function from uint8 images to the model's input.")
 ]
+Options = Annotated[
+    list[str] | None, typer.Option(help="What the data's loader takes: --options alpha=white classes=26.")
+]
+Groups = Annotated[
+    str | None,
+    typer.Option(
+        help="What must not be parted: an array of a .npz, or a regular expression whose (…) in a file's path is the "
+        "group's name."
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 
 
@@ -110,6 +120,8 @@ def measure(
     ] = None,
     transform: Transform = None,
     levels: Annotated[int | None, typer.Option(help="Values that a pixel can take; default: as the data say.")] = None,
+    options: Options = None,
+    groups: Groups = None,
     device: Device = "auto",
     seed: Seed = 0,
     refits: Refits = None,
@@ -123,6 +135,8 @@ def measure(
     return command(
         model,
         data,
+        options or [],
+        groups,
         layers,
         out,
         checkpoints=checkpoints or [],
@@ -155,11 +169,13 @@ def layers(
 def data(
     name: Annotated[str | None, typer.Argument(help="Name or path of a data set to check; none: list all.")] = None,
     download: Annotated[str | None, typer.Option(help="Name of a data set to download into the cache.")] = None,
+    options: Options = None,
+    groups: Groups = None,
 ) -> int:
     """List the data sets and where they are; check one; download one."""
     from infoplane.cli.data import data as command
 
-    return command(name, download)
+    return command(name, download, options or [], groups)
 
 
 @app.command()

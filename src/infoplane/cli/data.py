@@ -5,11 +5,13 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from infoplane.data import Dataset, available, catalogue, formats, load
+from infoplane.data import Dataset, available, catalogue, describe, formats, group_images, load, say
 from infoplane.data.catalogue import Entry
+from infoplane.data.dataset import PARTS
 from infoplane.data.download import download
 from infoplane.data.verify import verify
 from infoplane.errors import UsageError, unknown
@@ -18,14 +20,29 @@ from infoplane.errors import UsageError, unknown
 PATIENCE = 5
 
 
-def data(name: str | None, wanted: str | None) -> int:
+def chosen(options: list[str], groups: str | None) -> dict[str, Any]:
+    """Returns the loader's options from KEY=VALUE, values as YAML has them."""
+    found = {} if groups is None else {"groups": groups}
+    for option in options:
+        key, equals, value = option.partition("=")
+        if not key or not equals or key in found:
+            raise UsageError(
+                "cannot read --options", received=repr(option), legal="distinct KEY=VALUE, e.g. classes=26"
+            )
+        from infoplane.study.load import parse_value  # brings torch along, so only when asked for
+
+        found[key] = parse_value(value)
+    return found
+
+
+def data(name: str | None, wanted: str | None, options: list[str], groups: str | None) -> int:
     """Lists the data sets, checks one, or downloads one."""
     if wanted is not None:
         if name is not None:
             mend = f"infoplane data --download {wanted}, then infoplane data {name}"
             raise UsageError("either a name to check or --download", received=f"both {name} and {wanted}", mend=mend)
         return _download(wanted)
-    return _list() if name is None else _check(name)
+    return _list() if name is None else _check(name, chosen(options, groups))
 
 
 def _list() -> int:
@@ -72,8 +89,9 @@ def _less(entry: Entry, path: Path, form: formats.Format) -> str:
     return f" (not the whole: {' + '.join(f'{count:,}' for count in counts)} images)"
 
 
-def _check(name: str) -> int:
-    dataset = load(name)
+def _check(name: str, options: dict[str, Any]) -> int:
+    dataset = load({"name": name, **options}, quiet=True)
+    say(dataset.notes)
     found = None if name in available() else _place(name)
     entry = None if found is None else catalogue.entry_of(*found)
     classes = "no labels" if dataset.labels is None else f"{dataset.classes} classes"
@@ -84,6 +102,7 @@ def _check(name: str) -> int:
     if entry is not None:
         rows.append(("licence", entry.licence))
     rows += _parts(dataset, entry)
+    rows += [("note", note) for note in (*dataset.notes, *_copies(dataset))]
     right: dict[str, bool | None] = {}
     if found is not None and entry is not None:
         right = verify(entry, found[1].find(found[0]))
@@ -107,7 +126,7 @@ def _place(name: str) -> tuple[Path, formats.Format] | None:
 def _parts(dataset: Dataset, entry: Entry | None) -> list[tuple[str, str]]:
     """Returns what is in each official part."""
     rows = []
-    groups = dataset.groups()
+    groups = dataset.sources()
     official = list(entry.counts.items()) if entry is not None and len(entry.counts) == len(groups) else []
     for number, (serves, pool) in enumerate(groups):
         part, count = official[number] if official else ("all" if len(groups) == 1 else ", ".join(serves), None)
@@ -121,6 +140,14 @@ def _parts(dataset: Dataset, entry: Entry | None) -> list[tuple[str, str]]:
             )
         rows.append((part, text))
     return rows
+
+
+def _copies(dataset: Dataset) -> list[str]:
+    """Returns what is to be said of equal images and groups, as far as no split decides it."""
+    parts = {part: np.zeros(0, np.int64) for part in PARTS}
+    if dataset.pools is not None:
+        parts |= {names[-1]: pool for names, pool in dataset.sources()}
+    return describe(dataset, group_images(dataset), parts, {})
 
 
 def _download(name: str) -> int:

@@ -1,9 +1,10 @@
 """infoplane measure MODEL --data … --layers … --out DIR"""
 
-import sys
+import dataclasses
 from pathlib import Path
 
 from infoplane import data
+from infoplane.cli.data import chosen
 from infoplane.cli.references import resolve, resolve_model
 from infoplane.cli.report import show
 from infoplane.errors import UsageError
@@ -16,6 +17,8 @@ from infoplane.study.watch import TensorBoard
 def measure(
     model: str,
     source: str,
+    options: list[str],
+    groups: str | None,
     layers: list[str],
     out: Path,
     *,
@@ -31,22 +34,21 @@ def measure(
     quiet: bool,
 ) -> int:
     """Measures a network by reference, writes the page, prints the table."""
-    dataset = data.load(source)
+    dataset = data.load({"name": source, **chosen(options, groups)}, quiet=True)
     if dataset.pools is not None:
         # A published network has as a rule seen the official training images: only the others are fair.
-        dataset = dataset.subset(dataset.pools["evaluation"])
-        if not quiet:
-            print(f"measuring on the {len(dataset):,} official test images of {dataset.name}", file=sys.stderr)
+        part = dataset.subset(dataset.pools["evaluation"])
+        note = f"measuring on the {len(part):,} official test images of {dataset.name}: the others are left out"
+        dataset = dataclasses.replace(part, pools=None, notes=(*part.notes, note))
     if levels is not None and levels < dataset.levels and dataset.levels != 256:
         raise UsageError("fewer levels than the data have", received=levels, legal=f"{dataset.levels} or more")
     measure_model(
         resolve_model(model),
-        dataset.images,
-        dataset.labels,
+        dataset,
         layers=layers,
         checkpoints=_files(checkpoints),
         budget=budget,
-        levels=dataset.levels if levels is None else levels,
+        levels=levels,
         transform=None if transform is None else resolve(transform, "transform"),
         seed=seed,
         refits=DEFAULT_REFITS if refits is None else refits,

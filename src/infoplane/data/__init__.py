@@ -14,10 +14,12 @@ from typing import Any
 from infoplane.checks import check_labels
 from infoplane.data import catalogue, formats
 from infoplane.data.arrays import load_arrays
+from infoplane.data.copies import describe, group_images
 from infoplane.data.dataset import Dataset, check_images
 from infoplane.data.digits import load_digits
 from infoplane.data.folder import load_folder
 from infoplane.data.formats import Format
+from infoplane.data.notes import say
 from infoplane.data.options import OPTIONS, apply
 from infoplane.data.split import Split, hold_out, split
 from infoplane.data.truth import Truth, load_truth
@@ -31,12 +33,15 @@ __all__ = [
     "catalogue_name",
     "check_images",
     "check_labels",
+    "describe",
+    "group_images",
     "hold_out",
     "load",
     "load_arrays",
     "load_digits",
     "load_folder",
     "load_truth",
+    "say",
     "split",
 ]
 
@@ -52,7 +57,7 @@ def available() -> list[str]:
     return sorted(NAMED)
 
 
-def load(spec: str | os.PathLike[str] | Mapping[str, Any], **options: Any) -> Dataset:
+def load(spec: str | os.PathLike[str] | Mapping[str, Any], *, quiet: bool = False, **options: Any) -> Dataset:
     """Returns the data set of that name, or in that file or folder.
 
         load("digits")
@@ -62,11 +67,14 @@ def load(spec: str | os.PathLike[str] | Mapping[str, Any], **options: Any) -> Da
         load("scans.npz", levels=16)  # see `load_arrays`
         load("photos/", subset=500)  # see `load_folder`
 
+    What was dropped, converted or guessed is said on standard error and kept in the data set's `notes`.
+
     A name goes before a path of the same spelling; `./digits` is always a path. A folder with the official files of
     a known data set is read as that. Any other name may be that of a folder in `$INFOPLANE_DATA`.
 
     Args:
         spec: A name, a path, or a mapping with one of these as `name` and options beside it.
+        quiet: Say nothing: the caller will, see `say`.
         **options: What the loader of this data set accepts, and for every data set `subset`, `subset_seed` and
             `downsample`, see `options.apply`.
 
@@ -78,12 +86,15 @@ def load(spec: str | os.PathLike[str] | Mapping[str, Any], **options: Any) -> Da
         if not isinstance(merged.get("name"), str | os.PathLike):
             received = f"{{{', '.join(map(str, merged))}}}"
             raise UsageError("a data set needs its name", received=received, legal="{name: digits, …}")
-        return load(merged.pop("name"), **merged)
+        spec, options = merged.pop("name"), merged
     if not isinstance(spec, str | os.PathLike):
         legal = "the name of a data set or a path"
         raise UsageError("cannot tell which data set", received=type(spec).__name__, legal=legal)
     shared = {name: options.pop(name) for name in OPTIONS if name in options}
-    return apply(_load(spec, options), **shared)
+    dataset = apply(_load(spec, options), **shared)
+    if not quiet:
+        say(dataset.notes)
+    return dataset
 
 
 def _load(spec: str | os.PathLike[str], options: dict[str, Any]) -> Dataset:

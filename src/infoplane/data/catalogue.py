@@ -296,7 +296,7 @@ def entry_of(path: Path, form: Format) -> Entry | None:
 
 def titled(dataset: Dataset, entry: Entry) -> Dataset:
     """Returns the data set under the catalogue's name; where it is not the whole of it, its counts are in the name."""
-    counts = [len(pool) for _, pool in dataset.groups()]
+    counts = [len(pool) for _, pool in dataset.sources()]
     name = entry.name
     if counts != list(entry.counts.values()) or dataset.shape != entry.shape:
         name = f"{entry.name} ({' + '.join(f'{count:,}' for count in counts)} images)"

@@ -30,6 +30,10 @@ class Dataset:
             official training part serves encoding and decoding), or else have none of their examples in common.
             None where any example may serve any purpose.
         class_names: What the classes are called, one name per class, or None.
+        groups: A number for every example, int64 `(N,)`, shared by those that must not be parted (frames of one
+            scene, augmentations of one image), or None where each stands alone. Whole numbers or names of any kind
+            may be passed. Equal images need none: see `group_images`.
+        notes: What was dropped, converted or guessed when the data were read, a sentence with its count each.
 
     Raises:
         UsageError: If an array has the wrong type, shape, length or values.
@@ -43,6 +47,8 @@ class Dataset:
     latents: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     pools: Mapping[str, np.ndarray] | None = None
     class_names: tuple[str, ...] | None = None
+    groups: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         owner = f"data set {self.name!r}"
@@ -62,7 +68,9 @@ class Dataset:
             raise UsageError(f"class names of {owner} do not match", received=len(names), legal=f"{classes} names")
         # The class is frozen for its users; only here are checked arrays put in the place of what was passed.
         checked = {"images": images, "labels": labels, "classes": classes, "latents": latents, "pools": pools}
-        for field, value in (checked | {"class_names": names}).items():
+        checked |= {"class_names": names, "notes": tuple(self.notes)}
+        checked["groups"] = None if self.groups is None else check_groups(self.groups, len(images), owner)
+        for field, value in checked.items():
             object.__setattr__(self, field, value)
 
     def __len__(self) -> int:
@@ -109,9 +117,10 @@ class Dataset:
             labels=None if self.labels is None else self.labels[where],
             latents={key: value[where] for key, value in self.latents.items()},
             pools=self.pools and {part: np.flatnonzero(np.isin(where, pool)) for part, pool in self.pools.items()},
+            groups=None if self.groups is None else self.groups[where],
         )
 
-    def groups(self) -> list[tuple[tuple[str, ...], np.ndarray]]:
+    def sources(self) -> list[tuple[tuple[str, ...], np.ndarray]]:
         """Returns the distinct pools, each as the parts that draw from it and its indices `(n,)`.
 
         Without `pools` it is one, of all examples, from which all parts draw.
@@ -171,6 +180,29 @@ def check_images(images: Any, levels: int, *, what: str = "images", least: int =
             mend=f"pass levels={top + 1} or more, or re-quantise the images",
         )
     return np.ascontiguousarray(array)
+
+
+def check_groups(groups: Any, count: int, owner: str = "the images") -> np.ndarray:
+    """Returns groups as int64 `(count,)`, numbered in the order of what they were called, or says why it cannot.
+
+    Args:
+        groups: Whole numbers or names, `(count,)`; examples of one group have the same.
+        count: Number of images that they belong to.
+        owner: What error messages call the images' owner.
+
+    Raises:
+        UsageError: If they are neither whole numbers nor names, or of another length than `count`.
+    """
+    array = as_numpy(groups, what=f"groups of {owner}")
+    if array.dtype.kind == "O" and all(isinstance(value, str) for value in array.flat):
+        array = array.astype(str)
+    if array.dtype.kind not in "iubUS" or array.shape != (count,):
+        raise UsageError(
+            f"groups of {owner} cannot be used",
+            received=f"{array.dtype} of shape {array.shape}",
+            legal=f"whole numbers or names of shape ({count},), the same for examples that must not be parted",
+        )
+    return np.unique(array, return_inverse=True)[1].astype(np.int64).reshape(count)
 
 
 def _check_pools(owner: str, pools: Mapping[str, Any], count: int) -> dict[str, np.ndarray]:

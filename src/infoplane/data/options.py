@@ -69,9 +69,9 @@ def _strata(dataset: Dataset) -> np.ndarray:
     classes = dataset.classes or 1
     strata = np.zeros(len(dataset), np.int64) if dataset.labels is None else dataset.labels.copy()
     if dataset.pools is not None:
-        strata += classes * (1 + len(dataset.groups()))  # examples in no pool
-        for number, (_, pool) in enumerate(dataset.groups()):
-            strata[pool] += classes * (number - len(dataset.groups()))
+        strata += classes * (1 + len(dataset.sources()))  # examples in no pool
+        for number, (_, pool) in enumerate(dataset.sources()):
+            strata[pool] += classes * (number - len(dataset.sources()))
     return strata
 
 

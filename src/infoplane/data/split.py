@@ -6,6 +6,7 @@ import math
 import numpy as np
 
 from infoplane.checks import as_numpy, check_whole
+from infoplane.data.copies import group_images
 from infoplane.data.dataset import PARTS, Dataset
 from infoplane.errors import UsageError
 
@@ -44,12 +45,23 @@ class Split:
         return f"Split({', '.join(f'{part}: {len(getattr(self, part))}' for part in PARTS)})"
 
 
-def split(dataset: Dataset, *, encoding: int | None, decoding: int | None, evaluation: int | None, seed: int) -> Split:
-    """Returns a random split with exactly the sizes asked for; the same arguments give the same split.
+def split(
+    dataset: Dataset,
+    *,
+    encoding: int | None,
+    decoding: int | None,
+    evaluation: int | None,
+    seed: int,
+    groups: np.ndarray | None = None,
+) -> Split:
+    """Returns a random split with the sizes asked for; the same arguments give the same split.
 
-    Where there are labels, every part holds each class in the data's proportion: fewer than one example off in the
-    evaluation part, two in decoding, three in encoding. Every example is equally likely to be chosen, and the order
-    within a part is random. Where the data set has pools, each part is drawn from its own.
+    Images that belong together (equal ones, and the data set's `groups`) are in one part, except where official parts
+    hold them apart. Sizes are exact where each image stands alone; else they are as near as the groups allow.
+
+    Where there are labels, every part holds each class in the data's proportion: where each image stands alone, fewer
+    than one example off in the evaluation part, two in decoding, three in encoding. Every example is equally likely
+    to be chosen, and the order within a part is random. Where the data set has pools, each part is drawn from its own.
 
     Args:
         dataset: What to split.
@@ -57,16 +69,28 @@ def split(dataset: Dataset, *, encoding: int | None, decoding: int | None, evalu
         decoding: The same for the decoding part.
         evaluation: The same for the evaluation part.
         seed: Of the random choice, 0 or more.
+        groups: As `group_images(dataset)` has them, where that is known already.
 
     Raises:
-        UsageError: If the sizes do not fit the data set.
+        UsageError: If the sizes do not fit the data set, or too many images belong together.
     """
     sizes = {"encoding": encoding, "decoding": decoding, "evaluation": evaluation}
-    groups = [(names, pool, _resolve(names, len(pool), sizes)) for names, pool in dataset.groups()]
+    sources = [(names, pool, _resolve(names, len(pool), sizes)) for names, pool in dataset.sources()]
     rng = np.random.default_rng(check_whole("seed", seed, least=0))
+    together = group_images(dataset) if groups is None else groups
     parts: dict[str, np.ndarray] = {}
-    for names, pool, counts in groups:
-        parts |= _draw(pool, None if dataset.labels is None else dataset.labels[pool], names, counts, rng)
+    for names, pool, counts in sources:
+        labels = None if dataset.labels is None else dataset.labels[pool]
+        parts |= _draw(pool, labels, together[pool], names, counts, rng)
+        for part in names:
+            # A single group has no spread, and cannot be divided for early stopping.
+            if len(np.unique(together[parts[part]])) < min(2, counts[part]):
+                raise UsageError(
+                    f"too few images that stand alone for the {part} part",
+                    received=f"{len(pool):,} images in {len(np.unique(together[pool])):,} groups",
+                    legal="2 or more for each part: what belongs together stays in one part",
+                    mend="take more distinct images",
+                )
     return Split(**parts)
 
 
@@ -80,42 +104,92 @@ def draw_stratified(strata: np.ndarray, size: int, seed: int) -> np.ndarray:
     """
     # A stream of its own, as in `hold_out`.
     rng = np.random.default_rng([check_whole("seed", seed, least=0), 2])
-    chosen = _draw(np.arange(len(strata)), strata, ("chosen",), {"chosen": size}, rng)
+    alone = np.arange(len(strata))
+    chosen = _draw(alone, strata, alone, ("chosen",), {"chosen": size}, rng)
     return np.sort(chosen["chosen"])
 
 
 def _draw(
     pool: np.ndarray,
     labels: np.ndarray | None,
+    groups: np.ndarray,
     names: tuple[str, ...],
     sizes: dict[str, int],
     rng: np.random.Generator,
 ) -> dict[str, np.ndarray]:
-    """Returns the parts `names`, of these sizes, drawn from a pool by class without replacement."""
-    labels = np.zeros(len(pool)) if labels is None else labels
+    """Returns the parts `names`, of these sizes, drawn from a pool by class without replacement, groups whole."""
+    starts, members = _members(groups)
+    labels = np.zeros(len(starts)) if labels is None else labels[starts]
     classes = [rng.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)]
-    parts = {}
+    weights = np.array([len(each) for each in members], dtype=np.int64)
+    parts, left = {}, len(pool)
+    # What groups make of the sizes of the other parts is made up for by the last, if all is to be used.
+    whole = (
+        next((part for part in names if sizes[part]), None) if sum(sizes[part] for part in names) == len(pool) else None
+    )
     # Evaluation first: it is rounded once, the later parts inherit the rounding of those before.
     for part in reversed(names):
-        taken = _shares([len(members) for members in classes], sizes[part], rng)
-        chosen = np.concatenate([members[:count] for members, count in zip(classes, taken)] or [np.zeros(0, int)])
-        classes = [members[count:] for members, count in zip(classes, taken)]
+        shares = _shares([int(weights[some].sum()) for some in classes], min(sizes[part], left), rng)
+        taken, over = [], 0
+        # Twice where groups left something to fill up, which another class may then do.
+        for share in (shares, [0] * len(classes)):
+            for at, some in enumerate(classes):
+                chosen = np.ones(len(some), bool) if part == whole else _fill(weights[some], share[at] - over)
+                over += int(weights[some][chosen].sum()) - share[at]
+                taken += [members[group] for group in some[chosen]]
+                classes[at] = some[~chosen]
+            if over >= 0:
+                break
+        found = np.concatenate(taken) if taken else np.zeros(0, int)
+        left -= len(found)
         # Not sorted by class: the contrastive bound makes batches of neighbours.
-        parts[part] = pool[rng.permutation(chosen)]
+        parts[part] = pool[rng.permutation(found)]
     return parts
 
 
-def hold_out(indices: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _members(groups: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Returns the position of each group's first member, ascending, and the positions of all of its members."""
+    order = np.argsort(groups, kind="stable")
+    ends = np.flatnonzero(np.diff(groups[order])) + 1
+    found = sorted(np.split(order, ends), key=lambda each: each[0]) if len(groups) else []
+    return np.array([each[0] for each in found], dtype=np.int64), found
+
+
+def _fill(weights: np.ndarray, size: int) -> np.ndarray:
+    """Returns which of these groups to take, in their order, so that their weights add up to about `size`, `(G,)`.
+
+    Each that still fits is taken; then the lightest of the others, if that comes nearer to `size`.
+    """
+    chosen, left = np.zeros(len(weights), bool), size
+    if len(weights) and weights.max() == 1:
+        chosen[: max(size, 0)] = True
+        return chosen
+    for at, weight in enumerate(weights):
+        if weight <= left:
+            chosen[at], left = True, left - weight
+    others = np.flatnonzero(~chosen)
+    if left > 0 and len(others):
+        lightest = others[np.argmin(weights[others])]
+        if weights[lightest] - left < left:
+            chosen[lightest] = True
+    return chosen
+
+
+def hold_out(
+    indices: np.ndarray, fraction: float, seed: int, groups: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Returns `(kept, held)`: `indices` parted at random, `held` being the share that decides early stopping.
 
     Args:
         indices: int64 `(n,)`, n >= 2, as a rule `Split.decoding`.
         fraction: Share to hold out, between 0 and 1; rounded to a whole number of examples, at least one on each
-            side.
+            side, and to whole groups.
         seed: Of the random choice, 0 or more.
+        groups: A number for each of the indices, `(n,)`; those with the same number are on one side. None where each
+            stands alone.
 
     Raises:
-        UsageError: If `fraction` is not strictly between 0 and 1, or there are fewer than 2 indices.
+        UsageError: If `fraction` is not strictly between 0 and 1, or there are fewer than 2 indices or groups.
     """
     indices = _check_indices("indices", indices)
     if isinstance(fraction, bool) or not isinstance(fraction, int | float | np.number) or not 0 < fraction < 1:
@@ -123,10 +197,20 @@ def hold_out(indices: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarra
     count = len(indices)
     if count < 2:
         raise UsageError("too few examples to hold some out", received=count, legal="2 or more")
+    _, members = _members(np.arange(count) if groups is None else groups)
+    if len(members) < 2:
+        received, legal = f"{count} examples that all belong together", "2 groups or more, each of them on one side"
+        raise UsageError("too few examples to hold some out", received=received, legal=legal)
     held = min(max(math.floor(fraction * count + 0.5), 1), count - 1)
     # A stream of its own, so that `split` and `hold_out` may share a seed.
-    order = np.random.default_rng([check_whole("seed", seed, least=0), 1]).permutation(count)
-    return indices[order[held:]], indices[order[:held]]
+    order = np.random.default_rng([check_whole("seed", seed, least=0), 1]).permutation(len(members))
+    weights = np.array([len(members[group]) for group in order])
+    chosen = _fill(weights, held)
+    if chosen.all() or not chosen.any():  # one group outweighs all others
+        chosen[:] = weights < weights.max()
+        chosen[0] |= not chosen.any()
+    sides = [np.concatenate([members[group] for group in order[side]]) for side in (~chosen, chosen)]
+    return indices[sides[0]], indices[sides[1]]
 
 
 def _resolve(names: tuple[str, ...], total: int, wanted: dict[str, int | None]) -> dict[str, int]:

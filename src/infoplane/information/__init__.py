@@ -1,7 +1,7 @@
 """From log-probabilities to Estimates."""
 
 from infoplane.information.ceilings import Seen, seen_values, states_ceiling
-from infoplane.information.crossed import Mean, crossed_mean
+from infoplane.information.crossed import Mean, count, crossed_mean
 from infoplane.information.falls import Compression, compression
 from infoplane.information.inversion_bounds import (
     contrastive_bound,
@@ -24,6 +24,7 @@ __all__ = [
     "compression",
     "contrastive_bound",
     "contrastive_terms",
+    "count",
     "cross_entropy",
     "crossed_mean",
     "difference",

@@ -160,6 +160,11 @@ def crossed_mean(terms: np.ndarray, *, groups: np.ndarray | None = None) -> Mean
     return Mean.of(value, (fits, examples)) if examples.dof else Mean(value, math.inf, math.inf)
 
 
+def count(terms: np.ndarray, groups: np.ndarray | None) -> int:
+    """Returns how many independent examples stand behind terms (R, n) or (n,): their groups, where there are any."""
+    return int(np.shape(terms)[-1]) if groups is None else len(np.unique(groups))
+
+
 def over_fits(means: np.ndarray) -> Part:
     """The part of the variance of the mean of (R,) fits that refitting causes."""
     refits = len(means)

@@ -8,7 +8,7 @@ import numpy as np
 from infoplane.checks import LEAST, check_numbers, check_whole
 from infoplane.errors import UsageError
 from infoplane.estimate import CLAIM, FITS_FOR_A_CLAIM, TOO_FEW_FITS
-from infoplane.information.crossed import crossed_mean
+from infoplane.information.crossed import count, crossed_mean
 
 #: curves that are drawn to see what chance does
 DRAWS = 20_000
@@ -28,7 +28,7 @@ class Compression:
             retraining.
         paired: p of the paired difference of peak and end, whose error knows these two checkpoints alone; likewise.
         refits: Fits behind every point.
-        n: Evaluation images.
+        n: Evaluation images, or groups of them where some belong together.
     """
 
     peak: int
@@ -53,7 +53,9 @@ class Compression:
         return "compression" if self.p < CLAIM else "no compression to be seen"
 
 
-def compression(validation: np.ndarray, evaluation: np.ndarray, *, seed: int = 0) -> Compression:
+def compression(
+    validation: np.ndarray, evaluation: np.ndarray, *, seed: int = 0, groups: np.ndarray | None = None
+) -> Compression:
     """Returns the fall from the peak to the end of a curve over checkpoints.
 
     The highest of several noisy points is too high on average. So the peak is chosen on validation images, and the fall
@@ -64,6 +66,7 @@ def compression(validation: np.ndarray, evaluation: np.ndarray, *, seed: int = 0
         validation: (C, R) means over validation images of log q(x|h), per checkpoint in training order and refit.
         evaluation: (C, R, n) log q(x|h) of the evaluation images.
         seed: Of the draws.
+        groups: (n,) of images that belong together: errors are over groups then.
 
     Raises:
         UsageError: The shapes do not fit together, or a number is not finite.
@@ -82,19 +85,20 @@ def compression(validation: np.ndarray, evaluation: np.ndarray, *, seed: int = 0
             legal=f"(checkpoints, refits) and (checkpoints, refits, n), n of {LEAST} or more",
         )
     seed = check_whole("seed", seed, least=0)
-    count, refits, n = evaluation.shape
-    peak, last = int(validation.mean(1).argmax()), count - 1
+    points, refits = evaluation.shape[:2]
+    n = count(evaluation, groups)
+    peak, last = int(validation.mean(1).argmax()), points - 1
     terms = evaluation[peak] - evaluation[last]
-    mean = crossed_mean(terms)
-    if refits < 2 or count < 2:
+    mean = crossed_mean(terms, groups=groups)
+    if refits < 2 or points < 2:
         return Compression(peak, mean.value, mean.stderr, None, None, None, None, refits, n)
-    over_examples = math.sqrt(_spread_over_examples(evaluation) / n)
+    over_examples = _error_over_examples(evaluation, groups)
     # Seeds are shared along the curve, so what a refit has everywhere falls out of every difference.
     v, e = _residuals(validation), _residuals(evaluation.mean(2))
-    free = (count - 1) * (refits - 1)
+    free = (points - 1) * (refits - 1)
     covariance = np.array([[(v * v).sum(), (v * e).sum()], [(v * e).sum(), (e * e).sum()]]) / (free * refits)
     generator = np.random.default_rng(seed)
-    drawn = generator.multivariate_normal(np.zeros(2), covariance, size=(DRAWS, count), method="eigh")
+    drawn = generator.multivariate_normal(np.zeros(2), covariance, size=(DRAWS, points), method="eigh")
     # The fits' spread is itself estimated from a few of them: without that, chance would look smaller than it is.
     drawn *= np.sqrt(free / generator.chisquare(free, size=(DRAWS, 1, 1)))
     at = drawn[:, :, 0].argmax(1)
@@ -110,7 +114,7 @@ def _residuals(table: np.ndarray) -> np.ndarray:
     return table - table.mean(0) - table.mean(1, keepdims=True) + table.mean()
 
 
-def _spread_over_examples(evaluation: np.ndarray) -> float:
-    """The variance over images of a difference between a checkpoint and the last, mean over the checkpoints."""
+def _error_over_examples(evaluation: np.ndarray, groups: np.ndarray | None) -> float:
+    """The standard error, from images alone, of a difference between a checkpoint and the last, over checkpoints."""
     means = evaluation.mean(1)  # (C, n)
-    return float((means[:-1] - means[-1]).var(axis=1, ddof=1).mean())
+    return math.sqrt(np.mean([crossed_mean(each - means[-1], groups=groups).stderr ** 2 for each in means[:-1]]))

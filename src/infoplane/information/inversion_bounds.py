@@ -2,6 +2,8 @@
 
 Everything takes log-probabilities in nats, (R, n): R refits, n held-out examples, at least two; (n,) is one fit. They
 are arrays or tensors of finite numbers in float32 or better, and nothing is broadcast: anything else is a UsageError.
+Where some examples belong together (copies, frames of one scene), `groups` (n,) says so: errors are over groups then,
+and groups are what is counted.
 """
 
 import math
@@ -11,25 +13,25 @@ import numpy as np
 from infoplane.checks import check_log_probs, check_numbers, check_same_shape, check_whole
 from infoplane.errors import UsageError
 from infoplane.estimate import Estimate
-from infoplane.information.crossed import Mean, crossed_mean
+from infoplane.information.crossed import Mean, count, crossed_mean
 
 #: a contrastive bound this close to its ceiling log K says "at least so much" and no more
 SATURATION = 0.95
 
 
-def negative_cross_entropy(log_probs: np.ndarray) -> Estimate:
+def negative_cross_entropy(log_probs: np.ndarray, *, groups: np.ndarray | None = None) -> Estimate:
     """Returns E log q(x|h): a lower bound on I(x;h) up to the constant H(x), in nats (Nash et al. 2019, eq. 9)."""
-    log_probs = check_log_probs(log_probs)
-    return _estimate(crossed_mean(log_probs), log_probs, kind="nce", bound="lower")
+    return _estimate(check_log_probs(log_probs), groups, kind="nce", bound="lower")
 
 
-def cross_entropy(log_probs: np.ndarray) -> Estimate:
+def cross_entropy(log_probs: np.ndarray, *, groups: np.ndarray | None = None) -> Estimate:
     """Returns −E log q(x|h): an upper bound on H(x|h), in nats (Nash et al. 2019, eq. 7)."""
-    log_probs = check_log_probs(log_probs)
-    return _estimate(crossed_mean(-log_probs), log_probs, kind="cross-entropy", bound="upper")
+    return _estimate(-check_log_probs(log_probs), groups, kind="cross-entropy", bound="upper")
 
 
-def usable_information(log_probs: np.ndarray, null: np.ndarray, *, ceiling: float | None = None) -> Estimate:
+def usable_information(
+    log_probs: np.ndarray, null: np.ndarray, *, ceiling: float | None = None, groups: np.ndarray | None = None
+) -> Estimate:
     """Returns CE(x) − CE(x|h) in nats: what q can use of h. It bounds nothing.
 
     The difference of two upper bounds (predictive V-information, Xu et al. 2020). `null` are the log-probabilities
@@ -41,14 +43,13 @@ def usable_information(log_probs: np.ndarray, null: np.ndarray, *, ceiling: floa
     paired = _paired(log_probs, null, "log-probabilities of a density and its twin")
     if ceiling is not None:
         ceiling = float(check_numbers(ceiling, what="ceilings").item())
-    mean = crossed_mean(paired)
-    flags = () if ceiling is None or mean.value <= ceiling else (f"exceeds the possible {ceiling:.3f} nats",)
-    return _estimate(mean, paired, kind="usable", bound=None, flags=flags)
+    flags = () if ceiling is None or paired.mean() <= ceiling else (f"exceeds the possible {ceiling:.3f} nats",)
+    return _estimate(paired, groups, kind="usable", bound=None, flags=flags)
 
 
-def difference(first: np.ndarray, second: np.ndarray) -> Mean:
+def difference(first: np.ndarray, second: np.ndarray, *, groups: np.ndarray | None = None) -> Mean:
     """Returns the paired difference of two log-probabilities (R, n): it compares what q could use, bounds nothing."""
-    return crossed_mean(_paired(first, second, "two log-probabilities"))
+    return crossed_mean(_paired(first, second, "two log-probabilities"), groups=groups)
 
 
 def _paired(first: np.ndarray, second: np.ndarray, what: str) -> np.ndarray:
@@ -96,16 +97,17 @@ def contrastive_bound(batches: np.ndarray, candidates: int) -> Estimate:
             legal="at least 2",
             mend="use fewer candidates or more evaluation examples",
         )
-    mean = crossed_mean(batches)
     limit = math.log(candidates)
     if batches.max() > limit + 1e-6:
         received = f"up to {batches.max():g} with {candidates} candidates"
         raise UsageError("contrastive terms exceed log K", received=received, legal=f"at most {limit:.6g}")
-    flags = (f"saturated near log {candidates} = {limit:.3f}",) if mean.value > SATURATION * limit else ()
-    estimate = _estimate(mean, batches, kind="contrastive", bound="lower", flags=flags)
-    return estimate
+    flags = (f"saturated near log {candidates} = {limit:.3f}",) if batches.mean() > SATURATION * limit else ()
+    return _estimate(batches, None, kind="contrastive", bound="lower", flags=flags)
 
 
-def _estimate(mean: Mean, terms: np.ndarray, *, kind: str, bound, flags: tuple[str, ...] = ()) -> Estimate:
-    refits, n = np.atleast_2d(terms).shape
+def _estimate(
+    terms: np.ndarray, groups: np.ndarray | None, *, kind: str, bound, flags: tuple[str, ...] = ()
+) -> Estimate:
+    mean, refits = crossed_mean(terms, groups=groups), len(np.atleast_2d(terms))
+    n = count(terms, groups)
     return Estimate(mean.value, mean.stderr, "nats", kind, bound, n=n, refits=refits, dof=mean.dof, flags=flags)

@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from infoplane.checks import check_labels, check_log_probs, check_numbers, check_whole
 from infoplane.errors import UsageError
 from infoplane.estimate import Estimate
-from infoplane.information.crossed import crossed_mean
+from infoplane.information.crossed import count, crossed_mean
 from infoplane.information.wide_probe import Features, WideProbe, fit_wide_probe
 
 #: features that take more than this in float64 are not given to scikit-learn
@@ -70,7 +70,14 @@ class LinearProbe:
         return np.log(self.probabilities(features)[np.arange(len(labels)), labels])
 
 
-def label_information(log_probs: np.ndarray, labels: np.ndarray, *, classes: int, kind: str = "label") -> Estimate:
+def label_information(
+    log_probs: np.ndarray,
+    labels: np.ndarray,
+    *,
+    classes: int,
+    kind: str = "label",
+    groups: np.ndarray | None = None,
+) -> Estimate:
     """Returns H(y) − CE(y|h) in nats, a lower bound on I(y;h) (Darlow & Storkey 2018, eq. 3).
 
     H(y) is the plug-in entropy of these labels, which errs low on average by about (classes − 1)/2n, so the bound keeps
@@ -81,6 +88,7 @@ def label_information(log_probs: np.ndarray, labels: np.ndarray, *, classes: int
         labels: (n,).
         kind: What q(y|h) is: "label" a linear probe, "forward" the rest of the network trained anew, "own" the network
             itself.
+        groups: (n,) of examples that belong together: errors are over groups, and groups are what is counted.
 
     Raises:
         UsageError: The log-probabilities are not finite or above 0, or there is not one class number for each.
@@ -90,16 +98,17 @@ def label_information(log_probs: np.ndarray, labels: np.ndarray, *, classes: int
     frequency = np.bincount(labels, minlength=classes) / len(labels)
     surprise = -np.log(frequency[labels])  # its mean is the plug-in entropy
     terms = log_probs + surprise
-    mean = crossed_mean(terms)
+    mean = crossed_mean(terms, groups=groups)
     # A bound still, but one that says nothing: zero is known without any reader.
     flags = ("below 0: the reader is overconfident and does worse than guessing",) * (mean.value < -2 * mean.stderr)
-    return Estimate(
-        mean.value, mean.stderr, "nats", kind, "lower", n=len(labels), refits=len(terms), dof=mean.dof, flags=flags
-    )
+    n = count(terms, groups)
+    return Estimate(mean.value, mean.stderr, "nats", kind, "lower", n=n, refits=len(terms), dof=mean.dof, flags=flags)
 
 
-def accuracy(correct: np.ndarray) -> Estimate:
+def accuracy(correct: np.ndarray, *, groups: np.ndarray | None = None) -> Estimate:
     """Returns the share of correct answers (n,) of the network under study, with its binomial standard error.
+
+    Where examples belong together, `groups` (n,), the error is over groups, and groups are what is counted.
 
     Raises:
         UsageError: They are not n times yes or no.
@@ -110,4 +119,6 @@ def accuracy(correct: np.ndarray) -> Estimate:
         raise UsageError("answers are neither right nor wrong", received=received, legal="(n,), each 0 or 1")
     share = float(correct.mean())
     stderr = float(np.sqrt(share * (1 - share) / len(correct)))
-    return Estimate(share, stderr, "fraction", "accuracy", None, n=len(correct), refits=0)
+    if groups is not None:
+        stderr = crossed_mean(correct, groups=groups).stderr
+    return Estimate(share, stderr, "fraction", "accuracy", None, n=count(correct, groups), refits=0)

@@ -11,7 +11,7 @@ import numpy as np
 from infoplane.checks import as_numpy, check_whole
 from infoplane.errors import UsageError
 from infoplane.estimate import Estimate
-from infoplane.information.crossed import crossed_mean
+from infoplane.information.crossed import count, crossed_mean
 
 
 def variances(samples: np.ndarray, levels: int) -> np.ndarray:
@@ -48,12 +48,14 @@ def _grey_values(samples: np.ndarray, least: int = 3) -> np.ndarray:
     return array
 
 
-def sample_variance(samples: np.ndarray, levels: int) -> Estimate:
-    """Returns the mean of `variances` (P, S, …), in squared error; its standard error is over two or more images."""
+def sample_variance(samples: np.ndarray, levels: int, *, groups: np.ndarray | None = None) -> Estimate:
+    """Returns the mean of `variances` (P, S, …), in squared error; its standard error is over two or more images.
+
+    Where images belong together, `groups` (P,), it is over groups, and groups are what is counted.
+    """
     found = variances(samples, levels)
-    mean = crossed_mean(found)
-    stderr = mean.stderr if len(found) > 1 else None
-    return Estimate(mean.value, stderr, "squared error", "sample-variance", n=len(found), dof=mean.dof)
+    mean, n = crossed_mean(found, groups=groups), count(found, groups)
+    return Estimate(mean.value, mean.stderr if n > 1 else None, "squared error", "sample-variance", n=n, dof=mean.dof)
 
 
 def whole_variance(samples: np.ndarray, levels: int) -> Estimate:

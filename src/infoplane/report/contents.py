@@ -109,6 +109,7 @@ class PageContents:
         title: Name of the study.
         description: What was run, on what; one to three sentences.
         note: A warning that belongs at the top, e.g. "a smoke run on few images", or None.
+        data_notes: Sentences on what of the data was dropped, converted, guessed, or is there twice.
         rows: Tidy results. Keys: layer ("input": the twin p(x); "": the whole network), checkpoint, refit ("all" or
             a number), kind (of `estimate.KINDS`), value, stderr, unit, direction ("lower", "upper", "estimate",
             "none"), n, refits, flags ("; "-separated). The last checkpoint with numbers is the one spoken of; rows of
@@ -133,6 +134,7 @@ class PageContents:
     title: str
     description: str = ""
     note: str | None = None
+    data_notes: Sequence[str] = ()
     rows: Sequence[Mapping[str, Any]] = ()
     differences: Sequence[Mapping[str, Any]] = ()
     truth: Sequence[Mapping[str, Any]] | None = None

@@ -40,6 +40,7 @@ def contents_of(results: Results, folder: Path) -> ReportContents:
     return ReportContents(
         **making(results, folder, STAGES),
         description=_description(spec, results),
+        data_notes=data.values.get("notes", ()) if data is not None else (),
         levels=data.values["levels"] if data is not None else 256,
         inputs=inputs,
         layers=[_layer(results, name, pictured=data is not None) for name in results.layers],

@@ -75,6 +75,7 @@ def table(results: Results) -> str:
             notes.append(f"classifier accuracy{at}: {_number(right)} (95 % interval, n = {right.n})")
     if (data := results.cell("data")) is not None:
         notes.append(f"images: {data.values['name']}")
+        notes += [f"data: {note}" for note in data.values.get("notes", ())]
     errors = _covered(most) if most else _over(1 if unconditional is None else unconditional.refits)
     errors += ", where no star says otherwise" if fewer else ""
     directions = (
@@ -138,7 +139,7 @@ def _unconditional(results: Results, found: Found) -> Estimate | None:
     refits = list(used.pop()) if len(used) == 1 else []
     if not refits or refits != results.common((INPUT, ""), *places):
         return None
-    return cross_entropy(results.log_probs(INPUT, refits))
+    return cross_entropy(results.log_probs(INPUT, refits), groups=results.groups)
 
 
 def _number(estimate: Estimate | None, *, star: bool = False) -> str:

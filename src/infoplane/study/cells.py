@@ -55,7 +55,7 @@ def load_data(spec: DataSpec, seed: int, study: str = "the study") -> Result:
     """
     dataset = spec.load()
     sizes = {part: getattr(spec, part) for part in PARTS}
-    for names, _ in dataset.groups():
+    for names, _ in dataset.sources():
         missing = [f"data.{part}" for part in names if sizes[part] is None]
         if len(missing) > 1:
             raise UsageError(
@@ -65,17 +65,25 @@ def load_data(spec: DataSpec, seed: int, study: str = "the study") -> Result:
                 "data set has official parts, all but one of those that draw from the same; null is all that is left",
                 mend=f"give {' and '.join(missing[1:])} a number of images, in the file or with --set",
             )
-    return data_result(dataset, data.split(dataset, **sizes, seed=seed))
+    return split_data(dataset, sizes, seed)
 
 
-def data_result(dataset: data.Dataset, parts: data.Split) -> Result:
-    """A data set with its split, as a cell's result."""
+def split_data(dataset: data.Dataset, sizes: Mapping[str, int | None], seed: int) -> Result:
+    """A data set with its split into parts of these sizes, as a cell's result.
+
+    Raises:
+        UsageError: It cannot be split so.
+    """
+    groups = data.group_images(dataset)
+    split = data.split(dataset, **{part: sizes[part] for part in PARTS}, seed=seed, groups=groups)
+    parts = {part: getattr(split, part) for part in PARTS}
     arrays = {"images": dataset.images, **{f"latent:{name}": a for name, a in dataset.latents.items()}}
-    arrays |= {part: getattr(parts, part) for part in PARTS}
+    arrays |= {**parts, "groups": groups}
     if dataset.labels is not None:
         arrays["labels"] = dataset.labels
     classes = dataset.classes if dataset.labels is not None else None
     values = {"name": dataset.name, "levels": dataset.levels, "classes": classes, "shape": list(dataset.shape)}
+    values["notes"] = [*data.describe(dataset, groups, parts, sizes), *dataset.notes]
     return Result(values, arrays)
 
 
@@ -86,7 +94,9 @@ def run_subject(task: Task) -> Result:
     seed, device = task.params["seed"], task.environment.device
     settings, objective = subjects.settings_of(kind).model_validate(train), subjects.objective_of(kind)
     encoding = task.split("encoding")
-    kept, held = data.hold_out(encoding, settings.held_out, seed) if settings.held_out else (encoding, encoding[:0])
+    kept, held = encoding, encoding[:0]
+    if settings.held_out:
+        kept, held = data.hold_out(encoding, settings.held_out, seed, task.groups(encoding))
     if objective == "cross-entropy" and not task.data.values["classes"]:
         raise UsageError("a classifier needs labels", received=f"data set {task.data.values['name']!r} without labels")
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
@@ -352,7 +362,8 @@ def run_probe(task: Task) -> Result:
     if not task.data.values["classes"]:
         return Result({"labels": False})
     decoding = task.split(params["fit_on"])
-    kept, held = data.hold_out(np.arange(len(decoding)), params["fit"]["held_out"], params["seed"])
+    held_out, groups = params["fit"]["held_out"], task.groups(decoding)
+    kept, held = data.hold_out(np.arange(len(decoding)), held_out, params["seed"], groups)
     pairs = task.pairs(params["layer"], params["fit_on"])
     labels = task.labels(decoding)
     evaluation_labels = task.labels(task.split("evaluation"))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from infoplane.data import say
 from infoplane.errors import unknown
 from infoplane.study.base import Study
 from infoplane.study.calibration import fresh, stored, typical
@@ -63,6 +64,7 @@ def execute(
     if engine not in ENGINES:
         raise unknown("engine", engine, ENGINES)
     loaded = FAMILIES[spec.kind].check(spec)
+    say(loaded.values.get("notes", ()))
     count = default_workers(where) if workers is None else workers
     fingerprint = _fingerprint(loaded)
     return carry_out(

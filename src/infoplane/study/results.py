@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -16,6 +17,7 @@ from infoplane.information import (
     accuracy,
     compression,
     contrastive_bound,
+    count,
     cross_entropy,
     crossed_mean,
     difference,
@@ -57,6 +59,19 @@ class Results(RunResults[StudySpec]):
         """(layer, checkpoint) of everything that is measured: latents, which belong to none, then by checkpoint."""
         latents = [(latent, "") for latent in self.spec.latents]
         return latents + [(layer, checkpoint) for checkpoint in self.checkpoints for layer in self.spec.layers]
+
+    @cached_property
+    def groups(self) -> np.ndarray | None:
+        """The groups (n,) of the evaluation images where some of them belong together, else None."""
+        return self._groups_of("evaluation")
+
+    def _groups_of(self, part: str, first: int | None = None) -> np.ndarray | None:
+        """The same of the first images of a part of the split."""
+        data = self.cell("data")
+        if data is None or "groups" not in data.names():  # of a run from before there were any
+            return None
+        found = data.array("groups")[data.array(part)[:first]]
+        return found if len(np.unique(found)) < len(found) else None
 
     def cell(self, kind: str, layer: str = "", refit: int = 0, checkpoint: str | None = None) -> Stored | None:
         """The stored result in that role, or None where it is missing or damaged.
@@ -114,7 +129,7 @@ class Results(RunResults[StudySpec]):
             if self.spec.layers and place in [(self.spec.layers[0], point) for point in self.checkpoints]:
                 capture = self.cell("capture", checkpoint=checkpoint)
                 if capture is not None and "correct" in capture.names():
-                    yield "", checkpoint, "all", accuracy(capture.array("correct"))
+                    yield "", checkpoint, "all", accuracy(capture.array("correct"), groups=self.groups)
                 for estimate in self._of_labels("own", "", checkpoint):
                     yield "", checkpoint, "all", replace(estimate, refits=0)
             for refits, label in self._groups(layer, checkpoint):
@@ -123,12 +138,10 @@ class Results(RunResults[StudySpec]):
                 yield from ((*place, "all", estimate) for estimate in self._of_layer(layer, checkpoint))
             drawn, data = self._drawn(layer, checkpoint), self.cell("data")
             if drawn is not None and data is not None:
-                levels = data.values["levels"]
-                yield (
-                    *place,
-                    "all",
-                    whole_variance(drawn[0], levels) if layer == INPUT else sample_variance(drawn, levels),
-                )
+                levels, groups = data.values["levels"], self._groups_of("evaluation", len(drawn))
+                whole = layer == INPUT
+                found = whole_variance(drawn[0], levels) if whole else sample_variance(drawn, levels, groups=groups)
+                yield (*place, "all", found)
 
     def _groups(self, layer: str, checkpoint: str) -> Iterator[tuple[list[int], str]]:
         refits = [refit for refit, _ in self.fits(layer, checkpoint)]
@@ -141,11 +154,11 @@ class Results(RunResults[StudySpec]):
         fits = [(refit, stored) for refit, stored in self.fits(layer, checkpoint) if refit in refits]
         scores = self.log_probs(layer, refits, checkpoint)
         measure = self.spec.measure
-        yield replace(cross_entropy(scores), flags=self._unlearnt(scores))
+        yield replace(cross_entropy(scores, groups=self.groups), flags=self._unlearnt(scores))
         unread = _unread([stored for _, stored in fits]) + self._unlearnt(scores)
         if layer != INPUT:
             if "nce" in measure:
-                yield replace(negative_cross_entropy(scores), flags=unread)
+                yield replace(negative_cross_entropy(scores, groups=self.groups), flags=unread)
             twin = twin_of(self.spec, layer)
             paired = [refit for refit in self.common((layer, checkpoint), (twin, "")) if refit in refits]
             if "usable" in measure and paired:
@@ -153,6 +166,7 @@ class Results(RunResults[StudySpec]):
                     self.log_probs(layer, paired, checkpoint),
                     self.log_probs(twin, paired),
                     ceiling=self.ceiling(layer, checkpoint),
+                    groups=self.groups,
                 )
                 own = _unread([stored for refit, stored in fits if refit in paired]) + self._unlearnt(scores)
                 yield replace(usable, flags=(*usable.flags, *own))
@@ -172,10 +186,9 @@ class Results(RunResults[StudySpec]):
         )
         truth = self.cell("truth")
         if truth is not None and f"log_probs:{layer}" in truth.names():
-            excess = crossed_mean(truth.array(f"log_probs:{layer}") - scores)
-            yield Estimate(
-                excess.value, excess.stderr, kind="excess", n=scores.shape[1], refits=len(refits), dof=excess.dof
-            )
+            excess = crossed_mean(truth.array(f"log_probs:{layer}") - scores, groups=self.groups)
+            n = count(scores, self.groups)
+            yield Estimate(excess.value, excess.stderr, kind="excess", n=n, refits=len(refits), dof=excess.dof)
 
     def _unlearnt(self, scores: np.ndarray) -> tuple[str, ...]:
         """What must be said of a density that does no better than one that was never trained could."""
@@ -191,15 +204,16 @@ class Results(RunResults[StudySpec]):
             yield from self._of_labels(kind, layer, checkpoint)
         mse = self.cell("mse", layer, 0, checkpoint)
         if mse is not None:
-            mean = crossed_mean(mse.array("errors"))
-            n = len(mse.array("errors"))
+            mean = crossed_mean(mse.array("errors"), groups=self.groups)
+            n = count(mse.array("errors"), self.groups)
             flags = (STILL_FELL,) if _still_falling(mse.values["curve"]) else ()
             yield Estimate(mean.value, mean.stderr, "squared error", "mse", n=n, dof=mean.dof, flags=flags)
         per_image = self._scores("sample-accuracy", layer, checkpoint).get(1)
         if per_image is not None:
-            mean = crossed_mean(per_image)
-            stderr = mean.stderr if len(per_image) > 1 else None
-            yield Estimate(mean.value, stderr, "fraction", "sample-accuracy", n=len(per_image), dof=mean.dof)
+            groups = self._groups_of("evaluation", len(per_image))
+            mean, n = crossed_mean(per_image, groups=groups), count(per_image, groups)
+            stderr = mean.stderr if n > 1 else None
+            yield Estimate(mean.value, stderr, "fraction", "sample-accuracy", n=n, dof=mean.dof)
 
     def _drawn(self, layer: str, checkpoint: str) -> np.ndarray | None:
         """The samples (P, S, C, H, W) of a layer, or of p(x) with P = 1; None where there is one of each image."""
@@ -211,7 +225,8 @@ class Results(RunResults[StudySpec]):
         scores, data = self.readings(kind, layer, checkpoint), self.cell("data")
         if scores and data is not None:
             labels = data.array("labels")[data.array("evaluation")]
-            yield label_information(np.stack([*scores.values()]), labels, classes=data.values["classes"], kind=kind)
+            classes, groups = data.values["classes"], self.groups
+            yield label_information(np.stack([*scores.values()]), labels, classes=classes, kind=kind, groups=groups)
 
     def rows(self) -> list[dict[str, Any]]:
         """Returns one tidy row per estimate; keys as `COLUMNS`."""
@@ -234,7 +249,7 @@ class Results(RunResults[StudySpec]):
                     refits = sorted(scores[first].keys() & scores[second].keys())
                     if refits:
                         one, other = (np.stack([scores[layer][refit] for refit in refits]) for layer in (first, second))
-                        mean = difference(one, other)
+                        mean = difference(one, other, groups=self.groups)
                         where = (first, second, checkpoint, len(refits))
                         found.append(Difference(*where, mean.value, mean.stderr, mean.dof, mean.p_value, kind))
         return [vars(each) for each in found]
@@ -251,7 +266,7 @@ class Results(RunResults[StudySpec]):
             fits = [dict(self.fits(layer, point)) for point in points]
             held = np.array([[-own[refit].values["heldout_nats"] for refit in refits] for own in fits])
             scores = np.stack([self.log_probs(layer, refits, point) for point in points])
-            fall = compression(held, scores, seed=self.spec.seed)
+            fall = compression(held, scores, seed=self.spec.seed, groups=self.groups)
             where = {"layer": layer, "peak": points[fall.peak], "end": points[-1], "verdict": fall.verdict}
             both = dict.fromkeys(flag for at in (fall.peak, -1) for flag in _flags(list(fits[at].values())))
             where["flags"] = "; ".join(both)
@@ -274,7 +289,9 @@ class Results(RunResults[StudySpec]):
                     refits = sorted(before.keys() & after.keys())
                     # One image alone has no error.
                     if refits and len(before[refits[0]]) > 1:
-                        mean = difference(*(np.stack([at[refit] for refit in refits]) for at in (after, before)))
+                        pair = (np.stack([at[refit] for refit in refits]) for at in (after, before))
+                        groups = self._groups_of("evaluation", len(before[refits[0]]))
+                        mean = difference(*pair, groups=groups)
                         where = {"layer": layer, "kind": kind, "first": first, "last": last}
                         change = _change(mean, len(refits), kind)
                         flags = self._unread(layer, (first, last), refits) if kind == "nce" else ()
@@ -324,8 +341,9 @@ class Results(RunResults[StudySpec]):
                 name = "log_probs" if part == "evaluation" else f"log_probs:{part}"
                 scores = [fit.array(name) for fit in stored if name in fit.names()]
                 if scores:
-                    mean = crossed_mean(-np.stack(scores))
-                    row |= {part: mean.value, f"{part}_stderr": mean.stderr, f"{part}_n": len(scores[0])}
+                    own = self._groups_of(part, len(scores[0]))
+                    mean = crossed_mean(-np.stack(scores), groups=own)
+                    row |= {part: mean.value, f"{part}_stderr": mean.stderr, f"{part}_n": count(scores[0], own)}
             if "evaluation" in row:
                 per_bit = math.prod(data.values["shape"]) * NATS_PER_BIT
                 row["bits_per_dimension"] = row["evaluation"] / per_bit

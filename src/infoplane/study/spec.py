@@ -57,14 +57,14 @@ class DataSpec(Strict):
     options: dict[str, Any] = Field(default_factory=dict)
 
     def load(self) -> data.Dataset:
-        """Returns the data set.
+        """Returns the data set, whose notes are still to be said.
 
         Raises:
             UsageError: It cannot be had, or does not take these options.
         """
         shared = {"subset": self.subset} if self.subset is not None else {}
         shared |= {"downsample": self.downsample} if self.downsample > 1 else {}
-        return data.load(self.name, **{**self.options, **shared})
+        return data.load({"name": self.name, **self.options, **shared}, quiet=True)
 
 
 class SubjectSpec(BaseModel):

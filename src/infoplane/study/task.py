@@ -157,7 +157,8 @@ class Task:
     def fitting_pairs(self, layer: str | None, held_out: float, seed: int) -> tuple[Pairs, Pairs]:
         """The part that densities are trained on, without and with only the examples held out for early stopping."""
         pairs = self.pairs(layer, self.params["fit_on"])
-        kept, held = data.hold_out(np.arange(len(pairs)), held_out, seed)
+        groups = self.groups(self.split(self.params["fit_on"]))
+        kept, held = data.hold_out(np.arange(len(pairs)), held_out, seed, groups)
         return pairs.subset(kept), pairs.subset(held)
 
 
