@@ -12,17 +12,18 @@ import infoplane
 
 PACKAGE = Path(infoplane.__file__).parent
 
-FOUNDATION = {"errors", "files", "checks", "estimate", "data", "capture"}
+FOUNDATION = {"errors", "files", "torch_state", "checks", "estimate", "data", "capture"}
 SCIENCE = {"densities", "geometry", "information", "subjects"}
 
 #: room -> rooms that it may import
 ARROWS = {
     "errors": set(),
     "files": set(),
+    "torch_state": set(),
     "checks": {"errors"},
     "estimate": {"errors"},
     "data": {"errors", "checks", "estimate"},
-    "capture": {"errors", "checks", "estimate"},
+    "capture": {"errors", "torch_state", "checks", "estimate"},
     "densities": FOUNDATION,
     "geometry": FOUNDATION,
     "information": FOUNDATION,

@@ -40,6 +40,7 @@ from infoplane.study.spec import DataSpec, DensitySpec, StudySpec
 from infoplane.study.task import Environment, Live, Task
 from infoplane.study.watch import Watcher
 from infoplane.subjects.given import load_states
+from infoplane.torch_state import for_caller, own_state
 
 DEFAULT_REFITS = 3
 #: fewest images from which anything can be said
@@ -52,6 +53,7 @@ BOUGHT = ("fit", "reconstruction", "contrastive", "samples", "note")
 MOST_CLASSES = 65_536
 
 
+@own_state()
 def measure(
     model: nn.Module,
     images: Any,
@@ -109,7 +111,7 @@ def measure(
     seed = check_whole("seed", seed, least=0)
     refits = check_whole("number of refits", refits, least=1)
     where = pick_device(device)
-    live = Live(model, default_transform(levels) if transform is None else transform)
+    live = Live(model, default_transform(levels) if transform is None else for_caller(transform))
     layers, on_the_fly = _check_layers(live, dataset, _distinct(layers))
     if checkpoints:
         live = Live(model, live.transform, load_states(model, checkpoints))
@@ -223,6 +225,7 @@ class Profile:
             self._results.write(self.folder)
         return pl.read_parquet(self.folder / "results.parquet")
 
+    @own_state()
     def sample(
         self, layer: str, images: Any, n: int = 8, *, seed: int = 0, temperature: float = 1.0, rows: int = 0
     ) -> Tensor:
@@ -256,6 +259,7 @@ class Profile:
             )
         return drawn.unflatten(0, (len(contexts), n)).cpu()
 
+    @own_state()
     @torch.no_grad()
     def log_prob(self, layer: str, candidates: Any, *, given: Any) -> Tensor:
         """Scores every candidate under the layer's activation for every given image.
@@ -280,6 +284,7 @@ class Profile:
         ]
         return torch.stack(rows).cpu()
 
+    @own_state()
     def report(self, folder: str | Path) -> Path:
         """Writes the whole run's folder, page and tables included, and returns the page.
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from infoplane.errors import UsageError, unknown
+from infoplane.torch_state import callers_state, for_caller, own_state
 
 #: What a model is called with: `model(tensor)`, `model(*sequence)` or `model(**mapping)`.
 Inputs = Tensor | Sequence[Any] | Mapping[str, Any]
@@ -48,6 +49,7 @@ class LayerInfo:
     batch_dim: int = 0
 
 
+@own_state()
 def list_layers(model: nn.Module, example: Inputs) -> list[LayerInfo]:
     """Returns the taps that fire when the model runs, in the order in which they fire.
 
@@ -89,6 +91,7 @@ class Tap:
         self._plan: dict[_Key, LayerInfo] | None = None
         self._noise = _RandomStream()
 
+    @own_state()
     def __call__(self, inputs: Inputs) -> dict[str, Tensor]:
         """Returns the activations by layer, `(B, ...)`, detached, float32 (float64 stays).
 
@@ -137,9 +140,11 @@ def capture(
         UsageError: As `Tap`; about names, when the first batch is asked for.
     """
     tap = Tap(model, layers, device=device)
+    transform = None if transform is None else for_caller(transform)
     return (tap(batch if transform is None else transform(batch)) for batch in batches)
 
 
+@own_state()
 def activations(
     model: nn.Module,
     layers: Sequence[str],
@@ -319,8 +324,9 @@ def _forward(model: nn.Module, inputs: Inputs, paths: Iterable[str], visit: Call
         def hook(_module: nn.Module, _args: Any, output: Any) -> None:
             call = calls[path]
             calls[path] += 1
-            for selector, tensor in _leaves(output):
-                visit((path, call, selector), tensor)
+            with own_state():  # what is copied in the caller's inference mode could never be trained on
+                for selector, tensor in _leaves(output):
+                    visit((path, call, selector), tensor)
 
         return hook
 
@@ -334,6 +340,8 @@ def _forward(model: nn.Module, inputs: Inputs, paths: Iterable[str], visit: Call
         home = next((tensor.device for tensor in chain(model.parameters(), model.buffers())), None)
         # Copied: a first layer that works in place would write into the caller's batch.
         inputs = _map(lambda x: x.to(device=home, copy=True), inputs)
+        stack.enter_context(callers_state())
+        stack.enter_context(torch.no_grad())
         if isinstance(inputs, Mapping):
             model(**inputs)
         elif isinstance(inputs, Tensor):
@@ -358,11 +366,16 @@ def _as_found(model: nn.Module) -> Iterator[None]:
             yield
         finally:
             for module, name, buffer, version, saved in buffers:
-                if buffer._version != version:
+                if buffer._version != version or _differ(buffer, saved):  # inference mode counts no versions
                     buffer.copy_(saved)
                 module._buffers[name] = buffer
             for module, flag in flags:
                 module.training = flag
+
+
+def _differ(buffer: Tensor, saved: Tensor) -> bool:
+    """Whether values that can be compared are other ones."""
+    return buffer.layout == torch.strided and not (buffer.is_meta or torch.equal(buffer, saved))
 
 
 class _RandomStream:

@@ -30,6 +30,7 @@ from infoplane.densities.likelihoods import (
     scale_levels,
 )
 from infoplane.errors import UsageError
+from infoplane.torch_state import own_state
 
 Probability = Annotated[float, Ge(0), Lt(1)]
 Positive = Annotated[int, Gt(0)]
@@ -193,6 +194,7 @@ class PixelCNN(Density):
         with full_precision(features):
             return self.likelihood.log_prob(features.to(self.above.weight), images)
 
+    @own_state()
     @torch.no_grad()
     def sample(
         self,

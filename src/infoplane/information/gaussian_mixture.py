@@ -14,6 +14,7 @@ from infoplane.errors import UsageError, check_positive
 from infoplane.information.mixture_blocks import BLOCK, BlockTree, squared_distances
 from infoplane.information.mixture_fourier import FourierSum
 from infoplane.information.mixture_neighbours import NeighbourSum
+from infoplane.torch_state import own_state
 
 #: about how many of the queries tell what all of them would cost
 PROBE = 200
@@ -46,6 +47,7 @@ class GaussianMixture:
         UsageError: Shapes do not go together, or a number is not finite or out of range.
     """
 
+    @own_state()
     def __init__(self, centres: Tensor, beta: float, weights: Tensor | None = None, *, tolerance: float = 1e-9) -> None:
         centres = check_points("centres", centres)
         beta = check_positive("beta", beta)
@@ -75,6 +77,7 @@ class GaussianMixture:
         """log N(0; 0, β²I): the density of one Gaussian at its centre, nats."""
         return log_peak(self.dimensions, self.beta)
 
+    @own_state()
     def log_density(self, queries: Tensor) -> Tensor:
         """Returns log p of each query, nats: (m, d) -> (m,)."""
         return self.log_sum(check_points("queries", queries, self.dimensions).to(self.centres)) + self.log_peak

@@ -12,6 +12,7 @@ from infoplane.errors import UsageError
 from infoplane.estimate import Estimate
 from infoplane.information.crossed import count, crossed_mean
 from infoplane.information.wide_probe import Features, WideProbe, fit_wide_probe
+from infoplane.torch_state import own_state
 
 #: features that take more than this in float64 are not given to scikit-learn
 WIDE_BYTES = 512 * 1024**2
@@ -20,6 +21,7 @@ WIDE_BYTES = 512 * 1024**2
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
 
 
+@own_state()
 def fit_probe(
     features: Features, labels: np.ndarray, held_features: Features, held_labels: np.ndarray, *, classes: int
 ) -> "LinearProbe | WideProbe":

@@ -15,6 +15,7 @@ from torch import Tensor
 from infoplane.errors import UsageError, check_positive
 from infoplane.estimate import Estimate
 from infoplane.information.gaussian_mixture import GaussianMixture
+from infoplane.torch_state import own_state
 
 #: fewest draws in the first round where a standard error is asked for
 FIRST = 1000
@@ -28,6 +29,7 @@ SATURATED = 0.9
 WIDE, WIDER = 0.25, 3.0
 
 
+@own_state()
 def mixture_entropy(
     centres: Tensor,
     beta: float,

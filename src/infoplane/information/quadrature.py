@@ -11,6 +11,7 @@ from torch import Tensor
 from infoplane.errors import UsageError
 from infoplane.estimate import Estimate
 from infoplane.information.sample_propagation import Noisy, check_noisy
+from infoplane.torch_state import own_state
 
 #: points per β of the grids: the trapezoid rule is exact to rounding for a Gaussian, and to 1e-5 across a kink
 FINENESS = 40
@@ -30,6 +31,7 @@ ENTRIES = 2**27
 TILE = 2**22
 
 
+@own_state()
 def chain_information(network: Noisy, inputs: Tensor, layer: int) -> Estimate:
     """Returns I(X;T_l), nats, for X uniform on the given inputs, where layers 1 to l have a single unit each.
 

@@ -25,6 +25,7 @@ from infoplane.information.gaussian_mixture import GaussianMixture, log_peak
 from infoplane.information.mixture_blocks import squared_distances
 from infoplane.information.mixture_draws import SATURATED, check_counts, entropy_round, mixture_entropy, normal
 from infoplane.information.sample_theory import fewest_samples
+from infoplane.torch_state import own_state
 
 __all__ = [
     "FewSamplesWarning",
@@ -126,6 +127,7 @@ def log_density(
     return GaussianMixture(centres, beta, weights, tolerance=tolerance).log_density(queries)
 
 
+@own_state()
 def mutual_information(
     network: Noisy,
     inputs: Tensor,
@@ -330,7 +332,7 @@ def _deeper(
         who = f"layer {layer}, {d}-dimensional, β = {beta:g}"
         text = f"{m * each:,} samples for h(T) and {each:,} for each h(T|x) at {who}: {asked}"
         flags.append(f"fewer samples than the worst case asks for, {rounded} of every input")
-        warnings.warn(FewSamplesWarning(text), stacklevel=3)
+        warnings.warn(FewSamplesWarning(text), stacklevel=4)
     return FlowEstimate(
         value,
         _in_all(errors),

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from infoplane.torch_state import own_state
+
 #: inverse strengths of the L2 penalty, from strong to weak; with thousands of features the strong ones matter
 WIDE_STRENGTHS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
@@ -70,6 +72,7 @@ class WideProbe:
         return np.log(self.probabilities(features)[np.arange(len(labels)), labels])
 
 
+@own_state()
 def fit_wide_probe(
     features: Features, labels: np.ndarray, held_features: Features, held_labels: np.ndarray, *, classes: int
 ) -> WideProbe:

@@ -16,6 +16,7 @@ from infoplane.errors import FitError, UsageError
 from infoplane.inversion.fast import LOOK, History, Loss, Step, laid_out, shorten
 from infoplane.inversion.pairs import Pairs
 from infoplane.inversion.settings import FitSettings
+from infoplane.torch_state import own_state
 
 #: (updates done, updates in all, current held-out loss or None)
 Progress = Callable[[int, int, float | None], None]
@@ -144,6 +145,7 @@ class OneSource:
         return mean_loss(self.model, self.loss, self.held_out)
 
 
+@own_state()
 def fit(
     model: nn.Module,
     loss: Loss,
@@ -173,6 +175,7 @@ def fit(
     return train(model, source, settings, seed=seed, device=pairs.device, watch=watch, progress=progress)
 
 
+@own_state()
 def train(
     model: nn.Module,
     source: Source,
@@ -328,6 +331,7 @@ def mean_loss(model: nn.Module, loss: Loss, pairs: Pairs) -> float:
     return float(losses_of(model, loss, pairs).mean())
 
 
+@own_state()
 @torch.no_grad()
 def losses_of(model: nn.Module, loss: Loss, pairs: Pairs) -> Tensor:
     """Returns the loss of every example in evaluation mode, float64 (n,) on the CPU."""
@@ -351,6 +355,7 @@ def within(settings: FitSettings, model: nn.Module, loss: Loss, pairs: Pairs, he
     return settings.model_copy(update={"minutes": None, "updates": max(1, int(left / per_update))})
 
 
+@own_state()
 def seconds_per_update(
     settings: FitSettings, model: nn.Module, loss: Loss, pairs: Pairs, held_out: Pairs, *, steps: int = 6
 ) -> tuple[float, float]:

@@ -6,11 +6,13 @@ import torch
 from torch import Tensor
 
 from infoplane.densities import Density
+from infoplane.errors import UsageError
 from infoplane.inversion.fast import Loss
 from infoplane.inversion.fit import Curve, Progress, fit, losses_of
 from infoplane.inversion.pairs import Pairs
 from infoplane.inversion.parallel import Ranks, fit_on_ranks
 from infoplane.inversion.settings import FitSettings
+from infoplane.torch_state import own_state
 
 
 class NegativeLogProb:
@@ -23,6 +25,7 @@ class NegativeLogProb:
         return -self.density.log_prob(images, context)
 
 
+@own_state()
 def fit_density(
     density: Density,
     pairs: Pairs,
@@ -46,7 +49,11 @@ def fit_density(
 
     Raises:
         ValueError: The start is of another family, or has another context.
+        UsageError: The density was made in inference mode.
     """
+    if any(parameter.is_inference() for parameter in density.parameters()):
+        mend = "make it outside torch.inference_mode()"
+        raise UsageError("a density made in inference mode cannot be trained", mend=mend)
     if start is None:
         # Under a null context and on the first images: the same for a conditional model and its twin.
         density.initialise(pairs.images[: min(len(pairs), 128)].to(pairs.device))
@@ -78,6 +85,7 @@ def log_probs(density: Density, pairs: Pairs) -> Tensor:
     return -losses_of(density, NegativeLogProb(density), pairs)
 
 
+@own_state()
 @torch.no_grad()
 def cross_log_probs(density: Density, pairs: Pairs, contexts: Tensor, *, batch: int = 256) -> Tensor:
     """Returns log q(x_i|h_k) in nats for every image and every context: (n, K) float64.

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from infoplane.inversion.fast import resident
+from infoplane.torch_state import own_state
 
 ContextOf = Callable[[Tensor], Tensor]
 
@@ -69,8 +70,8 @@ class Pairs:
         standardise: Standardiser | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.images = torch.as_tensor(images)
-        self.context = torch.as_tensor(context) if isinstance(context, np.ndarray) else context
+        self.images = _trainable(images)
+        self.context = context if context is None or callable(context) else _trainable(context)
         self.standardise, self.device = standardise, torch.device(device)
 
     def __len__(self) -> int:
@@ -109,8 +110,16 @@ class Pairs:
             return self
         return Pairs(images, context, standardise=self.standardise, device=self.device)
 
+    @own_state()
     def subset(self, index: Tensor | np.ndarray) -> "Pairs":
         """Returns the pairs at these indices."""
         index = torch.as_tensor(index)
         context = self.context[index] if isinstance(self.context, Tensor) else self.context
         return Pairs(self.images[index], context, standardise=self.standardise, device=self.device)
+
+
+@own_state()
+def _trainable(data: Tensor | np.ndarray) -> Tensor:
+    """The data as a tensor that training may use, which one made in inference mode is not."""
+    tensor = torch.as_tensor(data, device=None if isinstance(data, Tensor) else "cpu")
+    return tensor.clone() if tensor.is_inference() else tensor

@@ -29,6 +29,7 @@ from infoplane.inversion.fast import Loss, autocast, compiled, compiling, laid_o
 from infoplane.inversion.fit import Curve, OneSource, Progress, losses_of, train
 from infoplane.inversion.pairs import Pairs
 from infoplane.inversion.settings import FitSettings
+from infoplane.torch_state import own_state
 
 #: between the seeds of two processes, so that their dropout masks differ
 STRIDE = 7919
@@ -86,6 +87,7 @@ def joined(device: str = "auto") -> Iterator[Ranks]:
         dist.destroy_process_group()
 
 
+@own_state()
 def fit_on_ranks(
     model: nn.Module,
     loss: Loss,

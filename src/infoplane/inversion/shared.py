@@ -13,6 +13,7 @@ from infoplane.inversion.fit import Curve, OneSource, Progress, train
 from infoplane.inversion.invert import NegativeLogProb
 from infoplane.inversion.pairs import Pairs
 from infoplane.inversion.settings import FitSettings
+from infoplane.torch_state import own_state
 
 
 @dataclass
@@ -67,6 +68,7 @@ def trunk_of(density: Density) -> dict[str, nn.Parameter]:
     return {name: parameter for name, parameter in density.named_parameters() if id(parameter) not in own}
 
 
+@own_state()
 def fit_shared(
     densities: Mapping[str, Density],
     pairs: Mapping[str, Pairs],

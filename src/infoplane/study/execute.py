@@ -31,11 +31,13 @@ from infoplane.study.run import (
 from infoplane.study.store import Result, Store, room_for
 from infoplane.study.task import Live
 from infoplane.study.watch import Watcher
+from infoplane.torch_state import own_state
 
 #: seconds from which on a run is worth a measurement of the machine's speed
 WORTHWHILE = 120.0
 
 
+@own_state()
 def execute(
     spec: Study,
     folder: Path,

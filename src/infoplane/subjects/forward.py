@@ -23,6 +23,7 @@ from infoplane.subjects.train_epochs import (
     state_of,
     train_epochs,
 )
+from infoplane.torch_state import own_state
 
 #: added to a seed for new weights: with the same seed a network at epoch 0 would get those that it has
 ANEW = 1_000_003
@@ -90,6 +91,7 @@ def tail(model: nn.Module, layer: str) -> nn.Module:
     return rest
 
 
+@own_state()
 def decode_labels(
     model: nn.Module,
     layer: str,
@@ -160,6 +162,7 @@ def label_log_probs(model: nn.Module, inputs: Tensor, labels: Tensor, transform:
     return label_table(model, inputs, transform).gather(1, labels.cpu()[:, None])[:, 0]
 
 
+@own_state()
 def label_table(model: nn.Module, inputs: Tensor, transform: Transform) -> Tensor:
     """Returns log q(y|x) of all classes, float64 (n, classes) on the CPU, in evaluation mode."""
     device = device_of(model)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from infoplane.errors import FitError
 from infoplane.subjects.train_epochs import check_output
+from infoplane.torch_state import own_state
 
 Checkpoint = Annotated[int, Ge(0)] | Literal["end"]
 
@@ -59,6 +60,7 @@ class Trained:
     best_update: int
 
 
+@own_state()
 def train_classifier(
     model: nn.Module,
     inputs: Tensor,
@@ -125,6 +127,7 @@ def train_classifier(
     return trained
 
 
+@own_state()
 @torch.no_grad()
 def correct(
     model: nn.Module, inputs: Tensor, labels: Tensor, transform: Callable[[Tensor], Tensor], *, batch: int = 512

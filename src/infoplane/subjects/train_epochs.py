@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from torch import Tensor, nn
 
 from infoplane.errors import FitError, UsageError
+from infoplane.torch_state import own_state
 
 Epoch = Annotated[int, Ge(0)] | Annotated[float, Ge(0)] | Literal["end"]
 Objective = Literal["cross-entropy", "mse"]
@@ -103,6 +104,7 @@ class TrainedEpochs:
     curves: dict[str, list[float]] = field(default_factory=dict)
 
 
+@own_state()
 def train_epochs(
     model: nn.Module,
     inputs: Tensor,

@@ -16,6 +16,7 @@ from infoplane.errors import UsageError
 from infoplane.subjects.dense import linear_layers, orthonormality_step
 from infoplane.subjects.noisy import LayeredNetwork
 from infoplane.subjects.points import Points
+from infoplane.torch_state import own_state
 
 #: points of the recorded curves
 HISTORY = 120
@@ -67,6 +68,7 @@ def schedule(last: int, count: int) -> list[int]:
     return sorted({0, *spaced, last})
 
 
+@own_state()
 def descend(
     network: LayeredNetwork,
     points: Points,
