@@ -38,7 +38,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from infoplane import data, densities, subjects
-from infoplane.capture import activations, context_view, default_transform
+from infoplane.capture import activations, default_transform, readings_of
 from infoplane.inversion import FitSettings, Pairs, Standardiser, fit_density, fit_shared, log_probs
 from infoplane.study.cells import load_data
 from infoplane.study.load import load_study
@@ -100,12 +100,13 @@ def prepare(name: str, folder: str, checkpoints: tuple[int | str, ...] | None = 
     decoding = images[found.arrays["decoding"]]
     np.save(f"{folder}/images.npy", decoding.numpy())
     accuracy = {}
+    readings = readings_of(model, spec.layers, transform(decoding[:2]))
     for checkpoint in spec.checkpoints:
         model.load_state_dict(trained.states[checkpoint])
         model.eval()
         accuracy[checkpoint] = float((model(transform(parts[2])).argmax(1) == parts[3]).float().mean())
         for layer, h in activations(model, spec.layers, decoding, transform=transform).items():
-            np.save(f"{folder}/{layer}@{checkpoint}.npy", context_view(h).float().numpy())
+            np.save(f"{folder}/{layer}@{checkpoint}.npy", readings[layer](h).numpy())
     fit = spec.fit.model_dump(mode="json")
     density = spec.density.model_dump(mode="json")
     return Problem(folder, spec.layers, spec.checkpoints, found.values["levels"], density, fit, accuracy)

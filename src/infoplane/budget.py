@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from infoplane import data, densities
-from infoplane.capture import activations, context_view
+from infoplane.capture import activations
 from infoplane.errors import UsageError
 from infoplane.inversion import NegativeLogProb, Pairs, seconds_per_update
 from infoplane.study.run import one_thread
@@ -113,7 +113,7 @@ def _time(
     """Seconds per update, per scored image, and to draw a few samples at once."""
     images = torch.from_numpy(dataset.images[parts.decoding[: max(4 * spec.fit.batch, 32)]])
     found = activations(live.model, list(spec.layers), images, transform=live.transform)
-    views = {layer: context_view(h).float() for layer, h in found.items()}
+    views = {layer: live.readings[layer](h) for layer, h in found.items()}
     widest = max(views.values(), key=lambda h: h[0].numel())
     context, options = tuple(widest.shape[1:]), spec.density.model_extra or {}
     density = densities.build(spec.density.kind, dataset.shape, dataset.levels, context, options)

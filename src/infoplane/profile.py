@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from infoplane import data, densities
 from infoplane.budget import parse_budget, within
-from infoplane.capture import Tap, activations, context_view, default_transform, list_layers
+from infoplane.capture import Reading, Tap, activations, default_transform, list_layers
 from infoplane.capture.inputs import model_input
 from infoplane.checks import check_whole
 from infoplane.data.dataset import PARTS
@@ -65,6 +65,7 @@ def measure(
     levels: int | None = None,
     groups: Any = None,
     transform: Callable[[Tensor], Any] | None = None,
+    read_as: Mapping[str, str] | None = None,
     seed: int = 0,
     refits: int = DEFAULT_REFITS,
     device: str = "auto",
@@ -93,6 +94,8 @@ def measure(
         groups: Whole numbers or names (N,), the same for images that must not be parted: frames of one scene,
             augmentations or near-copies of one image. Equal images are found, and need none.
         transform: From uint8 images (B, C, H, W), a torch tensor, to the model's input; default: float32 in [0, 1].
+        read_as: Layer -> how its axes are read, where that should not be left to the program: a letter for each, c
+            channels, h rows, w columns, n tokens (+k: k leading ones), such as "hwc" or "nc+1"; or "vector".
         seed: Decides everything random.
         refits: Independent fits per layer; with fewer than 3 the errors do not cover training well.
         device: "auto", "cpu" or "cuda".
@@ -112,9 +115,10 @@ def measure(
     refits = check_whole("number of refits", refits, least=1)
     where = pick_device(device)
     live = Live(model, default_transform(levels) if transform is None else for_caller(transform))
-    layers, on_the_fly = _check_layers(live, dataset, _distinct(layers))
-    if checkpoints:
-        live = Live(model, live.transform, load_states(model, checkpoints))
+    readings, on_the_fly = _check_layers(live, dataset, _distinct(layers), dict(read_as or {}))
+    layers = list(readings)
+    states = load_states(model, checkpoints) if checkpoints else {}
+    live = Live(model, live.transform, states, readings)
     count = default_workers(where) if workers is None else check_whole("number of workers", workers, least=0)
     if on_the_fly:
         count = 0  # the network exists in this process only
@@ -125,6 +129,7 @@ def measure(
         data=DataSpec(name=dataset.name, encoding=0, decoding=len(dataset) - evaluation, evaluation=evaluation),
         given=tuple(live.states),
         layers=tuple(layers),
+        read_as=dict(read_as or {}),
         density=suggest_density(dataset.shape, levels),
         fit=FitSettings(refits=refits),
         measure=("nce", "usable", "contrastive", "mse", "samples") + (() if dataset.labels is None else ("label",)),
@@ -321,8 +326,8 @@ class Profile:
             self._live.model, [layer], torch.from_numpy(self._images(images)), transform=self._live.transform
         )
         environment = Environment(self._device, lambda *_: None, self._live)
-        standardise = Task({}, {"data": loaded, "capture": capture}, environment).standardiser(layer)
-        contexts = standardise(context_view(found[layer]).float().to(self._device))
+        task = Task({}, {"data": loaded, "capture": capture}, environment)
+        contexts = task.standardiser(layer)(task.reading(layer)(found[layer]).to(self._device))
         return density.to(self._device).eval(), contexts
 
     def _images(self, images: Any) -> np.ndarray:
@@ -386,18 +391,21 @@ def _distinct(layers: Sequence[str]) -> list[str]:
     return list(layers)
 
 
-def _check_layers(live: Live, dataset: data.Dataset, layers: list[str]) -> tuple[list[str], bool]:
-    """Looks the layers up; returns them in depth order, and whether one is too large to be cached."""
+def _check_layers(
+    live: Live, dataset: data.Dataset, layers: list[str], read_as: Mapping[str, str]
+) -> tuple[dict[str, Reading], bool]:
+    """Looks the layers up; returns how each is read, in depth order, and whether one is too large to be cached."""
     if not isinstance(live.model, nn.Module):
         raise UsageError("not a model", received=type(live.model).__name__, legal="a torch.nn.Module")
     example = model_input(live.transform, torch.from_numpy(dataset.images[:2]))
-    first = Tap(live.model, layers)(example)
-    for activation in first.values():
-        context_view(activation)
-    sizes = {info.name: math.prod(info.shape) for info in list_layers(live.model, example)}
+    Tap(live.model, layers)(example)
+    for layer in read_as:
+        if layer not in layers:
+            raise unknown("layer in read_as", layer, layers)
+    found = list_layers(live.model, example, read_as=read_as, image=dataset.shape[1:])
     # Steps from one layer to the next are spoken of as losses: that needs the order in which they are computed.
-    ordered = [name for name in sizes if name in layers]
-    return ordered, any(4 * len(dataset) * sizes[layer] > CACHE_BYTES for layer in layers)
+    readings = {info.name: info.reading for info in found if info.name in layers and info.reading is not None}
+    return readings, any(4 * len(dataset) * math.prod(each.shape) > CACHE_BYTES for each in readings.values())
 
 
 def _begun(out: str | Path | None, fingerprint: str) -> StudySpec | None:

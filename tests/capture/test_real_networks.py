@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from infoplane.capture import Tap, context_view, list_layers
+from infoplane.capture import Tap, list_layers, readings_of
 from infoplane.errors import UsageError
 
 transformers = pytest.importorskip("transformers")
@@ -126,11 +126,11 @@ def test_every_tap_is_what_the_module_returned(make):
 
 
 @pytest.mark.parametrize("make", NETWORKS)
-def test_context_views_keep_every_number(make):
+def test_contexts_keep_every_number(make):
     model, inputs = built(make)
-    usable = [layer.name for layer in list_layers(model, inputs) if layer.problem is None]
-    for name, h in Tap(model, usable)(inputs).items():
-        view = context_view(h)
+    readings = {layer.name: layer.reading for layer in list_layers(model, inputs) if layer.problem is None}
+    for name, h in Tap(model, list(readings))(inputs).items():
+        view = readings[name](h)
         assert view.ndim in (2, 4), name
         for row, seen in zip(h, view):
             assert torch.equal(row.unique(), seen.unique()), name
@@ -164,7 +164,7 @@ def test_vit_against_hidden_states_and_embeddings():
     hidden = call(model, x, output_hidden_states=True).hidden_states
     assert torch.equal(captured["vit.embeddings"], embedded)
     assert torch.equal(captured["vit.layers.0"], hidden[1])
-    view = context_view(captured["vit.embeddings"])
+    view = readings_of(model, ["vit.embeddings"], x)["vit.embeddings"](captured["vit.embeddings"])
     assert view.shape == (4, 32, 4, 4)
     assert torch.equal(view[:, :16].flatten(2).transpose(1, 2), embedded[:, 1:])
     assert torch.equal(view[:, 16:, 3, 0], embedded[:, 0])

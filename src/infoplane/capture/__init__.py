@@ -1,16 +1,19 @@
 """The layers of any `nn.Module` that fire, their activations, and how their axes are read."""
 
-from infoplane.capture.layout import MAX_CONTEXT, context_view
-from infoplane.capture.taps import Inputs, LayerInfo, Tap, activations, capture, default_transform, list_layers
+from infoplane.capture.layout import Reading, check_pattern, vector
+from infoplane.capture.listing import list_layers, readings_of
+from infoplane.capture.taps import Inputs, LayerInfo, Tap, activations, capture, default_transform
 
 __all__ = [
-    "MAX_CONTEXT",
     "Inputs",
     "LayerInfo",
+    "Reading",
     "Tap",
     "activations",
     "capture",
-    "context_view",
+    "check_pattern",
     "default_transform",
     "list_layers",
+    "readings_of",
+    "vector",
 ]

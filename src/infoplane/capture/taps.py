@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from infoplane.capture.layout import Reading
 from infoplane.errors import UsageError, unknown
 from infoplane.torch_state import callers_state, for_caller, own_state
 
@@ -39,6 +40,7 @@ class LayerInfo:
         module: Class name of the module.
         problem: Why this tap cannot be captured as an activation per example, or None if it can.
         batch_dim: Where the batch dimension is inside the model; captured activations have it first.
+        reading: How its axes are read, where `list_layers` found that out; None if there is a problem.
     """
 
     name: str
@@ -47,23 +49,7 @@ class LayerInfo:
     module: str
     problem: str | None = None
     batch_dim: int = 0
-
-
-@own_state()
-def list_layers(model: nn.Module, example: Inputs) -> list[LayerInfo]:
-    """Returns the taps that fire when the model runs, in the order in which they fire.
-
-    The model runs on two rows of the example and on three; the batch dimension of a tap is the one that follows.
-    Flags, buffers, hooks and random state are left as they were found.
-
-    Args:
-        model: Any module; a compiled one is run uncompiled.
-        example: Model inputs of any batch size from one; batch dimension first.
-
-    Raises:
-        UsageError: If the model cannot be hooked, or does not run on the example.
-    """
-    return [info for _, info in _dry_run(_unwrap(model), example)]
+    reading: Reading | None = None
 
 
 class Tap:

@@ -20,6 +20,13 @@ Workers = Annotated[int | None, typer.Option(help="Worker processes; default: on
 Scale = Annotated[str | None, typer.Option(help="paper, laptop …; default: laptop where the study has it.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="key=value, e.g. fit.updates=100.")]
 Engine = Annotated[str, typer.Option(help="What runs the parts; local: worker processes on this machine.")]
+ReadAs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--read-as",
+        help="layer=axes, a letter for each: c channels, h rows, w columns, n tokens (+k: k leading ones); or vector.",
+    ),
+]
 TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Also write curves and samples for TensorBoard.")]
 Model = Annotated[
     str, typer.Argument(help="package.module:name or file.py:name of a model, or of a function that builds one.")
@@ -119,6 +126,7 @@ def measure(
         list[str] | None, typer.Option(help="Earlier weights, in training order: --checkpoints 0=a.pt 10=b.pt.")
     ] = None,
     transform: Transform = None,
+    read_as: ReadAs = None,
     levels: Annotated[int | None, typer.Option(help="Values that a pixel can take; default: as the data say.")] = None,
     options: Options = None,
     groups: Groups = None,
@@ -142,6 +150,7 @@ def measure(
         checkpoints=checkpoints or [],
         budget=budget,
         transform=transform,
+        read_as=read_as or [],
         levels=levels,
         device=device,
         seed=seed or 0,
@@ -158,11 +167,12 @@ def layers(
     shape: Annotated[str | None, typer.Option("--input", help="Shape of one input, e.g. 3x32x32.")] = None,
     data: Annotated[str | None, typer.Option(help="Instead: the data, as for `infoplane measure`.")] = None,
     transform: Transform = None,
+    read_as: ReadAs = None,
 ) -> int:
-    """List the layers of a network that fire, with their shapes."""
+    """List the layers of a network that fire, with their shapes, and how each is read."""
     from infoplane.cli.layers import layers as command
 
-    return command(model, shape, data, transform)
+    return command(model, shape, data, transform, read_as or [])
 
 
 @app.command()

@@ -10,17 +10,18 @@ from torch import Tensor
 from infoplane import data
 from infoplane.capture import default_transform, list_layers
 from infoplane.capture.inputs import model_input
-from infoplane.cli.references import resolve, resolve_model
+from infoplane.cli.references import patterns, resolve, resolve_model
 from infoplane.errors import UsageError
 
 
-def layers(reference: str, shape: str | None, source: str | None, transform: str | None) -> int:
-    """Prints the layers that fire, in order, with shape and module class.
+def layers(reference: str, shape: str | None, source: str | None, transform: str | None, read_as: list[str]) -> int:
+    """Prints the layers that fire, in order, with shape and module class, and how each would be read.
 
     Args:
         shape: Of one input; with a transform, of one image.
         source: Instead: data whose first images are the inputs.
         transform: Reference of a function from uint8 images to the model's input.
+        read_as: layer=axes, where that should not be left to the program.
     """
     if (shape is None) == (source is None):
         received = "neither" if shape is None else "both"
@@ -28,11 +29,11 @@ def layers(reference: str, shape: str | None, source: str | None, transform: str
         raise UsageError("either --input or --data", received=received, legal="one of them", mend=mend)
     model = resolve_model(reference)
     own = None if transform is None else resolve(transform, "transform")
-    example = _noise(shape, own) if shape is not None else _first(str(source), own)
-    found = list_layers(model, example)
-    rows = [("layer", "shape", "module", "")]
+    example, image = _noise(shape, own) if shape is not None else _first(str(source), own)
+    found = list_layers(model, example, read_as=patterns(read_as), image=image)
+    rows = [("layer", "shape", "module", "read as")]
     for info in found:
-        note = "" if info.problem is None else f"cannot be measured: {info.problem}"
+        note = f"cannot be measured: {info.problem}" if info.reading is None else info.reading.words
         rows.append((info.name, "×".join(map(str, info.shape)) or "scalar", info.module, note))
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     for row in rows:
@@ -40,8 +41,8 @@ def layers(reference: str, shape: str | None, source: str | None, transform: str
     return 0
 
 
-def _noise(shape: str, transform: Callable[[Tensor], Any] | None) -> Any:
-    """Two inputs of that shape, or what becomes of two images of that shape."""
+def _noise(shape: str, transform: Callable[[Tensor], Any] | None) -> tuple[Any, tuple[int, int] | None]:
+    """Two inputs of that shape, or what becomes of two images of that shape; rows and columns of the images."""
     if not re.fullmatch(r"[1-9]\d*([x×,][1-9]\d*)*", shape):
         raise UsageError("cannot read --input", received=repr(shape), legal="sizes joined by x, e.g. 3x32x32")
     sizes = [int(size) for size in re.split(r"[x×,]", shape)]
@@ -49,11 +50,14 @@ def _noise(shape: str, transform: Callable[[Tensor], Any] | None) -> Any:
         example = torch.rand(2, *sizes)
     except RuntimeError as error:
         raise UsageError("--input does not fit into memory", received=shape) from error
-    return example if transform is None else model_input(transform, (255 * example).round().to(torch.uint8))
+    if transform is None:
+        return example, None
+    images = (255 * example).round().to(torch.uint8)
+    return model_input(transform, images), (sizes[-2], sizes[-1]) if len(sizes) == 3 else None
 
 
-def _first(source: str, transform: Callable[[Tensor], Any] | None) -> Any:
-    """What becomes of the first two images of a data set."""
+def _first(source: str, transform: Callable[[Tensor], Any] | None) -> tuple[Any, tuple[int, int]]:
+    """What becomes of the first two images of a data set; their rows and columns."""
     dataset = data.load(source)
     transform = default_transform(dataset.levels) if transform is None else transform
-    return model_input(transform, torch.from_numpy(dataset.images[:2]))
+    return model_input(transform, torch.from_numpy(dataset.images[:2])), dataset.shape[1:]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from infoplane import data
 from infoplane.cli.data import chosen
-from infoplane.cli.references import resolve, resolve_model
+from infoplane.cli.references import patterns, resolve, resolve_model
 from infoplane.cli.report import show
 from infoplane.errors import UsageError
 from infoplane.profile import DEFAULT_REFITS
@@ -25,6 +25,7 @@ def measure(
     checkpoints: list[str],
     budget: str,
     transform: str | None,
+    read_as: list[str],
     levels: int | None,
     device: str,
     seed: int,
@@ -50,6 +51,7 @@ def measure(
         budget=budget,
         levels=levels,
         transform=None if transform is None else resolve(transform, "transform"),
+        read_as=patterns(read_as),
         seed=seed,
         refits=DEFAULT_REFITS if refits is None else refits,
         device=device,

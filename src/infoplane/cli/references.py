@@ -93,3 +93,15 @@ def resolve_model(reference: str) -> nn.Module:
         received = f"{reference} gives {type(found).__name__}"
         raise UsageError("not a model", received=received, legal="a torch.nn.Module or a function that returns one")
     return found
+
+
+def patterns(pairs: list[str]) -> dict[str, str]:
+    """Returns layer -> how its axes are read, from layer=axes."""
+    found = {}
+    for pair in pairs:
+        layer, separator, axes = pair.rpartition("=")
+        if not (layer and separator and axes) or layer in found:
+            legal = "distinct layer=axes, e.g. layers.0=hwc; axes are a letter each (c, h, w, n), or vector"
+            raise UsageError("cannot read --read-as", received=pair, legal=legal)
+        found[layer] = axes
+    return found

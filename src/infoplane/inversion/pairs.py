@@ -1,6 +1,6 @@
 """Pairs (image, activation) to train and evaluate inversion models on."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
@@ -31,11 +31,17 @@ class Standardiser:
         self.mean, self.std = mean, std
 
     @classmethod
-    def of(cls, chunks: Sequence[Tensor]) -> "Standardiser":
-        """Returns the statistics per unit over all chunks, each (B, …)."""
-        count = sum(len(chunk) for chunk in chunks)
-        mean = torch.stack([chunk.double().sum(0) for chunk in chunks]).sum(0) / count
-        variance = torch.stack([(chunk.double() - mean).square().sum(0) for chunk in chunks]).sum(0) / count
+    def of(cls, chunks: Iterable[Tensor]) -> "Standardiser":
+        """Returns the statistics per unit over all chunks, each (B, …), of which one at a time is in memory."""
+        count, mean, squares = 0, torch.zeros(()), torch.zeros(())
+        for chunk in chunks:
+            values = chunk.double()
+            own = values.mean(0)
+            step, count = own - mean, count + len(chunk)
+            # Chan, Golub & LeVeque 1979: sums of squares about the mean of two parts, put together.
+            squares = squares + (values - own).square().sum(0) + step.square() * (len(chunk) * (1 - len(chunk) / count))
+            mean = mean + step * (len(chunk) / count)
+        variance = squares / count
         # What rounding makes of a constant is no variation.
         varies = variance > 1e-12 * (mean.square() + 1e-12)
         return cls(mean.float(), torch.where(varies, variance.sqrt(), 1.0).float())
@@ -58,6 +64,7 @@ class Pairs:
         images: uint8 (N, C, H, W).
         context: Activations (N, …), cached; or a function from a batch of images to its activations, evaluated
             on the fly; or None for an unconditional density.
+        view: From cached activations to contexts, applied to each batch; None where they are the same.
         standardise: Applied to every context.
         device: Where batches are delivered.
     """
@@ -67,12 +74,13 @@ class Pairs:
         images: Tensor | np.ndarray,
         context: Tensor | np.ndarray | ContextOf | None = None,
         *,
+        view: ContextOf | None = None,
         standardise: Standardiser | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         self.images = _trainable(images)
         self.context = context if context is None or callable(context) else _trainable(context)
-        self.standardise, self.device = standardise, torch.device(device)
+        self.view, self.standardise, self.device = view, standardise, torch.device(device)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -88,6 +96,7 @@ class Pairs:
             return None
         if isinstance(self.context, Tensor):
             context = self._taken(self.context, index)
+            context = context if self.view is None else self.view(context)
         else:
             context = self.context(self._taken(self.images, index) if images is None else images)
         return context if self.standardise is None else self.standardise(context)
@@ -108,14 +117,15 @@ class Pairs:
         context = resident(self.context, self.device) if isinstance(self.context, Tensor) else self.context
         if images is self.images and context is self.context:
             return self
-        return Pairs(images, context, standardise=self.standardise, device=self.device)
+        return Pairs(images, context, view=self.view, standardise=self.standardise, device=self.device)
 
     @own_state()
     def subset(self, index: Tensor | np.ndarray) -> "Pairs":
         """Returns the pairs at these indices."""
         index = torch.as_tensor(index)
         context = self.context[index] if isinstance(self.context, Tensor) else self.context
-        return Pairs(self.images[index], context, standardise=self.standardise, device=self.device)
+        images = self.images[index]
+        return Pairs(images, context, view=self.view, standardise=self.standardise, device=self.device)
 
 
 @own_state()

@@ -191,16 +191,19 @@ def run_capture(task: Task) -> Result:
     """
     live, layers = task.live(task.params["checkpoint"]), task.params["layers"]
     example = live.transform(task.images(task.split("decoding")[:2]))
-    sizes = {info.name: info for info in list_layers(live.model, example)}
+    image = task.data.values["shape"][1:]
+    sizes = {info.name: info for info in list_layers(live.model, example, read_as=task.params["read_as"], image=image)}
+    readings = live.readings or {name: info.reading for name, info in sizes.items() if info.reading is not None}
     parts = {part: task.split(part) for part in ("decoding", "evaluation")}
     if task.params["encoding"]:
         parts["encoding"] = task.split("encoding")[: task.params["encoding"]]
     count = sum(map(len, parts.values()))
     on_the_fly = [
-        layer for layer in layers if layer in sizes and 4 * count * int(np.prod(sizes[layer].shape)) > CACHE_BYTES
+        layer for layer in layers if layer in readings and 4 * count * math.prod(readings[layer].shape) > CACHE_BYTES
     ]
     cached = [layer for layer in layers if layer not in on_the_fly]
     values = {"on_the_fly": on_the_fly, "shapes": {}, "seen": {}, "states": {}, "checkpoint": task.params["checkpoint"]}
+    values["read_as"] = {layer: readings[layer].to_json() for layer in layers if layer in readings}
     result = Result(values)
     for done, (part, index) in enumerate(parts.items()):
         images = task.images(index)
@@ -218,7 +221,7 @@ def run_capture(task: Task) -> Result:
         bits = min(32, torch.finfo(sizes[layer].dtype).bits)
         result.values["states"][layer] = states_ceiling(math.prod(sizes[layer].shape), bits)
     for layer in on_the_fly:
-        result.values["shapes"][layer] = list(sizes[layer].shape)
+        result.values["shapes"][layer] = list(readings[layer].shape)
     right = right_answers(task, live, task.images(task.split("evaluation")), task.labels(task.split("evaluation")))
     if right is not None:
         result.arrays["correct"] = right
@@ -364,7 +367,7 @@ def run_probe(task: Task) -> Result:
     decoding = task.split(params["fit_on"])
     held_out, groups = params["fit"]["held_out"], task.groups(decoding)
     kept, held = data.hold_out(np.arange(len(decoding)), held_out, params["seed"], groups)
-    pairs = task.pairs(params["layer"], params["fit_on"])
+    pairs, units = task.pairs(params["layer"], params["fit_on"]), task.units(params["layer"])
     labels = task.labels(decoding)
     evaluation_labels = task.labels(task.split("evaluation"))
     assert labels is not None
@@ -372,23 +375,23 @@ def run_probe(task: Task) -> Result:
     if len(np.unique(labels[kept])) < 2:
         return Result({"labels": False})
     probe = fit_probe(
-        _features(pairs.subset(kept)),
+        _features(pairs.subset(kept), units),
         labels[kept],
-        _features(pairs.subset(held)),
+        _features(pairs.subset(held), units),
         labels[held],
         classes=task.data.values["classes"],
     )
-    scores = probe.log_probs(_features(task.pairs(params["layer"], "evaluation")), evaluation_labels)
+    scores = probe.log_probs(_features(task.pairs(params["layer"], "evaluation"), units), evaluation_labels)
     return Result({"labels": True}, {"log_probs": scores})
 
 
-def _features(pairs: Pairs) -> Rows:
+def _features(pairs: Pairs, units: Callable[[Tensor], Tensor]) -> Rows:
     """The standardised contexts as vectors, computed as they are asked for."""
 
     def of(part: slice) -> Tensor:
         context = pairs.context_of(part)
         assert context is not None
-        return context.flatten(1)
+        return units(context)
 
     return Rows(len(pairs), of)
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from infoplane.capture import Tap, context_view, default_transform
+from infoplane.capture import Tap, default_transform, readings_of
 from infoplane.data.split import PARTS
 from infoplane.errors import UsageError
 from infoplane.study.cells import load_data
@@ -82,6 +82,9 @@ def contexts_of(spec: StudySpec, result: Result) -> dict[str, tuple[int, ...]]:
             model = build_subject(spec.subject.kind, options, result.values)
             images = torch.from_numpy(np.zeros((2, *result.values["shape"]), np.uint8))
             _check_forward(spec, model, result)
-            found = Tap(model, spec.layers)(default_transform(result.values["levels"])(images))
-        contexts |= {layer: tuple(context_view(h).shape[1:]) for layer, h in found.items()}
+            inputs = default_transform(result.values["levels"])(images)
+            Tap(model, spec.layers)(inputs)
+            image = (images.shape[2], images.shape[3])
+            readings = readings_of(model, spec.layers, inputs, read_as=spec.read_as, image=image)
+        contexts |= {layer: reading.context for layer, reading in readings.items()}
     return contexts

@@ -9,6 +9,7 @@ from annotated_types import Ge
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, create_model, model_validator
 
 from infoplane import data, densities, subjects
+from infoplane.capture import check_pattern
 from infoplane.errors import UsageError, unknown
 from infoplane.inversion import FitSettings
 from infoplane.study.base import END, Strict, Study, first_error
@@ -161,6 +162,8 @@ class StudySpec(Study):
             come from a live module (`measure`) or where only `latents` are studied.
         given: Earlier checkpoints of a live network, in training order; as it is, it is the last one.
         layers: Taps, in depth order.
+        read_as: Layer -> how its axes are read, where that should not be left to the program: a letter for each, c
+            channels, h rows, w columns, n tokens (+k: k leading ones), as in {block: hwc, embeddings: nc+1}; or vector.
         latents: Known variables of the data set, studied as if they were layers.
         density: What inverts.
         density_at: Layer -> what the density takes there instead, e.g. {conv1: {dropout: 0.1}}.
@@ -178,6 +181,7 @@ class StudySpec(Study):
     subject: Subject | None = None
     given: tuple[str, ...] = ()
     layers: tuple[str, ...] = ()
+    read_as: dict[str, str] = Field(default_factory=dict)
     latents: tuple[str, ...] = ()
     density: DensitySpec = DensitySpec()
     density_at: dict[str, dict[str, Any]] = Field(default_factory=dict)
@@ -252,6 +256,10 @@ class StudySpec(Study):
                 received=", ".join(self.given),
                 legal="subject.train.checkpoints; given ones belong to infoplane measure",
             )
+        for layer, pattern in self.read_as.items():
+            if layer not in self.layers:
+                raise unknown("layer in read_as", layer, self.layers, mend="take it out there too")
+            check_pattern(layer, pattern)
         names = [*self.latents, *self.layers]
         for layer in self.density_at:
             if layer not in names:

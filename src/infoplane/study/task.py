@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from infoplane import data, subjects
-from infoplane.capture import Tap, context_view, default_transform
+from infoplane.capture import Reading, Tap, default_transform
 from infoplane.data.split import PARTS
 from infoplane.inversion import Pairs, Standardiser
 from infoplane.study.base import END
@@ -27,11 +27,13 @@ class Live:
     Attributes:
         transform: From uint8 images to its input.
         states: Checkpoint -> its weights there; as it is, it is the last one.
+        readings: Layer -> how it is read, the same at every checkpoint.
     """
 
     model: nn.Module
     transform: Transform
     states: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    readings: Mapping[str, Reading] = field(default_factory=dict)
 
     def at(self, checkpoint: str) -> "Live":
         """The network at a checkpoint: a copy of it where that is an earlier one."""
@@ -39,7 +41,7 @@ class Live:
             return self
         model = copy.deepcopy(self.model)
         model.load_state_dict(self.states[checkpoint])
-        return Live(model, self.transform)
+        return Live(model, self.transform, readings=self.readings)
 
 
 @dataclass(frozen=True)
@@ -111,14 +113,22 @@ class Task:
         device = self.environment.device
         if layer is None:
             return Pairs(images, device=device)
-        standardise = self.standardiser(layer)
+        standardise, view = self.standardiser(layer), None
         if self._is_latent(layer):
             context: Any = torch.from_numpy(self.data.array(f"latent:{layer}")[index])
         elif layer in self.needs["capture"].values["on_the_fly"]:
             context = self._on_the_fly(layer)
         else:
-            context = self._cached(layer, part)[:first]
-        return Pairs(images, context, standardise=standardise, device=device)
+            context, view = self._cached(layer, part, first), self.reading(layer).spread
+        return Pairs(images, context, view=view, standardise=standardise, device=device)
+
+    def reading(self, layer: str) -> Reading:
+        """How a layer's axes are read."""
+        return Reading.from_json(self.needs["capture"].values["read_as"][layer])
+
+    def units(self, layer: str) -> Callable[[Tensor], Tensor]:
+        """From contexts at a layer to vectors (B, d) that hold every unit once."""
+        return (lambda context: context.flatten(1)) if self._is_latent(layer) else self.reading(layer).units
 
     def standardiser(self, layer: str) -> Standardiser:
         """What standardises a layer's contexts, from the decoding part."""
@@ -131,21 +141,23 @@ class Task:
             latent = torch.from_numpy(self.data.array(f"latent:{layer}"))
             return Standardiser.of([latent[self.split("decoding")]])
         if layer not in self.needs["capture"].values["on_the_fly"]:
-            return Standardiser.of([self._cached(layer, "decoding")])
+            return Standardiser.of(self.reading(layer).batches(self._cached(layer, "decoding")))
         context = self._on_the_fly(layer)
         sample = self.images(self.split("decoding")[:2048]).to(self.environment.device)
-        return Standardiser.of([context(part) for part in sample.split(256)])
+        rows = self.reading(layer).rows_in_work
+        return Standardiser.of(context(part) for part in sample.split(min(256, rows)))
 
     def _is_latent(self, layer: str) -> bool:
         return f"latent:{layer}" in self.data.names()
 
-    def _cached(self, layer: str, part: str) -> Tensor:
-        return context_view(torch.from_numpy(self.needs["capture"].array(f"{part}:{layer}"))).float()
+    def _cached(self, layer: str, part: str, first: int | None = None) -> Tensor:
+        recorded = torch.from_numpy(self.needs["capture"].array(f"{part}:{layer}")[:first])
+        return self.reading(layer).condense(recorded)
 
     def _on_the_fly(self, layer: str) -> Callable[[Tensor], Tensor]:
         live = self.live(self.needs["capture"].values["checkpoint"])
-        tap = Tap(live.model, [layer], device=self.environment.device)
-        return lambda batch: context_view(tap(live.transform(batch.cpu()))[layer]).float()
+        tap, reading = Tap(live.model, [layer], device=self.environment.device), self.reading(layer)
+        return lambda batch: reading(tap(live.transform(batch.cpu()))[layer])
 
     def followed(self, layer: str | None) -> dict[str, Pairs]:
         """The pairs of every part of the split on which a density's loss is followed; none if it is not asked for."""

@@ -1,0 +1,334 @@
+"""Which axes of a layer are channels, rows, columns or tokens: decided from evidence, and said to be a guess without.
+
+The evidence, strongest first:
+
+1. which axes follow the input's height and width in a run at another size;
+2. the module that made the layer: a `Conv2d` puts channels first, a `Linear` or `LayerNorm` features last;
+3. another layer of the same shape, or with positions of the same grid, about which 1 or 2 spoke;
+4. for tokens: k leading ones and a grid of a map of the same pass, or a grid of the image's proportions that proves
+   itself: changing a quarter of the image changes that quarter of the tokens most.
+"""
+
+import dataclasses
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from torch import Tensor, nn
+
+from infoplane.capture.layout import Reading, check_pattern, vector
+from infoplane.errors import UsageError, unknown
+
+Grid = tuple[int, int]
+Shape = tuple[int, ...]
+
+#: most tokens before those of the grid: class and distillation tokens, registers
+MOST_LEADING = 16
+#: fewest tokens of which a grid could have been meant
+LEAST_TOKENS = 4
+#: so many layers with one number of tokens are looked at for one that shows where these lie
+MOST_ASKED = 16
+#: a changed quarter of the image must change its own tokens so many times more than those of any other quarter
+LOCAL = 2.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """What is known of one layer.
+
+    Attributes:
+        shape: For one example.
+        module: What made it.
+        taller, wider: Its shape where the image has another height, or width; None where that could not be seen.
+        leading: Leading tokens that the model declares, as `num_prefix_tokens` does.
+    """
+
+    name: str
+    shape: Shape
+    module: nn.Module
+    taller: Shape | None = None
+    wider: Shape | None = None
+    leading: int | None = None
+
+
+Place = tuple[str, int]  # layer, axis that may count tokens
+
+#: from places to the sum of squared changes of every token (4, n) where one quarter of the image changes: top left,
+#: top right, bottom left, bottom right; None where that cannot be seen
+Changes = Callable[[Sequence[Place]], Mapping[Place, Tensor] | None]
+
+
+def decide(
+    layers: Sequence[Evidence], image: Grid | None, changes: Changes, told: Mapping[str, str]
+) -> dict[str, Reading]:
+    """Returns how each layer is read.
+
+    Args:
+        layers: In the order in which they fire.
+        image: Rows and columns of the image that the network sees; None if it sees none.
+        changes: Asked at most once, and only about tokens that nothing else explains.
+        told: Layer -> what the user says of it, as `check_pattern` takes it.
+
+    Raises:
+        UsageError: What the user says of a layer is impossible.
+    """
+    for name, pattern in told.items():
+        if name not in {layer.name for layer in layers}:
+            raise unknown("layer in read_as", name, [layer.name for layer in layers])
+        check_pattern(name, pattern)
+    found: dict[str, Reading] = {}
+    for layer in layers:
+        if sum(size > 1 for size in layer.shape) <= 1:
+            found[layer.name] = vector(layer.shape)
+        elif (at := _map_axes(layer, image)) is not None:
+            found[layer.name] = _map(layer.shape, at)
+    found |= _like(layers, found)
+    grids = {reading.grid for reading in found.values() if len(reading.at) == 2}
+    for layer in layers:
+        if layer.name not in found and (at := _on_a_grid(layer.shape, grids)) is not None:
+            found[layer.name] = _map(layer.shape, at)
+    tokens = _Tokens(image, grids, layers)
+    tokens.settle([layer for layer in layers if layer.name not in found], changes)
+    for layer in layers:
+        if layer.name not in found:
+            found[layer.name] = tokens.read(layer) or _by_convention(layer.shape, image)
+    readings = {layer.name: layer for layer in layers}
+    return found | {name: _as_told(readings[name], pattern, image, tokens) for name, pattern in told.items()}
+
+
+# ---- maps ----
+
+
+def _map(shape: Shape, at: tuple[int, int], **options: bool) -> Reading:
+    if shape[at[0]] * shape[at[1]] == 1:
+        return vector(shape, **options)
+    return Reading(shape, at, (shape[at[0]], shape[at[1]]), **options)
+
+
+def _map_axes(layer: Evidence, image: Grid | None) -> tuple[int, int] | None:
+    """The axes of rows and columns by how the layer scales, or else by the module that made it."""
+    if len(layer.shape) < 3:
+        return None
+    rows, columns = (_changed(layer, other) for other in (layer.taller, layer.wider))
+    if rows or columns:
+        # An axis that follows height and width alike counts tokens.
+        if len(own := [axis for axis in rows if axis not in columns]) == 1:
+            beside = [axis for axis in columns if axis not in rows] if layer.wider is not None else [own[0] + 1]
+            if len(beside) == 1 and beside[0] < len(layer.shape):
+                return own[0], beside[0]
+        return None
+    channels = _channel_axis(layer)
+    if len(layer.shape) != 3 or channels is None:
+        return None
+    if channels == 0:
+        return 1, 2
+    # Features last are those of a map, or of the tokens of each head.
+    return (0, 1) if _in_proportion(layer.shape[:2], image) else None
+
+
+def _changed(layer: Evidence, other: Shape | None) -> list[int]:
+    """The axes that are of another size there."""
+    if other is None or len(other) != len(layer.shape):
+        return []
+    return [axis for axis, sizes in enumerate(zip(layer.shape, other, strict=True)) if sizes[0] != sizes[1]]
+
+
+def _channel_axis(layer: Evidence) -> int | None:
+    """Where the module that made the layer puts its features, or None where it does not say."""
+    shape, module, last = layer.shape, layer.module, len(layer.shape) - 1
+    kind = type(module).__name__
+    if isinstance(module, nn.Linear | nn.Embedding):
+        return last
+    if "norm" in kind.lower():
+        # Whatever its name and base: its weights are as many as there are features.
+        width = getattr(module, "normalized_shape", None) or getattr(getattr(module, "weight", None), "shape", ())
+        fitting = [axis for axis in (0, last) if tuple(width) == (shape[axis],)]
+        return fitting[0] if len(set(fitting)) == 1 else None
+    return 0 if f"{last}d" in kind else None
+
+
+def _like(layers: Sequence[Evidence], found: Mapping[str, Reading]) -> dict[str, Reading]:
+    """The layers that nothing speaks of, read as those of the same shape are, where these agree."""
+    known = defaultdict(set)
+    for reading in found.values():
+        known[reading.shape].add(reading)
+    return {
+        layer.name: next(iter(known[layer.shape]))
+        for layer in layers
+        if layer.name not in found and len(known[layer.shape]) == 1
+    }
+
+
+def _on_a_grid(shape: Shape, grids: Iterable[Grid]) -> tuple[int, int] | None:
+    """The neighbouring axes that are as large as a known grid; channels first or last only, and not both."""
+    fitting = [at for at in ((1, 2), (0, 1)) if len(shape) == 3 and (shape[at[0]], shape[at[1]]) in grids]
+    return fitting[0] if len(fitting) == 1 else None
+
+
+def _in_proportion(grid: Sequence[int], image: Grid | None) -> bool:
+    """Whether a grid divides the image into equal squares, or into so nearly equal ones as convolutions make."""
+    rows, columns = grid
+    if image is None or rows * columns <= 1:
+        return False
+    # A grid comes of strides: as long as the image's sides, in steps, give or take the borders.
+    side = max(image[0] / rows, image[1] / columns)
+    return rows <= image[0] and columns <= image[1] and abs(rows - image[0] / side) < 1 > abs(columns - image[1] / side)
+
+
+def _by_convention(shape: Shape, image: Grid | None) -> Reading:
+    """What the sizes alone let expect: torch puts channels first. A guess, and so called."""
+    if len(shape) == 3:
+        for at in ((1, 2), (0, 1)):
+            if _in_proportion((shape[at[0]], shape[at[1]]), image):
+                return _map(shape, at, guess=True)
+    return vector(shape, guess=len(shape) > 2 or min(shape) >= LEAST_TOKENS)
+
+
+# ---- tokens ----
+
+
+class _Tokens:
+    """What is known of tokens: number of tokens -> (leading ones, grid), or None where they fill none."""
+
+    def __init__(self, image: Grid | None, grids: Iterable[Grid], layers: Sequence[Evidence]) -> None:
+        self.image, self.grids = image, set(grids)
+        self.declared = [layer.leading for layer in layers if layer.leading is not None]
+        #: shape -> where the modules that made such layers put their features
+        self.channels: dict[Shape, set[int]] = defaultdict(set)
+        for layer in layers:
+            if (axis := _channel_axis(layer)) is not None:
+                self.channels[layer.shape].add(axis)
+        self.counts: dict[int, tuple[int, Grid] | None] = {}
+        self.guesses: set[int] = set()
+
+    def settle(self, layers: Sequence[Evidence], changes: Changes) -> None:
+        """Finds out which numbers of tokens are k leading ones and a grid."""
+        asked: dict[int, list[Place]] = defaultdict(list)
+        for layer in layers:
+            for axis in self._axes(layer):
+                count = layer.shape[axis]
+                fitting = self._known(count)
+                if fitting is not None:
+                    self.counts.setdefault(count, fitting)
+                elif next(self._possible(count), None) is not None:
+                    asked[count].append((layer.name, axis))
+        # The first layers are the most local ones, but for what attention adds to them.
+        asked = {count: places[:MOST_ASKED] for count, places in asked.items()}
+        if not asked:
+            return
+        seen = changes([place for places in asked.values() for place in places])
+        for count, places in asked.items():
+            possible = list(self._possible(count))
+            if seen is None:
+                self.counts[count] = possible[0]
+                self.guesses.add(count)
+                continue
+            local = (each for each in possible for at in places if at in seen and _is_local(seen[at], *each))
+            self.counts[count] = next(local, None)
+        # What is proved without leading tokens explains those that have some.
+        self.grids |= {fitting[1] for count, fitting in self.counts.items() if fitting and count not in self.guesses}
+        self.counts |= {count: self._known(count) for count, fitting in self.counts.items() if fitting is None}
+
+    def read(self, layer: Evidence) -> Reading | None:
+        """The layer as tokens on a grid, as a vector where it holds tokens without one, or None."""
+        for axis in [*self._axes(layer), *self._transposed(layer)]:
+            fitting = self.counts.get(layer.shape[axis])
+            if fitting is not None:
+                leading, grid = fitting
+                return Reading(layer.shape, (axis,), grid, leading, layer.shape[axis] in self.guesses)
+        return None
+
+    def _transposed(self, layer: Evidence) -> list[int]:
+        """The last axis of a layer that is another one's tokens, turned over so that a module may mix them."""
+        tokens = len(layer.shape) == 2 and layer.shape[::-1] in self.channels and layer.shape[1] in self.counts
+        return [1] if tokens else []
+
+    def fitting(self, count: int) -> tuple[int, Grid] | None:
+        """Leading tokens and grid of so many tokens, known or possible; no undeclared leading ones if only possible."""
+        possible = (each for each in self._possible(count) if each[0] in (0, *self.declared))
+        return self.counts.get(count) or self._known(count) or next(possible, None)
+
+    def _axes(self, layer: Evidence) -> list[int]:
+        """The axes that may count tokens, likeliest first."""
+        last = len(layer.shape) - 1
+        followed = [axis for axis in _changed(layer, layer.taller) if axis in _changed(layer, layer.wider)]
+        if followed:
+            return followed[:1]
+        channels = _channel_axis(layer)
+        if channels is None and len(shared := self.channels[layer.shape]) == 1:
+            channels = next(iter(shared))
+        if channels is not None:
+            return [axis for axis in range(last, -1, -1) if axis != channels][:1]
+        return list(range(last + 1)) if last == 1 else list(range(1, last + 1))
+
+    def _known(self, count: int) -> tuple[int, Grid] | None:
+        """k leading ones and the grid of a map of this pass, k as declared or else the least."""
+        for leading in self._leading(count):
+            for grid in sorted(self.grids):
+                if math.prod(grid) == count - leading:
+                    return leading, grid
+        return None
+
+    def _possible(self, count: int) -> Iterator[tuple[int, Grid]]:
+        """k leading ones and a grid of the image's proportions, k as declared or else the least first."""
+        if self.image is None:
+            return
+        for leading in self._leading(count):
+            rows = round(math.sqrt((count - leading) * self.image[0] / self.image[1]))
+            grid = (rows, (count - leading) // max(rows, 1))
+            if math.prod(grid) == count - leading and self.image[0] * grid[1] == self.image[1] * grid[0]:
+                yield leading, grid
+
+    def _leading(self, count: int) -> Iterator[int]:
+        """What may lie before a grid: that is larger than it, and holds two by two tokens at least."""
+        most = min(MOST_LEADING, count // 2, count - LEAST_TOKENS)
+        yield from dict.fromkeys(k for k in [*self.declared, *range(most + 1)] if k <= most)
+
+
+def _is_local(changes: Tensor, leading: int, grid: Grid) -> bool:
+    """Whether each changed quarter of the image changed its own quarter of the tokens by far the most."""
+    tokens = changes[:, leading:].unflatten(1, grid)
+    rows, columns = grid[0] // 2, grid[1] // 2
+    if rows * columns == 0:
+        return False
+    above, below = tokens[:, :rows], tokens[:, -rows:]
+    quarters = [
+        half[..., part].mean((1, 2)) for half in (above, below) for part in (slice(columns), slice(-columns, None))
+    ]
+    for quarter, changed in enumerate(quarters):
+        others = max(float(other[quarter]) for other in quarters if other is not changed)
+        if not float(changed[quarter]) > LOCAL * others:
+            return False
+    return True
+
+
+# ---- what the user says ----
+
+
+def _as_told(layer: Evidence, pattern: str, image: Grid | None, tokens: _Tokens) -> Reading:
+    """The reading that a pattern describes."""
+    letters, _, leading = pattern.partition("+")
+    if pattern == "vector":
+        return vector(layer.shape, told=True)
+    if len(letters) != len(layer.shape):
+        received = f"{pattern!r}, of {len(letters)} axes, where the layer is {'×'.join(map(str, layer.shape))}"
+        raise UsageError(f"cannot read layer {layer.name!r} so", received=received, legal="a letter for each axis")
+    if "h" in letters:
+        return _map(layer.shape, (letters.index("h"), letters.index("w")), told=True)
+    axis = letters.index("n")
+    count = layer.shape[axis]
+    if leading:
+        rest = count - int(leading)
+        one = _Tokens(image, [grid for grid in tokens.grids if math.prod(grid) == rest], [])
+        fitting = one.fitting(rest) if rest > 0 else None
+        fitting = None if fitting is None or fitting[0] else (int(leading), fitting[1])
+    else:
+        fitting = tokens.fitting(count)
+    if fitting is None:
+        raise UsageError(
+            f"the tokens of layer {layer.name!r} fill no grid of the image's proportions",
+            received=f"{count} tokens, {leading or 'any number of'} leading",
+            legal="a grid and so many leading tokens before it, such as nc+1",
+            mend="read it as vector",
+        )
+    return Reading(layer.shape, (axis,), fitting[1], fitting[0], told=True)
