@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from infoplane.capture import vector
 from infoplane.study.task import Environment, Task
 
 RNG = np.random.default_rng(0)
@@ -33,9 +34,8 @@ def task():
     data = Held(
         {"images": np.zeros((50, 1, 2, 2), np.uint8), "decoding": np.arange(50), "groups": np.arange(50)}, {"levels": 2}
     )
-    captures = {
-        name: Held({"decoding:h": found.astype(np.float32)}, {"on_the_fly": []}) for name, found in ACTIVATIONS.items()
-    }
+    values = {"on_the_fly": [], "read_as": {"h": vector((4,)).to_json()}}
+    captures = {name: Held({"decoding:h": found.astype(np.float32)}, values) for name, found in ACTIVATIONS.items()}
     needs = {"data": data, **captures, "capture": captures["first"]}
     return Task({}, needs, Environment(torch.device("cpu"), lambda *_: None))
 
