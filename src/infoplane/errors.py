@@ -62,6 +62,23 @@ def check_positive(what: str, value: object, *, legal: str | None = None) -> flo
     raise UsageError(f"{what} must be a positive number", received=value, legal=legal)
 
 
+def check_text(what: str, text: str) -> str:
+    """Returns a text that can be printed and kept, or raises UsageError: some strings are no text.
+
+    Halves of surrogate pairs, as names of files in another encoding leave them, cannot be written to any file; other
+    control characters than tabs and line ends would be acted on by a terminal.
+    """
+    bad = next((letter for letter in text if _is_no_text(letter)), None)
+    if bad is not None:
+        received, mend = ascii(text if len(text) < 60 else f"{text[:57]}..."), f"take {bad!a} out"
+        raise UsageError(f"{what} holds what is no text", received=received, legal="text in Unicode", mend=mend)
+    return text
+
+
+def _is_no_text(letter: str) -> bool:
+    return "\ud800" <= letter <= "\udfff" or (ord(letter) < 32 and letter not in "\t\n\r")
+
+
 def unknown(what: str, received: str, legal: Iterable[str], *, mend: str | None = None) -> UsageError:
     """Returns the error for a name that is not among the legal ones, with the nearest matches first."""
     names = list(legal)

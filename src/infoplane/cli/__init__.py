@@ -1,11 +1,15 @@
 """The `infoplane` command: one short file per verb, each imported only when it is called."""
 
+import io
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 #: exit code of a command that was interrupted, as shells have it
 INTERRUPTED = 130
+#: exit code of a command that ended over what infoplane did not foresee
+UNFORESEEN = 70
 #: options that take several values
 SEVERAL = ("--layers", "--checkpoints", "--options")
 
@@ -20,6 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     # click's own error of use, from whichever click this typer has: some versions bring their own copy.
     misuse: Any = typer.BadParameter.mro()[1]
+    for stream in (sys.stdout, sys.stderr):
+        # What a terminal cannot show is shown otherwise: a result is not lost over a letter.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     words = spread(list(sys.argv[1:] if arguments is None else arguments), SEVERAL) or ["--help"]
     try:
         code = app(words, standalone_mode=False)
@@ -32,9 +40,35 @@ def main(arguments: Sequence[str] | None = None) -> None:
         hint = " ".join(error.format_message().split()).rstrip(".")
         print(f"infoplane: {hint}; see {_verb(error)} --help", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:
+        # Whoever read the output has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        print(f"infoplane: {unforeseen(error)}", file=sys.stderr)
+        sys.exit(UNFORESEEN)
     if code == INTERRUPTED:  # typer itself turns most interrupts into this
         print("infoplane: interrupted; what was stored is kept, run the same command again", file=sys.stderr)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def unforeseen(error: BaseException) -> str:
+    """Returns one line about an error that nothing else caught, whose traceback is kept in a file."""
+    import tempfile
+    import traceback
+
+    reason = " ".join(f"{type(error).__name__}: {error}".rstrip(": ").split())
+    reason = reason if len(reason) < 200 else f"{reason[:197]}..."
+    hints = {MemoryError: "it needs more memory than there is", RecursionError: "something is nested too deeply"}
+    hint = next((f" ({words})" for kind, words in hints.items() if isinstance(error, kind)), "")
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="infoplane-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
+        ) as file:
+            file.write("".join(traceback.format_exception(error)))
+    except OSError:
+        return f"stopped by {reason}{hint}; its traceback cannot be kept, since no file can be written"
+    return f"stopped by {reason}{hint}; what was stored is kept; the traceback is in {file.name}"
 
 
 def _verb(error: Any) -> str:

@@ -2,11 +2,16 @@
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from infoplane.errors import UsageError
+
+Point = TypeVar("Point")
+
+#: checkpoints, at most, of which pictures and training curves are drawn
+MOST_DRAWN = 8
 
 
 def _check_images(what: str, images: np.ndarray | None, rank: int, levels: int) -> None:
@@ -219,11 +224,23 @@ class ReportContents(PageContents):
         found = (checkpoint for layer in self.layers for checkpoint in layer.pictures if checkpoint)
         return in_order(found, self.checkpoints)
 
+    @property
+    def shown(self) -> list[str]:
+        """Those of them whose pictures are shown: a page of hundreds would be neither read nor opened."""
+        return spread(self.pictured, MOST_DRAWN)
+
     def label(self, name: str) -> str:
         """Returns what the reader calls the layer `name`."""
         if name == "input":
             return "no layer, p(x)"
         return next((layer.label for layer in self.layers if layer.name == name), name)
+
+
+def spread(points: Sequence[Point], most: int) -> list[Point]:
+    """Returns at most so many of the points, evenly spread over their order, the first and the last among them."""
+    if len(points) <= most:
+        return list(points)
+    return [points[round(index * (len(points) - 1) / (most - 1))] for index in range(most)]
 
 
 def in_order(found: Iterable[str], planned: Sequence[str]) -> list[str]:

@@ -17,6 +17,7 @@ from infoplane.report.theme import INK, PAPER, PIXELS_PER_INCH, TIP
 Unit = Literal["nats", "bits"]
 
 LONGEST = 26  # letters of a layer's name that fit beside a figure
+MARKED = 30  # checkpoints of a curve, at most, each of which has a mark of its own to point at
 _LETTER = 7.4  # pixels, at a size of 12
 _LINE = 17  # pixels from one name beside the axes to the next
 

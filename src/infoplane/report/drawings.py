@@ -7,6 +7,7 @@ from collections.abc import Callable
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from infoplane.report.drawer import Drawer
 from infoplane.report.drawing import Unit
 from infoplane.report.theme import Palette, inline, style
 
@@ -34,24 +35,19 @@ def slug(name: str) -> str:
 class Drawings:
     """The figures of one page.
 
-    Attributes:
+    Args:
         palette: What the layers are drawn with.
-        files: Name -> figure, of all that were drawn so far and go into files.
+        drawer: Where files go.
     """
 
-    def __init__(self, palette: Palette) -> None:
-        self.palette = palette
-        self.files: dict[str, Figure] = {}
+    def __init__(self, palette: Palette, drawer: Drawer) -> None:
+        self.palette, self.drawer = palette, drawer
 
-    def keep(self, key: str, draw: Callable[[], Figure]) -> Figure:
-        """Returns a figure that goes into files."""
-        with style():
-            self.files[key] = draw()
-        return self.files[key]
-
-    def view(self, key: str, label: str, draw: Callable[[], Figure]) -> Markup:
-        """Returns a figure that holds no information, and so is the same in nats and in bits."""
-        return inline(self.keep(key, draw), key, label, self.palette.variables)
+    def shown(self, key: str, label: str, figure: Figure) -> Markup:
+        """Returns a figure that holds no information, and so is the same in nats and in bits; it becomes a file too."""
+        svg = inline(figure, key, label, self.palette.variables)
+        self.drawer.put(key, figure)
+        return svg
 
     def views(
         self, key: str, label: str, draw: Callable[[Unit], Figure], *, filed: bool = True, information: bool = True
@@ -66,9 +62,9 @@ class Drawings:
         for unit in ("nats", "bits"):
             with style():
                 figure = draw(unit)
-            if unit == "nats" and filed:
-                self.files[key] = figure
             words = f"{label}, in {unit}" if information else label
             svg = inline(figure, f"{key}-{unit}", words, self.palette.variables)
+            if unit == "nats" and filed:
+                self.drawer.put(key, figure)
             views += Markup('<div class="{}">{}</div>').format(unit, svg)
         return views

@@ -7,17 +7,32 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from infoplane.estimate import Estimate
 from infoplane.report.amounts import rounded
-from infoplane.report.drawing import Unit, beside, extent, framed, gutter, per_unit, scaled, shorten, tip, tooltip
+from infoplane.report.contents import spread
+from infoplane.report.drawing import (
+    MARKED,
+    Unit,
+    beside,
+    extent,
+    framed,
+    gutter,
+    per_unit,
+    scaled,
+    shorten,
+    tip,
+    tooltip,
+)
 from infoplane.report.theme import INK, MUTED, PAPER, canvas
 from infoplane.report.words import name_of
 
 _DASHES = (0, (4, 3))
 _HEIGHT, _TOP, _BOTTOM = 300, 26, 46  # pixels
+_TICKS = 12  # checkpoints, at most, that are named on the axis
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,9 +49,10 @@ def age_of(checkpoint: str, ages: Mapping[str, float]) -> float | None:
     if checkpoint in ages:
         return ages[checkpoint]
     try:
-        return float(checkpoint)
+        count = float(checkpoint)
     except ValueError:
         return None
+    return count if 0 <= count < math.inf else None  # one may be called "nan", "inf" or "-1"
 
 
 def positions(checkpoints: Sequence[str], ages: Mapping[str, float] | None = None) -> tuple[list[float], bool]:
@@ -84,7 +100,8 @@ def evolution(
     places, counted = positions(checkpoints, ages)
     counts = [age_of(name, ages) for name in checkpoints]
     ticks = [shorten(name, 10) if count is None else f"{count:,.10g}" for name, count in zip(checkpoints, counts)]
-    axes.set_xticks(places, ticks)
+    labelled = spread(range(len(places)), _TICKS)
+    axes.set_xticks([places[index] for index in labelled], [ticks[index] for index in labelled])
     axes.set_xlabel(f"{counted_in} of the network" if counted else "checkpoint", loc="right")
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
     other = {estimate.unit for track in tracks for estimate in track.estimates if estimate} - {"nats", "bits"}
@@ -103,14 +120,11 @@ def evolution(
             continue
         dashed = {name: counted and age_of(name, ages) is None for name in checkpoints}
         _path(axes, [(at, estimate.value, dashed[name]) for at, name, estimate in drawn], track)
-        for at, name, estimate in drawn:
-            values += extent(estimate)
-            if estimate.stderr is not None:
-                for colour, width in ((PAPER, 4.0), (track.colour, 1.6)):
-                    axes.plot([at, at], extent(estimate), color=colour, lw=width, solid_capstyle="butt", **over)
-            face = PAPER if estimate.refits == 1 else track.colour
-            (mark,) = axes.plot([at], [estimate.value], "o", ms=6, mfc=face, mec=track.colour, mew=1.6, **over)
-            tip(mark, tooltip(f"{track.label}, checkpoint {name}", estimate))
+        values += [end for _, _, estimate in drawn for end in extent(estimate)]
+        bars = [(at, *extent(estimate)) for at, _, estimate in drawn if estimate.stderr is not None]
+        for colour, width in ((PAPER, 4.0), (track.colour, 1.6)):
+            axes.add_collection(_lines([[(at, low), (at, high)] for at, low, high in bars], colour, width, **over))
+        _points(axes, drawn, track)
         ends.append((drawn[-1][2].value, drawn[-1][0], label, track.colour))
     if ceiling is not None:
         height = ceiling[0] * per_unit(unit)
@@ -132,8 +146,30 @@ def evolution(
     return figure
 
 
+def _points(axes: Axes, drawn: Sequence[tuple[float, str, Estimate]], track: Track) -> None:
+    """Draws the numbers, hollow where a single fit is behind them; those of many checkpoints small and all at once."""
+    crowded = len(drawn) > MARKED
+    groups = [drawn] if crowded else [[each] for each in drawn]
+    for group in groups:
+        for single in (False, True):
+            own = [(at, estimate.value) for at, _, estimate in group if (estimate.refits == 1) == single]
+            if own:
+                (mark,) = axes.plot(
+                    *zip(*own), "o", ms=3 if crowded else 6, mfc=PAPER if single else track.colour, mec=track.colour,
+                    mew=0.8 if crowded else 1.6, zorder=4, clip_on=False,
+                )  # fmt: skip
+                if not crowded:
+                    tip(mark, tooltip(f"{track.label}, checkpoint {group[0][1]}", group[0][2]))
+
+
 def _path(axes: Axes, points: Sequence[tuple[float, float, bool]], track: Track) -> None:
     """Joins the points, with dashes where the axis does not tell how far apart they are."""
-    for (at, value, _), (then, after, unknown) in itertools.pairwise(points):
-        dashes = _DASHES if unknown else "-"
-        axes.plot([at, then], [value, after], color=track.colour, lw=1.6, ls=dashes, alpha=0.75, zorder=3)
+    steps = list(itertools.pairwise(points))
+    for wanted, dashes in ((False, "-"), (True, _DASHES)):
+        own = [[start[:2], end[:2]] for start, end in steps if end[2] == wanted]
+        axes.add_collection(_lines(own, track.colour, 1.6, linestyles=[dashes], alpha=0.75, zorder=3))
+
+
+def _lines(segments: Sequence[Any], colour: str, width: float, **look: Any) -> LineCollection:
+    """Many lines as one thing to draw: a line for each would take seconds and megabytes."""
+    return LineCollection(segments, colors=[colour], linewidths=[width], **look)

@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
 from infoplane.report import flow_meanings, flow_tables, flow_words, publish, tables
+from infoplane.report.drawer import Drawer
 from infoplane.report.flow_contents import FlowContents
 from infoplane.report.flow_numbers import FlowNumbers, losses, plain
 from infoplane.report.flow_plates import FlowPlates
@@ -29,16 +28,16 @@ def write(contents: FlowContents, folder: Path) -> Path:
         contents: What to show; anything but its title may be missing.
         folder: Where to write `report.html` and `figures/`; made if need be. Tables that lie there are linked.
     """
-    return publish.publish(folder, tuple(TABLES), lambda found: _render(contents, found))
+    return publish.publish(folder, contents, tuple(TABLES), lambda *found: _render(contents, *found))
 
 
-def _render(contents: FlowContents, files: Sequence[str]) -> tuple[str, dict[str, Figure]]:
-    """Returns the page and its figures by name, given the names of the tables that lie beside it."""
+def _render(contents: FlowContents, files: Sequence[str], drawer: Drawer) -> str:
+    """Returns the page, its figures put away, given the names of the tables that lie beside it."""
     numbers, found = FlowNumbers(contents.rows, contents.networks), losses(contents.differences)
-    plates = FlowPlates(contents, numbers)
+    plates = FlowPlates(contents, numbers, drawer)
     shown = [kind for kind in ("flow", "information", "binned-entropy") if numbers.has(kind)]
     shown += ["loss"] * bool(found) + ["accuracy"] * numbers.has("accuracy")
-    html = publish.render(
+    return publish.render(
         "flow.html.j2",
         contents=contents,
         palette=plates.palette,
@@ -60,4 +59,3 @@ def _render(contents: FlowContents, files: Sequence[str]) -> tuple[str, dict[str
         errors=flow_meanings.ERRORS if numbers.has("flow") else "",
         truths=tables.truths(contents.truth),
     )
-    return html, plates.files

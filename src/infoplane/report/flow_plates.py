@@ -7,11 +7,12 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from infoplane.report import flow_figures, flow_pictures
+from infoplane.report.drawer import Drawer
 from infoplane.report.drawing import Unit
 from infoplane.report.drawings import Drawings, Drawn, slug
 from infoplane.report.flow_contents import FlowContents, NetworkThroughTraining
 from infoplane.report.flow_numbers import FlowNumbers, layers_of, titled
-from infoplane.report.theme import Palette, inline, style
+from infoplane.report.theme import Palette, style
 
 UPRIGHT = "Upright lines are the epochs of which this page has pictures."
 
@@ -24,15 +25,10 @@ def _pictured(network: NetworkThroughTraining) -> bool:
 class FlowPlates:
     """Draws the figures of one page."""
 
-    def __init__(self, contents: FlowContents, numbers: FlowNumbers) -> None:
+    def __init__(self, contents: FlowContents, numbers: FlowNumbers, drawer: Drawer) -> None:
         self.contents, self.numbers = contents, numbers
         self.palette = Palette(layers_of(contents))
-        self.drawings = Drawings(self.palette)
-
-    @property
-    def files(self) -> dict[str, Figure]:
-        """Name -> figure, of all that were drawn so far and go into files."""
-        return self.drawings.files
+        self.drawings = Drawings(self.palette, drawer)
 
     def _screens(self, key: str, label: str, draw: Callable[[Unit, bool], Figure]) -> Markup:
         """A figure for a screen and for a phone, each in nats and in bits."""
@@ -120,9 +116,7 @@ class FlowPlates:
             with style():
                 figure = draw(network)
             if figure is not None:
-                self.files[key] = figure
-                svg = inline(figure, key, label, self.palette.variables)
-                drawn.append(Drawn(key, self._title(network), svg))
+                drawn.append(Drawn(key, self._title(network), self.drawings.shown(key, label, figure)))
         return drawn
 
     def clouds(self) -> list[Drawn]:

@@ -23,23 +23,47 @@ def making(results: RunResults[Any], folder: Path, stages: Mapping[str, str]) ->
     begun = next((event for event in reversed(events) if event["event"] == "begin"), {})
     totals = [event for event in events if event["event"] == "run"]
     last = next((event["event"] for event in reversed(events) if event["event"] in ("begin", "run")), "")
+    hide = Hider(folder)
     return {
         "title": spec.title,
-        "note": spec.note,
-        "rows": results.rows(),
-        "differences": results.differences(),
-        "truth": results.truths(),
-        "settings": spec.to_yaml(),
+        "note": None if spec.note is None else hide(spec.note),
+        "rows": results.once("rows"),
+        "differences": results.once("differences"),
+        "truth": results.once("truths"),
+        "settings": hide(spec.to_yaml()),
         "versions": begun.get("versions", {}),
         "times": _times(events, stages),
-        "machine": begun.get("machine", ""),
+        "machine": hide(begun.get("machine", "")),
         "total_seconds": sum(event["seconds"] for event in totals) or None,
         "peak_memory_mb": max((event["peak_mb"] for event in totals), default=None),
-        "failures": [(name, *failure) for name, failure in results.failures().items()],
+        "failures": [(name, *map(hide, failure)) for name, failure in results.failures().items()],
         "missing": list(_missing(results, stages)),
         "parts": len(results.plan.cells),
         "going": last == "begin",
     }
+
+
+class Hider:
+    """Takes the way to files out of a text, for pages are sent to others: only the names of the files stay.
+
+    Args:
+        folder: Of the run.
+    """
+
+    #: of a path in quotes, which may hold spaces, and of one without: everything before the last name
+    QUOTED = re.compile(r"""(?<=["'])(?:file://)?(?:/|[A-Za-z]:[\\/])(?:[^"'\n\\/]*[\\/])*(?=[^"'\n\\/]*["'])""")
+    BARE = re.compile(r"(?<![\w.~/:)…\\-])(?:file://)?(?:/|[A-Za-z]:[\\/])(?:[\w.@+~%-]+[\\/])*(?=[\w.@+~%-]{2})")
+
+    def __init__(self, folder: Path) -> None:
+        known = {str(path) for path in (folder.resolve(), folder.absolute(), Path.cwd(), Path.home())}
+        # The longest before those in which it lies.
+        self._known = sorted((path for path in known if len(path) > 1), key=len, reverse=True)
+
+    def __call__(self, text: str) -> str:
+        """Returns the text, each absolute path in it shortened to "…/name"."""
+        for path in self._known:
+            text = re.sub(rf"{re.escape(path)}(?=[\\/])", "/_", text)  # they may hold spaces
+        return self.BARE.sub("…/", self.QUOTED.sub("…/", text))
 
 
 def _missing(results: RunResults[Any], stages: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
 from infoplane.report import pictures, publish, tables, words
 from infoplane.report.contents import ReportContents
+from infoplane.report.drawer import Drawer
 from infoplane.report.drawings import Drawn
 from infoplane.report.plates import Plates
 from infoplane.report.results import NETWORK, Results, differences
@@ -32,17 +31,17 @@ def write(contents: ReportContents, folder: Path) -> Path:
         contents: What to show; anything but its title may be missing.
         folder: Where to write `report.html` and `figures/`; made if need be. Tables that lie there are linked.
     """
-    return publish.publish(folder, tuple(TABLES), lambda found: _render(contents, found))
+    return publish.publish(folder, contents, tuple(TABLES), lambda *found: _render(contents, *found))
 
 
-def _render(contents: ReportContents, files: Sequence[str]) -> tuple[str, dict[str, Figure]]:
-    """Returns the page and its figures by name, given the names of the tables that lie beside it."""
+def _render(contents: ReportContents, files: Sequence[str], drawer: Drawer) -> str:
+    """Returns the page, its figures put away, given the names of the tables that lie beside it."""
     results = Results(contents.rows, contents.checkpoints)
     latent = {layer.name for layer in contents.layers if layer.latent}
     found = differences(contents.differences, results)
     found = [step for step in found if not {step.first, step.second} & latent]
     opening = words.opening(contents, results, found)
-    plates = Plates(contents, results, opening)
+    plates = Plates(contents, results, opening, drawer)
     table = tables.numbers(contents, results, plates.palette)
     # In the order in which the reader meets them in the table; those of the network last.
     shown = [column.kind for column in table.columns]
@@ -53,7 +52,7 @@ def _render(contents: ReportContents, files: Sequence[str]) -> tuple[str, dict[s
         if curve.checkpoint:
             earlier.setdefault(curve.checkpoint, []).append(curve)
     gallery = pictures.gallery(contents)
-    html = publish.render(
+    return publish.render(
         "inversion.html.j2",
         contents=contents,
         palette=plates.palette,
@@ -70,6 +69,7 @@ def _render(contents: ReportContents, files: Sequence[str]) -> tuple[str, dict[s
         panels=plates.panels(),
         training=training,
         earlier=earlier,
+        trained_at=len({curve.checkpoint for curve in contents.curves if curve.checkpoint}),
         files={name: TABLES[name] for name in files},
         table=table,
         steps=tables.steps(found, contents),
@@ -81,4 +81,3 @@ def _render(contents: ReportContents, files: Sequence[str]) -> tuple[str, dict[s
         single=any(result.estimate.refits == 1 and result.refit == "all" for result in results.all),
         checkpoint=results.last if len(results.checkpoints) > 1 else "",
     )
-    return html, plates.files

@@ -175,7 +175,7 @@ def drawn_at(layer: Layer, checkpoint: str, index: int) -> tuple[np.ndarray | No
 def gallery(contents: ReportContents) -> Gallery | None:
     """Returns the pictured images with what every layer kept of them; None where no layer was drawn from."""
     inputs = contents.inputs
-    checkpoints = tuple(contents.pictured)
+    checkpoints = tuple(contents.shown)
     counts = [
         len(pictures.samples[0])
         for layer in contents.layers

@@ -6,11 +6,13 @@ from itertools import pairwise
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from infoplane.estimate import Estimate
-from infoplane.report.drawing import Unit, extent, framed, scaled, shorten, tip, tooltip
+from infoplane.report.drawing import MARKED, Unit, extent, framed, scaled, shorten, tip, tooltip
 from infoplane.report.theme import canvas
 from infoplane.report.words import name_of
 
@@ -58,17 +60,20 @@ def plane(orbits: Sequence[Orbit], checkpoints: Sequence[str], kinds: tuple[str,
     marks: list[tuple[float, float]] = []
     for orbit in orbits:
         drawn = [(at, scaled(x, unit), scaled(y, unit)) for at, x, y in orbit.points]
-        for (_, x, y), (at, then, there) in pairwise(drawn):
-            step = ([x.value, then.value], [y.value, there.value])
-            axes.plot(*step, color=orbit.colour, lw=1.4, alpha=opacity[at], zorder=3)
-        for at, x, y in drawn:
-            look = {"color": orbit.colour, "lw": 1.2, "alpha": opacity[at], **over}
-            if x.stderr is not None:
-                axes.plot(extent(x), [y.value, y.value], **look)
-            if y.stderr is not None:
-                axes.plot([x.value, x.value], extent(y), **look)
+        steps = [
+            ([(x.value, y.value), (then.value, there.value)], at) for (_, x, y), (at, then, there) in pairwise(drawn)
+        ]
+        crosses = [([(end, y.value) for end in extent(x)], at) for at, x, y in drawn if x.stderr is not None]
+        crosses += [([(x.value, end) for end in extent(y)], at) for at, x, y in drawn if y.stderr is not None]
+        for lines, look in ((steps, {"linewidths": 1.4, "zorder": 3}), (crosses, {"linewidths": 1.2, **over})):
+            colours = [to_rgba(orbit.colour, opacity[at]) for _, at in lines]
+            axes.add_collection(LineCollection([line for line, _ in lines], colors=colours, **look))
+        marks += [(x.value, y.value) for _, x, y in drawn]
+        if len(drawn) > MARKED:
+            colours = [to_rgba(orbit.colour, opacity[at]) for at, _, _ in drawn]
+            axes.scatter([x.value for _, x, _ in drawn], [y.value for *_, y in drawn], s=9, c=colours, lw=0, **over)
+        for at, x, y in drawn if len(drawn) <= MARKED else ():
             (mark,) = axes.plot([x.value], [y.value], "o", ms=6, color=orbit.colour, alpha=opacity[at], mew=0, **over)
-            marks.append((x.value, y.value))
             tip(mark, f"{tooltip(f'{orbit.label}, checkpoint {at}', x)}; {tooltip(name_of(kinds[1]), y)}")
         if drawn:
             ends.append((orbit, drawn[-1][1].value, drawn[-1][2].value))

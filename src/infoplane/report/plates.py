@@ -1,5 +1,6 @@
 """The figures of a report: each drawn for the page in both units, and kept for the files beside it."""
 
+import functools
 from typing import Any
 
 from markupsafe import Markup
@@ -7,13 +8,14 @@ from matplotlib.figure import Figure
 
 from infoplane.estimate import Estimate
 from infoplane.report import amounts, figures, sheets, words
-from infoplane.report.contents import ReportContents, in_order
+from infoplane.report.contents import MOST_DRAWN, ReportContents, in_order, spread
+from infoplane.report.drawer import Drawer
 from infoplane.report.drawing import Mark, Unit
 from infoplane.report.drawings import Drawings, Drawn, slug
 from infoplane.report.evolution import Track, evolution
 from infoplane.report.plane import Orbit, plane
 from infoplane.report.results import INPUT, NETWORK, Difference, Results
-from infoplane.report.theme import INK, Palette, style
+from infoplane.report.theme import INK, Palette
 from infoplane.report.words import Opening
 
 _PANELS = ("nce", "usable", "contrastive", "label", "forward")
@@ -24,15 +26,10 @@ _THROUGH = ("nce", "usable", "forward", "label", "sample-variance")  # drawn aga
 class Plates:
     """Draws the figures of one report."""
 
-    def __init__(self, contents: ReportContents, results: Results, opening: Opening) -> None:
+    def __init__(self, contents: ReportContents, results: Results, opening: Opening, drawer: Drawer) -> None:
         self.contents, self.results, self.opening = contents, results, opening
         self.palette = Palette([layer.name for layer in contents.layers])
-        self.drawings = Drawings(self.palette)
-
-    @property
-    def files(self) -> dict[str, Figure]:
-        """Name -> figure, of all that were drawn so far and go into files."""
-        return self.drawings.files
+        self.drawings = Drawings(self.palette, drawer)
 
     def _marks(self, kind: str, steps: tuple[Difference, ...] = ()) -> list[Mark]:
         arrivals = {step.second: step for step in steps}
@@ -166,7 +163,7 @@ class Plates:
         points = in_order((curve.checkpoint for curve in curves if curve.checkpoint), self.contents.checkpoints)
         last = points[-1] if points else ""
         places = [(name, at) for name in names for at in dict.fromkeys(("", last))]
-        places += [(name, at) for at in points[:-1] for name in names]
+        places += [(name, at) for at in spread(points[:-1], MOST_DRAWN) for name in names]
         for name, at in places:
             own = sorted(
                 (curve for curve in curves if (curve.layer, curve.checkpoint) == (name, at)),
@@ -183,8 +180,8 @@ class Plates:
             key = f"training-{len(drawn) + 1:02d}-{slug(name)}" + (f"-at-{slug(at)}" if earlier else "")
             if earlier:
                 # As files only: there are many, and the page is to stay light.
-                with style():
-                    self.files[key] = draw("nats")
+                colour = self.palette[name]
+                self.drawings.drawer.draw(key, (own, label, colour), functools.partial(draw, "nats"))
                 drawn.append(Drawn(key, label, Markup(), checkpoint=at))
                 continue
             svg = self.drawings.views(key, f"Training curves of the density for {label}", draw)
@@ -194,13 +191,13 @@ class Plates:
     def sheets(self) -> list[tuple[str, str]]:
         """Draws every checkpoint's pictures for a file; returns (checkpoint, file's name)."""
         drawn = []
-        points = self.contents.pictured or [""]
+        points = self.contents.shown or [""]
         for at in points:
-            with style():
-                sheet = sheets.sheet(self.contents, at)
-            if sheet is not None:
+            inputs, rows = self.contents.inputs, sheets.rows_of(self.contents, at)
+            if inputs is not None and rows:
                 name = "pictures" if at == points[-1] else f"pictures-at-{slug(at)}"
-                self.files[name] = sheet
+                sheet = functools.partial(sheets.sheet, inputs, rows, self.contents.levels)
+                self.drawings.drawer.draw(name, sheet.args, sheet)
                 drawn.append((at if len(points) > 1 else "", name))
         return drawn
 

@@ -6,35 +6,34 @@ from typing import Any
 
 import jinja2
 from markupsafe import Markup
-from matplotlib.figure import Figure
 
 from infoplane.files import write_whole
 from infoplane.report import amounts
-from infoplane.report.theme import save
+from infoplane.report.drawer import Drawer
 
 _HERE = Path(__file__).parent
 
 
-def publish(folder: Path, tables: Sequence[str], render: Callable[[list[str]], tuple[str, dict[str, Figure]]]) -> Path:
+def publish(folder: Path, contents: Any, tables: Sequence[str], render: Callable[[list[str], Drawer], str]) -> Path:
     """Returns the path of the page, having written it and its figures.
 
     Every file is written under a temporary name and renamed, the page last, so that a page that can be opened is
-    whole.
+    whole. Where it lies there already, made from the same, nothing is drawn.
 
     Args:
         folder: Where to write `report.html` and `figures/`; made if need be.
+        contents: All that the page is made from.
         tables: Names of the tables that may lie beside the page.
-        render: Names of those that do -> the page and its figures by name.
+        render: Names of those that do, and where the figures go -> the page.
     """
     folder = Path(folder)
-    drawer = folder / "figures"
-    drawer.mkdir(parents=True, exist_ok=True)
-    html, files = render([name for name in tables if (folder / f"{name}.csv").is_file()])
-    for name, figure in files.items():
-        for suffix in (".svg", ".png"):
-            save(figure, drawer / f"{name}{suffix}")
     page = folder / "report.html"
-    write_whole(page, html)
+    drawer = Drawer(page)
+    found = [name for name in tables if (folder / f"{name}.csv").is_file()]
+    if drawer.unchanged((contents, found)):
+        return page
+    write_whole(page, render(found, drawer))
+    drawer.close()
     return page
 
 

@@ -10,10 +10,18 @@ from infoplane.report.drawing import gutter, shorten
 from infoplane.report.pictures import SAMPLES, drawn_at, gap_of, rgb
 from infoplane.report.theme import INK, MUTED, canvas
 
+#: (label, reconstruction, samples) of one layer
+Row = tuple[str, np.ndarray | None, Sequence[np.ndarray]]
 
-def _drawn(
-    contents: ReportContents, index: int, checkpoint: str
-) -> list[tuple[str, np.ndarray | None, Sequence[np.ndarray]]]:
+
+def rows_of(contents: ReportContents, checkpoint: str) -> list[list[Row]]:
+    """Returns what there is to show of a checkpoint: for each pictured image, the rows of its layers."""
+    inputs = contents.inputs
+    found = [_drawn(contents, index, checkpoint) for index in range(0 if inputs is None else len(inputs))]
+    return found if found and found[0] else []
+
+
+def _drawn(contents: ReportContents, index: int, checkpoint: str) -> list[Row]:
     """(label, reconstruction, samples) of every layer that was drawn from at a checkpoint, and of p(x)."""
     rows = []
     for layer in contents.layers:
@@ -28,11 +36,15 @@ def _drawn(
     return rows
 
 
-def sheet(contents: ReportContents, checkpoint: str) -> Figure | None:
-    """Draws all pictures of a checkpoint as a figure for a file: image | reconstruction | samples, a row per layer."""
-    inputs = contents.inputs
-    if inputs is None or not len(inputs) or not (first := _drawn(contents, 0, checkpoint)):
-        return None
+def sheet(inputs: np.ndarray, pictured: Sequence[Sequence[Row]], levels: int) -> Figure:
+    """Draws pictures as a figure for a file: image | reconstruction | samples, a row per layer.
+
+    Args:
+        inputs: The images, (P, C, H, W).
+        pictured: What `rows_of` returns, of one checkpoint.
+        levels: Values that a pixel can take.
+    """
+    first = pictured[0]
     height, width = inputs.shape[-2:]
     zoom = max(1, round(34 / width))
     gap = gap_of(width)
@@ -41,8 +53,7 @@ def sheet(contents: ReportContents, checkpoint: str) -> Figure | None:
     block = len(first) * (height + gap) * zoom + 14
     figure = canvas(left + wide * zoom + 10, 34 + block * len(inputs))
     total_width, total_height = figure.get_size_inches() * 72
-    for index, image in enumerate(inputs):
-        rows = _drawn(contents, index, checkpoint)
+    for index, (image, rows) in enumerate(zip(inputs, pictured)):
         pixels = np.zeros((len(rows) * (height + gap), wide, 4), np.uint8)
         for row, (_, redrawn, samples) in enumerate(rows):
             shown = {0: image if row == 0 else None, 1: redrawn} | {2 + at: draw for at, draw in enumerate(samples)}
@@ -50,7 +61,7 @@ def sheet(contents: ReportContents, checkpoint: str) -> Figure | None:
                 if small is not None:
                     x = column * (width + gap) + gap * min(column, 2)
                     y = row * (height + gap)
-                    pixels[y : y + height, x : x + width, :3] = rgb(small, contents.levels)
+                    pixels[y : y + height, x : x + width, :3] = rgb(small, levels)
                     pixels[y : y + height, x : x + width, 3] = 255
         bottom = total_height - 30 - block * index - (block - 14)
         box = (left / total_width, bottom / total_height, wide * zoom / total_width, (block - 14) / total_height)

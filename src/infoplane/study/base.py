@@ -1,14 +1,14 @@
 """What every study has in common, whatever it measures."""
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Self
 
 import yaml
 from annotated_types import Ge, Le
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from infoplane.errors import UsageError, unknown
+from infoplane.errors import UsageError, check_text, unknown
 
 #: the checkpoint of the finished network
 END = "end"
@@ -47,6 +47,12 @@ class Study(Strict):
     figure: str | None = None
     scale: str | None = None
     seed: Annotated[int, Ge(0), Le(2**31)] = 0
+
+    @model_validator(mode="after")
+    def _check_text(self) -> Self:
+        for path, text in _texts(self.model_dump()):
+            check_text(path, text)
+        return self
 
     def resolve(self) -> Self:
         """Returns the study with what was left to defaults written out.
@@ -99,6 +105,19 @@ def first_error(
     if first["type"] == "tuple_type":
         message = "input should be a list"
     return UsageError(f"{where}: {path}: {message}", received=shown(first["input"]))
+
+
+def _texts(content: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Yields every text in plain values, keys too, with where it stands."""
+    if isinstance(content, str):
+        yield path, content
+    elif isinstance(content, Mapping):
+        for key, value in content.items():
+            yield f"a key of {path}", str(key)
+            yield from _texts(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(content, list | tuple):
+        for value in content:
+            yield from _texts(value, path)
 
 
 def shown(value: Any) -> str:

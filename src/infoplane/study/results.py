@@ -353,7 +353,7 @@ class Results(RunResults[StudySpec]):
 
     def tables(self) -> dict[str, list[dict[str, Any]]]:
         """Returns the tables that a run's folder holds beside its results: name -> rows, where there are any."""
-        own = {"changes": self.changes(), "compression": self.falls(), "losses": self.losses()}
+        own = {"changes": self.once("changes"), "compression": self.once("falls"), "losses": self.once("losses")}
         return super().tables() | {name: rows for name, rows in own.items() if rows}
 
     def truths(self) -> list[dict[str, Any]] | None:

@@ -46,6 +46,7 @@ class RunResults(ABC, Generic[Spec]):
     def __init__(self, spec: Spec, plan: Plan, store: Store) -> None:
         self.spec, self.plan, self.store = spec, plan, store
         self._loaded: dict[str, Stored | None] = {}
+        self._said: dict[str, Any] = {}
 
     #: column of results.csv -> its type
     columns: ClassVar[Mapping[str, Any]] = COLUMNS
@@ -62,9 +63,15 @@ class RunResults(ABC, Generic[Spec]):
         """Returns what was measured beside what is known, or None where nothing is known."""
         return None
 
+    def once(self, what: str) -> Any:
+        """Returns what a method of that name returns, computed once: page and tables ask for the same."""
+        if what not in self._said:
+            self._said[what] = getattr(self, what)()
+        return self._said[what]
+
     def tables(self) -> dict[str, list[dict[str, Any]]]:
         """Returns the tables that a run's folder holds beside its results: name -> rows, where there are any."""
-        found = {"differences": self.differences(), "truths": self.truths() or []}
+        found = {"differences": self.once("differences"), "truths": self.once("truths") or []}
         return {name: rows for name, rows in found.items() if rows}
 
     def stored(self, name: str | None) -> Stored | None:
@@ -112,7 +119,7 @@ class RunResults(ABC, Generic[Spec]):
 
     def write(self, folder: Path) -> None:
         """Writes results.csv and results.parquet."""
-        write_table(pl.DataFrame(self.rows(), schema=dict(self.columns)), folder, "results")
+        write_table(pl.DataFrame(self.once("rows"), schema=dict(self.columns)), folder, "results")
 
 
 def tidy(study: Study, layer: str, checkpoint: str, refit: str, estimate: Estimate) -> dict[str, Any]:

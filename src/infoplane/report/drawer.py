@@ -1,0 +1,131 @@
+"""The figures of a page as files: each is written as soon as it is drawn, and not drawn again while nothing changed."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from infoplane.files import write_whole
+from infoplane.report.theme import save, style
+
+#: what was drawn from what, beside the page
+DRAWN_FILE = "figures.json"
+SUFFIXES = (".svg", ".png")
+
+
+class Drawer:
+    """The figures of the page in a folder.
+
+    A figure is freed once it is written: hundreds of them at a time would fill the memory.
+
+    Args:
+        page: The page; figures go to `figures/` beside it, which is made if need be.
+    """
+
+    def __init__(self, page: Path) -> None:
+        self.page, self.folder = page, page.with_name("figures")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._known = _read(page.with_name(DRAWN_FILE))
+        self._sources: dict[str, str] = {}
+
+    def put(self, name: str, figure: Figure) -> None:
+        """Writes a figure as SVG and PNG."""
+        for suffix in SUFFIXES:
+            save(figure, self.folder / f"{name}{suffix}")
+
+    def draw(self, name: str, sources: Any, figure: Callable[[], Figure]) -> None:
+        """Writes a figure, unless the one that lies there was drawn from the same.
+
+        Args:
+            sources: All that it is drawn from.
+        """
+        found = digest(sources)
+        there = all((self.folder / f"{name}{suffix}").is_file() for suffix in SUFFIXES)
+        if not there or self._known.get("sources", {}).get(name) != found:
+            with style():
+                drawn = figure()
+            self.put(name, drawn)
+        self._sources[name] = found
+
+    def unchanged(self, sources: Any) -> bool:
+        """Whether the page lies there whole, with all its figures, and was made from the same."""
+        page = self.page
+        self._sources[page.name] = digest(sources)
+        files = self._known.get("files", {})
+        return (
+            self._known.get("sources", {}).get(page.name) == self._sources[page.name]
+            and page.is_file()
+            and self._known.get("page") == _checksum(page)
+            and files == self._files(files)
+        )
+
+    def close(self) -> None:
+        """Remembers what the page and its figures were made from."""
+        files = self._files(path.name for path in self.folder.iterdir() if path.suffix in SUFFIXES)
+        content = {"sources": self._sources, "files": files, "page": _checksum(self.page)}
+        write_whole(self.page.with_name(DRAWN_FILE), json.dumps(content, indent=1, sort_keys=True))
+
+    def _files(self, names: Iterable[str]) -> dict[str, str]:
+        """Name -> checksum of those figures that are there."""
+        paths = ((name, self.folder / name) for name in names)
+        return {name: _checksum(path) for name, path in paths if path.is_file()}
+
+
+def digest(value: Any) -> str:
+    """A hash of plain values, arrays and dataclasses of them, and of the code that draws."""
+    found = hashlib.sha256(_code())
+    _feed(found.update, value)
+    return found.hexdigest()
+
+
+def _feed(update: Callable[[bytes], None], value: Any) -> None:
+    if isinstance(value, np.ndarray):
+        update(f"array {value.dtype} {value.shape} ".encode() + np.ascontiguousarray(value).tobytes())
+    elif dataclasses.is_dataclass(value):
+        update(type(value).__name__.encode())
+        for field in dataclasses.fields(value):
+            update(f"{field.name}=".encode())
+            _feed(update, getattr(value, field.name))
+    elif isinstance(value, Mapping):
+        update(f"mapping {len(value)} ".encode())
+        for key, content in value.items():
+            _feed(update, key)
+            _feed(update, content)
+    elif isinstance(value, list | tuple):
+        update(f"sequence {len(value)} ".encode())
+        for content in value:
+            _feed(update, content)
+    else:
+        # Plain numbers, words and None, whose representation tells them apart.
+        update(f"{type(value).__name__} {value!r} ".encode("utf-8", "backslashreplace"))
+
+
+@cache
+def _code() -> bytes:
+    """A hash of everything in this room: another version draws anew."""
+    found = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.iterdir()):
+        if path.is_file():
+            found.update(path.name.encode() + path.read_bytes())
+    return found.digest()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What is remembered; nothing where it cannot be read: then all is drawn."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    whole = isinstance(content, dict) and all(isinstance(content.get(key), dict) for key in ("sources", "files"))
+    return content if whole else {}
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
