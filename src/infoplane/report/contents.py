@@ -57,6 +57,8 @@ class Layer:
         pictures: Checkpoint -> what was drawn from it there; "" stands for every checkpoint (latents).
         latent: Whether it is a known variable behind the images, studied as if it were a layer. No network
             computes it, so no step to or from it is spoken of.
+        read_as: How its axes are read, in words, or "".
+        spatial: Whether it is read as a map; None where that is not known.
     """
 
     name: str
@@ -64,6 +66,8 @@ class Layer:
     shape: tuple[int, ...] = ()
     pictures: Mapping[str, LayerPictures] = dataclasses.field(default_factory=dict)
     latent: bool = False
+    read_as: str = ""
+    spatial: bool | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

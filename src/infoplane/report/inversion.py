@@ -115,7 +115,9 @@ def _layer(results: Results, name: str, *, pictured: bool) -> Layer:
         )
         if mse is not None or samples is not None:
             drawn[checkpoint] = pictures
-    return Layer(name, name, shape_of(results, name), drawn, latent=name in results.spec.latents)
+    read = results.read_as(name)
+    said = {} if read is None else {"read_as": read["words"], "spatial": bool(read["at"])}
+    return Layer(name, name, shape_of(results, name), **said, pictures=drawn, latent=name in results.spec.latents)
 
 
 def shape_of(results: Results, layer: str) -> tuple[int, ...]:

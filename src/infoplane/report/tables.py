@@ -78,6 +78,7 @@ class Line:
     label: str
     colour: str
     shape: str
+    read_as: str
     cells: tuple[Cell | None, ...]
 
 
@@ -166,6 +167,7 @@ def numbers(contents: ReportContents, results: Results, palette: Palette) -> Tab
     names = [layer.name for layer in contents.layers]
     names += [name for name in results.layers if name not in (*names, INPUT, NETWORK)]
     shapes = {layer.name: shape(layer.shape) for layer in contents.layers}
+    read_as = {layer.name: layer.read_as for layer in contents.layers}
     several = len(results.checkpoints) > 1
 
     def of_layer(name: str) -> list[Line]:
@@ -181,7 +183,7 @@ def numbers(contents: ReportContents, results: Results, palette: Palette) -> Tab
                 cells.append(None if estimate is None else _cell(estimate, notes, remark=not column.single))
             at = checkpoint if several and name in shapes else ""
             rows, labels = (0 if row else len(points)), (contents.label(name), palette.css(name), shapes.get(name, ""))
-            made.append(Line(name, at, rows, *labels, tuple(cells)))
+            made.append(Line(name, at, rows, *labels, read_as.get(name, ""), tuple(cells)))
         return made
 
     lines = [line for name in names for line in of_layer(name)]

@@ -242,8 +242,21 @@ def _details(
                 FITS_FOR_A_CLAIM
             )
         )
+    said += _positions([step for step in (*steps, total) if step.verdict in ("fall", "rise")], contents)
     said.append(_measured(total, results))
     return said
+
+
+def _positions(claimed: Sequence[Difference], contents: ReportContents) -> list[Markup]:
+    """What must be said where a map is compared with a vector."""
+    spatial = {layer.name: layer.spatial for layer in contents.layers}
+    mixed = [step for step in claimed if {spatial.get(step.first), spatial.get(step.second)} == {True, False}]
+    names = list(dict.fromkeys(name for step in mixed for name in (step.first, step.second)))
+    if not names:
+        return []
+    kinds = {kind: listing([contents.label(name) for name in names if spatial[name] == kind]) for kind in (True, False)}
+    text = "Of a map ({}) q is told where on the image each value belongs, of a vector ({}) it is not, which helps it."
+    return [Markup(text).format(kinds[True], kinds[False])]
 
 
 def _measured(total: Difference, results: Results) -> Markup:

@@ -30,6 +30,7 @@ from infoplane.information import (
     whole_variance,
 )
 from infoplane.study.plan import INPUT, Plan, twin_of
+from infoplane.study.readings import ReadAs, flags_of
 from infoplane.study.run_results import RunResults, tidy
 from infoplane.study.spec import StudySpec
 from infoplane.study.store import Store, Stored
@@ -122,6 +123,11 @@ class Results(RunResults[StudySpec]):
         certain = min(most, capture.values["states"][layer])
         return certain if seen is None else min(certain, Seen(**seen).ceiling(most))
 
+    def read_as(self, layer: str, checkpoint: str | None = None) -> ReadAs:
+        """How a layer is read, see `Reading.to_json`; None where that is not known, or it is no layer of a network."""
+        capture = self.cell("capture", checkpoint=checkpoint) if layer in self.spec.layers else None
+        return None if capture is None else capture.values.get("read_as", {}).get(layer)
+
     def estimates(self) -> Iterator[tuple[str, str, str, Estimate]]:
         """Yields (layer, checkpoint, refit, estimate) in the order of the table."""
         for place in ((INPUT, ""), *self.places):
@@ -133,7 +139,9 @@ class Results(RunResults[StudySpec]):
                 for estimate in self._of_labels("own", "", checkpoint):
                     yield "", checkpoint, "all", replace(estimate, refits=0)
             for refits, label in self._groups(layer, checkpoint):
-                yield from ((*place, label, estimate) for estimate in self._of_fits(layer, checkpoint, refits))
+                for estimate in self._of_fits(layer, checkpoint, refits):
+                    read = flags_of(estimate.kind, self.read_as(layer, checkpoint))
+                    yield *place, label, replace(estimate, flags=(*estimate.flags, *read))
             if layer != INPUT:
                 yield from ((*place, "all", estimate) for estimate in self._of_layer(layer, checkpoint))
             drawn, data = self._drawn(layer, checkpoint), self.cell("data")
