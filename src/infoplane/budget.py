@@ -9,6 +9,7 @@ import torch
 from infoplane import data, densities
 from infoplane.capture import activations
 from infoplane.errors import UsageError
+from infoplane.information.contrastive import LEAST_BATCHES, LEAST_CANDIDATES
 from infoplane.inversion import NegativeLogProb, Pairs, seconds_per_update
 from infoplane.study.run import one_thread
 from infoplane.study.spec import StudySpec
@@ -99,11 +100,11 @@ def within(
 
 def _contrastive(spec: StudySpec, n: int, scores: float) -> Any:
     """The contrastive sizes that need at most `scores` evaluations of the density per fit."""
-    candidates = 2
-    for k in (4, 8, 16, 32, 64):
-        if 4 * k <= n and 4 * k * k <= scores:
+    candidates = LEAST_CANDIDATES
+    for k in (8, 16, 32, 64):
+        if LEAST_BATCHES * k <= n and LEAST_BATCHES * k * k <= scores:
             candidates = k
-    batches = int(max(2, min(16, n // candidates, scores // candidates**2)))
+    batches = int(max(LEAST_BATCHES, min(16, n // candidates, scores // candidates**2)))
     return spec.contrastive.model_copy(update={"candidates": candidates, "batches": batches})
 
 

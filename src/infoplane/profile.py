@@ -23,7 +23,7 @@ from infoplane.capture.inputs import model_input
 from infoplane.checks import check_whole
 from infoplane.data.dataset import PARTS
 from infoplane.errors import CellError, UsageError, unknown
-from infoplane.estimate import Estimate
+from infoplane.estimate import KINDS, Estimate
 from infoplane.files import TEMPORARY
 from infoplane.inversion import FitSettings
 from infoplane.report.build import build, load_run, writing
@@ -221,7 +221,8 @@ class Profile:
         """
         results = self._results
         self._check(results, layer)
-        return _ByKind({e.kind: e for name, _, refit, e in results.estimates() if (name, refit) == (layer, "all")})
+        found = {e.kind: e for name, _, refit, e in results.estimates() if (name, refit) == (layer, "all")}
+        return _ByKind(found, results.left_out())
 
     @property
     def frame(self) -> pl.DataFrame:
@@ -344,9 +345,16 @@ class Profile:
 
 
 class _ByKind(dict[str, Estimate]):
-    """Estimates by kind; one that is not there is an error that lists those that are."""
+    """Estimates by kind; one that is not there is an error that says why, or lists those that are."""
+
+    def __init__(self, found: Mapping[str, Estimate], left_out: Mapping[str, str]) -> None:
+        super().__init__(found)
+        self._left_out = left_out
 
     def __missing__(self, kind: str) -> Estimate:
+        if kind in self._left_out:
+            mend = "measure on more images"
+            raise UsageError(f"there is no {KINDS[kind]}", received=self._left_out[kind], mend=mend)
         raise unknown("kind of estimate", kind, self)
 
 

@@ -102,9 +102,11 @@ def test_saturation_is_flagged():
     assert gaussian_bound(0.5, 8, 200, seed=3).flags == ()
 
 
-def test_a_bound_needs_more_than_one_batch(refuses):
-    with refuses("too few batches", "1", "at least 2"):
-        contrastive_bound(np.zeros((3, 1)), 64)
+@pytest.mark.parametrize("batches", [1, 2, 9])
+def test_a_bound_needs_ten_batches(refuses, batches):
+    with refuses("too few batches", str(batches), "at least 10"):
+        contrastive_bound(np.zeros((3, batches)), 64)
+    assert contrastive_bound(np.zeros((3, 10)), 64).n == 10
 
 
 def test_standard_error_of_the_bound_is_over_batches():

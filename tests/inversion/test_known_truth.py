@@ -20,7 +20,7 @@ from infoplane.inversion import FitSettings, Pairs, cross_log_probs, fit_density
 SETTINGS = FitSettings(updates=2600, batch=16, evaluations=10)
 FRESH = SETTINGS.updates * SETTINGS.batch  # every training image is seen once
 EVALUATION = 4000
-CANDIDATES, BATCHES = 64, 6
+CANDIDATES, BATCHES = 64, 10
 CONTEXTS = (None, "template", "shift")
 
 

@@ -81,7 +81,8 @@ def test_a_context_costs_and_scoring_pairs_costs():
     pairs = density(layer="a", contrastive={"candidates": 5, "batches": 8})
     forward = costs().scoring(density()["density"], "a").flops
     extra = costs().of("density", pairs).flops - costs().of("density", density(layer="a")).flops
-    assert extra == pytest.approx(8 * 25 * forward)
+    # 40 images: ten batches of four.
+    assert extra == pytest.approx(10 * 16 * forward)
 
 
 def test_reading_activations_costs_by_their_size():

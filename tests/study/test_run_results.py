@@ -11,10 +11,9 @@ from scipy import stats
 import tiny_study
 from infoplane.data import Truth
 from infoplane.estimate import Estimate
-from infoplane.information import Seen, crossed_mean
+from infoplane.information import Seen, contrastive_batches, crossed_mean
 from infoplane.report.build import load_run
 from infoplane.report.text import table
-from infoplane.study.cells import contrastive_size
 from infoplane.study.execute import execute
 from infoplane.study.load import load_study
 from infoplane.study.plan import make_plan
@@ -25,7 +24,7 @@ N, CLASSES = 40, 3
 RNG = np.random.default_rng(0)
 #: log-probabilities (2 refits, N) of p(x) and of one layer, and the probe's (N,)
 TWIN, LAYER = RNG.normal(-20, 2, (2, N)), RNG.normal(-17, 2, (2, N))
-BATCHES = RNG.normal(0.4, 0.1, (2, 3))
+BATCHES = RNG.normal(0.4, 0.1, (2, 10))
 PROBE = np.log(RNG.uniform(0.3, 0.9, N))
 LABELS = np.arange(N) % CLASSES
 ERRORS, CORRECT = RNG.uniform(0, 1, N), RNG.integers(0, 2, N)
@@ -224,8 +223,8 @@ def test_flags(made):
     assert line.count("*") == 2  # in nats and in bits
     assert f"  * logits usable information: exceeds the possible {ceiling:.3f} nats" in text
     assert "* marks a flag:" in text
-    save("density", density(LAYER[0], batches=np.array([1.38, 1.37, 1.38])), "logits", 1)
-    save("density", density(LAYER[1], batches=np.array([1.38, 1.37, 1.38])), "logits", 2)
+    save("density", density(LAYER[0], batches=np.tile([1.38, 1.37], 5)), "logits", 1)
+    save("density", density(LAYER[1], batches=np.tile([1.38, 1.37], 5)), "logits", 2)
     assert find(results(), "logits", "contrastive").flags == ("saturated near log 4 = 1.386",)
 
 
@@ -259,10 +258,58 @@ def test_a_held_out_loss_that_still_fell_is_flagged(made, curve, flagged):
 
 @pytest.mark.parametrize(
     ("n", "candidates", "batches", "expected"),
-    [(40, 4, 3, (4, 3)), (40, 32, 8, (10, 4)), (7, 32, 8, (2, 3)), (63, 16, 8, (15, 4)), (64, 16, 8, (16, 4))],
+    [
+        (39, 4, 16, None),
+        (40, 4, 3, (4, 10)),
+        (40, 32, 8, (4, 10)),
+        (49, 2, 30, (2, 24)),
+        (297, 64, 16, (29, 10)),
+        (1000, 8, 12, (8, 12)),
+        (10_000, 64, 150, (64, 150)),
+    ],
 )
-def test_the_contrastive_candidates_leave_at_least_four_batches(n, candidates, batches, expected):
-    assert contrastive_size({"candidates": candidates, "batches": batches}, n) == expected
+def test_the_contrastive_candidates_leave_at_least_ten_batches(n, candidates, batches, expected):
+    assert contrastive_batches(n, candidates=candidates, batches=batches) == expected
+
+
+def test_a_contrastive_bound_of_too_few_images_is_left_out_and_says_why(made):
+    save, results = made
+    fill(save)
+    assert results().left_out() == {}
+    images, _ = tiny_study.images_and_labels()
+    arrays = {"images": images, "labels": LABELS.repeat(4), "evaluation": np.arange(N) * 4, "decoding": np.arange(80)}
+    data = {"classes": CLASSES, "levels": LEVELS, "shape": [1, 5, 5], "name": "tiny"}
+    # The first two evaluation images are copies of one: 39 are left.
+    groups = np.arange(len(images))
+    groups[4] = 0
+    save("data", Result(data, {**arrays, "groups": groups}))
+    reason = results().left_out()["contrastive"]
+    assert reason.startswith("39 evaluation images (40 with those that belong together): 40 are needed for 10 batches")
+    assert "contrastive" not in {estimate.kind for *_, estimate in results().estimates()}
+    text = table(results())
+    assert f"no contrastive bound: {reason}" in text
+    # What an earlier version left, with too few batches, is not shown either.
+    save("data", Result(data, arrays))
+    save("density", density(LAYER[0], batches=BATCHES[0, :4]), "logits", 1)
+    save("density", density(LAYER[1], batches=BATCHES[1, :4]), "logits", 2)
+    assert results().left_out()["contrastive"].startswith("4 batches")
+    assert "contrastive" not in {estimate.kind for *_, estimate in results().estimates()}
+
+
+def test_a_contrastive_bound_says_of_what_it_is(tmp_path):
+    spec = tiny_study.tiny(tmp_path, layers=["logits"], contrastive={"candidates": 32, "batches": 16})
+    plan, store = make_plan(spec), Store(tmp_path / "cells")
+    groups = np.arange(160)
+    groups[1:100:2] = groups[0:100:2]
+    arrays = {"images": np.zeros((160, 1, 5, 5), np.uint8), "evaluation": np.arange(110), "groups": groups}
+    values = {"classes": 0, "levels": LEVELS, "shape": [1, 5, 5], "name": "tiny"}
+    store.save(tiny_study.role(plan, "data", "", 0), Result(values, arrays | {"decoding": np.arange(110, 160)}))
+    scores = RNG.normal(-17, 2, 110)
+    for layer in ("input", "logits"):
+        store.save(tiny_study.role(plan, "density", layer, 1), density(scores, batches=BATCHES[0]))
+    flags = find(Results(spec, plan, store), "logits", "contrastive").flags
+    assert "K = 4, not 32: 60 images make 10 batches of so many" in flags
+    assert "of one image of each of 60 groups, not of all 110 images" in flags
 
 
 def test_what_a_layer_cannot_exceed(made):
@@ -293,6 +340,7 @@ def text_of(estimates, layers=("a",)) -> str:
         places=[(layer, "end") for layer in layers],
         checkpoints=("end",),
         cell=lambda *_: None,
+        left_out=dict,
     )
     return table(fake)
 
@@ -300,7 +348,7 @@ def text_of(estimates, layers=("a",)) -> str:
 def test_the_table_shows_each_number_with_its_error_and_bits_beside_nats():
     text = text_of(
         [
-            ("", Estimate(0.975, 0.01, "fraction", "accuracy", n=297, refits=0)),
+            ("", Estimate(0.975, 0.009, "fraction", "accuracy", n=297, refits=0)),
             ("input", Estimate(120.0, 1.0, kind="cross-entropy", bound="upper", n=297, refits=3)),
             ("a", Estimate(-100.126, 0.31, kind="nce", bound="lower", n=297, refits=3)),
             ("a", Estimate(math.log(2), 0.1 * math.log(2), kind="usable", n=297, refits=3)),
@@ -354,7 +402,8 @@ def test_a_number_of_fewer_refits_than_the_others_says_so(made):
     save("density", density(LAYER[1]), "logits", 2)  # without what the contrastive bound needs
     text = table(results())
     row = next(line for line in text.splitlines() if line.startswith("logits"))
-    assert "over examples and 2 refits, where no star says otherwise" in text
+    several = "over examples and 2 refits, in NCE, usable and contrastive; "
+    assert f"{several}over examples, given this single fit, in label and MSE, where no star says otherwise" in text
     assert row.count("*") == 1
     assert "  * logits contrastive bound: single fit" in text
 
@@ -421,7 +470,7 @@ def known(tmp_path_factory):
         "fit.updates": 3,
         "fit.refits": 2,
         "measure": ["nce", "usable", "contrastive", "label"],
-        "contrastive": {"candidates": 10, "batches": 6},
+        "contrastive": {"candidates": 10, "batches": 10},
     }
     outcome = execute(load_study("known-truth", changes), folder / "run", workers=0, quiet=True)
     assert not outcome.failed

@@ -1,11 +1,15 @@
 """From log-probabilities to Estimates."""
 
 from infoplane.information.ceilings import Seen, seen_values, states_ceiling
+from infoplane.information.contrastive import (
+    contrastive_batches,
+    contrastive_bound,
+    contrastive_terms,
+    one_of_each,
+)
 from infoplane.information.crossed import Mean, count, crossed_mean
 from infoplane.information.falls import Compression, compression
 from infoplane.information.inversion_bounds import (
-    contrastive_bound,
-    contrastive_terms,
     cross_entropy,
     difference,
     negative_cross_entropy,
@@ -22,6 +26,7 @@ __all__ = [
     "Seen",
     "accuracy",
     "compression",
+    "contrastive_batches",
     "contrastive_bound",
     "contrastive_terms",
     "count",
@@ -31,6 +36,7 @@ __all__ = [
     "fit_probe",
     "label_information",
     "negative_cross_entropy",
+    "one_of_each",
     "sample_variance",
     "seen_values",
     "states_ceiling",

@@ -6,17 +6,11 @@ Where some examples belong together (copies, frames of one scene), `groups` (n,)
 and groups are what is counted.
 """
 
-import math
-
 import numpy as np
 
-from infoplane.checks import check_log_probs, check_numbers, check_same_shape, check_whole
-from infoplane.errors import UsageError
+from infoplane.checks import check_log_probs, check_numbers, check_same_shape
 from infoplane.estimate import Estimate
 from infoplane.information.crossed import Mean, count, crossed_mean
-
-#: a contrastive bound this close to its ceiling log K says "at least so much" and no more
-SATURATION = 0.95
 
 
 def negative_cross_entropy(log_probs: np.ndarray, *, groups: np.ndarray | None = None) -> Estimate:
@@ -57,52 +51,6 @@ def _paired(first: np.ndarray, second: np.ndarray, what: str) -> np.ndarray:
     first, second = check_log_probs(first), check_log_probs(second)
     check_same_shape(first, second, what=what)
     return first - second
-
-
-def contrastive_terms(scores: np.ndarray) -> np.ndarray:
-    """Returns log [q(x_i|h_i) / (1/K Σ_k q(x_i|h_k))] for a batch of K pairs: (K, K) log-probabilities -> (K,).
-
-    Rows are images, columns contexts, the diagonal the true pairs. Off the diagonal −∞ will do.
-
-    Raises:
-        UsageError: The scores are not square, or one is not a number.
-    """
-    scores = check_log_probs(scores, what="contrastive scores", least=1, lowest=True)
-    if scores.shape[0] != scores.shape[1]:
-        legal = "(K, K), an image in every row, a context in every column"
-        raise UsageError("contrastive scores are not square", received=f"shape {scores.shape}", legal=legal)
-    check_numbers(np.diagonal(scores), what="scores of true pairs")
-    top = scores.max(axis=1, keepdims=True)
-    log_mean = top[:, 0] + np.log(np.exp(scores - top).mean(axis=1))
-    return np.diagonal(scores) - log_mean
-
-
-def contrastive_bound(batches: np.ndarray, candidates: int) -> Estimate:
-    """Returns the contrastive lower bound on I(x;h), in nats (Poole et al. 2019, eq. 12, with q as the critic).
-
-    Args:
-        batches: (R, number of batches), each the mean of `contrastive_terms` over one batch of independent pairs. Terms
-            of one batch share their negatives, so the standard error is over batches.
-        candidates: K; the bound cannot exceed log K, and is flagged where it comes near.
-
-    Raises:
-        UsageError: There are fewer than two batches, one is not a finite number, or one exceeds log K.
-    """
-    candidates = check_whole("number of candidates", candidates, least=1)
-    batches = check_log_probs(batches, what="contrastive terms", least=1)
-    if batches.shape[1] < 2:
-        raise UsageError(
-            "too few batches for a standard error",
-            received=batches.shape[1],
-            legal="at least 2",
-            mend="use fewer candidates or more evaluation examples",
-        )
-    limit = math.log(candidates)
-    if batches.max() > limit + 1e-6:
-        received = f"up to {batches.max():g} with {candidates} candidates"
-        raise UsageError("contrastive terms exceed log K", received=received, legal=f"at most {limit:.6g}")
-    flags = (f"saturated near log {candidates} = {limit:.3f}",) if batches.mean() > SATURATION * limit else ()
-    return _estimate(batches, None, kind="contrastive", bound="lower", flags=flags)
 
 
 def _estimate(

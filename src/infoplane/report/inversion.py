@@ -49,6 +49,7 @@ def contents_of(results: Results, folder: Path) -> ReportContents:
         changes=results.once("changes"),
         falls=results.once("falls"),
         losses=results.once("losses"),
+        left_out=results.left_out(),
         fit_on=spec.fit_on,
         **_ages(spec),
         null_samples=None if null is None or data is None else null.array("samples")[0],

@@ -77,6 +77,7 @@ def _render(contents: ReportContents, files: Sequence[str], drawer: Drawer) -> s
         truths=tables.truths(contents.truth),
         errors=words.ERRORS,
         infinite=words.INFINITE,
+        left_out=[(words.name_of(kind), reason) for kind, reason in contents.left_out.items()],
         ticks=any(result.refit != "all" and result.layer != NETWORK for result in results.all),
         single=any(result.estimate.refits == 1 and result.refit == "all" for result in results.all),
         checkpoint=results.last if len(results.checkpoints) > 1 else "",

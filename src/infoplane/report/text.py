@@ -1,6 +1,6 @@
 """The table of a run as text."""
 
-from infoplane.estimate import Estimate
+from infoplane.estimate import KINDS, Estimate
 from infoplane.information import cross_entropy
 from infoplane.report.amounts import listing
 from infoplane.report.inversion import shape_of
@@ -76,6 +76,7 @@ def table(results: Results) -> str:
     if (data := results.cell("data")) is not None:
         notes.append(f"images: {data.values['name']}")
         notes += [f"data: {note}" for note in data.values.get("notes", ())]
+    notes += [f"no {KINDS[kind]}: {reason}" for kind, reason in results.left_out().items()]
     errors = _covered(most) if most else _over(1 if unconditional is None else unconditional.refits)
     errors += ", where no star says otherwise" if fewer else ""
     directions = (

@@ -13,7 +13,15 @@ from infoplane import data, densities, subjects
 from infoplane.capture import Tap, activations, default_transform, list_layers
 from infoplane.data.split import PARTS
 from infoplane.errors import UsageError
-from infoplane.information import Rows, contrastive_terms, fit_probe, seen_values, states_ceiling
+from infoplane.information import (
+    Rows,
+    contrastive_batches,
+    contrastive_terms,
+    fit_probe,
+    one_of_each,
+    seen_values,
+    states_ceiling,
+)
 from infoplane.inversion import (
     Curve,
     FitSettings,
@@ -301,28 +309,26 @@ def run_density(task: Task) -> Result:
     for part, some in followed.items():
         if part != "evaluation":
             arrays[f"log_probs:{part}"] = log_probs(density, some).numpy()
-    if params["contrastive"] is not None:
-        candidates, batches = contrastive_size(params["contrastive"], len(evaluation))
-        arrays["contrastive"] = contrastive_batches(density, evaluation, candidates, batches)
-        values["candidates"] = candidates
+    if params["contrastive"] is not None and (batches := batches_of(task)):
+        arrays["contrastive"] = np.array([contrastive_mean(density, evaluation.subset(batch)) for batch in batches])
+        values["candidates"] = len(batches[0])
     return Result(values, arrays, {"density": density.state_dict()})
 
 
-def contrastive_size(spec: Mapping[str, int], n: int) -> tuple[int, int]:
-    """K and the number of batches for n examples: K shrinks until there are at least four batches."""
-    candidates = max(2, min(spec["candidates"], n // 4))
-    return candidates, min(spec["batches"], n // candidates)
+def batches_of(task: Task) -> list[np.ndarray]:
+    """The places in the evaluation part (K,) of the images of each contrastive batch, no two of one group; none where
+    there are too few images."""
+    index = task.split("evaluation")
+    chosen = one_of_each(task.groups(index), len(index))
+    sizes = contrastive_batches(len(chosen), **task.params["contrastive"])
+    return [] if sizes is None else list(chosen[: sizes.candidates * sizes.count].reshape(-1, sizes.candidates))
 
 
-def contrastive_batches(density: densities.Density, pairs: Pairs, candidates: int, batches: int) -> np.ndarray:
-    """The mean contrastive term of each batch of consecutive evaluation pairs: (batches,)."""
-    means = []
-    for b in range(batches):
-        index = torch.arange(b * candidates, (b + 1) * candidates)
-        contexts = pairs.context_of(index)
-        assert contexts is not None
-        means.append(contrastive_terms(cross_log_probs(density, pairs.subset(index), contexts).numpy()).mean())
-    return np.array(means)
+def contrastive_mean(density: densities.Density, pairs: Pairs) -> float:
+    """The mean contrastive term of one batch."""
+    contexts = pairs.context_of(slice(None))
+    assert contexts is not None
+    return float(contrastive_terms(cross_log_probs(density, pairs, contexts).numpy()).mean())
 
 
 def build_density(task: Task, spec: Mapping[str, Any], context: tuple[int, ...] | None, seed: int) -> densities.Density:
@@ -439,16 +445,14 @@ def run_truth(task: Task) -> Result:
     images = task.data.array("images")[task.split("evaluation")]
     arrays: dict[str, np.ndarray] = {"log_probs:input": truth.log_prob(images)}
     values: dict[str, Any] = {"entropy": {"input": asdict(truth.entropy(params["draws"], seed=7))}, "information": {}}
-    candidates, batches = contrastive_size(params["contrastive"], len(images))
+    batches = batches_of(task)
     for latent in ("template", "shift"):
         chosen = task.data.array(f"latent:{latent}")[task.split("evaluation")].argmax(1)
         under_each = truth.log_prob_under_each(images, latent)
         arrays[f"log_probs:{latent}"] = under_each[np.arange(len(images)), chosen]
-        scores = [
-            contrastive_terms(under_each[i : i + candidates][:, chosen[i : i + candidates]]).mean()
-            for i in range(0, candidates * batches, candidates)
-        ]
-        arrays[f"contrastive:{latent}"] = np.array(scores)
+        if batches:
+            scores = [contrastive_terms(under_each[batch][:, chosen[batch]]).mean() for batch in batches]
+            arrays[f"contrastive:{latent}"] = np.array(scores)
         values["information"][latent] = asdict(truth.information(latent, params["draws"], seed=7))
         values["entropy"][latent] = asdict(truth.conditional_entropy(latent, params["draws"], seed=7))
     return Result(values, arrays)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from infoplane import densities
+from infoplane.information import contrastive_batches
 from infoplane.inversion import Reconstructor, SquaredError
 from infoplane.inversion.fit import EVALUATION_BATCH
 from infoplane.study.cells import CACHE_BYTES
@@ -129,8 +130,8 @@ class Costs:
         scored = 2 * params["fit"]["held_out"] * self.sizes[params["fit_on"]] + self.sizes["evaluation"]
         scored += self._followed(params, ("encoding", "decoding"))
         if params["contrastive"] is not None:
-            k = min(params["contrastive"]["candidates"], max(2, self.sizes["evaluation"] // 4))
-            scored += k * k * min(params["contrastive"]["batches"], self.sizes["evaluation"] // k)
+            sizes = contrastive_batches(self.sizes["evaluation"], **params["contrastive"])
+            scored += 0 if sizes is None else sizes.candidates**2 * sizes.count
         return training + self.scoring(params["density"], params["layer"]).times(scored)
 
     def _trunk(self, params: Mapping[str, Any]) -> Work:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from infoplane.data.split import PARTS
-from infoplane.estimate import CLAIM, FITS_FOR_A_CLAIM, NATS_PER_BIT, TOO_FEW_FITS, Estimate
+from infoplane.estimate import CLAIM, FITS_FOR_A_CLAIM, NATS_PER_BIT, TOO_FEW_FITS, Estimate, confidence
 from infoplane.information import (
     Mean,
     Seen,
@@ -23,12 +23,14 @@ from infoplane.information import (
     difference,
     label_information,
     negative_cross_entropy,
+    one_of_each,
     sample_variance,
     seen_values,
     usable_information,
     variances,
     whole_variance,
 )
+from infoplane.information.contrastive import LEAST_BATCHES, LEAST_IMAGES
 from infoplane.study.plan import INPUT, Plan, twin_of
 from infoplane.study.readings import ReadAs, flags_of
 from infoplane.study.run_results import RunResults, tidy
@@ -43,6 +45,9 @@ DRAWN = {"sample-variance": "squared error", "sample-accuracy": "fraction"}
 FALLING = 0.005
 #: the words of that
 STILL_FELL = "the held-out loss still fell at the end: more updates would help"
+#: confidence of the intervals outside which something known to be impossible is not put down to chance: that of three
+#: standard errors where these are known
+IMPOSSIBLE = 0.9973
 #: a held-out loss this much above the training loss (share of it) is pointed out
 OVERFIT = 0.1
 
@@ -179,10 +184,11 @@ class Results(RunResults[StudySpec]):
                 own = _unread([stored for refit, stored in fits if refit in paired]) + self._unlearnt(scores)
                 yield replace(usable, flags=(*usable.flags, *own))
             contrast = [stored for _, stored in fits if "contrastive" in stored.names()]
-            if contrast:
+            if contrast and "contrastive" not in self.left_out():
                 batches = np.stack([stored.array("contrastive") for stored in contrast])
-                bound = contrastive_bound(batches, contrast[0].values["candidates"])
-                yield replace(bound, flags=(*bound.flags, *_unread(contrast)))
+                candidates = contrast[0].values["candidates"]
+                bound = contrastive_bound(batches, candidates)
+                yield replace(bound, flags=(*bound.flags, *self._lowered(candidates), *_unread(contrast)))
         fitted = [stored.values for _, stored in fits]
         gaps = [values["heldout_nats"] - values["train_nats"] for values in fitted]
         held = sum(values["heldout_n"] for values in fitted)
@@ -197,6 +203,43 @@ class Results(RunResults[StudySpec]):
             excess = crossed_mean(truth.array(f"log_probs:{layer}") - scores, groups=self.groups)
             n = count(scores, self.groups)
             yield Estimate(excess.value, excess.stderr, kind="excess", n=n, refits=len(refits), dof=excess.dof)
+
+    def left_out(self) -> dict[str, str]:
+        """Returns kind of number -> why it is not given, of those that were asked for and cannot be had."""
+        data = self.cell("data")
+        if "contrastive" not in self.spec.measure or data is None:
+            return {}
+        distinct, images = self._distinct(data)
+        if distinct < LEAST_IMAGES:
+            copies = f" ({images:,} with those that belong together)" if distinct < images else ""
+            least = f"{LEAST_IMAGES} are needed for {LEAST_BATCHES} batches, without which its error is not known"
+            return {"contrastive": f"{distinct:,} evaluation images{copies}: {least}"}
+        fits = (stored for place in self.places for _, stored in self.fits(*place))
+        first = next((stored for stored in fits if "contrastive" in stored.names()), None)
+        batches = LEAST_BATCHES if first is None else len(first.array("contrastive"))
+        if batches < LEAST_BATCHES:
+            return {"contrastive": f"{batches} batches, by an earlier version: its error needs {LEAST_BATCHES}"}
+        return {}
+
+    @staticmethod
+    def _distinct(data: Stored) -> tuple[int, int]:
+        """How many groups the evaluation images are of, and how many images there are."""
+        index = data.array("evaluation")
+        groups = data.array("groups")[index] if "groups" in data.names() else None
+        return len(one_of_each(groups, len(index))), len(index)
+
+    def _lowered(self, candidates: int) -> tuple[str, ...]:
+        """What must be said of a contrastive bound with fewer candidates, or of fewer images, than one would think."""
+        data, asked = self.cell("data"), self.spec.contrastive.candidates
+        if data is None:
+            return ()
+        distinct, images = self._distinct(data)
+        flags = ()
+        if candidates < asked:
+            flags += (f"K = {candidates}, not {asked}: {distinct:,} images make {LEAST_BATCHES} batches of so many",)
+        if distinct < images:
+            flags += (f"of one image of each of {distinct:,} groups, not of all {images:,} images",)
+        return flags
 
     def _unlearnt(self, scores: np.ndarray) -> tuple[str, ...]:
         """What must be said of a density that does no better than one that was never trained could."""
@@ -382,7 +425,7 @@ class Results(RunResults[StudySpec]):
                 found.append(_excess(where, estimate, entropy[layer]))
             elif estimate.kind in ("usable", "contrastive") and layer in information:
                 found.append(_compare(where, estimate, information[layer]))
-                if estimate.kind == "contrastive":
+                if estimate.kind == "contrastive" and f"contrastive:{layer}" in truth.names():
                     found.append(_beside(where, estimate, crossed_mean(truth.array(f"contrastive:{layer}"))))
             elif estimate.kind == "label":
                 # No function of x can know more about the template than x does.
@@ -445,11 +488,11 @@ def _still_falling(curve: dict[str, Any]) -> bool:
 def _compare(where: str, estimate: Estimate, truth: Estimate) -> dict[str, Any]:
     """One line of the comparison with what is known: does a bound hold, how far off is what bounds nothing?"""
     gap = estimate.value - truth.value
-    error = math.hypot(estimate.stderr or 0.0, truth.stderr or 0.0)
+    far = confidence(IMPOSSIBLE, estimate.dof) * math.hypot(estimate.stderr or 0.0, truth.stderr or 0.0)
     if estimate.bound == "lower":
-        verdict = "holds" if gap <= 3 * error else "violated"
+        verdict = "holds" if gap <= far else "violated"
     elif estimate.bound == "upper":
-        verdict = "holds" if gap >= -3 * error else "violated"
+        verdict = "holds" if gap >= -far else "violated"
     else:
         verdict = f"off by {gap:+.2f} nats"
     return _line(f"{estimate.meaning} at {where}", estimate, truth.value, truth.stderr, verdict)
@@ -457,7 +500,7 @@ def _compare(where: str, estimate: Estimate, truth: Estimate) -> dict[str, Any]:
 
 def _excess(where: str, estimate: Estimate, entropy: Estimate) -> dict[str, Any]:
     """Paired with the true density on the same images: it cannot be negative but by chance."""
-    possible = estimate.value >= -3 * (estimate.stderr or 0.0)
+    possible = estimate.value >= -confidence(IMPOSSIBLE, estimate.dof) * (estimate.stderr or 0.0)
     share = f"{100 * estimate.value / entropy.value:.2f} % of the entropy"
     return _line(f"{estimate.meaning} at {where}", estimate, 0.0, None, share if possible else f"impossible: {share}")
 

@@ -128,7 +128,11 @@ class DensitySpec(BaseModel):
 
 
 class ContrastiveSpec(Strict):
-    """Attributes: candidates: K; batches: most batches of K evaluation pairs to score."""
+    """Attributes: candidates: the largest K; batches: most batches of K evaluation pairs to score.
+
+    There are at least ten batches, whatever is asked for: K is lowered until there are, and below 40 images there is no
+    bound.
+    """
 
     candidates: Annotated[int, Ge(2)] = 64
     batches: Annotated[int, Ge(2)] = 16
