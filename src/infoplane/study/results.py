@@ -221,12 +221,10 @@ class Results(RunResults[StudySpec]):
             return {"contrastive": f"{batches} batches, by an earlier version: its error needs {LEAST_BATCHES}"}
         return {}
 
-    @staticmethod
-    def _distinct(data: Stored) -> tuple[int, int]:
+    def _distinct(self, data: Stored) -> tuple[int, int]:
         """How many groups the evaluation images are of, and how many images there are."""
-        index = data.array("evaluation")
-        groups = data.array("groups")[index] if "groups" in data.names() else None
-        return len(one_of_each(groups, len(index))), len(index)
+        images = len(data.array("evaluation"))
+        return len(one_of_each(self.groups, images)), images
 
     def _lowered(self, candidates: int) -> tuple[str, ...]:
         """What must be said of a contrastive bound with fewer candidates, or of fewer images, than one would think."""
