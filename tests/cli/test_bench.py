@@ -152,7 +152,7 @@ def test_speeds_of_another_machine_or_version_are_not_used(cache, monkeypatch, c
 
 def test_the_version_holds_the_code_that_is_timed(cache, monkeypatch):
     here = calibration.identity(CPU)["infoplane"]
-    monkeypatch.setattr(calibration, "code_version", lambda kind: f"another {kind}")
+    monkeypatch.setattr(calibration, "code_version", lambda kind, params=None: f"another {kind}")
     assert calibration.identity(CPU)["infoplane"] != here
 
 

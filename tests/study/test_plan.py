@@ -2,24 +2,15 @@
 
 import importlib.metadata
 import json
-import shutil
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-import infoplane
 import tiny_study
-from infoplane.study import plan as plan_module
-from infoplane.study.cells import KINDS
 from infoplane.study.execute import execute
-from infoplane.study.flow_cells import FLOW_KINDS
-from infoplane.study.plan import ROOMS, Plan, code_version, make_plan
+from infoplane.study.plan import Plan, make_plan
 from infoplane.study.results import Results
 from infoplane.study.store import Store
-
-PACKAGE = Path(infoplane.__file__).parent
 
 #: groups of roles: of the network's layers, and of p(x)
 LAYER_DENSITY, TWIN = "density of a layer", "density of the input"
@@ -122,125 +113,6 @@ def test_layers_whose_labels_look_alike_stay_apart(tmp_path):
     plan = make_plan(spec)
     assert tiny_study.role(plan, "mse", "a[0]") != tiny_study.role(plan, "mse", "a#0")
     assert len({*plan.roles.values()}) == len(plan.roles)
-
-
-@pytest.fixture
-def copied(tmp_path, monkeypatch):
-    """Returns a copy of the package's source, of which the code versions are taken."""
-    copy = tmp_path / "package"
-    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(plan_module.resources, "files", lambda _: copy)
-    code_version.cache_clear()
-    yield copy
-    code_version.cache_clear()
-
-
-def versions() -> dict[str, str]:
-    code_version.cache_clear()
-    return {kind: code_version(kind) for kind in ROOMS}
-
-
-#: kinds of cells of studies of noisy networks, and of inversion
-FLOW = set(FLOW_KINDS)
-INVERSION = set(ROOMS) - FLOW
-
-
-@pytest.mark.parametrize(
-    ("file", "kinds"),
-    [
-        ("study/task.py", set(ROOMS)),
-        ("study/cells.py", INVERSION),
-        ("study/flow_cells.py", FLOW),
-        ("data/split.py", INVERSION | {"points"}),
-        ("subjects/train.py", set(ROOMS) - {"data", "truth"}),
-        ("capture.py", INVERSION - {"data", "truth"}),
-        ("densities/likelihoods.py", {"trunk", "density", "samples"}),
-        ("inversion/pairs.py", {"trunk", "density", "mse", "probe", "samples"}),
-        ("information/label.py", {"probe", "density", "truth", "flow", "quadrature", "clustering", "sweep"}),
-        ("geometry/binned.py", {"clustering"}),
-        ("study/run.py", set()),
-        ("report/page.py", set()),
-        ("cli/app.py", set()),
-    ],
-)
-def test_changed_code_renames_the_cells_that_depend_on_it(copied, tmp_path, file, kinds):
-    spec = tiny_study.tiny(tmp_path)
-    before, plan = versions(), make_plan(spec)
-    (copied / file).write_text((copied / file).read_text() + "\n# changed\n")
-    after = versions()
-    assert {kind for kind in ROOMS if before[kind] != after[kind]} == kinds
-    again = make_plan(spec)
-    own = {role for role in plan.roles if role[0] in kinds}
-    assert all(plan.roles[role] != again.roles[role] for role in own)
-    assert kinds or plan.cells == again.cells
-
-
-def test_what_is_no_source_does_not_count(copied):
-    before = versions()
-    (copied / "densities" / "notes.md").write_text("x")
-    (copied / "densities" / "__pycache__").mkdir(exist_ok=True)
-    (copied / "densities" / "__pycache__" / "pixelcnn.cpython-311.pyc").write_bytes(b"x")
-    assert versions() == before
-    (copied / "densities" / "another.py").write_text("")
-    assert versions()["density"] != before["density"]
-
-
-def rooms_run_by(kind, task):
-    """Runs a cell and returns its result and the rooms whose functions it called."""
-    seen = set()
-
-    def look(frame, event, _):
-        if event == "call":
-            seen.add(frame.f_code.co_filename)
-
-    sys.setprofile(look)
-    try:
-        result = KINDS_AS_THEY_WERE[kind](task)
-    finally:
-        sys.setprofile(None)
-    return result, {Path(name).relative_to(PACKAGE).parts[0] for name in seen if name.startswith(str(PACKAGE))}
-
-
-KINDS_AS_THEY_WERE = dict(KINDS)
-
-
-EPOCHS = {
-    "subject": {"kind": "resnet-classifier", "filters": [2, 2, 3], "blocks": 1, "pool": 1, "train": {"epochs": 1}},
-    "layers": ["h3"],
-    "measure": ["nce", "forward", "own", "losses"],
-}
-USUAL = {"subject", "capture", "trunk", "density", "mse", "probe", "samples", "judge"}
-
-
-@pytest.mark.parametrize(
-    ("on_the_fly", "changes", "kinds"),
-    [(False, {}, USUAL), (True, {}, USUAL), (False, EPOCHS, {"subject", "forward", "own"})],
-)
-def test_every_room_that_a_cell_runs_through_counts_for_its_version(tmp_path, monkeypatch, on_the_fly, changes, kinds):
-    called: dict[str, set[str]] = {}
-
-    def watched(kind):
-        def run(task):
-            result, rooms = rooms_run_by(kind, task)
-            called.setdefault(kind, set()).update(rooms)
-            return result
-
-        return run
-
-    for kind in KINDS:
-        monkeypatch.setitem(KINDS, kind, watched(kind))
-    if on_the_fly:
-        monkeypatch.setattr("infoplane.study.cells.CACHE_BYTES", 0)
-    spec = tiny_study.tiny(tmp_path, **{"layers": ["logits"], **changes}, fit__refits=1, fit__warm_start="shared")
-    outcome = execute(spec, tmp_path / "run", workers=0, quiet=True)
-    assert not outcome.failed
-    # `study` is cells.py, which counts always; errors and estimates carry results, they do not make them.
-    indifferent = {"study", "errors.py", "estimate.py"}
-    for kind, rooms in called.items():
-        assert rooms - indifferent <= set(ROOMS[kind]), kind
-    assert kinds <= called.keys()
-    assert "densities" in called["density"]
-    assert ("subjects" in called.get("mse", ())) == on_the_fly
 
 
 def test_the_plan_reads_back_the_same(tmp_path, refuses):

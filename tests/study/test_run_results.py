@@ -55,10 +55,9 @@ def made(tmp_path):
     plan, store = make_plan(spec), Store(tmp_path / "cells")
 
     def save(kind, result, layer="", refit=0):
-        name = tiny_study.role(plan, kind, layer, refit)
-        if store.has(name):  # a finished cell is never written over
-            store.remove(name)
-        store.save(name, result)
+        cell = plan.cells[tiny_study.role(plan, kind, layer, refit)]
+        store.remove(cell.name)
+        store.save(cell, result)
 
     images, _ = tiny_study.images_and_labels()
     arrays = {"images": images, "labels": LABELS.repeat(4), "evaluation": np.arange(N) * 4, "decoding": np.arange(80)}

@@ -3,11 +3,13 @@
 import hashlib
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,12 +17,17 @@ import pytest
 import torch
 
 from infoplane.errors import CellError
+from infoplane.study.cell import Cell
 from infoplane.study.store import Result, Store
 
 
 @pytest.fixture
 def store(tmp_path) -> Store:
     return Store(tmp_path / "cells")
+
+
+def a_cell(name: str) -> Cell:
+    return Cell("cell", {}, {}, name)
 
 
 def a_result() -> Result:
@@ -30,7 +37,7 @@ def a_result() -> Result:
 
 
 def test_what_is_saved_is_loaded(store):
-    store.save("cell-1", a_result())
+    store.save(a_cell("cell-1"), a_result())
     assert store.has("cell-1")
     assert not store.has("cell-2")
     loaded, result = store.load("cell-1"), a_result()
@@ -45,28 +52,34 @@ def test_what_is_saved_is_loaded(store):
 
 
 def test_a_result_may_hold_values_alone(store):
-    store.save("cell", Result({"a": 1}))
+    store.save(a_cell("cell"), Result({"a": 1}))
     assert store.load("cell").names() == []
-    assert sorted(path.name for path in (store.folder / "cell").iterdir()) == ["checksums.json", "result.json"]
+    assert sorted(path.name for path in (store.folder / "cell").iterdir()) == [
+        "cell.json",
+        "checksums.json",
+        "result.json",
+    ]
 
 
 def test_nothing_is_pickled(store):
-    store.save("cell", a_result())
+    store.save(a_cell("cell"), a_result())
     names = {path.name for path in (store.folder / "cell").iterdir()}
-    assert names == {"result.json", "arrays.safetensors", "net.weights.safetensors", "checksums.json"}
+    assert names == {"cell.json", "result.json", "arrays.safetensors", "net.weights.safetensors", "checksums.json"}
 
 
 def test_the_same_result_leaves_the_same_bytes(store):
     for cell in ("one", "two"):
-        store.save(cell, a_result())
-    for path in (store.folder / "one").iterdir():
-        assert path.read_bytes() == (store.folder / "two" / path.name).read_bytes()
+        store.save(a_cell(cell), a_result())
+    for name in ("result.json", "arrays.safetensors", "net.weights.safetensors"):  # the others hold the cell's name
+        assert (store.folder / "one" / name).read_bytes() == (store.folder / "two" / name).read_bytes()
 
 
-@pytest.mark.parametrize("name", ["result.json", "arrays.safetensors", "net.weights.safetensors", "checksums.json"])
+@pytest.mark.parametrize(
+    "name", ["result.json", "cell.json", "arrays.safetensors", "net.weights.safetensors", "checksums.json"]
+)
 @pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
 def test_damage_is_one_line_that_names_the_file(store, name, damage):
-    store.save("cell", a_result())
+    store.save(a_cell("cell"), a_result())
     path = store.folder / "cell" / name
     content = bytearray(path.read_bytes())
     if damage == "flipped":
@@ -95,7 +108,7 @@ def test_damage_is_one_line_that_names_the_file(store, name, damage):
 
 
 def test_every_byte_of_the_arrays_is_covered(store):
-    store.save("cell", Result(arrays={"x": np.zeros(40, np.uint8)}))
+    store.save(a_cell("cell"), Result(arrays={"x": np.zeros(40, np.uint8)}))
     path = store.folder / "cell" / "arrays.safetensors"
     content = path.read_bytes()
     for index in range(0, len(content), 7):
@@ -105,30 +118,30 @@ def test_every_byte_of_the_arrays_is_covered(store):
 
 
 def test_a_result_that_cannot_be_written_leaves_nothing(store):
-    store.save("cell", Result({"a": 1}))
+    store.save(a_cell("cell"), Result({"a": 1}))
     for broken, error in (
         (Result({"a": object()}), TypeError),
         (Result(arrays={"a": np.ones(2)}, weights={"net": {"a": "no tensor"}}), AttributeError),  # pyright: ignore
     ):
         for cell in ("other", "cell"):
             with pytest.raises(error):
-                store.save(cell, broken)
+                store.save(a_cell(cell), broken)
     assert [path.name for path in store.folder.iterdir()] == ["cell"]
     assert store.load("cell").values == {"a": 1}
 
 
 def test_a_cell_cut_off_while_it_was_written_is_not_there(store):
-    store.save("cell", a_result())
+    store.save(a_cell("cell"), a_result())
     (store.folder / "cell").rename(store.folder / ".cell-abc")
     (store.folder / ".cell-abc" / "checksums.json").unlink()
     assert not store.has("cell")
 
 
 def test_the_first_writer_wins_and_equal_content_is_success(store):
-    assert store.save("cell", a_result())
+    assert store.save(a_cell("cell"), a_result())
     before = {path.name: (path.stat().st_ino, path.read_bytes()) for path in (store.folder / "cell").iterdir()}
-    assert store.save("cell", a_result())
-    assert not store.save("cell", Result({"new": True}))
+    assert store.save(a_cell("cell"), a_result())
+    assert not store.save(a_cell("cell"), Result({"new": True}))
     after = {path.name: (path.stat().st_ino, path.read_bytes()) for path in (store.folder / "cell").iterdir()}
     assert after == before  # the very same files
     assert [path.name for path in store.folder.iterdir()] == ["cell"]
@@ -137,7 +150,7 @@ def test_the_first_writer_wins_and_equal_content_is_success(store):
 def test_what_is_no_finished_cell_does_not_stand_in_the_way(store):
     (store.folder / "cell" / "deep").mkdir(parents=True)
     (store.folder / "cell" / "arrays.safetensors").write_bytes(b"x")
-    assert store.save("cell", Result({"a": 1}))
+    assert store.save(a_cell("cell"), Result({"a": 1}))
     assert store.load("cell").values == {"a": 1}
     assert not (store.folder / "cell" / "deep").exists()
     assert [path.name for path in store.folder.iterdir()] == ["cell"]
@@ -151,7 +164,7 @@ def saved_by_many(store: Store, results: list[Result], readers: int, rounds: int
 
     def write(result: Result) -> None:
         gate.wait()
-        told.extend(store.save("cell", result) for _ in range(rounds))
+        told.extend(store.save(a_cell("cell"), result) for _ in range(rounds))
 
     def read() -> None:
         gate.wait()
@@ -206,11 +219,12 @@ WRITER = """
 import sys
 from pathlib import Path
 import numpy as np
+from infoplane.study.cell import Cell
 from infoplane.study.store import Result, Store
 store = Store(Path(sys.argv[1]))
 sys.stdin.readline()
 for round in range(25):
-    assert store.save(f"cell{round}", Result({"round": round}, {"x": np.arange(100)}))
+    assert store.save(Cell("cell", {}, {}, f"cell{round}"), Result({"round": round}, {"x": np.arange(100)}))
     store.load(f"cell{round}").check()
 """
 
@@ -231,7 +245,7 @@ def test_many_processes_save_the_same_cells(store):
 def test_cells_have_the_rights_that_the_umask_leaves(store, mask, folder, file):
     before = os.umask(mask)
     try:
-        store.save("cell", a_result())
+        store.save(a_cell("cell"), a_result())
         store.save_failure("other", "broken", "Traceback …")
     finally:
         os.umask(before)
@@ -245,19 +259,76 @@ def test_a_failure_is_kept_until_the_cell_succeeds(store):
     assert (store.folder / "cell.failed.txt").is_file()
     assert store.failure("cell") == ("it broke", "Traceback …\n  line 2\n")
     assert not store.has("cell")
-    store.save("cell", Result())
+    store.save(a_cell("cell"), Result())
     assert store.failure("cell") is None
 
 
 def test_a_finished_cell_has_not_failed(store):
     # As a run leaves it that is killed between storing a cell and removing the traceback of its earlier failure.
-    store.save("a", Result({}))
+    store.save(a_cell("a"), Result({}))
     store.save_failure("a", "broken", "Traceback …")
     assert store.failure("a") is None
 
 
 def test_checksums_are_sha256(store):
-    store.save("cell", a_result())
+    store.save(a_cell("cell"), a_result())
     sums = json.loads((store.folder / "cell" / "checksums.json").read_text())
     for name, digest in sums.items():
         assert hashlib.sha256((store.folder / "cell" / name).read_bytes()).hexdigest() == digest
+
+
+def made(kind: str, seed: int, **needs: str) -> Cell:
+    return Cell.named(kind, {"seed": seed}, needs, code="c", arithmetic="torch 2")
+
+
+def test_a_cell_is_bound_to_its_name(store):
+    one, two = made("density", 1), made("density", 2)
+    for cell in (one, two):
+        store.save(cell, by(cell.params["seed"]))
+        assert store.load(cell.name).cell == cell
+    for name, other in ((one.name, "x"), (two.name, one.name), ("x", two.name)):
+        (store.folder / name).rename(store.folder / other)
+    for cell in (one, two):
+        with pytest.raises(CellError, match="another part"):
+            store.load(cell.name)
+    assert store.tidy() == sorted([one.name, two.name])
+    assert not store.has(one.name)
+
+
+@pytest.mark.parametrize("file", ["result.json", "arrays.safetensors", "cell.json", "checksums.json"])
+def test_no_single_file_passes_for_another_cells(store, file):
+    one, two = made("density", 1), made("density", 2)
+    for cell in (one, two):
+        store.save(cell, by(cell.params["seed"]))
+    shutil.copy(store.folder / two.name / file, store.folder / one.name / file)
+    with pytest.raises(CellError, match="damaged"):
+        store.load(one.name).check()
+
+
+@pytest.mark.parametrize("change", [{"kind": "mse"}, {"params": {"seed": 3}}, {"needs": {"data": "data-1"}}])
+def test_a_cell_whose_settings_were_changed_is_not_that_cell(store, change):
+    cell = made("density", 1)
+    store.save(replace(cell, **change), Result())
+    with pytest.raises(CellError, match="damaged"):
+        store.load(cell.name)
+
+
+def test_what_is_kept_is_in_a_cells_name_and_not_in_those_that_need_it():
+    def captured(layers: list[str], seed: int = 0) -> Cell:
+        params = {"layers": layers, "seed": seed}
+        return Cell.named("capture", params, {}, keeps=("layers",), code="c", arithmetic="a")
+
+    one, two, other = captured(["a"]), captured(["a", "b"]), captured(["a"], 1)
+    assert one.name != two.name
+    assert all(cell.sound for cell in (one, two, other))
+    names = [made("density", 1, capture=cell.name).name for cell in (one, two, other)]
+    assert names[0] == names[1] != names[2]
+
+
+def test_cells_of_versions_without_a_description_can_be_read(store):
+    store.save(a_cell("old"), Result({"a": 1}))
+    sums = json.loads((store.folder / "old" / "checksums.json").read_text())
+    (store.folder / "old" / "cell.json").unlink()
+    (store.folder / "old" / "checksums.json").write_text(json.dumps({"result.json": sums["result.json"]}))
+    assert store.load("old").values == {"a": 1}
+    assert store.load("old").cell is None

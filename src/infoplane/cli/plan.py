@@ -10,13 +10,14 @@ import torch
 from infoplane.errors import UsageError, check_positive
 from infoplane.study.base import LAPTOP, Study
 from infoplane.study.calibration import Calibration, fresh, stored
+from infoplane.study.cell import Cell
 from infoplane.study.cost import FIXED, spoken_size, words
 from infoplane.study.counting import Work
 from infoplane.study.families import FAMILIES
 from infoplane.study.forecast import expected, finished, seconds_of
 from infoplane.study.load import load_study, named_studies, scales_of
 from infoplane.study.machine import Machine
-from infoplane.study.plan import Cell, Plan
+from infoplane.study.plan import Plan
 from infoplane.study.run import default_workers, pick_device
 
 #: seconds

@@ -41,6 +41,7 @@ __all__ = [
     "load_digits",
     "load_folder",
     "load_truth",
+    "loaders",
     "say",
     "split",
 ]
@@ -144,6 +145,25 @@ def catalogue_name(spec: str) -> str:
     else:
         entry = catalogue.BY_FOLDER.get(spec)
     return spec if entry is None else entry.name
+
+
+def loaders(spec: str) -> list[str]:
+    """Returns the function that would load the data set of that name or path, as "module:name".
+
+    Nothing is read but what tells the format; none where nothing is there that could be loaded.
+    """
+    text = os.path.expanduser(spec)
+    suffix = next((suffix for suffix in BY_SUFFIX if text.lower().endswith(suffix)), None)
+    if spec in NAMED:
+        found: Callable[..., Any] | None = NAMED[spec]
+    elif suffix is not None and os.path.isfile(text):
+        found = BY_SUFFIX[suffix]
+    elif (entry := catalogue.BY_NAME.get(catalogue_name(spec))) is not None:
+        found = entry.format.load
+    else:
+        form = formats.recognise(Path(text)) if os.path.exists(text) else None
+        found = form.load if form is not None else load_folder if os.path.isdir(text) else None
+    return [] if found is None else [f"{found.__module__}:{found.__qualname__}"]
 
 
 _SUFFIXES = " or ".join(BY_SUFFIX)

@@ -12,12 +12,12 @@ from infoplane.data import say
 from infoplane.errors import unknown
 from infoplane.study.base import Study
 from infoplane.study.calibration import fresh, stored, typical
+from infoplane.study.cell import Cell
 from infoplane.study.cost import words
 from infoplane.study.counting import Work
 from infoplane.study.families import FAMILIES
 from infoplane.study.forecast import finished, seconds_of
 from infoplane.study.lock import locked
-from infoplane.study.plan import Cell
 from infoplane.study.run import (
     ENGINES,
     Outcome,
@@ -118,7 +118,7 @@ def carry_out(
         if damaged and not quiet:
             print(f"computing anew what is damaged: {', '.join(damaged)}", file=sys.stderr)
         if not store.has(name):
-            store.save(name, loaded)
+            store.save(plan.cells[name], loaded)
         cells = list(plan.cells.values())
         needing = ("capture", "judge")
         local = [cell.name for cell in cells if on_the_fly or (live is not None and cell.kind in needing)]

@@ -4,11 +4,12 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 
 from infoplane.data.split import PARTS
+from infoplane.study.cell import Cell
 from infoplane.study.check import check, contexts_of
 from infoplane.study.cost import FIXED, START_UP, Costs
 from infoplane.study.counting import Work
 from infoplane.study.machine import Machine
-from infoplane.study.plan import Cell, Plan, make_plan
+from infoplane.study.plan import Plan, make_plan
 from infoplane.study.spec import StudySpec
 from infoplane.study.store import Result
 from infoplane.study.task import build_subject

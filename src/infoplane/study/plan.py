@@ -1,80 +1,36 @@
 """From a study to its cells: what there is to do, what needs what, and what each is called."""
 
-import hashlib
 import importlib.metadata
 import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import infoplane
+from infoplane import data, densities, subjects
 from infoplane.errors import UsageError
 from infoplane.study.base import END
+from infoplane.study.cell import Cell
+from infoplane.study.meaning import code_of
 from infoplane.study.spec import StudySpec
 
 PLAN_FILE = "plan.json"
 
-#: rooms whose source code a cell's result depends on
-ROOMS: dict[str, tuple[str, ...]] = {
-    "data": ("data",),
-    "subject": ("data", "subjects", "capture"),
-    "capture": ("data", "subjects", "capture"),
-    "trunk": ("data", "subjects", "capture", "densities", "inversion"),
-    "density": ("data", "subjects", "capture", "densities", "inversion", "information"),
-    "mse": ("data", "subjects", "capture", "inversion"),
-    "probe": ("data", "subjects", "capture", "inversion", "information"),
-    "forward": ("data", "subjects", "capture"),
-    "own": ("data", "subjects", "capture"),
-    "samples": ("data", "subjects", "capture", "densities", "inversion"),
-    "judge": ("data", "subjects", "capture"),
-    "truth": ("data", "information"),
-    "points": ("data", "subjects"),
-    "descent": ("subjects",),
-    "flow": ("subjects", "information"),
-    "quadrature": ("subjects", "information"),
-    "clustering": ("subjects", "information", "geometry"),
-    "sweep": ("subjects", "information"),
-}
-
-#: kind -> file that says what such a cell does, where it is not `cells.py`
-CELLS: dict[str, str] = dict.fromkeys(
-    ("points", "descent", "flow", "quadrature", "clustering", "sweep"), "flow_cells.py"
-)
-
+#: kind -> module that says what such a cell does, where it is not `cells`
+CELLS: dict[str, str] = dict.fromkeys(("points", "descent", "flow", "quadrature", "clustering", "sweep"), "flow_cells")
 
 #: the library whose arithmetic a cell's result depends on; torch on a device where none is named
 ARITHMETIC = {"data": "numpy", "truth": "numpy", "probe": "scikit-learn", "points": "numpy"}
 
-
-@dataclass(frozen=True)
-class Cell:
-    """The unit of work.
-
-    Attributes:
-        kind: Which function runs it.
-        params: All that its result depends on beside the cells it needs; JSON.
-        needs: Role -> name of a cell.
-        name: `kind-label-hash`, the hash over kind, params, needs, the source code of its rooms, the version of the
-            library that computes it and, where that is torch, the device.
-    """
-
-    kind: str
-    params: Mapping[str, Any]
-    needs: Mapping[str, str]
-    name: str
-
-    @property
-    def label(self) -> str:
-        """The name without its hash."""
-        return self.name.rpartition("-")[0]
-
-    def to_json(self) -> dict[str, Any]:
-        """The cell as JSON, from which `Cell(**content)` makes it again."""
-        return {"kind": self.kind, "params": dict(self.params), "needs": dict(self.needs), "name": self.name}
+#: kind -> paths in its params that only say how much is kept, see `Cell.keeps`
+KEEPS: dict[str, tuple[str, ...]] = {
+    "subject": ("subject.train.checkpoints",),
+    "capture": ("layers", "encoding"),
+    "descent": ("train.checkpoints",),
+}
 
 
 class Plan:
@@ -106,14 +62,20 @@ class Plan:
         """Adds a cell and returns its name."""
         library = ARITHMETIC.get(kind)
         arithmetic = self._arithmetic if library is None else f"{library} {importlib.metadata.version(library)}"
-        content = json.dumps([kind, params, dict(needs), code_version(kind), arithmetic], sort_keys=True)
-        digest = hashlib.sha256(content.encode()).hexdigest()[:12]
         at = "" if checkpoint in ("", END) else f"at{checkpoint}"
         label = "-".join(part for part in (_slug(layer), at, f"r{refit}" if refit else "") if part)
-        name = "-".join(part for part in (kind, label, digest) if part)
-        self.cells[name] = Cell(kind, params, needs, name)
-        self.roles[kind, layer, refit, checkpoint] = name
-        return name
+        cell = Cell.named(
+            kind,
+            params,
+            needs,
+            label=label,
+            keeps=KEEPS.get(kind, ()),
+            code=code_version(kind, params),
+            arithmetic=arithmetic,
+        )
+        self.cells[cell.name] = cell
+        self.roles[kind, layer, refit, checkpoint] = cell.name
+        return cell.name
 
     @classmethod
     def load(cls, folder: Path) -> "Plan":
@@ -326,21 +288,30 @@ def seed_of(seed: int, refit: int) -> int:
     return 1000 * seed + refit
 
 
-@cache
-def code_version(kind: str) -> str:
-    """A hash of the source code that a cell of this kind depends on, so that a changed program computes anew."""
-    digest = hashlib.sha256()
-    package = resources.files("infoplane")
-    for room in (*ROOMS[kind], "study"):
-        root = package / room
-        if room == "study":
-            files = [root / "task.py", root / CELLS.get(kind, "cells.py")]
-        else:
-            files = [root] if root.is_file() else sorted(root.iterdir(), key=lambda entry: entry.name)
-        for file in files:
-            if file.name.endswith(".py"):
-                digest.update(file.name.encode() + file.read_bytes())
-    return digest.hexdigest()[:12]
+def code_version(kind: str, params: Mapping[str, Any] | None = None) -> str:
+    """Returns a hash of what the code means that a cell of this kind runs through.
+
+    Args:
+        params: Its settings, which choose some of that code by name.
+    """
+    cells = f"infoplane.study.{CELLS.get(kind, 'cells')}:run_{kind}"
+    roots = [cells, "infoplane.study.task:Task", *chosen(params or {})]
+    return code_of(Path(infoplane.__file__).parent).meaning(roots)
+
+
+def chosen(params: Mapping[str, Any]) -> list[str]:
+    """Returns what a cell's settings choose by name: classes of densities and networks, and what loads the data."""
+    found: list[Any] = [
+        densities.REGISTRY[each["density"]["kind"]] for each in (params, *params.get("places", ())) if "density" in each
+    ]
+    if "subject" in params:
+        found.append(subjects.REGISTRY[params["subject"]["kind"]])
+    name = params.get("data", {}).get("name")
+    if name in subjects.POINTS:
+        found.append(subjects.POINTS[name])
+        name = params["data"]["options"].get("path", name)
+    roots = [f"{each.__module__}:{each.__qualname__}" for each in found]
+    return roots + ([] if name is None else data.loaders(name))
 
 
 def _slug(text: str) -> str:

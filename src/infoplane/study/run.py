@@ -21,8 +21,9 @@ import torch
 
 from infoplane.errors import CellError, UsageError
 from infoplane.study.base import Study
+from infoplane.study.cell import Cell
 from infoplane.study.lock import LOCK_FILE
-from infoplane.study.plan import PLAN_FILE, Cell, Plan
+from infoplane.study.plan import PLAN_FILE, Plan
 from infoplane.study.progress import Display
 from infoplane.study.store import TEMPORARY, Store, room_for, write_whole
 from infoplane.study.task import Live

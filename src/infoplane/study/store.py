@@ -22,11 +22,14 @@ from torch import Tensor
 
 from infoplane.errors import CellError
 from infoplane.files import TEMPORARY, write_whole
+from infoplane.study.cell import Cell
 
 #: written last: a folder with this file is a finished cell
 SUMS_FILE = "checksums.json"
 #: what every finished cell has
 VALUES_FILE = "result.json"
+#: what a cell is: its name, kind, settings and needs; not there in cells of versions that had none
+CELL_FILE = "cell.json"
 
 
 @dataclass
@@ -45,7 +48,14 @@ class Result:
 
 
 class Stored:
-    """A finished cell, read lazily; every file is checked against its checksum before its first use."""
+    """A finished cell, read lazily; every file is checked against its checksum before its first use.
+
+    Attributes:
+        cell: What it is, which was checked against the folder's name; None in cells of versions that did not keep it.
+
+    Raises:
+        CellError: It is damaged, or is another cell than its folder's name says.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -53,6 +63,21 @@ class Stored:
             self._sums: dict[str, str] = dict(json.loads((folder / SUMS_FILE).read_text()))
         except (OSError, ValueError, TypeError) as error:
             raise _damaged(folder / SUMS_FILE) from error
+        self.cell = self._cell() if CELL_FILE in self._sums else None
+
+    def _cell(self) -> Cell:
+        path = self._checked(CELL_FILE)
+        try:
+            cell = Cell(**json.loads(path.read_text()))
+            bound = cell.name == self.folder.name and cell.sound
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise _damaged(path) from error
+        if not bound:
+            mend = "run the same command again: it is computed anew"
+            raise CellError(
+                "a stored result is damaged: it is another part's", received=f"{cell.name} in {self.folder}", mend=mend
+            )
+        return cell
 
     def _checked(self, name: str) -> Path:
         path = self.folder / name
@@ -129,18 +154,19 @@ class Store:
         """Returns a finished cell."""
         return Stored(self.folder / cell)
 
-    def save(self, cell: str, result: Result) -> bool:
+    def save(self, cell: Cell, result: Result) -> bool:
         """Writes a cell's result: it is there whole or not at all, and of several writers the first one's stays.
 
         Returns: Whether what is stored now is this result, byte for byte, whoever wrote it. A result that another
             writer stored first is never replaced, since others may have gone on from it.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        temporary = self._aside(cell)
+        temporary = self._aside(cell.name)
         temporary.mkdir()  # not `mkdtemp`, whose folders nobody else may read
         try:
             # Stable keys and no times: the same settings leave the same bytes.
             (temporary / VALUES_FILE).write_text(json.dumps(result.values, indent=1, sort_keys=True))
+            (temporary / CELL_FILE).write_text(json.dumps(cell.to_json(), indent=1, sort_keys=True))
             if result.arrays:
                 arrays = {name: np.ascontiguousarray(value) for name, value in result.arrays.items()}
                 save_arrays(arrays, temporary / "arrays.safetensors")
@@ -153,9 +179,11 @@ class Store:
             for path in temporary.iterdir():
                 path.chmod(rights)  # safetensors gives them to nobody else, whatever the umask says
                 _to_disk(path)  # before the name says that it is whole
-            stored = content if self._publish(temporary, cell) else (self.folder / cell / SUMS_FILE).read_text()
+            stored = (
+                content if self._publish(temporary, cell.name) else (self.folder / cell.name / SUMS_FILE).read_text()
+            )
             _to_disk(self.folder)
-            self.failure_file(cell).unlink(missing_ok=True)
+            self.failure_file(cell.name).unlink(missing_ok=True)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         return stored == content

@@ -11,7 +11,8 @@ from typing import IO, Any
 import numpy as np
 
 from infoplane.errors import UsageError
-from infoplane.study.plan import Cell, Plan
+from infoplane.study.cell import Cell
+from infoplane.study.plan import Plan
 from infoplane.study.store import Store
 
 EVENTS_FILE = "events.jsonl"

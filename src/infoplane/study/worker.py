@@ -16,8 +16,9 @@ from typing import Any
 import torch
 
 from infoplane.errors import InfoplaneError
+from infoplane.study.cell import Cell
 from infoplane.study.families import KINDS
-from infoplane.study.plan import Cell, Plan
+from infoplane.study.plan import Plan
 from infoplane.study.store import Store, is_full
 from infoplane.study.task import Environment, Live, Task
 
@@ -46,7 +47,7 @@ def run_cell(
     try:
         needs = {role: store.load(name) for role, name in cell.needs.items()}
         result = KINDS[cell.kind](Task(cell.params, needs, Environment(device, progress, live)))
-        first = store.save(cell.name, result)
+        first = store.save(cell, result)
     except Exception as error:
         if is_full(error):
             report({"cell": cell.name, "event": "full"})
