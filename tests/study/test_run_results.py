@@ -302,10 +302,12 @@ def test_a_contrastive_bound_says_of_what_it_is(tmp_path):
     groups[1:100:2] = groups[0:100:2]
     arrays = {"images": np.zeros((160, 1, 5, 5), np.uint8), "evaluation": np.arange(110), "groups": groups}
     values = {"classes": 0, "levels": LEVELS, "shape": [1, 5, 5], "name": "tiny"}
-    store.save(tiny_study.role(plan, "data", "", 0), Result(values, arrays | {"decoding": np.arange(110, 160)}))
+    store.save(
+        plan.cells[tiny_study.role(plan, "data", "", 0)], Result(values, arrays | {"decoding": np.arange(110, 160)})
+    )
     scores = RNG.normal(-17, 2, 110)
     for layer in ("input", "logits"):
-        store.save(tiny_study.role(plan, "density", layer, 1), density(scores, batches=BATCHES[0]))
+        store.save(plan.cells[tiny_study.role(plan, "density", layer, 1)], density(scores, batches=BATCHES[0]))
     flags = find(Results(spec, plan, store), "logits", "contrastive").flags
     assert "K = 4, not 32: 60 images make 10 batches of so many" in flags
     assert "of one image of each of 60 groups, not of all 110 images" in flags
