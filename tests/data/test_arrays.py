@@ -1,5 +1,9 @@
 """Arrays written by numpy come back as data sets, whatever the usual names and layouts."""
 
+import io
+import os
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -46,11 +50,98 @@ def test_channel_axis(tmp_path, images):
     assert np.array_equal(through(grey), images[:, :1])
     assert np.array_equal(through(grey[..., None]), images[:, :1])
     assert np.array_equal(through(np.stack([images[:, c] for c in range(3)], axis=-1)), images)
-    # Both readings are possible: taken as channels-first, as documented.
-    square = images[:, :, :3, :3]
-    assert np.array_equal(through(square), square)
-    narrow = images[:, :1, :, :1]
-    assert np.array_equal(through(narrow), narrow)
+    # More channels than colours have: height and width are equal.
+    many = np.random.default_rng(1).integers(0, 256, (5, 10, 8, 8), dtype=np.uint8)
+    assert np.array_equal(through(many), many)
+    assert np.array_equal(through(many.transpose(0, 2, 3, 1)), many)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_channels_of_any_kind_of_colour_are_told_from_height_and_width(tmp_path, channels):
+    images = np.random.default_rng(1).integers(0, 256, (5, channels, 6, 7), dtype=np.uint8)
+    for stored, said in ((images, False), (images.transpose(0, 2, 3, 1), True)):
+        np.savez(tmp_path / "a.npz", images=stored)
+        dataset = load_arrays(tmp_path / "a.npz")
+        assert np.array_equal(dataset.images, images)
+        assert any("channels-last" in note for note in dataset.notes) == said
+
+
+@pytest.mark.parametrize("shape", [(5, 3, 3, 3), (5, 1, 6, 1), (5, 4, 6, 3), (5, 8, 8, 8), (5, 6, 7, 8)])
+def test_what_can_be_either_axis_is_asked_about(tmp_path, refuses, shape):
+    images = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
+    np.savez(tmp_path / "a.npz", images=images)
+    with refuses("can be understood in two ways", str(shape), "channels='first'", "--options channels=last"):
+        load(tmp_path / "a.npz")
+    if shape[3] < 5 or shape[1] < 5 or shape == (5, 6, 7, 8):
+        assert np.array_equal(load(tmp_path / "a.npz", channels="first").images, images)
+    with refuses("unknown place of the channels", "'lst'", "'last'"):
+        load(tmp_path / "a.npz", channels="lst")
+
+
+def test_channels_last_where_that_is_said(tmp_path):
+    images = np.random.default_rng(1).integers(0, 256, (5, 4, 6, 3), dtype=np.uint8)
+    np.save(tmp_path / "a.npy", images)
+    assert np.array_equal(load(tmp_path / "a.npy", channels="last").images, images.transpose(0, 3, 1, 2))
+
+
+def test_groups_and_what_is_not_used(tmp_path, images, refuses):
+    np.savez(tmp_path / "a.npz", images=images, groups=[1, 1, 2, 2, 2], patient=list("abbca"), x=images[:2], other=1)
+    dataset = load(tmp_path / "a.npz", quiet=True)
+    assert dataset.groups.tolist() == [0, 0, 1, 1, 1]
+    assert dataset.notes == ("3 arrays of a.npz were not used: patient, x, other",)
+    assert load(tmp_path / "a.npz", groups="patient").groups.tolist() == [0, 1, 1, 2, 0]
+    with refuses("unknown array of groups", "'patients'", "did you mean 'patient'"):
+        load(tmp_path / "a.npz", groups="patients")
+    np.savez(tmp_path / "a.npz", images=images, groups=[1, 1])
+    with refuses("groups of", "a.npz cannot be used", "(5,)"):
+        load(tmp_path / "a.npz")
+
+
+def test_a_bomb_is_not_unpacked(tmp_path, refuses):
+    path = tmp_path / "bomb.npz"
+    header = np.lib.format.magic(1, 0) + (118).to_bytes(2, "little")
+    claim = b"{'descr': '|u1', 'fortran_order': False, 'shape': (200, 1, 1000, 1000), }".ljust(117) + b"\n"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as made, made.open("images.npy", "w") as member:
+        member.write(header + claim)
+        for _ in range(200):
+            member.write(bytes(10**6))
+    assert path.stat().st_size < 10**6
+    with refuses("bytes that unpack to", "at most"):
+        load(path)
+    with zipfile.ZipFile(path, "w") as made:
+        made.writestr("images.npy", header + claim + bytes(100))
+    with refuses("a header that claims 200,000,000 bytes"):
+        load(path)
+
+
+def test_a_name_twice_is_refused(tmp_path, images, refuses):
+    stream = io.BytesIO()
+    np.save(stream, images)
+    path = tmp_path / "a.npz"
+    with zipfile.ZipFile(path, "w") as made:
+        made.writestr("images.npy", stream.getvalue())
+        with pytest.warns(UserWarning, match="Duplicate"):
+            made.writestr("images.npy", stream.getvalue())
+    with refuses("two arrays called 'images'"):
+        load(path)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path, refuses):
+    for name in ("a.npz", "train-images-idx3-ubyte"):
+        os.mkfifo(tmp_path / name)
+    with refuses("a folder, pipe or device", "a regular file"):
+        load_arrays(tmp_path / "a.npz")
+    with refuses(str(tmp_path)):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_arrays_are_what_numpy_wrote(tmp_path, images, order):
+    np.savez(tmp_path / "a.npz", images=np.asarray(images, order=order), labels=np.arange(5)[::-1])
+    dataset = load(tmp_path / "a.npz")
+    assert np.array_equal(dataset.images, images)
+    assert dataset.images.flags.writeable
+    assert dataset.labels.tolist() == [4, 3, 2, 1, 0]
 
 
 def test_a_file_read_as_channels_last_is_said_to_be(tmp_path, images, capsys):

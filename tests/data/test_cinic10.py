@@ -1,5 +1,6 @@
 """Image folders in official parts, in folders and in archives, friendly and not."""
 
+import io
 import tarfile
 import zipfile
 from pathlib import Path
@@ -87,11 +88,87 @@ def test_grey_stays_one_channel_unless_there_is_colour(tmp_path):
     assert np.array_equal(both[1], np.stack([grey["train/cat/1.png"]] * 3))
 
 
-def test_classes_called_train_and_test_are_classes(tmp_path):
-    for name in ("train/1.png", "train/2.png", "test/1.png"):
+@pytest.mark.parametrize(
+    ("names", "pools"),
+    [
+        (("Train", "Test"), (0, 0, 1)),
+        (("training", "val"), (0, 0, 1)),
+        (("train", "dev", "testing"), (0, 1, 2)),
+        (("val", "test"), (0, 0, 1)),
+    ],
+)
+@pytest.mark.parametrize("classes", [True, False])
+def test_parts_by_any_usual_name_are_no_classes(tmp_path, capsys, names, pools, classes):
+    image, order = CONTENT["train/cat/0.png"], ("train", "valid", "test")
+    written = {f"{part}/{label}{i}.png": image for part in names for label in ("a/", "b/") for i in (0, 1)}
+    if not classes:
+        written = {name.replace("/a/", "/a").replace("/b/", "/b"): pixels for name, pixels in written.items()}
+    official_files.write_parted(tmp_path, written)
+    dataset = load(tmp_path)
+    assert dataset.class_names == (("a", "b") if classes else None)
+    assert (None if dataset.labels is None else dataset.labels.tolist()) == (
+        [0, 0, 1, 1] * len(names) if classes else None
+    )
+    assert dataset.pools is not None
+    found = [dataset.pools[part].tolist() for part in ("encoding", "decoding", "evaluation")]
+    assert found == [[*range(4 * at, 4 * at + 4)] for at in pools]
+    said = capsys.readouterr().err
+    assert ("read as official parts, not as classes" in said) == (len(names) < len(order))
+
+
+def test_one_folder_called_like_a_part_is_a_class(tmp_path):
+    for name in ("train/1.png", "bus/2.png", "car/1.png"):
         official_files.write_parted(tmp_path, {name: CONTENT["train/cat/0.png"]})
     dataset = load(tmp_path)
-    assert (dataset.class_names, dataset.pools) == (("test", "train"), None)
+    assert (dataset.class_names, dataset.pools) == (("bus", "car", "train"), None)
+
+
+def test_parts_beside_classes_are_asked_about(tmp_path, refuses):
+    for name in ("train/1.png", "test/2.png", "bus/1.png"):
+        official_files.write_parted(tmp_path, {name: CONTENT["train/cat/0.png"]})
+    with refuses("classes or parts?", "test and train are names of parts", "rename"):
+        load(tmp_path)
+
+
+def test_a_part_without_labels_beside_one_with_them(tmp_path, refuses):
+    for name in ("train/cat/1.png", "train/dog/1.png", "test/1.png"):
+        official_files.write_parted(tmp_path, {name: CONTENT["train/cat/0.png"]})
+    with refuses("no class folders in test", "without labels"):
+        load(tmp_path)
+
+
+def test_what_is_ignored_in_parts_is_counted(tmp_path, capsys):
+    official_files.write_parted(tmp_path, CONTENT)
+    (tmp_path / "train" / "cat" / "notes.txt").write_text("no image")
+    (tmp_path / "train" / "cat" / ".DS_Store").write_text("no image")
+    (tmp_path / "test" / "cat" / "deeper").mkdir()
+    (tmp_path / "docs").mkdir()
+    dataset = load(tmp_path)
+    (note,) = dataset.notes
+    assert note.startswith("4 files or folders were ignored: ")
+    for kind in ("1 × .txt", "1 × hidden", "1 × folder inside class folders", "1 × folder without images"):
+        assert kind in note
+    assert note in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".zip"])
+def test_a_name_twice_in_an_archive_is_refused(tmp_path, refuses, suffix):
+    path = tmp_path / f"pictures{suffix}"
+    name, again = "train/cat/0.png", FILES["train/cat/1.png"]
+    if suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as made:
+            for each, content in FILES.items():
+                made.writestr(each, content)
+            with pytest.warns(UserWarning, match="Duplicate"):
+                made.writestr(name, again)
+    else:
+        with tarfile.open(path, "w") as made:
+            for each, content in [*FILES.items(), (f"./{name}", again)]:
+                member = tarfile.TarInfo(each)
+                member.size = len(content)
+                made.addfile(member, io.BytesIO(content))
+    with refuses("two files called 'train/cat/0.png' in it", "each name once"):
+        load(path)
 
 
 def special(name: str, kind: bytes, target: str = "") -> dict[str, tarfile.TarInfo]:

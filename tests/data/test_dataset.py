@@ -152,3 +152,37 @@ def test_the_room_imports_no_heavy_library():
     code = "import sys, infoplane.data; print(sorted({'torch', 'sklearn', 'scipy', 'PIL'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("images", "mend"),
+    [
+        (np.array([0, 4095], np.uint16), "(images // 16).astype('uint8')"),
+        (np.array([0, 256], np.int64), "(images // 2).astype('uint8')"),
+        (np.array([0, 65535], np.int32), "(images // 256).astype('uint8')"),
+        (np.array([0, 255], np.uint16), "0 to 255: images.astype('uint8') keeps them"),
+        (np.array([0, 1], np.int64), "0 to 1: images.astype('uint8') keeps them"),
+        (np.array([False, True]), "levels=2"),
+        (np.array([-3, 5]), "values go from -3 to 5"),
+        (np.array([-2.1, 2.6]), "normalised"),
+        (np.array([0.0, 0.5]), "(images * 255).round().astype('uint8')"),
+        (np.array([0.0, 200.0]), "0 to 200: images.astype('uint8') keeps them"),
+        (np.array([0.5, 200.25]), "scale them to whole numbers"),
+        (np.array([0.5, np.nan]), "NaN"),
+    ],
+)
+def test_how_images_become_bytes_changes_no_value_in_silence(refuses, images, mend):
+    images = np.resize(images, (2, 1, 2, 2))
+    with refuses("not uint8", str(images.dtype), mend) as error:
+        check_images(images, 256)
+    if "astype" in mend and "//" in mend:
+        made = eval(mend, {"images": images})
+        assert np.array_equal(np.unique(made), [0, images.max() // (images.max() // 256 + 1)])
+        assert made.max() == int(images.max()) // int(mend.split("// ")[1].split(")")[0])
+    del error
+
+
+def test_images_with_channels_last_are_refused(refuses):
+    for channels in (1, 2, 3, 4):
+        with refuses("look channels-last", "transpose(0, 3, 1, 2)"):
+            check_images(np.zeros((2, 8, 9, channels), np.uint8), 256)

@@ -1,5 +1,6 @@
 """Folders of images: what is on disk is what comes back."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,75 @@ def test_other_files_are_ignored(tmp_path, pixels):
     (tmp_path / "a" / "notes.txt").write_text("no image")
     (tmp_path / ".DS_Store").write_bytes(b"\0")
     (tmp_path / "a" / "deeper.png").mkdir()
-    assert len(load_folder(tmp_path)) == 2
+    (tmp_path / "b" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    (tmp_path / "b" / "README").write_text("no image")
+    os.mkfifo(tmp_path / "b" / "pipe.png")
+    dataset = load_folder(tmp_path)
+    assert len(dataset) == 2
+    (note,) = dataset.notes
+    assert note.startswith("8 files or folders were ignored: 3 × hidden, ")
+    expected = (
+        "1 × .txt",
+        "1 × folder inside class folders",
+        "1 × dead link",
+        "1 × file without an ending",
+        "1 others",
+    )
+    assert all(kind in note for kind in expected), note
+
+
+def test_what_is_said_is_on_stderr_unless_quiet(tmp_path, pixels, capsys):
+    write(tmp_path / "1.png", pixels[0])
+    write(tmp_path / "2.png", pixels[1, 0])
+    assert load(tmp_path, quiet=True).notes == ("1 of 2 images are grey: they became RGB, as others are",)
+    assert capsys.readouterr().err == ""
+    load(tmp_path)
+    assert capsys.readouterr().err == "note: 1 of 2 images are grey: they became RGB, as others are\n"
+
+
+def test_groups_by_what_is_found_in_the_paths(tmp_path, pixels, refuses):
+    names = ["a/scene1_0.png", "a/scene1_1.png", "a/scene2_0.png", "b/scene1_0.png"]
+    for name, image in zip(names, pixels):
+        write(tmp_path / name, image)
+    assert load(tmp_path, groups=r"(scene\d+)_").groups.tolist() == [0, 0, 1, 0]
+    assert load(tmp_path, groups=r"^\w/scene\d").groups.tolist() == [0, 0, 1, 2]
+    assert load(tmp_path, groups=r"(\w)/scene(\d)").groups.tolist() == [0, 0, 1, 2]
+    with refuses("groups do not match every file", "1 of 4 paths", "'a/scene2_0.png'"):
+        load(tmp_path, groups="scene1")
+    with refuses("groups cannot be read", "regular expression"):
+        load(tmp_path, groups="(")
+
+
+def test_class_folders_called_by_other_numbers_are_said(tmp_path, pixels):
+    for name in ("0/1.png", "1/1.png", "10/1.png", "2/1.png"):
+        write(tmp_path / "other" / name, pixels[0])
+        write(tmp_path / "same" / name.replace("10/", "3/"), pixels[0])
+    (note,) = load(tmp_path / "other").notes
+    assert "10 is label 2, 2 is label 3" in note
+    assert load(tmp_path / "same").notes == ()
+
+
+def test_images_that_lie_deeper_are_pointed_to(tmp_path, pixels, refuses):
+    write(tmp_path / "set" / "train" / "cat" / "1.png", pixels[0])
+    with refuses("no images in the folder", f"give the path of {tmp_path / 'set' / 'train'}"):
+        load_folder(tmp_path / "set")
+    write(tmp_path / "other" / "cat" / "1.png", pixels[0])
+    write(tmp_path / "other" / "dog" / "black" / "1.png", pixels[0])
+    with refuses("a class folder has no images", "images deeper"):
+        load_folder(tmp_path / "other")
+
+
+def test_orientation_decides_the_size(tmp_path, pixels, refuses):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    write(tmp_path / "1.png", pixels[0], exif=exif)
+    write(tmp_path / "2.png", np.rot90(pixels[0], -1, axes=(1, 2)))
+    dataset = load_folder(tmp_path)
+    assert dataset.shape == (3, 5, 4)
+    assert np.array_equal(dataset.images[0], dataset.images[1])
+    write(tmp_path / "3.png", pixels[0])
+    with refuses("differ in size", "3.png: 5×4"):
+        load_folder(tmp_path)
 
 
 def test_jpeg_is_what_pillow_decodes(tmp_path, pixels):
@@ -68,7 +137,7 @@ def test_modes(tmp_path, pixels):
     alpha.save(tmp_path / "1.png")
     rgb.quantize(8).save(tmp_path / "2.png", transparency=bytes(range(8)))
     rgb.save(tmp_path / "3.png")
-    dataset = load_folder(tmp_path)
+    dataset = load_folder(tmp_path, alpha="drop")
     assert np.array_equal(dataset.images[0], pixels[0])
     assert np.array_equal(dataset.images[1], np.asarray(rgb.quantize(8).convert("RGB")).transpose(2, 0, 1))
 
@@ -76,7 +145,7 @@ def test_modes(tmp_path, pixels):
     write(grey / "1.png", pixels[0, 0])
     Image.fromarray(np.stack([pixels[0, 0], pixels[1, 0]], axis=-1)).save(grey / "2.png")
     Image.fromarray(pixels[0, 0] > 99).save(grey / "3.png")
-    dataset = load_folder(grey)
+    dataset = load_folder(grey, alpha="drop")
     assert np.array_equal(dataset.images[:2, 0], pixels[[0, 0], 0])
     assert np.array_equal(dataset.images[2, 0], (pixels[0, 0] > 99) * 255)
 

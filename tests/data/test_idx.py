@@ -134,3 +134,50 @@ def test_a_folder_in_place_of_a_file(tmp_path, refuses):
     (tmp_path / TRAIN).mkdir()
     with refuses(TRAIN):
         load(Path(tmp_path))
+
+
+def put(folder, prefix: str, images: np.ndarray, labels: np.ndarray, *, test: str = "test") -> None:
+    """Writes the four files, packed, straight from the format's definition."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in ("train", test):
+        for kind, array in (("images-idx3", images), ("labels-idx1", labels)):
+            head = bytes([0, 0, 8, array.ndim]) + b"".join(size.to_bytes(4, "big") for size in array.shape)
+            (folder / f"{prefix}{part}-{kind}-ubyte.gz").write_bytes(gzip.compress(head + array.tobytes()))
+
+
+def test_emnist_as_it_is_published(tmp_path, refuses, capsys):
+    images = np.random.default_rng(0).integers(0, 256, (52, 6, 5), dtype=np.uint8)
+    letters = (np.arange(52) % 26 + 1).astype(np.uint8)
+    put(tmp_path / "gzip", "emnist-letters-", images, letters)
+    dataset = load(tmp_path / "gzip")
+    assert (dataset.name, dataset.classes) == (
+        "emnist-letters (52 + 52 images)",
+        26,
+    ) or dataset.name == "emnist-letters"
+    assert np.array_equal(dataset.images[:52, 0], images)
+    assert dataset.labels.tolist() == 2 * [(i % 26) for i in range(52)]
+    said = capsys.readouterr().err
+    assert "labels 1 to 26 were taken as classes 0 to 25" in said
+    assert "rows and columns exchanged" in said
+    put(tmp_path / "gzip", "emnist-digits-", images, letters % 10)
+    with refuses("several sets of IDX files", "emnist-digits, emnist-letters", "files=emnist-digits"):
+        load(tmp_path / "gzip")
+    assert load(tmp_path / "gzip", files="emnist-digits").labels[:12].tolist() == [*range(1, 10), 0, 1, 2]
+    with refuses("unknown set of IDX files", "did you mean 'emnist-letters'"):
+        load(tmp_path / "gzip", files="emnist-letter")
+
+
+def test_labels_from_one_are_shifted_only_where_they_must_be(tmp_path, refuses):
+    images = np.random.default_rng(0).integers(0, 256, (52, 6, 5), dtype=np.uint8)
+    letters = (np.arange(52) % 26 + 1).astype(np.uint8)
+    put(tmp_path / "own", "", images, letters, test="t10k")
+    shifted = load(tmp_path / "own", classes=26, quiet=True)
+    assert (shifted.labels.min(), shifted.labels.max()) == (0, 25)
+    assert shifted.notes == ("labels 1 to 26 were taken as classes 0 to 25",)
+    kept = load(tmp_path / "own", classes=27)
+    assert (kept.labels.min(), kept.labels.max(), kept.notes) == (1, 26, ())
+    with refuses("labels 1 to 26", "labels 0 to 9", "--options classes=26"):
+        load(tmp_path / "own")
+    # Digits without a zero among them: nothing says that they were counted from one.
+    put(tmp_path / "few", "", images, letters % 9 + 1, test="t10k")
+    assert load(tmp_path / "few").labels.min() == 1

@@ -50,7 +50,7 @@ def is_archive(path: Path) -> bool:
 def holds(path: Path, wanted: Callable[[str], bool], *, damaged: bool) -> bool:
     """Says whether a wanted file is among the first of an archive; of one that cannot be read, `damaged`."""
     try:
-        for count, (name, _) in enumerate(_guarded(path, lambda _: False, MOST_BYTES, every=True)):
+        for count, (name, _) in enumerate(walk(path, lambda _: False, MOST_BYTES)):
             if wanted(name):
                 return True
             if count == _LOOK:
@@ -66,7 +66,7 @@ def names(path: Path) -> list[str]:
     Raises:
         UsageError: As `read`.
     """
-    return [name for name, _ in _guarded(path, lambda _: False, MOST_BYTES, every=True)]
+    return [name for name, _ in walk(path, lambda _: False, MOST_BYTES)]
 
 
 def read(path: Path, wanted: Callable[[str], bool], most: int) -> Iterator[tuple[str, bytes]]:
@@ -79,26 +79,25 @@ def read(path: Path, wanted: Callable[[str], bool], most: int) -> Iterator[tuple
 
     Raises:
         UsageError: The archive is damaged, has a file that is a link or a device, whose name leads out of the
-            archive, or that is larger than `most`, or unpacks to far more than its size.
+            archive or is there twice, or that is larger than `most`, or unpacks to far more than its size.
     """
-    return _guarded(path, wanted, most)
+    return ((name, content) for name, content in walk(path, wanted, most) if content is not None)
 
 
-def _guarded(
-    path: Path, wanted: Callable[[str], bool], most: int, *, every: bool = False
-) -> Iterator[tuple[str, bytes]]:
-    """Yields what `read` does, and the names of all others with no content where `every` is set."""
+def walk(path: Path, wanted: Callable[[str], bool], most: int) -> Iterator[tuple[str, bytes | None]]:
+    """Yields what `read` does, and the names of all other files with None."""
     reader = _read_zip if path.name.lower().endswith(".zip") else _read_tar
     try:
-        yield from reader(path, wanted, most, every)
+        yield from reader(path, wanted, most)
     except _FAILURES as error:  # damaged archives
         raise corrupt(path, f"{type(error).__name__}: {error}", "an intact archive", _DAMAGED) from error
 
 
-def _read_tar(path: Path, wanted: Callable[[str], bool], most: int, every: bool) -> Iterator[tuple[str, bytes]]:
+def _read_tar(path: Path, wanted: Callable[[str], bool], most: int) -> Iterator[tuple[str, bytes | None]]:
     with path.open("rb") as raw:
         packed = is_gzip(path)
         stream = _Bounded(gzip.GzipFile(fileobj=raw) if packed else raw, path)  # pyright: ignore
+        seen: set[str] = set()
         # A stream, because seeking in gzip means unpacking from the start again.
         with tarfile.open(fileobj=stream, mode="r|") as tar:  # pyright: ignore
             for member in tar:
@@ -107,39 +106,44 @@ def _read_tar(path: Path, wanted: Callable[[str], bool], most: int, every: bool)
                     kind = "a link" if member.issym() or member.islnk() else "a device or pipe"
                     raise corrupt(path, f"{kind}, {name!r}, in it", "files and folders only")
                 _check_size(path, name, member.size, most)
-                content = b""
-                if member.isfile() and wanted(name):
+                if member.isdir():
+                    continue
+                _check_once(path, name, seen)
+                content = None
+                if wanted(name):
                     file = tar.extractfile(member)
                     content = b"" if file is None else file.read()
                     if len(content) != member.size:
                         raise EOFError(f"{name} is cut short")
-                    yield name, content
-                elif every:
-                    yield name, content
+                yield name, content
         # Where a header is damaged, tarfile takes it for the end; but after the true end there are only zeros.
         if not stream.ends_at(tar.offset):
             raise EOFError("it does not end as archives do")
 
 
-def _read_zip(path: Path, wanted: Callable[[str], bool], most: int, every: bool) -> Iterator[tuple[str, bytes]]:
+def _read_zip(path: Path, wanted: Callable[[str], bool], most: int) -> Iterator[tuple[str, bytes | None]]:
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
-        _check_total(path, sum(member.file_size for member in members), path.stat().st_size)
+        check_total(path, sum(member.file_size for member in members), path.stat().st_size)
+        seen: set[str] = set()
         for member in members:
             name = _check_name(path, member.filename)
             if stat.S_ISLNK(member.external_attr >> 16):
                 raise corrupt(path, f"a link, {name!r}, in it", "files and folders only")
             _check_size(path, name, member.file_size, most)
+            if not member.is_dir():
+                _check_once(path, name, seen)
         for member in members:
             name = _check_name(path, member.filename)
-            if not member.is_dir() and wanted(name):
+            if member.is_dir():
+                continue
+            content = None
+            if wanted(name):
                 with archive.open(member) as file:
                     content = file.read(member.file_size + 1)
                 if len(content) != member.file_size:
                     raise EOFError(f"{name} has another size than its header says")
-                yield name, content
-            elif every:
-                yield name, b""
+            yield name, content
 
 
 class _Bounded:
@@ -152,7 +156,7 @@ class _Bounded:
     def read(self, size: int = -1) -> bytes:
         content = self._stream.read(size)
         self._total += len(content)
-        _check_total(self._path, self._total, self._packed)
+        check_total(self._path, self._total, self._packed)
         self._last = (self._last + content)[-_READ_AHEAD:]
         return content
 
@@ -174,12 +178,21 @@ def _check_name(path: Path, name: str) -> str:
     return "/".join(part for part in parts if part not in ("", "."))
 
 
+def _check_once(path: Path, name: str, seen: set[str]) -> None:
+    """Refuses a second file of the same name: nobody can tell which is meant, and both would count it twice."""
+    if name in seen:
+        mend = "unpack it yourself, which keeps the last of them, and pack it again or give the folder"
+        raise corrupt(path, f"two files called {name!r} in it", "each name once", mend)
+    seen.add(name)
+
+
 def _check_size(path: Path, name: str, size: int, most: int) -> None:
     if size > most:
         raise corrupt(path, f"a file of {size:,} bytes, {name!r}, in it", f"at most {most:,}")
 
 
-def _check_total(path: Path, unpacked: int, packed: int) -> None:
+def check_total(path: Path, unpacked: int, packed: int) -> None:
+    """Raises `UsageError` for an archive of `packed` bytes that unpacks to far more than data of any use do."""
     legal = max(_SMALL, _MOST_RATIO * packed)
     if unpacked > legal:
         received = f"{packed:,} bytes that unpack to {unpacked:,} or more"

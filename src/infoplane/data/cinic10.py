@@ -3,11 +3,11 @@
 Source: L. N. Darlow et al., "CINIC-10 is not ImageNet or CIFAR-10", 2018.
 """
 
-import io
 import os
 import re
-import warnings
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,94 +15,173 @@ import numpy as np
 from infoplane.data import archive
 from infoplane.data.dataset import Dataset
 from infoplane.data.files import join, listing, read_all
-from infoplane.data.folder import SUFFIXES, decode
+from infoplane.data.folder import (
+    PARTS_CALLED,
+    class_images,
+    contents,
+    group_names,
+    ignored_notes,
+    numbered_notes,
+    parts_among,
+)
+from infoplane.data.pictures import SUFFIXES, check_alpha, decode, notes_of
 from infoplane.errors import UsageError
 
 SHAPE = (3, 32, 32)
 #: images of each of its parts
 PUBLISHED = 90_000
 
-_PARTS = {"train": "train", "valid": "valid", "val": "valid", "test": "test"}
-_NAME = re.compile(r"(?:.*/)?(train|valid|val|test)/([^/.][^/]*)/([^/.][^/]*)")
-_LEGAL = "{train,valid,test}/CLASS/*.png (also jpg, jpeg, bmp; valid may be missing), a folder or its .tar.gz"
+_NAME = re.compile(rf"(?:.*/)?({'|'.join(PARTS_CALLED)})/([^/.][^/]*)/([^/.][^/]*)", re.IGNORECASE)
+_LEGAL = (
+    "{train,valid,test}/CLASS/*.png (or another kind of image; one part may be missing), or all parts without class "
+    "folders; a folder or its .tar.gz"
+)
 
 #: of one picture; CINIC-10's have 3 KB
 _MOST_MEMBER = 16 << 20
+
+
+@dataclass
+class _Found:
+    """The pictures of all parts, decoded; part, class ("" where there are none) and file name are each one's key."""
+
+    keys: list[tuple[str, str, str]] = field(default_factory=list)
+    pixels: list[np.ndarray] = field(default_factory=list)
+    ignored: Counter[str] = field(default_factory=Counter)
+    done: Counter[str] = field(default_factory=Counter)
 
 
 def find_cinic10(path: Path) -> list[Path]:
     """Returns the folders of the parts, or the archive that holds them: the path or one file in it."""
     if path.is_file():
         return [path] if archive.is_archive(path) and archive.holds(path, _is_image, damaged=True) else []
-    folders = [path / name for name in _PARTS if (path / name).is_dir()]
-    # Classes of pictures that happen to be called train and test have no folders in them.
-    if {"train", "test"} <= {folder.name for folder in folders}:
-        return folders if any(entry.is_dir() for entry in listing(path / "train")) else []
     entries = listing(path)
+    folders = [entry for entry in entries if entry.is_dir() and entry.name.lower() in PARTS_CALLED]
+    others = [entry for entry in entries if entry.is_dir() and entry not in folders]
+    # Classes of pictures may happen to be called train and test: where there are others, `load_folder` asks.
+    if parts_among(folders) and not any(_has_images(folder) for folder in others):
+        return folders
     # Where there is nothing else, a damaged archive is to be told of; else it may just lie about.
     alone = not any(entry.is_dir() or entry.suffix.lower() in SUFFIXES for entry in entries)
     archives = (entry for entry in entries if archive.is_archive(entry) and entry.is_file())
     return [entry for entry in archives if archive.holds(entry, _is_image, damaged=alone)][:1]
 
 
-def load_cinic10(path: str | os.PathLike[str]) -> Dataset:
+def load_cinic10(path: str | os.PathLike[str], *, alpha: str | None = None, groups: str | None = None) -> Dataset:
     """Returns the images of all parts, named after the folder or archive; label k is the k-th class by name.
 
     A name with "cinic" in it says so where these cannot be CINIC-10's, of which each part has 90,000.
 
-    Encoding draws from `train`, decoding from `valid` (from `train` where there is none), evaluation from `test`.
-    Within a part the order is that of classes and of file names. Images are RGB unless all are greyscale.
+    Encoding draws from `train`, decoding from `valid` (from `train` where there is none), evaluation from `test` (from
+    `valid` where there is none). Parts may be called by other usual names (training, val, dev, testing, …), and may all
+    be without class folders, and so without labels. Within a part the order is that of classes and of file names.
+    Images are RGB unless all are greyscale, and are read as `load_folder` reads them.
 
     Args:
         path: The folder, an archive (.tar.gz, .tgz, .tar, .zip), or a folder with one such archive in it. Nothing
             is unpacked to disk.
+        alpha: As `load_folder` has it.
+        groups: As `load_folder` has it, of paths such as "train/CLASS/NAME.png".
 
     Raises:
         UsageError: A part or class is missing, images differ in size, an image or the archive is damaged, or the
             archive holds what it should not.
     """
     path = Path(path)
-    pixels: list[np.ndarray] = []
-    keys: list[tuple[str, str, str]] = []
-    size: tuple[int, int] | None = None
-    all_grey = True
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # Pillow only warns of pictures too large to be one
-        for key, name, content in _images(path):
-            image, grey = decode(io.BytesIO(content), name, size)
-            size, all_grey = (image.shape[1], image.shape[0]), all_grey and grey
-            keys.append(key)
-            pixels.append(image)
-    classes = sorted({key[1] for key in keys})
-    _check_complete(path, {key[:2] for key in keys}, classes)
-    order = sorted(range(len(keys)), key=keys.__getitem__)
-    parts = []
+    check_alpha(alpha)
+    found = _read(path, alpha)
+    classes = sorted({key[1] for key in found.keys})
+    _check_complete(path, {key[:2] for key in found.keys}, classes)
+    labelled = classes != [""]
+    order = sorted(range(len(found.keys)), key=found.keys.__getitem__)
+    grey = all(pixels.shape[2] == 1 for pixels in found.pixels)
+    if count := 0 if grey else sum(pixels.shape[2] == 1 for pixels in found.pixels):
+        found.done["are grey: they became RGB, as others are"] = count
+    parts, names = [], []
     for part in ("train", "valid", "test"):
-        chosen = [index for index in order if keys[index][0] == part]
+        chosen = [index for index in order if found.keys[index][0] == part]
         if chosen:
-            images = np.stack([pixels[index] for index in chosen]).transpose(0, 3, 1, 2)
-            labels = np.array([classes.index(keys[index][1]) for index in chosen])
-            parts.append((part, images[:, :1] if all_grey else images, labels))
+            images = np.empty((len(chosen), 1 if grey else 3, *found.pixels[chosen[0]].shape[:2]), np.uint8)
+            for place, index in enumerate(chosen):
+                images[place] = found.pixels[index].transpose(2, 0, 1)
+            numbers = [classes.index(found.keys[index][1]) for index in chosen]
+            parts.append((part, images, np.array(numbers) if labelled else None))
+            names += ["/".join(filter(None, found.keys[index])) for index in chosen]
     name = path.resolve().name
     for suffix in archive.SUFFIXES:
         name = name.removesuffix(suffix)
     # The layout is CINIC-10's; what lies in it need not be, whatever it is called.
     if "cinic" in name.lower() and ([len(images) for _, images, _ in parts] != [PUBLISHED] * 3):
         name += " (not CINIC-10)"
-    return join(name, parts, classes=len(classes), class_names=classes)
+    there = [part for part, _, _ in parts]
+    whole = there == ["train", "valid", "test"]
+    notes = [] if whole else [f"read as official parts, not as classes: {', '.join(there)}"]
+    notes += [*ignored_notes(found.ignored), *notes_of(found.done, len(names))]
+    return join(
+        name,
+        parts,
+        classes=len(classes) if labelled else None,
+        class_names=classes if labelled else None,
+        groups=None if groups is None else group_names(names, groups),
+        notes=[*notes, *numbered_notes(classes if labelled else None)],
+    )
 
 
-def _images(path: Path) -> Iterator[tuple[tuple[str, str, str], str, bytes]]:
-    """Yields (part, class, file name), what to call the file, and its content."""
-    for source in find_cinic10(path):
+def _read(path: Path, alpha: str | None) -> _Found:
+    """Returns all pictures, of one size."""
+    found, size = _Found(), None
+    for key, name, source in _images(path, found.ignored):
+        pixels = decode(source, name, found.done, alpha)
+        if size not in (None, pixels.shape[:2]):
+            raise UsageError(
+                f"{name} differs in size from the images before it",
+                received=f"{pixels.shape[1]}×{pixels.shape[0]} pixels (width × height)",
+                legal=f"{size[1]}×{size[0]}",
+                mend="resize or crop all to one size",
+            )
+        size = pixels.shape[:2]
+        found.keys.append(key)
+        found.pixels.append(pixels)
+    return found
+
+
+def _images(path: Path, ignored: Counter[str]) -> Iterator[tuple[tuple[str, str, str], str, bytes]]:
+    """Yields (part, class, file name), what to call the file, and its content; counts what is ignored."""
+    sources = find_cinic10(path)
+    for source in sources:
         if source.is_file():
-            for name, content in archive.read(source, _is_image, _MOST_MEMBER):
-                yield _key(name), f"{name} in {source}", content
+            for name, content in archive.walk(source, _is_image, _MOST_MEMBER):
+                if content is not None:
+                    yield _key(name), f"{name} in {source}", content
+                else:
+                    ignored[Path(name).suffix.lower() or "file without an ending"] += 1
             continue
-        for folder in listing(source):
-            for file in listing(folder) if folder.is_dir() else ():
-                if file.suffix.lower() in SUFFIXES and file.is_file():
-                    yield (_PARTS[source.name], folder.name, file.name), str(file), read_all(file, _MOST_MEMBER)
+        part = PARTS_CALLED[source.name.lower()]
+        flat, folders = contents(source, ignored)
+        filled = [folder for folder in folders if any(contents(folder, Counter()))]
+        if flat and filled:
+            raise UsageError(
+                f"images both in {source} and in its subfolders",
+                received=f"{flat[0].name} beside the folder {filled[0].name}",
+                legal=_LEGAL,
+                mend="move the loose images into class folders",
+            )
+        for file in flat:
+            yield (part, "", file.name), str(file), read_all(file, _MOST_MEMBER)
+        for folder in filled:
+            for file in class_images(folder, ignored):
+                yield (part, folder.name, file.name), str(file), read_all(file, _MOST_MEMBER)
+        ignored["folder without images"] += len(folders) - len(filled)
+    if sources and sources[0].is_dir():
+        loose, others = contents(path, ignored)
+        ignored["image beside the parts"] += len(loose)
+        ignored["folder without images"] += len(others) - len(sources)
+    for kind in [kind for kind, count in ignored.items() if not count]:
+        del ignored[kind]
+
+
+def _has_images(folder: Path) -> bool:
+    return any(entry.suffix.lower() in SUFFIXES for entry in listing(folder))
 
 
 def _is_image(name: str) -> bool:
@@ -112,13 +191,19 @@ def _is_image(name: str) -> bool:
 def _key(name: str) -> tuple[str, str, str]:
     """Returns part, class and file name of an image in an archive."""
     part, label, file = name.split("/")[-3:]
-    return _PARTS[part], label, file
+    return PARTS_CALLED[part.lower()], label, file
 
 
 def _check_complete(path: Path, present: set[tuple[str, str]], classes: list[str]) -> None:
     """Raises `UsageError` unless every part has every class: a class without examples would go unnoticed."""
-    parts = sorted({part for part, _ in present} | {"train", "test"})
+    parts = sorted({part for part, _ in present})
     lacking = [f"{part}/{label}" for part in parts for label in classes if (part, label) not in present]
-    if not classes or lacking:
+    if "" in classes and len(classes) > 1:
+        bare = next(part for part, label in sorted(present) if label == "")
+        received, mend = f"no class folders in {bare}", "a part without labels cannot be used: give the path of another"
+        raise UsageError(f"cannot use {path}", received=received, legal=_LEGAL, mend=mend)
+    if not classes or len(parts) < 2 or lacking:
         received = f"no images in {', '.join(lacking[:3])}" if lacking else "no images"
+        if classes and not lacking:
+            received = f"images in {' and '.join(parts)} alone"
         raise UsageError(f"cannot use {path}", received=received, legal=_LEGAL)

@@ -12,6 +12,9 @@ from infoplane.errors import UsageError
 #: The purposes that an example can serve, see `Split`.
 PARTS = ("encoding", "decoding", "evaluation")
 
+#: How many channels an image may have that is told from its shape: grey, grey with alpha, colours, colours with alpha.
+CHANNELS = (1, 2, 3, 4)
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
@@ -156,11 +159,7 @@ def check_images(images: Any, levels: int, *, what: str = "images", least: int =
     array = as_numpy(images, what=what)
     legal = f"uint8 of shape (N, C, H, W), values 0 to {levels - 1}"
     if array.dtype != np.uint8:
-        if array.dtype.kind == "f":
-            mend = f"images scaled to [0, 1] become (images * {levels - 1}).round() as uint8"
-        else:
-            mend = "convert whole numbers in range with images.astype('uint8')"
-        raise UsageError(f"{what} are not uint8", received=array.dtype, legal=legal, mend=mend)
+        raise UsageError(f"{what} are not uint8", received=array.dtype, legal=legal, mend=_to_bytes(array, levels))
     if array.ndim != 4:
         mend = "add the channel axis: images[:, None]" if array.ndim == 3 else None
         raise UsageError(f"{what} have the wrong rank", received=f"shape {array.shape}", legal=legal, mend=mend)
@@ -169,7 +168,7 @@ def check_images(images: Any, levels: int, *, what: str = "images", least: int =
     if 0 in array.shape[1:]:
         raise UsageError(f"{what} have no pixels", received=f"shape {array.shape}", legal=legal)
     # They could be meant, but in practice they are (N, H, W, C), and every later number would be wrong in silence.
-    if array.shape[1] > 4 and array.shape[3] in (1, 3):
+    if array.shape[1] not in CHANNELS and array.shape[3] in CHANNELS:
         mend = "channels come before height and width: images.transpose(0, 3, 1, 2)"
         raise UsageError(f"{what} look channels-last", received=f"shape {array.shape}", legal=legal, mend=mend)
     if levels < 256 and (top := int(array.max(initial=0))) >= levels:
@@ -180,6 +179,31 @@ def check_images(images: Any, levels: int, *, what: str = "images", least: int =
             mend=f"pass levels={top + 1} or more, or re-quantise the images",
         )
     return np.ascontiguousarray(array)
+
+
+def _to_bytes(images: np.ndarray, levels: int) -> str:
+    """Returns how images of another type become uint8 without one of their values being changed in silence."""
+    if images.dtype.kind == "b":
+        return "booleans become images.astype('uint8'), with levels=2"
+    if images.dtype.kind not in "iuf" or not images.size:
+        return "give whole numbers from 0 on as uint8"
+    low, high = images.min(), images.max()
+    if not np.isfinite([low, high]).all():
+        return "there are NaN or infinite values: mend these first"
+    whole = images.dtype.kind != "f" or bool((images == np.rint(images)).all())
+    if whole and low >= 0 and high <= 255 and (high > 1 or images.dtype.kind != "f"):
+        return f"all values are whole, {low:g} to {high:g}: images.astype('uint8') keeps them as they are"
+    if low < 0:
+        return f"values go from {low:g} to {high:g}: undo what they were normalised by, so that they start at 0"
+    if high <= 1:
+        return f"images scaled to [0, 1] become (images * {levels - 1}).round().astype('uint8')"
+    if whole:
+        step = -(-(int(high) + 1) // 256)
+        return (
+            f"values go up to {int(high):,}, and astype('uint8') would wrap them: choose what becomes of the finer "
+            f"levels, e.g. (images // {step}).astype('uint8')"
+        )
+    return f"values go from {low:g} to {high:g}: scale them to whole numbers from 0 to {levels - 1}, then to uint8"
 
 
 def check_groups(groups: Any, count: int, owner: str = "the images") -> np.ndarray:

@@ -1,6 +1,7 @@
 """Reading files that nobody vouches for: everything is bounded before it is read, and failures are one line each."""
 
 import gzip
+import stat
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -22,6 +23,18 @@ _GZIP_MAGIC = b"\x1f\x8b"
 def corrupt(file: object, received: object, legal: object, mend: str | None = None) -> UsageError:
     """Returns the error for a file that is not what its format says."""
     return UsageError(f"cannot use {file}", received=received, legal=legal, mend=mend)
+
+
+def check_regular(file: Path, legal: str = "an existing file") -> None:
+    """Raises `UsageError` for what is no regular file: opening a pipe would wait for ever, a device never ends."""
+    try:
+        regular = stat.S_ISREG(file.stat().st_mode)
+    except FileNotFoundError as error:
+        raise UsageError("no such file", received=file, legal=legal) from error
+    except OSError as error:
+        raise corrupt(file, f"{type(error).__name__}: {error.strerror}", "a file that can be read") from error
+    if not regular:
+        raise UsageError(f"cannot read {file}", received="a folder, pipe or device", legal="a regular file")
 
 
 def read_bytes(file: Path, claim: int, *, start: int = 0) -> bytes:
@@ -67,6 +80,7 @@ def read_all(file: Path, most: int = MOST_BYTES) -> bytes:
     Raises:
         UsageError: It cannot be read or has more than `most` bytes.
     """
+    check_regular(file)
     try:
         size = file.stat().st_size
         if size > most:
@@ -78,6 +92,7 @@ def read_all(file: Path, most: int = MOST_BYTES) -> bytes:
 
 def is_gzip(file: Path) -> bool:
     """Says whether a file is gzip by its first bytes, whatever its name."""
+    check_regular(file)
     try:
         with file.open("rb") as stream:
             return stream.read(2) == _GZIP_MAGIC
@@ -94,7 +109,7 @@ def listing(folder: Path) -> list[Path]:
     return sorted(found, key=lambda entry: entry.name)
 
 
-def check_range(file: object, labels: np.ndarray, least: int, most: int) -> np.ndarray:
+def check_range(file: object, labels: np.ndarray, least: int, most: int, mend: str | None = None) -> np.ndarray:
     """Returns labels as int64, or says that one is out of range.
 
     Raises:
@@ -102,32 +117,38 @@ def check_range(file: object, labels: np.ndarray, least: int, most: int) -> np.n
     """
     labels = labels.astype(np.int64)
     if labels.size and not least <= labels.min() <= labels.max() <= most:
-        raise corrupt(file, f"labels {labels.min()} to {labels.max()}", f"labels {least} to {most}")
+        raise corrupt(file, f"labels {labels.min()} to {labels.max()}", f"labels {least} to {most}", mend)
     return labels
 
 
 def join(
     name: str,
-    parts: Sequence[tuple[str, np.ndarray, np.ndarray]],
+    parts: Sequence[tuple[str, np.ndarray, np.ndarray | None]],
     *,
-    classes: int,
+    classes: int | None,
     class_names: Iterable[str] | None = None,
     levels: int = 256,
+    groups: np.ndarray | None = None,
+    notes: Iterable[str] = (),
 ) -> Dataset:
-    """Returns one data set of official parts, each a name, uint8 images `(n, C, H, W)` and labels `(n,)`.
+    """Returns one data set of official parts: a name, uint8 images `(n, C, H, W)` and labels `(n,)`, or None, of each.
 
     Of `train` and `test`, encoding and decoding draw from the first and evaluation from the second; where there is
-    `valid` as well, decoding draws from that.
+    `valid` as well, decoding draws from that, and evaluation where there is no `test`.
     """
-    starts = np.cumsum([0, *(len(labels) for _, _, labels in parts)])
+    starts = np.cumsum([0, *(len(images) for _, images, _ in parts)])
     held = {part: np.arange(start, stop) for (part, _, _), start, stop in zip(parts, starts, starts[1:])}
-    serves = dict(zip(PARTS, ("train", "valid" if "valid" in held else "train", "test")))
+    first, last = ("train" if "train" in held else "valid"), ("test" if "test" in held else "valid")
+    serves = dict(zip(PARTS, (first, "valid" if "valid" in held and last != "valid" else first, last)))
+    labels = [each for _, _, each in parts if each is not None]
     return Dataset(
         name,
         np.concatenate([images for _, images, _ in parts]),
-        np.concatenate([labels for _, _, labels in parts]),
+        np.concatenate(labels) if labels else None,
         levels=levels,
         classes=classes,
         pools=None if len(parts) == 1 else {part: held[pool] for part, pool in serves.items()},
         class_names=None if class_names is None else tuple(class_names),
+        groups=groups,
+        notes=tuple(notes),
     )

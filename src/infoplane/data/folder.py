@@ -1,180 +1,217 @@
 """Folders of image files: one subfolder per class, or images alone."""
 
 import os
+import re
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
 
 import numpy as np
 
 from infoplane.data.dataset import Dataset
+from infoplane.data.notes import counted
+from infoplane.data.pictures import ENDINGS, SUFFIXES, check_alpha, decode, look, notes_of
 from infoplane.errors import UsageError
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
+_LEGAL = f"DIR/CLASS/*.png or DIR/*.png (or another of {ENDINGS})"
 
-# Pillow's modes of 8 bits a channel (or fewer). Others (I, I;16, F) hold more than 256 levels, and converting them
-# would clip without a word.
-_GREY = ("1", "L", "LA")
-_COLOUR = ("P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
+#: What folders of official parts are called, in lower case -> the part.
+PARTS_CALLED = {
+    **dict.fromkeys(("train", "training", "trn"), "train"),
+    **dict.fromkeys(("valid", "val", "validation", "dev"), "valid"),
+    **dict.fromkeys(("test", "testing", "tst", "eval", "evaluation"), "test"),
+}
 
-_LEGAL = "DIR/CLASS/*.png or DIR/*.png (also jpg, jpeg, bmp)"
 
-
-def load_folder(path: str | os.PathLike[str]) -> Dataset:
+def load_folder(path: str | os.PathLike[str], *, alpha: str | None = None, groups: str | None = None) -> Dataset:
     """Returns the images of a folder as a data set of 256 levels, named after the folder.
 
     `DIR/CLASS/*` gives labelled images: label k is the k-th subfolder in the order of their names (as text, so that
-    "10" comes before "2"). `DIR/*` gives images without labels. Files are taken in the order of their names; those
-    that are not .png, .jpg, .jpeg or .bmp and names that start with a dot are ignored.
+    "10" comes before "2"). `DIR/*` gives images without labels. Files are taken in the order of their names. Other
+    files, folders inside class folders, dead links and names that start with a dot are ignored, and counted.
 
-    Greyscale images have one channel, all others become RGB, transparency being dropped. Where a folder has both,
-    grey ones become RGB with three equal channels.
+    Greyscale images have one channel, all others become RGB. Where a folder has both, grey ones become RGB with three
+    equal channels. Images are turned as their EXIF orientation says; of several frames the first is read. All of this
+    is counted in the data set's notes.
 
     Args:
         path: The folder.
+        alpha: What to do with pixels that can be seen through: "white" or "black" lays images on that ground, "drop"
+            takes the colours as stored, "only" reads the alpha channel as a grey image. None refuses such images; an
+            alpha channel that is opaque throughout is dropped.
+        groups: A regular expression, searched for in the path of each file from the folder on ("CLASS/NAME.png"). What
+            its brackets match, or the whole of the match where it has none, is the name of the image's group: those of
+            one group are never parted.
 
     Raises:
-        UsageError: If there are no images, their sizes differ, or one cannot be read.
+        UsageError: If there are no images, their sizes differ, one cannot be read, or what the folder holds can be
+            understood in several ways.
     """
     path = Path(path)
     if not path.is_dir():
         raise UsageError("no such folder", received=path, legal=_LEGAL)
-    files, labels, classes = _list(path)
+    check_alpha(alpha)
+    ignored: Counter[str] = Counter()
+    files, labels, classes = _list(path, ignored)
     # Sizes and modes stand in the files' headers: a folder that does not fit together fails before any decoding.
-    size, grey = _header(files[0])
+    size, grey = look(files[0], files[0], alpha)
     for file in files[1:]:
-        other, is_grey = _header(file)
+        other, is_grey = look(file, file, alpha)
         if other != size:
-            raise UsageError(
-                f"images of {path} differ in size",
-                received=f"{file}: {other[0]}×{other[1]} pixels (width × height)",
-                legal=f"{size[0]}×{size[1]}, as {files[0].name}",
-                mend="resize or crop all to one size",
-            )
+            raise _differs(path, file, other, files[0], size)
         grey = grey and is_grey
     images = np.empty((len(files), 1 if grey else 3, size[1], size[0]), dtype=np.uint8)
+    done: Counter[str] = Counter()
     for index, file in enumerate(files):
-        images[index] = _pixels(file, grey)
-    count = None if classes is None else len(classes)
-    return Dataset(path.resolve().name, images, labels, classes=count, class_names=classes)
+        pixels = decode(file, file, done, alpha)
+        if pixels.shape[:2] != images.shape[2:]:
+            raise _differs(path, file, (pixels.shape[1], pixels.shape[0]), files[0], size)
+        if pixels.shape[2] < images.shape[1]:
+            done["are grey: they became RGB, as others are"] += 1
+        images[index] = pixels.transpose(2, 0, 1)
+    names = [file.relative_to(path).as_posix() for file in files]
+    return Dataset(
+        path.resolve().name,
+        images,
+        labels,
+        classes=None if classes is None else len(classes),
+        class_names=classes,
+        groups=None if groups is None else group_names(names, groups),
+        notes=(*ignored_notes(ignored), *notes_of(done, len(files)), *numbered_notes(classes)),
+    )
 
 
-def decode(source: Path | BinaryIO, name: object, size: tuple[int, int] | None) -> tuple[np.ndarray, bool]:
-    """Returns the pixels of an image, uint8 RGB `(H, W, 3)`, and whether it is grey.
+def _differs(path: Path, file: Path, found: tuple[int, int], first: Path, size: tuple[int, int]) -> UsageError:
+    return UsageError(
+        f"images of {path} differ in size",
+        received=f"{file}: {found[0]}×{found[1]} pixels (width × height)",
+        legal=f"{size[0]}×{size[1]}, as {first.name}",
+        mend="resize or crop all to one size",
+    )
+
+
+def contents(folder: Path, ignored: Counter[str]) -> tuple[list[Path], list[Path]]:
+    """Returns the images and the folders that are directly in a folder, in the order of their names.
 
     Args:
-        source: The file, or a stream of its content.
-        name: What error messages call it.
-        size: (width, height) that it must have, or None for any.
+        folder: The folder.
+        ignored: Kind of what is neither -> how many; counted on here.
 
     Raises:
-        UsageError: It is damaged, has another size, or more than 8 bits a channel.
+        UsageError: The folder cannot be read.
     """
-    from PIL import Image
-
     try:
-        with Image.open(source) as image:
-            found, mode = image.size, image.mode
-            usable = mode in _GREY + _COLOUR and size in (None, found)
-            # Nothing is decoded of an image that will be refused.
-            pixels = np.asarray(_without_palette(image).convert("RGB")) if usable else None
-    except Exception as error:
-        raise _corrupt(name, error) from error
-    if pixels is None:
-        _check_mode(name, mode)
-        raise UsageError(
-            f"{name} differs in size from the images before it",
-            received=f"{found[0]}×{found[1]} pixels (width × height)",
-            legal="one size" if size is None else f"{size[0]}×{size[1]}",
-            mend="resize or crop all to one size",
-        )
-    return pixels, mode in _GREY
+        entries = sorted(folder.iterdir(), key=lambda entry: entry.name)
+    except OSError as error:
+        raise UsageError("cannot read the folder", received=error, legal=_LEGAL) from error
+    images, folders = [], []
+    for entry in entries:
+        if entry.name.startswith(".") or entry.name == "__MACOSX":
+            ignored["hidden"] += 1
+        elif entry.is_dir():
+            folders.append(entry)
+        elif not entry.exists():
+            ignored["dead link"] += 1
+        elif not entry.is_file():
+            ignored["device or pipe"] += 1
+        elif entry.suffix.lower() in SUFFIXES:
+            images.append(entry)
+        else:
+            ignored[entry.suffix.lower() or "file without an ending"] += 1
+    return images, folders
 
 
-def _list(path: Path) -> tuple[list[Path], np.ndarray | None, tuple[str, ...] | None]:
+def class_images(folder: Path, ignored: Counter[str]) -> list[Path]:
+    """Returns the images directly in a class folder, which must have some; folders in it are counted as ignored.
+
+    Raises:
+        UsageError: It has none: to skip it would give its label to the next class.
+    """
+    images, folders = contents(folder, ignored)
+    if not images:
+        deeper = next((each for each in folders if contents(each, Counter())[0]), None)
+        mend = "fill the folder or remove it"
+        if deeper is not None:
+            mend = f"there are images deeper, in {deeper}: give the path of {folder} if its folders are the classes"
+        raise UsageError("a class folder has no images", received=folder, legal=_LEGAL, mend=mend)
+    if folders:
+        ignored["folder inside class folders"] += len(folders)
+    return images
+
+
+def _list(path: Path, ignored: Counter[str]) -> tuple[list[Path], np.ndarray | None, tuple[str, ...] | None]:
     """Returns the image files, their labels `(N,)` and the names of the classes (None for a flat folder)."""
-    flat = _images(path)
-    folders = [entry for entry in _entries(path) if entry.is_dir()]
-    classes = {folder: _images(folder) for folder in folders}
-    if not flat and not any(classes.values()):
-        raise UsageError("no images in the folder", received=path, legal=_LEGAL)
-    if not any(classes.values()):
+    flat, folders = contents(path, ignored)
+    filled = [folder for folder in folders if contents(folder, Counter())[0]]
+    if not filled:
+        if not flat:
+            deeper = next((f for f in folders if any(contents(each, Counter())[0] for each in _folders(f))), None)
+            mend = None if deeper is None else f"there are images deeper: give the path of {deeper}"
+            raise UsageError("no images in the folder", received=path, legal=_LEGAL, mend=mend)
+        if folders:
+            ignored["folder without images"] += len(folders)
         return flat, None, None
     if flat:
         raise UsageError(
             f"images both in {path} and in its subfolders",
-            received=f"{flat[0].name} beside the folder {folders[0].name}",
+            received=f"{flat[0].name} beside the folder {filled[0].name}",
             legal=_LEGAL,
             mend="move the loose images into class folders",
         )
-    for folder, files in classes.items():
-        # Skipping it would give its label to the next class.
-        if not files:
-            mend = "fill the folder or remove it"
-            raise UsageError("a class folder has no images", received=folder, legal=_LEGAL, mend=mend)
-    labels = np.repeat(np.arange(len(folders)), [len(files) for files in classes.values()])
-    return [file for files in classes.values() for file in files], labels, tuple(folder.name for folder in folders)
-
-
-def _images(folder: Path) -> list[Path]:
-    """Returns the image files directly in a folder, in the order of their names."""
-    return [entry for entry in _entries(folder) if entry.suffix.lower() in SUFFIXES and entry.is_file()]
-
-
-def _entries(folder: Path) -> list[Path]:
-    """Returns what a folder holds, in the order of the names, dot-files left out."""
-    try:
-        found = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
-    except OSError as error:
-        raise UsageError("cannot read the folder", received=error, legal=_LEGAL) from error
-    return sorted(found, key=lambda entry: entry.name)
-
-
-def _header(file: Path) -> tuple[tuple[int, int], bool]:
-    """Returns (width, height) and whether the image is grey, without decoding it."""
-    from PIL import Image
-
-    try:
-        with Image.open(file) as image:
-            size, mode = image.size, image.mode
-    except Exception as error:
-        raise _corrupt(file, error) from error
-    _check_mode(file, mode)
-    return size, mode in _GREY
-
-
-def _pixels(file: Path, grey: bool) -> np.ndarray:
-    """Returns the pixels of one file, uint8 `(C, H, W)`."""
-    from PIL import Image
-
-    try:
-        with Image.open(file) as image:
-            pixels = np.asarray(_without_palette(image).convert("L" if grey else "RGB"))
-    except Exception as error:
-        raise _corrupt(file, error) from error
-    return pixels[None] if grey else pixels.transpose(2, 0, 1)
-
-
-def _without_palette(image: Any) -> Any:
-    """Returns an image with colours of its own; from a palette in two steps: Pillow warns about doing it in one."""
-    return image.convert("RGBA") if image.mode in ("P", "PA") else image
-
-
-def _check_mode(file: object, mode: str) -> None:
-    """Raises `UsageError` for an image with more than 8 bits a channel."""
-    if mode not in _GREY + _COLOUR:
+    if parts := parts_among(folders):
         raise UsageError(
-            f"cannot use the pixels of {file}",
-            received=f"Pillow mode {mode!r}",
-            legal="8 bits per channel",
-            mend="convert it to 8-bit greyscale or RGB",
+            f"are the folders of {path} classes or parts?",
+            received=f"{', '.join(folder.name for folder in folders)}: {' and '.join(parts)} are names of parts",
+            legal="folders of official parts (train, valid, test) alone, or of classes alone",
+            mend="move what is no part elsewhere, or rename classes that are called like parts",
         )
+    found = {folder: class_images(folder, ignored) for folder in folders}
+    labels = np.repeat(np.arange(len(folders)), [len(files) for files in found.values()])
+    return [file for files in found.values() for file in files], labels, tuple(folder.name for folder in folders)
 
 
-def _corrupt(file: object, error: Exception) -> UsageError:
-    """Returns the error for a file that Pillow refuses; its decoders raise almost anything on corrupt input."""
-    return UsageError(
-        f"cannot read the image {file}",
-        received=f"{type(error).__name__}: {error}",
-        legal="an intact png, jpg, jpeg or bmp file",
-        mend="replace or remove it",
-    )
+def _folders(folder: Path) -> list[Path]:
+    return contents(folder, Counter())[1]
+
+
+def parts_among(folders: Sequence[Path]) -> list[str]:
+    """Returns the names of folders that are called like official parts, if these are two parts or more."""
+    found = [folder.name for folder in folders if folder.name.lower() in PARTS_CALLED]
+    return found if len({PARTS_CALLED[name.lower()] for name in found}) > 1 else []
+
+
+def group_names(names: Sequence[str], pattern: str) -> np.ndarray:
+    """Returns the group of every file, text (n,), by what a regular expression finds in its path.
+
+    Raises:
+        UsageError: It is no regular expression, or does not match every path.
+    """
+    try:
+        expression = re.compile(pattern)
+    except (re.error, TypeError) as error:
+        legal = "a regular expression, e.g. (scene\\d+)"
+        raise UsageError("groups cannot be read", received=f"{pattern!r}: {error}", legal=legal) from error
+    found = [expression.search(name) for name in names]
+    if missing := [name for name, match in zip(names, found) if match is None]:
+        raise UsageError(
+            "groups do not match every file",
+            received=f"{len(missing):,} of {len(names):,} paths, the first {missing[0]!r}",
+            legal=f"paths in which {pattern!r} is found",
+            mend="widen the expression; an alternative |(.*) makes each other file a group of its own",
+        )
+    groups = ["|".join(part or "" for part in match.groups() or (match[0],)) for match in found if match is not None]
+    return np.array(groups)
+
+
+def ignored_notes(ignored: Counter[str]) -> list[str]:
+    """Returns what was ignored as a sentence, none where that is nothing."""
+    total = sum(ignored.values())
+    return [f"{total:,} files or folders were ignored: {counted(ignored)}"] if total else []
+
+
+def numbered_notes(classes: Sequence[str] | None) -> list[str]:
+    """Returns what must be said where classes are called by numbers that are not their labels."""
+    if classes is None or not all(name.isdecimal() for name in classes):
+        return []
+    other = [f"{name} is label {label}" for label, name in enumerate(classes) if int(name) != label]
+    return [f"class folders are called by numbers that are not their labels: {', '.join(other[:3])}"] if other else []

@@ -1,4 +1,4 @@
-"""IDX files, the format of MNIST and Fashion-MNIST: a magic number, the sizes, then one byte per value."""
+"""IDX files, the format of MNIST and its kin: a magic number, the sizes, then one byte per value."""
 
 import os
 import re
@@ -10,83 +10,140 @@ import numpy as np
 from infoplane.checks import check_whole
 from infoplane.data.dataset import Dataset
 from infoplane.data.files import check_range, corrupt, join, listing, read_bytes, read_start
-from infoplane.errors import UsageError
+from infoplane.errors import UsageError, unknown
 
 # Two zero bytes, type 8 (unsigned byte), number of dimensions.
 _IMAGES, _LABELS = b"\0\0\x08\x03", b"\0\0\x08\x01"
 
 _MEANING = {_IMAGES: "images", _LABELS: "labels"}
 
-# Some unpackers write a dot for the last dash.
-_NAME = re.compile(r"(train|t10k)-(images|labels)[-.]idx[13]-ubyte(\.gz)?")
+# Some unpackers write a dot for the last dash; EMNIST and QMNIST put their own name before.
+_NAME = re.compile(r"(?:(.+)-)?(train|t10k|test)-(images|labels)[-.]idx[13]-ubyte(\.gz)?")
 
-_LEGAL = "{train,t10k}-images-idx3-ubyte and {train,t10k}-labels-idx1-ubyte, packed (.gz) or not"
+_LEGAL = (
+    "{train,t10k}-images-idx3-ubyte and {train,t10k}-labels-idx1-ubyte, packed (.gz) or not; t10k may be test, and all "
+    "four may begin with the set's own name and a dash, as EMNIST's do"
+)
+
+#: what the published files of several sets begin with -> number of classes
+CLASSES = {
+    "emnist-balanced": 47,
+    "emnist-bymerge": 47,
+    "emnist-byclass": 62,
+    "emnist-letters": 26,
+    "emnist-digits": 10,
+    "emnist-mnist": 10,
+}
 
 
 def find_idx(path: Path) -> list[Path]:
     """Returns the IDX files of a folder; where one is there both packed and not, the unpacked one."""
-    found: dict[tuple[str, str], Path] = {}
+    return [file for files in _sets(path).values() for file in files.values()]
+
+
+def _sets(path: Path) -> dict[str, dict[tuple[str, str], Path]]:
+    """Returns what the files of a set begin with -> (train or test, images or labels) -> the file."""
+    found: dict[str, dict[tuple[str, str], Path]] = {}
     for entry in listing(path):
         if match := _NAME.fullmatch(entry.name):
-            found.setdefault((match[1], match[2]), entry)  # in the order of names, ".gz" comes second
-    return list(found.values())
+            part = "train" if match[2] == "train" else "test"
+            # In the order of names, ".gz" comes second, and so does "test" after "t10k".
+            found.setdefault(match[1] or "", {}).setdefault((part, match[3]), entry)
+    return found
 
 
 def count_idx(path: Path) -> list[int] | None:
     """Returns the number of training and of test images by the files' headers, None where these do not tell."""
-    counts = {}
-    for file in find_idx(path):
-        match = _NAME.fullmatch(file.name)
-        if match is None or match[2] != "images":
-            continue
+    sets = list(_sets(path).values())
+    files = [sets[0].get((part, "images")) for part in ("train", "test")] if len(sets) == 1 else []
+    counts = []
+    for file in files:
         try:
-            head = read_start(file, 8)
+            head = b"" if file is None else read_start(file, 8)
         except UsageError:
             return None
         if head[:4] != _IMAGES or len(head) < 8:
             return None
-        counts[match[1]] = int.from_bytes(head[4:], "big")
-    return [counts["train"], counts["t10k"]] if len(counts) == 2 else None
+        counts.append(int.from_bytes(head[4:], "big"))
+    return counts or None
 
 
-def load_idx(path: str | os.PathLike[str], *, classes: int = 10, class_names: Sequence[str] | None = None) -> Dataset:
-    """Returns the images of a folder with the four IDX files of MNIST, training part first.
+def load_idx(
+    path: str | os.PathLike[str],
+    *,
+    files: str | None = None,
+    classes: int | None = None,
+    class_names: Sequence[str] | None = None,
+) -> Dataset:
+    """Returns the images of a folder with the four IDX files of MNIST or its kin, training part first.
 
-    Encoding and decoding draw from the training part, evaluation from the test part.
+    Encoding and decoding draw from the training part, evaluation from the test part. Labels from 1 to the number of
+    classes, as EMNIST's letters have them, become 0 to one less, and that is noted.
 
     Args:
         path: The folder.
-        classes: Number of classes; every label must be below it.
+        files: What the names of the files begin with, e.g. "emnist-letters", where there are those of several sets.
+        classes: Number of classes; default: as published where the files' names tell, else 10.
         class_names: What the classes are called.
 
     Raises:
-        UsageError: A file is missing, damaged, or says something else than its name.
+        UsageError: A file is missing, damaged, or says something else than its name; or there are several sets.
     """
     path = Path(path)
-    classes = check_whole("classes", classes, least=1)
-    files: dict[str, Path] = {}
-    for file in find_idx(path):
-        match = _NAME.fullmatch(file.name)
-        assert match is not None
-        files[f"{match[1]}-{match[2]}"] = file
+    name, found = _choose(path, files)
+    classes = CLASSES.get(name, 10) if classes is None else check_whole("classes", classes, least=1)
     parts = []
-    for official, part in (("train", "train"), ("t10k", "test")):
+    for part in ("train", "test"):
         for kind in ("images", "labels"):
-            if f"{official}-{kind}" not in files:
-                raise UsageError(f"no {official}-{kind} file in {path}", legal=_LEGAL)
-        images_file, labels_file = files[f"{official}-images"], files[f"{official}-labels"]
+            if (part, kind) not in found:
+                called = part if name or part == "train" else "t10k"
+                raise UsageError(f"no {f'{name}-' if name else ''}{called}-{kind} file in {path}", legal=_LEGAL)
+        images_file, labels_file = found[part, "images"], found[part, "labels"]
         images, labels = read_idx(images_file, _IMAGES)[:, None], read_idx(labels_file, _LABELS)
         if len(images) != len(labels):
             received = f"{len(labels):,} labels"
             legal = f"{len(images):,}, one per image of {images_file.name}"
             raise corrupt(labels_file, received, legal, "the two files do not belong together")
-        parts.append((part, images, check_range(labels_file, labels, 0, classes - 1)))
+        parts.append((part, images, labels))
+    shift = _shift([labels for _, _, labels in parts], classes)
+    mend = "say how many there are: classes=26, in a study data.options: {classes: 26}, or --options classes=26"
+    parts = [
+        (part, images, check_range(found[part, "labels"], labels.astype(np.int64) - shift, 0, classes - 1, mend))
+        for part, images, labels in parts
+    ]
     (_, first, _), (_, second, _) = parts
     if first.shape[1:] != second.shape[1:]:
         received = "images of {}×{} pixels".format(*second.shape[2:])
         legal = "{}×{}, as in the training part".format(*first.shape[2:])
-        raise corrupt(files["t10k-images"], received, legal)
-    return join(path.resolve().name, parts, classes=classes, class_names=class_names)
+        raise corrupt(found["test", "images"], received, legal)
+    notes = [f"labels 1 to {classes} were taken as classes 0 to {classes - 1}"] if shift else []
+    if name.startswith("emnist"):
+        notes.append("EMNIST's files hold images with rows and columns exchanged: they are as in the files")
+    title = name or path.resolve().name
+    return join(title, parts, classes=classes, class_names=class_names, notes=notes)
+
+
+def _choose(path: Path, files: str | None) -> tuple[str, dict[tuple[str, str], Path]]:
+    """Returns the set of files that is meant: what their names begin with, and the files."""
+    sets = _sets(path)
+    if files is not None:
+        if files not in sets:
+            raise unknown(f"set of IDX files in {path}", files, list(sets))
+        return files, sets[files]
+    if len(sets) > 1:
+        raise UsageError(
+            f"several sets of IDX files in {path}",
+            received=", ".join(name or "(no name before the dash)" for name in sets),
+            legal="one of them",
+            mend=f"say which: files={next(name for name in sets if name)}, in a study under data.options, or --options",
+        )
+    return next(iter(sets.items()), ("", {}))
+
+
+def _shift(labels: list[np.ndarray], classes: int) -> int:
+    """Returns 1 where labels count from 1 to the number of classes, which 0 to one less would make illegal, else 0."""
+    least, most = min(int(each.min()) for each in labels), max(int(each.max()) for each in labels)
+    return int(least >= 1 and most == classes)
 
 
 def read_idx(file: Path, magic: bytes) -> np.ndarray:

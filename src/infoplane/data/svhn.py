@@ -38,7 +38,9 @@ def load_svhn(path: str | os.PathLike[str]) -> Dataset:
         if not (path / name).is_file():
             raise UsageError(f"no {name} in {path}", legal=" and ".join(FILES.values()))
         parts.append((part, *_read(path / name)))
-    return join("svhn", parts, classes=10, class_names="0123456789")
+    extra = path / "extra_32x32.mat"
+    notes = [f"{extra.name} is there and was not read"] if extra.exists() else []
+    return join("svhn", parts, classes=10, class_names="0123456789", notes=notes)
 
 
 def _read(file: Path) -> tuple[np.ndarray, np.ndarray]:

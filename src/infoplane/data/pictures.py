@@ -1,0 +1,252 @@
+"""One picture at a time: its 8-bit pixels, and a count of what had to be done to get them."""
+
+import io
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from infoplane.data.files import check_regular
+from infoplane.errors import UsageError, unknown
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif")
+ENDINGS = "png, jpg, jpeg, bmp, webp, tif, tiff, gif"
+
+#: What to do with pixels that can be seen through: lay the image on a ground, drop the alpha channel, or read nothing
+#: but it.
+Alpha = Literal["white", "black", "drop", "only"]
+
+# All that Pillow is let try, whatever a file is called: for some formats (EPS) it starts other programs.
+_FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF")
+
+# Pillow's modes of 8 bits a channel or fewer. Others (I, I;16, F) hold more than 256 levels, and converting them would
+# clip without a word.
+_GREY = ("1", "L", "LA")
+_COLOUR = ("P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
+
+#: EXIF orientations other than upright, and those that exchange width and height
+_ORIENTATIONS = range(2, 9)
+_TURNED = (5, 6, 7, 8)
+_ORIENTATION = 0x0112
+_BITS_PER_SAMPLE, _SAMPLES_PER_PIXEL, _SAMPLE_FORMAT = 258, 277, 339
+_UNSIGNED = 1
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_HEAD = 32
+
+
+def check_alpha(alpha: str | None) -> None:
+    """Raises `UsageError` for a treatment of transparent pixels that there is not."""
+    if alpha is not None and alpha not in get_args(Alpha):
+        raise unknown("way to read transparent pixels", str(alpha), get_args(Alpha))
+
+
+def look(source: Path | bytes, name: object, alpha: str | None = None) -> tuple[tuple[int, int], bool]:
+    """Returns (width, height) of a picture as it is looked at, and whether it is grey, without decoding it.
+
+    Args:
+        source: The file, or its content.
+        name: What error messages call it.
+        alpha: As `decode` has it.
+
+    Raises:
+        UsageError: It is no picture of a known format, or has more than 8 bits a channel.
+    """
+    with _opened(source, name) as (image, _):
+        width, height = image.size
+        # Of a TIFF Pillow exchanges the sides itself.
+        if _orientation(image) in _TURNED and image.format != "TIFF":
+            width, height = height, width
+        return (width, height), _is_grey(image) or (alpha == "only" and _has_alpha(image))
+
+
+def decode(source: Path | bytes, name: object, done: Counter[str], alpha: str | None = None) -> np.ndarray:
+    """Returns the pixels of a picture's first frame, uint8 `(H, W, 1)` if it is grey, else RGB `(H, W, 3)`.
+
+    Args:
+        source: The file, or its content.
+        name: What error messages call it.
+        done: What was done to a picture, in words -> number of pictures; counted on here.
+        alpha: What to do with pixels that can be seen through; None refuses them.
+
+    Raises:
+        UsageError: It is damaged, no picture of a known format, has more than 8 bits a channel, or can be seen through.
+    """
+    from PIL import ImageOps
+
+    with _opened(source, name) as (image, bits):
+        steps = list(_conversions(image, bits))
+        if getattr(image, "n_frames", 1) > 1:
+            steps.append(f"have several frames, of which the first of {image.n_frames} was read")
+        orientation = _orientation(image)  # of a TIFF it is gone once it is loaded, of a PNG it may come last
+        image.load()
+        if (orientation or _orientation(image)) in _ORIENTATIONS:
+            steps.append("were turned as their EXIF orientation says")
+            image = ImageOps.exif_transpose(image)
+        found = _pixels(image, name, steps, alpha)
+    done.update(steps)
+    return found if found.ndim == 3 else found[..., None]
+
+
+def notes_of(done: Counter[str], total: int) -> list[str]:
+    """Returns what was done to pictures as sentences with their counts."""
+    return [f"{count:,} of {total:,} images {what}" for what, count in sorted(done.items())]
+
+
+class _opened:
+    """A context: the picture of a file or content with its bits a channel, anything that goes wrong as one line."""
+
+    def __init__(self, source: Path | bytes, name: object) -> None:
+        self._source, self._name = source, name
+
+    def __enter__(self) -> tuple[Any, int]:
+        from PIL import Image
+
+        self._warnings = warnings.catch_warnings()
+        self._warnings.__enter__()
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)  # Pillow only warns of what is too large
+        self._stream = None
+        try:
+            if isinstance(self._source, Path):
+                check_regular(self._source)
+                self._stream = self._source.open("rb")
+            else:
+                self._stream = io.BytesIO(self._source)
+            head = self._stream.read(_HEAD)
+            self._stream.seek(0)
+            self._image = Image.open(self._stream, formats=_FORMATS)
+            bits = _bits(self._image, head)
+        except Exception as error:
+            self._close()
+            raise _refused(self._name, error) from error
+        try:
+            _check_depth(self._name, self._image, bits)
+        except UsageError:
+            self._close()
+            raise
+        return self._image, bits
+
+    def __exit__(self, kind: Any, error: BaseException | None, _: Any) -> None:
+        self._close()
+        if isinstance(error, Exception) and not isinstance(error, UsageError):
+            raise _refused(self._name, error) from error
+
+    def _close(self) -> None:
+        self._warnings.__exit__(None, None, None)
+        if self._stream is not None:
+            self._stream.close()
+
+
+def _bits(image: Any, head: bytes) -> int:
+    """Returns the bits a channel that the file has, whatever mode Pillow reads it in."""
+    if head[:8] == _PNG:
+        return head[24]
+    if image.format == "TIFF":
+        return max(image.tag_v2.get(_BITS_PER_SAMPLE, (1,)))
+    if image.format == "BMP" and int.from_bytes(head[28:30], "little") == 16:
+        return 5
+    return 1 if image.mode == "1" else 8
+
+
+def _check_depth(name: object, image: Any, bits: int) -> None:
+    """Raises `UsageError` for a picture whose values are not 8 bits a channel, or not whole and positive."""
+    signed = image.format == "TIFF" and set(image.tag_v2.get(_SAMPLE_FORMAT, (_UNSIGNED,))) != {_UNSIGNED}
+    if bits > 8 or signed or image.mode not in _GREY + _COLOUR:
+        of = f"{bits} bits a channel{', with a sign or a point' if signed else ''}, Pillow mode {image.mode!r}"
+        raise UsageError(
+            f"cannot use the pixels of {name}",
+            received=of,
+            legal="8 bits per channel",
+            mend="choose yourself what becomes of the finer levels: divide by 2^(bits used − 8), write 8-bit greyscale "
+            "or RGB, or an .npz of uint8 images with their number of levels",
+        )
+
+
+def _conversions(image: Any, bits: int) -> list[str]:
+    """Returns what will be done to a picture because of how its colours are kept."""
+    found = []
+    if image.mode in ("P", "PA"):
+        found.append(
+            f"have a palette of {'greys: they became grey' if _is_grey(image) else 'colours: they became RGB'}"
+        )
+    elif bits < 8:
+        found.append("have fewer than 8 bits a channel: their values are spread over 0 to 255")
+    if image.mode in ("CMYK", "YCbCr"):
+        found.append(f"are {image.mode}: they became RGB")
+    extra = image.tag_v2.get(_SAMPLES_PER_PIXEL, 1) - len(image.getbands()) if image.format == "TIFF" else 0
+    if image.mode == "RGBX" or extra > 0:
+        found.append("have channels beside their colours, which were dropped")
+    return found
+
+
+def _is_grey(image: Any) -> bool:
+    """Whether a picture has greys only; those of a palette, as grey .gif files have it, count."""
+    if image.mode != "P":
+        return image.mode in _GREY
+    colours = np.reshape(image.getpalette("RGB"), (-1, 3))
+    return bool((colours == colours[:, :1]).all())
+
+
+def _has_alpha(image: Any) -> bool:
+    return "A" in image.getbands() or "transparency" in image.info
+
+
+def _orientation(image: Any) -> int | None:
+    """Returns a picture's EXIF orientation, None where it has none that can be read."""
+    # Pillow would decode the picture to look for it, and what is damaged would go by unseen.
+    if image.format == "PNG" and not any(key in image.info for key in ("exif", "Raw profile type exif")):
+        return None
+    try:
+        return image.getexif().get(_ORIENTATION)
+    except Exception:  # what is damaged there says nothing of the pixels
+        return None
+
+
+def _pixels(image: Any, name: object, steps: list[str], alpha: str | None) -> np.ndarray:
+    """Returns the pixels, (H, W) of a grey picture, else (H, W, 3), and adds what was done about its alpha channel."""
+    from PIL import Image
+
+    grey, transparent = _is_grey(image), _has_alpha(image)
+    # From a palette in two steps: Pillow warns about doing it in one.
+    rgba = image.convert("RGBA") if transparent or image.mode in ("P", "PA") else None
+    if transparent and rgba is not None:
+        cover = np.asarray(rgba)[..., 3]
+        if alpha == "only":
+            steps.append("have an alpha channel, which is all that was read of them")
+            return cover.copy()
+        if cover.min() == 255:
+            steps.append("have an alpha channel that is opaque throughout: it was dropped")
+        elif alpha is None:
+            raise _see_through(name, cover)
+        elif alpha == "drop":
+            steps.append("can be seen through: their alpha channel was dropped")
+        else:
+            steps.append(f"can be seen through: they were laid on {alpha}")
+            rgba = Image.alpha_composite(Image.new("RGBA", rgba.size, alpha), rgba)
+    return np.asarray((image if rgba is None else rgba).convert("L" if grey else "RGB"))
+
+
+def _see_through(name: object, cover: np.ndarray) -> UsageError:
+    share = float((cover < 255).mean())
+    return UsageError(
+        f"{name} has pixels that can be seen through",
+        received=f"an alpha channel from {cover.min()} to {cover.max()}, {share:.0%} of it below 255",
+        legal=f"alpha: {', '.join(get_args(Alpha))}",
+        mend="white and black lay images on that ground, drop takes the colours as stored, only reads nothing but the "
+        "alpha channel: load(…, alpha='white'), in a study data.options: {alpha: white}, or --options alpha=white",
+    )
+
+
+def _refused(name: object, error: Exception) -> UsageError:
+    """Returns the error for a file that Pillow refuses; its decoders raise almost anything on corrupt input."""
+    if isinstance(error, UsageError):
+        return error
+    return UsageError(
+        f"cannot read the image {name}",
+        received=f"{type(error).__name__}: {error}",
+        legal=f"an intact {ENDINGS.replace(', gif', ' or gif')} file",
+        mend="replace or remove it",
+    )
