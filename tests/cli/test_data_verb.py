@@ -8,7 +8,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import official_files
 from infoplane.cli import data as verb
@@ -214,3 +216,33 @@ def test_what_takes_long_shows_a_bar(home, call, root, address, tmp_path, monkey
     assert "a.gz" in said.err
     assert "200.0/200.0 kB" in said.err
     assert said.out.endswith("; no checksum is published\n")
+
+
+def test_what_was_not_taken_as_it_is_is_said(home, call):
+    rng = np.random.default_rng(0)
+    for index in range(6):
+        (home / "zoo" / "ab"[index % 2]).mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 256, (4, 5, 4), dtype=np.uint8)
+        Image.fromarray(pixels).save(home / "zoo" / "ab"[index % 2] / f"scene{index // 3}_{index}.png")
+    (home / "zoo" / "a" / "notes.txt").write_text("no image")
+    (home / "zoo" / "b" / "copy.png").write_bytes((home / "zoo" / "a" / "scene0_0.png").read_bytes())
+    said = call("data", "zoo")
+    assert said.code == 2
+    assert "can be seen through" in said.err
+    said = call("data", "zoo", "--options", "alpha=black", "subset=7")
+    assert said.code == 0
+    for sentence in (
+        "1 files or folders were ignored: 1 × .txt",
+        "7 of 7 images can be seen through: they were laid on black",
+        "1 of 7 images are copies of others: 6 are distinct",
+        "1 of the copies have another label",
+    ):
+        assert f"note: {sentence}" in said.err
+        assert sentence in said.out
+    (home / "zoo" / "b" / "copy.png").unlink()
+    said = call("data", "zoo", "--options", "alpha=drop", "--groups", r"(scene\d)_")
+    assert "6 images belong to 2 groups" in said.out
+    for words in (("alpha",), ("alpha=drop", "alpha=drop"), ("=drop",)):
+        said = call("data", "zoo", "--options", *words)
+        assert "cannot read --options" in said.err
+    assert "unknown option of image folder" in call("data", "zoo", "--options", "alhpa=drop").err

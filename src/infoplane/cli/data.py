@@ -91,7 +91,8 @@ def _less(entry: Entry, path: Path, form: formats.Format) -> str:
 
 def _check(name: str, options: dict[str, Any]) -> int:
     dataset = load({"name": name, **options}, quiet=True)
-    say(dataset.notes)
+    notes = [*dataset.notes, *_copies(dataset)]
+    say(notes)
     found = None if name in available() else _place(name)
     entry = None if found is None else catalogue.entry_of(*found)
     classes = "no labels" if dataset.labels is None else f"{dataset.classes} classes"
@@ -102,7 +103,7 @@ def _check(name: str, options: dict[str, Any]) -> int:
     if entry is not None:
         rows.append(("licence", entry.licence))
     rows += _parts(dataset, entry)
-    rows += [("note", note) for note in (*dataset.notes, *_copies(dataset))]
+    rows += [("note", note) for note in notes]
     right: dict[str, bool | None] = {}
     if found is not None and entry is not None:
         right = verify(entry, found[1].find(found[0]))
