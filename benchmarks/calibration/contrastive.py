@@ -37,8 +37,9 @@ def lines() -> Iterator[str]:
                 np.mean([bound.value - information > far * (bound.stderr or 0.0) for bound in bounds])
                 for far in (3.0, confidence(THREE, sizes.count - 1))
             ]
-            cells = (f"{100 * share:.2f} %" for share in (covers, *above, (1 - THREE) / 2))
-            yield f"| {name} | {information:.3f} | {images} | {sizes.candidates} | {sizes.count} | {' | '.join(cells)} |"
+            cells = [name, f"{information:.3f}", str(images), str(sizes.candidates), str(sizes.count)]
+            cells += [f"{100 * share:.2f} %" for share in (covers, *above, (1 - THREE) / 2)]
+            yield f"| {' | '.join(cells)} |"
 
 
 def _problems() -> Iterator[tuple[str, float, Scores]]:

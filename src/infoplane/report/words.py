@@ -87,10 +87,13 @@ MEANINGS: dict[str, tuple[str, str]] = {
 }
 
 ERRORS = (
-    "± is one standard error. With several refits it covers both the choice of evaluation images and the "
-    "retraining of q with another seed. A number marked “single fit” has the error given that one fit only; "
-    "retraining moves it by more. “No spread” stands where all images or batches gave the same number, as they do at "
-    "a ceiling: that shows that the number cannot be told from its ceiling, not that its error is small."
+    "± is one standard error. Three refits or ten batches tell an error only roughly, so an interval is wider than "
+    "twice that: the 95 % interval, by Student’s t, stands where one points at a number, and results.csv has the "
+    "degrees of freedom. A share of images stands with its 95 % interval, [from, to]. With several refits the error "
+    "covers both the choice of evaluation images and the retraining of q with another seed. A number marked “single "
+    "fit” has the error given that one fit only; retraining moves it by more. “No spread” stands where all images or "
+    "batches gave the same number, as they do at a ceiling: that shows that the number cannot be told from its "
+    "ceiling, not that its error is small."
 )
 
 INFINITE = (
