@@ -25,6 +25,7 @@ class Net(nn.Module):
         return self.out(h.mean((2, 3)))
 
 
+@pytest.mark.slow
 def test_from_measure_to_the_page(tmp_path, monkeypatch):
     monkeypatch.setattr("infoplane.capture.layout.MAX_CONTEXT", 89)
     monkeypatch.setattr("infoplane.capture.layout.DIRECTIONS", 20)
