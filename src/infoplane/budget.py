@@ -113,7 +113,7 @@ def _time(
 ) -> tuple[float, float, float]:
     """Seconds per update, per scored image, and to draw a few samples at once."""
     images = torch.from_numpy(dataset.images[parts.decoding[: max(4 * spec.fit.batch, 32)]])
-    found = activations(live.model, list(spec.layers), images, transform=live.transform)
+    found = activations(live.model, list(spec.layers), images, transform=live.transform, warn=False)
     views = {layer: live.readings[layer](h) for layer, h in found.items()}
     widest = max(views.values(), key=lambda h: h[0].numel())
     context, options = tuple(widest.shape[1:]), spec.density.model_extra or {}

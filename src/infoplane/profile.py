@@ -8,6 +8,7 @@ import sys
 import tempfile
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from infoplane import data, densities
 from infoplane.budget import parse_budget, within
-from infoplane.capture import Reading, Tap, activations, default_transform, list_layers
+from infoplane.capture import Tap, activations, as_taken, default_transform, list_layers, seeded
 from infoplane.capture.inputs import model_input
 from infoplane.checks import check_whole
 from infoplane.data.dataset import PARTS
@@ -28,15 +29,16 @@ from infoplane.files import TEMPORARY
 from infoplane.inversion import FitSettings
 from infoplane.report.build import build, load_run, writing
 from infoplane.report.text import table
-from infoplane.study.cells import CACHE_BYTES, split_data
+from infoplane.study.cells import CACHE_BYTES, LOOKED_AT, split_data
 from infoplane.study.execute import carry_out
 from infoplane.study.load import read_study
 from infoplane.study.lock import LOCK_FILE
-from infoplane.study.plan import Plan
+from infoplane.study.plan import INPUT, Plan
 from infoplane.study.progress import Display
 from infoplane.study.results import Results
 from infoplane.study.run import STUDY_FILE, default_workers, pick_device, prepare
 from infoplane.study.spec import DataSpec, DensitySpec, StudySpec
+from infoplane.study.store import Stored
 from infoplane.study.task import Environment, Live, Task
 from infoplane.study.watch import Watcher
 from infoplane.subjects.given import load_states
@@ -114,11 +116,12 @@ def measure(
     seed = check_whole("seed", seed, least=0)
     refits = check_whole("number of refits", refits, least=1)
     where = pick_device(device)
-    live = Live(model, default_transform(levels) if transform is None else for_caller(transform))
-    readings, on_the_fly = _check_layers(live, dataset, _distinct(layers), dict(read_as or {}))
-    layers = list(readings)
-    states = load_states(model, checkpoints) if checkpoints else {}
-    live = Live(model, live.transform, states, readings)
+    live = Live(model, _default(model, dataset) if transform is None else for_caller(transform))
+    live, on_the_fly = _check_layers(live, dataset, _distinct(layers), dict(read_as or {}))
+    layers = list(live.readings)
+    if not quiet:
+        _say(live)
+    live = replace(live, states=load_states(model, checkpoints, quiet=quiet) if checkpoints else {})
     count = default_workers(where) if workers is None else check_whole("number of workers", workers, least=0)
     if on_the_fly:
         count = 0  # the network exists in this process only
@@ -247,12 +250,13 @@ class Profile:
 
         Returns: uint8 (B, n, C, H, W), from the first refit's density.
         """
-        density, contexts = self._inverse(layer, images)
+        seed = check_whole("seed", seed, least=0)
+        density, contexts = self._inverse(layer, images, seed)
         n = check_whole("number of samples", n, least=1)
         if check_whole("number of rows to keep", rows, least=0) > density.shape[1]:
             raise UsageError("the images have fewer rows to keep", received=rows, legal=f"0 … {density.shape[1]}")
         kept = torch.from_numpy(self._images(images)[:, :, :rows]).repeat_interleave(n, 0) if rows else None
-        generator = torch.Generator(self._device).manual_seed(check_whole("seed", seed, least=0))
+        generator = torch.Generator(self._device).manual_seed(seed)
         contexts_n = contexts.repeat_interleave(n, 0)
         with Display({"drawing samples-": 1.0}, quiet=self._quiet) as display:
             display.start("drawing samples-")
@@ -312,7 +316,7 @@ class Profile:
                 shutil.copytree(self.folder, folder, dirs_exist_ok=True, ignore=left_out, copy_function=copy)
         return build(folder)
 
-    def _inverse(self, layer: str, images: Any) -> tuple[densities.Density, Tensor]:
+    def _inverse(self, layer: str, images: Any, seed: int = 0) -> tuple[densities.Density, Tensor]:
         """The first refit's density and the standardised contexts of these images."""
         results = self._results
         self._check(results, layer)
@@ -323,13 +327,24 @@ class Profile:
         shape, context = tuple(loaded.values["shape"]), tuple(stored.values["context"])
         density = densities.build(spec.kind, shape, loaded.values["levels"], context, spec.model_extra or {})
         density.load_state_dict(stored.weights("density"))
-        found = activations(
-            self._live.model, [layer], torch.from_numpy(self._images(images)), transform=self._live.transform
-        )
+        found = self._activations(layer, self._images(images), capture, loaded, seed)
         environment = Environment(self._device, lambda *_: None, self._live)
         task = Task({}, {"data": loaded, "capture": capture}, environment)
-        contexts = task.standardiser(layer)(task.reading(layer)(found[layer]).to(self._device))
+        contexts = task.standardiser(layer)(task.reading(layer)(found).to(self._device))
         return density.to(self._device).eval(), contexts
+
+    def _activations(self, layer: str, images: np.ndarray, capture: Stored, loaded: Stored, seed: int) -> Tensor:
+        """Activations (B, …): those that were measured, where others could be others and these are known."""
+        notes = capture.values.get("notes", {}).get(layer, [])
+        if notes and (known := _measured(layer, images, capture, loaded)) is not None:
+            return known
+        if notes and not self._quiet:
+            print(
+                f"layer {layer!r} {notes[0].partition(':')[0]}: its activations were drawn anew here", file=sys.stderr
+            )
+        model, transform = self._live.model, self._live.transform
+        with seeded(seed):
+            return activations(model, [layer], torch.from_numpy(images), transform=transform, warn=False)[layer]
 
     def _images(self, images: Any) -> np.ndarray:
         loaded = self._results.cell("data")
@@ -342,6 +357,18 @@ class Profile:
     def _check(self, results: Results, layer: str) -> None:
         if layer not in results.layers:
             raise unknown("measured layer", layer, results.layers)
+
+
+def _measured(layer: str, images: np.ndarray, capture: Stored, loaded: Stored) -> Tensor | None:
+    """The stored activations of images that were all measured, or None."""
+    rows: dict[bytes, np.ndarray] = {}
+    for part in ("decoding", "evaluation"):
+        if f"{part}:{layer}" in capture.names():
+            recorded = capture.array(f"{part}:{layer}")
+            measured = loaded.array("images")[loaded.array(part)[: len(recorded)]]
+            rows |= {image.tobytes(): h for image, h in zip(measured, recorded, strict=True)}
+    found = [rows.get(image.tobytes()) for image in images]
+    return None if any(h is None for h in found) else torch.from_numpy(np.stack(found))  # pyright: ignore
 
 
 class _ByKind(dict[str, Estimate]):
@@ -394,18 +421,39 @@ def _distinct(layers: Sequence[str]) -> list[str]:
         raise UsageError(
             "layers must be a list of names", received=repr(layers), legal='for example ["layer2", "avgpool"]'
         )
-    if len(set(layers)) < len(layers) or "input" in layers:
-        raise UsageError("layers must be distinct, and none called input", received=", ".join(layers))
-    return list(layers)
+    if len(set(layers)) < len(layers):
+        raise UsageError("layers must be distinct", received=", ".join(layers))
+    # "input" is what p(x) is called in every table.
+    return [f"<{INPUT}>" if layer == INPUT else layer for layer in layers]
+
+
+def _default(model: nn.Module, dataset: data.Dataset) -> Callable[[Tensor], Any]:
+    """The default transform; in the type of the model's weights where the model takes no other."""
+    plain = default_transform(dataset.levels)
+    if not isinstance(model, nn.Module):
+        return plain
+    example = plain(torch.from_numpy(dataset.images[:2]))
+    taken = cast(Tensor, as_taken(model, example)).dtype
+    return plain if taken == example.dtype else lambda x: plain(x).to(taken)
+
+
+def _say(live: Live) -> None:
+    """Says what layers depend on beside their images."""
+    for layer, notes in live.notes.items():
+        for note in notes:
+            print(f"layer {layer!r} {note}", file=sys.stderr)
 
 
 def _check_layers(
     live: Live, dataset: data.Dataset, layers: list[str], read_as: Mapping[str, str]
-) -> tuple[dict[str, Reading], bool]:
-    """Looks the layers up; returns how each is read, in depth order, and whether one is too large to be cached."""
+) -> tuple[Live, bool]:
+    """Looks the layers up; returns the network with what it tells of them, in depth order.
+
+    Also whether one has to be computed on the fly: it is too large to be cached, or random.
+    """
     if not isinstance(live.model, nn.Module):
         raise UsageError("not a model", received=type(live.model).__name__, legal="a torch.nn.Module")
-    example = model_input(live.transform, torch.from_numpy(dataset.images[:2]))
+    example = model_input(live.transform, torch.from_numpy(dataset.images[:LOOKED_AT]))
     Tap(live.model, layers)(example)
     for layer in read_as:
         if layer not in layers:
@@ -413,7 +461,10 @@ def _check_layers(
     found = list_layers(live.model, example, read_as=read_as, image=dataset.shape[1:])
     # Steps from one layer to the next are spoken of as losses: that needs the order in which they are computed.
     readings = {info.name: info.reading for info in found if info.name in layers and info.reading is not None}
-    return readings, any(4 * len(dataset) * math.prod(each.shape) > CACHE_BYTES for each in readings.values())
+    notes = {info.name: info.notes for info in found if info.name in readings and info.notes}
+    drawn = frozenset(info.name for info in found if info.name in readings and info.random)
+    large = any(4 * len(dataset) * math.prod(each.shape) > CACHE_BYTES for each in readings.values())
+    return replace(live, readings=readings, notes=notes, random=drawn), large or bool(drawn)
 
 
 def _begun(out: str | Path | None, fingerprint: str) -> StudySpec | None:
@@ -434,9 +485,10 @@ def _fingerprint(dataset: data.Dataset, live: Live, layers: list[str]) -> str:
         digest.update(dataset.labels.tobytes())
     if dataset.groups is not None:
         digest.update(dataset.groups.tobytes())
-    with torch.random.fork_rng([]):
-        torch.manual_seed(0)
-        found = activations(live.model, layers, torch.from_numpy(dataset.images[:16]), transform=live.transform)
+    with seeded(0):
+        found = activations(
+            live.model, layers, torch.from_numpy(dataset.images[:16]), transform=live.transform, warn=False
+        )
     for name, activation in found.items():
         sizes = activation.double().flatten(1).abs().mean(1)
         digest.update(f"{name} {[f'{size:.3g}' for size in sizes.tolist()]}".encode())

@@ -1,19 +1,29 @@
 """The layers of any `nn.Module` that fire, their activations, and how their axes are read."""
 
+from infoplane.capture.dependence import Dependence, DependenceWarning, dependence, functions_of
+from infoplane.capture.inputs import as_taken, model_input
 from infoplane.capture.layout import Reading, check_pattern, vector
 from infoplane.capture.listing import list_layers, readings_of
-from infoplane.capture.taps import Inputs, LayerInfo, Tap, activations, capture, default_transform
+from infoplane.capture.recording import activations
+from infoplane.capture.taps import Inputs, LayerInfo, Tap, capture, default_transform, seeded
 
 __all__ = [
+    "Dependence",
+    "DependenceWarning",
     "Inputs",
     "LayerInfo",
     "Reading",
     "Tap",
     "activations",
+    "as_taken",
     "capture",
     "check_pattern",
     "default_transform",
+    "dependence",
+    "functions_of",
     "list_layers",
+    "model_input",
     "readings_of",
+    "seeded",
     "vector",
 ]

@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
+from infoplane.capture.taps import Inputs, _map, _outlines, _rows, _unwrap, type_of
 from infoplane.errors import UsageError
 
 
@@ -21,3 +23,20 @@ def model_input(transform: Callable[[Tensor], Any], images: Tensor) -> Any:
         received = f"{type(error).__name__}: {error}"
         legal = "a function from uint8 images (B, C, H, W) to the model's input"
         raise UsageError("the transform fails on two images", received=received, legal=legal) from error
+
+
+def as_taken(model: nn.Module, example: Inputs) -> Inputs:
+    """Returns float inputs as the model takes them: as they are or, where that fails, in the type of its weights.
+
+    Raises:
+        UsageError: The model cannot be hooked.
+    """
+    model = _unwrap(model)
+    dtype = type_of(model)
+    if dtype == torch.float32:
+        return example
+    try:
+        _outlines(model, _rows(example, 2))
+    except UsageError:
+        return _map(lambda x: x.to(dtype) if x.is_floating_point() else x, example)
+    return example

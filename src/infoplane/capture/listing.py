@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from infoplane.capture.dependence import Dependence, dependence
 from infoplane.capture.layout import Reading
 from infoplane.capture.reading import Evidence, Grid, Place, Shape, decide
 from infoplane.capture.taps import (
@@ -35,7 +36,8 @@ def list_layers(
     """Returns the taps that fire when the model runs, in the order in which they fire, and how each is read.
 
     The model runs on two rows of the example and on three; the batch dimension of a tap is the one that follows. It
-    also runs on inputs of another height and width, as far as it can, to see which axes follow. Flags, buffers, hooks
+    also runs on inputs of another height and width, as far as it can, to see which axes follow, and on the first row
+    among other companions and with other randomness, to see what else activations depend on. Flags, buffers, hooks
     and random state are left as they were found.
 
     Args:
@@ -62,7 +64,12 @@ def list_layers(
         if info.problem is None
     ]
     readings = decide(evidence, runs.size or image, runs.changes, read_as or {})
-    return [dataclasses.replace(info, reading=readings.get(info.name)) for _, info in fired]
+    beside = dependence(model, example, taps=fired)
+    return [
+        dataclasses.replace(info, reading=readings.get(info.name), notes=own.notes, random=own.random)
+        for _, info in fired
+        for own in [beside.get(info.name, Dependence())]
+    ]
 
 
 def readings_of(

@@ -6,6 +6,7 @@ is: `layer1.0.conv1`, `layer1.0.relu#1`, `lstm[1][0]`, `encoder[last_hidden_stat
 """
 
 import dataclasses
+import random
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,6 +26,9 @@ from infoplane.torch_state import callers_state, for_caller, own_state
 Inputs = Tensor | Sequence[Any] | Mapping[str, Any]
 Device = torch.device | str | None
 
+#: what p(x) is called among layers; a module of that name is `<input>`
+INPUT = "input"
+
 _Key = tuple[str, int, str]  # module path, number of the call, selector
 
 
@@ -41,6 +45,8 @@ class LayerInfo:
         problem: Why this tap cannot be captured as an activation per example, or None if it can.
         batch_dim: Where the batch dimension is inside the model; captured activations have it first.
         reading: How its axes are read, where `list_layers` found that out; None if there is a problem.
+        notes: What its activations depend on beside their image, where `list_layers` found that out, in words.
+        random: Whether they are drawn anew in every run.
     """
 
     name: str
@@ -50,6 +56,8 @@ class LayerInfo:
     problem: str | None = None
     batch_dim: int = 0
     reading: Reading | None = None
+    notes: tuple[str, ...] = ()
+    random: bool = False
 
 
 class Tap:
@@ -98,11 +106,13 @@ class Tap:
                     .to(device=self.device, dtype=dtype, copy=True, memory_format=torch.contiguous_format)
                 )
 
+        # Never a batch of one, in which `squeeze()` takes the batch dimension for one that is not there.
+        single = next((len(x) for _, x in _leaves(inputs) if x.ndim), 0) == 1
         with self._noise:
-            _forward(self.model, inputs, {path for path, _, _ in plan}, visit)
+            _forward(self.model, _rows(inputs, 2) if single else inputs, {path for path, _, _ in plan}, visit)
         if missing := [name for name in self.layers if name not in found]:
             raise UsageError("layers fired in the dry run, but not on this batch", received=", ".join(missing))
-        return {name: found[name] for name in self.layers}
+        return {name: found[name][:1] if single else found[name] for name in self.layers}
 
 
 def capture(
@@ -130,57 +140,6 @@ def capture(
     return (tap(batch if transform is None else transform(batch)) for batch in batches)
 
 
-@own_state()
-def activations(
-    model: nn.Module,
-    layers: Sequence[str],
-    images: np.ndarray | Tensor,
-    *,
-    transform: Callable[[Tensor], Inputs],
-    batch_size: int = 256,
-    device: Device = "cpu",
-) -> dict[str, Any]:
-    """Returns the activations of all images by layer, `(N, ...)`: arrays for an array of images, else tensors.
-
-    Args:
-        model: Any module; left as found.
-        layers: Names as in `list_layers`.
-        images: uint8 `(N, C, H, W)`.
-        transform: From a uint8 batch `(B, C, H, W)` to model inputs, e.g. `default_transform(levels)`.
-        batch_size: Images per forward pass.
-        device: Where activations of a tensor of images go; None leaves them where they were computed.
-
-    Raises:
-        UsageError: As `Tap`; also if an activation is NaN or infinite, or the images are not as above.
-    """
-    as_array = isinstance(images, np.ndarray)
-    if images.ndim != 4 or len(images) == 0 or images.dtype not in (np.uint8, torch.uint8):
-        received = f"{images.dtype} of shape {tuple(images.shape)}"
-        raise UsageError("cannot use these images", received=received, legal="uint8 (N, C, H, W) with N >= 1")
-    if batch_size < 1:
-        raise UsageError("batch_size must be at least 1", received=batch_size)
-    starts = range(0, len(images), batch_size)
-    # np.array copies: torch takes neither read-only (memory-mapped) arrays nor negative strides.
-    slices = (images[start : start + batch_size] for start in starts)
-    batches = (torch.from_numpy(np.array(part)) if isinstance(part, np.ndarray) else part for part in slices)
-    whole: dict[str, Tensor] = {}
-    captured = capture(model, layers, batches, transform=transform, device="cpu" if as_array else device)
-    for start, batch in zip(starts, captured):
-        for name, h in batch.items():
-            if len(h) != len(images[start : start + batch_size]):
-                wanted = len(images[start : start + batch_size])
-                received, legal = f"{len(h)} rows for a batch of {wanted} images", f"{wanted} rows"
-                raise UsageError("transform must return one row per image", received=received, legal=legal)
-            if len(bad := h.isfinite().logical_not().nonzero()):
-                received = f"NaN or infinity at layer {name!r}, example {start + int(bad[0, 0])}"
-                mend = "check the model's weights and that the transform is the one it was trained with"
-                raise UsageError("activations must be finite", received=received, mend=mend)
-            if name not in whole:
-                whole[name] = h.new_empty((len(images), *h.shape[1:]))
-            whole[name][start : start + len(h)] = h
-    return {name: h.numpy() if as_array else h for name, h in whole.items()}
-
-
 def default_transform(levels: int) -> Callable[[Tensor], Tensor]:
     """Returns the map x / (levels - 1) from uint8 `(B, C, H, W)`, values below `levels`, to float32 in [0, 1]."""
     if not 2 <= levels <= 256:
@@ -206,8 +165,9 @@ def _unwrap(model: nn.Module) -> nn.Module:
 def _modules(model: nn.Module) -> dict[str, nn.Module]:
     """Returns the modules that can be hooked, by path; a module that has several paths has the first one only."""
     root = "<output>" if "output" in model._modules else "output"
+    names = {"": root, INPUT: f"<{INPUT}>"}
     return {
-        ".".join(part for part in path.split(".") if part != "_orig_mod") or root: module
+        names.get(own := ".".join(part for part in path.split(".") if part != "_orig_mod"), own): module
         for path, module in model.named_modules()
         if "_orig_mod" not in module._modules and not isinstance(module, torch.jit.ScriptModule)
     }
@@ -232,6 +192,8 @@ def _leaves(output: Any, selector: str = "") -> Iterator[tuple[str, Tensor]]:
 def _resolve(model: nn.Module, names: Sequence[str], taps: list[tuple[_Key, LayerInfo]]) -> dict[_Key, LayerInfo]:
     """Returns the taps asked for, or raises what is wrong with a name."""
     known = {info.name: (key, info) for key, info in taps}
+    if INPUT in names and (renamed := known.get(f"<{INPUT}>")) is not None:
+        known[INPUT] = renamed[0], dataclasses.replace(renamed[1], name=INPUT)
     for name in names:
         if name in known:
             if problem := known[name][1].problem:
@@ -282,9 +244,26 @@ def _outlines(model: nn.Module, inputs: Inputs) -> dict[_Key, tuple[tuple[int, .
             _forward(model, inputs, _modules(model), visit)
     except Exception as error:
         message = textwrap.shorten(f"{type(error).__name__}: {error}", 400, placeholder=" …")
-        mend = "check that the inputs have the shape and dtype the model expects"
+        mend = _cast(model, inputs) or "check that the inputs have the shape and dtype the model expects"
         raise UsageError("the model does not run on these inputs", received=message, mend=mend) from error
     return seen
+
+
+#: how a tensor is cast
+CASTS = {torch.float16: "half", torch.bfloat16: "bfloat16", torch.float32: "float", torch.float64: "double"}
+
+
+def type_of(model: nn.Module) -> torch.dtype:
+    """Returns the type of a model's weights: that of the first; float32 where there are none."""
+    return next((tensor.dtype for tensor in model.parameters() if tensor.is_floating_point()), torch.float32)
+
+
+def _cast(model: nn.Module, inputs: Inputs) -> str | None:
+    """What to do where inputs are not of the model's own type."""
+    own, given = type_of(model), {x.dtype for _, x in _leaves(inputs) if x.is_floating_point()}
+    if own in CASTS and given and own not in given:
+        return f"give the model the type of its weights: transform=lambda x: x.{CASTS[own]}() / 255"
+    return None
 
 
 def _batch_dim(two: tuple[int, ...], three: tuple[int, ...]) -> tuple[int | None, str | None]:
@@ -302,17 +281,29 @@ def _batch_dim(two: tuple[int, ...], three: tuple[int, ...]) -> tuple[int | None
     return dim, None
 
 
-def _forward(model: nn.Module, inputs: Inputs, paths: Iterable[str], visit: Callable[[_Key, Tensor], None]) -> None:
-    """Runs the model once, shows `visit` every tensor that the modules at `paths` return, and cleans up."""
+def _forward(
+    model: nn.Module,
+    inputs: Inputs,
+    paths: Iterable[str],
+    visit: Callable[[_Key, Tensor], None],
+    replace: Callable[[str, int, Any], Any] | None = None,
+) -> None:
+    """Runs the model once, shows `visit` every tensor that the modules at `paths` return, and cleans up.
+
+    What `replace` returns of (path, call, output), unless that is None, takes the output's place.
+    """
     calls: Counter[str] = Counter()
 
-    def hook_at(path: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(_module: nn.Module, _args: Any, output: Any) -> None:
+    def hook_at(path: str) -> Callable[[nn.Module, Any, Any], Any]:
+        def hook(_module: nn.Module, _args: Any, output: Any) -> Any:
             call = calls[path]
             calls[path] += 1
             with own_state():  # what is copied in the caller's inference mode could never be trained on
+                if replace is not None and (other := replace(path, call, output)) is not None:
+                    output = other
                 for selector, tensor in _leaves(output):
                     visit((path, call, selector), tensor)
+            return output if replace is not None else None
 
         return hook
 
@@ -346,11 +337,15 @@ def _as_found(model: nn.Module) -> Iterator[None]:
         for name, buffer in module._buffers.items()
         if buffer is not None and not buffer.is_inference()  # those cannot be written to, and have no version
     ]
+    # Tensors that a model keeps for itself: a last activation, a weight made of its parts.
+    kept = [(vars(m), name, x) for m in model.modules() for name, x in vars(m).items() if isinstance(x, Tensor)]
     with torch.no_grad():
         try:
             model.eval()
             yield
         finally:
+            for attributes, name, tensor in kept:
+                attributes[name] = tensor
             for module, name, buffer, version, saved in buffers:
                 if buffer._version != version or _differ(buffer, saved):  # inference mode counts no versions
                     buffer.copy_(saved)
@@ -365,9 +360,12 @@ def _differ(buffer: Tensor, saved: Tensor) -> bool:
 
 
 class _RandomStream:
-    """A context with its own random stream: it starts where the caller's is and goes on from use to use."""
+    """A context with a random stream of its own, torch's, numpy's and Python's.
 
-    state: list[Tensor] | None = None
+    It starts where the caller's is and goes on from use to use.
+    """
+
+    state: tuple[list[Tensor], Any, Any] | None = None
 
     def __enter__(self) -> None:
         self.callers = self._read()
@@ -377,13 +375,26 @@ class _RandomStream:
         self.state = self._read()
         self._write(self.callers)
 
-    def _read(self) -> list[Tensor]:
-        return [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else ())]
+    def _read(self) -> tuple[list[Tensor], Any, Any]:
+        on_gpu = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else ()
+        return [torch.get_rng_state(), *on_gpu], np.random.get_state(), random.getstate()
 
-    def _write(self, state: list[Tensor]) -> None:
-        torch.set_rng_state(state[0])
-        for index, cuda_state in enumerate(state[1:]):
+    def _write(self, state: tuple[list[Tensor], Any, Any]) -> None:
+        torch.set_rng_state(state[0][0])
+        for index, cuda_state in enumerate(state[0][1:]):
             torch.cuda.set_rng_state(cuda_state, index)
+        np.random.set_state(state[1])
+        random.setstate(state[2])
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """While active, randomness is that of a seed, torch's, numpy's and Python's; the caller's does not move."""
+    with _RandomStream():
+        torch.manual_seed(seed)
+        np.random.seed(seed % 2**32)
+        random.seed(seed)
+        yield
 
 
 def _map(function: Callable[[Tensor], Tensor], inputs: Any) -> Any:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from infoplane import data
-from infoplane.capture import default_transform, list_layers
+from infoplane.capture import as_taken, default_transform, list_layers
 from infoplane.capture.inputs import model_input
 from infoplane.cli.references import patterns, resolve, resolve_model
 from infoplane.errors import UsageError
@@ -30,10 +30,16 @@ def layers(reference: str, shape: str | None, source: str | None, transform: str
     model = resolve_model(reference)
     own = None if transform is None else resolve(transform, "transform")
     example, image = _noise(shape, own) if shape is not None else _first(str(source), own)
+    if own is None:
+        example = as_taken(model, example)
     found = list_layers(model, example, read_as=patterns(read_as), image=image)
     rows = [("layer", "shape", "module", "read as")]
     for info in found:
-        note = f"cannot be measured: {info.problem}" if info.reading is None else info.reading.words
+        note = (
+            f"cannot be measured: {info.problem}"
+            if info.reading is None
+            else "; ".join([info.reading.words, *info.notes])
+        )
         rows.append((info.name, "×".join(map(str, info.shape)) or "scalar", info.module, note))
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     for row in rows:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from infoplane import data, densities, subjects
-from infoplane.capture import Tap, activations, default_transform, list_layers
+from infoplane.capture import Tap, activations, default_transform, functions_of, list_layers
 from infoplane.data.split import PARTS
 from infoplane.errors import UsageError
 from infoplane.information import (
@@ -42,6 +42,9 @@ from infoplane.study.task import Live, Progress, Task, build_subject
 
 #: a layer whose activations take more than this is computed on the fly while a density trains
 CACHE_BYTES = 2 * 1024**3
+
+#: images by which it is found out what a layer depends on
+LOOKED_AT = 8
 
 #: added to the seed of a fit that goes on from another one
 SECOND = 500_000_000
@@ -197,8 +200,14 @@ def run_capture(task: Task) -> Result:
 
     Also on the first images of the encoding part, as many as a density's loss is followed on.
     """
-    live, layers = task.live(task.params["checkpoint"]), task.params["layers"]
-    example = live.transform(task.images(task.split("decoding")[:2]))
+    live = task.live(task.params["checkpoint"])
+    with live.in_place():
+        return _captured(task, live)
+
+
+def _captured(task: Task, live: Live) -> Result:
+    layers = task.params["layers"]
+    example = live.transform(task.images(task.split("decoding")[:LOOKED_AT]))
     image = task.data.values["shape"][1:]
     sizes = {info.name: info for info in list_layers(live.model, example, read_as=task.params["read_as"], image=image)}
     readings = live.readings or {name: info.reading for name, info in sizes.items() if info.reading is not None}
@@ -206,17 +215,25 @@ def run_capture(task: Task) -> Result:
     if task.params["encoding"]:
         parts["encoding"] = task.split("encoding")[: task.params["encoding"]]
     count = sum(map(len, parts.values()))
+    known = bool(live.readings)
+    notes = live.notes if known else {name: info.notes for name, info in sizes.items() if info.notes}
+    drawn = live.random if known else {name for name, info in sizes.items() if info.random}
+    # What is random is drawn anew for every batch of every fit, from the fit's own seed.
     on_the_fly = [
-        layer for layer in layers if layer in readings and 4 * count * math.prod(readings[layer].shape) > CACHE_BYTES
+        layer
+        for layer in layers
+        if layer in drawn or (layer in readings and 4 * count * math.prod(readings[layer].shape) > CACHE_BYTES)
     ]
     cached = [layer for layer in layers if layer not in on_the_fly]
     values = {"on_the_fly": on_the_fly, "shapes": {}, "seen": {}, "states": {}, "checkpoint": task.params["checkpoint"]}
     values["read_as"] = {layer: readings[layer].to_json() for layer in layers if layer in readings}
+    values["notes"] = {layer: list(notes[layer]) for layer in layers if layer in notes}
+    values["function_of"] = functions_of(live.model, layers, example)
     result = Result(values)
     for done, (part, index) in enumerate(parts.items()):
         images = task.images(index)
         if cached:
-            found = activations(live.model, cached, images, transform=live.transform)
+            found = activations(live.model, cached, images, transform=live.transform, warn=False)
             result.arrays |= {f"{part}:{layer}": h.float().numpy() for layer, h in found.items()}
         task.environment.progress(done + 1, len(parts), None)
     groups = task.groups(np.concatenate([parts["decoding"], parts["evaluation"]]))

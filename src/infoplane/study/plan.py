@@ -144,7 +144,7 @@ def make_plan(spec: StudySpec, fingerprint: str = "", device: str = "cpu") -> Pl
     places = [_Place(latent, "", data) for latent in spec.latents]
     for checkpoint in spec.checkpoints if spec.layers else ():
         params = {"layers": study["layers"], "checkpoint": checkpoint, "encoding": followed, **origin}
-        params["read_as"] = study["read_as"]
+        params |= {"read_as": study["read_as"], "seed": spec.seed}
         capture = plan.add("capture", params, network, checkpoint=checkpoint)
         places += [_Place(layer, checkpoint, {**network, "capture": capture}) for layer in spec.layers]
     # The finished network judges all samples, whichever checkpoint they come from.

@@ -134,7 +134,25 @@ class Results(RunResults[StudySpec]):
         return None if capture is None else capture.values.get("read_as", {}).get(layer)
 
     def estimates(self) -> Iterator[tuple[str, str, str, Estimate]]:
-        """Yields (layer, checkpoint, refit, estimate) in the order of the table."""
+        """Yields (layer, checkpoint, refit, estimate) in the order of the table.
+
+        What activations depend on beside their image is a flag of every number of such a layer.
+        """
+        for layer, checkpoint, label, estimate in self._estimates():
+            notes = self.notes(layer, checkpoint)
+            yield layer, checkpoint, label, replace(estimate, flags=(*estimate.flags, *notes)) if notes else estimate
+
+    def notes(self, layer: str, checkpoint: str) -> tuple[str, ...]:
+        """What must stand beside every number of a layer."""
+        capture = self.cell("capture", checkpoint=checkpoint) if layer in self.spec.layers else None
+        return () if capture is None else tuple(capture.values.get("notes", {}).get(layer, ()))
+
+    def functions(self, layer: str) -> tuple[str, ...]:
+        """The measured layers that a layer was found to be a function of, at the last checkpoint."""
+        capture = self.cell("capture") if layer in self.spec.layers else None
+        return () if capture is None else tuple(capture.values.get("function_of", {}).get(layer, ()))
+
+    def _estimates(self) -> Iterator[tuple[str, str, str, Estimate]]:
         for place in ((INPUT, ""), *self.places):
             layer, checkpoint = place
             if self.spec.layers and place in [(self.spec.layers[0], point) for point in self.checkpoints]:

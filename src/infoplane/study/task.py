@@ -1,7 +1,7 @@
 """What a cell sees when it runs: its parameters, the stored results that it needs, and what is made of them."""
 
-import copy
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from infoplane.data.split import PARTS
 from infoplane.inversion import Pairs, Standardiser
 from infoplane.study.base import END
 from infoplane.study.store import Stored
+from infoplane.subjects.given import holding
 
 Transform = Callable[[Tensor], Any]
 Progress = Callable[[int, int, float | None], None]
@@ -28,20 +29,29 @@ class Live:
         transform: From uint8 images to its input.
         states: Checkpoint -> its weights there; as it is, it is the last one.
         readings: Layer -> how it is read, the same at every checkpoint.
+        notes: Layer -> what must stand beside its numbers; those that have something.
+        random: Layers that are drawn anew in every run.
+        weights: Those that it is looked at with, where they are not its own.
     """
 
     model: nn.Module
     transform: Transform
     states: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
     readings: Mapping[str, Reading] = field(default_factory=dict)
+    notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    random: frozenset[str] = frozenset()
+    weights: Mapping[str, Tensor] | None = None
 
     def at(self, checkpoint: str) -> "Live":
-        """The network at a checkpoint: a copy of it where that is an earlier one."""
-        if checkpoint not in self.states:
-            return self
-        model = copy.deepcopy(self.model)
-        model.load_state_dict(self.states[checkpoint])
-        return Live(model, self.transform, readings=self.readings)
+        """The network at a checkpoint."""
+        return replace(self, weights=self.states.get(checkpoint))
+
+    def in_place(self) -> AbstractContextManager[None]:
+        """While active, the network has the weights of its checkpoint, and afterwards its own again.
+
+        Not a copy of it, which not every model has: one with a lock, or with tensors that it keeps.
+        """
+        return nullcontext() if self.weights is None else holding(self.model, self.weights)
 
 
 @dataclass(frozen=True)
@@ -157,7 +167,12 @@ class Task:
     def _on_the_fly(self, layer: str) -> Callable[[Tensor], Tensor]:
         live = self.live(self.needs["capture"].values["checkpoint"])
         tap, reading = Tap(live.model, [layer], device=self.environment.device), self.reading(layer)
-        return lambda batch: reading(tap(live.transform(batch.cpu()))[layer])
+
+        def of(batch: Tensor) -> Tensor:
+            with live.in_place():
+                return reading(tap(live.transform(batch.cpu()))[layer])
+
+        return of
 
     def followed(self, layer: str | None) -> dict[str, Pairs]:
         """The pairs of every part of the split on which a density's loss is followed; none if it is not asked for."""

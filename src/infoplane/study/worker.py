@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from infoplane.capture import seeded
 from infoplane.errors import InfoplaneError
 from infoplane.study.cell import Cell
 from infoplane.study.families import KINDS
@@ -46,7 +47,9 @@ def run_cell(
 
     try:
         needs = {role: store.load(name) for role, name in cell.needs.items()}
-        result = KINDS[cell.kind](Task(cell.params, needs, Environment(device, progress, live)))
+        # A network that draws at random does so by the study's seed and the refit's, whatever the caller's is.
+        with seeded(cell.params.get("seed", 0)):
+            result = KINDS[cell.kind](Task(cell.params, needs, Environment(device, progress, live)))
         first = store.save(cell, result)
     except Exception as error:
         if is_full(error):

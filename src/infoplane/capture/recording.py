@@ -1,0 +1,83 @@
+"""The activations of many images, batch by batch."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from infoplane.capture.dependence import DependenceWarning, dependence
+from infoplane.capture.taps import Device, Inputs, capture
+from infoplane.errors import UsageError
+from infoplane.torch_state import for_caller, own_state
+
+
+@own_state()
+def activations(
+    model: nn.Module,
+    layers: Sequence[str],
+    images: np.ndarray | Tensor,
+    *,
+    transform: Callable[[Tensor], Inputs],
+    batch_size: int = 256,
+    device: Device = "cpu",
+    warn: bool = True,
+) -> dict[str, Any]:
+    """Returns the activations of all images by layer, `(N, ...)`: arrays for an array of images, else tensors.
+
+    Args:
+        model: Any module; left as found.
+        layers: Names as in `list_layers`.
+        images: uint8 `(N, C, H, W)`.
+        transform: From a uint8 batch `(B, C, H, W)` to model inputs, e.g. `default_transform(levels)`.
+        batch_size: Images per forward pass.
+        device: Where activations of a tensor of images go; None leaves them where they were computed.
+        warn: Whether to look at what activations depend on beside their image, and to warn (`DependenceWarning`).
+
+    Raises:
+        UsageError: As `Tap`; also if an activation is NaN or infinite, or the images are not as above.
+    """
+    as_array = isinstance(images, np.ndarray)
+    if images.ndim != 4 or len(images) == 0 or images.dtype not in (np.uint8, torch.uint8):
+        received = f"{images.dtype} of shape {tuple(images.shape)}"
+        raise UsageError("cannot use these images", received=received, legal="uint8 (N, C, H, W) with N >= 1")
+    if batch_size < 1:
+        raise UsageError("batch_size must be at least 1", received=batch_size)
+    starts = range(0, len(images), batch_size)
+    # np.array copies: torch takes neither read-only (memory-mapped) arrays nor negative strides.
+    slices = (images[start : start + batch_size] for start in starts)
+    # Never a batch of one, which many a transform or model takes for an image without a batch.
+    pairs = (torch.from_numpy(np.array(part)) if isinstance(part, np.ndarray) else part for part in slices)
+    batches = (torch.cat([part, part]) if len(part) == 1 else part for part in pairs)
+    if warn:
+        _warn(model, layers, images, transform)
+    whole: dict[str, Tensor] = {}
+    captured = capture(model, layers, batches, transform=transform, device="cpu" if as_array else device)
+    for start, batch in zip(starts, captured):
+        wanted = min(batch_size, len(images) - start)
+        for name, found in batch.items():
+            h = found[:1] if wanted == 1 and len(found) == 2 else found
+            if len(h) != wanted:
+                received, legal = f"{len(h)} rows for a batch of {wanted} images", f"{wanted} rows"
+                raise UsageError("transform must return one row per image", received=received, legal=legal)
+            if len(bad := h.isfinite().logical_not().nonzero()):
+                received = f"NaN or infinity at layer {name!r}, example {start + int(bad[0, 0])}"
+                mend = "check the model's weights and that the transform is the one it was trained with"
+                raise UsageError("activations must be finite", received=received, mend=mend)
+            if name not in whole:
+                whole[name] = h.new_empty((len(images), *h.shape[1:]))
+            whole[name][start : start + len(h)] = h
+    return {name: h.numpy() if as_array else h for name, h in whole.items()}
+
+
+def _warn(model: nn.Module, layers: Sequence[str], images: Any, transform: Callable[[Tensor], Inputs]) -> None:
+    """Warns of layers whose activations are not decided by their image alone."""
+    few = images[: min(4, len(images))]
+    few = torch.from_numpy(np.array(few)) if isinstance(few, np.ndarray) else few
+    example = for_caller(transform)(torch.cat([few, few]) if len(few) == 1 else few)
+    found = dependence(model, example, layers)
+    for layer in layers:
+        for note in found[layer].notes if layer in found else ():
+            warnings.warn(DependenceWarning(f"layer {layer!r} {note}"), stacklevel=4)

@@ -1,0 +1,192 @@
+"""What activations depend on beside their image, and which layers are functions of which."""
+
+import random
+import threading
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from infoplane.capture import DependenceWarning, Tap, activations, dependence, functions_of, list_layers, seeded
+
+
+class Function(nn.Module):
+    """A model that holds modules and runs a given function of them."""
+
+    def __init__(self, function, **modules):
+        super().__init__()
+        self.function = function
+        for name, module in modules.items():
+            self.add_module(name, module)
+
+    def forward(self, x):
+        return self.function(self, x)
+
+
+class Call(nn.Module):
+    """A module that computes a function."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, *args):
+        return self.function(*args)
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+X = torch.rand(6, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize(
+    ("layer", "companions", "is_random"),
+    [
+        (nn.BatchNorm2d(3, track_running_stats=False), True, False),
+        (nn.BatchNorm2d(3), False, False),
+        (nn.InstanceNorm2d(3), False, False),
+        (nn.GroupNorm(1, 3), False, False),
+        (nn.Conv2d(3, 2, 3), False, False),
+        (Call(lambda x: x - x.mean(0, keepdim=True)), True, False),
+        (Call(lambda x: x / x.abs().max()), True, False),
+        (Call(lambda x: nn.functional.dropout(x, 0.5)), False, True),
+        (Call(lambda x: x + torch.randn_like(x)), False, True),
+        (Call(lambda x: x + float(np.random.normal())), False, True),
+        (Call(lambda x: x + random.random()), False, True),
+        (Call(lambda x: nn.functional.dropout(x, 0.5, training=False)), False, False),
+        (nn.Dropout(0.5), False, False),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else None,
+)
+@pytest.mark.parametrize("rows", [1, 2, 6])
+def test_companions_and_randomness_are_found(layer, companions, is_random, rows):
+    found = dependence(Function(lambda own, x: own.layer(x), layer=layer), X[:rows]).get("layer")
+    assert (found is not None and found.companions, found is not None and found.random) == (companions, is_random)
+
+
+def test_noise_with_a_density_is_told_from_noise_without():
+    model = Function(
+        lambda own, x: own.some(own.drop(x)) + own.noise(x),
+        drop=Call(lambda x: nn.functional.dropout(x, 0.5)),
+        noise=Call(lambda x: x + torch.randn_like(x)),
+        some=Call(lambda x: torch.cat([x[:, :1] + torch.randn_like(x[:, :1]), x[:, 1:]], 1)),
+    )
+    found = dependence(model, X)
+    assert {name: each.repeats for name, each in found.items()} == {
+        "drop": True, "some": True, "noise": False, "output": False,
+    }  # fmt: skip
+    assert "without a density on every unit, I(x;h) may still be H(x)" in found["drop"].notes[0]
+    assert "unless its noise has a density" in found["noise"].notes[0]
+
+
+def test_the_list_and_a_warning_say_so():
+    model = nn.Sequential(nn.BatchNorm2d(3, track_running_stats=False), nn.Flatten())
+    images = (255 * X).to(torch.uint8)
+    assert [bool(info.notes) for info in list_layers(model, X)] == [True, True, True]
+    with pytest.warns(DependenceWarning, match="layer '1' depends on the other images of its batch"):
+        activations(model, ["1"], images, transform=lambda x: x.float())
+
+
+def test_randomness_is_that_of_a_seed_and_the_callers_does_not_move():
+    model = Function(
+        lambda own, x: own.layer(x), layer=Call(lambda x: x + torch.rand(()) + np.random.random() + random.random())
+    )
+    states = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
+
+    def run(seed):
+        with seeded(seed):
+            return Tap(model, ["layer"])(X)["layer"]
+
+    one, again, other = run(0), run(0), run(1)
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+    dependence(model, X)
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert np.array_equal(np.random.get_state()[1], states[1])
+    assert random.getstate() == states[2]
+
+
+def test_a_batch_of_one_is_never_run():
+    """squeeze() would take its batch dimension; the row is what it is in a larger batch."""
+    model = nn.Sequential(nn.Conv2d(3, 5, 3), nn.AdaptiveAvgPool2d(1), Call(lambda x: x.squeeze()), nn.Linear(5, 2))
+    images = (255 * X[:5]).to(torch.uint8)
+    whole = activations(model, ["2", "3"], images, transform=lambda x: x.squeeze().float())
+    parts = activations(model, ["2", "3"], images, transform=lambda x: x.squeeze().float(), batch_size=2)
+    assert all(parts[name].shape == whole[name].shape for name in whole)
+    assert all(torch.allclose(parts[name], whole[name], atol=1e-4) for name in whole)
+    assert Tap(model, ["3"])(X[:1])["3"].shape == (1, 2)
+
+
+# ---- functions ----
+
+
+def test_a_chain_branches_and_a_skip():
+    def forward(own, x):
+        b = own.b(own.a(x))
+        own.join(b, own.c(x))
+        return own.skip(b, x)
+
+    model = Function(
+        forward, a=nn.Conv2d(3, 4, 3), b=nn.ReLU(), c=nn.Conv2d(3, 4, 3), join=Call(lambda b, c: b + c),
+        skip=Call(lambda b, x: b.mean((1, 2, 3)) + x.mean((1, 2, 3))),
+    )  # fmt: skip
+    layers = ["a", "b", "c", "join", "skip"]
+    # b sees the image through a only; c and a are parallel; the join needs both; the skip sees the image itself.
+    assert functions_of(model, layers, X) == {"a": [], "b": ["a"], "c": [], "join": [], "skip": []}
+
+
+def test_residual_blocks_know_what_they_skip():
+    block = Function(lambda own, x: own.out(x + own.inner(x)), inner=nn.Conv2d(3, 3, 3, padding=1), out=nn.Identity())
+    model = nn.Sequential(block, nn.Flatten())
+    assert functions_of(model, ["0.inner", "0.out", "0", "1"], X) == {
+        "0.inner": [], "0.out": [], "0": ["0.out"], "1": ["0.out", "0"],
+    }  # fmt: skip
+
+
+def test_tuples_and_modules_called_twice():
+    model = Function(
+        lambda own, x: own.last(own.pair(own.relu(own.conv(x)))[1], own.relu(-own.conv(x))),
+        conv=nn.Conv2d(3, 2, 3), relu=nn.ReLU(), pair=Call(lambda x: (x.sum((1, 2, 3)), {"half": x[:, :1]})),
+        last=Call(lambda d, other: d["half"].flatten(1)),
+    )  # fmt: skip
+    found = functions_of(model, ["conv#0", "relu#0", "pair[0]", "pair[1][half]", "relu#1", "last"], X)
+    assert found["relu#0"] == ["conv#0"]
+    assert found["relu#1"] == [], "the second call has a convolution of its own, which is not asked for"
+    assert found["last"] == ["conv#0", "relu#0", "pair[1][half]"]
+
+
+def test_nothing_is_claimed_of_what_is_random_batch_dependent_or_constant():
+    model = Function(
+        lambda own, x: own.constant(own.norm(own.noise(own.conv(x)))),
+        conv=nn.Conv2d(3, 2, 3), noise=Call(lambda x: x + torch.randn_like(x)),
+        norm=nn.BatchNorm2d(2, track_running_stats=False), constant=Call(lambda x: 0 * x + 1),
+    )  # fmt: skip
+    assert functions_of(model, ["conv", "noise", "norm", "constant"], X) == {
+        "conv": [], "noise": [], "norm": [], "constant": [],
+    }  # fmt: skip
+
+
+def test_the_model_is_left_as_it_was():
+    class Keeps(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc, self.lock = nn.utils.weight_norm(nn.Linear(4, 2)), threading.Lock()
+
+        def forward(self, x):
+            self.last = self.fc(x)
+            return self.last
+
+    with pytest.warns(FutureWarning):
+        model = Keeps()
+    x = torch.rand(3, 4)
+    model(x)
+    last, weight = model.last, model.fc.weight
+    list_layers(model, x)
+    functions_of(model, ["fc", "output"], x)
+    assert model.last is last
+    assert model.fc.weight is weight
+    assert not any(module._forward_hooks for module in model.modules())
