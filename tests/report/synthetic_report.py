@@ -90,7 +90,10 @@ def contents(**changes: Any) -> ReportContents:
     """Returns the whole study, with some of its fields replaced."""
     shapes = ((32, 3, 3), (32, 2, 2), (128,), (10,))
     drawn = [_pictures(depth) for depth in range(1, 5)]
-    layers = [Layer(name, name, shape, {"end": pictures}) for name, shape, pictures in zip(NAMES, shapes, drawn)]
+    layers = [
+        Layer(name, name, shape, {"end": pictures}, function_of=tuple(NAMES[:depth]))
+        for depth, (name, shape, pictures) in enumerate(zip(NAMES, shapes, drawn))
+    ]
     floors = {name: UNCONDITIONAL[0] - USABLE[name][0] for name in NAMES} | {"input": UNCONDITIONAL[0]}
     full = ReportContents(
         title="What each layer of a digit classifier keeps",
@@ -145,7 +148,13 @@ def through_training(**changes: Any) -> ReportContents:
             for first, second in itertools.pairwise(names)
         ]  # fmt: skip
     layers = [
-        Layer(name, name, (16, 4, 4), {at: colour_pictures(10 * depth + when) for when, at in enumerate(CHECKPOINTS)})
+        Layer(
+            name,
+            name,
+            (16, 4, 4),
+            {at: colour_pictures(10 * depth + when) for when, at in enumerate(CHECKPOINTS)},
+            function_of=tuple(NAMES[:depth]),
+        )
         for depth, name in enumerate(names)
     ]
     full = ReportContents(

@@ -29,9 +29,13 @@ def step(first: str, second: str, value: float, stderr: float, p: float | None, 
 
 
 def opened(
-    steps: list[dict[str, Any]], rows: list[dict[str, Any]] | None = None, names: tuple[str, ...] = NAMES
+    steps: list[dict[str, Any]],
+    rows: list[dict[str, Any]] | None = None,
+    names: tuple[str, ...] = NAMES,
+    chained: bool = True,
 ) -> Opening:
-    full = contents(layers=[Layer(name, name.upper()) for name in names], differences=steps, inputs=None)
+    layers = [Layer(name, name.upper(), function_of=names[:at] if chained else ()) for at, name in enumerate(names)]
+    full = contents(layers=layers, differences=steps, inputs=None)
     results = Results(full.rows if rows is None else rows)
     return opening(full, results, read(steps, results))
 
@@ -43,6 +47,16 @@ def nats(markup: Markup) -> str:
 
 def said(found: Opening) -> str:
     return " ".join(nats(sentence) for sentence in found.detail)
+
+
+def test_parallel_branches_give_nothing_up_and_their_rises_are_no_fault() -> None:
+    found = opened(differences(), chained=False)
+    assert nats(found.sentence) == (
+        "The density could use 29.37 ± 0.41 nats less about the image from LOGITS than from CONV1."
+    )
+    for chained in (True, False):
+        risen = opened([step("conv1", "conv2", -3.0, 0.1, 1e-6)], chained=chained)
+        assert ("cannot hold more" in said(risen)) is chained
 
 
 def test_a_fall_is_given_up() -> None:

@@ -59,6 +59,8 @@ class Layer:
             computes it, so no step to or from it is spoken of.
         read_as: How its axes are read, in words, or "".
         spatial: Whether it is read as a map; None where that is not known.
+        function_of: Names of the layers that it was found to be a function of; only of these is it said that it cannot
+            hold more than they do.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Layer:
     latent: bool = False
     read_as: str = ""
     spatial: bool | None = None
+    function_of: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

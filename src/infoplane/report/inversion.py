@@ -118,7 +118,8 @@ def _layer(results: Results, name: str, *, pictured: bool) -> Layer:
             drawn[checkpoint] = pictures
     read = results.read_as(name)
     said = {} if read is None else {"read_as": read["words"], "spatial": bool(read["at"])}
-    return Layer(name, name, shape_of(results, name), **said, pictures=drawn, latent=name in results.spec.latents)
+    said |= {"latent": name in results.spec.latents, "function_of": results.functions(name)}
+    return Layer(name, name, shape_of(results, name), **said, pictures=drawn)
 
 
 def shape_of(results: Results, layer: str) -> tuple[int, ...]:

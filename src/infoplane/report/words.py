@@ -171,6 +171,9 @@ def _total(step: Difference, contents: ReportContents) -> Markup:
     """What the network's first and last layer differ by, without the stop at the end."""
     first, second = contents.label(step.first), contents.label(step.second)
     size = information(abs(step.value), step.stderr)
+    if step.verdict == "fall" and not _derived(step, contents):
+        text = "The density could use {} less about the image from {} than from {}"
+        return Markup(text).format(size, second, first)
     if step.verdict == "fall":
         text = "From {} to {} the network gives up {} of what the density can use about the image"
         return Markup(text).format(first, second, size)
@@ -186,6 +189,11 @@ def _total(step: Difference, contents: ReportContents) -> Markup:
     lead = few if step.refits is not None and step.refits < FITS_FOR_A_CLAIM else "In these fits"
     text = "{} the density could use {} less about the image from {} than from {}"
     return Markup(text).format(lead, size, less, more)
+
+
+def _derived(step: Difference, contents: ReportContents) -> bool:
+    """Whether the second layer of a step sees the image through the first one only, so that it cannot hold more."""
+    return any(layer.name == step.second and step.first in layer.function_of for layer in contents.layers)
 
 
 def _but(behind: Mapping[str, str], kind: str, results: Results) -> Markup:
@@ -230,7 +238,7 @@ def _details(
         text = Markup("{} and {} ({})")
         names = [text.format(*pair(step), information(step.value, step.stderr)) for step in ties]
         said.append(Markup("Not told apart: {}.").format(Markup("; ").join(names)))
-    rises = [step for step in (*steps, total) if step.verdict == "rise"]
+    rises = [step for step in (*steps, total) if step.verdict == "rise" and _derived(step, contents)]
     if rises:
         names = listing(list(dict.fromkeys(contents.label(step.second) for step in rises)))
         said.append(
