@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 
 from infoplane.information import accuracy, fit_probe, label_information
+from infoplane.information.class_prior import ClassPrior
+from infoplane.information.label import STRENGTHS, LinearProbe
+from infoplane.information.wide_probe import fit_wide_probe
 
 
 def symmetric_channel(n, error, classes, generator):
@@ -91,13 +94,91 @@ def test_the_probe_takes_the_penalty_that_held_out_pairs_prefer():
     generator = np.random.default_rng(0)
     h = generator.normal(size=(2000, 40))
     y = (h[:, 0] + 0.7 * generator.normal(size=2000) > 0).astype(int)
-    train, held = (h[:80], y[:80]), (h[80:1000], y[80:1000])
+    train, held, new = (h[:120], y[:120]), (h[120:160], y[120:160]), (h[160:], y[160:])
     probe = fit_probe(*train, *held, classes=2)
-    from infoplane.information.label import STRENGTHS, LinearProbe
+    scores = [LinearProbe(h[:160], y[:160], 2, s).log_probs(*new).mean() for s in STRENGTHS]
+    assert STRENGTHS[0] <= 1e-5
+    # So few pairs cannot find the very best on 1,840 new ones, but neither of the ends.
+    assert probe.log_probs(*new).mean() > max(scores) - 0.03
+    assert max(scores) > max(scores[0], scores[-1]) + 0.03
 
-    scores = [LinearProbe(*train, 2, s).log_probs(*held).mean() for s in STRENGTHS]
-    assert probe.log_probs(*held).mean() == max(scores)
-    assert max(scores) > min(scores) + 0.02
+
+@pytest.mark.parametrize("seed", [3, 4])
+def test_of_two_thousand_units_of_noise_the_reader_learns_to_guess(seed):
+    generator = np.random.default_rng(seed)
+    h, y = generator.normal(size=(1150, 2000)).astype(np.float32), generator.integers(0, 2, 1150)
+    probe = fit_probe(h[:120], y[:120], h[120:150], y[120:150], classes=2)
+    estimate = label_information(probe.log_probs(h[150:], y[150:]), y[150:], classes=2)
+    assert abs(estimate.value) < 0.02
+    sure = LinearProbe(h[:150], y[:150], 2, 1.0).log_probs(h[150:], y[150:])
+    assert label_information(sure, y[150:], classes=2).value < -0.1
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_a_class_that_decoding_never_saw_costs_what_its_share_may_be(wide):
+    """Of 10 classes the last never occurs among 400 pairs: an example of it costs about log 800, not 16 nats."""
+    generator = np.random.default_rng(0)
+    y = generator.integers(0, 9, 400)
+    h = np.eye(10, dtype=np.float32)[y] * 3
+    fitter = fit_wide_probe if wide else fit_probe
+    probe = fitter(h[:320], y[:320], h[320:], y[320:], classes=10)
+    new = np.concatenate([generator.integers(0, 9, 180), np.full(20, 9)])
+    scores = probe.log_probs(np.eye(10, dtype=np.float32)[new] * 3, new)
+    assert scores[180:].min() > -math.log(2 * 400 + 10) - 0.1
+    # And the others lose next to nothing: the reader was right 80 times of 80.
+    assert -0.1 < scores[:180].mean() < 0
+    table = probe.probabilities(np.eye(10, dtype=np.float32))
+    np.testing.assert_allclose(table.sum(1), 1)
+
+
+def test_the_share_of_guessing_is_the_likeliest_with_an_example_of_either_kind_added():
+    generator = np.random.default_rng(1)
+    labels, q = generator.integers(0, 3, 50), generator.uniform(0, 1, 50)
+    prior = ClassPrior.of(generator.integers(0, 3, 90), 3)
+    found = prior.weighted(np.log(q), labels).weight
+    grid = np.linspace(0, 1, 10_001)[1:-1]
+    mixed = (1 - grid)[:, None] * q + grid[:, None] * prior.shares[labels]
+    assert found == pytest.approx(grid[(np.log(mixed).sum(1) + np.log(grid * (1 - grid))).argmax()], abs=2e-4)
+    # Right 30 times of 30: about one in 32; never right: nearly all.
+    sure = prior.weighted(np.full(30, -1e-9), labels[:30]).weight
+    assert 1 / 100 < sure < 1 / 15
+    assert prior.weighted(np.full(30, -800.0), labels[:30]).weight > 0.9
+
+
+def test_labels_of_one_class_leave_a_reader_that_knows_it():
+    h = np.random.default_rng(0).normal(size=(40, 3))
+    probe = fit_probe(h[:30], np.zeros(30, int), h[30:], np.zeros(10, int), classes=2)
+    assert 0.9 < probe.probabilities(h)[:, 0].min() < 1
+
+
+def test_copies_stay_in_one_part_of_a_cross_validation():
+    """Twenty noisy images, ten times each: without groups the copies vouch for one another."""
+    generator = np.random.default_rng(0)
+    h, y = generator.normal(size=(20, 50)).repeat(10, 0), generator.integers(0, 2, 20).repeat(10)
+    groups = np.arange(20).repeat(10)
+    order = generator.permutation(200)
+    fitted = [
+        fit_probe(h[order][:160], y[order][:160], h[order][160:], y[order][160:], classes=2, groups=each)
+        for each in (None, groups[order])
+    ]
+    new, labels = generator.normal(size=(500, 50)), generator.integers(0, 2, 500)
+    trusting, careful = (probe.log_probs(new, labels).mean() for probe in fitted)
+    assert trusting < -1.2
+    assert careful > -0.85  # log 2 is .69
+
+
+def test_features_that_cannot_be_read(refuses):
+    h, y = np.ones((6, 2)), np.array([0, 1, 0, 1, 0, 1])
+    with refuses("features are not finite"):
+        fit_probe(np.full((6, 2), np.nan), y, h, y, classes=2)
+    with refuses("features are no rows"):
+        fit_probe(h[:, 0], y, h, y, classes=2)
+    with refuses("held features are no rows"):
+        fit_probe(h, y, None, y, classes=2)
+    with refuses("differ in width", "2 and 1"):
+        fit_probe(h, y, h[:, :1], y, classes=2)
+    with refuses("labels are outside the classes"):
+        fit_probe(h, y + 1, h, y, classes=2)
 
 
 def test_accuracy_is_a_share_with_a_binomial_error():
@@ -119,3 +200,27 @@ def test_answers_to_copies_count_once():
     single = label_information(scores, labels, classes=2)
     assert (grouped.n, grouped.value) == (8, pytest.approx(single.value))
     assert grouped.stderr == pytest.approx(single.stderr)
+
+
+def test_with_known_probabilities_the_entropy_of_the_label_is_exact():
+    """100 classes, 200 images, a perfect reader: the plug-in entropy is some .25 nats short of log 100."""
+    labels = np.random.default_rng(0).integers(0, 100, 200)
+    perfect = np.full(200, -1e-12)
+    short = label_information(perfect, labels, classes=100)
+    assert short.value < math.log(100) - 0.2
+    assert any("errs low by about 0.25 nats" in flag for flag in short.flags)
+    exact = label_information(perfect, labels, classes=100, prior=np.full(100, 0.01))
+    assert exact.value == pytest.approx(math.log(100))
+    assert exact.flags == ()
+    # With unequal classes the mean over repetitions is H(y).
+    shares = np.array([0.7, 0.2, 0.1])
+    drawn = np.random.default_rng(1).choice(3, (400, 60), p=shares)
+    found = [label_information(np.full(60, -1e-12), each, classes=3, prior=shares).value for each in drawn]
+    truth = -(shares * np.log(shares)).sum()
+    assert np.mean(found) == pytest.approx(truth, abs=4 * np.std(found) / 20)
+
+
+def test_probabilities_that_are_not_those_of_the_classes(refuses):
+    for prior in ([0.5, 0.5], [0.5, 0.6, 0.1], [1.5, -0.25, -0.25], [0.5, 0.5, 0.0]):
+        with refuses("class probabilities do not fit the labels"):
+            label_information(np.full(3, -1.0), np.array([0, 1, 2]), classes=3, prior=np.array(prior))

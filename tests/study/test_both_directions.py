@@ -103,9 +103,9 @@ def test_no_image_serves_two_purposes(tmp_path, monkeypatch):
         seen["densities"] |= {image.numpy().tobytes() for image in (*pairs.images, *held.images)}
         return fit_density(density, pairs, held, *rest, **options)
 
-    def of_features(pairs):
+    def of_features(pairs, *units):
         asked.append({image.numpy().tobytes() for image in pairs.images})
-        return features(pairs)
+        return features(pairs, *units)
 
     fit_density, features, asked = cells.fit_density, cells._features, []
     monkeypatch.setattr(cells, "fit_density", of_pairs)

@@ -1,71 +1,147 @@
 """Information about the label: I(y;h) ≥ H(y) − CE(y|h), with a linear probe or any other q(y|h)."""
 
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
-import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-from infoplane.checks import check_labels, check_log_probs, check_numbers, check_whole
+from infoplane.checks import as_numpy, check_labels, check_log_probs, check_numbers, check_whole
 from infoplane.errors import UsageError
 from infoplane.estimate import Estimate
+from infoplane.information.class_prior import ClassPrior
 from infoplane.information.crossed import count, crossed_mean
-from infoplane.information.wide_probe import Features, WideProbe, fit_wide_probe
+from infoplane.information.wide_probe import TRACE, Features, WideProbe, check_features, fit_wide_probe
 from infoplane.torch_state import own_state
 
+#: how the flag of a reader begins that knows less than nothing
+FAILS = "below 0"
 #: features that take more than this in float64 are not given to scikit-learn
 WIDE_BYTES = 512 * 1024**2
 
 #: inverse strengths of the probe's L2 penalty to choose from
-STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
+STRENGTHS = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+#: parts of a cross-validation, and entries of features beyond which the held-out part alone decides
+FOLDS, VALIDATED = 5, 2**22
 
 
 @own_state()
 def fit_probe(
-    features: Features, labels: np.ndarray, held_features: Features, held_labels: np.ndarray, *, classes: int
+    features: Features,
+    labels: np.ndarray,
+    held_features: Features,
+    held_labels: np.ndarray,
+    *,
+    classes: int,
+    groups: np.ndarray | None = None,
 ) -> "LinearProbe | WideProbe":
-    """Returns the multinomial logistic regression whose penalty did best on the held-out pairs.
+    """Returns the multinomial logistic regression with the penalty that did best on pairs it was not fitted on.
 
-    Features that would fill memory in float64 (`WIDE_BYTES`), such as the 16,384 units of a ResNet's h1 on tens of
-    thousands of images, are fitted a chunk of rows at a time: see `fit_wide_probe`.
+    The penalty is chosen by cross-validation over all pairs, held-out ones included; where that would take long
+    (`VALIDATED`), by the held-out pairs. The probe is then fitted on all pairs, and mixed with the classes' shares by
+    what was seen in validation: see `ClassPrior`. Features that would fill memory in float64 (`WIDE_BYTES`), such as
+    the 16,384 units of a ResNet's h1 on tens of thousands of images, are fitted a chunk of rows at a time: see
+    `fit_wide_probe`.
 
     Args:
         features: (n, d), standardised; held_features (m, d) likewise. Arrays, tensors, or `Rows` that are computed
             as they are asked for.
         labels: (n,) whole numbers 0 … classes − 1; held_labels (m,) likewise.
+        groups: (n + m,) whole numbers: pairs of one group, copies of an image, stay in one part.
+
+    Raises:
+        UsageError: Features are not finite numbers (n, d), or there is not one class number for each.
     """
-    width = np.shape(features[slice(0, 1)])[1]
-    if 8 * len(features) * width > WIDE_BYTES:
+    classes = check_whole("classes", classes, least=1)
+    shapes = [check_features(each, what) for each, what in ((features, "features"), (held_features, "held features"))]
+    if shapes[0][1] != shapes[1][1]:
+        raise UsageError("features and held features differ in width", received=f"{shapes[0][1]} and {shapes[1][1]}")
+    count, width = shapes[0][0] + shapes[1][0], shapes[0][1]
+    labels = check_labels(labels, shapes[0][0], classes, of="row")
+    held_labels = check_labels(held_labels, shapes[1][0], classes, what="held labels", of="row")
+    if 8 * count * width > WIDE_BYTES:
         return fit_wide_probe(features, labels, held_features, held_labels, classes=classes)
-    arrays = _array(features), _array(held_features)
-    candidates = [LinearProbe(arrays[0], labels, classes, strength) for strength in STRENGTHS]
-    return min(candidates, key=lambda probe: -probe.log_probs(arrays[1], held_labels).mean())
+    x = np.concatenate([_array(features), _array(held_features)])
+    check_numbers(x, what="features", kinds="f")
+    y = np.concatenate([labels, held_labels])
+    groups = np.arange(count) if groups is None else check_labels(groups, count, what="groups", of="row")
+    if count * width <= VALIDATED:
+        parts = _folds(y, groups)
+    else:
+        parts = np.arange(count) >= len(labels)
+        parts = np.where(parts, 0, -1)  # one part is predicted, from the rest
+    tested = parts >= 0
+    log_probs = np.zeros((len(STRENGTHS), count))
+    for part in np.unique(parts[tested]):
+        new = parts == part
+        for row, probe in zip(log_probs, _path(x[~new], y[~new], classes), strict=True):
+            row[new] = probe.log_probs(x[new], y[new])
+    best = int(log_probs[:, tested].mean(1).argmax())
+    probe = LinearProbe(x, y, classes, STRENGTHS[best])
+    probe.prior = probe.prior.weighted(log_probs[best, tested], y[tested])
+    return probe
+
+
+def _folds(labels: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Which part of a cross-validation each pair is in, every class spread over all of them: (n,)."""
+    _, first, of = np.unique(groups, return_index=True, return_inverse=True)
+    rank = np.empty(len(first), dtype=np.int64)
+    shuffled = np.random.default_rng(0).permutation(len(first))
+    rank[shuffled[np.argsort(labels[first][shuffled], kind="stable")]] = np.arange(len(first))
+    return rank[of.ravel()] % FOLDS
+
+
+def _path(features: np.ndarray, labels: np.ndarray, classes: int) -> Iterator["LinearProbe"]:
+    """Yields the probe of every strength, each found from the one before."""
+    model = None
+    for strength in STRENGTHS:
+        probe = LinearProbe(features, labels, classes, strength, model)
+        model = probe.model
+        yield probe
 
 
 def _array(features: Features) -> np.ndarray:
-    """All rows, in the type that they have."""
-    if isinstance(features, np.ndarray):
-        return features
-    return torch.as_tensor(features[slice(0, len(features))]).cpu().numpy()
+    """All rows, in single or double precision as they are."""
+    array = as_numpy(features[slice(0, len(features))], what="features", widen=True)
+    return array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
 
 
 class LinearProbe:
-    """q(y|h) ∝ exp(w_y·h + b_y), trained on the decoding split."""
+    """q(y|h) ∝ exp(w_y·h + b_y), trained on the decoding split, mixed with the classes' shares there.
 
-    def __init__(self, features: np.ndarray, labels: np.ndarray, classes: int, strength: float) -> None:
-        self.classes = classes
-        self.model = LogisticRegression(C=strength, max_iter=200)
+    Args:
+        model: One of another strength to begin with.
+    """
+
+    def __init__(
+        self,
+        features: np.ndarray,
+        labels: np.ndarray,
+        classes: int,
+        strength: float,
+        model: LogisticRegression | None = None,
+    ) -> None:
+        self.classes, self.prior = classes, ClassPrior.of(labels, classes)
+        self.model = LogisticRegression(max_iter=200, warm_start=True) if model is None else model
+        self.model.set_params(C=strength)
+        self.only = int(labels[0]) if self.prior.seen.sum() == 1 else None
+        if self.only is not None:
+            return  # of one class there is nothing to tell apart
         with warnings.catch_warnings():
             # An unconverged probe is a weaker probe: its bound is still a bound.
             warnings.simplefilter("ignore", ConvergenceWarning)
             self.model.fit(features, labels)
 
     def probabilities(self, features: Features) -> np.ndarray:
-        """(n, d) -> (n, classes). Mixed with a trace of the uniform, so that a class never trained on has no −∞."""
+        """(n, d) -> (n, classes), none of them 0."""
         table = np.zeros((len(features), self.classes))
-        table[:, self.model.classes_] = self.model.predict_proba(_array(features))
-        return (1 - 1e-6) * table + 1e-6 / self.classes
+        if self.only is None:
+            found = self.model.predict_proba(_array(features)).astype(np.float64)
+            table[:, self.model.classes_] = found / found.sum(1, keepdims=True)
+        else:
+            table[:, self.only] = 1.0
+        return (1 - TRACE) * self.prior.mix(table) + TRACE / self.classes
 
     def log_probs(self, features: Features, labels: np.ndarray) -> np.ndarray:
         """log q(y|h) in nats: (n,)."""
@@ -79,11 +155,13 @@ def label_information(
     classes: int,
     kind: str = "label",
     groups: np.ndarray | None = None,
+    prior: np.ndarray | None = None,
 ) -> Estimate:
     """Returns H(y) − CE(y|h) in nats, a lower bound on I(y;h) (Darlow & Storkey 2018, eq. 3).
 
-    H(y) is the plug-in entropy of these labels, which errs low on average by about (classes − 1)/2n, so the bound keeps
-    its direction.
+    H(y) is the plug-in entropy of these labels, which errs low on average by about (classes − 1)/2n: the bound keeps
+    its direction, but is short by so much, which the standard error does not cover, and a flag says where it is more
+    than that. A corrected entropy would make no bound. Where the classes' probabilities are known, H(y) is exact.
 
     Args:
         log_probs: log q(y|h) on held-out pairs, (n,) or (R, n).
@@ -91,18 +169,32 @@ def label_information(
         kind: What q(y|h) is: "label" a linear probe, "forward" the rest of the network trained anew, "own" the network
             itself.
         groups: (n,) of examples that belong together: errors are over groups, and groups are what is counted.
+        prior: The classes' true probabilities, (classes,), e.g. all alike by the data set's design; None: unknown.
 
     Raises:
-        UsageError: The log-probabilities are not finite or above 0, or there is not one class number for each.
+        UsageError: The log-probabilities are not finite or above 0, there is not one class number for each, or the
+            prior is none of these classes.
     """
     log_probs, classes = check_log_probs(log_probs, discrete=True), check_whole("classes", classes, least=1)
     labels = check_labels(labels, log_probs.shape[1], classes, of="log-probability")
     frequency = np.bincount(labels, minlength=classes) / len(labels)
-    surprise = -np.log(frequency[labels])  # its mean is the plug-in entropy
+    if prior is not None:
+        known = check_numbers(prior, what="class probabilities")
+        fits = known.shape == (classes,) and known.min() >= 0 and abs(known.sum() - 1) <= 1e-6
+        if not fits or (known[frequency > 0] == 0).any():
+            received = f"shape {known.shape}, {known.min():g} … {known.max():g}, sum {known.sum():g}"
+            legal = f"({classes},), above 0 where labels occur, sum 1"
+            raise UsageError("class probabilities do not fit the labels", received=received, legal=legal)
+        frequency = known
+    # Its mean is the plug-in entropy; with known probabilities, H(y) on average over labels.
+    surprise = -np.log(frequency[labels])
     terms = log_probs + surprise
     mean = crossed_mean(terms, groups=groups)
     # A bound still, but one that says nothing: zero is known without any reader.
-    flags = ("below 0: the reader is overconfident and does worse than guessing",) * (mean.value < -2 * mean.stderr)
+    flags = (f"{FAILS}: the reader is overconfident and does worse than guessing",) * (mean.value < -2 * mean.stderr)
+    short = 0.0 if prior is not None else (classes - 1) / (2 * len(labels))
+    if short > mean.stderr:
+        flags += (f"H(y) of {len(labels):,} labels errs low by about {short:.2g} nats, beyond the error",)
     n = count(terms, groups)
     return Estimate(mean.value, mean.stderr, "nats", kind, "lower", n=n, refits=len(terms), dof=mean.dof, flags=flags)
 

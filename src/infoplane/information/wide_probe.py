@@ -9,17 +9,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from infoplane.checks import as_numpy
+from infoplane.errors import UsageError
+from infoplane.information.class_prior import ClassPrior
 from infoplane.torch_state import own_state
 
 #: inverse strengths of the L2 penalty, from strong to weak; with thousands of features the strong ones matter
-WIDE_STRENGTHS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+WIDE_STRENGTHS = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
+#: share of the uniform distribution in every q(y|h), so that none is 0 by rounding
+TRACE = 1e-6
 #: rows that are in work at a time
 ROWS = 1024
 #: steps of L-BFGS between two looks at the held-out loss, and looks per strength
 STEPS, LOOKS = 10, 20
-#: looks without improvement after which a strength, and strengths after which the search, ends
-STALE_LOOKS, STALE_STRENGTHS = 2, 2
+#: looks without improvement after which a strength ends
+STALE_LOOKS = 2
 #: a fit has converged where no component of the gradient of the mean loss is larger, or the mean loss falls by less, in
 #: nats, between two looks: products in float32 carry no further
 GRADIENT, PROGRESS = 1e-6, 1e-7
@@ -53,19 +58,21 @@ class Rows:
 
 
 class WideProbe:
-    """q(y|h) ∝ exp(w_y·h + b_y).
+    """q(y|h) ∝ exp(w_y·h + b_y), mixed with the classes' shares.
 
     Args:
         weights: (d + 1, classes) float64; the last row holds the biases.
+        prior: What it is mixed with, if anything.
     """
 
-    def __init__(self, weights: Tensor) -> None:
-        self.weights = weights
+    def __init__(self, weights: Tensor, prior: ClassPrior | None = None) -> None:
+        self.weights, self.prior = weights, prior
 
     def probabilities(self, features: Features) -> np.ndarray:
-        """(n, d) -> (n, classes). Mixed with a trace of the uniform, as `LinearProbe` does it."""
-        table = torch.cat([_log_softmax(chunk, self.weights).exp().cpu() for _, chunk in _chunks(features)])
-        return ((1 - 1e-6) * table + 1e-6 / table.shape[1]).numpy()
+        """(n, d) -> (n, classes), none of them 0."""
+        table = torch.cat([_log_softmax(chunk, self.weights).exp().cpu() for _, chunk in _chunks(features)]).numpy()
+        mixed = table if self.prior is None else self.prior.mix(table)
+        return (1 - TRACE) * mixed + TRACE / mixed.shape[1]
 
     def log_probs(self, features: Features, labels: np.ndarray) -> np.ndarray:
         """log q(y|h) in nats: (n,) float64."""
@@ -80,30 +87,44 @@ def fit_wide_probe(
 
     Minimises C·Σ −log q(y|h) + ½|w|² by L-BFGS, as scikit-learn does (biases are not penalised), for falling penalties
     1/C, each from the solution of the one before. Every few steps the held-out loss is looked at; the weights that
-    were best at any look are kept, so the search also stops early within a penalty, and ends where weaker ones do not
-    help any more. Memory: a chunk of rows, and 20 times the weights. Each step is one pass over the features.
+    were best at any look are kept, so the search also stops early within a penalty. They are then mixed with the
+    classes' shares by what held-out pairs say: see `ClassPrior`. Memory: a chunk of rows, and 20 times the weights.
+    Each step is one pass over the features, so the held-out pairs decide, and no cross-validation.
 
     Args:
         features: (n, d), standardised; held_features (m, d) likewise.
         labels: (n,) whole numbers 0 … classes − 1; held_labels (m,) likewise.
     """
-    best, best_loss, stale = None, np.inf, 0
+    best, best_loss = None, np.inf
     last = None
     for strength in WIDE_STRENGTHS:
-        improved, idle = False, 0
+        idle = 0
         for weights in descend_penalised(features, labels, classes, strength, start=last):
             last, loss = weights, mean_loss(held_features, held_labels, weights)
             if loss < best_loss:
-                best, best_loss, improved, idle = weights, loss, True, 0
+                best, best_loss, idle = weights, loss, 0
             else:
                 idle += 1
             if idle == STALE_LOOKS:
                 break
-        stale = 0 if improved else stale + 1
-        if stale == STALE_STRENGTHS:
-            break
-    assert best is not None  # the first look at finite features is better than infinity
-    return WideProbe(best)
+    if best is None:  # the first look at finite features is better than infinity
+        raise UsageError("features are not finite", received="a loss that is no number", legal="finite numbers")
+    prior = ClassPrior.of(labels, classes)
+    return WideProbe(best, prior.weighted(WideProbe(best).log_probs(held_features, held_labels), held_labels))
+
+
+def check_features(features: Features, what: str) -> tuple[int, int]:
+    """Returns n and d of features (n, d), of which one row is looked at, or raises UsageError."""
+    legal = "(n, d) real numbers, n ≥ 1"
+    try:
+        n = len(features)
+        row = as_numpy(features[slice(0, 1)], what=what, widen=True)
+    except TypeError as error:
+        raise UsageError(f"{what} are no rows", received=type(features).__name__, legal=legal) from error
+    if row.ndim != 2 or not row.size or row.dtype.kind not in "biuf":
+        received = f"{n} rows, the first {row.dtype} of shape {row.shape[1:]}"
+        raise UsageError(f"{what} are no rows", received=received, legal=legal)
+    return n, row.shape[1]
 
 
 def descend_penalised(

@@ -403,6 +403,7 @@ def run_probe(task: Task) -> Result:
         _features(pairs.subset(held), units),
         labels[held],
         classes=task.data.values["classes"],
+        groups=task.groups(decoding[np.concatenate([kept, held])]),
     )
     scores = probe.log_probs(_features(task.pairs(params["layer"], "evaluation"), units), evaluation_labels)
     return Result({"labels": True}, {"log_probs": scores})

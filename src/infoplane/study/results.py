@@ -31,6 +31,7 @@ from infoplane.information import (
     whole_variance,
 )
 from infoplane.information.contrastive import LEAST_BATCHES, LEAST_IMAGES
+from infoplane.information.label import FAILS
 from infoplane.study.plan import INPUT, Plan, twin_of
 from infoplane.study.readings import ReadAs, flags_of
 from infoplane.study.run_results import RunResults, tidy
@@ -367,7 +368,8 @@ class Results(RunResults[StudySpec]):
                             failed = [[flag for each in side for flag in each.flags] for side in sides]
                             flags = tuple(dict.fromkeys(flag for side in failed for flag in side))
                             # What falls then is the reader, not what there is to be read.
-                            if failed[1] and change["verdict"] == "falls":
+                            fails = any(flag.startswith(FAILS) for flag in failed[1])
+                            if fails and change["verdict"] == "falls":
                                 change["verdict"] = "the reader fails: no claim"
                         found.append(where | change | {"flags": "; ".join(flags)})
         return found
