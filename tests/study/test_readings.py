@@ -3,7 +3,7 @@
 import pytest
 
 from infoplane.capture import Reading, vector
-from infoplane.study.readings import barred, flags_of, remark
+from infoplane.study.readings import barred, flags_of
 
 MAP, VECTOR = Reading((3, 4, 4), (1, 2), (4, 4)).to_json(), vector((7,)).to_json()
 GUESS = vector((50, 8), guess=True).to_json()
@@ -38,9 +38,3 @@ def test_flags(kind):
 def test_what_may_not_be_claimed(one, other, why):
     found = barred("a", one, "b", other)
     assert (why in found) if why else found == ""
-
-
-def test_a_map_against_a_vector():
-    assert remark("a", MAP, "b", MAP) == remark("a", VECTOR, "b", None) == ""
-    for found in (remark("a", MAP, "b", VECTOR), remark("b", VECTOR, "a", MAP)):
-        assert found.startswith("a is read as a map and b as a vector")

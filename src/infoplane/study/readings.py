@@ -38,13 +38,3 @@ def barred(first: str, one: ReadAs, second: str, other: ReadAs) -> str:
     if len(altered) == 1:
         return f"no claim: only {altered[0]} was pooled or projected, which costs what the other one keeps"
     return ""
-
-
-def remark(first: str, one: ReadAs, second: str, other: ReadAs) -> str:
-    """Returns what must be said of a map against a vector, or ""."""
-    if one is None or other is None or bool(one["at"]) == bool(other["at"]):
-        return ""
-    spatial, flat = (first, second) if one["at"] else (second, first)
-    return (
-        f"{spatial} is read as a map and {flat} as a vector: q is told where the values of a map belong, which helps it"
-    )
