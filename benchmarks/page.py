@@ -59,7 +59,13 @@ def result(cell: Cell, rng: np.random.Generator, shapes: dict[str, list[int]]) -
         arrays |= {"decoding": index[:DECODING], "evaluation": index[DECODING:]}
         return Result({"name": "made up", "levels": LEVELS, "classes": CLASSES, "shape": list(SHAPE)}, arrays)
     if cell.kind == "capture":
-        values = {"on_the_fly": [], "shapes": shapes, "distinct": {}, "checkpoint": cell.params["checkpoint"]}
+        values = {
+            "on_the_fly": [],
+            "shapes": shapes,
+            "seen": {},
+            "states": dict.fromkeys(shapes, 1e6),
+            "checkpoint": cell.params["checkpoint"],
+        }
         return Result(values, {"correct": (rng.random(EVALUATION) < 0.9).astype(np.uint8)})
     if cell.kind == "density":
         values = {"curve": asdict(curve), "context": None, "train_nats": 300.0, "heldout_nats": 301.0}
@@ -88,7 +94,7 @@ def make(folder: Path, checkpoints: int, layers: int) -> None:
     store, rng = Store(folder / "cells"), np.random.default_rng(0)
     shapes = {layer: [8, 4, 4] for layer in spec.layers}
     for cell in plan.cells.values():
-        store.save(cell.name, result(cell, rng, shapes))
+        store.save(cell, result(cell, rng, shapes))
 
 
 def main() -> None:
