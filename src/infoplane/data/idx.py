@@ -96,8 +96,8 @@ def load_idx(
     for part in ("train", "test"):
         for kind in ("images", "labels"):
             if (part, kind) not in found:
-                called = part if name or part == "train" else "t10k"
-                raise UsageError(f"no {f'{name}-' if name else ''}{called}-{kind} file in {path}", legal=_LEGAL)
+                called = f"{name}-{part}" if name else {"train": "train", "test": "t10k"}[part]
+                raise UsageError(f"no {called}-{kind} file in {path}", legal=_LEGAL)
         images_file, labels_file = found[part, "images"], found[part, "labels"]
         images, labels = read_idx(images_file, _IMAGES)[:, None], read_idx(labels_file, _LABELS)
         if len(images) != len(labels):
