@@ -112,7 +112,7 @@ def holm(p: Sequence[float]) -> list[float]:
     return corrected
 
 
-def tested(tests: int) -> str:
+def corrected_for(tests: int) -> str:
     """Returns over how many tests the verdicts of a page are corrected, in a sentence; empty where there is none."""
     if not tests:
         return ""

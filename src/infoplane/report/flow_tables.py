@@ -4,7 +4,7 @@ import dataclasses
 
 from markupsafe import Markup
 
-from infoplane.claims import ONE_NETWORK, tested
+from infoplane.claims import ONE_NETWORK, corrected_for
 from infoplane.estimate import NATS_PER_BIT, Estimate
 from infoplane.report.amounts import MISSING, amount, between, both, information, probability, rounded
 from infoplane.report.flow_contents import FlowContents, NetworkThroughTraining
@@ -96,7 +96,7 @@ def numbers(contents: FlowContents, found: FlowNumbers, losses: list[Loss]) -> F
     groups = groups if columns else []
     footnotes = tuple((letter, flag) for flag, letter in notes.letters.items())
     remark = ADDS_UP if lost and any(loss.at_peak is not None for loss in losses) else ""
-    corrected = tested(max((loss.claim.tests for loss in losses), default=0)) if lost else ""
+    corrected = corrected_for(max((loss.claim.tests for loss in losses), default=0)) if lost else ""
     remark = f"{remark} {corrected}".strip()
     return FlowTable(tuple(columns), tuple(groups), facts, footnotes, remark)
 

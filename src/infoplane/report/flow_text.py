@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from infoplane.claims import tested
+from infoplane.claims import corrected_for
 from infoplane.estimate import Estimate
 from infoplane.report.amounts import with_error
 from infoplane.report.flow_contents import NetworkThroughTraining
@@ -105,7 +105,7 @@ def _notes(
             "for what few samples may hide. The peak is chosen on one estimate, and the loss and the levels\n"
             "beside it are by the others: peak minus end is what was lost. Lost: p < 0.05 and twice its error."
         )
-        words += "\n" + textwrap.fill(tested(tests), 110) if tests else ""
+        words += "\n" + textwrap.fill(corrected_for(tests), 110) if tests else ""
         notes.append(words + (" * marks a flag:" if starred else ""))
     if any(numbers.bins(network.name) for network in networks):
         at = len(notes) - 1 if flow else len(notes)

@@ -2,7 +2,7 @@
 
 import textwrap
 
-from infoplane.claims import tested
+from infoplane.claims import corrected_for
 from infoplane.estimate import KINDS, Estimate
 from infoplane.information import cross_entropy
 from infoplane.report.amounts import listing
@@ -87,7 +87,7 @@ def table(results: Results) -> str:
         "usable information bounds nothing; contrastive and label information are lower bounds."
     )
     if count := results.tests:
-        notes.append(textwrap.fill(tested(count), 110))
+        notes.append(textwrap.fill(corrected_for(count), 110))
     notes.append(f"± one standard error {errors}.{directions if results.places else ''} * marks a flag:")
     flags = []
     for (layer, checkpoint, kind), count in fewer.items():
