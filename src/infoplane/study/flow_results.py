@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -119,17 +118,8 @@ class FlowResults(RunResults[FlowSpec]):
         that value = at_peak - at_end. p_corrected, tests and verdict: corrected for one test a layer, of the fall from
         its peak or, where the end is the peak, of the rise to it.
         """
-        return self._settled["differences"]
-
-    @property
-    def tests(self) -> int:
-        """How many hypotheses the verdicts are corrected for."""
-        return max((row["tests"] for row in self.differences()), default=0)
-
-    @cached_property
-    def _settled(self) -> dict[str, list[dict[str, Any]]]:
         found = [Compared(row, fallen(row), TO_THE_END if row["peak"] == row["end"] else {}) for row in self._lost()]
-        return settled({"differences": found})
+        return settled({"differences": found})["differences"]
 
     def _lost(self) -> list[dict[str, Any]]:
         found = []
