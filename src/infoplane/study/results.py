@@ -378,7 +378,8 @@ class Results(RunResults[StudySpec]):
             failed = [[flag for each in side for flag in each.flags] for side in sides]
             flags = tuple(dict.fromkeys(flag for side in failed for flag in side))
             # What falls then is the reader, not what there is to be read.
-            bar = "the reader fails: no claim" if failed[1] and own.value < 0 else ""
+            fails = any(flag.startswith(FAILS) for flag in failed[1])
+            bar = "the reader fails: no claim" if fails and own.value < 0 else ""
         # The network itself is what is asked about by "own": it has no refits.
         fits = 0 if kind == "own" else refits
         where = {"layer": layer, "kind": kind, "first": first, "last": last, "unit": DRAWN.get(kind, "nats")}
