@@ -12,7 +12,7 @@ import infoplane
 
 PACKAGE = Path(infoplane.__file__).parent
 
-FOUNDATION = {"errors", "files", "torch_state", "checks", "estimate", "data", "capture"}
+FOUNDATION = {"errors", "files", "torch_state", "checks", "estimate", "claims", "data", "capture"}
 SCIENCE = {"densities", "geometry", "information", "subjects"}
 
 #: room -> rooms that it may import
@@ -22,6 +22,7 @@ ARROWS = {
     "torch_state": set(),
     "checks": {"errors"},
     "estimate": {"errors"},
+    "claims": set(),
     "data": {"errors", "checks", "estimate"},
     "capture": {"errors", "torch_state", "checks", "estimate"},
     "densities": FOUNDATION,

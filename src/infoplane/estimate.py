@@ -13,12 +13,6 @@ Bound = Literal["lower", "upper", "estimate"]
 
 NATS_PER_BIT = math.log(2.0)
 
-#: fits from which on something may be claimed: retraining moves a number by more than its error given one fit
-FITS_FOR_A_CLAIM = 3
-#: what is said below that
-TOO_FEW_FITS = f"fewer than {FITS_FOR_A_CLAIM} fits: no claim"
-#: p below which a difference, a change or a fall is claimed
-CLAIM = 0.05
 #: probability of the intervals that are shown
 LEVEL = 0.95
 

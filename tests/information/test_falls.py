@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from infoplane.information import Compression, compression, difference
+from infoplane.information import Compression, compression, difference, pooled
 
 
 def curves(rng, levels, *, refits=3, n=200, retraining=1.0, noise=3.0, validation=400):
@@ -24,7 +24,7 @@ def test_a_fall_is_measured_from_the_peak_to_the_end():
     assert found.value == pytest.approx(40, abs=4 * found.stderr)
     assert found.stderr < 1
     assert found.p < 0.001
-    assert found.verdict == "compression"
+    assert found.verdict == "compression, of this one network"
     assert (found.refits, found.n) == (3, 1000)
 
 
@@ -54,13 +54,13 @@ def test_a_constant_curve_is_rarely_called_compression():
 def test_power_where_there_is_something():
     rng = np.random.default_rng(3)
     found = [compression(*curves(rng, [0, 6, 4, 2, 0]), seed=k) for k in range(100)]
-    assert np.mean([each.verdict == "compression" for each in found]) > 0.8
+    assert np.mean([each.verdict == "compression, of this one network" for each in found]) > 0.8
 
 
 def test_what_rises_to_the_end_has_no_fall():
     found = compression(*curves(np.random.default_rng(4), [0, 10, 20, 40]))
     assert (found.peak, found.value) == (3, 0)
-    assert found.verdict == "still highest at the end"
+    assert found.verdict == "still highest at the end, of this one network"
 
 
 def test_a_single_fit_allows_no_claim():
@@ -79,13 +79,17 @@ def test_two_fits_allow_no_claim_however_small_p_is():
 
 def test_both_tests_must_see_a_fall():
     common = {"peak": 0, "value": 6.3, "stderr": 2.2, "null": 0.5, "null_stderr": 1.0, "refits": 3, "n": 100}
-    assert Compression(**common, p=0.015, paired=0.03).verdict == "compression"
-    assert Compression(**common, p=0.015, paired=0.075).verdict == "no claim: peak and end alone are not told apart"
-    assert Compression(**common, p=0.4, paired=0.03).verdict == "no compression to be seen"
+    seen, unseen = "compression, of this one network", "no compression to be seen, of this one network"
+    assert Compression(**common, p=0.015, paired=0.03).verdict == seen
+    assert Compression(**common, p=0.015, paired=0.075).verdict == unseen
+    assert Compression(**common, p=0.4, paired=0.03).verdict == unseen
+    # And it is the larger of the two that enters the family of a run's tests.
+    assert Compression(**common, p=0.015, paired=0.03).hypothesis.p == 0.03
 
 
-def test_the_paired_p_is_that_of_the_difference():
+def test_the_paired_p_is_that_of_the_difference_with_its_pooled_error():
     generator = np.random.default_rng(3)
     evaluation = generator.normal(size=(3, 3, 200)) + np.array([4.0, 1.0, 0.0])[:, None, None]
     found = compression(evaluation.mean(2), evaluation)
-    assert found.paired == difference(evaluation[0], evaluation[2]).p_value
+    own = difference(evaluation[0], evaluation[2])
+    assert found.paired == pooled(own, evaluation.mean(2), [1, 0, -1]).p_value

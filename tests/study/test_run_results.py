@@ -342,6 +342,7 @@ def text_of(estimates, layers=("a",)) -> str:
         checkpoints=("end",),
         cell=lambda *_: None,
         left_out=dict,
+        tests=0,
     )
     return table(fake)
 

@@ -7,7 +7,7 @@ from infoplane.information.contrastive import (
     contrastive_terms,
     one_of_each,
 )
-from infoplane.information.crossed import Mean, count, crossed_mean
+from infoplane.information.crossed import Mean, count, crossed_mean, equivalent_dof
 from infoplane.information.falls import Compression, compression
 from infoplane.information.inversion_bounds import (
     cross_entropy,
@@ -16,6 +16,7 @@ from infoplane.information.inversion_bounds import (
     usable_information,
 )
 from infoplane.information.label import accuracy, fit_probe, label_information
+from infoplane.information.pooling import pooled
 from infoplane.information.variety import sample_variance, variances, whole_variance
 from infoplane.information.wide_probe import Rows
 
@@ -33,10 +34,12 @@ __all__ = [
     "cross_entropy",
     "crossed_mean",
     "difference",
+    "equivalent_dof",
     "fit_probe",
     "label_information",
     "negative_cross_entropy",
     "one_of_each",
+    "pooled",
     "sample_variance",
     "seen_values",
     "states_ceiling",

@@ -75,9 +75,8 @@ def reach(parts: Sequence[Part], size: float) -> float:
 
     Source: Banerjee, "On confidence interval for two-means problem" (Sankhyā 22, 1960); Cochran (Biometrics 20, 1964).
     """
-    total = sum(part.variance for part in parts)
     quantiles = [_quantile(part.dof, size) for part in parts]
-    top = max(quantiles)
+    total, top = sum(part.variance for part in parts), max(quantiles)
     if total == 0:
         return top
     power = SAFE if min(part.dof for part in parts) < 2 else SAFE - EASED * math.sqrt(min(1.0, size / SIZE))

@@ -6,12 +6,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from infoplane.checks import LEAST, check_numbers, check_whole
+from infoplane.claims import ONE_NETWORK, Hypothesis, claims
 from infoplane.errors import UsageError
-from infoplane.estimate import CLAIM, FITS_FOR_A_CLAIM, TOO_FEW_FITS
-from infoplane.information.crossed import count, crossed_mean
+from infoplane.information.crossed import count, crossed_mean, over_examples
+from infoplane.information.pooling import pooled, residuals
 
-#: curves that are drawn to see what chance does
-DRAWS = 20_000
+#: constant curves that are drawn to see what chance does: at least so many, and more until so many fell as far
+DRAWS, EXCEEDING, MOST_DRAWS = 20_000, 20, 60_000
+#: points of curves that are drawn at once, whatever their length
+AT_ONCE = 500_000
+#: verdict -> its words where a fall is what is asked about
+FALL_WORDS = {
+    "falls": f"compression, {ONE_NETWORK}",
+    "not told apart": f"no compression to be seen, {ONE_NETWORK}",
+}
 
 
 @dataclass(frozen=True)
@@ -26,7 +34,7 @@ class Compression:
         null_stderr: Its standard deviation there.
         p: Share of constant curves whose fall is at least as large; None of a single fit, whose error does not cover
             retraining.
-        paired: p of the paired difference of peak and end, whose error knows these two checkpoints alone; likewise.
+        paired: p of the paired difference of peak and end, its error `pooled`; likewise.
         refits: Fits behind every point.
         n: Evaluation images, or groups of them where some belong together.
     """
@@ -42,15 +50,17 @@ class Compression:
     n: int
 
     @property
+    def hypothesis(self) -> Hypothesis:
+        """What is tested: that what the density can use falls, by the larger of both p-values."""
+        known = [p for p in (self.p, self.paired) if p is not None]
+        still = f"still highest at the end, {ONE_NETWORK}" if self.value == 0 else ""
+        return Hypothesis(-self.value, max(known, default=None), self.refits, barred=still, training=True)
+
+    @property
     def verdict(self) -> str:
-        """What may be said, in words: whether what the density can use falls, or why nothing may be said."""
-        if self.p is None or self.refits < FITS_FOR_A_CLAIM:
-            return TOO_FEW_FITS
-        if self.value == 0:
-            return "still highest at the end"
-        if self.p < CLAIM and self.paired is not None and self.paired >= CLAIM:
-            return "no claim: peak and end alone are not told apart"
-        return "compression" if self.p < CLAIM else "no compression to be seen"
+        """What may be said of it if it is all that is tested, in words; a run corrects for the rest."""
+        (claim,) = claims([self.hypothesis])
+        return FALL_WORDS.get(claim.verdict, claim.words)
 
 
 def compression(
@@ -88,33 +98,42 @@ def compression(
     points, refits = evaluation.shape[:2]
     n = count(evaluation, groups)
     peak, last = int(validation.mean(1).argmax()), points - 1
-    terms = evaluation[peak] - evaluation[last]
-    mean = crossed_mean(terms, groups=groups)
+    mean = crossed_mean(evaluation[peak] - evaluation[last], groups=groups)
     if refits < 2 or points < 2:
         return Compression(peak, mean.value, mean.stderr, None, None, None, None, refits, n)
-    over_examples = _error_over_examples(evaluation, groups)
+    means = evaluation.mean(2)
+    sampling = math.sqrt(_spread_over_examples(evaluation, groups))
     # Seeds are shared along the curve, so what a refit has everywhere falls out of every difference.
-    v, e = _residuals(validation), _residuals(evaluation.mean(2))
+    v, e = residuals(validation), residuals(means)
     free = (points - 1) * (refits - 1)
     covariance = np.array([[(v * v).sum(), (v * e).sum()], [(v * e).sum(), (e * e).sum()]]) / (free * refits)
-    generator = np.random.default_rng(seed)
-    drawn = generator.multivariate_normal(np.zeros(2), covariance, size=(DRAWS, points), method="eigh")
-    # The fits' spread is itself estimated from a few of them: without that, chance would look smaller than it is.
-    drawn *= np.sqrt(free / generator.chisquare(free, size=(DRAWS, 1, 1)))
-    at = drawn[:, :, 0].argmax(1)
-    falls = drawn[np.arange(DRAWS), at, 1] - drawn[:, last, 1]
-    falls += np.where(at == last, 0.0, over_examples * generator.standard_normal(DRAWS))
-    p = (1 + int((falls >= mean.value).sum())) / (1 + DRAWS)
+    falls = _constant_curves(covariance, free, points, sampling, mean.value, seed)
+    p = (1 + int((falls >= mean.value).sum())) / (1 + len(falls))
     null = (float(falls.mean()), float(falls.std()))
-    return Compression(peak, mean.value, mean.stderr, *null, p, mean.p_value, refits, n)
+    contrast = (np.arange(points) == peak).astype(float) - (np.arange(points) == last)
+    paired = pooled(mean, means, contrast).p_value
+    return Compression(peak, mean.value, mean.stderr, *null, p, paired, refits, n)
 
 
-def _residuals(table: np.ndarray) -> np.ndarray:
-    """What is left of (C, R) without the means of rows and columns."""
-    return table - table.mean(0) - table.mean(1, keepdims=True) + table.mean()
+def _constant_curves(
+    covariance: np.ndarray, free: int, points: int, sampling: float, seen: float, seed: int
+) -> np.ndarray:
+    """The same statistic of constant curves of so many points: as many as tell how rare a fall like the one seen is."""
+    generator = np.random.default_rng(seed)
+    size, last, found, exceeding = max(1, AT_ONCE // points), points - 1, [], 0
+    while (drawn := sum(map(len, found))) < DRAWS or (exceeding < EXCEEDING and drawn < MOST_DRAWS):
+        size = min(size, (DRAWS if drawn < DRAWS else MOST_DRAWS) - drawn)
+        curves = generator.multivariate_normal(np.zeros(2), covariance, size=(size, points), method="eigh")
+        # The fits' spread is itself estimated from a few of them: without that, chance would look smaller than it is.
+        curves *= np.sqrt(free / generator.chisquare(free, size=(size, 1, 1)))
+        at = curves[:, :, 0].argmax(1)
+        falls = curves[np.arange(size), at, 1] - curves[:, last, 1]
+        falls += np.where(at == last, 0.0, sampling * generator.standard_normal(size))
+        exceeding += int((falls >= seen).sum())
+        found.append(falls)
+    return np.concatenate(found)
 
 
-def _error_over_examples(evaluation: np.ndarray, groups: np.ndarray | None) -> float:
-    """The standard error, from images alone, of a difference between a checkpoint and the last, over checkpoints."""
-    means = evaluation.mean(1)  # (C, n)
-    return math.sqrt(np.mean([crossed_mean(each - means[-1], groups=groups).stderr ** 2 for each in means[:-1]]))
+def _spread_over_examples(evaluation: np.ndarray, groups: np.ndarray | None) -> float:
+    """The variance, from sampling images, of the mean difference of a checkpoint and the last: over checkpoints."""
+    return float(np.mean([over_examples(each - evaluation[-1], groups).variance for each in evaluation[:-1]]))

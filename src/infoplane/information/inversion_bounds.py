@@ -42,7 +42,11 @@ def usable_information(
 
 
 def difference(first: np.ndarray, second: np.ndarray, *, groups: np.ndarray | None = None) -> Mean:
-    """Returns the paired difference of two log-probabilities (R, n): it compares what q could use, bounds nothing."""
+    """Returns the paired difference of two log-probabilities (R, n): it compares what q could use, bounds nothing.
+
+    Args:
+        groups: (n,) group of every example, as in `crossed_mean`.
+    """
     return crossed_mean(_paired(first, second, "two log-probabilities"), groups=groups)
 
 

@@ -63,7 +63,7 @@ def opening(marks: Sequence[Mark], kind: str, unit: Unit, *, narrow: bool) -> Fi
         values += extent(estimate)
         if kind == "usable":
             start = max(estimate.value, 0.0)
-            if mark.step is not None and mark.step.verdict == "fall" and above is not None and above > start:
+            if mark.step is not None and mark.step.verdict == "falls" and above is not None and above > start:
                 # What was given up on the way here.
                 axes.barh(row + drop, above - start, thick, left=start, color=GHOST)
             bars = axes.barh(row + drop, estimate.value, thick, color=mark.colour)
@@ -84,7 +84,7 @@ def _words_beside(axes: Axes, marks: Sequence[Mark], unit: Unit) -> None:
     if any(mark.step for mark in marks):
         put(axes, "right", 172, -0.78, "change from the layer above", ha="left", color=MUTED, fontsize=11)
     for row, mark in enumerate(marks):
-        claimed = mark.step is not None and mark.step.verdict in ("fall", "rise")
+        claimed = mark.step is not None and mark.step.verdict in ("falls", "rises")
         put(axes, "left", -gutter([mark.label for mark in marks]), row, shorten(mark.label), color=INK, fontsize=13)
         put(axes, "right", 142, row, _number(mark, unit), ha="right", color=INK, fontsize=13)
         put(axes, "right", 172, row, _step(mark, unit), ha="left", color=INK if claimed else MUTED, fontsize=13)
@@ -114,9 +114,9 @@ def _step(mark: Mark, unit: Unit) -> str:
     size = with_error(abs(value), None if step.stderr is None else step.stderr * per_unit(unit))
     change = f"{'−' if value < 0 else '+'}{size}"
     since = f" from {shorten(mark.since, 14)}" if mark.since else ""
-    if step.verdict == "tie":
+    if step.verdict == "not told apart":
         return f"not told apart{since} ({change})"
-    return f"{change}{since}" + ("" if step.verdict in ("fall", "rise") else " (no claim)")
+    return f"{change}{since}" + ("" if step.verdict in ("falls", "rises") else " (no claim)")
 
 
 def panel(marks: Sequence[Mark], kind: str, unit: Unit, ceiling: tuple[float, str] | None) -> Figure:

@@ -1,25 +1,20 @@
 """The numbers of a study of noisy networks, and what may be said of how they changed."""
 
 import dataclasses
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from infoplane.estimate import CLAIM, Estimate
+from infoplane.claims import Claim, Verdict, claims
+from infoplane.estimate import Estimate
 from infoplane.report.amounts import MISSING, listing
 from infoplane.report.drawing import Unit
 from infoplane.report.flow_contents import FlowContents, NetworkThroughTraining
-from infoplane.report.results import number_of, result_of
+from infoplane.report.results import claim_of, number_of, result_of
+from infoplane.study.flow_results import fallen
 
-#: a fall is claimed only where it is this many times its standard error
-ERRORS_FOR_A_CLAIM = 2.0
-#: nats below which nobody would speak of a loss, however small its error
-NEGLIGIBLE = 1e-3
 #: from where on a setting is written with a power of ten
 SMALL = 1e-4
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-
-Verdict = Literal["fall", "rise", "tie", "no test", "at the end"]
 
 #: network, layer, kind, bin size -> epoch -> number
 _Series = dict[tuple[str, str, str, float | None], dict[int, Estimate]]
@@ -105,44 +100,48 @@ class Loss:
     stderr: float | None
     p: float | None
     constant: float | None
+    claim: Claim
     at_first: Estimate | None = None
     at_peak: Estimate | None = None
     at_end: Estimate | None = None
 
     @property
     def rose(self) -> bool:
-        """Whether a layer that is highest at the end has also risen to it, by as much as a claim needs."""
-        if self.at_first is None or self.at_end is None or self.peak != self.end:
-            return False
-        gain = self.at_end.value - self.at_first.value
-        error = math.hypot(self.at_end.stderr or 0.0, self.at_first.stderr or 0.0)
-        return gain > max(ERRORS_FOR_A_CLAIM * error, NEGLIGIBLE)
+        """Whether a layer that is highest at the end is also claimed to have risen to it."""
+        return self.peak == self.end and self.claim.verdict == "rises"
 
     @property
-    def verdict(self) -> Verdict:
-        """What may be said: a fall or a rise only with p < .05, twice its error, and a size that matters."""
-        if self.peak == self.end:
-            return "at the end"
-        if self.p is None or self.stderr is None:
-            return "no test"
-        if self.p >= CLAIM or abs(self.value) <= max(ERRORS_FOR_A_CLAIM * self.stderr, NEGLIGIBLE):
-            return "tie"
-        return "fall" if self.value > 0 else "rise"
+    def verdict(self) -> Verdict | Literal["at the end"]:
+        """What may be said of what came after the peak."""
+        return "at the end" if self.peak == self.end else self.claim.verdict
 
 
 def losses(rows: Sequence[Mapping[str, Any]]) -> list[Loss]:
     """Returns what can be read of `FlowContents.differences`."""
-    found = []
-    for row in rows:
-        value, peak, end = (number_of(row.get(key)) for key in ("value", "peak", "end"))
-        if row.get("kind", "flow") != "flow" or value is None or peak is None or end is None:
-            continue
+    found, numbered = [], [row for row in rows if _whole(row)]
+    # Rows from elsewhere come without verdicts: they are the whole family then.
+    own = claims([fallen({key: _plain(value) for key, value in row.items()}) for row in numbered])
+    for row, alone in zip(numbered, own, strict=True):
+        value, peak, end = (float(row[key]) for key in ("value", "peak", "end"))
+        claim = claim_of(row) if "verdict" in row else alone
         numbers = (number_of(row.get(key)) for key in ("stderr", "p", "constant"))
         network, layer = str(row.get("network") or ""), str(row.get("layer") or "")
         stderr, p, constant = numbers
         first, highest, last = (_level(row, name) for name in ("at_first", "at_peak", "at_end"))
-        found.append(Loss(network, layer, int(peak), int(end), value, stderr, p, constant, first, highest, last))
+        found.append(Loss(network, layer, int(peak), int(end), value, stderr, p, constant, claim, first, highest, last))
     return found
+
+
+def _whole(row: Mapping[str, Any]) -> bool:
+    """Whether a row says what a layer lost, and since when."""
+    return row.get("kind", "flow") == "flow" and None not in [
+        number_of(row.get(key)) for key in ("value", "peak", "end")
+    ]
+
+
+def _plain(value: Any) -> Any:
+    """A value without NaN, which stands for what is missing."""
+    return value if isinstance(value, str) else number_of(value)
 
 
 def _level(row: Mapping[str, Any], name: str) -> Estimate | None:

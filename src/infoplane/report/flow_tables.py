@@ -4,6 +4,7 @@ import dataclasses
 
 from markupsafe import Markup
 
+from infoplane.claims import ONE_NETWORK, corrected_for
 from infoplane.estimate import NATS_PER_BIT, Estimate
 from infoplane.report.amounts import MISSING, amount, between, both, information, probability, rounded
 from infoplane.report.flow_contents import FlowContents, NetworkThroughTraining
@@ -65,9 +66,9 @@ def numbers(contents: FlowContents, found: FlowNumbers, losses: list[Loss]) -> F
     columns += [FlowColumn("at the end, by quadrature", unit)] * exact
     if lost:
         columns += [
-            FlowColumn("Lost since the peak", unit, "p"),
+            FlowColumn("Lost since the peak", unit, "p, corrected"),
             FlowColumn("By chance", unit),
-            FlowColumn("Reading", Markup()),
+            FlowColumn("Reading", Markup(), ONE_NETWORK),
         ]
     sizes = {network.name: found.bins(network.name) for network in contents.networks}
     several = any(len(each) > 1 for each in sizes.values())
@@ -95,6 +96,8 @@ def numbers(contents: FlowContents, found: FlowNumbers, losses: list[Loss]) -> F
     groups = groups if columns else []
     footnotes = tuple((letter, flag) for flag, letter in notes.letters.items())
     remark = ADDS_UP if lost and any(loss.at_peak is not None for loss in losses) else ""
+    corrected = corrected_for(max((loss.claim.tests for loss in losses), default=0)) if lost else ""
+    remark = f"{remark} {corrected}".strip()
     return FlowTable(tuple(columns), tuple(groups), facts, footnotes, remark)
 
 
@@ -119,8 +122,8 @@ def _lost(network: NetworkThroughTraining, layer: str, losses: list[Loss]) -> li
     loss = next((loss for loss in losses if (loss.network, loss.layer) == (network.name, layer)), None)
     if loss is None:
         return [None, None, None]
-    p = probability(loss.p)
-    remark = "" if loss.p is None or loss.peak == loss.end else f"p {p}" if p.startswith("<") else f"p = {p}"
+    p = probability(loss.claim.p)
+    remark = "" if loss.claim.p is None or loss.peak == loss.end else f"p {p}" if p.startswith("<") else f"p = {p}"
     size = Markup(MISSING) if loss.peak == loss.end else information(loss.value, loss.stderr, unit=False)
     chance = (
         None

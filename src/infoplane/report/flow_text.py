@@ -1,8 +1,10 @@
 """The table of a run with noisy networks as text."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from infoplane.claims import corrected_for
 from infoplane.estimate import Estimate
 from infoplane.report.amounts import with_error
 from infoplane.report.flow_contents import NetworkThroughTraining
@@ -46,7 +48,8 @@ def table(
     widths = [max(len(line[at]) for line in lines) for at in range(len(header))]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines]
     text.insert(1, "-" * max(len(line) for line in text))
-    notes = [*_notes(networks, numbers, bool(starred), flow=flow), *(f"  * {flag}" for flag in starred)]
+    tests = max((loss.claim.tests for loss in found), default=0)
+    notes = [*_notes(networks, numbers, bool(starred), flow=flow, tests=tests), *(f"  * {flag}" for flag in starred)]
     return "\n".join([*text, "", *notes] if notes else text)
 
 
@@ -86,7 +89,9 @@ def _information(
     return cells, [f"at {epochs_text(at)}: {flag}" for flag, at in epochs.items()]
 
 
-def _notes(networks: Sequence[NetworkThroughTraining], numbers: FlowNumbers, starred: bool, *, flow: bool) -> list[str]:
+def _notes(
+    networks: Sequence[NetworkThroughTraining], numbers: FlowNumbers, starred: bool, *, flow: bool, tests: int = 0
+) -> list[str]:
     notes = []
     for network in networks:
         end = numbers.last(network.name, "", "accuracy")
@@ -100,6 +105,7 @@ def _notes(networks: Sequence[NetworkThroughTraining], numbers: FlowNumbers, sta
             "for what few samples may hide. The peak is chosen on one estimate, and the loss and the levels\n"
             "beside it are by the others: peak minus end is what was lost. Lost: p < 0.05 and twice its error."
         )
+        words += "\n" + textwrap.fill(corrected_for(tests), 110) if tests else ""
         notes.append(words + (" * marks a flag:" if starred else ""))
     if any(numbers.bins(network.name) for network in networks):
         at = len(notes) - 1 if flow else len(notes)

@@ -63,7 +63,7 @@ def _lost(
     found: Sequence[Loss],
     known: Mapping[str, NetworkThroughTraining],
 ) -> Opening:
-    falls = sorted((loss for loss in found if loss.verdict == "fall"), key=lambda loss: -loss.value)
+    falls = sorted((loss for loss in found if loss.verdict == "falls"), key=lambda loss: -loss.value)
     several = len({loss.network for loss in found}) > 1
     details: list[Markup] = []
     if not falls:
@@ -85,20 +85,20 @@ def _lost(
 def _short(loss: Loss) -> Markup:
     """What became of the same layer in another network."""
     size = information(abs(loss.value), loss.stderr)
-    if loss.verdict == "fall":
+    if loss.verdict == "falls":
         return Markup("it gives up {}").format(size)
-    if loss.verdict == "rise":
+    if loss.verdict == "rises":
         return Markup("it gains {}").format(size)
     if loss.verdict == "at the end":
         return Markup("it is highest at the end")
-    if loss.verdict == "tie":
+    if loss.verdict == "not told apart":
         return Markup("no loss is seen ({})").format(information(loss.value, loss.stderr))
     return Markup("it has {} less, without a test").format(information(loss.value, loss.stderr))
 
 
 def _kept(contents: FlowContents, found: Sequence[Loss], several: bool) -> Markup:
     """The headline where nothing can be said to fall."""
-    tested = [loss for loss in found if loss.verdict in ("tie", "rise", "no test")]
+    tested = [loss for loss in found if loss.verdict in ("not told apart", "rises", "not tested")]
     if not tested:
         layers = {loss.layer for loss in found}
         who = "every layer" if len(layers) > 1 else layers.pop()
@@ -106,7 +106,7 @@ def _kept(contents: FlowContents, found: Sequence[Loss], several: bool) -> Marku
     largest = max(tested, key=lambda loss: loss.value)
     known = {network.name: network for network in contents.networks}
     where = Markup(" of {}").format(_of(known[largest.network], contents)) if several else Markup()
-    if any(loss.verdict != "no test" for loss in tested):
+    if any(loss.verdict != "not tested" for loss in tested):
         if largest.value <= 0:
             return Markup("No layer is seen to give up information about the input")
         text = Markup("No layer is seen to give up information about the input; nearest to it comes {}{}, with {}")
@@ -128,13 +128,13 @@ def _others(
         rest = [loss for loss in found if loss.network == name and loss.layer != spoken.layer]
         where = Markup("In {}").format(_of(known[name], contents)) if several else Markup("Of the other layers")
         parts = []
-        falls = [loss for loss in rest if loss.verdict == "fall"]
+        falls = [loss for loss in rest if loss.verdict == "falls"]
         if falls:
             words = [Markup("{} ({})").format(loss.layer, information(loss.value, loss.stderr)) for loss in falls]
             # Where the headline spoke of this network, these come on top of it.
             also = "also " if name == spoken.network and several else ""
             parts.append(Markup("{} {}lose{} information").format(listing(words), also, "s" * (len(falls) == 1)))
-        still = [loss.layer for loss in rest if loss.verdict == "tie"]
+        still = [loss.layer for loss in rest if loss.verdict == "not told apart"]
         if still:
             parts.append(Markup("no loss is seen in {}").format(_layers(still)))
         ended = [loss for loss in rest if loss.verdict == "at the end"]
@@ -144,7 +144,7 @@ def _others(
         if level:
             parts.append(Markup("{} {} highest at the end").format(_layers(level), "are" if len(level) > 1 else "is"))
         gains = [Markup("{} ({})").format(loss.layer, information(-loss.value, loss.stderr))
-                 for loss in rest if loss.verdict == "rise"]  # fmt: skip
+                 for loss in rest if loss.verdict == "rises"]  # fmt: skip
         if gains:
             parts.append(Markup("{} gain{}").format(listing(gains), "s" * (len(gains) == 1)))
         if parts:
@@ -295,9 +295,9 @@ def _binned(network: NetworkThroughTraining, contents: FlowContents, numbers: Fl
 def verdict_words(loss: Loss) -> str:
     """Returns what the table says of a loss."""
     return {
-        "fall": "lost",
-        "rise": "gained",
-        "tie": "no loss seen",
-        "no test": "no claim: no test",
-        "at the end": "highest at the end",
-    }[loss.verdict]
+        "falls": "lost",
+        "rises": "gained",
+        "not told apart": "no loss seen",
+        "not tested": "no claim: no test",
+        "at the end": "rises to the end" if loss.rose else "highest at the end",
+    }.get(loss.verdict, loss.claim.words)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from infoplane.claims import corrected_for
 from infoplane.report import pictures, publish, tables, words
 from infoplane.report.contents import ReportContents
 from infoplane.report.drawer import Drawer
@@ -73,6 +74,7 @@ def _render(contents: ReportContents, files: Sequence[str], drawer: Drawer) -> s
         files={name: TABLES[name] for name in files},
         table=table,
         steps=tables.steps(found, contents),
+        tested=corrected_for(max([tables.tests(contents), *(step.claim.tests for step in found)])),
         meanings=[words.MEANINGS[kind] for kind in shown if kind in words.MEANINGS],
         truths=tables.truths(contents.truth),
         errors=words.ERRORS,

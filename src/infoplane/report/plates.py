@@ -69,7 +69,7 @@ class Plates:
         base = self.results.get(INPUT, "cross-entropy")
         text = Markup("{} of each layer, from the input down to the output; lines are ± one standard error.")
         caption = text.format(words.name_of(kind))
-        if any(step.verdict == "fall" for step in self.opening.steps) and kind == "usable":
+        if any(step.verdict == "falls" for step in self.opening.steps) and kind == "usable":
             caption += " Pale: what the step to this layer gave up."
         if base is not None:
             caption += Markup(" Without any layer, the density needs {} for an image.").format(

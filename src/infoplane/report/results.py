@@ -3,17 +3,16 @@
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from scipy.special import ndtr, stdtr
 
-from infoplane.estimate import CLAIM, FITS_FOR_A_CLAIM, Estimate
+from infoplane.claims import Claim, Hypothesis, Verdict, claims, verdict_of
+from infoplane.estimate import Estimate
 from infoplane.report.contents import in_order
 
 INPUT = "input"  # the layer name of the null-context twin p(x)
 NETWORK = ""  # the layer name of numbers about the whole network
-
-Verdict = Literal["fall", "rise", "tie", "few fits", "no p"]
 
 
 def number_of(value: object) -> float | None:
@@ -120,8 +119,10 @@ class Difference:
         kind: "usable" or "nce".
         value: What the second is short of.
         stderr: Its standard error, or None.
-        dof: Degrees of freedom of `stderr`.
+        pooled_stderr: The error that p is from; likewise.
+        dof: Degrees of freedom of that.
         p: Two-sided p-value, or None.
+        claim: What may be said of it among all that is tested on the page.
         refits: Fewest fits behind either layer; None if unknown.
         summed: Whether it is the sum of several steps, its error an upper limit.
         checkpoint: Of the network; "" if unknown.
@@ -132,22 +133,18 @@ class Difference:
     kind: str
     value: float
     stderr: float | None
+    pooled_stderr: float | None
     dof: float
     p: float | None
+    claim: Claim
     refits: int | None = None
     summed: bool = False
     checkpoint: str = ""
 
     @property
     def verdict(self) -> Verdict:
-        """What may be said: a fall or a rise only with p < .05 and, where the number of fits is known, three."""
-        if self.p is None:
-            return "no p"
-        if self.p >= CLAIM:
-            return "tie"
-        if self.refits is not None and self.refits < FITS_FOR_A_CLAIM:
-            return "few fits"
-        return "fall" if self.value > 0 else "rise"
+        """What may be said, of the way from the first to the second."""
+        return self.claim.verdict
 
 
 def differences(rows: Sequence[Mapping[str, Any]], results: Results) -> list[Difference]:
@@ -161,21 +158,35 @@ def differences(rows: Sequence[Mapping[str, Any]], results: Results) -> list[Dif
             continue
         first, second, checkpoint = str(row["first"]), str(row["second"]), row.get("checkpoint")
         at = results.last if checkpoint is None else str(checkpoint)
-        dof = row.get("dof")
+        dof, p = number_of(row.get("pooled_dof", row.get("dof"))), number_of(row.get("p"))
+        refits = row.get("refits") or _fewest(results, first, second, str(kind), at)
+        stderr = number_of(row.get("stderr"))
         found.append(
             Difference(
                 first,
                 second,
                 str(kind),
                 value,
-                number_of(row.get("stderr")),
-                math.inf if dof is None or math.isnan(dof) else float(dof),
-                number_of(row.get("p")),
-                row.get("refits") or _fewest(results, first, second, str(kind), at),
+                stderr,
+                number_of(row.get("pooled_stderr", stderr)),
+                math.inf if dof is None else dof,
+                p,
+                claim_of(row),
+                refits,
                 checkpoint=at,
             )
         )
-    return found
+    if all("verdict" in row for row in rows):
+        return found
+    # Rows from elsewhere come without verdicts: they are the whole family then.
+    own = claims([Hypothesis(-step.value, step.p, step.refits) for step in found])
+    return [dataclasses.replace(step, claim=claim) for step, claim in zip(found, own, strict=True)]
+
+
+def claim_of(row: Mapping[str, Any]) -> Claim:
+    """The verdict of a row, as it was written."""
+    words = str(row.get("verdict") or "")
+    return Claim(verdict_of(words), words, number_of(row.get("p_corrected")), int(row.get("tests") or 0))
 
 
 def chain(found: Sequence[Difference], order: Sequence[str]) -> list[Difference]:
@@ -213,7 +224,7 @@ def whole(steps: Sequence[Difference], found: Sequence[Difference], results: Res
     if direct is not None:
         return direct
     value = sum(step.value for step in steps)
-    errors = [step.stderr for step in steps if step.stderr is not None]
+    errors = [step.pooled_stderr for step in steps if step.pooled_stderr is not None]
     stderr = sum(errors) if len(errors) == len(steps) else None
     dof = min(step.dof for step in steps)
     p = None
@@ -223,7 +234,11 @@ def whole(steps: Sequence[Difference], found: Sequence[Difference], results: Res
     # What lies between cancels from the sum, so only the fits of its ends count.
     kind = steps[0].kind
     fewest = _fewest(results, first, second, kind, steps[0].checkpoint)
-    return Difference(first, second, kind, value, stderr, dof, p, fewest, True, steps[0].checkpoint)
+    # One more test than the page's others: the whole of the correction that this can ask for.
+    tests = 1 + max(step.claim.tests for step in steps)
+    (claim,) = claims([Hypothesis(-value, None if p is None else min(1.0, tests * p), fewest)])
+    claim = dataclasses.replace(claim, tests=tests)
+    return Difference(first, second, kind, value, stderr, stderr, dof, p, claim, fewest, True, steps[0].checkpoint)
 
 
 def _fewest(results: Results, first: str, second: str, kind: str, checkpoint: str) -> int | None:

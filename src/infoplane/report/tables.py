@@ -33,11 +33,8 @@ COLUMNS = (
 COUNTED = {"contrastive": "batches", "generalisation-gap": "held-out images"}
 SHORT = {"nce": "NCE", "mse": "MSE", "generalisation-gap": "Train/held-out gap"}
 VERDICTS = {
-    "fall": "given up",
-    "rise": "more usable",
-    "tie": "not told apart",
-    "few fits": "no claim: too few refits",
-    "no p": "no claim: no test",
+    "falls": "given up",
+    "rises": "more usable",
 }
 
 
@@ -216,8 +213,10 @@ def _behind(estimate: Estimate) -> Markup:
     return Markup(f"on {estimate.n:,} images") if estimate.n else Markup()
 
 
-def steps(found: Sequence[Difference], contents: ReportContents) -> list[tuple[str, str, str, Markup, str, str, str]]:
-    """Returns (checkpoint, from, to, difference, degrees of freedom, p, verdict) of every paired difference."""
+def steps(
+    found: Sequence[Difference], contents: ReportContents
+) -> list[tuple[str, str, str, Markup, str, str, str, str]]:
+    """Returns (checkpoint, from, to, difference, degrees of freedom, p, corrected p, verdict) of every difference."""
     return [
         (
             step.checkpoint,
@@ -226,14 +225,15 @@ def steps(found: Sequence[Difference], contents: ReportContents) -> list[tuple[s
             information(step.value, step.stderr, unit=False),
             "∞" if step.dof > 1e6 else f"{step.dof:.0f}" if step.dof >= 10 else f"{step.dof:.1f}",
             probability(step.p),
-            VERDICTS[step.verdict],
+            probability(step.claim.p),
+            VERDICTS.get(step.verdict, step.claim.words),
         )
         for step in found
     ]
 
 
-def changes(contents: ReportContents) -> list[tuple[str, str, str, str, Markup, str, str, str]]:
-    """Returns (number, layer, first, last, change, p, verdict, flags) of information, from first to last checkpoint."""
+def changes(contents: ReportContents) -> list[tuple[str, str, str, str, Markup, str, str, str, str]]:
+    """Returns (number, layer, first, last, change, p, corrected p, verdict, flags), from first to last checkpoint."""
     points = contents.checkpoints
     return [
         (
@@ -243,6 +243,7 @@ def changes(contents: ReportContents) -> list[tuple[str, str, str, str, Markup, 
             str(row["last"]),
             information(row["value"], row["stderr"], unit=False),
             probability(row["p"]),
+            probability(row.get("p_corrected")),
             str(row["verdict"]),
             str(row["flags"]),
         )
@@ -251,20 +252,27 @@ def changes(contents: ReportContents) -> list[tuple[str, str, str, str, Markup, 
     ]
 
 
-def falls(contents: ReportContents) -> list[tuple[str, str, Markup, Markup, str, str, str]]:
-    """Returns (layer, peak, fall, fall of a constant curve, p, verdict, flags) of every layer."""
+def falls(contents: ReportContents) -> list[tuple[str, str, Markup, Markup, str, str, str, str]]:
+    """Returns (layer, peak, fall, fall of a constant curve, p, corrected p, verdict, flags) of every layer."""
     return [
         (
             contents.label(row["layer"]),
             str(row["peak"]),
             information(row["value"], row["stderr"], unit=False),
             Markup("–") if row["null"] is None else information(row["null"], row["null_stderr"], unit=False),
-            "–" if row["p"] is None else probability(row["p"]),
+            probability(max((p for p in (row["p"], row.get("paired")) if p is not None), default=None)),
+            probability(row.get("p_corrected")),
             str(row["verdict"]),
             str(row["flags"]),
         )
         for row in contents.falls
     ]
+
+
+def tests(contents: ReportContents) -> int:
+    """Returns how many hypotheses the verdicts of the page are corrected for."""
+    rows = (*contents.differences, *contents.changes, *contents.falls)
+    return max((int(row.get("tests") or 0) for row in rows), default=0)
 
 
 def losses(contents: ReportContents) -> list[tuple[str, str, tuple[Markup, ...], str]]:

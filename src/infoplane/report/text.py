@@ -1,5 +1,8 @@
 """The table of a run as text."""
 
+import textwrap
+
+from infoplane.claims import corrected_for
 from infoplane.estimate import KINDS, Estimate
 from infoplane.information import cross_entropy
 from infoplane.report.amounts import listing
@@ -83,6 +86,8 @@ def table(results: Results) -> str:
         " NCE bounds I(x;h) from below up to the constant H(x);\n"
         "usable information bounds nothing; contrastive and label information are lower bounds."
     )
+    if count := results.tests:
+        notes.append(textwrap.fill(corrected_for(count), 110))
     notes.append(f"± one standard error {errors}.{directions if results.places else ''} * marks a flag:")
     flags = []
     for (layer, checkpoint, kind), count in fewer.items():

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
-from infoplane.estimate import FITS_FOR_A_CLAIM, Estimate
+from infoplane.claims import FITS_FOR_A_CLAIM
+from infoplane.estimate import Estimate
 from infoplane.report.amounts import amount, information, listing, united, with_error
 from infoplane.report.contents import ReportContents
 from infoplane.report.results import INPUT, Difference, Results, chain, whole
@@ -171,18 +172,18 @@ def _total(step: Difference, contents: ReportContents) -> Markup:
     """What the network's first and last layer differ by, without the stop at the end."""
     first, second = contents.label(step.first), contents.label(step.second)
     size = information(abs(step.value), step.stderr)
-    if step.verdict == "fall" and not _derived(step, contents):
+    if step.verdict == "falls" and not _derived(step, contents):
         text = "The density could use {} less about the image from {} than from {}"
         return Markup(text).format(size, second, first)
-    if step.verdict == "fall":
+    if step.verdict == "falls":
         text = "From {} to {} the network gives up {} of what the density can use about the image"
         return Markup(text).format(first, second, size)
-    if step.verdict == "tie":
+    if step.verdict == "not told apart":
         size = information(step.value, step.stderr)
         text = "{} and {} are not told apart: they differ by {} about the image"
         return Markup(text).format(first, second, size)
     more, less = (first, second) if step.value > 0 else (second, first)
-    if step.verdict == "rise":
+    if step.verdict == "rises":
         text = "The density could use {} more about the image from {} than from {}"
         return Markup(text).format(size, more, less)
     few = "In a single fit" if step.refits == 1 else f"In {step.refits} fits"
@@ -229,16 +230,16 @@ def _details(
         return contents.label(step.first), contents.label(step.second)
 
     said = []
-    falls = sorted((step for step in steps if step.verdict == "fall"), key=lambda step: -step.value)
+    falls = sorted((step for step in steps if step.verdict == "falls"), key=lambda step: -step.value)
     if len(steps) > 1 and falls:
         size = information(falls[0].value, falls[0].stderr)
         said.append(Markup("The largest step is from {} to {}: {}.").format(*pair(falls[0]), size))
-    ties = [step for step in steps if step.verdict == "tie" and step is not total]
+    ties = [step for step in steps if step.verdict == "not told apart" and step is not total]
     if ties and len(steps) > 1:
         text = Markup("{} and {} ({})")
         names = [text.format(*pair(step), information(step.value, step.stderr)) for step in ties]
         said.append(Markup("Not told apart: {}.").format(Markup("; ").join(names)))
-    rises = [step for step in (*steps, total) if step.verdict == "rise" and _derived(step, contents)]
+    rises = [step for step in (*steps, total) if step.verdict == "rises" and _derived(step, contents)]
     if rises:
         names = listing(list(dict.fromkeys(contents.label(step.second) for step in rises)))
         said.append(
@@ -247,13 +248,15 @@ def _details(
                 "is a limit of the density, not a gain of the network."
             ).format(names)
         )
-    if any(step.verdict == "few fits" for step in (*steps, total)):
+    if any(step.verdict == "too few fits" for step in (*steps, total)):
         said.append(
             Markup("A fall is claimed only with {} refits or more, since retraining q moves the numbers.").format(
                 FITS_FOR_A_CLAIM
             )
         )
-    said += _positions([step for step in (*steps, total) if step.verdict in ("fall", "rise")], contents)
+    barred = dict.fromkeys(step.claim.words for step in (*steps, total) if step.verdict == "barred")
+    said += [Markup("{}.").format(words[:1].upper() + words[1:]) for words in barred]
+    said += _positions([step for step in (*steps, total) if step.verdict in ("falls", "rises")], contents)
     said.append(_measured(total, results))
     return said
 

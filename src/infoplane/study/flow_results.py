@@ -1,21 +1,33 @@
 """From the stored cells of a study of noisy networks to its results."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
 from scipy.special import ndtr, ndtri
 
+from infoplane.claims import ONE_NETWORK, Hypothesis
 from infoplane.estimate import Estimate
 from infoplane.information.sample_propagation import FlowEstimate
+from infoplane.study.comparisons import Compared, settled
 from infoplane.study.flow_spec import FlowSpec
 from infoplane.study.run_results import COLUMNS, RunResults, tidy
 from infoplane.study.store import Stored
 
 #: an error below this is that of arithmetic, nats
 ROUNDING = 1e-9
+#: a fall or a rise is claimed only where it is this many times its standard error, which few samples may hide
+ERRORS_FOR_A_CLAIM = 2.0
+#: nats below which nobody would speak of a loss, however small its error
+NEGLIGIBLE = 1e-3
+#: verdict -> its words where a layer is highest at the end
+TO_THE_END = {
+    "rises": f"rises to the end, {ONE_NETWORK}",
+    "not told apart": f"highest at the end, {ONE_NETWORK}",
+    "not tested": "highest at the end",
+}
 
 
 class FlowResults(RunResults[FlowSpec]):
@@ -103,8 +115,13 @@ class FlowResults(RunResults[FlowSpec]):
         layer, kind, peak and end (epochs), value and stderr (nats; what was lost), p (two-sided), constant (by how
         much the largest of so many equal numbers would seem to stand out on average, nats); at_first, at_peak and
         at_end, each with its _stderr: what the other estimates say of the first checkpoint, the peak and the end, so
-        that value = at_peak - at_end.
+        that value = at_peak - at_end. p_corrected, tests and verdict: corrected for one test a layer, of the fall from
+        its peak or, where the end is the peak, of the rise to it.
         """
+        found = [Compared(row, fallen(row), TO_THE_END if row["peak"] == row["end"] else {}) for row in self._lost()]
+        return settled({"differences": found})["differences"]
+
+    def _lost(self) -> list[dict[str, Any]]:
         found = []
         for network in self.spec.names:
             measured = {epoch: self.flows(network, epoch) for epoch in self.epochs(network)}
@@ -168,6 +185,22 @@ class FlowResults(RunResults[FlowSpec]):
             for epoch, value in zip(descent.array("epochs"), descent.array(name), strict=True)
         ]
         return {**super().tables(), **({"history": history} if history else {})}
+
+
+def fallen(row: Mapping[str, Any]) -> Hypothesis:
+    """Returns what is tested in a row of `differences`: the fall from the peak or, at the end, the rise to it."""
+    change, stderr, p = -row["value"], row.get("stderr"), row.get("p")
+    if row["peak"] == row["end"]:
+        keys = ("at_first", "at_end", "at_first_stderr", "at_end_stderr")
+        levels = [float(row[key]) for key in keys if row.get(key) is not None]
+        if len(levels) < len(keys):
+            return Hypothesis(0.0, None, training=True)
+        first, end, *errors = levels
+        change, stderr = end - first, math.hypot(*errors)
+        p = float(2 * ndtr(-abs(change) / stderr)) if stderr >= ROUNDING else None
+    if p is None or stderr is None:
+        return Hypothesis(change, None, training=True)
+    return Hypothesis(change, p, negligible=max(ERRORS_FOR_A_CLAIM * stderr, NEGLIGIBLE), training=True)
 
 
 def together(repeats: Sequence[Estimate]) -> FlowEstimate:

@@ -2,15 +2,16 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from infoplane.claims import Hypothesis
 from infoplane.data.split import PARTS
-from infoplane.estimate import CLAIM, FITS_FOR_A_CLAIM, NATS_PER_BIT, TOO_FEW_FITS, Estimate, confidence
+from infoplane.estimate import NATS_PER_BIT, Estimate, confidence
 from infoplane.information import (
     Mean,
     Seen,
@@ -20,7 +21,6 @@ from infoplane.information import (
     count,
     cross_entropy,
     crossed_mean,
-    difference,
     label_information,
     negative_cross_entropy,
     one_of_each,
@@ -31,9 +31,11 @@ from infoplane.information import (
     whole_variance,
 )
 from infoplane.information.contrastive import LEAST_BATCHES, LEAST_IMAGES
+from infoplane.information.falls import FALL_WORDS
 from infoplane.information.label import FAILS
+from infoplane.study.comparisons import Compared, Scores, change, common, layers_apart, numbers, one_test, settled
 from infoplane.study.plan import INPUT, Plan, twin_of
-from infoplane.study.readings import ReadAs, flags_of
+from infoplane.study.readings import ReadAs, barred, flags_of
 from infoplane.study.run_results import RunResults, tidy
 from infoplane.study.spec import StudySpec
 from infoplane.study.store import Store, Stored
@@ -305,26 +307,88 @@ class Results(RunResults[StudySpec]):
 
         In NCE, and in the two label informations, by the rest and by a probe.
         """
-        found = []
-        for kind in ("nce", "forward", "label"):
-            for checkpoint in self.checkpoints:
-                scores = {layer: self._scores(kind, layer, checkpoint) for layer in self.spec.layers}
-                layers = [layer for layer, own in scores.items() if own]
-                pairs = list(pairwise(layers))
-                if len(layers) > 2:
-                    pairs.append((layers[0], layers[-1]))
-                for first, second in pairs:
-                    refits = sorted(scores[first].keys() & scores[second].keys())
-                    if refits:
-                        one, other = (np.stack([scores[layer][refit] for refit in refits]) for layer in (first, second))
-                        mean = difference(one, other, groups=self.groups)
-                        where = (first, second, checkpoint, len(refits))
-                        found.append(Difference(*where, mean.value, mean.stderr, mean.dof, mean.p_value, kind))
-        return [vars(each) for each in found]
+        return self._settled["differences"]
+
+    def changes(self) -> list[dict[str, Any]]:
+        """Returns what changes of each number from checkpoint to checkpoint, and from each to the last.
+
+        Paired by example and, where there are any, by refit; positive where the number rises.
+        """
+        return self._settled["changes"]
 
     def falls(self) -> list[dict[str, Any]]:
         """Returns, per layer, how far its NCE falls from its peak to the end, and what chance would show."""
-        found = []
+        return self._settled["compression"]
+
+    @property
+    def tests(self) -> int:
+        """How many hypotheses the verdicts of the tables are corrected for."""
+        return max((row["tests"] for rows in self._settled.values() for row in rows), default=0)
+
+    @cached_property
+    def _settled(self) -> dict[str, list[dict[str, Any]]]:
+        """The three tables, with verdicts that are corrected for all that is tested in them."""
+        return settled(
+            {
+                "differences": [*self._differences()],
+                "changes": [*self._changes()],
+                "compression": [*self._falls()],
+            }
+        )
+
+    def _differences(self) -> Iterator[Compared]:
+        for kind in ("nce", "forward", "label"):
+            curves = {layer: self._curve(kind, layer) for layer in self.spec.layers}
+            for checkpoint in self.checkpoints:
+                layers = [layer for layer, curve in curves.items() if curve[checkpoint]]
+                pairs = [*pairwise(layers), *([(layers[0], layers[-1])] if len(layers) > 2 else [])]
+                for first, second in pairs:
+                    found = layers_apart(curves[first], curves[second], checkpoint, self._groups_for(curves[first]))
+                    if found is not None:
+                        own, tested, refits = found
+                        where = {"first": first, "second": second, "checkpoint": checkpoint, "refits": refits}
+                        read = [self.read_as(layer, checkpoint) for layer in (first, second)]
+                        bar = barred(first, read[0], second, read[1])
+                        yield Compared(
+                            where | numbers(own, tested) | {"kind": kind},
+                            # What is positive is given up on the way.
+                            Hypothesis(-own.value, tested.p_value, refits, one_test(kind, own), barred=bar),
+                        )
+
+    def _changes(self) -> Iterator[Compared]:
+        points = [*pairwise(self.checkpoints), *((at, self.checkpoints[-1]) for at in self.checkpoints[:-2])]
+        for kind in ("nce", *READERS, *DRAWN):
+            if kind == "nce" and kind not in self.spec.measure:
+                continue
+            for layer in self.spec.layers if kind != "own" else ("",):
+                curve = self._curve(kind, layer)
+                groups = self._groups_for(curve)
+                for first, last in points:
+                    found = change(curve, first, last, groups)
+                    if found is not None:
+                        yield self._change(kind, layer, first, last, *found)
+
+    def _change(self, kind: str, layer: str, first: str, last: str, own: Mean, tested: Mean, refits: int) -> Compared:
+        """One change and what is tested in it."""
+        flags, bar = (), ""
+        if kind == "nce":
+            flags = self._unread(layer, (first, last), common(*(self._scores(kind, layer, at) for at in (first, last))))
+        elif kind in READERS:
+            sides = [self._of_labels(kind, layer, at) for at in (first, last)]
+            failed = [[flag for each in side for flag in each.flags] for side in sides]
+            flags = tuple(dict.fromkeys(flag for side in failed for flag in side))
+            # What falls then is the reader, not what there is to be read.
+            fails = any(flag.startswith(FAILS) for flag in failed[1])
+            bar = "the reader fails: no claim" if fails and own.value < 0 else ""
+        # The network itself is what is asked about by "own": it has no refits.
+        fits = 0 if kind == "own" else refits
+        where = {"layer": layer, "kind": kind, "first": first, "last": last, "unit": DRAWN.get(kind, "nats")}
+        return Compared(
+            where | numbers(own, tested) | {"refits": fits, "flags": "; ".join(flags)},
+            Hypothesis(own.value, tested.p_value, fits or None, one_test(kind, own), barred=bar, training=True),
+        )
+
+    def _falls(self) -> Iterator[Compared]:
         for layer in self.spec.layers:
             points = [point for point in self.checkpoints if self.fits(layer, point)]
             refits = self.common(*((layer, point) for point in points)) if points else []
@@ -335,44 +399,22 @@ class Results(RunResults[StudySpec]):
             held = np.array([[-own[refit].values["heldout_nats"] for refit in refits] for own in fits])
             scores = np.stack([self.log_probs(layer, refits, point) for point in points])
             fall = compression(held, scores, seed=self.spec.seed, groups=self.groups)
-            where = {"layer": layer, "peak": points[fall.peak], "end": points[-1], "verdict": fall.verdict}
             both = dict.fromkeys(flag for at in (fall.peak, -1) for flag in _flags(list(fits[at].values())))
-            where["flags"] = "; ".join(both)
-            found.append(where | {key: value for key, value in vars(fall).items() if key != "peak"})
-        return found
+            where = {"layer": layer, "peak": points[fall.peak], "end": points[-1], "flags": "; ".join(both)}
+            yield Compared(
+                where | {key: value for key, value in vars(fall).items() if key != "peak"}, fall.hypothesis, FALL_WORDS
+            )
 
-    def changes(self) -> list[dict[str, Any]]:
-        """Returns what changes of each number from checkpoint to checkpoint, and from each to the last.
+    def _curve(self, kind: str, layer: str) -> dict[str, Scores]:
+        """Checkpoint -> `_scores`; empty where there are too few examples for an error."""
+        found = {at: self._scores(kind, layer, at) for at in self.checkpoints}
+        # One image alone has no error.
+        return {at: own if all(len(each) > 1 for each in own.values()) else {} for at, own in found.items()}
 
-        Paired by example and, where there are any, by refit; positive where the number rises.
-        """
-        points = [*pairwise(self.checkpoints), *((at, self.checkpoints[-1]) for at in self.checkpoints[:-2])]
-        found = []
-        for kind in ("nce", *READERS, *DRAWN):
-            if kind == "nce" and kind not in self.spec.measure:
-                continue
-            for layer in self.spec.layers if kind != "own" else ("",):
-                for first, last in points:
-                    before, after = (self._scores(kind, layer, at) for at in (first, last))
-                    refits = sorted(before.keys() & after.keys())
-                    # One image alone has no error.
-                    if refits and len(before[refits[0]]) > 1:
-                        pair = (np.stack([at[refit] for refit in refits]) for at in (after, before))
-                        groups = self._groups_of("evaluation", len(before[refits[0]]))
-                        mean = difference(*pair, groups=groups)
-                        where = {"layer": layer, "kind": kind, "first": first, "last": last}
-                        change = _change(mean, len(refits), kind)
-                        flags = self._unread(layer, (first, last), refits) if kind == "nce" else ()
-                        if kind in READERS:
-                            sides = [self._of_labels(kind, layer, at) for at in (first, last)]
-                            failed = [[flag for each in side for flag in each.flags] for side in sides]
-                            flags = tuple(dict.fromkeys(flag for side in failed for flag in side))
-                            # What falls then is the reader, not what there is to be read.
-                            fails = any(flag.startswith(FAILS) for flag in failed[1])
-                            if fails and change["verdict"] == "falls":
-                                change["verdict"] = "the reader fails: no claim"
-                        found.append(where | change | {"flags": "; ".join(flags)})
-        return found
+    def _groups_for(self, curve: dict[str, Scores]) -> np.ndarray | None:
+        """The groups of the examples that these numbers have a term for."""
+        sizes = (len(each) for scores in curve.values() for each in scores.values())
+        return self._groups_of("evaluation", next(sizes, 0))
 
     def _scores(self, kind: str, layer: str, at: str) -> dict[int, np.ndarray]:
         """Refit -> what a number of this kind is the mean of: an entry for each example."""
@@ -449,35 +491,6 @@ class Results(RunResults[StudySpec]):
                 # No function of x can know more about the template than x does.
                 found.append(_compare(f"{where} (at most I(x; template))", estimate, information["template"]))
         return found
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A number of the first layer minus that of the second, nats, paired by refit and example."""
-
-    first: str
-    second: str
-    checkpoint: str
-    refits: int
-    value: float
-    stderr: float
-    dof: float
-    p: float
-    kind: str
-
-
-def _change(mean: Mean, refits: int, kind: str) -> dict[str, Any]:
-    """One change and what may be said of it."""
-    # The network itself is what is asked about: it has no refits.
-    if kind != "own" and refits < FITS_FOR_A_CLAIM:
-        verdict = TOO_FEW_FITS
-    elif mean.p_value >= CLAIM:
-        verdict = "not told apart"
-    else:
-        verdict = "rises" if mean.value > 0 else "falls"
-    fits = 0 if kind == "own" else refits
-    numbers = {"value": mean.value, "stderr": mean.stderr, "dof": mean.dof, "p": mean.p_value}
-    return {"unit": DRAWN.get(kind, "nats")} | numbers | {"refits": fits, "verdict": verdict}
 
 
 def _flags(fits: Sequence[Stored]) -> tuple[str, ...]:
