@@ -667,5 +667,6 @@ def test_a_time_budget_is_taken_up_again_with_the_sizes_it_bought(tmp_path):
     assert b"No pixel is above 3" in first["study.yaml"]  # of 256 levels, which are hardly meant
     infoplane.measure(model, images, **options)
     assert {name: (tmp_path / "run" / name).read_bytes() for name in first} == first
-    with pytest.raises(UsageError, match="another study's run"):
-        infoplane.measure(model, images, **{**options, "refits": 2})
+    infoplane.measure(model, images, **{**options, "refits": 2})  # the run grows, and keeps its sizes
+    grown = (tmp_path / "run" / "study.yaml").read_bytes()
+    assert grown == first["study.yaml"].replace(b"  refits: 1", b"  refits: 2", 1)

@@ -145,8 +145,9 @@ def measure(
     fingerprint = _fingerprint(dataset, live, layers)
     known = _begun(out, fingerprint)
     # A run that was begun goes on with the sizes that its budget bought then.
-    if known is not None and known.fit.refits == refits and seconds is not None:
+    if known is not None and seconds is not None:
         spec = spec.model_copy(update={name: getattr(known, name) for name in BOUGHT})
+        spec = spec.model_copy(update={"fit": spec.fit.model_copy(update={"refits": refits})})
     else:
         if not quiet and seconds is not None:
             print("timing a few updates, to see what fits into the budget", file=sys.stderr)

@@ -190,7 +190,7 @@ def test_the_report_tells_of_the_machine_that_computed_not_of_the_one_that_repor
 # ---- what the folder holds already ----
 
 
-@pytest.mark.parametrize("changes", [{"seed": 5}, {"layers": ("logits",)}, {"title": "Another"}])
+@pytest.mark.parametrize("changes", [{"seed": 5}, {"fit_on": "encoding"}, {"name": "another"}])
 def test_the_folder_of_another_study_is_refused_and_left_alone(copy, refuses, changes):
     before = contents(copy)
     spec = read_study(copy / "study.yaml").model_copy(update=changes)

@@ -53,6 +53,9 @@ def load_run(folder: Path) -> RunResults[Any]:
     if not (folder / STUDY_FILE).is_file() or not (folder / "cells" / PLAN_FILE).is_file():
         raise UsageError("no run in this folder", received=folder, legal="the --out folder of a run or measure")
     spec = read_study(folder / STUDY_FILE)
+    if Plan.study(folder) not in (None, (folder / STUDY_FILE).read_text(encoding="utf-8")):
+        mend = "run the same command again, which writes it anew; --set changes a study"
+        raise UsageError("the study was edited since it was run", received=folder / STUDY_FILE, mend=mend)
     return FAMILIES[spec.kind].results(spec, Plan.load(folder), Store(folder / "cells"))
 
 

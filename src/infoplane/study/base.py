@@ -37,6 +37,8 @@ class Study(Strict):
         seed: Decides everything random.
     """
 
+    #: dotted paths of what may change in a run's folder: what is asked and shown, not on what and how it is measured
+    may_change: ClassVar[tuple[str, ...]] = ("title", "note", "figure")
     #: names that stand in an error's path for one of several models -> that model; no file knows of them
     variants: ClassVar[dict[str, type[BaseModel]]] = {}
 
@@ -75,9 +77,25 @@ class Study(Strict):
         """What a study has instead of a key that it does not have, where another family's would be looked for."""
         return None
 
+    def lasting(self) -> dict[str, Any]:
+        """Returns the settings that a run keeps for good, whatever else it grows by; dotted path -> value."""
+        return {
+            path: value
+            for path, value in _leaves(self.model_dump(mode="json"))
+            if not any(path == free or path.startswith(f"{free}.") for free in self.may_change)
+        }
+
     def to_yaml(self) -> str:
         """The resolved study as YAML: every value that was left to a default is written out."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+
+
+def _leaves(content: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in content.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", value
 
 
 def first_error(

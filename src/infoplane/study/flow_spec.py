@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import yaml
 from annotated_types import Ge, Gt, MinLen
@@ -82,6 +82,11 @@ class FlowSpec(Study):
         marked: Epochs at which activations are shown; the nearest checkpoints are taken.
         sweep: Also I(X;T) of a single tanh unit over its weight; null for none.
     """
+
+    may_change: ClassVar[tuple[str, ...]] = (
+        *Study.may_change,
+        *("bins", "marked", "sweep", "estimate.repeats", "estimate.exact", "train.checkpoints"),
+    )
 
     kind: Literal["flow"] = "flow"
     data: PointsSpec

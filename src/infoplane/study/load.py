@@ -39,6 +39,9 @@ def load_study(study: str, changes: Mapping[str, Any] | None = None, *, scale: s
     """
     files = _files(study)
     legal = _scales_of(files, study)
+    _check_free(changes or {}, "--set", legal)
+    for name, part in ((f"scales.{name} of {study}", part) for file in files for name, part in file.scales.items()):
+        _check_free(part, name, legal)
     if scale is None:
         scale = LAPTOP if LAPTOP in legal else legal[0] if legal else None
     elif scale not in legal:
@@ -51,6 +54,14 @@ def load_study(study: str, changes: Mapping[str, Any] | None = None, *, scale: s
     spec = validate(content, where=study)
     spec.check(study)
     return spec
+
+
+def _check_free(changes: Mapping[str, Any], where: str, scales: list[str]) -> None:
+    """Raises UsageError where what the loader decides is set: numbers of one scale would go under another's name."""
+    if changes.get("scale") is not None:
+        legal = ", ".join(f"--scale {scale}" for scale in scales) or "no scale: this study has only one"
+        received = f"{where}: scale = {shown(changes['scale'])}"
+        raise UsageError("the scale is chosen, not set", received=received, legal=legal, mend="leave the key out")
 
 
 @dataclass(frozen=True)
@@ -116,6 +127,7 @@ def _files(study: str) -> list[_File]:
     else:
         raise unknown("study", study, named_studies(), mend="or give the path of a .yaml file")
     own = {"name": Path(study).stem, **_parse(text, study)}
+    _check_free(own, study, [])
     like = own.pop("like", None)
     file = _File(own, own.pop("scales", {}), own.pop("datasets", {}))
     if like is None:
@@ -157,7 +169,12 @@ def _is_changes(part: Any) -> bool:
 
 def read_study(path: Path) -> Study:
     """Returns the resolved study that a run keeps in its folder."""
-    return validate(_parse(_read(path), str(path)), where=str(path))
+    return read_text(_read(path), str(path))
+
+
+def read_text(text: str, where: str) -> Study:
+    """Returns the resolved study of a YAML text."""
+    return validate(_parse(text, where), where=where)
 
 
 def _read(path: Path) -> str:

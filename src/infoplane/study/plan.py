@@ -96,9 +96,20 @@ class Plan:
         with _readable(folder / "cells" / PLAN_FILE) as content:
             return str(content["fingerprint"])
 
-    def to_json(self, fingerprint: str = "") -> dict[str, Any]:
-        """The plan as JSON."""
+    @staticmethod
+    def study(folder: Path) -> str | None:
+        """Returns the study that the run in a folder is of, as YAML; None in runs of versions that did not keep it."""
+        with _readable(folder / "cells" / PLAN_FILE) as content:
+            return content.get("study")
+
+    def to_json(self, fingerprint: str = "", study: str | None = None) -> dict[str, Any]:
+        """The plan as JSON.
+
+        Args:
+            study: What it is the plan of, as YAML.
+        """
         return {
+            "study": study,
             "fingerprint": fingerprint,
             "cells": {name: cell.to_json() for name, cell in self.cells.items()},
             "roles": [[*role, name] for role, name in self.roles.items()],

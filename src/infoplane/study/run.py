@@ -20,8 +20,9 @@ from typing import IO, Any
 import torch
 
 from infoplane.errors import CellError, UsageError
-from infoplane.study.base import Study
+from infoplane.study.base import Study, shown
 from infoplane.study.cell import Cell
+from infoplane.study.load import read_study, read_text
 from infoplane.study.lock import LOCK_FILE
 from infoplane.study.plan import PLAN_FILE, Plan
 from infoplane.study.progress import Display
@@ -65,11 +66,11 @@ def check_folder(folder: Path, spec: Study, fingerprint: str = "") -> None:
     study = folder / STUDY_FILE
     try:
         if study.exists():
-            if study.read_bytes() != spec.to_yaml().encode() or Plan.fingerprint(folder) != fingerprint:
+            if (other := _another(folder, spec, fingerprint)) is not None:
                 raise UsageError(
                     "the output folder holds another study's run",
-                    received=folder,
-                    legal="a new folder, or one with a run of exactly this study",
+                    received=f"{folder}: {other}",
+                    legal="a new folder, or a run of this study, which may grow by refits, layers or checkpoints",
                     mend="choose another --out or delete it",
                 )
         elif folder.exists() and not folder.is_dir():
@@ -82,6 +83,22 @@ def check_folder(folder: Path, spec: Study, fingerprint: str = "") -> None:
             )
     except OSError as error:
         raise unwritable(folder, error) from error
+
+
+def _another(folder: Path, spec: Study, fingerprint: str) -> str | None:
+    """What tells the run in a folder from one of this study, in a few words; None where that can go on, or grow."""
+    try:
+        known = Plan.study(folder)
+        content = read_study(folder / STUDY_FILE) if known is None else read_text(known, str(folder / STUDY_FILE))
+    except UsageError:
+        return "its study cannot be read"
+    if type(content) is not type(spec):
+        return f"kind is {content.kind} there"
+    there, here = content.lasting(), spec.lasting()
+    for path in {**there, **here}:
+        if there.get(path) != here.get(path):
+            return f"{path} is {shown(there.get(path))} there, {shown(here.get(path))} here"
+    return None if Plan.fingerprint(folder) == fingerprint else "other data or another network"
 
 
 def make_folder(folder: Path) -> None:
@@ -102,7 +119,7 @@ def prepare(folder: Path, spec: Study, plan: Plan, fingerprint: str = "") -> Non
     make_folder(folder)
     try:
         # The study last: a folder with a study has its plan.
-        write_whole(folder / "cells" / PLAN_FILE, json.dumps(plan.to_json(fingerprint), indent=1))
+        write_whole(folder / "cells" / PLAN_FILE, json.dumps(plan.to_json(fingerprint, spec.to_yaml()), indent=1))
         write_whole(folder / STUDY_FILE, spec.to_yaml())
     except OSError as error:
         raise unwritable(folder, error) from error

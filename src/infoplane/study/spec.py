@@ -179,6 +179,11 @@ class StudySpec(Study):
     """
 
     variants: ClassVar[dict[str, type[BaseModel]]] = BY
+    may_change: ClassVar[tuple[str, ...]] = (
+        *Study.may_change,
+        *("layers", "latents", "given", "measure", "density_at", "contrastive", "losses", "samples"),
+        *("fit.refits", "forward.refits", "subject.train.checkpoints"),
+    )
 
     kind: Literal["inversion"] = "inversion"
     data: DataSpec
