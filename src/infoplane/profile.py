@@ -6,6 +6,7 @@ import math
 import shutil
 import sys
 import tempfile
+import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from infoplane import data, densities
-from infoplane.budget import parse_budget, within
+from infoplane.budget import Forecast, Pace, by_updates, check_memory, parse_budget, time_updates, within
 from infoplane.capture import Tap, activations, as_taken, default_transform, list_layers, seeded
 from infoplane.capture.inputs import model_input
 from infoplane.checks import check_whole
@@ -29,15 +30,17 @@ from infoplane.files import TEMPORARY
 from infoplane.inversion import FitSettings
 from infoplane.report.build import build, load_run, writing
 from infoplane.report.text import table
+from infoplane.study.calibration import stored, typical
 from infoplane.study.cells import CACHE_BYTES, LOOKED_AT, split_data
+from infoplane.study.cost import Costs
 from infoplane.study.execute import carry_out
 from infoplane.study.load import read_study
 from infoplane.study.lock import LOCK_FILE
-from infoplane.study.plan import INPUT, Plan
+from infoplane.study.plan import INPUT, Plan, make_plan
 from infoplane.study.progress import Display
 from infoplane.study.results import Results
-from infoplane.study.run import STUDY_FILE, default_workers, pick_device, prepare
-from infoplane.study.spec import DataSpec, DensitySpec, StudySpec
+from infoplane.study.run import STUDY_FILE, default_workers, device_name, one_thread, pick_device, prepare
+from infoplane.study.spec import DataSpec, DensitySpec, Measure, StudySpec
 from infoplane.study.store import Stored
 from infoplane.study.task import Environment, Live, Task
 from infoplane.study.watch import Watcher
@@ -50,7 +53,9 @@ LEAST_IMAGES = 40
 #: a measurement that takes so many times its budget says so
 LATE = 1.25
 #: the fields of a study that a time budget decides
-BOUGHT = ("fit", "reconstruction", "contrastive", "samples", "note")
+BOUGHT = ("density", "fit", "reconstruction", "contrastive", "samples", "measure", "note", "asked")
+#: what can be measured of one's own network, as `kinds` names it; nce first, as in the table
+MEASURABLE: tuple[Measure, ...] = ("nce", "usable", "contrastive", "label", "mse", "samples")
 #: most classes a label may come from
 MOST_CLASSES = 65_536
 
@@ -64,6 +69,7 @@ def measure(
     layers: Sequence[str],
     checkpoints: Mapping[str, Any] | None = None,
     budget: str | int = "10m",
+    kinds: Sequence[str] | None = None,
     levels: int | None = None,
     groups: Any = None,
     transform: Callable[[Tensor], Any] | None = None,
@@ -92,6 +98,7 @@ def measure(
             state dict, or a file of one. The layers are measured at each of them, and at the model as it is.
         budget: Time for everything, e.g. "90s", "10m", "2h"; or an int, the number of updates of each fit. Time
             depends on what else the machine does; with a number of updates the same seed gives the same bytes.
+        kinds: What is measured, of "nce", "usable", "contrastive", "label", "mse" and "samples"; default: all of them.
         levels: Number of values that a pixel can take; default: those of the data set, or 256.
         groups: Whole numbers or names (N,), the same for images that must not be parted: frames of one scene,
             augmentations or near-copies of one image. Equal images are found, and need none.
@@ -108,11 +115,13 @@ def measure(
         watchers: Who is told what happens, beside `events.jsonl`: see `infoplane.study.watch`.
 
     Raises:
-        UsageError: Images, labels, layers, checkpoints, budget or device cannot be used.
+        UsageError: Images, labels, layers, checkpoints, kinds, budget or device cannot be used, or the budget is
+            far too short for them.
         CellError: A part of the measurement failed.
     """
+    begun = time.monotonic()
     dataset = _dataset(images, labels, levels, groups)
-    levels = dataset.levels
+    levels, wanted = dataset.levels, _kinds(kinds, dataset.labels is not None)
     seed = check_whole("seed", seed, least=0)
     refits = check_whole("number of refits", refits, least=1)
     where = pick_device(device)
@@ -135,26 +144,45 @@ def measure(
         read_as=dict(read_as or {}),
         density=suggest_density(dataset.shape, levels),
         fit=FitSettings(refits=refits),
-        measure=("nce", "usable", "contrastive", "mse", "samples") + (() if dataset.labels is None else ("label",)),
+        measure=wanted,
         seed=seed,
     ).resolve()
-    loaded = split_data(dataset, {"encoding": 0, "decoding": spec.data.decoding, "evaluation": evaluation}, seed)
+    sizes = {"encoding": 0, "decoding": spec.data.decoding, "evaluation": evaluation}
+    loaded = split_data(dataset, sizes, seed)
     data.say(loaded.values["notes"])
-    parts = data.Split(*(loaded.arrays[part] for part in PARTS))
-    seconds, _ = parse_budget(budget)
+    seconds, updates = parse_budget(budget)
+    contexts = {layer: reading.context for layer, reading in live.readings.items()}
+    there = {part: len(loaded.arrays[part]) for part in PARTS}
+    costs = Costs(dataset.shape, levels, there, contexts, alike=True)
+    wished, count = count, check_memory(spec, costs, count, where)
+    if count < wished and not quiet:
+        print(f"{count} of {wished} worker processes, for which there is memory", file=sys.stderr)
     fingerprint = _fingerprint(dataset, live, layers)
-    known = _begun(out, fingerprint)
-    # A run that was begun goes on with the sizes that its budget bought then.
-    if known is not None and seconds is not None:
+    known, pace = _begun(out, fingerprint), None
+    # A run that was begun goes on with what its budget bought then, and with what was left out later.
+    if known is not None and seconds is not None and _asked(known)[1] == spec.measure:
         spec = spec.model_copy(update={name: getattr(known, name) for name in BOUGHT})
-        spec = spec.model_copy(update={"fit": spec.fit.model_copy(update={"refits": refits})})
+        if refits != _asked(known)[0]:  # it grows, or is looked at in part
+            asked = None if spec.asked is None else spec.asked.model_copy(update={"refits": refits})
+            spec = spec.model_copy(update={"fit": spec.fit.model_copy(update={"refits": refits}), "asked": asked})
     else:
-        if not quiet and seconds is not None:
-            print("timing a few updates, to see what fits into the budget", file=sys.stderr)
-        spec = within(spec, budget, dataset, parts, live, max(1, count), where)
+        if updates is not None:
+            spec = by_updates(spec, updates)
+        else:
+            forecast = Forecast(
+                costs,
+                (stored(where) or typical(where)).machine,
+                count,
+                per_image=_seconds_per_image(dataset, live, layers),
+                on_the_fly=on_the_fly,
+                plan=lambda study: make_plan(study, fingerprint, device_name(where)),
+            )
+            spec, pace = _paced(spec, str(budget), forecast, where, begun, quiet)
         if 2 * int(dataset.images.max()) < levels:
             warning = f"No pixel is above {dataset.images.max()}, of levels 0 to {levels - 1}: are there fewer levels?"
             spec = spec.model_copy(update={"note": " ".join([warning, spec.note or ""]).strip()})
+            if pace is not None:
+                pace.spec = spec
     if not quiet and spec.note is not None:
         print(spec.note, file=sys.stderr)
     temporary = None if out is not None else tempfile.mkdtemp(prefix="infoplane-")
@@ -171,6 +199,7 @@ def measure(
             watchers=watchers,
             live=live,
             on_the_fly=on_the_fly,
+            pace=pace,
         )
     except KeyboardInterrupt:
         if out is None:
@@ -178,12 +207,10 @@ def measure(
         else:
             message = f"what was computed is kept in {out}: the same call goes on from there"
         raise KeyboardInterrupt(message) from None
-    if not quiet and seconds is not None and outcome.seconds > LATE * seconds:
-        took, wanted = round(outcome.seconds), round(seconds)
-        print(
-            f"took {took} s, budget {wanted} s: the machine was slower than the first updates let expect",
-            file=sys.stderr,
-        )
+    took = time.monotonic() - begun
+    if not quiet and seconds is not None and took > LATE * seconds:
+        slower = "the machine was slower than the first updates let expect"
+        print(f"took {took:.0f} s, budget {seconds:.0f} s: {slower}", file=sys.stderr)
     profile = Profile(folder, live, where, quiet=quiet)
     if temporary is not None:
         weakref.finalize(profile, shutil.rmtree, temporary, ignore_errors=True)
@@ -466,6 +493,57 @@ def _check_layers(
     drawn = frozenset(info.name for info in found if info.name in readings and info.random)
     large = any(4 * len(dataset) * math.prod(each.shape) > CACHE_BYTES for each in readings.values())
     return replace(live, readings=readings, notes=notes, random=drawn), large or bool(drawn)
+
+
+def _kinds(kinds: Sequence[str] | None, labelled: bool) -> tuple[Measure, ...]:
+    """What is measured, in the table's order."""
+    legal: list[Measure] = [kind for kind in MEASURABLE if labelled or kind != "label"]
+    if kinds is None:
+        return tuple(legal)
+    if isinstance(kinds, str) or not kinds or not all(isinstance(kind, str) for kind in kinds):
+        raise UsageError("kinds must be a list of names", received=repr(kinds), legal=", ".join(MEASURABLE))
+    for kind in kinds:
+        if kind == "label" and not labelled:
+            raise UsageError("there are no labels to read", received="kinds with label", mend="pass labels=")
+        if kind not in legal:
+            raise unknown("kind to measure", kind, legal)
+    return tuple(kind for kind in legal if kind in kinds)
+
+
+def _paced(
+    spec: StudySpec, budget: str, forecast: Forecast, device: torch.device, begun: float, quiet: bool
+) -> tuple[StudySpec, Pace]:
+    """The study with what a time budget buys, and what keeps it near that time.
+
+    Args:
+        begun: When the time began, by `time.monotonic`.
+    """
+    seconds, _ = parse_budget(budget)
+    assert seconds is not None
+
+    def timed(share: float) -> float:
+        if not quiet:
+            print("timing a few updates, to see what fits into the budget", file=sys.stderr)
+        with one_thread(device.type == "cpu"):
+            return time_updates(spec, forecast.costs, forecast.machine, device, share, time.perf_counter)
+
+    ways = ["fewer layers" if len(spec.layers) * len(spec.checkpoints) > 1 else "", "fewer refits (refits=1)"]
+    ways += ["fewer or smaller images (transform can enlarge them to what the network takes)"]
+    advice = ", ".join(way for way in ways if way)
+    spec, known = within(spec, budget, forecast, timed, spent=time.monotonic() - begun, ways_out=advice)
+    return spec, Pace(spec, known, begun + seconds - time.monotonic(), quiet=quiet)
+
+
+def _seconds_per_image(dataset: data.Dataset, live: Live, layers: list[str]) -> float:
+    """The time that the network takes for one image, from eight."""
+    start = time.perf_counter()
+    activations(live.model, layers[:1], torch.from_numpy(dataset.images[:8]), transform=live.transform)
+    return (time.perf_counter() - start) / 8
+
+
+def _asked(spec: StudySpec) -> tuple[Any, ...]:
+    """What was asked for, whatever became of it."""
+    return (spec.fit.refits, spec.measure) if spec.asked is None else (spec.asked.refits, spec.asked.measure)
 
 
 def _begun(out: str | Path | None, fingerprint: str) -> StudySpec | None:

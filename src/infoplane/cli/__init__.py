@@ -11,7 +11,7 @@ INTERRUPTED = 130
 #: exit code of a command that ended over what infoplane did not foresee
 UNFORESEEN = 70
 #: options that take several values
-SEVERAL = ("--layers", "--checkpoints", "--options")
+SEVERAL = ("--layers", "--checkpoints", "--options", "--kinds")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -122,6 +122,9 @@ def measure(
     layers: Annotated[list[str], typer.Option(help="Layers, as `infoplane layers` names them: --layers a b c.")],
     out: Annotated[Path, typer.Option(help="The run's folder.")],
     budget: Annotated[str, typer.Option(help="Time in all (90s, 10m, 2h), or updates per fit (500).")] = "10m",
+    kinds: Annotated[
+        list[str] | None, typer.Option(help="What is measured: --kinds nce usable contrastive label mse samples.")
+    ] = None,
     checkpoints: Annotated[
         list[str] | None, typer.Option(help="Earlier weights, in training order: --checkpoints 0=a.pt 10=b.pt.")
     ] = None,
@@ -149,6 +152,7 @@ def measure(
         out,
         checkpoints=checkpoints or [],
         budget=budget,
+        kinds=kinds or None,
         transform=transform,
         read_as=read_as or [],
         levels=levels,

@@ -23,7 +23,8 @@ Progress = Callable[[int, int, float | None], None]
 #: returns losses that are written down beside the held-out one and decide nothing, by name
 Watch = Callable[[], Mapping[str, float]]
 
-EVALUATION_BATCH = 128
+#: examples that are scored at once, and values of their images: of large ones fewer, so that they fit into memory
+EVALUATION_BATCH, EVALUATION_VALUES = 128, 2_000_000
 
 
 #: values of a curve, one for each of its points
@@ -331,16 +332,21 @@ def mean_loss(model: nn.Module, loss: Loss, pairs: Pairs) -> float:
     return float(losses_of(model, loss, pairs).mean())
 
 
+def scored_at_once(pairs: Pairs, most: int) -> int:
+    """Returns how many of these pairs are scored together: at most so many, and of large images fewer."""
+    return max(1, min(most, EVALUATION_VALUES // math.prod(pairs.images.shape[1:])))
+
+
 @own_state()
 @torch.no_grad()
 def losses_of(model: nn.Module, loss: Loss, pairs: Pairs) -> Tensor:
     """Returns the loss of every example in evaluation mode, float64 (n,) on the CPU."""
     was_training = model.training
+    batch = scored_at_once(pairs, EVALUATION_BATCH)
     model.eval()
     try:
         chunks = [
-            loss(*pairs.batch(slice(start, start + EVALUATION_BATCH))).double().cpu()
-            for start in range(0, len(pairs), EVALUATION_BATCH)
+            loss(*pairs.batch(slice(start, start + batch))).double().cpu() for start in range(0, len(pairs), batch)
         ]
     finally:
         model.train(was_training)

@@ -8,7 +8,7 @@ from torch import Tensor
 from infoplane.densities import Density
 from infoplane.errors import UsageError
 from infoplane.inversion.fast import Loss
-from infoplane.inversion.fit import Curve, Progress, fit, losses_of
+from infoplane.inversion.fit import Curve, Progress, fit, losses_of, scored_at_once
 from infoplane.inversion.pairs import Pairs
 from infoplane.inversion.parallel import Ranks, fit_on_ranks
 from infoplane.inversion.settings import FitSettings
@@ -92,8 +92,10 @@ def cross_log_probs(density: Density, pairs: Pairs, contexts: Tensor, *, batch: 
 
     Args:
         contexts: (K, …), standardised as the density was trained.
+        batch: Most pairs that are scored at once.
     """
     n, k = len(pairs), len(contexts)
+    batch = scored_at_once(pairs, batch)
     rows, columns = (index.flatten() for index in torch.meshgrid(torch.arange(n), torch.arange(k), indexing="ij"))
     density.eval()
     images, contexts = pairs.images.to(pairs.device), contexts.to(pairs.device)

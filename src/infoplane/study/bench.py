@@ -117,7 +117,7 @@ def timed(
     Args:
         skipped: Told of jobs for which there is not enough memory.
     """
-    free = _free_memory(device)
+    free = free_memory(device)
     for job in wanted:
         if job.memory > free:
             if skipped is not None:
@@ -282,8 +282,8 @@ def _clock(device: torch.device) -> Callable[[], float]:
     return now
 
 
-def _free_memory(device: torch.device) -> float:
-    """GiB."""
+def free_memory(device: torch.device) -> float:
+    """Returns how much memory is free on a device, GiB; infinity where that cannot be known."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] / 2**30
     with suppress(OSError, ValueError, IndexError):

@@ -12,13 +12,15 @@ from infoplane.information import contrastive_batches
 from infoplane.inversion import Reconstructor, SquaredError
 from infoplane.inversion.fit import EVALUATION_BATCH
 from infoplane.study.cells import CACHE_BYTES
-from infoplane.study.counting import Drawing, Work, count_scoring, count_step
+from infoplane.study.counting import Drawing, Work, count_memory, count_scoring, count_step
 from infoplane.subjects.forward import Staged, tail
 
 #: seconds of a cell apart from its passes: reading, splitting, writing
 FIXED = 0.1
 #: seconds that a worker process takes to start
 START_UP = 4.0
+#: bytes that a process holds before it computes anything
+BASE_MEMORY = 0.4e9
 #: images in a batch in which a network under study is evaluated
 SUBJECT_BATCH = 512
 #: classes of a label that is read from a layer: what they cost does not show
@@ -42,6 +44,8 @@ class Costs:
         sizes: Part of the split -> number of examples.
         contexts: Layer -> shape of its activation, as densities see it.
         subject: Builds the network under study, or None.
+        alike: Whether what passes through a density or an inverter is counted at the widest layer only, and taken to be
+            as much at all others: counting takes a second for each.
     """
 
     def __init__(
@@ -51,7 +55,11 @@ class Costs:
         sizes: Mapping[str, int],
         contexts: Mapping[str, tuple[int, ...]],
         subject: Callable[[], nn.Module] | None = None,
+        *,
+        alike: bool = False,
     ) -> None:
+        widest = max(contexts.values(), key=math.prod, default=())
+        self._passes = dict.fromkeys(contexts, widest) if alike else contexts
         self.shape, self.levels, self.sizes, self.contexts = shape, levels, sizes, contexts
         self.subject = subject
         self._counted: dict[Any, Any] = {}
@@ -116,6 +124,16 @@ class Costs:
         """Returns the work of one training step of a density on a batch."""
         return self._counted_passes(spec, layer, batch)
 
+    def memory(self, spec: Mapping[str, Any], layer: str | None, batch: int) -> float:
+        """Returns about how many bytes one training step of a density on a batch holds."""
+        context = None if layer is None else self._passes[layer]
+
+        def counted() -> float:
+            density = self._built(spec, context, *self.shape[1:])
+            return count_memory(density, self._loss(density, context), batch)
+
+        return self._once(("memory", context, _key(spec), batch), counted)
+
     def drawing(self, spec: Mapping[str, Any], images: int) -> Work:
         """Returns the work of drawing so many images at once from an unconditional density."""
         drawing = self._once(
@@ -161,7 +179,7 @@ class Costs:
         return work
 
     def _mse(self, params: Mapping[str, Any]) -> Work:
-        context, fit = self.contexts[params["layer"]], params["fit"]
+        context, fit = self._passes[params["layer"]], params["fit"]
 
         def both() -> tuple[Work, Work]:
             with torch.device("meta"):
@@ -241,17 +259,18 @@ class Costs:
         return Work(written=PROBE_READS * features * self.sizes["decoding"])
 
     def _counted_passes(self, spec: Mapping[str, Any], layer: str | None, batch: int | None) -> Work:
-        context = None if layer is None else self.contexts[layer]
+        context = None if layer is None else self._passes[layer]
 
         def counted() -> Work:
             density = self._built(spec, context, *self.shape[1:])
-
-            def loss(n: int) -> Tensor:
-                return -density.log_prob(self._images(n), None if context is None else self._context(context, n))
-
+            loss = self._loss(density, context)
             return count_scoring(density, loss, EVALUATION_BATCH) if batch is None else count_step(density, loss, batch)
 
         return self._once(("density", context, _key(spec), batch), counted)
+
+    def _loss(self, density: densities.Density, context: tuple[int, ...] | None) -> Callable[[int], Tensor]:
+        """The loss of so many images of no data."""
+        return lambda n: -density.log_prob(self._images(n), None if context is None else self._context(context, n))
 
     def _once(self, key: Hashable, make: Callable[[], Any]) -> Any:
         if key not in self._counted:

@@ -103,6 +103,29 @@ def count_scoring(model: nn.Module, loss: Callable[[int], Tensor], size: int) ->
         return count(lambda: loss(size)).times(1 / size)
 
 
+def count_memory(model: nn.Module, loss: Callable[[int], Tensor], batch: int) -> float:
+    """Returns about how many bytes one training step on a batch holds.
+
+    What is saved for the backward pass, and the weights six times: as they are, their gradients, two moments, their
+    average and the best so far.
+    """
+    model.train()
+    saved: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        saved[storage._cdata] = storage
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        held = loss(batch).mean()
+    weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+    own = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
+    passes = sum(storage.nbytes() for key, storage in saved.items() if key not in own)
+    del held
+    return float(passes + 6 * weights)
+
+
 def count_step(model: nn.Module, loss: Callable[[int], Tensor], batch: int) -> Work:
     """Returns the work of one training step on a batch."""
     model.train()

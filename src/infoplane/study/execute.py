@@ -3,8 +3,9 @@
 import hashlib
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import torch
 
@@ -18,6 +19,7 @@ from infoplane.study.counting import Work
 from infoplane.study.families import FAMILIES
 from infoplane.study.forecast import finished, seconds_of
 from infoplane.study.lock import locked
+from infoplane.study.plan import Plan
 from infoplane.study.run import (
     ENGINES,
     Outcome,
@@ -27,11 +29,27 @@ from infoplane.study.run import (
     make_folder,
     pick_device,
     prepare,
+    write_study,
 )
 from infoplane.study.store import Result, Store, room_for
 from infoplane.study.task import Live
 from infoplane.study.watch import Watcher
 from infoplane.torch_state import own_state
+
+
+class Pace(Protocol):
+    """What keeps a run near a time budget, see `infoplane.budget.Pace`."""
+
+    def order(self, cells: Iterable[Cell]) -> list[Cell]:
+        """The cells in the order in which they should begin."""
+        ...
+
+    def revised(
+        self, stored: Callable[[str], bool], took: Mapping[str, float], running: Mapping[str, float], plan: Plan
+    ) -> tuple[Study, Plan] | None:
+        """The study and the plan from here on, or None where they stay."""
+        ...
+
 
 #: seconds from which on a run is worth a measurement of the machine's speed
 WORTHWHILE = 120.0
@@ -97,6 +115,7 @@ def carry_out(
     live: Live | None = None,
     on_the_fly: bool = False,
     forecast: bool = False,
+    pace: Pace | None = None,
 ) -> Outcome:
     """Runs a study that was checked, on data that are loaded, into a folder.
 
@@ -106,6 +125,7 @@ def carry_out(
         live: A network that exists in this process only; what needs it runs here.
         on_the_fly: Whether the densities need it too, since its activations are too large to be kept.
         forecast: Whether to say beforehand how long it will take.
+        pace: What keeps it near a time budget.
     """
     plan = FAMILIES[spec.kind].plan(spec, fingerprint, device_name(device))
     check_folder(folder, spec, fingerprint)  # at once; `prepare` looks again when nobody else writes there
@@ -119,11 +139,23 @@ def carry_out(
             print(f"computing anew what is damaged: {', '.join(damaged)}", file=sys.stderr)
         if not store.has(name):
             store.save(plan.cells[name], loaded)
-        cells = list(plan.cells.values())
-        needing = ("capture", "judge")
-        local = [cell.name for cell in cells if on_the_fly or (live is not None and cell.kind in needing)]
+        cells = list(plan.cells.values()) if pace is None else pace.order(plan.cells.values())
         waiting = [cell for cell in cells if not store.has(cell.name)]
         seconds = None
+
+        def revise(
+            stored: Callable[[str], bool], took: Mapping[str, float], running: Mapping[str, float]
+        ) -> list[Cell] | None:
+            nonlocal plan
+            assert pace is not None
+            changed = pace.revised(stored, took, running, plan)
+            if changed is None:
+                return None
+            # Written at once: whoever goes on from here finds what was decided.
+            write_study(folder, changed[0], changed[1], fingerprint)
+            plan = changed[1]
+            return pace.order(plan.cells.values())
+
         if forecast and waiting:
             seconds = _foretold(FAMILIES[spec.kind].cost(spec, plan, loaded), waiting, device, workers)
         return ENGINES[engine](
@@ -132,11 +164,12 @@ def carry_out(
             device=device,
             workers=workers,
             live=live,
-            local=local,
+            local=lambda cell: on_the_fly or (live is not None and cell.kind in ("capture", "judge")),
             quiet=quiet,
             watchers=watchers,
             lock=lock,
             seconds=seconds,
+            revise=revise if pace is not None else None,
         )
 
 

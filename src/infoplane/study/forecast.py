@@ -61,16 +61,26 @@ def seconds_of(costs: Mapping[str, Work], machine: Machine) -> dict[str, float]:
     return {name: machine.seconds(work) + FIXED for name, work in costs.items()}
 
 
-def finished(cells: Iterable[Cell], seconds: Mapping[str, float], workers: int) -> float:
+def finished(
+    cells: Iterable[Cell],
+    seconds: Mapping[str, float],
+    workers: int,
+    *,
+    running: Mapping[str, float] | None = None,
+    start_up: float | None = None,
+) -> float:
     """Returns after how many seconds the last cell is done.
 
     Cells begin in their order, as soon as what they need is there and a worker is free.
 
     Args:
-        cells: What is to be done; other cells that they need are there.
+        cells: What is to be done; other cells that they need are there, or running.
+        running: Name -> seconds until it is done, of cells that have begun; each has a worker.
+        start_up: Seconds until the workers are ready; default: as long as they take to start.
     """
-    done: dict[str, float] = {}
-    free = [START_UP] * workers
+    done: dict[str, float] = dict(running or {})
+    start_up = START_UP if start_up is None else start_up
+    free = sorted([*done.values(), *[start_up] * max(0, workers - len(done))])
     for cell in cells:
         free.sort()
         start = max([free[0], *(done.get(need, 0.0) for need in cell.needs.values())])

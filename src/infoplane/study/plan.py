@@ -160,7 +160,8 @@ def make_plan(spec: StudySpec, fingerprint: str = "", device: str = "cpu") -> Pl
         places += [_Place(layer, checkpoint, {**network, "capture": capture}) for layer in spec.layers]
     # The finished network judges all samples, whichever checkpoint they come from.
     judging = {**network, "capture": capture} if (capture := plan.name("capture", checkpoint=END)) else network
-    add_densities(plan, spec, data, places)
+    if spec.needs_densities:
+        add_densities(plan, spec, data, places)
     add_pictures(plan, spec, data, places, judging if len(judging) > 1 else None)
     if "label" in spec.measure:
         params = {"fit": {"held_out": spec.fit.held_out}, "fit_on": spec.fit_on, "seed": spec.seed}

@@ -47,7 +47,7 @@ class Display:
 
     def __init__(self, weights: Mapping[str, float], *, quiet: bool = False) -> None:
         self.weights, self.quiet = dict(weights), quiet
-        self.done, self.finished = 0, 0.0
+        self.done, self.finished, self.parts = 0, 0.0, len(self.weights)
         self.started = self.last_line = time.monotonic()
         self.cells: dict[str, _Running] = {}
         self.bars: Progress | None = None
@@ -104,13 +104,23 @@ class Display:
                 print(line, file=sys.stderr)
         self.tick()
 
+    def replan(self, weights: Mapping[str, float]) -> None:
+        """Other cells than before are still to run: name -> about how long each takes."""
+        begun = {cell: self.weights.get(cell, 0.0) for cell in self.cells}
+        # What is done counts as it did, in one piece.
+        self.weights = {"": self.finished, **begun, **weights}
+        self.parts = self.done + len(begun) + len(weights)
+        if self.bars is not None:
+            self.bars.update(self.overall, total=sum(self.weights.values()))
+        self.tick()
+
     def tick(self) -> None:
         """Brings what is shown up to date."""
         if self.bars is not None:
             for cell, task in self.tasks.items():
                 running = self.cells[cell]
                 self.bars.update(task, completed=running.done, total=running.total, state=running.words())
-            state = f"{self.done}/{len(self.weights)}{self._left()}"
+            state = f"{self.done}/{self.parts}{self._left()}"
             self.bars.update(self.overall, completed=self._work(), state=state)
             return
         now = time.monotonic()
@@ -118,7 +128,7 @@ class Display:
             return
         self.last_line = now
         running = "; ".join(f"{_short(cell)} {state.words()}" for cell, state in self.cells.items())
-        head = f"[{now - self.started:4.0f} s] {self.done}/{len(self.weights)} parts done{self._left()}"
+        head = f"[{now - self.started:4.0f} s] {self.done}/{self.parts} parts done{self._left()}"
         print(f"{head}; {running}", file=sys.stderr, flush=True)
 
     def _work(self) -> float:

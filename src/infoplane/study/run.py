@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -117,6 +117,15 @@ def prepare(folder: Path, spec: Study, plan: Plan, fingerprint: str = "") -> Non
     """
     check_folder(folder, spec, fingerprint)
     make_folder(folder)
+    write_study(folder, spec, plan, fingerprint)
+
+
+def write_study(folder: Path, spec: Study, plan: Plan, fingerprint: str = "") -> None:
+    """Writes a study and its plan into its run's folder.
+
+    Raises:
+        UsageError: The folder cannot be written.
+    """
     try:
         # The study last: a folder with a study has its plan.
         write_whole(folder / "cells" / PLAN_FILE, json.dumps(plan.to_json(fingerprint, spec.to_yaml()), indent=1))
@@ -163,11 +172,12 @@ def run_cells(
     device: torch.device,
     workers: int,
     live: Live | None = None,
-    local: Iterable[str] = (),
+    local: Callable[[Cell], bool] = lambda cell: False,
     quiet: bool = False,
     watchers: Iterable[Watcher] = (),
     lock: int | None = None,
     seconds: Mapping[str, float] | None = None,
+    revise: "Revise | None" = None,
 ) -> Outcome:
     """Runs all cells that are not stored yet.
 
@@ -177,19 +187,24 @@ def run_cells(
         device: Where they compute.
         workers: Number of worker processes; 0 runs everything in this one.
         live: The network that exists in this process only.
-        local: Names of cells that must run in this process, since they need `live`; as it has them, on all threads.
+        local: Whether a cell must run in this process, since it needs `live`; as it has them, on all threads.
         watchers: Who is told, beside `events.jsonl`.
         lock: File descriptor of the folder's lock, which workers inherit.
         seconds: Cell -> about how long it takes, as far as that is known: what the time left is told from.
+        revise: Asked whenever a cell is done which cells there are from then on; see `Revise`.
 
     Raises:
         CellError: The disk is full.
     """
     watching = [EventLog(), *watchers]
-    runner = _Runner(folder, list(cells), device, workers, live, set(local), quiet, watching, lock, seconds)
+    runner = _Runner(folder, list(cells), device, workers, live, local, quiet, watching, lock, seconds, revise)
     with room_for(folder):
         return runner.run()
 
+
+#: (whether a cell is stored, cell -> seconds it took, cell -> seconds since it began) -> the cells that there are from
+#: now on, or None where they stay; those that run go on
+Revise = Callable[[Callable[[str], bool], Mapping[str, float], Mapping[str, float]], Sequence[Cell] | None]
 
 #: name -> function that runs cells, with the signature of `run_cells`; a cell is sent by its name, so that an engine
 #: may run it anywhere that the run's folder can be seen from
@@ -204,24 +219,28 @@ class _Runner:
         device: torch.device,
         workers: int,
         live: Live | None,
-        local: set[str],
+        local: Callable[[Cell], bool],
         quiet: bool,
         watchers: list[Watcher],
         lock: int | None,
         seconds: Mapping[str, float] | None,
+        revise: Revise | None,
     ) -> None:
         self.weight = _weight if seconds is None else (lambda cell: seconds[cell.name])
+        self.revise = revise
         self.folder, self.device, self.live, self.quiet = folder, device, live, quiet
         self.store = Store(folder / "cells")
         self.waiting = [cell for cell in cells if not self.store.has(cell.name)]
         self.bound = local
-        self.local = {cell.name for cell in self.waiting} if workers == 0 else local
-        remote = [cell for cell in self.waiting if cell.name not in self.local]
+        self.local = (lambda _: True) if workers == 0 else local
+        remote = [cell for cell in self.waiting if not self.local(cell)]
         self.outcome = Outcome()
         self.events: queue.Queue[dict[str, Any]] = queue.Queue()
         self.watchers, self.lock = watchers, lock
         self.workers = [_Worker(folder, device, self.events, lock) for _ in range(min(workers, len(remote)))]
         self.running: dict[str, _Worker | None] = {}
+        self.began: dict[str, float] = {}
+        self.took: dict[str, float] = {}
         self.peaks: dict[Any, int] = {}
 
     def run(self) -> Outcome:
@@ -261,10 +280,10 @@ class _Runner:
                 return True
             if not all(self.store.has(need) for need in cell.needs.values()):
                 continue
-            if cell.name in self.local:
+            if self.local(cell):
                 self.waiting.remove(cell)
                 self._begin(cell, None)
-                with one_thread(self.device.type == "cpu" and cell.name not in self.bound):
+                with one_thread(self.device.type == "cpu" and not self.bound(cell)):
                     run_cell(cell, self.store, self.device, self._handle, self.live)
                 return True
             idle = next((worker for worker in self.workers if worker.cell is None), None)
@@ -279,6 +298,7 @@ class _Runner:
 
     def _begin(self, cell: Cell, worker: "_Worker | None") -> None:
         self.running[cell.name] = worker
+        self.began[cell.name] = time.monotonic()
         self.display.start(cell.name)
         self._log({"cell": cell.name, "event": "start"})
 
@@ -301,6 +321,20 @@ class _Runner:
         if event["event"] == "failed":
             self.outcome.failed[cell] = message or ""
         self.display.finish(cell, failed=message)
+        if event["event"] == "done":
+            self.took[cell] = event["seconds"]
+            self._revise()
+
+    def _revise(self) -> None:
+        """Asks which cells there are from now on."""
+        now = time.monotonic()
+        since = {name: now - self.began[name] for name in self.running}
+        cells = None if self.revise is None else self.revise(self.store.has, self.took, since)
+        if cells is None:
+            return
+        known = {*self.running, *self.outcome.failed, *self.outcome.skipped}
+        self.waiting = [cell for cell in cells if not self.store.has(cell.name) and cell.name not in known]
+        self.display.replan({cell.name: self.weight(cell) for cell in self.waiting})
 
     def _died(self, worker: "_Worker") -> None:
         """A worker process ended on its own: its cell failed, and no other is sent to it."""
@@ -312,7 +346,7 @@ class _Runner:
             self.store.save_failure(worker.cell, message, worker.errors())
             self._handle({"cell": worker.cell, "event": "failed", "message": message})
         worker.close()
-        if not self.workers and any(cell.name not in self.local for cell in self.waiting):
+        if not self.workers and any(not self.local(cell) for cell in self.waiting):
             self.workers.append(_Worker(self.folder, self.device, self.events, self.lock))
 
     @contextmanager

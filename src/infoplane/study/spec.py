@@ -157,6 +157,16 @@ class SamplesSpec(Strict):
     each: Annotated[int, Ge(1)] = 8
 
 
+class AskedSpec(Strict):
+    """What was asked for where time did not allow all of it.
+
+    Attributes: refits: independent fits; measure: what to report.
+    """
+
+    refits: Annotated[int, Ge(1)]
+    measure: tuple[Measure, ...]
+
+
 class StudySpec(Study):
     """A study of what can be inverted: densities q(x|h) of discrete images given a layer.
 
@@ -176,6 +186,7 @@ class StudySpec(Study):
         reconstruction: How the MSE inverter is trained.
         measure: What to report.
         contrastive, forward, losses, samples: Sizes of these measurements.
+        asked: What was to be measured, where a time budget could not buy all of it (`measure`).
     """
 
     variants: ClassVar[dict[str, type[BaseModel]]] = BY
@@ -202,11 +213,17 @@ class StudySpec(Study):
     forward: ForwardSpec = ForwardSpec()
     losses: LossesSpec = LossesSpec()
     samples: SamplesSpec = SamplesSpec()
+    asked: AskedSpec | None = None
 
     def density_of(self, layer: str) -> DensitySpec:
         """The density that inverts a layer."""
         options = {**(self.density.model_extra or {}), **self.density_at.get(layer, {})}
         return DensitySpec(kind=self.density.kind, **options)
+
+    @property
+    def needs_densities(self) -> bool:
+        """Whether anything that is measured takes a density."""
+        return not {"nce", "usable", "contrastive", "losses", "samples"}.isdisjoint(self.measure)
 
     @property
     def checkpoints(self) -> tuple[str, ...]:

@@ -86,8 +86,11 @@ def main() -> None:
             os._exit(1)  # nobody listens any more
 
     cells, store = Plan.load(folder).cells, Store(folder / "cells")
-    for name in sys.stdin:
-        run_cell(cells[name.strip()], store, device, lambda event: report({**event, "peak_mb": peak_memory_mb()}))
+    for line_in in sys.stdin:
+        name = line_in.strip()
+        if name not in cells:
+            cells = Plan.load(folder).cells  # the plan was revised since
+        run_cell(cells[name], store, device, lambda event: report({**event, "peak_mb": peak_memory_mb()}))
 
 
 def _end_with(parent: int) -> None:

@@ -1,0 +1,123 @@
+"""While a measurement runs: what the parts that are done say of the time left, and what is left out for want of it."""
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+
+from infoplane.budget.sizes import MOST_EPOCHS, PAGE, Forecast, most_updates, shorter
+from infoplane.study.cell import Cell
+from infoplane.study.plan import Plan
+from infoplane.study.spec import StudySpec
+
+#: share of a budget by which the forecast may exceed it before anything is left out
+SLACK = 0.1
+#: relative change of the number of updates that is worth making
+WORTHWHILE = 0.15
+
+
+class Pace:
+    """Keeps a measurement near its time: whenever a part is done, it looks at what is left to do.
+
+    Fits that are compared must have had the same number of updates. So that number is settled by what their common
+    starting points took, and stays once one of them has begun. From then on only what nothing is compared with
+    becomes less: samples, the MSE inverter, whole refits from the last on. What was decided is kept in the run's
+    folder, where the same call finds it again.
+
+    Args:
+        spec: The study as it begins.
+        forecast: What was expected of this machine.
+        seconds: From now until it should be done.
+        clock: Seconds, from any moment on.
+    """
+
+    def __init__(
+        self,
+        spec: StudySpec,
+        forecast: Forecast,
+        seconds: float,
+        *,
+        quiet: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.spec, self.forecast, self.quiet, self.clock = spec, forecast, quiet, clock
+        self.budget, self.end = seconds, clock() + seconds - PAGE * min(1.0, seconds / 60)
+
+    @staticmethod
+    def order(cells: Iterable[Cell]) -> list[Cell]:
+        """The cells with those first from which fits start: they say how fast the machine is."""
+        cells = list(cells)
+        starts = _starts(cells)
+        first = [cell for cell in cells if cell.kind in ("data", "capture") or cell.name in starts]
+        return first + [cell for cell in cells if cell not in first]
+
+    def revised(
+        self, stored: Callable[[str], bool], took: Mapping[str, float], running: Mapping[str, float], plan: Plan
+    ) -> tuple[StudySpec, Plan] | None:
+        """Returns the study and the plan that go on from here, or None where nothing changes.
+
+        Args:
+            stored: Whether a cell is done.
+            took: Name -> seconds of the cells that this call has done.
+            running: Name -> seconds since it began.
+        """
+        cells = plan.cells
+        timed = [cells[name] for name in took if name in cells and cells[name].kind in ("density", "mse", "samples")]
+        if not timed:
+            return None
+        found = sum(took[cell.name] for cell in timed) / sum(self.forecast.seconds(cell) for cell in timed)
+        now = replace(self.forecast, slowness=self.forecast.slowness * found)
+        begun = [cell for cell in cells.values() if cell.name in running or stored(cell.name)]
+        starts = _starts(cells.values())
+
+        def rest(spec: StudySpec) -> float:
+            left = [cell for cell in now.plan(spec).cells.values() if not stored(cell.name)]
+            held = {name: now.seconds(cells[name]) - since for name, since in running.items() if name in cells}
+            return now.rest(
+                [cell for cell in left if cell.name not in running],
+                {name: max(seconds, 0.5) for name, seconds in held.items()},
+            )
+
+        spec, left_out, seconds = self.spec, [], self.end - self.clock()
+        if not any(cell.kind == "density" and cell.name not in starts for cell in begun):
+            spec = self._settled(spec, rest, seconds)
+        kinds = frozenset(cell.kind for cell in begun)
+        while rest(spec) > seconds + SLACK * self.budget and (step := shorter(spec, kinds)) is not None:
+            spec = step[0]
+            left_out.append(step[1])
+        if spec is self.spec:
+            return None
+        if left_out:
+            said = f"Left out as time ran short: {', '.join(left_out)}."
+            spec = spec.model_copy(update={"note": " ".join(filter(None, (spec.note, said)))})
+            if not self.quiet:
+                print(said, file=sys.stderr)
+        self.spec = spec
+        return spec, now.plan(spec)
+
+    def _settled(self, spec: StudySpec, rest: Callable[[StudySpec], float], seconds: float) -> StudySpec:
+        """The study with the number of updates that its fits have time for, now that their starts are timed."""
+        base, old = spec.fit.base, spec.fit.updates
+
+        def with_updates(updates: int) -> StudySpec:
+            # The starting points are there or begun: they stay as they are.
+            fit = spec.fit.model_copy(update={"updates": updates, "base_updates": base or None})
+            reconstruction = spec.reconstruction
+            if updates < reconstruction.updates:
+                reconstruction = reconstruction.model_copy(update={"updates": updates})
+            return spec.model_copy(update={"fit": fit, "reconstruction": reconstruction})
+
+        longest = max(300, MOST_EPOCHS * self.forecast.costs.sizes["decoding"] // spec.fit.batch)
+        updates = most_updates(lambda n: rest(with_updates(n)), seconds, longest)
+        if abs(updates - old) <= WORTHWHILE * old:
+            return spec
+        said = f"{updates} updates per fit instead of {old}, as the first of them took"
+        if not self.quiet:
+            print(said, file=sys.stderr)
+        note = (spec.note or "").replace(f"bought {old} updates per fit", f"bought {updates} updates per fit")
+        return with_updates(updates).model_copy(update={"note": note or None})
+
+
+def _starts(cells: Iterable[Cell]) -> set[str]:
+    """Names of the densities that others start from."""
+    return {cell.needs["start"] for cell in cells if "start" in cell.needs}

@@ -1,0 +1,398 @@
+"""From a budget of time to the sizes of a measurement: counted first, then corrected by a few timed updates."""
+
+import math
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from infoplane import densities
+from infoplane.errors import UsageError
+from infoplane.information.contrastive import LEAST_BATCHES, LEAST_CANDIDATES
+from infoplane.inversion import FitSettings
+from infoplane.study.bench import free_memory
+from infoplane.study.cell import Cell
+from infoplane.study.cost import BASE_MEMORY, FIXED, START_UP, Costs, spoken_size, words
+from infoplane.study.forecast import finished
+from infoplane.study.machine import Machine
+from infoplane.study.plan import Plan, make_plan
+from infoplane.study.spec import AskedSpec, DensitySpec, StudySpec
+
+#: share of a time budget that timing may take
+TIMING_SHARE = 0.1
+#: most seconds of it: more would not tell more
+TIMING_MOST = 3.0
+#: share of a time budget that is planned with; the rest is for what nobody counts
+PLANNED = 0.95
+#: shares of a time budget, over all processes, of contrastive scores, of the MSE inverter and of samples
+CONTRASTIVE_SHARE, MSE_SHARE, SAMPLES_SHARE = 0.1, 0.1, 0.15
+#: a measurement that would take so many times its budget does not begin
+STOP = 1.5
+#: how much faster than what is known of it a machine may be, where nothing was timed on it yet
+BENEFIT = 2.0
+#: seconds for the tables and the page
+PAGE = 4.0
+#: fewest updates of a fit, whatever the budget
+LEAST_UPDATES = 50
+#: passes over the decoding images after which more time is not used: early stopping has long decided
+MOST_EPOCHS = 60
+#: most updates of the MSE inverter
+MOST_MSE = 600
+#: what a density becomes where time is short: it learns more from few updates that are quick than from fewer slow ones
+LIGHT = {"filters": 16, "residual_layers": 1}
+#: fewest and most images that are held out for early stopping, and how often they are looked at
+HELD, LOOKS = (48, 400), (2, 10)
+#: (images, samples of each), from the fewest that are worth a look to the most that fit a page
+SAMPLES = ((2, 4), (3, 5), (4, 6), (6, 8), (8, 8))
+
+
+def parse_budget(budget: str | int) -> tuple[float | None, int | None]:
+    """Returns (seconds, None) for a time like "10m", (None, updates) for a number of updates."""
+    legal = "a time such as 90s, 10m or 2h, or a whole number of updates per fit"
+    if isinstance(budget, str) and budget.strip().isdecimal():
+        budget = int(budget)
+    if isinstance(budget, int) and not isinstance(budget, bool) and budget >= 1:
+        return None, budget
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|m|min|h)\s*", budget) if isinstance(budget, str) else None
+    if match is None or float(match[1]) <= 0:
+        raise UsageError("cannot read the budget", received=repr(budget), legal=legal)
+    return float(match[1]) * {"s": 1, "m": 60, "min": 60, "h": 3600}[match[2]], None
+
+
+def by_updates(spec: StudySpec, updates: int) -> StudySpec:
+    """Returns the study with so many updates of each fit; the MSE inverter takes no more than they do."""
+    most = spec.reconstruction.updates
+    return _with_updates(spec, updates, most)
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """How long a measurement takes here, whatever its sizes.
+
+    Attributes:
+        costs: What there is to compute.
+        machine: How fast it is done.
+        workers: Processes; 0 for this one alone.
+        slowness: Factor on all that, as measured; 1 where nothing was.
+        per_image: Seconds of the network under study for one image.
+        on_the_fly: Whether it runs again for every batch of a fit.
+        plan: Study -> its plan.
+    """
+
+    costs: Costs
+    machine: Machine
+    workers: int
+    slowness: float = 1.0
+    per_image: float = 0.0
+    on_the_fly: bool = False
+    plan: Callable[[StudySpec], Plan] = make_plan
+
+    def seconds(self, cell: Cell) -> float:
+        """The time that a cell takes."""
+        counted = self.machine.seconds(self.costs.of(cell.kind, cell.params)) * self.slowness
+        return FIXED + counted + self.per_image * self._passes(cell)
+
+    def _passes(self, cell: Cell) -> float:
+        """For how many images the network under study runs."""
+        sizes, params = self.costs.sizes, cell.params
+        if cell.kind == "capture":
+            return sizes["decoding"] + sizes["evaluation"] + params["encoding"]
+        if not self.on_the_fly or cell.kind not in ("density", "mse") or params["layer"] is None:
+            return 0
+        fit = FitSettings.model_validate(params["fit"])
+        looked = fit.held_out * sizes["decoding"] * (2 * fit.evaluations + 1)
+        return fit.updates * fit.batch + looked + sizes["evaluation"]
+
+    def whole(self, spec: StudySpec) -> float:
+        """The time that all of a study takes."""
+        return self.rest(list(self.plan(spec).cells.values()), start_up=START_UP * max(1.0, self.slowness))
+
+    def rest(self, cells: list[Cell], running: Mapping[str, float] | None = None, start_up: float = 0.0) -> float:
+        """The time until these cells are done.
+
+        Args:
+            running: Name -> seconds until it is done, of those that were begun.
+        """
+        seconds = {cell.name: self.seconds(cell) for cell in cells}
+        start_up = start_up if self.workers else 0.0
+        return finished(cells, seconds, max(1, self.workers), running=running or {}, start_up=start_up)
+
+
+def shorter(spec: StudySpec, begun: frozenset[str] = frozenset()) -> tuple[StudySpec, str] | None:
+    """Returns the study without what can best be spared, and what that is; None where all is needed.
+
+    Args:
+        begun: Kinds of cells of which one has begun, and whose sizes stay.
+    """
+    least = _pictures(0)
+    if "samples" in spec.measure and "samples" not in begun and spec.samples.images > least["images"]:
+        smaller = spec.model_copy(update={"samples": spec.samples.model_copy(update=least)})
+        return smaller, f"all but {least['each']} samples for each of {least['images']} images"
+    for kind, name in (("mse", "the MSE inverter"), ("samples", "samples")):
+        if kind in spec.measure and len(spec.measure) > 1:
+            kept = tuple(each for each in spec.measure if each != kind)
+            return _asked(spec).model_copy(update={"measure": kept}), name
+    if spec.fit.refits > 1:
+        fit = spec.fit.model_copy(update={"refits": spec.fit.refits - 1})
+        return _asked(spec).model_copy(update={"fit": fit}), f"refit {spec.fit.refits}"
+    return None
+
+
+def _asked(spec: StudySpec) -> StudySpec:
+    """The study with a note of what was asked for, before anything is left out."""
+    if spec.asked is not None:
+        return spec
+    return spec.model_copy(update={"asked": AskedSpec(refits=spec.fit.refits, measure=spec.measure)})
+
+
+def within(
+    spec: StudySpec,
+    budget: str,
+    forecast: Forecast,
+    timed: Callable[[float], float],
+    *,
+    spent: float = 0.0,
+    ways_out: str = "",
+) -> tuple[StudySpec, Forecast]:
+    """Returns the study with sizes that fit a budget of time, and the forecast, which then knows the machine's speed.
+
+    Args:
+        budget: As the user gave it.
+        timed: Seconds that timing may take -> how many times slower the machine is than `forecast.machine`.
+        spent: Seconds of the budget that are gone.
+        ways_out: What shortens it most, as advice.
+
+    Raises:
+        UsageError: Even the least of it would take more than `STOP` times the budget.
+    """
+    seconds, _ = parse_budget(budget)
+    assert seconds is not None
+    if (least := _at_least(spec, forecast) / BENEFIT) > STOP * seconds:
+        # Nothing is timed, nor more counted than this: it can be said at once.
+        raise _too_short(budget, least * BENEFIT, ways_out)
+    slowness = timed(min(TIMING_MOST, TIMING_SHARE * seconds))
+    forecast = replace(forecast, slowness=slowness * crowding(max(1, forecast.workers)))
+    left = PLANNED * seconds - spent - PAGE * min(1.0, seconds / 60)
+    bought, left_out = _bought(spec, forecast, left)
+    takes = spent + forecast.whole(bought)
+    if takes > STOP * seconds:
+        raise _too_short(budget, takes, ways_out)
+    note = f"A budget of {budget} bought {bought.fit.updates} updates per fit"
+    if bought.fit.updates == LEAST_UPDATES:
+        note += ", the fewest that make sense"
+        if takes > seconds:
+            note += f"; it will take about {words(takes)}"
+    if "samples" in bought.measure:
+        note += f", and {bought.samples.each} samples for each of {bought.samples.images} images"
+    note += ". With more time the densities fit better."
+    if bought.density != spec.density:
+        note += " The density is a small one, which fits the time."
+    if left_out:
+        note += f" Left out for want of time: {', '.join(left_out)}."
+    return bought.model_copy(update={"note": note}), forecast
+
+
+def _at_least(spec: StudySpec, forecast: Forecast) -> float:
+    """Seconds that no choice of sizes can save: the updates of one refit, as if no layer cost anything.
+
+    A step is taken for no more than two passes over its batch, which is less than any is.
+    """
+    if not spec.needs_densities:
+        return 0.0
+    density = _lighter(spec).density.model_dump(mode="json")
+    places = max(1, len(spec.layers) * len(spec.checkpoints))
+    step = 2 * spec.fit.batch * forecast.machine.seconds(forecast.costs.scoring(density, None))
+    return LEAST_UPDATES * step * (places + 1) / max(1, forecast.workers)
+
+
+def _lighter(spec: StudySpec) -> StudySpec:
+    """The study with a density that is small, whatever it was."""
+    options = dict(spec.density.model_extra or {})
+    smaller = {name: min(size, options[name]) for name, size in LIGHT.items() if name in options}
+    density = DensitySpec.model_validate({"kind": spec.density.kind, **options, **smaller})
+    return spec.model_copy(update={"density": density})
+
+
+def _too_short(budget: str, seconds: float, ways_out: str) -> UsageError:
+    least = f"at least about {words(seconds)}, even with one refit of {LEAST_UPDATES} updates"
+    return UsageError(
+        "the budget is too short for this",
+        received=f"{budget} for what takes {least}",
+        legal=f"{words(seconds / STOP)} or more, or less to do",
+        mend=ways_out,
+    )
+
+
+def _bought(spec: StudySpec, forecast: Forecast, seconds: float) -> tuple[StudySpec, list[str]]:
+    """The largest sizes that fit into so many seconds, and what had to be left out even so."""
+    sizes, costs, machine = forecast.costs.sizes, forecast.costs, forecast.machine
+    share, slow = seconds * max(1, forecast.workers), forecast.slowness
+    places = max(1, len(spec.layers) * len(spec.checkpoints))
+    held = min(spec.fit.held_out * sizes["decoding"], HELD[1])
+    spec = spec.model_copy(
+        update={
+            "contrastive": _contrastive(spec, sizes["evaluation"], 1),
+            "samples": spec.samples.model_copy(update=_pictures(0)),
+        }
+    )
+    spec, left_out = _with_updates(_looks(spec, min(held, HELD[0]), LOOKS[0], sizes), LEAST_UPDATES, LEAST_UPDATES), []
+    # Whether the density is too large shows without what is drawn from it, which takes longest to count.
+    fitted = tuple(kind for kind in spec.measure if kind not in ("samples", "mse"))
+    if fitted and forecast.whole(spec.model_copy(update={"measure": fitted})) > seconds:
+        spec = _lighter(spec)
+    while forecast.whole(spec) > seconds and (step := shorter(spec)) is not None:
+        spec = step[0]
+        left_out.append(step[1])
+    refits, density = spec.fit.refits, spec.density.model_dump(mode="json")
+    widest = max(spec.layers, key=lambda layer: math.prod(costs.contexts[layer]), default=None)
+    per_image = slow * machine.seconds(costs.scoring(density, widest)) if spec.needs_densities else 0.0
+    # What is beside the fits first, each with its share of the time; then as many updates as the rest lets.
+    if forecast.whole(spec) < seconds and per_image:
+        scores = CONTRASTIVE_SHARE * share / (per_image * places * refits)
+        per_fit = 0.6 * share / ((places + 1) * refits)
+        # Early stopping may take a quarter of a fit's time: seldom, where time is short.
+        looks = 0.25 * per_fit / (2 * per_image)
+        held = min(held, max(HELD[0], looks / 5))
+        evaluations = int(max(LOOKS[0], min(LOOKS[1], looks / held)))
+        update: dict[str, Any] = {"contrastive": _contrastive(spec, sizes["evaluation"], scores)}
+        update["fit"] = _looks(spec, held, evaluations, sizes).fit
+        for index in range(len(SAMPLES)) if "samples" in spec.measure else ():
+            drawing = costs.drawing(density, math.prod(SAMPLES[index]))
+            if slow * machine.seconds(drawing) * (places + 1) <= SAMPLES_SHARE * share:
+                update["samples"] = spec.samples.model_copy(update=_pictures(index))
+        larger = spec.model_copy(update=update)
+        spec = larger if forecast.whole(larger) <= seconds else spec
+    most = LEAST_UPDATES
+    if "mse" in spec.measure and widest is not None:
+        params = {"layer": widest, "fit": spec.reconstruction.model_dump(mode="json"), "fit_on": spec.fit_on}
+        each = slow * machine.seconds(costs.of("mse", params)) / spec.reconstruction.updates
+        most = int(max(LEAST_UPDATES, min(MOST_MSE, MSE_SHARE * share / (each * places))))
+    longest = max(300, MOST_EPOCHS * sizes["decoding"] // spec.fit.batch)
+    updates = most_updates(lambda n: forecast.whole(_with_updates(spec, n, most)), seconds, longest)
+    return _with_updates(spec, updates, most), left_out
+
+
+def _looks(spec: StudySpec, held: float, evaluations: int, sizes: Mapping[str, int]) -> StudySpec:
+    """The study with so many images held out, which are looked at so often."""
+    fit = {"held_out": round(held / sizes["decoding"], 4), "evaluations": evaluations}
+    return spec.model_copy(update={"fit": spec.fit.model_copy(update=fit)})
+
+
+def _pictures(index: int) -> dict[str, int]:
+    return dict(zip(("images", "each"), SAMPLES[index], strict=True))
+
+
+def _with_updates(spec: StudySpec, updates: int, most: int) -> StudySpec:
+    """The study with so many updates of each fit, and at most so many of the MSE inverter."""
+    fit = spec.fit.model_copy(update={"updates": updates})
+    reconstruction = spec.reconstruction.model_copy(update={"updates": min(most, updates)})
+    return spec.model_copy(update={"fit": fit, "reconstruction": reconstruction})
+
+
+def most_updates(takes: Callable[[int], float], seconds: float, longest: int) -> int:
+    """Returns the most updates, `LEAST_UPDATES … longest`, that take no longer than so many seconds; two digits.
+
+    Args:
+        takes: Updates -> seconds; about a straight line.
+    """
+    low, high = LEAST_UPDATES, max(LEAST_UPDATES + 1, longest)
+    fixed, slope = takes(low), (takes(high) - takes(low)) / (high - low)
+    updates = longest if slope <= 0 else low + (seconds - fixed) / slope
+    updates = max(LEAST_UPDATES, min(updates, longest))
+    # Rounded down: the clock's noise should not show in the settings.
+    unit = 10 ** max(0, math.floor(math.log10(updates)) - 1)
+    return max(LEAST_UPDATES, int(updates // unit * unit))
+
+
+def _contrastive(spec: StudySpec, n: int, scores: float) -> Any:
+    """The contrastive sizes that need at most `scores` evaluations of the density per fit, if the least ones do."""
+    candidates = LEAST_CANDIDATES
+    for k in (8, 16, 32, 64):
+        if LEAST_BATCHES * k <= n and LEAST_BATCHES * k * k <= scores:
+            candidates = k
+    batches = int(max(LEAST_BATCHES, min(16, n // candidates, scores // candidates**2)))
+    return spec.contrastive.model_copy(update={"candidates": candidates, "batches": batches})
+
+
+def crowding(workers: int) -> float:
+    """Returns how much slower each of so many processes is than one alone, beside what else the machine does."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    others = max(0.0, os.getloadavg()[0] - 1) if hasattr(os, "getloadavg") else 0.0
+    return max(1.0, (others + workers) / cores) / max(1.0, (others + 1) / cores)
+
+
+def time_updates(
+    spec: StudySpec, costs: Costs, machine: Machine, device: torch.device, seconds: float, clock: Callable[[], float]
+) -> float:
+    """Returns how many times slower this machine is than `machine`, from a few training steps in about so many seconds.
+
+    On few and small images where whole ones would take too long: how the time grows with their size is counted.
+    """
+    if not spec.needs_densities:
+        return 1.0
+    density, layer = spec.density.model_dump(mode="json"), None
+    if spec.layers:
+        layer = max(spec.layers, key=lambda name: math.prod(costs.contexts[name]))
+    (channels, rows, columns), batch = costs.shape, spec.fit.batch
+    contexts = {} if layer is None else {layer: costs.contexts[layer]}
+
+    def expected() -> float:
+        return machine.seconds(Costs((channels, rows, columns), costs.levels, {}, contexts).step(density, layer, batch))
+
+    # The first step warms up, the others are timed.
+    while (step := expected()) > seconds / 4 and (batch > 1 or max(rows, columns) > 8):
+        if batch > 1:
+            batch = max(1, min(batch // 2, int(batch * seconds / 4 / step)))
+        else:
+            rows, columns = (max(8, round(size / math.sqrt(4 * step / seconds) * 0.9)) for size in (rows, columns))
+    options = dict(density)
+    context = contexts.get(str(layer))
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        model = densities.build(options.pop("kind"), (channels, rows, columns), costs.levels, context, options)
+        model.to(device)
+        images = torch.randint(costs.levels, (batch, channels, rows, columns), device=device).to(torch.uint8)
+        given = None if context is None else torch.randn(batch, *context, device=device)
+        optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4)
+
+        def train() -> None:
+            optimiser.zero_grad(set_to_none=True)
+            (-model.log_prob(images, given)).mean().backward()
+            optimiser.step()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+
+        begun = clock()
+        train()
+        took = [clock() - begun]
+        while sum(took) + took[-1] < seconds and len(took) < 8:
+            start = clock()
+            train()
+            took.append(clock() - start)
+    # Wall-clock time, and the mean: neighbours are part of how fast the machine is now.
+    rest = took[1:] or took
+    return min(100.0, max(0.01, sum(rest) / len(rest) / step))
+
+
+def check_memory(spec: StudySpec, costs: Costs, workers: int, device: torch.device) -> int:
+    """Returns how many worker processes there is memory for, of those that are wanted.
+
+    Raises:
+        UsageError: There is not enough for one.
+    """
+    if not spec.needs_densities:
+        return workers
+    density = spec.density.model_dump(mode="json")
+    layer = max(spec.layers, key=lambda name: math.prod(costs.contexts[name]), default=None)
+    need = BASE_MEMORY + costs.memory(density, layer, spec.fit.batch)
+    free = free_memory(device) * 2**30
+    if need > free:
+        raise UsageError(
+            "not enough memory to train a density of such images",
+            received=f"{math.prod(costs.shape):,} values an image, {spoken_size(need)}",
+            legal=f"{spoken_size(free)} are free",
+            mend="smaller images, which transform enlarges to what the network takes",
+        )
+    return min(workers, max(1, int(free // need))) if workers else 0

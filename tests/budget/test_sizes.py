@@ -1,0 +1,159 @@
+"""What a budget buys, against costs known by heart; no test is timed."""
+
+import pytest
+import torch
+from torch import nn
+
+from counted_study import Counted, forecast, study
+from infoplane.budget import sizes
+from infoplane.budget.sizes import PLANNED, by_updates, most_updates, shorter, time_updates, within
+from infoplane.study.cost import FIXED, Costs
+from infoplane.study.counting import count_memory
+from infoplane.study.machine import Machine
+
+#: fits in units of one: three refits of p(x) and two layers, each with a base of a quarter
+FITS = 3 * (3 + 0.25)
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch):
+    """As if nothing else ran here."""
+    monkeypatch.setattr(sizes, "crowding", lambda workers: 1.0)
+
+
+def bought(budget, costs=None, spec=None, slowness=1.0, **options):
+    asked = []
+
+    def timed(share):
+        asked.append(share)
+        return slowness
+
+    spec, known = within(spec or study(), budget, forecast(costs), timed, ways_out="fewer layers", **options)
+    return spec, known, asked
+
+
+@pytest.mark.parametrize("slowness", [0.5, 1.0, 3.0])
+def test_updates_fill_the_budget(slowness):
+    spec, known, (share,) = bought("45m", slowness=slowness)
+    expected = FITS * spec.fit.updates * slowness
+    assert expected <= 2700 * PLANNED
+    assert expected >= 2700 * PLANNED * 0.85  # two digits of updates, and the fixed seconds of 25 cells
+    assert spec.density.model_dump()["filters"] == 32
+    assert spec.asked is None
+    assert spec.note.startswith(
+        f"A budget of 45m bought {spec.fit.updates} updates per fit, and 8 samples for each of 8"
+    )
+    assert known.slowness == slowness
+    assert share <= 3
+
+
+def test_timing_takes_a_tenth_at_most():
+    _, _, (share,) = bought("15s", costs=Counted(), spec=study(fit={"refits": 1}), slowness=0.05)
+    assert share == pytest.approx(1.5)
+
+
+def test_time_that_is_gone_counts():
+    whole, late = (bought("1h", spent=spent)[0].fit.updates for spent in (0.0, 1200.0))
+    assert late == pytest.approx(whole * (0.95 - 1 / 3) / 0.95, rel=0.08)
+
+
+def test_a_short_budget_takes_a_smaller_density_first():
+    # 50 updates are 487 s of the large density, 122 s of the small one.
+    spec, _, _ = bought("3m")
+    assert spec.density.model_dump()["filters"] == 16
+    assert (spec.fit.refits, spec.asked) == (3, None)
+    assert "a small one" in spec.note
+
+
+def test_then_the_inverter_samples_and_refits_are_left_out():
+    costs = Counted(mse=1.0, sample=10.0)
+    spec, _, _ = bought("65s", costs)
+    # 122 s of fits with three refits, 81 with two, 41 with one.
+    assert (spec.measure, spec.fit.refits) == (("nce", "usable"), 1)
+    assert spec.asked.measure == ("nce", "usable", "mse", "samples")
+    assert spec.asked.refits == 3
+    assert "Left out for want of time: the MSE inverter, samples, refit 3, refit 2." in spec.note
+
+
+def test_far_too_short_is_refused_before_anything_is_timed(refuses):
+    asked = []
+    costs = Counted(scoring=10.0)  # a step cannot take less than 160 s
+    with refuses("the budget is too short for this", "1m for what takes at least", "fewer layers", "one refit of 50"):
+        within(study(), "1m", forecast(costs), asked.append, ways_out="fewer layers")
+    assert asked == []
+
+
+def test_too_short_is_refused_after_it(refuses):
+    with refuses("the budget is too short for this", "27 s or more", "fewer layers"):
+        bought("10s")
+    # Between the budget and half as much again it begins, and says so.
+    spec, _, _ = bought("35s")
+    assert "it will take about" in spec.note
+
+
+@pytest.mark.parametrize(("updates", "inverter"), [(3, 3), (599, 599), (2000, 600)])
+def test_a_number_of_updates_is_one_for_the_inverter_too(updates, inverter):
+    spec = by_updates(study(), updates)
+    assert (spec.fit.updates, spec.reconstruction.updates) == (updates, inverter)
+    assert spec.fit.refits == 3
+
+
+def test_what_can_be_spared_is_never_all():
+    spec, names = study(measure=("samples",)), []
+    while (step := shorter(spec)) is not None:
+        spec = step[0]
+        names.append(step[1])
+    assert names == ["all but 4 samples for each of 2 images", "refit 3", "refit 2"]
+    assert spec.measure == ("samples",)
+
+
+@pytest.mark.parametrize(("seconds", "updates"), [(0, 50), (100, 90), (1234, 1200), (99_999, 5000)])
+def test_most_updates_of_a_line(seconds, updates):
+    assert most_updates(lambda n: 10 + n, seconds, 5000) == updates
+
+
+def test_a_network_that_runs_in_every_batch_is_paid_for():
+    plan = study(fit={"refits": 1, "updates": 60, "batch": 10, "held_out": 0.25, "evaluations": 2})
+    cached, live = (forecast(per_image=0.1, on_the_fly=each) for each in (False, True))
+    (name,) = [name for (kind, layer, *_), name in cached.plan(plan).roles.items() if (kind, layer) == ("density", "a")]
+    cell = cached.plan(plan).cells[name]
+    # 600 images of updates, 20 held out five times, 20 to evaluate.
+    assert live.seconds(cell) - cached.seconds(cell) == pytest.approx(0.1 * (600 + 100 + 20))
+    capture = next(cell for cell in cached.plan(plan).cells.values() if cell.kind == "capture")
+    assert cached.seconds(capture) == pytest.approx(FIXED + 0.1 * 100)
+
+
+@pytest.mark.parametrize("size", [8, 64])
+def test_timing_is_relative_to_what_was_run(size):
+    # A clock by which each step takes two seconds, of which the machine's model knows one, at whatever size it is run.
+    spec = study(layers=("a",))
+    costs = Costs((1, size, size), 4, {}, {"a": (4,)})
+    ticks = iter(range(0, 1000, 1))
+    step = costs.step(spec.density.model_dump(mode="json"), "a", spec.fit.batch)
+    machine = Machine(per_flop=1 / step.flops)
+    found = time_updates(spec, costs, machine, torch.device("cpu"), 8.0, lambda: 2.0 * next(ticks))
+    assert found == pytest.approx(2.0)
+    # Where whole images would take too long, fewer and smaller ones are run, and known to be less.
+    short = time_updates(spec, costs, machine, torch.device("cpu"), 0.4, lambda: 2.0 * next(ticks))
+    assert short > 10
+
+
+def test_memory_of_a_step_is_what_is_saved_for_the_way_back():
+    # Of 8 rows of 100 numbers a linear layer saves its input, tanh its output: 8 × (100 + 50) numbers of four bytes.
+    with torch.device("meta"):
+        model = nn.Sequential(nn.Linear(100, 50), nn.Tanh())
+    found = count_memory(model, lambda n: model(torch.zeros(n, 100, device="meta")), 8)
+    weights = 4 * (100 * 50 + 50)
+    assert found == 6 * weights + 4 * 8 * (100 + 50)
+
+
+def test_too_little_memory_is_refused_and_fewer_processes_are_used(monkeypatch, refuses):
+    costs = Costs((1, 8, 8), 4, {}, {"a": (4,)})
+    need = sizes.BASE_MEMORY + costs.memory(study(layers=("a",)).density.model_dump(mode="json"), "a", 8)
+    spec, cpu = study(layers=("a",)), torch.device("cpu")
+    for times, workers in ((9.0, 4), (2.5, 2), (1.1, 1)):
+        monkeypatch.setattr(sizes, "free_memory", lambda _, times=times: times * need / 2**30)
+        assert sizes.check_memory(spec, costs, 4, cpu) == workers
+    monkeypatch.setattr(sizes, "free_memory", lambda _: 0.9 * need / 2**30)
+    with refuses("not enough memory", "64 values an image"):
+        sizes.check_memory(spec, costs, 4, cpu)

@@ -1,0 +1,61 @@
+"""A measurement whose costs are known by heart: one unit of work for an update, and for little else."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from infoplane.budget import Forecast
+from infoplane.inversion import FitSettings
+from infoplane.study.counting import Work
+from infoplane.study.machine import Machine
+from infoplane.study.spec import DataSpec, DensitySpec, StudySpec
+
+
+class Counted:
+    """As `Costs`: an update of a density is one unit of work, of the MSE inverter `mse`, a sample `sample`."""
+
+    shape, levels = (1, 8, 8), 4
+
+    def __init__(self, *, mse: float = 1e-9, sample: float = 1e-9, scoring: float = 1e-9) -> None:
+        self.mse, self.sample, self.scored = mse, sample, scoring
+        self.sizes = {"encoding": 0, "decoding": 80, "evaluation": 20}
+        self.contexts = {"a": (4,), "b": (2,)}
+
+    def of(self, kind: str, params: Mapping[str, Any]) -> Work:
+        if kind == "density":
+            return Work(flops=params["fit"]["updates"] * weight(params["density"]))
+        if kind == "mse":
+            return Work(flops=self.mse * params["fit"]["updates"])
+        if kind == "samples":
+            return Work(flops=self.sample * params["each"] * (1 if params["layer"] is None else params["images"]))
+        return Work()
+
+    def scoring(self, spec: Mapping[str, Any], layer: str | None) -> Work:
+        return Work(flops=self.scored)
+
+    def drawing(self, spec: Mapping[str, Any], images: int) -> Work:
+        return Work(flops=self.sample * images)
+
+
+def weight(density: Mapping[str, Any]) -> float:
+    """Seconds of an update."""
+    return 1.0 if density["filters"] == 32 else 0.25
+
+
+def study(**changes: Any) -> StudySpec:
+    """Two layers, three refits, everything measured but the label."""
+    density = {"kind": "pixelcnn", "filters": 32, "residual_layers": 2, "scales": 1, "weight_norm": False}
+    fields: dict[str, Any] = {
+        "name": "measure",
+        "title": "counted",
+        "data": DataSpec(name="none", encoding=0, decoding=80, evaluation=20),
+        "layers": ("a", "b"),
+        "density": DensitySpec.model_validate(density),
+        "fit": FitSettings(refits=3),
+        "measure": ("nce", "usable", "mse", "samples"),
+    }
+    return StudySpec(**{**fields, **changes}).resolve()
+
+
+def forecast(costs: Counted | None = None, **options: Any) -> Forecast:
+    """One process, a unit of work a second."""
+    return Forecast(costs or Counted(), Machine(per_flop=1.0), 0, **options)  # pyright: ignore[reportArgumentType]
