@@ -97,7 +97,16 @@ def test_copies_are_said_and_counted_once(tmp_path, capsys):
 
 def test_the_folder_is_a_whole_run(measured):
     names = {path.name for path in measured.folder.iterdir()}
-    whole = {"report.html", "results.csv", "results.parquet", "study.yaml", "events.jsonl", "figures", "cells"}
+    whole = {
+        "report.html",
+        "results.csv",
+        "results.parquet",
+        "study.yaml",
+        "events.jsonl",
+        "figures",
+        "figures.json",
+        "cells",
+    }
     assert names == whole | {"differences.csv", "differences.parquet", "figures.json"}
     spec = read_study(measured.folder / "study.yaml")
     assert (spec.layers, spec.fit.updates, spec.fit.refits, spec.seed) == (("conv", "fc"), 3, 2, 0)

@@ -36,7 +36,16 @@ def test_the_demo_study_end_to_end(home, call):
     assert said.code == 0
     folder = home / "runs" / "digits"
     names = {path.name for path in folder.iterdir()}
-    whole = {"report.html", "results.csv", "results.parquet", "study.yaml", "events.jsonl", "figures", "cells"}
+    whole = {
+        "report.html",
+        "results.csv",
+        "results.parquet",
+        "study.yaml",
+        "events.jsonl",
+        "figures",
+        "figures.json",
+        "cells",
+    }
     assert names == whole | {"differences.csv", "differences.parquet"}
     lines = said.out.splitlines()
     assert lines[0].split()[:2] == ["layer", "shape"]

@@ -39,7 +39,11 @@ candidates = images[8:16]
 """
 
 #: page -> what it takes for granted
-PREAMBLES = {"README.md": YOURS, "docs/index.md": YOURS}
+PREAMBLES = {
+    "README.md": YOURS,
+    "docs/index.md": YOURS,
+    "docs/data.md": f"{YOURS}scenes = [k // 2 for k in range(80)]\n",
+}
 
 #: what would take minutes -> what takes seconds
 SHORTER = {'budget="10m"': "budget=2, refits=1, workers=0, levels=17, quiet=True", "n=8)": "n=2)"}
