@@ -1,13 +1,13 @@
-"""Prints how often intervals cover, section by section; docs/numbers.md holds what it printed.
+"""Prints how often intervals cover and tests err, section by section; docs/numbers.md holds what it printed.
 
-python -m benchmarks.calibration [intervals] [contrastive] [fits]
+python -m benchmarks.calibration [intervals] [contrastive] [fits] [tests] [families]
 """
 
 import importlib
 import sys
 import time
 
-SECTIONS = ("intervals", "contrastive", "fits")
+SECTIONS = ("intervals", "contrastive", "fits", "tests", "families")
 
 
 def main() -> None:

@@ -73,11 +73,13 @@ def reach(parts: Sequence[Part], size: float) -> float:
     is between 0 and 1.12 times the nominal one from 5 % down to 10⁻⁶, and .67 to 1.04 times at 5 %. With a part of a
     single degree of freedom q is 2.
 
+    Variances may be arrays of one shape, and so is then what is returned.
+
     Source: Banerjee, "On confidence interval for two-means problem" (Sankhyā 22, 1960); Cochran (Biometrics 20, 1964).
     """
     quantiles = [_quantile(part.dof, size) for part in parts]
     total, top = sum(part.variance for part in parts), max(quantiles)
-    if total == 0:
+    if np.all(total == 0):
         return top
     power = SAFE if min(part.dof for part in parts) < 2 else SAFE - EASED * math.sqrt(min(1.0, size / SIZE))
     mean = sum(part.variance / total * (t / top) ** power for part, t in zip(parts, quantiles, strict=True))
