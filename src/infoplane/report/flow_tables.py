@@ -35,7 +35,7 @@ class FlowLine:
 class FlowTable:
     """All numbers.
 
-    `groups` are (network's title, its lines); `network` are facts of whole networks; `remark` is on the columns.
+    `groups` are (network's title, its lines); `network` are facts of whole networks; `remark` is on the columns; `corrected` says over how many tests.
     """
 
     columns: tuple[FlowColumn, ...]
@@ -43,6 +43,7 @@ class FlowTable:
     network: tuple[tuple[str, Cell], ...]
     footnotes: tuple[tuple[str, str], ...]
     remark: str = ""
+    corrected: str = ""
 
 
 #: what a reader must know who subtracts one column from the other
@@ -97,8 +98,7 @@ def numbers(contents: FlowContents, found: FlowNumbers, losses: list[Loss]) -> F
     footnotes = tuple((letter, flag) for flag, letter in notes.letters.items())
     remark = ADDS_UP if lost and any(loss.at_peak is not None for loss in losses) else ""
     corrected = corrected_for(max((loss.claim.tests for loss in losses), default=0)) if lost else ""
-    remark = f"{remark} {corrected}".strip()
-    return FlowTable(tuple(columns), tuple(groups), facts, footnotes, remark)
+    return FlowTable(tuple(columns), tuple(groups), facts, footnotes, remark, corrected)
 
 
 def _cell(estimate: Estimate, notes: Notes, remark: str = "") -> Cell:
