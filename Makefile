@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 # One thread per process: two such processes are faster than one with two threads.
 export OMP_NUM_THREADS := 1
 
-.PHONY: demo test slow kill lint truth warm-start docs clean
+.PHONY: demo test slow kill lint truth warm-start calibrate docs clean
 
 demo: $(VENV)/.core
 	$(BIN)/infoplane run digits
@@ -41,6 +41,10 @@ truth: $(VENV)/.core
 # Warm starts against training from scratch (about 20 minutes on two cores).
 warm-start: $(VENV)/.core
 	$(BIN)/python benchmarks/warm_start.py
+
+# How often intervals cover and tests err, by simulation and over real fits (docs/numbers.md has the output).
+calibrate: $(VENV)/.core
+	$(BIN)/python -m benchmarks.calibration
 
 $(VENV)/.core: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -35,7 +35,8 @@ class FlowLine:
 class FlowTable:
     """All numbers.
 
-    `groups` are (network's title, its lines); `network` are facts of whole networks; `remark` is on the columns; `corrected` says over how many tests.
+    `groups` are (network's title, its lines); `network` are facts of whole networks; `remark` is on the columns;
+    `corrected` says over how many tests the verdicts hold.
     """
 
     columns: tuple[FlowColumn, ...]
