@@ -175,7 +175,7 @@ def test_a_model_that_cannot_be_had(refused, verb, model, says):
         (measuring(layers=["conv7"]), ("unknown layer", "'conv7'", "did you mean 'conv'")),
         (measuring(layers=["conv", "cov"]), ("unknown layer", "'cov'", "'conv'")),
         (measuring(layers=["conv", "conv"]), ("distinct", "conv, conv")),
-        (measuring(layers=["input"]), ("none called input",)),
+        (measuring(layers=["input"]), ("unknown layer", "input")),
         (measuring(budget="10x"), ("cannot read the budget", "'10x'", "90s")),
         (measuring(budget="0"), ("cannot read the budget", "0")),
         (measuring(budget="0m"), ("cannot read the budget", "'0m'")),

@@ -187,14 +187,22 @@ def test_a_path_through_what_has_no_fields(load, refuses, path):
 
 
 def test_values_are_read_as_yaml_reads_them(refuses):
-    values = {"100": 100, "1e-3": "1e-3", "0.5": 0.5, "[a, 2]": ["a", 2], "null": None, "true": True, "a b": "a b"}
+    values = {
+        "100": 100,
+        "1e-3": 0.001,
+        "yes": "yes",
+        "0.5": 0.5,
+        "[a, 2]": ["a", 2],
+        "null": None,
+        "true": True,
+        "a b": "a b",
+    }
     assert {text: parse_value(text) for text in values} == values
     with refuses("cannot read the value", "["):
         parse_value("[")
 
 
 def test_numbers_written_as_python_writes_them(load):
-    # YAML takes 1e-3 for text; pydantic does not mind.
     assert load({"fit.learning_rate": parse_value("1e-3")}).fit.learning_rate == 0.001
 
 

@@ -4,11 +4,11 @@ import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Self
 
-import yaml
 from annotated_types import Ge, Le
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from infoplane.errors import UsageError, check_text, unknown
+from infoplane.study import yaml12
 
 #: the checkpoint of the finished network
 END = "end"
@@ -52,8 +52,7 @@ class Study(Strict):
 
     @model_validator(mode="after")
     def _check_text(self) -> Self:
-        for path, text in _texts(self.model_dump()):
-            check_text(path, text)
+        check_texts(self.model_dump())
         return self
 
     def resolve(self) -> Self:
@@ -87,7 +86,7 @@ class Study(Strict):
 
     def to_yaml(self) -> str:
         """The resolved study as YAML: every value that was left to a default is written out."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+        return yaml12.dump(self.model_dump(mode="json"), allow_unicode=True, width=100)
 
 
 def _leaves(content: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
@@ -123,6 +122,12 @@ def first_error(
     if first["type"] == "tuple_type":
         message = "input should be a list"
     return UsageError(f"{where}: {path}: {message}", received=shown(first["input"]))
+
+
+def check_texts(content: Any) -> None:
+    """Raises UsageError where plain values hold a string that is no text."""
+    for path, text in _texts(content):
+        check_text(path, text)
 
 
 def _texts(content: Any, path: str = "") -> Iterator[tuple[str, str]]:

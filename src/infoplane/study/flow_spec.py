@@ -5,11 +5,11 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-import yaml
 from annotated_types import Ge, Gt, MinLen
 from pydantic import Field, ValidationError
 
 from infoplane.errors import UsageError, unknown
+from infoplane.study import yaml12
 from infoplane.study.base import Strict, Study, first_error, set_field, shown
 from infoplane.subjects.dense import DenseSettings
 from infoplane.subjects.points import POINTS
@@ -155,7 +155,7 @@ class FlowSpec(Study):
 
 def _yaml(value: dict[str, Any]) -> str:
     """A mapping on one line of YAML."""
-    return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=math.inf).strip()
+    return yaml12.dump(value, default_flow_style=True, width=math.inf).strip()
 
 
 def _changed(content: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

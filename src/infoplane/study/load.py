@@ -8,12 +8,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from infoplane import data
 from infoplane.errors import UsageError, unknown
-from infoplane.study.base import LAPTOP, PAPER, Study, first_error, set_field, shown
+from infoplane.study import yaml12
+from infoplane.study.base import LAPTOP, PAPER, Study, check_texts, first_error, set_field, shown
 from infoplane.study.families import DEFAULT, FAMILIES
 
 #: what a study is called, which no note speaks of
@@ -188,8 +188,8 @@ def _read(path: Path) -> str:
 
 def _parse(text: str, where: str) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        content = yaml12.load(text)
+    except ValueError as error:
         raise UsageError("the study is not valid YAML", received=where, mend=str(error)) from error
     if not isinstance(content, dict):
         held = "nothing" if content is None else f"a {type(content).__name__}"
@@ -203,8 +203,11 @@ def validate(content: Mapping[str, Any], *, where: str) -> Study:
     if not isinstance(kind, str) or kind not in FAMILIES:
         raise unknown(f"kind of study in {where}", str(kind), FAMILIES)
     model = FAMILIES[kind].spec
+    check_texts(content)
+    _check_keys(content, where)
     try:
-        spec = model.model_validate(content)
+        # As JSON, for which pydantic has a mode in which "17" is no number and true is not 1.
+        spec = model.model_validate_json(json.dumps(content, default=str), strict=True)
     except ValidationError as error:
         location = error.errors(include_url=False)[0]["loc"]
         legal = _fields_at(model, location[:-1])
@@ -212,12 +215,23 @@ def validate(content: Mapping[str, Any], *, where: str) -> Study:
     return spec.resolve()
 
 
+def _check_keys(content: Any, where: str, path: str = "") -> None:
+    """Raises UsageError where a key is no text: JSON would make one of it."""
+    items = content.items() if isinstance(content, Mapping) else enumerate(content) if isinstance(content, list) else ()
+    for key, value in items:
+        if isinstance(content, Mapping) and not isinstance(key, str):
+            legal = "a name as each key"
+            raise UsageError(f"{where}: {path or 'the study'}: not a name", received=shown(key), legal=legal)
+        _check_keys(value, where, f"{path}.{key}" if path else str(key))
+
+
 def parse_value(text: str) -> Any:
     """Reads the value of a `--set key=value` as YAML does."""
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UsageError("cannot read the value", received=text, legal="a YAML value, e.g. 100 or [1, 2]") from error
+        return yaml12.load(text)
+    except ValueError as error:
+        legal = "a YAML value, e.g. 100 or [1, 2]"
+        raise UsageError("cannot read the value", received=text, legal=legal, mend=str(error)) from error
 
 
 def _fields_at(study: type[Study], path: tuple[Any, ...]) -> list[str]:

@@ -1,6 +1,7 @@
 """A study of what can be inverted, as data."""
 
 import inspect
+import json
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -35,6 +36,14 @@ def options_model(constructor: Callable[..., Any]) -> type[BaseModel]:
         if name not in left_to_the_data
     }
     return create_model("options", __config__=ConfigDict(extra="forbid"), **fields)
+
+
+def check_options(constructor: Callable[..., Any], options: Mapping[str, Any]) -> BaseModel:
+    """Returns a constructor's options, defaults included; raises pydantic's error where one is not of its kind.
+
+    A text is no number, and true is none either, as in the rest of a study.
+    """
+    return options_model(constructor).model_validate_json(json.dumps(dict(options), default=str), strict=True)
 
 
 class DataSpec(Strict):
@@ -83,7 +92,7 @@ class SubjectSpec(BaseModel):
 
     @model_validator(mode="after")
     def _check_options(self) -> "SubjectSpec":
-        options_model(_known("subject.kind", self.kind, subjects.REGISTRY))(**(self.model_extra or {}))
+        check_options(_known("subject.kind", self.kind, subjects.REGISTRY), self.model_extra or {})
         return self
 
 
@@ -123,7 +132,7 @@ class DensitySpec(BaseModel):
 
     @model_validator(mode="after")
     def _check_options(self) -> "DensitySpec":
-        options_model(_known("density.kind", self.kind, densities.REGISTRY))(**(self.model_extra or {}))
+        check_options(_known("density.kind", self.kind, densities.REGISTRY), self.model_extra or {})
         return self
 
 
@@ -253,7 +262,7 @@ class StudySpec(Study):
         legal = options_model(densities.REGISTRY[self.density.kind])
         for layer, options in self.density_at.items():
             try:
-                legal(**options)
+                check_options(densities.REGISTRY[self.density.kind], options)
             except ValidationError as error:
                 raise first_error(error, f"density_at.{layer}", list(legal.model_fields)) from error
         changes: dict[str, Any] = {
@@ -303,4 +312,4 @@ class StudySpec(Study):
 
 def options_of(spec: SubjectSpec | DensitySpec, registry: Mapping[str, Callable[..., Any]]) -> dict[str, Any]:
     """Returns all options of the constructor that `spec` names, defaults included."""
-    return options_model(registry[spec.kind])(**(spec.model_extra or {})).model_dump()
+    return check_options(registry[spec.kind], spec.model_extra or {}).model_dump()
