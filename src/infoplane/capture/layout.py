@@ -52,14 +52,14 @@ class Reading:
     # ---- what a density is given ----
 
     def __call__(self, activation: Tensor) -> Tensor:
-        """Returns activations (B, *shape) as a density conditions on them: (B, d), or (B, c, rows, columns) float32.
+        """Returns activations `(B, …)` as a density conditions on them: (B, d), or (B, c, rows, columns) float32.
 
         Leading tokens are repeated at every position, as channels after those of the grid's tokens.
         """
         return self.spread(self.condense(activation))
 
     def condense(self, activation: Tensor) -> Tensor:
-        """Returns what has to be kept of activations (B, *shape): themselves, unless they are pooled or projected."""
+        """Returns what has to be kept of activations `(B, …)`: themselves, unless they are pooled or projected."""
         if self.altered is None:
             return activation
         return torch.cat([self._reduced(part) for part in activation.split(self.rows_in_work)])
