@@ -131,14 +131,14 @@ def test_a_damaged_cell_is_left_out_of_the_report_and_computed_anew(home, call):
     assert "1 of 5 parts are damaged; run the same command again" in said.out
     assert call("run", "tiny.yaml", "--out", "out", *words).code == 0
     assert contents(home / "out" / "cells") == before
-    # A damaged plan and damaged settings stop it: they are the caller's to mend.
+    # A damaged plan stops it: it is the caller's to mend. Damaged settings stand in the plan too.
     for name in ("cells/plan.json", "study.yaml"):
         kept = (home / "out" / name).read_bytes()
         (home / "out" / name).write_bytes(b"{ damaged: [")
-        for verb in (["report", "out"], ["run", "tiny.yaml", "--out", "out", *words]):
-            said = call(*verb)
-            assert said.code == 2
-            assert len(said.err.splitlines()) == 1
+        said = call("report", "out")
+        assert (said.code, len(said.err.splitlines())) == (2, 1)
+        said = call("run", "tiny.yaml", "--out", "out", *words)
+        assert (said.code, len(said.err.splitlines())) == ((2, 1) if name == "cells/plan.json" else (0, 0))
         (home / "out" / name).write_bytes(kept)
 
 

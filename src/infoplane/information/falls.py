@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from infoplane.checks import LEAST, check_numbers, check_whole
-from infoplane.claims import ONE_NETWORK, Hypothesis, claims
+from infoplane.claims import FITS_FOR_A_CLAIM, ONE_NETWORK, Hypothesis, claims
 from infoplane.errors import UsageError
 from infoplane.information.crossed import count, crossed_mean, over_examples
 from infoplane.information.pooling import pooled, residuals
@@ -53,7 +53,8 @@ class Compression:
     def hypothesis(self) -> Hypothesis:
         """What is tested: that what the density can use falls, by the larger of both p-values."""
         known = [p for p in (self.p, self.paired) if p is not None]
-        still = f"still highest at the end, {ONE_NETWORK}" if self.value == 0 else ""
+        highest = self.value == 0 and self.refits >= FITS_FOR_A_CLAIM
+        still = f"still highest at the end, {ONE_NETWORK}" if highest else ""
         return Hypothesis(-self.value, max(known, default=None), self.refits, barred=still, training=True)
 
     @property

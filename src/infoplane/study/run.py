@@ -26,7 +26,7 @@ from infoplane.study.load import read_study, read_text
 from infoplane.study.lock import LOCK_FILE
 from infoplane.study.plan import PLAN_FILE, Plan
 from infoplane.study.progress import Display
-from infoplane.study.store import TEMPORARY, Store, room_for, write_whole
+from infoplane.study.store import TEMPORARY, Store, is_full, room_for, write_whole
 from infoplane.study.task import Live
 from infoplane.study.watch import EventLog, Watcher
 from infoplane.study.worker import peak_memory_mb, run_cell
@@ -125,13 +125,17 @@ def write_study(folder: Path, spec: Study, plan: Plan, fingerprint: str = "") ->
 
     Raises:
         UsageError: The folder cannot be written.
+        CellError: The disk is full.
     """
-    try:
-        # The study last: a folder with a study has its plan.
-        write_whole(folder / "cells" / PLAN_FILE, json.dumps(plan.to_json(fingerprint, spec.to_yaml()), indent=1))
-        write_whole(folder / STUDY_FILE, spec.to_yaml())
-    except OSError as error:
-        raise unwritable(folder, error) from error
+    with room_for(folder):
+        try:
+            # The study last: a folder with a study has its plan.
+            write_whole(folder / "cells" / PLAN_FILE, json.dumps(plan.to_json(fingerprint, spec.to_yaml()), indent=1))
+            write_whole(folder / STUDY_FILE, spec.to_yaml())
+        except OSError as error:
+            if is_full(error):
+                raise
+            raise unwritable(folder, error) from error
 
 
 def _only_begun(folder: Path) -> bool:

@@ -202,7 +202,7 @@ class StudySpec(Study):
     may_change: ClassVar[tuple[str, ...]] = (
         *Study.may_change,
         *("layers", "latents", "given", "measure", "density_at", "contrastive", "losses", "samples"),
-        *("fit.refits", "forward.refits", "subject.train.checkpoints"),
+        *("fit.refits", "forward.refits", "subject.train.checkpoints", "asked"),
     )
 
     kind: Literal["inversion"] = "inversion"
