@@ -38,8 +38,8 @@ def refuses() -> Callable[..., AbstractContextManager[None]]:
 @pytest.fixture(scope="module")
 def short() -> Iterator[None]:
     """Everything but the densities of a measurement cut to what a test can wait for."""
-    from infoplane import profile
     from infoplane.inversion import FitSettings
+    from infoplane.profile import measuring
     from infoplane.study.spec import StudySpec
 
     def small(**fields):
@@ -49,5 +49,5 @@ def short() -> Iterator[None]:
         return StudySpec(**fields)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(profile, "StudySpec", small)
+        patch.setattr(measuring, "StudySpec", small)
         yield

@@ -15,15 +15,15 @@ from torch import nn
 import infoplane
 import tiny_study
 import toy_networks
-from infoplane import PixelCNN, profile
+from infoplane import PixelCNN
 from infoplane.budget import parse_budget, sizes
 from infoplane.errors import CellError, UsageError
-from infoplane.profile import Profile, measure, suggest_density
+from infoplane.profile import Profile, measure, measuring, suggest_density
 from infoplane.study.cells import KINDS
 from infoplane.study.load import read_study
 from infoplane.study.plan import Plan
 from infoplane.study.store import Store
-from tiny_study import contents, events, kind_of
+from tiny_study import RUN_FILES, contents, events, kind_of
 
 IMAGES, LABELS = tiny_study.images_and_labels()
 QUICK = {"budget": 3, "levels": 3, "refits": 1, "workers": 0, "quiet": True}
@@ -44,7 +44,7 @@ def measured(tmp_path_factory, short) -> Profile:
 def hurried(monkeypatch):
     """However short the budget, it begins, with the least of everything; the machine is as it is on paper."""
     monkeypatch.setattr(sizes, "STOP", math.inf)
-    monkeypatch.setattr(profile, "time_updates", lambda *_: 1.0)
+    monkeypatch.setattr(measuring, "time_updates", lambda *_: 1.0)
 
 
 def state_of(model) -> dict:
@@ -98,17 +98,7 @@ def test_copies_are_said_and_counted_once(tmp_path, capsys):
 
 def test_the_folder_is_a_whole_run(measured):
     names = {path.name for path in measured.folder.iterdir()}
-    whole = {
-        "report.html",
-        "results.csv",
-        "results.parquet",
-        "study.yaml",
-        "events.jsonl",
-        "figures",
-        "figures.json",
-        "cells",
-    }
-    assert names == whole | {"differences.csv", "differences.parquet", "figures.json"}
+    assert names == RUN_FILES | {"differences.csv", "differences.parquet"}
     spec = read_study(measured.folder / "study.yaml")
     assert (spec.layers, spec.fit.updates, spec.fit.refits, spec.seed) == (("conv", "fc"), 3, 2, 0)
     assert (spec.data.decoding, spec.data.evaluation, spec.data.encoding) == (128, 32, 0)
@@ -374,7 +364,7 @@ def test_workers_give_the_same_bytes(measured, tmp_path):
 
 def test_layers_too_large_to_cache_are_computed_on_the_fly_to_the_same_numbers(measured, monkeypatch):
     monkeypatch.setattr("infoplane.study.cells.CACHE_BYTES", 0)
-    monkeypatch.setattr("infoplane.profile.CACHE_BYTES", 0)
+    monkeypatch.setattr("infoplane.profile.inputs.CACHE_BYTES", 0)
     found = measure(toy_networks.build(), IMAGES, LABELS, layers=["conv", "fc"], **{**QUICK, "refits": 2})
     ours, theirs = found.frame, measured.frame
     assert ours.drop("value", "stderr").equals(theirs.drop("value", "stderr"))
@@ -636,7 +626,7 @@ def test_an_interrupt_says_how_to_go_on(monkeypatch, tmp_path, kept):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(profile, "carry_out", interrupted)
+    monkeypatch.setattr(measuring, "carry_out", interrupted)
     out = tmp_path / "run" if kept else None
     with pytest.raises(KeyboardInterrupt) as caught:
         measure(toy_networks.build(), IMAGES, layers=["fc"], **QUICK, out=out)

@@ -13,6 +13,17 @@ from infoplane.study.spec import StudySpec
 
 LEVELS = 3
 LAYERS = ("conv1", "logits")
+#: what lies in the folder of every finished run
+RUN_FILES = {
+    "report.html",
+    "results.csv",
+    "results.parquet",
+    "study.yaml",
+    "events.jsonl",
+    "figures",
+    "figures.json",
+    "cells",
+}
 
 STUDY = """
 title: Tiny

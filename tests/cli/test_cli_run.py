@@ -10,7 +10,7 @@ import polars as pl
 import yaml
 
 import tiny_study
-from tiny_study import contents, events
+from tiny_study import RUN_FILES, contents, events
 
 #: the demo's study, cut to what a test can wait for
 SMALL = {
@@ -36,17 +36,7 @@ def test_the_demo_study_end_to_end(home, call):
     assert said.code == 0
     folder = home / "runs" / "digits"
     names = {path.name for path in folder.iterdir()}
-    whole = {
-        "report.html",
-        "results.csv",
-        "results.parquet",
-        "study.yaml",
-        "events.jsonl",
-        "figures",
-        "figures.json",
-        "cells",
-    }
-    assert names == whole | {"differences.csv", "differences.parquet"}
+    assert names == RUN_FILES | {"differences.csv", "differences.parquet"}
     lines = said.out.splitlines()
     assert lines[0].split()[:2] == ["layer", "shape"]
     assert [line.split()[0] for line in lines[2:6]] == ["conv1", "conv2", "fc3", "logits"]

@@ -9,10 +9,10 @@ import pytest
 import typer
 from typer.main import get_command
 
-from infoplane import profile
 from infoplane.cli import SEVERAL, spread
 from infoplane.cli.app import app
 from infoplane.inversion import FitSettings
+from infoplane.profile import measuring
 from infoplane.study.spec import StudySpec
 
 ROOT = Path(__file__).parents[2]
@@ -58,7 +58,7 @@ def short(monkeypatch):
         fields["samples"] = {"images": 2, "each": 2}
         return StudySpec(**fields)
 
-    monkeypatch.setattr(profile, "StudySpec", small)
+    monkeypatch.setattr(measuring, "StudySpec", small)
 
 
 def blocks(page: Path, language: str) -> list[tuple[int, str]]:

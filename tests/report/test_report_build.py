@@ -211,7 +211,7 @@ def test_a_full_disk_is_one_line_for_page_tables_and_copies(run: Path, refuses, 
         with monkeypatch.context() as patch:
             patch.setattr(os if name == "replace" else shutil, name, full)
             if name == "copy2":
-                patch.setattr("infoplane.profile.prepare", lambda *_: None)
+                patch.setattr("infoplane.profile.profile.prepare", lambda *_: None)
             with refuses("no space left on the disk", error=CellError):
                 call()
     assert not list(run.rglob(".tmp-*"))

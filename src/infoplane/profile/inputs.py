@@ -1,0 +1,124 @@
+"""What `measure` is given: images, layers, kinds, all of them checked before anything is computed."""
+
+import dataclasses
+import math
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from infoplane import data
+from infoplane.capture import Tap, as_taken, default_transform, list_layers
+from infoplane.capture.inputs import model_input
+from infoplane.errors import UsageError, unknown
+from infoplane.study.cells import CACHE_BYTES, LOOKED_AT
+from infoplane.study.plan import INPUT
+from infoplane.study.spec import DensitySpec, Measure
+from infoplane.study.task import Live
+
+#: fewest images from which anything can be said
+LEAST_IMAGES = 40
+#: what can be measured of one's own network, as `kinds` names it; nce first, as in the table
+MEASURABLE: tuple[Measure, ...] = ("nce", "usable", "contrastive", "label", "mse", "samples")
+#: most classes a label may come from
+MOST_CLASSES = 65_536
+
+
+def dataset_of(images: Any, labels: Any, levels: int | None, groups: Any) -> data.Dataset:
+    """The images as a data set, with what is given beside them."""
+    if isinstance(images, data.Dataset):
+        if labels is not None:
+            raise UsageError("labels beside a data set", received="labels=…", mend="leave them out, or replace its own")
+        own = images.groups if groups is None else groups
+        dataset = dataclasses.replace(images, levels=images.levels if levels is None else levels, groups=own)
+        data.check_images(dataset.images, dataset.levels, least=LEAST_IMAGES)
+        return dataset
+    levels = 256 if levels is None else levels
+    checked = data.check_images(images, levels, least=LEAST_IMAGES)
+    if labels is not None:
+        labels = data.check_labels(labels, len(checked), MOST_CLASSES)
+    return data.Dataset("your images", checked, labels, levels, groups=groups)
+
+
+def distinct(layers: Sequence[str]) -> list[str]:
+    """The layers' names, once each."""
+    if isinstance(layers, str) or not layers or not all(isinstance(layer, str) for layer in layers):
+        raise UsageError(
+            "layers must be a list of names", received=repr(layers), legal='for example ["layer2", "avgpool"]'
+        )
+    if len(set(layers)) < len(layers):
+        raise UsageError("layers must be distinct", received=", ".join(layers))
+    # "input" is what p(x) is called in every table.
+    return [f"<{INPUT}>" if layer == INPUT else layer for layer in layers]
+
+
+def transform_of(model: nn.Module, dataset: data.Dataset) -> Callable[[Tensor], Any]:
+    """The default transform; in the type of the model's weights where the model takes no other."""
+    plain = default_transform(dataset.levels)
+    if not isinstance(model, nn.Module):
+        return plain
+    example = plain(torch.from_numpy(dataset.images[:2]))
+    taken = cast(Tensor, as_taken(model, example)).dtype
+    return plain if taken == example.dtype else lambda x: plain(x).to(taken)
+
+
+def look_up(live: Live, dataset: data.Dataset, layers: list[str], read_as: Mapping[str, str]) -> tuple[Live, bool]:
+    """Looks the layers up; returns the network with what it tells of them, in depth order.
+
+    Also whether one has to be computed on the fly: it is too large to be cached, or random.
+    """
+    if not isinstance(live.model, nn.Module):
+        raise UsageError("not a model", received=type(live.model).__name__, legal="a torch.nn.Module")
+    example = model_input(live.transform, torch.from_numpy(dataset.images[:LOOKED_AT]))
+    Tap(live.model, layers)(example)
+    for layer in read_as:
+        if layer not in layers:
+            raise unknown("layer in read_as", layer, layers)
+    found = list_layers(live.model, example, read_as=read_as, image=dataset.shape[1:])
+    # Steps from one layer to the next are spoken of as losses: that needs the order in which they are computed.
+    readings = {info.name: info.reading for info in found if info.name in layers and info.reading is not None}
+    notes = {info.name: info.notes for info in found if info.name in readings and info.notes}
+    drawn = frozenset(info.name for info in found if info.name in readings and info.random)
+    large = any(4 * len(dataset) * math.prod(each.shape) > CACHE_BYTES for each in readings.values())
+    return replace(live, readings=readings, notes=notes, random=drawn), large or bool(drawn)
+
+
+def say_notes(live: Live) -> None:
+    """Says what layers depend on beside their images."""
+    for layer, notes in live.notes.items():
+        for note in notes:
+            print(f"layer {layer!r} {note}", file=sys.stderr)
+
+
+def kinds_of(kinds: Sequence[str] | None, labelled: bool) -> tuple[Measure, ...]:
+    """What is measured, in the table's order."""
+    legal: list[Measure] = [kind for kind in MEASURABLE if labelled or kind != "label"]
+    if kinds is None:
+        return tuple(legal)
+    if isinstance(kinds, str) or not kinds or not all(isinstance(kind, str) for kind in kinds):
+        raise UsageError("kinds must be a list of names", received=repr(kinds), legal=", ".join(MEASURABLE))
+    for kind in kinds:
+        if kind == "label" and not labelled:
+            raise UsageError("there are no labels to read", received="kinds with label", mend="pass labels=")
+        if kind not in legal:
+            raise unknown("kind to measure", kind, legal)
+    return tuple(kind for kind in legal if kind in kinds)
+
+
+def suggest_density(shape: tuple[int, int, int], levels: int) -> DensitySpec:
+    """Returns a density that learns fast on images of this shape: small, with as many scales as the size asks for."""
+    size = max(shape[1:])
+    options = {
+        "filters": 32,
+        "residual_layers": 2,
+        "scales": 1 if size <= 12 else 2 if size <= 20 else 3,
+        # Few updates cannot teach a softmax that neighbouring levels are alike; many levels or colours need to know.
+        "likelihood": "categorical" if shape[0] == 1 and levels <= 32 else "logistic_mixture",
+        "mixtures": 5,
+        "dropout": 0.2,
+        "weight_norm": False,
+    }
+    return DensitySpec.model_validate({"kind": "pixelcnn", **options})
