@@ -28,7 +28,7 @@ ARROWS = {
     "densities": FOUNDATION,
     "geometry": FOUNDATION,
     "information": FOUNDATION,
-    "subjects": FOUNDATION,
+    "subjects": FOUNDATION | {"information"},
     "inversion": FOUNDATION | {"densities"},
     "study": FOUNDATION | SCIENCE | {"inversion"},
     "report": FOUNDATION | SCIENCE | {"inversion", "study"},

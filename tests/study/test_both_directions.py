@@ -79,10 +79,14 @@ def test_the_networks_own_answers_are_its_softmax(finished, checkpoint):
 @pytest.mark.parametrize("layer", LAYERS)
 def test_the_rest_is_trained_anew_on_what_the_frozen_part_gives(finished, layer):
     model, parts, store, plan = network(finished, "1")
+    data = store.load(plan.name("data"))
     settings = subjects.EpochSettings(**{**TRAIN, "checkpoints": ()})
     # From the images, through the frozen part: the study took the captured activations.
     both, transform = (parts["decoding"], parts["evaluation"]), default_transform(3)
-    again = subjects.decode_labels(model, layer, *both, settings, classes=3, seed=seed_of(0, 2), transform=transform)
+    again = subjects.decode_labels(
+        model, layer, *both, settings, classes=3, seed=seed_of(0, 2), transform=transform, held_out=0.1,
+        groups=data.array("groups")[data.array("decoding")],
+    )  # fmt: skip
     stored = store.load(plan.name("forward", layer, 2, checkpoint="1"))
     assert stored.array("log_probs") == pytest.approx(again.log_probs.numpy(), abs=1e-4)
     assert stored.values["parameters"] == again.parameters
@@ -92,10 +96,13 @@ def test_no_image_serves_two_purposes(tmp_path, monkeypatch):
     seen = {"network": set(), "rest": set(), "densities": set(), "probes": set()}
 
     def spy(purpose, train):
-        def wrapped(model, inputs, *rest, **options):
+        def wrapped(model, inputs, labels, held, *rest, **options):
             assert inputs.dtype == torch.uint8
-            seen[purpose] |= {image.numpy().tobytes() for image in inputs}
-            return train(model, inputs, *rest, **options)
+            trained, chosen = ({image.numpy().tobytes() for image in images} for images in (inputs, held))
+            assert not trained & chosen
+            assert len(held) == (0 if purpose == "network" else round(0.1 * (len(inputs) + len(held))))
+            seen[purpose] |= trained | chosen
+            return train(model, inputs, labels, held, *rest, **options)
 
         return wrapped
 

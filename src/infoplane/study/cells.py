@@ -179,6 +179,8 @@ def run_forward(task: Task) -> Result:
         classes=task.data.values["classes"],
         seed=params["seed"],
         transform=live.transform if on_the_fly else None,
+        held_out=params["held_out"],
+        groups=task.groups(task.split("decoding")),
         progress=task.environment.progress,
     )
     values = {"labels": True, "curves": found.curves, "parameters": found.parameters}

@@ -223,8 +223,10 @@ class Costs:
             return count_scoring(rest, loss, SUBJECT_BATCH), count_step(rest, loss, fit["batch"])
 
         example, step = self._once(("forward", layer, fit["batch"]), both)
-        steps = fit["epochs"] * self.sizes["decoding"] / fit["batch"]
-        return step.times(steps) + example.times(self.sizes["evaluation"])
+        held = params["held_out"] * self.sizes["decoding"]
+        steps = fit["epochs"] * (self.sizes["decoding"] - held) / fit["batch"]
+        scored = self.sizes["evaluation"] + (fit["epochs"] + 2) * held
+        return step.times(steps) + example.times(scored)
 
     def _own(self, params: Mapping[str, Any]) -> Work:
         return self._subject_passes().times(self.sizes["evaluation"])

@@ -255,7 +255,8 @@ def add_forward(plan: Plan, spec: StudySpec, network: Mapping[str, str], places:
         fit = {**spec.subject.train.model_dump(mode="json"), "checkpoints": []}
         for place in places:
             for refit in range(1, spec.forward.refits + 1) if "capture" in place.needs else ():
-                place.add(plan, "forward", {"fit": fit, "seed": seed_of(spec.seed, refit)}, refit=refit)
+                params = {"fit": fit, "held_out": spec.forward.held_out, "seed": seed_of(spec.seed, refit)}
+                place.add(plan, "forward", params, refit=refit)
     if "own" in spec.measure:
         for checkpoint in spec.checkpoints:
             plan.add("own", {"checkpoint": checkpoint}, network, checkpoint=checkpoint)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from annotated_types import Ge
+from annotated_types import Ge, Gt, Lt
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, create_model, model_validator
 
 from infoplane import data, densities, subjects
@@ -15,6 +15,7 @@ from infoplane.errors import UsageError, unknown
 from infoplane.inversion import FitSettings
 from infoplane.study.base import END, Strict, Study, first_error
 from infoplane.subjects import EpochSettings, TrainSettings
+from infoplane.subjects.forward import HELD_OUT
 from infoplane.subjects.train_epochs import name_of
 
 Measure = Literal["nce", "usable", "contrastive", "label", "forward", "own", "losses", "mse", "samples"]
@@ -148,9 +149,16 @@ class ContrastiveSpec(Strict):
 
 
 class ForwardSpec(Strict):
-    """Attributes: refits: how often what follows a layer is trained anew, from other initial weights."""
+    """What follows a layer, trained anew to read the label.
+
+    Attributes:
+        refits: How often, from other initial weights.
+        held_out: Share of the decoding part that is not trained on but chooses the epoch whose weights are taken and
+            how much of the classes' shares is mixed into their answers.
+    """
 
     refits: Annotated[int, Ge(1)] = 3
+    held_out: Annotated[float, Gt(0), Lt(1)] = HELD_OUT
 
 
 class LossesSpec(Strict):

@@ -9,11 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from infoplane.data import hold_out
 from infoplane.errors import UsageError, unknown
+from infoplane.information.class_prior import ClassPrior
 from infoplane.subjects.train_epochs import (
     EVALUATION_BATCH,
     EpochSettings,
@@ -25,6 +28,8 @@ from infoplane.subjects.train_epochs import (
 )
 from infoplane.torch_state import own_state
 
+#: share of the decoding split that chooses the weights and what they are mixed with
+HELD_OUT = 0.1
 #: added to a seed for new weights: with the same seed a network at epoch 0 would get those that it has
 ANEW = 1_000_003
 
@@ -47,9 +52,9 @@ class Forward:
     """The label read from one layer.
 
     Attributes:
-        log_probs: log q(y|h_j) of every evaluation example in nats, float64 (n,).
-        correct: Which of them are read right, bool (n,).
-        curves: As `TrainedEpochs.curves`, on the decoding split.
+        log_probs: log q(y|h_j) of every evaluation example in nats, float64 (n,), mixed with the classes' shares.
+        correct: Which of them the rest of the network reads right, bool (n,).
+        curves: As `TrainedEpochs.curves`, on the decoding split and its held-out share.
         parameters: Number of parameters that were trained.
         state: The weights of the rest.
     """
@@ -102,51 +107,65 @@ def decode_labels(
     classes: int,
     seed: int,
     transform: Transform | None = None,
-    held_out: tuple[Tensor, Tensor] | None = None,
+    held_out: float = HELD_OUT,
+    groups: np.ndarray | None = None,
     progress: Callable[[int, int, float | None], None] | None = None,
 ) -> Forward:
     """Trains what follows a layer anew on the decoding split and scores the labels of the evaluation split.
 
     The model is not changed: neither its weights nor the statistics of its batch norms. Of an autoencoder, the rest is
-    that of the classifier with the same encoder. As in the paper the last weights are taken, not the best ones.
+    that of the classifier with the same encoder. A share of the decoding split is not trained on: it chooses the epoch
+    whose weights are taken (the paper takes the last ones) and how much of the classes' shares is mixed into their
+    answers (`ClassPrior`), so that a reader that became sure of what it cannot know, or never saw a class, does not pay
+    for it without limit.
 
     Args:
         model: The network under study at a checkpoint, on the device where all is computed.
         layer: h_j, one of the model's named parts.
-        decoding: Inputs (N, …) and labels (N,) int64 to train on; evaluation and `held_out` likewise. Without
-            `transform` inputs are the layer's activations, as captured; with it they are images, whose activations are
-            computed anew for every batch.
-        settings: The schedule that the network itself was trained with; `held_out` and `checkpoints` are not used.
+        decoding: Inputs (N, …) and labels (N,) int64 to train on; evaluation likewise. Without `transform` inputs are
+            the layer's activations, as captured; with it they are images, whose activations are computed anew for
+            every batch.
+        settings: The schedule that the network itself was trained with; its own `held_out` and `checkpoints` are not
+            used.
         classes: Number of labels.
-        seed: Of the new weights, the order of examples and dropout. The caller's random state is left as it was.
+        seed: Of the new weights, what is held out, the order of examples and dropout. The caller's random state is left
+            as it was.
         transform: uint8 images -> the model's input.
-        held_out: Examples of the decoding split for a validation loss, which decides nothing.
+        held_out: The share of the decoding split that only chooses.
+        groups: (N,) whole numbers, the same for examples that belong together, which are on one side of it.
 
     Raises:
         FitError: A loss is not finite.
         UsageError: The model is no chain of named parts, has no such layer, or nothing to train behind it; there are
-            fewer than two examples to train on.
+            fewer than two examples to train on, or the share cannot be held out.
     """
     device = device_of(model)
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed + ANEW)
         rest = tail(_staged(model).classifier(classes), layer).to(device)
     of_batch = _unchanged if transform is None else _through(head(model, layer), transform)
-    empty = (decoding[0][:0], decoding[1][:0])
+    sides = hold_out(np.arange(len(decoding[0])), held_out, seed, groups)
+    places = [torch.as_tensor(side, device=decoding[0].device) for side in sides]
+    kept, held = ((decoding[0][at], decoding[1][at.to(decoding[1].device)]) for at in places)
     trained = train_epochs(
         rest,
-        *decoding,
-        *(empty if held_out is None else held_out),
+        *kept,
+        *held,
         settings.model_copy(update={"checkpoints": ()}),
         objective="cross-entropy",
         transform=of_batch,
         seed=seed,
+        best=True,
         progress=progress,
     )
+    known = held[1].cpu()
+    prior = ClassPrior.of(kept[1].cpu().numpy(), classes)
+    prior = prior.weighted(_of_labels(label_table(rest, held[0], of_batch), known).numpy(), known.numpy())
     table = label_table(rest, evaluation[0], of_batch)
     labels = evaluation[1].cpu()
+    mixed = prior.mix(_of_labels(table, labels).exp().numpy(), labels.numpy())
     return Forward(
-        log_probs=table.gather(1, labels[:, None])[:, 0],
+        log_probs=torch.from_numpy(mixed).log(),
         correct=table.argmax(1) == labels,
         curves=trained.curves,
         parameters=sum(p.numel() for p in rest.parameters()),
@@ -159,7 +178,7 @@ def label_log_probs(model: nn.Module, inputs: Tensor, labels: Tensor, transform:
 
     Its mean is −CE(y|network), which with H(y) bounds the information about the label in all of its layers from below.
     """
-    return label_table(model, inputs, transform).gather(1, labels.cpu()[:, None])[:, 0]
+    return _of_labels(label_table(model, inputs, transform), labels.cpu())
 
 
 @own_state()
@@ -172,6 +191,11 @@ def label_table(model: nn.Module, inputs: Tensor, transform: Transform) -> Tenso
             for start in range(0, len(inputs), EVALUATION_BATCH)
         ]
     return torch.cat(rows)
+
+
+def _of_labels(table: Tensor, labels: Tensor) -> Tensor:
+    """The entries (n,) of the labels in (n, classes)."""
+    return table.gather(1, labels[:, None])[:, 0]
 
 
 def _unchanged(h: Tensor) -> Tensor:

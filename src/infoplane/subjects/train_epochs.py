@@ -116,6 +116,7 @@ def train_epochs(
     objective: Objective,
     transform: Transform,
     seed: int,
+    best: bool = False,
     progress: Callable[[int, int, float | None], None] | None = None,
 ) -> TrainedEpochs:
     """Trains `model` in place, leaves it with the last weights, and returns the weights at each checkpoint.
@@ -127,6 +128,7 @@ def train_epochs(
             model's input.
         transform: A batch of inputs -> the model's input.
         seed: Of the order of the examples and of dropout. The caller's random state is left as it was.
+        best: Leave the model with the weights after that epoch whose validation loss is least instead.
         progress: Called with steps done, all steps, and the validation loss in nats, where there is one.
 
     Raises:
@@ -142,7 +144,7 @@ def train_epochs(
     names: dict[int, list[str]] = {}
     for name, step in settings.updates_at(len(inputs)).items():
         names.setdefault(step, []).append(name)
-    watch = _Watch(model, (validation_inputs, validation_labels), objective, transform)
+    watch = _Watch(model, (validation_inputs, validation_labels), objective, transform, best=best)
     states = watch.found.states
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
@@ -180,6 +182,8 @@ def train_epochs(
                     progress(done + 1, total, watch.nats)
             train_loss, train_accuracy = (sums / seen).tolist()
             watch.look(epoch + 1, train_loss, train_accuracy, rate)
+    if watch.kept is not None:
+        model.load_state_dict(watch.kept)
     model.eval()
     return watch.found
 
@@ -188,11 +192,18 @@ class _Watch:
     """What is written down after each epoch."""
 
     def __init__(
-        self, model: nn.Module, held: tuple[Tensor, Tensor | None], objective: Objective, transform: Transform
+        self,
+        model: nn.Module,
+        held: tuple[Tensor, Tensor | None],
+        objective: Objective,
+        transform: Transform,
+        *,
+        best: bool,
     ) -> None:
         self.model, self.held, self.transform = model, held, transform
         self.objective: Objective = objective
         self.found = TrainedEpochs()
+        self.best, self.kept = best, None
 
     @property
     def nats(self) -> float | None:
@@ -216,6 +227,9 @@ class _Watch:
             if name.endswith("loss") or self.objective == "cross-entropy":
                 self.found.curves.setdefault(name, []).append(value)
         self.found.epochs.append(epoch)
+        losses = self.found.curves.get("validation loss", ())
+        if self.best and losses and losses[-1] == min(losses):
+            self.kept = state_of(self.model)
 
 
 def loss_of(output: Tensor, x: Tensor, labels: Tensor | None, objective: Objective) -> Tensor:
