@@ -17,8 +17,10 @@ from infoplane.report.text import table
 from infoplane.study.execute import execute
 from infoplane.study.load import load_study
 from infoplane.study.plan import make_plan
-from infoplane.study.results import FALLING, Results, _beside, _compare, _excess
+from infoplane.study.results import Results
 from infoplane.study.store import Result, Store
+from infoplane.study.training_flags import FALLING
+from infoplane.study.truths import _beside, _compare, _excess
 
 N, CLASSES = 40, 3
 RNG = np.random.default_rng(0)

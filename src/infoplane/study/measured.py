@@ -1,0 +1,145 @@
+"""The stored cells of a study of inversion by role: scores, readings, samples, and what layers are read as."""
+
+import math
+from collections.abc import Iterator
+from functools import cached_property
+
+import numpy as np
+
+from infoplane.estimate import Estimate
+from infoplane.information import (
+    Seen,
+    label_information,
+    seen_values,
+    variances,
+)
+from infoplane.study.plan import Plan
+from infoplane.study.readings import ReadAs
+from infoplane.study.run_results import RunResults
+from infoplane.study.spec import StudySpec
+from infoplane.study.store import Store, Stored
+
+#: kind of label information -> the cells that it comes from
+READERS = {"label": "probe", "forward": "forward", "own": "own"}
+#: kinds of numbers about the samples of one fit -> their unit
+DRAWN = {"sample-variance": "squared error", "sample-accuracy": "fraction"}
+
+
+class Measured(RunResults[StudySpec]):
+    """What the cells of a study of inversion hold so far."""
+
+    def __init__(self, spec: StudySpec, plan: Plan, store: Store) -> None:
+        super().__init__(spec, plan, store)
+        self.layers = [*spec.latents, *spec.layers]
+        self.checkpoints = spec.checkpoints
+
+    @property
+    def places(self) -> list[tuple[str, str]]:
+        """(layer, checkpoint) of everything that is measured: latents, which belong to none, then by checkpoint."""
+        latents = [(latent, "") for latent in self.spec.latents]
+        return latents + [(layer, checkpoint) for checkpoint in self.checkpoints for layer in self.spec.layers]
+
+    @cached_property
+    def groups(self) -> np.ndarray | None:
+        """The groups (n,) of the evaluation images where some of them belong together, else None."""
+        return self.groups_of("evaluation")
+
+    def groups_of(self, part: str, first: int | None = None) -> np.ndarray | None:
+        """The same of the first images of a part of the split."""
+        data = self.cell("data")
+        if data is None or "groups" not in data.names():  # of a run from before there were any
+            return None
+        found = data.array("groups")[data.array(part)[:first]]
+        return found if len(np.unique(found)) < len(found) else None
+
+    def cell(self, kind: str, layer: str = "", refit: int = 0, checkpoint: str | None = None) -> Stored | None:
+        """The stored result in that role, or None where it is missing or damaged.
+
+        Args:
+            checkpoint: Of the network; default: the last one, where the role has any.
+        """
+        points = (self.checkpoints[-1], "") if checkpoint is None else (checkpoint,)
+        names = (self.plan.name(kind, layer, refit, point) for point in points)
+        name = next((name for name in names if name is not None), None)
+        return self.stored(name)
+
+    def fits(self, layer: str, checkpoint: str | None = None) -> list[tuple[int, Stored]]:
+        """The finished densities of a layer, by refit."""
+        found = ((r, self.cell("density", layer, r, checkpoint)) for r in range(1, self.spec.fit.refits + 1))
+        return [(refit, stored) for refit, stored in found if stored is not None]
+
+    def log_probs(self, layer: str, refits: list[int] | None = None, checkpoint: str | None = None) -> np.ndarray:
+        """Log-probabilities of the evaluation part, (R, n), of these refits or of all finished ones."""
+        fits = self.fits(layer, checkpoint)
+        rows = [s.array("log_probs") for refit, s in fits if refits is None or refit in refits]
+        return np.stack(rows) if rows else np.zeros((0, 0))
+
+    def readings(self, kind: str, layer: str, checkpoint: str) -> dict[int, np.ndarray]:
+        """Refit -> log-probabilities (n,) of the evaluation labels by "label", "forward" or "own" (of no layer)."""
+        cell, refits = READERS[kind], range(1, self.spec.forward.refits + 1) if kind == "forward" else (0,)
+        found = ((refit, self.cell(cell, layer, refit, checkpoint)) for refit in refits)
+        read = ((refit, each) for refit, each in found if each is not None and each.values.get("labels", True))
+        return {refit: each.array("log_probs") for refit, each in read}
+
+    def common(self, *places: tuple[str, str | None]) -> list[int]:
+        """The refits that are finished at all these (layer, checkpoint): only these can be paired."""
+        sets = [{refit for refit, _ in self.fits(layer, checkpoint)} for layer, checkpoint in places]
+        return sorted(set.intersection(*sets))
+
+    def ceiling(self, layer: str, checkpoint: str | None = None) -> float | None:
+        """What I(x;h) cannot exceed, nats: see `Seen`, the states that the layer can be in, and those of the image."""
+        capture, data = self.cell("capture", checkpoint=checkpoint), self.cell("data")
+        if data is None:
+            return None
+        most = math.prod(data.values["shape"]) * math.log(data.values["levels"])
+        if f"latent:{layer}" in data.names():
+            groups = data.array("groups") if "groups" in data.names() else None
+            return seen_values([data.array(f"latent:{layer}")], groups).ceiling(most)
+        if capture is None:
+            return most
+        seen = capture.values["seen"].get(layer)
+        certain = min(most, capture.values["states"][layer])
+        return certain if seen is None else min(certain, Seen(**seen).ceiling(most))
+
+    def read_as(self, layer: str, checkpoint: str | None = None) -> ReadAs:
+        """How a layer is read, see `Reading.to_json`; None where that is not known, or it is no layer of a network."""
+        capture = self.cell("capture", checkpoint=checkpoint) if layer in self.spec.layers else None
+        return None if capture is None else capture.values.get("read_as", {}).get(layer)
+
+    def notes(self, layer: str, checkpoint: str) -> tuple[str, ...]:
+        """What must stand beside every number of a layer."""
+        capture = self.cell("capture", checkpoint=checkpoint) if layer in self.spec.layers else None
+        return () if capture is None else tuple(capture.values.get("notes", {}).get(layer, ()))
+
+    def functions(self, layer: str) -> tuple[str, ...]:
+        """The measured layers that a layer was found to be a function of, at the last checkpoint."""
+        capture = self.cell("capture") if layer in self.spec.layers else None
+        return () if capture is None else tuple(capture.values.get("function_of", {}).get(layer, ()))
+
+    def of_labels(self, kind: str, layer: str, checkpoint: str) -> Iterator[Estimate]:
+        scores, data = self.readings(kind, layer, checkpoint), self.cell("data")
+        if scores and data is not None:
+            labels = data.array("labels")[data.array("evaluation")]
+            classes, groups = data.values["classes"], self.groups
+            yield label_information(np.stack([*scores.values()]), labels, classes=classes, kind=kind, groups=groups)
+
+    def scores(self, kind: str, layer: str, at: str) -> dict[int, np.ndarray]:
+        """Refit -> what a number of this kind is the mean of: an entry for each example."""
+        if kind in READERS:
+            return self.readings(kind, layer, at)
+        if kind == "nce":
+            return {refit: stored.array("log_probs") for refit, stored in self.fits(layer, at)}
+        # What was drawn is of the first refit. Samples for one image share its activation: the image is the unit.
+        if kind == "sample-variance":
+            drawn, data = self.drawn(layer, at), self.cell("data")
+            return {} if drawn is None or data is None else {1: variances(drawn, data.values["levels"])}
+        judge = self.cell("judge", layer, 0, at)
+        if judge is None or not judge.values["classifier"]:
+            return {}
+        return {1: judge.array("correct").reshape(-1, self.spec.samples.each).mean(1)}
+
+    def drawn(self, layer: str, checkpoint: str) -> np.ndarray | None:
+        """The samples (P, S, C, H, W) of a layer, or of p(x) with P = 1; None where there is one of each image."""
+        stored = self.cell("samples", layer, 0, checkpoint)
+        samples = None if stored is None else stored.array("samples")
+        return None if samples is None or samples.shape[1] < 2 else samples

@@ -1,0 +1,117 @@
+"""What of a study of inversion something may be claimed from: differences of layers, changes, falls from a peak."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+
+from infoplane.claims import Hypothesis
+from infoplane.information import (
+    Mean,
+    compression,
+)
+from infoplane.information.falls import FALL_WORDS
+from infoplane.information.label import FAILS
+from infoplane.study.comparisons import Compared, Scores, change, common, layers_apart, numbers, one_test
+from infoplane.study.measured import DRAWN, READERS, Measured
+from infoplane.study.readings import barred
+from infoplane.study.training_flags import flags_of_fits, unread
+
+
+def layer_differences(measured: Measured) -> Iterator[Compared]:
+    """The paired differences of neighbouring layers, and of the first and last, per checkpoint."""
+    for kind in ("nce", "forward", "label"):
+        curves = {layer: _curve(measured, kind, layer) for layer in measured.spec.layers}
+        for checkpoint in measured.checkpoints:
+            layers = [layer for layer, curve in curves.items() if curve[checkpoint]]
+            pairs = [*pairwise(layers), *([(layers[0], layers[-1])] if len(layers) > 2 else [])]
+            for first, second in pairs:
+                found = layers_apart(curves[first], curves[second], checkpoint, _groups_for(measured, curves[first]))
+                if found is not None:
+                    own, tested, refits = found
+                    where = {"first": first, "second": second, "checkpoint": checkpoint, "refits": refits}
+                    read = [measured.read_as(layer, checkpoint) for layer in (first, second)]
+                    bar = barred(first, read[0], second, read[1])
+                    yield Compared(
+                        where | numbers(own, tested) | {"kind": kind},
+                        # What is positive is given up on the way.
+                        Hypothesis(-own.value, tested.p_value, refits, one_test(kind, own), barred=bar),
+                    )
+
+
+def checkpoint_changes(measured: Measured) -> Iterator[Compared]:
+    """What changes of each number from checkpoint to checkpoint, and from each to the last."""
+    points = [*pairwise(measured.checkpoints), *((at, measured.checkpoints[-1]) for at in measured.checkpoints[:-2])]
+    for kind in ("nce", *READERS, *DRAWN):
+        if kind == "nce" and kind not in measured.spec.measure:
+            continue
+        for layer in measured.spec.layers if kind != "own" else ("",):
+            curve = _curve(measured, kind, layer)
+            groups = _groups_for(measured, curve)
+            for first, last in points:
+                found = change(curve, first, last, groups)
+                if found is not None:
+                    yield _change(measured, kind, layer, first, last, *found)
+
+
+def _change(
+    measured: Measured, kind: str, layer: str, first: str, last: str, own: Mean, tested: Mean, refits: int
+) -> Compared:
+    """One change and what is tested in it."""
+    flags, bar = (), ""
+    if kind == "nce":
+        flags = _unread_between(
+            measured, layer, (first, last), common(*(measured.scores(kind, layer, at) for at in (first, last)))
+        )
+    elif kind in READERS:
+        sides = [measured.of_labels(kind, layer, at) for at in (first, last)]
+        failed = [[flag for each in side for flag in each.flags] for side in sides]
+        flags = tuple(dict.fromkeys(flag for side in failed for flag in side))
+        # What falls then is the reader, not what there is to be read.
+        fails = any(flag.startswith(FAILS) for flag in failed[1])
+        bar = "the reader fails: no claim" if fails and own.value < 0 else ""
+    # The network itself is what is asked about by "own": it has no refits.
+    fits = 0 if kind == "own" else refits
+    where = {"layer": layer, "kind": kind, "first": first, "last": last, "unit": DRAWN.get(kind, "nats")}
+    return Compared(
+        where | numbers(own, tested) | {"refits": fits, "flags": "; ".join(flags)},
+        Hypothesis(own.value, tested.p_value, fits or None, one_test(kind, own), barred=bar, training=True),
+    )
+
+
+def falls_from_peaks(measured: Measured) -> Iterator[Compared]:
+    """How far the NCE of each layer falls from its peak to the end."""
+    for layer in measured.spec.layers:
+        points = [point for point in measured.checkpoints if measured.fits(layer, point)]
+        refits = measured.common(*((layer, point) for point in points)) if points else []
+        # Without the end there is no fall to it.
+        if len(points) < 2 or points[-1] != measured.checkpoints[-1] or not refits:
+            continue
+        fits = [dict(measured.fits(layer, point)) for point in points]
+        held = np.array([[-own[refit].values["heldout_nats"] for refit in refits] for own in fits])
+        scores = np.stack([measured.log_probs(layer, refits, point) for point in points])
+        fall = compression(held, scores, seed=measured.spec.seed, groups=measured.groups)
+        both = dict.fromkeys(flag for at in (fall.peak, -1) for flag in flags_of_fits(list(fits[at].values())))
+        where = {"layer": layer, "peak": points[fall.peak], "end": points[-1], "flags": "; ".join(both)}
+        yield Compared(
+            where | {key: value for key, value in vars(fall).items() if key != "peak"}, fall.hypothesis, FALL_WORDS
+        )
+
+
+def _curve(measured: Measured, kind: str, layer: str) -> dict[str, Scores]:
+    """Checkpoint -> `scores`; empty where there are too few examples for an error."""
+    found = {at: measured.scores(kind, layer, at) for at in measured.checkpoints}
+    # One image alone has no error.
+    return {at: own if all(len(each) > 1 for each in own.values()) else {} for at, own in found.items()}
+
+
+def _groups_for(measured: Measured, curve: dict[str, Scores]) -> np.ndarray | None:
+    """The groups of the examples that these numbers have a term for."""
+    sizes = (len(each) for scores in curve.values() for each in scores.values())
+    return measured.groups_of("evaluation", next(sizes, 0))
+
+
+def _unread_between(measured: Measured, layer: str, points: tuple[str, str], refits: list[int]) -> tuple[str, ...]:
+    """What must be said of densities of these checkpoints that make no use of the layer."""
+    flags = [unread([stored for refit, stored in measured.fits(layer, at) if refit in refits]) for at in points]
+    return tuple(dict.fromkeys(flag for each in flags for flag in each))
