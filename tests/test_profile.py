@@ -112,7 +112,8 @@ def test_the_table_is_what_print_shows(measured):
     assert lines[2].split()[:2] == ["conv", "2×2×2"]
     assert lines[3].split()[:2] == ["fc", "3"]
     assert "over examples and 2 refits" in str(measured)
-    assert "classifier accuracy" in str(measured)
+    # It was never trained.
+    assert "the last output does not act as a classifier of these labels" in " ".join(str(measured).split())
 
 
 def test_the_frame_is_the_table_of_results(measured):
@@ -480,9 +481,30 @@ def test_a_network_that_is_no_classifier_has_no_accuracy():
     found = measure(toy_networks.Painter(), IMAGES, LABELS, layers=["conv"], **QUICK)
     assert not {"accuracy", "sample-accuracy"} & set(found.frame["kind"])
     assert "label" in set(found.frame["kind"])
-    # Neither has one whose classes are fewer than the labels'.
-    found = measure(toy_networks.build(classes=2), IMAGES, LABELS, layers=["fc"], **QUICK)
-    assert "accuracy" not in set(found.frame["kind"])
+    # Neither has one whose outputs are not one for each class of the labels.
+    for outputs in (2, 5):
+        found = measure(toy_networks.build(classes=outputs), IMAGES, LABELS, layers=["fc"], **QUICK)
+        assert "accuracy" not in set(found.frame["kind"])
+        assert f"no accuracy: the network ends in {outputs} numbers, the labels name 3 classes" in str(found)
+
+
+def test_the_classes_probabilities_as_they_are_known(refuses):
+    options = {**QUICK, "kinds": ["label"], "layers": ["fc"]}
+    priors = {"none": None, "uniform": "uniform", "more": [0.25, 0.25, 0.25, 0.25]}
+    given = {
+        name: measure(toy_networks.build(), IMAGES, LABELS, **options, prior=each) for name, each in priors.items()
+    }
+    value = {name: found["fc"]["label"].value for name, found in given.items()}
+    # H(y) of log 4 instead of log 3, exactly; of nearly equal shares it is log 3 but for chance.
+    assert value["more"] - value["uniform"] == pytest.approx(math.log(4 / 3))
+    assert value["none"] < value["uniform"]
+    assert "H(y) is that of all classes alike" in str(given["uniform"])
+    page = given["more"].report(given["more"].folder).read_text(encoding="utf-8")
+    assert "H(y) is that of the classes" in page
+    with refuses("class probabilities do not fit the labels", "sum 1"):
+        measure(toy_networks.build(), IMAGES, LABELS, **options, prior=[0.5, 0.2, 0.2])
+    with refuses("class probabilities without labels"):
+        measure(toy_networks.build(), IMAGES, layers=["fc"], **QUICK, prior="uniform")
 
 
 def test_layers_that_know_nothing_of_the_image():

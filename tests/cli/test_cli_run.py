@@ -40,7 +40,8 @@ def test_the_demo_study_end_to_end(home, call):
     lines = said.out.splitlines()
     assert lines[0].split()[:2] == ["layer", "shape"]
     assert [line.split()[0] for line in lines[2:6]] == ["conv1", "conv2", "fc3", "logits"]
-    assert "classifier accuracy" in said.out
+    # Barely trained, it is none.
+    assert "a classifier of these labels" in " ".join(said.out.split())
     assert lines[-1] == f"report: {Path('runs') / 'digits' / 'report.html'}"
 
     study = yaml.safe_load((folder / "study.yaml").read_text(encoding="utf-8"))

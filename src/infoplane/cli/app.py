@@ -133,6 +133,9 @@ def measure(
     levels: Annotated[int | None, typer.Option(help="Values that a pixel can take; default: as the data say.")] = None,
     options: Options = None,
     groups: Groups = None,
+    prior: Annotated[
+        str | None, typer.Option(help="The classes' true probabilities, if known: uniform, or 0.2,0.3,0.5.")
+    ] = None,
     device: Device = "auto",
     seed: Seed = 0,
     refits: Refits = None,
@@ -155,6 +158,7 @@ def measure(
         kinds=kinds or None,
         transform=transform,
         read_as=read_as or [],
+        prior=prior,
         levels=levels,
         device=device,
         seed=seed or 0,

@@ -8,6 +8,7 @@ from infoplane.cli.data import chosen
 from infoplane.cli.references import patterns, resolve, resolve_model
 from infoplane.cli.report import show
 from infoplane.errors import UsageError
+from infoplane.information.label import Prior
 from infoplane.profile import DEFAULT_REFITS
 from infoplane.profile import measure as measure_model
 from infoplane.report.build import load_run
@@ -27,6 +28,7 @@ def measure(
     kinds: list[str] | None,
     transform: str | None,
     read_as: list[str],
+    prior: str | None,
     levels: int | None,
     device: str,
     seed: int,
@@ -54,6 +56,7 @@ def measure(
         levels=levels,
         transform=None if transform is None else resolve(transform, "transform"),
         read_as=patterns(read_as),
+        prior=_probabilities(prior),
         seed=seed,
         refits=DEFAULT_REFITS if refits is None else refits,
         device=device,
@@ -64,6 +67,19 @@ def measure(
         watchers=[TensorBoard()] if tensorboard else [],
     )
     return show(load_run(out), out / "report.html")
+
+
+def _probabilities(text: str | None) -> Prior | None:
+    """Returns the classes' probabilities from what is written of them."""
+    if text is None:
+        return None
+    if text == "uniform":
+        return "uniform"
+    try:
+        return [float(each) for each in text.split(",")]
+    except ValueError as error:
+        legal = "uniform, or numbers of sum 1, e.g. 0.2,0.3,0.5"
+        raise UsageError("cannot read the classes' probabilities", received=text, legal=legal) from error
 
 
 def _files(pairs: list[str]) -> dict[str, str]:

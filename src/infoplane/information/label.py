@@ -1,9 +1,11 @@
 """Information about the label: I(y;h) ≥ H(y) − CE(y|h), with a linear probe or any other q(y|h)."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import numpy as np
+from scipy import stats
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
@@ -17,6 +19,12 @@ from infoplane.torch_state import own_state
 
 #: how the flag of a reader begins that knows less than nothing
 FAILS = "below 0"
+#: how the flag of a network begins whose answers have nothing to do with the labels
+NO_CLASSIFIER = "the last output does not act as a classifier of these labels"
+#: size of the test by which answers are better than chance
+BETTER = 0.05
+#: classes' probabilities as they are given: one for each class, or all alike
+Prior = Sequence[float] | np.ndarray | Literal["uniform"]
 #: features that take more than this in float64 are not given to scikit-learn
 WIDE_BYTES = 512 * 1024**2
 
@@ -148,6 +156,30 @@ class LinearProbe:
         return np.log(self.probabilities(features)[np.arange(len(labels)), labels])
 
 
+def check_prior(prior: Prior, labels: np.ndarray, classes: int) -> np.ndarray:
+    """Returns the classes' probabilities, (classes,) float64, all alike for "uniform".
+
+    Raises:
+        UsageError: They are no probabilities of these classes, or that of a label that occurs is 0.
+    """
+    legal = f'"uniform", or ({classes},) numbers of sum 1, above 0 where labels occur'
+    if isinstance(prior, str):
+        if prior != "uniform":
+            raise UsageError("no such class probabilities", received=repr(prior), legal=legal)
+        return np.full(classes, 1 / classes)
+    known = check_numbers(prior, what="class probabilities")
+    fits = known.shape == (classes,) and known.min() >= 0 and abs(known.sum() - 1) <= 1e-6
+    if not fits or (known[np.unique(labels)] == 0).any():
+        received = f"shape {known.shape}, {known.min():g} … {known.max():g}, sum {known.sum():g}"
+        raise UsageError("class probabilities do not fit the labels", received=received, legal=legal)
+    return known
+
+
+def falls_short(classes: int, n: int) -> float:
+    """Returns by about how much the plug-in entropy of n labels errs low, nats: (classes − 1)/2n (Miller 1955)."""
+    return (classes - 1) / (2 * n)
+
+
 def label_information(
     log_probs: np.ndarray,
     labels: np.ndarray,
@@ -155,7 +187,7 @@ def label_information(
     classes: int,
     kind: str = "label",
     groups: np.ndarray | None = None,
-    prior: np.ndarray | None = None,
+    prior: Prior | None = None,
 ) -> Estimate:
     """Returns H(y) − CE(y|h) in nats, a lower bound on I(y;h) (Darlow & Storkey 2018, eq. 3).
 
@@ -169,7 +201,7 @@ def label_information(
         kind: What q(y|h) is: "label" a linear probe, "forward" the rest of the network trained anew, "own" the network
             itself.
         groups: (n,) of examples that belong together: errors are over groups, and groups are what is counted.
-        prior: The classes' true probabilities, (classes,), e.g. all alike by the data set's design; None: unknown.
+        prior: The classes' true probabilities, (classes,), or "uniform", as by a data set's design; None: unknown.
 
     Raises:
         UsageError: The log-probabilities are not finite or above 0, there is not one class number for each, or the
@@ -179,30 +211,28 @@ def label_information(
     labels = check_labels(labels, log_probs.shape[1], classes, of="log-probability")
     frequency = np.bincount(labels, minlength=classes) / len(labels)
     if prior is not None:
-        known = check_numbers(prior, what="class probabilities")
-        fits = known.shape == (classes,) and known.min() >= 0 and abs(known.sum() - 1) <= 1e-6
-        if not fits or (known[frequency > 0] == 0).any():
-            received = f"shape {known.shape}, {known.min():g} … {known.max():g}, sum {known.sum():g}"
-            legal = f"({classes},), above 0 where labels occur, sum 1"
-            raise UsageError("class probabilities do not fit the labels", received=received, legal=legal)
-        frequency = known
+        frequency = check_prior(prior, labels, classes)
     # Its mean is the plug-in entropy; with known probabilities, H(y) on average over labels.
     surprise = -np.log(frequency[labels])
     terms = log_probs + surprise
     mean = crossed_mean(terms, groups=groups)
     # A bound still, but one that says nothing: zero is known without any reader.
     flags = (f"{FAILS}: the reader is overconfident and does worse than guessing",) * (mean.value < -2 * mean.stderr)
-    short = 0.0 if prior is not None else (classes - 1) / (2 * len(labels))
-    if short > mean.stderr:
-        flags += (f"H(y) of {len(labels):,} labels errs low by about {short:.2g} nats, beyond the error",)
     n = count(terms, groups)
+    short = 0.0 if prior is not None else falls_short(classes, n)
+    if short > mean.stderr:
+        flags += (f"H(y) of {n:,} labels errs low by about {short:.2g} nats, beyond the error",)
     return Estimate(mean.value, mean.stderr, "nats", kind, "lower", n=n, refits=len(terms), dof=mean.dof, flags=flags)
 
 
-def accuracy(correct: np.ndarray, *, groups: np.ndarray | None = None) -> Estimate:
+def accuracy(correct: np.ndarray, *, groups: np.ndarray | None = None, chance: float | None = None) -> Estimate:
     """Returns the share of correct answers (n,) of the network under study, with its binomial standard error.
 
     Where examples belong together, `groups` (n,), the error is over groups, and groups are what is counted.
+
+    Args:
+        chance: The share that would agree if answers had nothing to do with labels, Σ_c P(answer c) P(label c). Where
+            no more do, by an exact one-sided binomial test at 5 %, a flag says that this is no classifier.
 
     Raises:
         UsageError: They are not n times yes or no.
@@ -215,4 +245,7 @@ def accuracy(correct: np.ndarray, *, groups: np.ndarray | None = None) -> Estima
     stderr = float(np.sqrt(share * (1 - share) / len(correct)))
     if groups is not None:
         stderr = crossed_mean(correct, groups=groups).stderr
-    return Estimate(share, stderr, "fraction", "accuracy", None, n=count(correct, groups), refits=0)
+    n, flags = count(correct, groups), ()
+    if chance is not None and stats.binomtest(round(share * n), n, min(1.0, chance), "greater").pvalue >= BETTER:
+        flags = (f"{NO_CLASSIFIER}: {share:.3g} of its answers agree with them, {chance:.3g} would by chance",)
+    return Estimate(share, stderr, "fraction", "accuracy", None, n=n, refits=0, flags=flags)

@@ -5,15 +5,18 @@ import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, Literal, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from infoplane import data
 from infoplane.capture import Tap, as_taken, default_transform, list_layers
 from infoplane.capture.inputs import model_input
+from infoplane.checks import as_numpy
 from infoplane.errors import UsageError, unknown
+from infoplane.information.label import Prior, check_prior
 from infoplane.study.cells import CACHE_BYTES, LOOKED_AT
 from infoplane.study.plan import INPUT
 from infoplane.study.spec import DensitySpec, Measure
@@ -106,6 +109,19 @@ def kinds_of(kinds: Sequence[str] | None, labelled: bool) -> tuple[Measure, ...]
         if kind not in legal:
             raise unknown("kind to measure", kind, legal)
     return tuple(kind for kind in legal if kind in kinds)
+
+
+def prior_of(prior: Prior | None, dataset: data.Dataset) -> Literal["uniform"] | tuple[float, ...] | None:
+    """The classes' probabilities as a study keeps them, of as many classes as are named or occur."""
+    if prior is None:
+        return None
+    if dataset.labels is None or dataset.classes is None:
+        raise UsageError("class probabilities without labels", received="prior=…", mend="pass labels=, or leave it out")
+    if isinstance(prior, str):
+        check_prior(prior, dataset.labels, dataset.classes)
+        return "uniform"
+    named = len(np.atleast_1d(as_numpy(prior, what="class probabilities")))
+    return tuple(check_prior(prior, dataset.labels, max(dataset.classes, named)).tolist())
 
 
 def suggest_density(shape: tuple[int, int, int], levels: int) -> DensitySpec:

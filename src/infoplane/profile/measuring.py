@@ -19,9 +19,19 @@ from infoplane.capture import activations
 from infoplane.checks import check_whole
 from infoplane.data.dataset import PARTS
 from infoplane.errors import CellError
+from infoplane.information.label import Prior
 from infoplane.inversion import FitSettings
 from infoplane.profile.fingerprint import fingerprint_of
-from infoplane.profile.inputs import dataset_of, distinct, kinds_of, look_up, say_notes, suggest_density, transform_of
+from infoplane.profile.inputs import (
+    dataset_of,
+    distinct,
+    kinds_of,
+    look_up,
+    prior_of,
+    say_notes,
+    suggest_density,
+    transform_of,
+)
 from infoplane.profile.profile import Profile
 from infoplane.report.build import build
 from infoplane.study.calibration import stored, typical
@@ -65,6 +75,7 @@ def measure(
     quiet: bool = False,
     out: str | Path | None = None,
     name: str | None = None,
+    prior: Prior | None = None,
     watchers: Iterable[Watcher] = (),
 ) -> Profile:
     """Measures what each layer of a network keeps of its input and of the label.
@@ -96,10 +107,12 @@ def measure(
         quiet: Show no progress.
         out: The run's folder; default: a temporary one, which `Profile.report` copies.
         name: What the page calls the network.
+        prior: The classes' true probabilities where they are known, one for each class, or "uniform": H(y) of label
+            information is then exact. Default: H(y) of the evaluation labels, which errs low by about (C − 1)/2n.
         watchers: Who is told what happens, beside `events.jsonl`: see `infoplane.study.watch`.
 
     Raises:
-        UsageError: Images, labels, layers, checkpoints, kinds, budget or device cannot be used, or the budget is
+        UsageError: Images, labels, layers, checkpoints, kinds, prior, budget or device cannot be used, or the budget is
             far too short for them.
         CellError: A part of the measurement failed.
     """
@@ -129,6 +142,7 @@ def measure(
         density=suggest_density(dataset.shape, levels),
         fit=FitSettings(refits=refits),
         measure=wanted,
+        prior=prior_of(prior, dataset),
         seed=seed,
     ).resolve()
     sizes = {"encoding": 0, "decoding": spec.data.decoding, "evaluation": evaluation}

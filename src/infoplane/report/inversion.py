@@ -50,6 +50,7 @@ def contents_of(results: Results, folder: Path) -> ReportContents:
         falls=results.once("falls"),
         losses=results.once("losses"),
         left_out=results.left_out(),
+        label_entropy=results.label_entropy(),
         fit_on=spec.fit_on,
         **_ages(spec),
         null_samples=None if null is None or data is None else null.array("samples")[0],

@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from infoplane.data.split import PARTS
 from infoplane.estimate import Estimate
+from infoplane.information.label import NO_CLASSIFIER
 from infoplane.report.amounts import (
     NEGLIGIBLE,
     amount,
@@ -190,7 +191,7 @@ def numbers(contents: ReportContents, results: Results, palette: Palette) -> Tab
     network = [
         (
             name_of(result.estimate.kind) + (f", checkpoint {result.checkpoint}" if several else ""),
-            dataclasses.replace(_cell(result.estimate, notes), other=_behind(result.estimate)),
+            _of_network(result.estimate, notes),
         )
         for result in results.all
         if result.layer == NETWORK and result.refit == "all"
@@ -207,6 +208,13 @@ def _twin(name: str, kind: str, checkpoint: str, results: Results) -> Estimate |
     if name != INPUT or kind != "nce" or (found := results.get(name, "cross-entropy", checkpoint)) is None:
         return None
     return dataclasses.replace(found, value=-found.value, kind="nce")
+
+
+def _of_network(estimate: Estimate, notes: Notes) -> Cell:
+    """One number of the whole network; answers that have nothing to do with the labels have no accuracy."""
+    cell = dataclasses.replace(_cell(estimate, notes), other=_behind(estimate))
+    no_classifier = any(flag.startswith(NO_CLASSIFIER) for flag in estimate.flags)
+    return dataclasses.replace(cell, text=Markup("not above chance")) if no_classifier else cell
 
 
 def _behind(estimate: Estimate) -> Markup:

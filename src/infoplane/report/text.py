@@ -7,6 +7,7 @@ from infoplane.estimate import KINDS, Estimate
 from infoplane.information import cross_entropy
 from infoplane.report.amounts import listing
 from infoplane.report.inversion import shape_of
+from infoplane.study.measured import READERS
 from infoplane.study.plan import INPUT, twin_of
 from infoplane.study.results import Results
 
@@ -73,13 +74,17 @@ def table(results: Results) -> str:
         notes.append(f"p(x): {unconditional}".replace("CE(x|h)", "CE(x)"))
     for checkpoint in results.checkpoints:
         right = found.get(("", checkpoint, "accuracy"))
-        if right is not None:
-            at = f" at {checkpoint}" if several else ""
+        at = f" at {checkpoint}" if several else ""
+        if right is not None and right.flags:
+            notes.append(textwrap.fill(f"{'; '.join(right.flags)}{at} (n = {right.n})", 110))
+        elif right is not None:
             notes.append(f"classifier accuracy{at}: {_number(right)} (95 % interval, n = {right.n})")
     if (data := results.cell("data")) is not None:
         notes.append(f"images: {data.values['name']}")
         notes += [f"data: {note}" for note in data.values.get("notes", ())]
     notes += [f"no {KINDS[kind]}: {reason}" for kind, reason in results.left_out().items()]
+    if any(kind in READERS for _, _, kind in found):
+        notes.append(textwrap.fill(results.label_entropy(), 110))
     errors = _covered(most) if most else _over(1 if unconditional is None else unconditional.refits)
     errors += ", where no star says otherwise" if fewer else ""
     directions = (

@@ -249,25 +249,34 @@ def _captured(task: Task, live: Live) -> Result:
         result.values["states"][layer] = states_ceiling(math.prod(sizes[layer].shape), bits)
     for layer in on_the_fly:
         result.values["shapes"][layer] = list(readings[layer].shape)
-    right = right_answers(task, live, task.images(task.split("evaluation")), task.labels(task.split("evaluation")))
-    if right is not None:
-        result.arrays["correct"] = right
+    labels = task.labels(task.split("evaluation"))
+    given = answers(task, live, task.images(task.split("evaluation"))) if labels is not None else None
+    if isinstance(given, int):
+        result.values["outputs"] = given
+    elif given is not None and labels is not None:
+        classes = task.data.values["classes"]
+        shares = [np.bincount(each, minlength=classes) / len(given) for each in (given, labels)]
+        result.values["chance"] = float(shares[0] @ shares[1])
+        result.arrays["correct"] = (given == labels).astype(np.uint8)
     return result
 
 
-def right_answers(task: Task, live: Live, images: Tensor, labels: np.ndarray | None) -> np.ndarray | None:
-    """Which images the network classifies as labelled, uint8 (n,), or None where it does not classify them."""
-    if labels is None:
-        return None
+def answers(task: Task, live: Live, images: Tensor) -> np.ndarray | int | None:
+    """The class that the network gives each image, (n,); where its outputs are not one for each class, their number.
+
+    None where it ends in no vector.
+    """
     taps = list_layers(live.model, live.transform(images[:2]))
     root = "<output>" if "output" in dict(live.model.named_children()) else "output"
     # Tapped like any layer, so that the network is left as it was found, whatever it does.
     scores = next((tap for tap in taps if tap.name in (root, f"{root}[logits]")), None)
-    if scores is None or scores.problem or len(scores.shape) != 1 or scores.shape[0] < task.data.values["classes"]:
+    if scores is None or scores.problem or len(scores.shape) != 1:
         return None
+    if scores.shape[0] != task.data.values["classes"]:
+        return scores.shape[0]
     tap = Tap(live.model, [scores.name], device="cpu")
     chunks = [tap(live.transform(images[i : i + 256]))[scores.name] for i in range(0, len(images), 256)]
-    return (torch.cat(chunks).argmax(1).numpy() == labels).astype(np.uint8)
+    return torch.cat(chunks).argmax(1).numpy()
 
 
 def run_trunk(task: Task) -> Result:
@@ -321,7 +330,7 @@ def run_density(task: Task) -> Result:
         "context": pairs.context_shape,
         "train_nats": -float(log_probs(density, some).mean()),
         "heldout_nats": -float(log_probs(density, held).mean()),
-        "heldout_n": len(held),
+        "heldout_n": task.held_out_groups(params["fit"]["held_out"], seed),
         "parameters": sum(p.numel() for p in density.parameters()),
     }
     arrays = {"log_probs": scores.numpy()}
@@ -452,10 +461,10 @@ def run_judge(task: Task) -> Result:
     if labels is None:
         return Result({"classifier": False})
     flat = torch.from_numpy(samples).flatten(0, 1)
-    right = right_answers(task, task.live(), flat, labels.repeat(samples.shape[1]))
-    if right is None:
+    given = answers(task, task.live(), flat)
+    if not isinstance(given, np.ndarray):
         return Result({"classifier": False})
-    return Result({"classifier": True}, {"correct": right})
+    return Result({"classifier": True}, {"correct": (given == labels.repeat(samples.shape[1])).astype(np.uint8)})
 
 
 def run_truth(task: Task) -> Result:

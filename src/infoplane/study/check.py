@@ -7,6 +7,7 @@ from torch import nn
 from infoplane.capture import Tap, default_transform, readings_of
 from infoplane.data.split import PARTS
 from infoplane.errors import UsageError
+from infoplane.information.label import check_prior
 from infoplane.study.cells import load_data
 from infoplane.study.spec import StudySpec
 from infoplane.study.store import Result
@@ -27,7 +28,19 @@ def check(spec: StudySpec) -> tuple[Result, dict[str, tuple[int, ...]]]:
     for part in ("decoding", "evaluation"):
         if (size := len(result.arrays[part])) < 4:
             raise UsageError(f"data.{part} is too small", received=size, legal="at least 4 images")
+    check_classes(spec, result)
     return result, contexts_of(spec, result)
+
+
+def check_classes(spec: StudySpec, result: Result) -> None:
+    """Raises UsageError where the classes' probabilities are given and cannot be those of the data's labels."""
+    if spec.prior is None:
+        return
+    if "labels" not in result.arrays:
+        received, mend = f"data set {result.values['name']!r} without labels", "leave prior out"
+        raise UsageError("class probabilities without labels", received=received, mend=mend)
+    named = len(spec.prior) if isinstance(spec.prior, tuple) else 0
+    check_prior(spec.prior, result.arrays["labels"], max(result.values["classes"], named))
 
 
 def _check_network(spec: StudySpec) -> None:

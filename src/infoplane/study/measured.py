@@ -120,8 +120,12 @@ class Measured(RunResults[StudySpec]):
         scores, data = self.readings(kind, layer, checkpoint), self.cell("data")
         if scores and data is not None:
             labels = data.array("labels")[data.array("evaluation")]
-            classes, groups = data.values["classes"], self.groups
-            yield label_information(np.stack([*scores.values()]), labels, classes=classes, kind=kind, groups=groups)
+            options = {"classes": self._classes(data), "groups": self.groups, "prior": self.spec.prior}
+            yield label_information(np.stack([*scores.values()]), labels, kind=kind, **options)
+
+    def _classes(self, data: Stored) -> int:
+        """How many classes there are: there may be more than those that occur."""
+        return len(self.spec.prior) if isinstance(self.spec.prior, tuple) else data.values["classes"]
 
     def scores(self, kind: str, layer: str, at: str) -> dict[int, np.ndarray]:
         """Refit -> what a number of this kind is the mean of: an entry for each example."""

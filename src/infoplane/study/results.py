@@ -23,8 +23,9 @@ from infoplane.information import (
     whole_variance,
 )
 from infoplane.information.contrastive import LEAST_BATCHES, LEAST_IMAGES
+from infoplane.information.label import falls_short
 from infoplane.study.comparisons import settled
-from infoplane.study.measured import Measured
+from infoplane.study.measured import READERS, Measured
 from infoplane.study.plan import INPUT, twin_of
 from infoplane.study.readings import flags_of
 from infoplane.study.run_results import tidy
@@ -32,6 +33,9 @@ from infoplane.study.store import Stored
 from infoplane.study.training_flags import STILL_FELL, flags_of_fits, still_falling, unread
 from infoplane.study.truths import truths
 from infoplane.study.verdicts import checkpoint_changes, falls_from_peaks, layer_differences
+
+#: size of the two-sided test by which a density does worse than an even guess, and what is put down to arithmetic
+UNLEARNT, ROUNDING = 0.05, 1e-5
 
 
 class Results(Measured):
@@ -50,9 +54,9 @@ class Results(Measured):
         for place in ((INPUT, ""), *self.places):
             layer, checkpoint = place
             if self.spec.layers and place in [(self.spec.layers[0], point) for point in self.checkpoints]:
-                capture = self.cell("capture", checkpoint=checkpoint)
-                if capture is not None and "correct" in capture.names():
-                    yield "", checkpoint, "all", accuracy(capture.array("correct"), groups=self.groups)
+                right = self._accuracy(checkpoint)
+                if right is not None:
+                    yield "", checkpoint, "all", right
                 for estimate in self.of_labels("own", "", checkpoint):
                     yield "", checkpoint, "all", replace(estimate, refits=0)
             for refits, label in self._groups(layer, checkpoint):
@@ -67,6 +71,13 @@ class Results(Measured):
                 whole = layer == INPUT
                 found = whole_variance(drawn[0], levels) if whole else sample_variance(drawn, levels, groups=groups)
                 yield (*place, "all", found)
+
+    def _accuracy(self, checkpoint: str) -> Estimate | None:
+        """The share of evaluation images that the network classifies as labelled, where it classifies them."""
+        capture = self.cell("capture", checkpoint=checkpoint)
+        if capture is None or "correct" not in capture.names():
+            return None
+        return accuracy(capture.array("correct"), groups=self.groups, chance=capture.values.get("chance"))
 
     def _groups(self, layer: str, checkpoint: str) -> Iterator[tuple[list[int], str]]:
         refits = [refit for refit, _ in self.fits(layer, checkpoint)]
@@ -118,6 +129,18 @@ class Results(Measured):
 
     def left_out(self) -> dict[str, str]:
         """Returns kind of number -> why it is not given, of those that were asked for and cannot be had."""
+        return self._no_bound() | self._no_accuracy()
+
+    def _no_accuracy(self) -> dict[str, str]:
+        """Why there is no accuracy, where the network ends in numbers that are no answers."""
+        capture, data = self.cell("capture") if self.spec.layers else None, self.cell("data")
+        if capture is None or data is None or "outputs" not in capture.values:
+            return {}
+        outputs, classes = capture.values["outputs"], data.values["classes"]
+        return {"accuracy": f"the network ends in {outputs:,} numbers, the labels name {classes:,} classes"}
+
+    def _no_bound(self) -> dict[str, str]:
+        """Why there is no contrastive bound, where one was asked for."""
         data = self.cell("data")
         if "contrastive" not in self.spec.measure or data is None:
             return {}
@@ -152,13 +175,19 @@ class Results(Measured):
         return flags
 
     def _unlearnt(self, scores: np.ndarray) -> tuple[str, ...]:
-        """What must be said of a density that does no better than one that was never trained could."""
+        """What must be said of a density that does worse than one that was never trained could.
+
+        By its error over images and fits, two-sided at 5 %: of a density that does as well, 2.5 % are said to do worse.
+        """
         data = self.cell("data")
         if data is None:
             return ()
         even = math.prod(data.values["shape"]) * math.log(data.values["levels"])
-        text = f"worse than guessing all values of all pixels evenly ({even:,.1f} nats): q has learnt too little"
-        return (text,) if -scores.mean() > even else ()
+        worse = crossed_mean(-scores - even, groups=self.groups)
+        # A density that is even has no spread, and differs from it by what its arithmetic rounds.
+        if worse.value <= ROUNDING * even or worse.p_value >= UNLEARNT:
+            return ()
+        return (f"worse than guessing all values of all pixels evenly ({even:,.1f} nats): q has learnt too little",)
 
     def _of_layer(self, layer: str, checkpoint: str) -> Iterator[Estimate]:
         for kind in ("label", "forward"):
@@ -174,7 +203,25 @@ class Results(Measured):
             groups = self.groups_of("evaluation", len(per_image))
             mean, n = crossed_mean(per_image, groups=groups), count(per_image, groups)
             stderr = mean.stderr if n > 1 else None
-            yield Estimate(mean.value, stderr, "fraction", "sample-accuracy", n=n, dof=mean.dof)
+            # What a network that is no classifier says of samples means no more.
+            judge = self._accuracy(checkpoint or self.checkpoints[-1])
+            flags = () if judge is None else judge.flags
+            yield Estimate(mean.value, stderr, "fraction", "sample-accuracy", n=n, dof=mean.dof, flags=flags)
+
+    def label_entropy(self) -> str:
+        """Which H(y) label information is from; nothing where there is none."""
+        data = self.cell("data")
+        if data is None or not data.values["classes"] or not set(READERS) & set(self.spec.measure):
+            return ""
+        if self.spec.prior is not None:
+            given = "all classes alike" if self.spec.prior == "uniform" else "the classes' probabilities as given"
+            return f"H(y) is that of {given}"
+        n = count(data.array("evaluation"), self.groups)
+        short = falls_short(data.values["classes"], n)
+        return (
+            f"H(y) is that of the {n:,} evaluation labels, which errs low by about (C − 1)/2n = {short:.2g} nats: "
+            "label information stays a lower bound, and is short by so much; known probabilities (prior) mend it"
+        )
 
     def rows(self) -> list[dict[str, Any]]:
         """Returns one tidy row per estimate; keys as `COLUMNS`."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, create_model, model_validator
 
 from infoplane import data, densities, subjects
@@ -203,13 +203,14 @@ class StudySpec(Study):
         reconstruction: How the MSE inverter is trained.
         measure: What to report.
         contrastive, forward, losses, samples: Sizes of these measurements.
+        prior: The classes' true probabilities where they are known, so that H(y) is: one for each class, or "uniform".
         asked: What was to be measured, where a time budget could not buy all of it (`measure`).
     """
 
     variants: ClassVar[dict[str, type[BaseModel]]] = BY
     may_change: ClassVar[tuple[str, ...]] = (
         *Study.may_change,
-        *("layers", "latents", "given", "measure", "density_at", "contrastive", "losses", "samples"),
+        *("layers", "latents", "given", "measure", "density_at", "contrastive", "losses", "samples", "prior"),
         *("fit.refits", "forward.refits", "subject.train.checkpoints", "asked"),
     )
 
@@ -230,6 +231,7 @@ class StudySpec(Study):
     forward: ForwardSpec = ForwardSpec()
     losses: LossesSpec = LossesSpec()
     samples: SamplesSpec = SamplesSpec()
+    prior: Literal["uniform"] | tuple[Annotated[float, Ge(0), Le(1)], ...] | None = None
     asked: AskedSpec | None = None
 
     def density_of(self, layer: str) -> DensitySpec:

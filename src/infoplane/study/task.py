@@ -184,9 +184,18 @@ class Task:
     def fitting_pairs(self, layer: str | None, held_out: float, seed: int) -> tuple[Pairs, Pairs]:
         """The part that densities are trained on, without and with only the examples held out for early stopping."""
         pairs = self.pairs(layer, self.params["fit_on"])
-        groups = self.groups(self.split(self.params["fit_on"]))
-        kept, held = data.hold_out(np.arange(len(pairs)), held_out, seed, groups)
+        kept, held = self._parted(held_out, seed)
         return pairs.subset(kept), pairs.subset(held)
+
+    def held_out_groups(self, held_out: float, seed: int) -> int:
+        """How many images are held out for early stopping, those that belong together counted once."""
+        held, groups = self._parted(held_out, seed)[1], self.groups(self.split(self.params["fit_on"]))
+        return len(held if groups is None else np.unique(groups[held]))
+
+    def _parted(self, held_out: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """The places, in the part that densities are trained on, of what they are trained on and what is held out."""
+        index = self.split(self.params["fit_on"])
+        return data.hold_out(np.arange(len(index)), held_out, seed, self.groups(index))
 
 
 def build_subject(kind: str, options: Mapping[str, Any], values: Mapping[str, Any]) -> nn.Module:
