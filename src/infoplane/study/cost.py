@@ -34,6 +34,10 @@ READ = 20
 #: how often a linear probe's fits read the activations, over all strengths of its penalty
 PROBE_READS = 800
 
+#: What was counted of densities and inverters, by all that it depends on: counting takes a second for each, and many
+#: plans of one process ask for the same.
+_COUNTED: dict[Hashable, Any] = {}
+
 
 class Costs:
     """What each kind of cell costs, for one study's shapes.
@@ -62,7 +66,7 @@ class Costs:
         self._passes = dict.fromkeys(contexts, widest) if alike else contexts
         self.shape, self.levels, self.sizes, self.contexts = shape, levels, sizes, contexts
         self.subject = subject
-        self._counted: dict[Any, Any] = {}
+        self._counted: dict[Hashable, Any] = {}
 
     def of(self, kind: str, params: Mapping[str, Any]) -> Work:
         """Returns the work of a cell."""
@@ -108,7 +112,7 @@ class Costs:
         def counted() -> int:
             return sum(p.numel() for p in self._built(spec, context, *self.shape[1:]).parameters())
 
-        return self._once(("weights", context, _key(spec)), counted)
+        return self._of_density(spec, ("weights", context), counted)
 
     def _subject_weights(self) -> int:
         if self.subject is None:
@@ -132,13 +136,12 @@ class Costs:
             density = self._built(spec, context, *self.shape[1:])
             return count_memory(density, self._loss(density, context), batch)
 
-        return self._once(("memory", context, _key(spec), batch), counted)
+        return self._of_density(spec, ("memory", context, batch), counted)
 
     def drawing(self, spec: Mapping[str, Any], images: int) -> Work:
         """Returns the work of drawing so many images at once from an unconditional density."""
-        drawing = self._once(
-            ("drawing", _key(spec)),
-            lambda: Drawing.of(lambda rows, columns: self._built(spec, None, rows, columns)),
+        drawing = self._of_density(
+            spec, ("drawing",), lambda: Drawing.of(lambda rows, columns: self._built(spec, None, rows, columns))
         )
         return drawing.work(*self.shape[1:], images)
 
@@ -191,7 +194,7 @@ class Costs:
 
             return count_scoring(model, loss, EVALUATION_BATCH), count_step(model, loss, fit["batch"])
 
-        image, step = self._once(("mse", context, fit["batch"]), both)
+        image, step = _once(_COUNTED, ("mse", self.shape, self.levels, context, fit["batch"]), both)
         scored = fit["held_out"] * self.sizes[params["fit_on"]] * 2 * fit["evaluations"] + self.sizes["evaluation"]
         return step.times(fit["updates"]) + image.times(scored)
 
@@ -222,7 +225,7 @@ class Costs:
 
             return count_scoring(rest, loss, SUBJECT_BATCH), count_step(rest, loss, fit["batch"])
 
-        example, step = self._once(("forward", layer, fit["batch"]), both)
+        example, step = _once(self._counted, ("forward", layer, fit["batch"]), both)
         held = params["held_out"] * self.sizes["decoding"]
         steps = fit["epochs"] * (self.sizes["decoding"] - held) / fit["batch"]
         scored = self.sizes["evaluation"] + (fit["epochs"] + 2) * held
@@ -250,7 +253,7 @@ class Costs:
 
             return count_scoring(model, loss, SUBJECT_BATCH) if batch is None else count_step(model, loss, batch)
 
-        return self._once(("subject", batch), counted)
+        return _once(self._counted, ("subject", batch), counted)
 
     def _reading(self, layer: str | None) -> Work:
         features = 0 if layer is None else math.prod(self.contexts[layer])
@@ -268,16 +271,16 @@ class Costs:
             loss = self._loss(density, context)
             return count_scoring(density, loss, EVALUATION_BATCH) if batch is None else count_step(density, loss, batch)
 
-        return self._once(("density", context, _key(spec), batch), counted)
+        return self._of_density(spec, ("density", context, batch), counted)
 
     def _loss(self, density: densities.Density, context: tuple[int, ...] | None) -> Callable[[int], Tensor]:
         """The loss of so many images of no data."""
         return lambda n: -density.log_prob(self._images(n), None if context is None else self._context(context, n))
 
-    def _once(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        if key not in self._counted:
-            self._counted[key] = make()
-        return self._counted[key]
+    def _of_density(self, spec: Mapping[str, Any], key: tuple[Hashable, ...], make: Callable[[], Any]) -> Any:
+        """What is counted of a density of these images: the same in every study, so once in a process."""
+        kind = densities.REGISTRY[spec["kind"]]
+        return _once(_COUNTED, (kind, repr(sorted(spec.items())), self.shape, self.levels, *key), make)
 
     def _built(
         self, spec: Mapping[str, Any], context: tuple[int, ...] | None, rows: int, columns: int
@@ -294,8 +297,10 @@ class Costs:
         return torch.zeros(n, *shape, device="meta")
 
 
-def _key(spec: Mapping[str, Any]) -> str:
-    return repr(sorted(spec.items()))
+def _once(counted: dict[Hashable, Any], key: Hashable, make: Callable[[], Any]) -> Any:
+    if key not in counted:
+        counted[key] = make()
+    return counted[key]
 
 
 def spoken_size(size: float) -> str:
