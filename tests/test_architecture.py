@@ -12,15 +12,28 @@ import infoplane
 
 PACKAGE = Path(infoplane.__file__).parent
 
-FOUNDATION = {"errors", "files", "torch_state", "checks", "estimate", "claims", "data", "capture"}
+FOUNDATION = {
+    "errors",
+    "arguments",
+    "settings",
+    "files",
+    "torch_state",
+    "checks",
+    "estimate",
+    "claims",
+    "data",
+    "capture",
+}
 SCIENCE = {"densities", "geometry", "information", "subjects"}
 
 #: room -> rooms that it may import
 ARROWS = {
     "errors": set(),
+    "arguments": {"errors"},
+    "settings": {"errors", "arguments"},
     "files": set(),
     "torch_state": set(),
-    "checks": {"errors"},
+    "checks": {"errors", "arguments"},
     "estimate": {"errors"},
     "claims": set(),
     "data": {"errors", "checks", "estimate"},

@@ -79,13 +79,23 @@ def _is_no_text(letter: str) -> bool:
     return "\ud800" <= letter <= "\udfff" or (ord(letter) < 32 and letter not in "\t\n\r")
 
 
-def unknown(what: str, received: str, legal: Iterable[str], *, mend: str | None = None) -> UsageError:
-    """Returns the error for a name that is not among the legal ones, with the nearest matches first."""
+def unknown(
+    what: str, received: str, legal: Iterable[str], *, mend: str | None = None, elsewhere: str | None = None
+) -> UsageError:
+    """Returns the error for a name that is not among the legal ones, with the nearest matches first.
+
+    Args:
+        mend: What to do where none is near.
+        elsewhere: Where the name is known, which says more than one that is only like it.
+    """
     names = list(legal)
     near = difflib.get_close_matches(received, names, n=3, cutoff=CLOSE)
-    near = [name for name in near if _one_edit(received, name)] or near
+    next_to = [name for name in near if _one_edit(received, name)]
+    near = next_to or near
     shown = ", ".join(names[:20]) + (f", … ({len(names)} in all)" if len(names) > 20 else "")
     hint = f"did you mean {' or '.join(repr(name) for name in near)}?" if near else mend
+    if elsewhere is not None and not next_to:
+        hint = elsewhere
     return UsageError(f"unknown {what}", received=repr(received), legal=shown or "none", mend=hint)
 
 

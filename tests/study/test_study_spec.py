@@ -128,7 +128,7 @@ def test_numbers_out_of_range_are_refused_before_anything_runs(load, refuses, ch
 
 
 def test_a_checkpoint_beyond_the_last_update_is_refused(load, refuses):
-    with refuses("subject.train", "checkpoint 51 lies beyond the last of 50 updates"):
+    with refuses("subject.train", "checkpoint 51 lies beyond the last of 50 updates; legal: 0 to 50, and end"):
         load({"subject.train.updates": 50, "subject.train.checkpoints": [0, 50, 51, "end"]})
 
 
@@ -151,7 +151,7 @@ def test_an_unknown_study_is_told_the_nearest(refuses):
         (b"\xff\xfe\x00", ("cannot read the study",)),
         (b"", ("not a mapping", "nothing in ", ".yaml")),
         (b"- 1\n- 2\n", ("not a mapping", "a list in ", ".yaml")),
-        (b"title: No data\n", ("data", "field required")),
+        (b"title: No data\n", ("data is missing", "a section with the keys name,")),
         (b"1: 2\n", ("1",)),
     ],
 )

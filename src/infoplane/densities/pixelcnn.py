@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal
 
 import torch
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor, nn
 
 from infoplane.densities.conditioning import build_conditioning, silence
@@ -33,7 +33,8 @@ from infoplane.errors import UsageError
 from infoplane.torch_state import own_state
 
 Probability = Annotated[float, Ge(0), Lt(1)]
-Positive = Annotated[int, Gt(0)]
+Filters = Annotated[int, Gt(0), Le(10**4)]
+Positive = Annotated[int, Gt(0), Le(1000)]
 
 
 class PixelCNN(Density):
@@ -66,9 +67,9 @@ class PixelCNN(Density):
         shape: tuple[int, int, int],
         levels: int = 256,
         context: tuple[int, ...] | None = None,
-        filters: Positive = 64,
+        filters: Filters = 64,
         residual_layers: Positive = 3,
-        scales: Positive = 3,
+        scales: Annotated[int, Gt(0), Le(20)] = 3,
         likelihood: Literal["categorical", "logistic_mixture"] = "categorical",
         mixtures: Positive = 10,
         dropout: Probability = 0.5,

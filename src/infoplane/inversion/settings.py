@@ -3,7 +3,8 @@
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import BaseModel, ConfigDict
+
+from infoplane.settings import Settings
 
 Decay = Annotated[float, Ge(0), Lt(1)]
 
@@ -13,7 +14,7 @@ GREY, COLOUR = 5.0, 0.2
 WIDE = 32
 
 
-class FitSettings(BaseModel):
+class FitSettings(Settings):
     """How a model is trained; every field is validated and unknown ones are refused.
 
     Attributes:
@@ -44,26 +45,24 @@ class FitSettings(BaseModel):
         compile: Whether torch compiles a training step; "auto" on a GPU, if there are enough updates to pay for it.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    updates: Annotated[int, Ge(1)] = 1000
+    updates: Annotated[int, Ge(1), Le(10**8)] = 1000
     minutes: Annotated[float, Gt(0)] | None = None
-    batch: Annotated[int, Ge(1)] = 8
+    batch: Annotated[int, Ge(1), Le(10**5)] = 8
     learning_rate: Annotated[float, Gt(0)] = 3e-3
     context_rate: Annotated[float, Gt(0)] | None = None
     betas: tuple[Decay, Decay] = (0.9, 0.95)
     weight_decay: Annotated[float, Ge(0)] = 0.0
-    warmup: Annotated[int, Ge(0)] = 30
+    warmup: Annotated[int, Ge(0), Le(10**8)] = 30
     schedule: Literal["linear", "constant", "exponential"] = "linear"
     decay: Annotated[float, Gt(0), Le(1)] = 1.0
     ema: Annotated[float, Ge(0), Lt(1)] = 0.99
-    evaluations: Annotated[int, Ge(1)] = 10
-    patience: Annotated[int, Ge(1)] | None = None
+    evaluations: Annotated[int, Ge(1), Le(10**5)] = 10
+    patience: Annotated[int, Ge(1), Le(10**5)] | None = None
     guard: Annotated[float, Gt(0)] = 4.0
     held_out: Annotated[float, Gt(0), Lt(1)] = 0.15
-    refits: Annotated[int, Ge(1)] = 3
+    refits: Annotated[int, Ge(1), Le(1000)] = 3
     warm_start: Literal["none", "early", "fitted", "shared"] = "early"
-    base_updates: Annotated[int, Ge(1)] | None = None
+    base_updates: Annotated[int, Ge(1), Le(10**8)] | None = None
     shared: Annotated[float, Gt(0), Le(1)] = 0.5
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: Literal["auto", True, False] = "auto"

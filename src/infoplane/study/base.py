@@ -1,13 +1,14 @@
 """What every study has in common, whatever it measures."""
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Self
 
 from annotated_types import Ge, Le
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, model_validator
 
-from infoplane.errors import UsageError, check_text, unknown
+from infoplane.errors import UsageError, check_text
+from infoplane.settings import Settings
 from infoplane.study import yaml12
 
 #: the checkpoint of the finished network
@@ -18,13 +19,7 @@ PAPER = "paper"
 LAPTOP = "laptop"
 
 
-class Strict(BaseModel):
-    """Settings of which no unknown one is taken, and which do not change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Study(Strict):
+class Study(Settings):
     """What every study says of itself.
 
     Attributes:
@@ -67,11 +62,6 @@ class Study(Strict):
         """Raises UsageError for what is wrong in a file only, not in a study that is made around a live network."""
 
     @classmethod
-    def options(cls, path: tuple[Any, ...]) -> list[str]:
-        """Keys that a section takes beside its own fields: what the constructors take that its `kind` may name."""
-        return []
-
-    @classmethod
     def instead(cls, path: tuple[Any, ...]) -> str | None:
         """What a study has instead of a key that it does not have, where another family's would be looked for."""
         return None
@@ -97,33 +87,6 @@ def _leaves(content: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, A
             yield f"{path}{key}", value
 
 
-def first_error(
-    error: ValidationError, where: str, legal: Sequence[str], mend: str | None = None, hidden: Iterable[str] = ()
-) -> UsageError:
-    """Returns what is wrong with the first bad field, in one line that names its path.
-
-    Args:
-        legal: Keys that are known where it stands.
-        mend: What to do about a key that is unknown and like none of these.
-        hidden: Parts of paths that no file knows of.
-    """
-    first = error.errors(include_url=False)[0]
-    location = [part for part in first["loc"] if part not in set(hidden)]
-    path = ".".join(str(part) for part in location) or "the study"
-    if first["type"] == "extra_forbidden":
-        return unknown(f"key {path!r} in {where}", str(location[-1]), legal, mend=mend)
-    message = f"{first['msg'][0].lower()}{first['msg'][1:]}"
-    # A study's file knows of lists, not of what they become.
-    if first["type"] in ("too_short", "too_long"):
-        short = first["type"] == "too_short"
-        message, count = ("too few values", "at least {min_length}") if short else ("too many values", "{max_length}")
-        legal_count = count.format(**first.get("ctx", {}))
-        return UsageError(f"{where}: {path}: {message}", received=shown(first["input"]), legal=legal_count)
-    if first["type"] == "tuple_type":
-        message = "input should be a list"
-    return UsageError(f"{where}: {path}: {message}", received=shown(first["input"]))
-
-
 def check_texts(content: Any) -> None:
     """Raises UsageError where plain values hold a string that is no text."""
     for path, text in _texts(content):
@@ -141,12 +104,6 @@ def _texts(content: Any, path: str = "") -> Iterator[tuple[str, str]]:
     elif isinstance(content, list | tuple):
         for value in content:
             yield from _texts(value, path)
-
-
-def shown(value: Any) -> str:
-    """Returns a value as a message shows it."""
-    text = repr(value)
-    return text if len(text) < 60 else f"{text[:57]}…"
 
 
 def set_field(content: dict[str, Any], path: str, value: Any) -> None:

@@ -1,6 +1,5 @@
 """What each kind of cell of a study of noisy networks does."""
 
-import inspect
 import json
 import math
 import warnings
@@ -10,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from infoplane.errors import UsageError, plain
 from infoplane.geometry import binned_entropy, distance_histogram
 from infoplane.information.quadrature import chain_density, chain_information
 from infoplane.information.sample_propagation import FewSamplesWarning, mutual_information
+from infoplane.settings import check_options, first_error, options_model
 from infoplane.study.flow_spec import FlowSpec, SweepSpec
 from infoplane.study.store import Result
 from infoplane.study.task import Task
@@ -65,13 +66,12 @@ def problem(name: str, options: Mapping[str, Any], seed: int) -> Points:
     Raises:
         UsageError: It cannot be had, or does not take these options.
     """
-    legal = [each for each in inspect.signature(POINTS[name]).parameters.values() if each.kind is each.KEYWORD_ONLY]
     try:
-        with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is refused below
-            found = POINTS[name](seed, **options)
-    except TypeError as error:  # an unknown option, or one of the wrong type
-        shown = ", ".join(map(str, legal)) or f"none: {name} takes no options"
-        raise UsageError(f"data.options of {name} cannot be used", received=dict(options), legal=shown) from error
+        taken = check_options(POINTS[name], options).model_dump()
+    except ValidationError as error:
+        raise first_error(error, options_model(POINTS[name]), name, options, at="data.options") from error
+    with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is refused below
+        found = POINTS[name](seed, **taken)
     if not np.isfinite(found.inputs).all():
         bad = f"{int((~np.isfinite(found.inputs)).sum()):,} of {found.inputs.size:,}"
         raise UsageError("inputs are not finite", received=f"{bad} of {name}", mend="see data.options")

@@ -5,12 +5,13 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from annotated_types import Ge, Gt, MinLen
+from annotated_types import Ge, Gt, Le, MinLen
 from pydantic import Field, ValidationError
 
 from infoplane.errors import UsageError, unknown
+from infoplane.settings import Settings, first_error, shown
 from infoplane.study import yaml12
-from infoplane.study.base import Strict, Study, first_error, set_field, shown
+from infoplane.study.base import Study, set_field
 from infoplane.subjects.dense import DenseSettings
 from infoplane.subjects.points import POINTS
 from infoplane.subjects.train_noisy import DescentSettings, schedule
@@ -21,14 +22,14 @@ BINS = 10.0
 CHECKPOINTS = 30
 
 
-class PointsSpec(Strict):
+class PointsSpec(Settings):
     """Attributes: name: a key of `infoplane.subjects.points.POINTS`; options: what that function takes."""
 
     name: str
     options: dict[str, Any] = Field(default_factory=dict)
 
 
-class FlowEstimates(Strict):
+class FlowEstimates(Settings):
     """How I(X;T_l) is estimated.
 
     Attributes:
@@ -38,13 +39,13 @@ class FlowEstimates(Strict):
         exact: Also by quadrature; for chains of single units.
     """
 
-    samples: Annotated[int, Ge(2)] = 100_000
-    queries: Annotated[int, Ge(4)] = 10_000
-    repeats: Annotated[int, Ge(2)] = 2
+    samples: Annotated[int, Ge(2), Le(10**9)] = 100_000
+    queries: Annotated[int, Ge(4), Le(10**8)] = 10_000
+    repeats: Annotated[int, Ge(2), Le(1000)] = 2
     exact: bool = False
 
 
-class SweepSpec(Strict):
+class SweepSpec(Settings):
     """I(X;T) of a single tanh unit over its weight.
 
     Attributes:
@@ -55,12 +56,12 @@ class SweepSpec(Strict):
     """
 
     weights: tuple[Annotated[float, Gt(0)], Annotated[float, Gt(0)]] = (0.05, 20.0)
-    count: Annotated[int, Ge(2)] = 40
+    count: Annotated[int, Ge(2), Le(10**4)] = 40
     betas: Annotated[tuple[Annotated[float, Gt(0)], ...], MinLen(1)] = (0.01, 0.1, 0.5, 1.0)
     bias_per_weight: float = -2.0
 
 
-class OneNetwork(Strict):
+class OneNetwork(Settings):
     """One network of a study, resolved: what it is, how it is trained, and the bins of its clustering measure."""
 
     network: DenseSettings
@@ -95,7 +96,7 @@ class FlowSpec(Study):
     bins: Annotated[tuple[Annotated[float, Gt(0)], ...], MinLen(1)] | None = None
     networks: dict[str, dict[str, Any]] = Field(default_factory=dict)
     estimate: FlowEstimates = FlowEstimates()
-    marked: tuple[Annotated[int, Ge(0)], ...] = ()
+    marked: tuple[Annotated[int, Ge(0), Le(10**9)], ...] = ()
     sweep: SweepSpec | None = None
 
     def resolve(self) -> Self:
@@ -144,8 +145,7 @@ class FlowSpec(Study):
         try:
             return _resolved(OneNetwork.model_validate(content), name)
         except ValidationError as error:
-            legal = [*DenseSettings.model_fields, *DescentSettings.model_fields, *OneNetwork.model_fields]
-            raise first_error(error, f"networks.{name}", legal) from error
+            raise first_error(error, OneNetwork, f"networks.{name}", content) from error
 
     def shown(self, name: str) -> list[int]:
         """The checkpoints of a network nearest to the marked epochs."""

@@ -1,6 +1,5 @@
 """Studies from files: by name or path, at a scale, with changes; unknown keys are refused with their path."""
 
-import inspect
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,12 +7,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from infoplane import data
 from infoplane.errors import UsageError, unknown
+from infoplane.settings import first_error, shown
 from infoplane.study import yaml12
-from infoplane.study.base import LAPTOP, PAPER, Study, check_texts, first_error, set_field, shown
+from infoplane.study.base import LAPTOP, PAPER, Study, check_texts, set_field
 from infoplane.study.families import DEFAULT, FAMILIES
 
 #: what a study is called, which no note speaks of
@@ -209,9 +209,7 @@ def validate(content: Mapping[str, Any], *, where: str) -> Study:
         # As JSON, for which pydantic has a mode in which "17" is no number and true is not 1.
         spec = model.model_validate_json(json.dumps(content, default=str), strict=True)
     except ValidationError as error:
-        location = error.errors(include_url=False)[0]["loc"]
-        legal = _fields_at(model, location[:-1])
-        raise first_error(error, where, legal, model.instead(location), hidden=model.variants) from error
+        raise first_error(error, model, where, content, hidden=model.variants, instead=model.instead) from error
     return spec.resolve()
 
 
@@ -232,17 +230,3 @@ def parse_value(text: str) -> Any:
     except ValueError as error:
         legal = "a YAML value, e.g. 100 or [1, 2]"
         raise UsageError("cannot read the value", received=text, legal=legal, mend=str(error)) from error
-
-
-def _fields_at(study: type[Study], path: tuple[Any, ...]) -> list[str]:
-    """The legal keys at a path of a study."""
-    model: Any = study
-    for key in path:
-        if key in study.variants:
-            model = study.variants[key]
-            continue
-        field = None if model is None else model.model_fields.get(key)
-        candidates = [] if field is None else [field.annotation, *getattr(field.annotation, "__args__", ())]
-        model = next((c for c in candidates if inspect.isclass(c) and issubclass(c, BaseModel)), None)
-    known = tuple(key for key in path if key not in study.variants)
-    return [] if model is None else [*model.model_fields, *study.options(known)]

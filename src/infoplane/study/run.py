@@ -20,7 +20,8 @@ from typing import IO, Any
 import torch
 
 from infoplane.errors import CellError, UsageError
-from infoplane.study.base import Study, shown
+from infoplane.settings import shown
+from infoplane.study.base import Study
 from infoplane.study.cell import Cell
 from infoplane.study.load import read_study, read_text
 from infoplane.study.lock import LOCK_FILE

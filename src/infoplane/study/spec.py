@@ -1,19 +1,17 @@
 """A study of what can be inverted, as data."""
 
-import inspect
-import json
 from collections.abc import Callable, Mapping
-from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, create_model, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from infoplane import data, densities, subjects
 from infoplane.capture import check_pattern
 from infoplane.errors import UsageError, unknown
 from infoplane.inversion import FitSettings
-from infoplane.study.base import END, Strict, Study, first_error
+from infoplane.settings import Settings, check_options, first_error, options_model
+from infoplane.study.base import END, Study
 from infoplane.subjects import EpochSettings, TrainSettings
 from infoplane.subjects.forward import HELD_OUT
 from infoplane.subjects.train_epochs import name_of
@@ -27,27 +25,7 @@ def _known(what: str, name: str, registry: Mapping[str, Any]) -> Any:
     return registry[name]
 
 
-@cache
-def options_model(constructor: Callable[..., Any]) -> type[BaseModel]:
-    """Returns the model of a constructor's options: its own signature is the only place where they are written down."""
-    left_to_the_data = {"shape", "levels", "context", "classes"}
-    fields: dict[str, Any] = {
-        name: (parameter.annotation, parameter.default)
-        for name, parameter in inspect.signature(constructor).parameters.items()
-        if name not in left_to_the_data
-    }
-    return create_model("options", __config__=ConfigDict(extra="forbid"), **fields)
-
-
-def check_options(constructor: Callable[..., Any], options: Mapping[str, Any]) -> BaseModel:
-    """Returns a constructor's options, defaults included; raises pydantic's error where one is not of its kind.
-
-    A text is no number, and true is none either, as in the rest of a study.
-    """
-    return options_model(constructor).model_validate_json(json.dumps(dict(options), default=str), strict=True)
-
-
-class DataSpec(Strict):
+class DataSpec(Settings):
     """Which data, and how many examples serve which purpose.
 
     Attributes:
@@ -60,11 +38,11 @@ class DataSpec(Strict):
     """
 
     name: str
-    subset: Annotated[int, Ge(8)] | None = None
-    downsample: Annotated[int, Ge(1)] = 1
-    encoding: Annotated[int, Ge(0)] | None = None
-    decoding: Annotated[int, Ge(2)] | None = None
-    evaluation: Annotated[int, Ge(2)] | None = None
+    subset: Annotated[int, Ge(8), Le(10**9)] | None = None
+    downsample: Annotated[int, Ge(1), Le(10**4)] = 1
+    encoding: Annotated[int, Ge(0), Le(10**9)] | None = None
+    decoding: Annotated[int, Ge(2), Le(10**9)] | None = None
+    evaluation: Annotated[int, Ge(2), Le(10**9)] | None = None
     options: dict[str, Any] = Field(default_factory=dict)
 
     def load(self) -> data.Dataset:
@@ -78,7 +56,17 @@ class DataSpec(Strict):
         return data.load({"name": self.name, **self.options, **shared}, quiet=True)
 
 
-class SubjectSpec(BaseModel):
+def _of_networks() -> dict[str, type[BaseModel]]:
+    """What networks under study take, by kind."""
+    return {kind: options_model(constructor) for kind, constructor in subjects.REGISTRY.items()}
+
+
+def _of_densities() -> dict[str, type[BaseModel]]:
+    """What densities take, by kind."""
+    return {kind: options_model(constructor) for kind, constructor in densities.REGISTRY.items()}
+
+
+class SubjectSpec(Settings):
     """The network under study: its kind, how it is trained, and what its constructor takes.
 
     Attributes:
@@ -86,7 +74,8 @@ class SubjectSpec(BaseModel):
         train: How it is trained.
     """
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow")
+    by_kind = staticmethod(_of_networks)
 
     kind: str
     train: TrainSettings = TrainSettings()
@@ -120,14 +109,15 @@ Subject = Annotated[
 ]
 
 
-class DensitySpec(BaseModel):
+class DensitySpec(Settings):
     """The density: its kind and what its constructor takes, but for what the data decide.
 
     Attributes:
         kind: A key of `infoplane.densities.REGISTRY`.
     """
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow")
+    by_kind = staticmethod(_of_densities)
 
     kind: str = "pixelcnn"
 
@@ -137,18 +127,18 @@ class DensitySpec(BaseModel):
         return self
 
 
-class ContrastiveSpec(Strict):
+class ContrastiveSpec(Settings):
     """Attributes: candidates: the largest K; batches: most batches of K evaluation pairs to score.
 
     There are at least ten batches, whatever is asked for: K is lowered until there are, and below 40 images there is no
     bound.
     """
 
-    candidates: Annotated[int, Ge(2)] = 64
-    batches: Annotated[int, Ge(2)] = 16
+    candidates: Annotated[int, Ge(2), Le(10**5)] = 64
+    batches: Annotated[int, Ge(2), Le(10**5)] = 16
 
 
-class ForwardSpec(Strict):
+class ForwardSpec(Settings):
     """What follows a layer, trained anew to read the label.
 
     Attributes:
@@ -157,30 +147,30 @@ class ForwardSpec(Strict):
             how much of the classes' shares is mixed into their answers.
     """
 
-    refits: Annotated[int, Ge(1)] = 3
+    refits: Annotated[int, Ge(1), Le(1000)] = 3
     held_out: Annotated[float, Gt(0), Lt(1)] = HELD_OUT
 
 
-class LossesSpec(Strict):
+class LossesSpec(Settings):
     """Attributes: images: most images of the encoding, decoding and evaluation part to follow a density's loss on."""
 
-    images: Annotated[int, Ge(2)] = 1000
+    images: Annotated[int, Ge(2), Le(10**9)] = 1000
 
 
-class SamplesSpec(Strict):
+class SamplesSpec(Settings):
     """Attributes: images: evaluation images to sample for; each: samples per image."""
 
-    images: Annotated[int, Ge(1)] = 8
-    each: Annotated[int, Ge(1)] = 8
+    images: Annotated[int, Ge(1), Le(10**5)] = 8
+    each: Annotated[int, Ge(1), Le(10**5)] = 8
 
 
-class AskedSpec(Strict):
+class AskedSpec(Settings):
     """What was asked for where time did not allow all of it.
 
     Attributes: refits: independent fits; measure: what to report.
     """
 
-    refits: Annotated[int, Ge(1)]
+    refits: Annotated[int, Ge(1), Le(1000)]
     measure: tuple[Measure, ...]
 
 
@@ -269,12 +259,12 @@ class StudySpec(Study):
                 legal="the same number of updates for a fit and its twin",
                 mend="leave it out (the best weights are kept anyhow), or usable out of measure",
             )
-        legal = options_model(densities.REGISTRY[self.density.kind])
+        taken = options_model(densities.REGISTRY[self.density.kind])
         for layer, options in self.density_at.items():
             try:
                 check_options(densities.REGISTRY[self.density.kind], options)
             except ValidationError as error:
-                raise first_error(error, f"density_at.{layer}", list(legal.model_fields)) from error
+                raise first_error(error, taken, self.name, options, at=f"density_at.{layer}") from error
         changes: dict[str, Any] = {
             "density": DensitySpec(kind=self.density.kind, **options_of(self.density, densities.REGISTRY))
         }
@@ -312,12 +302,6 @@ class StudySpec(Study):
                 raise unknown("layer in density_at", layer, names, mend=mend)
         if len(set(names)) < len(names) or "input" in names:
             raise UsageError("layers and latents must be distinct, and none called input", received=", ".join(names))
-
-    @classmethod
-    def options(cls, path: tuple[Any, ...]) -> list[str]:
-        """What any density, or any network under study, takes."""
-        constructors = {("density",): densities.REGISTRY, ("subject",): subjects.REGISTRY}.get(path, {}).values()
-        return sorted({name for each in constructors for name in options_model(each).model_fields})
 
 
 def options_of(spec: SubjectSpec | DensitySpec, registry: Mapping[str, Callable[..., Any]]) -> dict[str, Any]:

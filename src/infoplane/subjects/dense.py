@@ -5,10 +5,10 @@ from itertools import pairwise
 from typing import Annotated, Literal
 
 import torch
-from annotated_types import Ge, Gt, MinLen
-from pydantic import BaseModel, ConfigDict
+from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 from torch import Tensor, nn
 
+from infoplane.settings import Settings
 from infoplane.subjects.noisy import LayeredNetwork, NoisyNetwork
 
 #: slope of the leaky units for negative inputs: max(x, x/10)
@@ -17,7 +17,7 @@ LEAK = 0.1
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "linear": nn.Identity}
 
 
-class DenseSettings(BaseModel):
+class DenseSettings(Settings):
     """A fully connected network in float64.
 
     Attributes:
@@ -31,9 +31,7 @@ class DenseSettings(BaseModel):
     Source: Goldfeld et al. 2018, sections 4, 5, 8 and 9; the initial weights are those of Saxe et al. 2018.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    widths: Annotated[tuple[Annotated[int, Ge(1)], ...], MinLen(1)]
+    widths: Annotated[tuple[Annotated[int, Ge(1), Le(10**5)], ...], MinLen(1), MaxLen(1000)]
     activation: Literal["tanh", "relu", "linear", "leaky"] = "tanh"
     beta: Annotated[float, Gt(0)] | None = None
     read_out: bool = True

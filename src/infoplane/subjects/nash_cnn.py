@@ -3,12 +3,14 @@
 from typing import Annotated, ClassVar
 
 import torch.nn.functional as F
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor, nn
 
 from infoplane.errors import UsageError
 from infoplane.subjects.train import TrainSettings
 from infoplane.subjects.train_epochs import Objective
+
+Filters = Annotated[int, Gt(0), Le(10**5)]
 
 
 class NashCNN(nn.Module):
@@ -35,10 +37,10 @@ class NashCNN(nn.Module):
         self,
         shape: tuple[int, int, int],
         classes: int,
-        filters: tuple[Annotated[int, Gt(0)], Annotated[int, Gt(0)]] = (32, 32),
-        hidden: Annotated[int, Gt(0)] = 256,
-        kernel: Annotated[int, Gt(0)] = 5,
-        padding: Annotated[int, Ge(0)] = 0,
+        filters: tuple[Filters, Filters] = (32, 32),
+        hidden: Annotated[int, Gt(0), Le(10**6)] = 256,
+        kernel: Annotated[int, Gt(0), Le(1000)] = 5,
+        padding: Annotated[int, Ge(0), Le(1000)] = 0,
         dropout: Annotated[float, Ge(0), Lt(1)] = 0.5,
     ) -> None:
         super().__init__()

@@ -6,11 +6,15 @@ Source: Goldfeld et al. 2018, sections 4, 5, 8 and 9.2; Shwartz-Ziv and Tishby 2
 import dataclasses
 import math
 from collections.abc import Callable
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge, Gt, Le, Lt
 
 from infoplane.data import load
 from infoplane.errors import UsageError
+
+Share = Annotated[float, Gt(0), Lt(1)]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -48,7 +52,7 @@ def pair(seed: int = 0) -> Points:
     return _all_for_training("pair", [[float(x)] for x in range(1, 9)], [0] * 4 + [1] * 4, [0.0, 0.25])
 
 
-def szt(seed: int = 0, *, path: str = "szt", test: float = 0.2) -> Points:
+def szt(seed: int = 0, *, path: str = "szt", test: Share = 0.2) -> Points:
     """All 4,096 inputs of 12 bits (Shwartz-Ziv and Tishby 2017), split at random for training and test.
 
     Args:
@@ -66,7 +70,12 @@ def szt(seed: int = 0, *, path: str = "szt", test: float = 0.2) -> Points:
 
 
 def spiral(
-    seed: int = 0, *, inputs: int = 1000, turns: float = 1.25, jitter: float = 0.02, test: float = 0.2
+    seed: int = 0,
+    *,
+    inputs: Annotated[int, Ge(4), Le(10**6)] = 1000,
+    turns: Annotated[float, Gt(0)] = 1.25,
+    jitter: Annotated[float, Ge(0)] = 0.02,
+    test: Share = 0.2,
 ) -> Points:
     """Two classes on the arms of a spiral in the plane, radius up to 1 (Goldfeld et al. 2018, Fig. 11).
 

@@ -5,13 +5,13 @@ from itertools import pairwise
 from typing import Annotated, ClassVar
 
 import torch.nn.functional as F
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
 
 from infoplane.errors import UsageError
 from infoplane.subjects.train_epochs import EpochSettings, Objective
 
-Filters = Annotated[int, Gt(0)]
+Filters = Annotated[int, Gt(0), Le(10**5)]
 
 #: slope of PyTorch's leaky ReLU for negative inputs; the paper gives none
 SLOPE = 0.01
@@ -98,8 +98,8 @@ class ResNet21(ResidualEncoder):
         shape: tuple[int, int, int],
         classes: int,
         filters: tuple[Filters, Filters, Filters] = (16, 32, 64),
-        blocks: Annotated[int, Gt(0)] = 3,
-        pool: Annotated[int, Gt(0)] = 4,
+        blocks: Annotated[int, Gt(0), Le(1000)] = 3,
+        pool: Annotated[int, Gt(0), Le(1000)] = 4,
         slope: Annotated[float, Ge(0)] = SLOPE,
     ) -> None:
         super().__init__(shape, filters, blocks, pool, slope)
@@ -142,8 +142,8 @@ class ResNetAutoencoder(ResidualEncoder):
         shape: tuple[int, int, int],
         classes: int | None = None,
         filters: tuple[Filters, Filters, Filters] = (16, 32, 64),
-        blocks: Annotated[int, Gt(0)] = 3,
-        pool: Annotated[int, Gt(0)] = 4,
+        blocks: Annotated[int, Gt(0), Le(1000)] = 3,
+        pool: Annotated[int, Gt(0), Le(1000)] = 4,
         slope: Annotated[float, Ge(0)] = SLOPE,
     ) -> None:
         super().__init__(shape, filters, blocks, pool, slope)

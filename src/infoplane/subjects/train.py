@@ -8,18 +8,19 @@ from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
-from annotated_types import Ge, Gt, Lt
-from pydantic import BaseModel, ConfigDict, model_validator
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import model_validator
 from torch import Tensor, nn
 
 from infoplane.errors import FitError
+from infoplane.settings import Settings
 from infoplane.subjects.train_epochs import check_output
 from infoplane.torch_state import own_state
 
-Checkpoint = Annotated[int, Ge(0)] | Literal["end"]
+Checkpoint = Annotated[int, Ge(0), Le(10**8)] | Literal["end"]
 
 
-class TrainSettings(BaseModel):
+class TrainSettings(Settings):
     """How a classifier is trained (Nash et al. 2019, appendix A: Adam 3e-4, early stopping on validation accuracy).
 
     Attributes:
@@ -32,21 +33,20 @@ class TrainSettings(BaseModel):
         checkpoints: Update counts whose weights are kept; "end" is the best by validation accuracy.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    updates: Annotated[int, Ge(1)] = 2000
-    batch: Annotated[int, Ge(1)] = 64
+    updates: Annotated[int, Ge(1), Le(10**8)] = 2000
+    batch: Annotated[int, Ge(1), Le(10**5)] = 64
     learning_rate: Annotated[float, Gt(0)] = 3e-4
     held_out: Annotated[float, Gt(0), Lt(1)] = 0.1
-    evaluate_every: Annotated[int, Ge(1)] = 100
-    patience: Annotated[int, Ge(1)] | None = None
+    evaluate_every: Annotated[int, Ge(1), Le(10**8)] = 100
+    patience: Annotated[int, Ge(1), Le(10**5)] | None = None
     checkpoints: tuple[Checkpoint, ...] = ("end",)
 
     @model_validator(mode="after")
     def _check_checkpoints(self) -> "TrainSettings":
         late = [c for c in self.checkpoints if isinstance(c, int) and c > self.updates]
         if late:
-            raise ValueError(f"checkpoint {late[0]} lies beyond the last of {self.updates} updates")
+            legal = f"0 to {self.updates}, and end"
+            raise ValueError(f"checkpoint {late[0]} lies beyond the last of {self.updates} updates; legal: {legal}")
         return self
 
 

@@ -9,14 +9,15 @@ from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
-from annotated_types import Ge, Gt, Lt
-from pydantic import BaseModel, ConfigDict, model_validator
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import model_validator
 from torch import Tensor, nn
 
 from infoplane.errors import FitError, UsageError
+from infoplane.settings import Settings
 from infoplane.torch_state import own_state
 
-Epoch = Annotated[int, Ge(0)] | Annotated[float, Ge(0)] | Literal["end"]
+Epoch = Annotated[int, Ge(0), Le(10**6)] | Annotated[float, Ge(0)] | Literal["end"]
 Objective = Literal["cross-entropy", "mse"]
 Transform = Callable[[Tensor], Tensor]
 
@@ -26,7 +27,7 @@ EVALUATION_BATCH = 512
 FIRST_LOOK = 2048
 
 
-class EpochSettings(BaseModel):
+class EpochSettings(Settings):
     """How a network is trained by epochs (Darlow & Storkey 2018, section 5.1).
 
     The paper gives the learning rate, its schedule, the momentum and the weight decay, here on all parameters. It gives
@@ -45,10 +46,8 @@ class EpochSettings(BaseModel):
             at the nearest step but not before the first. "end" is after the last.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    epochs: Annotated[int, Ge(1)] = 200
-    batch: Annotated[int, Ge(2)] = 128
+    epochs: Annotated[int, Ge(1), Le(10**6)] = 200
+    batch: Annotated[int, Ge(2), Le(10**5)] = 128
     learning_rate: Annotated[float, Gt(0)] = 0.1
     momentum: Annotated[float, Ge(0), Lt(1)] = 0.9
     weight_decay: Annotated[float, Ge(0)] = 5e-4
@@ -60,7 +59,10 @@ class EpochSettings(BaseModel):
     def _check_checkpoints(self) -> "EpochSettings":
         late = [c for c in self.checkpoints if c != "end" and c > self.epochs]
         if late:
-            raise ValueError(f"checkpoint {name_of(late[0])} lies beyond the last of {self.epochs} epochs")
+            legal = f"0 to {self.epochs}, and end"
+            raise ValueError(
+                f"checkpoint {name_of(late[0])} lies beyond the last of {self.epochs} epochs; legal: {legal}"
+            )
         return self
 
     def rate(self, done: float) -> float:

@@ -8,11 +8,11 @@ from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
-from annotated_types import Ge, Gt
-from pydantic import BaseModel, ConfigDict
+from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
 from infoplane.errors import UsageError
+from infoplane.settings import Settings
 from infoplane.subjects.dense import linear_layers, orthonormality_step
 from infoplane.subjects.noisy import LayeredNetwork
 from infoplane.subjects.points import Points
@@ -22,7 +22,7 @@ from infoplane.torch_state import own_state
 HISTORY = 120
 
 
-class DescentSettings(BaseModel):
+class DescentSettings(Settings):
     """How a noisy network is trained: by plain gradient descent, with fresh noise in every pass.
 
     Attributes:
@@ -34,14 +34,12 @@ class DescentSettings(BaseModel):
         checkpoints: Epochs whose weights are kept; null for about thirty on a logarithmic scale.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    epochs: Annotated[int, Ge(1)]
-    batch: Annotated[int, Ge(1)] | None = None
+    epochs: Annotated[int, Ge(1), Le(10**7)]
+    batch: Annotated[int, Ge(1), Le(10**6)] | None = None
     learning_rate: Annotated[float, Gt(0)] = 0.05
     loss: Literal["cross-entropy", "mse"] = "cross-entropy"
     orthonormal: Annotated[float, Ge(0)] = 0.0
-    checkpoints: tuple[Annotated[int, Ge(0)], ...] | None = None
+    checkpoints: tuple[Annotated[int, Ge(0), Le(10**7)], ...] | None = None
 
 
 @dataclass
