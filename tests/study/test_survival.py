@@ -19,8 +19,8 @@ from infoplane.study.plan import Plan
 from infoplane.study.store import Store
 from tiny_study import contents, events
 
-#: kills in an ordinary run of the tests; `make kill` does twenty
-KILLS = int(os.environ.get("INFOPLANE_KILLS", "3"))
+#: kills in an ordinary run of the tests, and in how many folders; `make kill` does twenty in two at once
+KILLS, CHAINS = int(os.environ.get("INFOPLANE_KILLS", "3")), int(os.environ.get("INFOPLANE_KILL_CHAINS", "1"))
 
 #: `known-truth` at its smallest
 SMALLEST = {
@@ -68,13 +68,14 @@ def sound(folder: Path) -> dict[str, float]:
     return found
 
 
-def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(tmp_path):
+@pytest.mark.parametrize("chain", range(CHAINS))
+def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(tmp_path, chain):
     begun = time.monotonic()
     finish(tmp_path / "whole")
     seconds = time.monotonic() - begun
     whole = contents(tmp_path / "whole")
-    rng, folder, round_, kept = random.Random(0), tmp_path / "round-0", 0, {}
-    for kill in range(KILLS):
+    rng, folder, round_, kept = random.Random(chain), tmp_path / "round-0", 0, {}
+    for kill in range(chain * KILLS // CHAINS, (chain + 1) * KILLS // CHAINS):
         process = start(folder, workers=1 + kill % 4 // 2)
         time.sleep(rng.uniform(0, seconds))
         if kill % 2:
