@@ -96,6 +96,8 @@ def test_the_exact_subset_of_cifar10(name):
     assert len(pool(dataset, "evaluation")[0]) == 1017
 
 
+@pytest.mark.xdist_group("cinic10_layout")
+@pytest.mark.usefixtures("read_once")
 def test_the_layout_of_cinic10():
     dataset = real("cinic10_layout", subset=3000, downsample=2)
     assert dataset.name == "cinic10_layout (not CINIC-10; 3,000 of 60,000; downsampled 2×)"  # and so there are 60,000

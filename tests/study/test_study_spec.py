@@ -229,10 +229,12 @@ NAMES = [name for name in named_studies() if isinstance(load_study(name), StudyS
 EVERY_STUDY = [(name, scale, None) for name in NAMES for scale in scales_of(name) or [None]]
 EVERY_STUDY += [("nash-layers", scale, name) for scale in ("paper", "laptop")
                 for name in ("fashion_mnist", "cifar10_exact_subset")]  # fmt: skip
-EVERY_STUDY += [(name, scale, "cinic10_layout") for name in NAMES if load_study(name).data.name == "cinic10"
+EVERY_STUDY += [pytest.param(name, scale, "cinic10_layout", marks=pytest.mark.xdist_group("cinic10_layout"))
+                for name in NAMES if load_study(name).data.name == "cinic10"
                 for scale in ("paper", "laptop")]  # fmt: skip
 
 
+@pytest.mark.usefixtures("read_once")
 @pytest.mark.parametrize(("name", "scale", "dataset"), EVERY_STUDY)
 def test_every_named_study_loads_checks_and_plans(name, scale, dataset):
     spec = load_study(name, {"data.name": dataset} if dataset else {}, scale=scale)
