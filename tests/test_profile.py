@@ -364,8 +364,7 @@ def test_workers_give_the_same_bytes(measured, tmp_path):
 
 
 def test_layers_too_large_to_cache_are_computed_on_the_fly_to_the_same_numbers(measured, monkeypatch):
-    monkeypatch.setattr("infoplane.study.cells.CACHE_BYTES", 0)
-    monkeypatch.setattr("infoplane.profile.inputs.CACHE_BYTES", 0)
+    monkeypatch.setattr("infoplane.study.keeping.CACHE_BYTES", 0)
     found = measure(toy_networks.build(), IMAGES, LABELS, layers=["conv", "fc"], **{**QUICK, "refits": 2})
     ours, theirs = found.frame, measured.frame
     assert ours.drop("value", "stderr").equals(theirs.drop("value", "stderr"))

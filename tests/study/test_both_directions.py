@@ -12,7 +12,7 @@ import tiny_study
 from infoplane import subjects
 from infoplane.capture import default_transform
 from infoplane.report.build import build, load_run
-from infoplane.study import cells
+from infoplane.study import cells, keeping
 from infoplane.study.check import check
 from infoplane.study.execute import execute
 from infoplane.study.plan import Plan, seed_of
@@ -117,7 +117,7 @@ def test_no_image_serves_two_purposes(tmp_path, monkeypatch):
     fit_density, features, asked = cells.fit_density, cells._features, []
     monkeypatch.setattr(cells, "fit_density", of_pairs)
     monkeypatch.setattr(cells, "_features", of_features)
-    monkeypatch.setattr(cells, "CACHE_BYTES", 0)  # nothing is captured: what is trained on are images
+    monkeypatch.setattr(keeping, "CACHE_BYTES", 0)  # nothing is captured: what is trained on are images
     monkeypatch.setattr(subjects, "train_epochs", spy("network", subjects.train_epochs))
     monkeypatch.setattr(forward, "train_epochs", spy("rest", forward.train_epochs))
     spec = study(tmp_path, measure=["nce", "label", "forward"])

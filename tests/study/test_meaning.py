@@ -338,7 +338,7 @@ def test_every_module_that_a_cell_runs_through_counts_for_its_name(tmp_path, mon
     for kind in KINDS:
         monkeypatch.setitem(KINDS, kind, watched(kind))
     if on_the_fly:
-        monkeypatch.setattr("infoplane.study.cells.CACHE_BYTES", 0)
+        monkeypatch.setattr("infoplane.study.keeping.CACHE_BYTES", 0)
     spec = tiny_study.tiny(tmp_path, **{"layers": ["logits"], **changes}, fit__refits=1, fit__warm_start="shared")
     outcome = execute(spec, tmp_path / "run", workers=0, quiet=True)
     assert not outcome.failed
@@ -351,7 +351,13 @@ def test_every_module_that_a_cell_runs_through_counts_for_its_name(tmp_path, mon
         return found.modules(roots).union(*(counting(need) for need in cell.needs.values()))
 
     # What carries results, and progress, makes none.
-    indifferent = {"infoplane.errors", "infoplane.study.store", "infoplane.study.cell", "infoplane.study.worker"}
+    indifferent = {
+        "infoplane.errors",
+        "infoplane.study.store",
+        "infoplane.study.arrays",
+        "infoplane.study.cell",
+        "infoplane.study.worker",
+    }
     indifferent |= {"infoplane.study.run", "infoplane.study.progress", "infoplane.study.watch"}
     for name, cell in plan.cells.items():
         if cell.kind in called:

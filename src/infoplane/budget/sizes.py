@@ -170,9 +170,9 @@ def within(
     """
     seconds, _ = parse_budget(budget)
     assert seconds is not None
-    if (least := _at_least(spec, forecast) / BENEFIT) > STOP * seconds:
-        # Nothing is timed, nor more counted than this: it can be said at once.
-        raise _too_short(budget, least * BENEFIT, ways_out)
+    if spec.needs_densities:
+        places = max(1, len(spec.layers) * len(spec.checkpoints))
+        check_least(budget, spec.density, places, forecast, batch=spec.fit.batch, ways_out=ways_out)
     slowness = timed(min(TIMING_MOST, TIMING_SHARE * seconds))
     forecast = replace(forecast, slowness=slowness * crowding(max(1, forecast.workers)))
     left = PLANNED * seconds - spent - PAGE * min(1.0, seconds / 60)
@@ -195,25 +195,39 @@ def within(
     return bought.model_copy(update={"note": note}), forecast
 
 
-def _at_least(spec: StudySpec, forecast: Forecast) -> float:
-    """Seconds that no choice of sizes can save: the updates of one refit, as if no layer cost anything.
+def check_least(
+    budget: str,
+    density: DensitySpec,
+    places: int,
+    forecast: Forecast,
+    *,
+    batch: int = FitSettings().batch,
+    ways_out: str = "",
+) -> None:
+    """Raises UsageError where a budget of time is too short whatever the sizes are; nothing is run for that.
 
-    A step is taken for no more than two passes over its batch, which is less than any is.
+    What no choice of sizes can save are the updates of one refit. A step is taken for no more than two passes over its
+    batch, which is less than any is, and no layer to cost anything: so it is counted at once.
+
+    Args:
+        budget: As the user gave it.
+        places: Layers at all checkpoints.
+        ways_out: What shortens it most, as advice.
     """
-    if not spec.needs_densities:
-        return 0.0
-    density = _lighter(spec).density.model_dump(mode="json")
-    places = max(1, len(spec.layers) * len(spec.checkpoints))
-    step = 2 * spec.fit.batch * forecast.machine.seconds(forecast.costs.scoring(density, None))
-    return LEAST_UPDATES * step * (places + 1) / max(1, forecast.workers)
+    seconds, _ = parse_budget(budget)
+    assert seconds is not None
+    scoring = forecast.costs.scoring(_lighter(density).model_dump(mode="json"), None)
+    step = 2 * batch * forecast.machine.seconds(scoring)
+    least = LEAST_UPDATES * step * (places + 1) / max(1, forecast.workers)
+    if least / BENEFIT > STOP * seconds:
+        raise _too_short(budget, least, ways_out)
 
 
-def _lighter(spec: StudySpec) -> StudySpec:
-    """The study with a density that is small, whatever it was."""
-    options = dict(spec.density.model_extra or {})
+def _lighter(density: DensitySpec) -> DensitySpec:
+    """A density that is small, whatever it was."""
+    options = dict(density.model_extra or {})
     smaller = {name: min(size, options[name]) for name, size in LIGHT.items() if name in options}
-    density = DensitySpec.model_validate({"kind": spec.density.kind, **options, **smaller})
-    return spec.model_copy(update={"density": density})
+    return DensitySpec.model_validate({"kind": density.kind, **options, **smaller})
 
 
 def _too_short(budget: str, seconds: float, ways_out: str) -> UsageError:
@@ -242,7 +256,7 @@ def _bought(spec: StudySpec, forecast: Forecast, seconds: float) -> tuple[StudyS
     # Whether the density is too large shows without what is drawn from it, which takes longest to count.
     fitted = tuple(kind for kind in spec.measure if kind not in ("samples", "mse"))
     if fitted and forecast.whole(spec.model_copy(update={"measure": fitted})) > seconds:
-        spec = _lighter(spec)
+        spec = spec.model_copy(update={"density": _lighter(spec.density)})
     while forecast.whole(spec) > seconds and (step := shorter(spec)) is not None:
         spec = step[0]
         left_out.append(step[1])

@@ -3,8 +3,8 @@
 from infoplane.capture.dependence import Dependence, DependenceWarning, dependence, functions_of
 from infoplane.capture.inputs import as_taken, model_input
 from infoplane.capture.layout import Reading, check_pattern, vector
-from infoplane.capture.listing import list_layers, readings_of
-from infoplane.capture.recording import activations
+from infoplane.capture.listing import fired, list_layers, readings_of
+from infoplane.capture.recording import activations, at_once, recorded
 from infoplane.capture.taps import Inputs, LayerInfo, Tap, capture, default_transform, seeded
 
 __all__ = [
@@ -16,14 +16,17 @@ __all__ = [
     "Tap",
     "activations",
     "as_taken",
+    "at_once",
     "capture",
     "check_pattern",
     "default_transform",
     "dependence",
+    "fired",
     "functions_of",
     "list_layers",
     "model_input",
     "readings_of",
+    "recorded",
     "seeded",
     "vector",
 ]

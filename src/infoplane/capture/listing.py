@@ -72,6 +72,12 @@ def list_layers(
     ]
 
 
+@own_state()
+def fired(model: nn.Module, example: Inputs) -> list[LayerInfo]:
+    """Returns the taps that fire, as `list_layers` does, but without how they are read: from two short runs only."""
+    return [info for _, info in _dry_run(_unwrap(model), example)]
+
+
 def readings_of(
     model: nn.Module,
     layers: Sequence[str],

@@ -1,7 +1,7 @@
 """The activations of many images, batch by batch."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,9 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from infoplane.capture.dependence import DependenceWarning, dependence
-from infoplane.capture.taps import Device, Inputs, capture
+from infoplane.capture.taps import Device, Inputs, _leaves, capture
 from infoplane.errors import UsageError
 from infoplane.torch_state import for_caller, own_state
+
+#: most images that a network is run on together, and values of their inputs: its layers take many times as much
+MOST_ROWS, WORK = 256, 2**21
 
 
 @own_state()
@@ -48,17 +51,44 @@ def activations(
     starts = range(0, len(images), batch_size)
     # np.array copies: torch takes neither read-only (memory-mapped) arrays nor negative strides.
     slices = (images[start : start + batch_size] for start in starts)
-    # Never a batch of one, which many a transform or model takes for an image without a batch.
-    pairs = (torch.from_numpy(np.array(part)) if isinstance(part, np.ndarray) else part for part in slices)
-    batches = (torch.cat([part, part]) if len(part) == 1 else part for part in pairs)
+    batches = (torch.from_numpy(np.array(part)) if isinstance(part, np.ndarray) else part for part in slices)
     if warn:
         _warn(model, layers, images, transform)
     whole: dict[str, Tensor] = {}
-    captured = capture(model, layers, batches, transform=transform, device="cpu" if as_array else device)
-    for start, batch in zip(starts, captured):
-        wanted = min(batch_size, len(images) - start)
-        for name, found in batch.items():
-            h = found[:1] if wanted == 1 and len(found) == 2 else found
+    place = "cpu" if as_array else device
+    for start, found in zip(starts, recorded(model, layers, batches, transform=transform, device=place)):
+        for name, h in found.items():
+            if name not in whole:
+                whole[name] = h.new_empty((len(images), *h.shape[1:]))
+            whole[name][start : start + len(h)] = h
+    return {name: h.numpy() if as_array else h for name, h in whole.items()}
+
+
+def recorded(
+    model: nn.Module,
+    layers: Sequence[str],
+    batches: Iterable[Tensor],
+    *,
+    transform: Callable[[Tensor], Inputs],
+    device: Device = "cpu",
+) -> Iterator[dict[str, Tensor]]:
+    """Returns an iterator over the activations of batches of images (B, C, H, W), by layer: `(B, ...)`, all finite.
+
+    Raises:
+        UsageError: As `Tap`; also if an activation is NaN or infinite, or there are not as many as images.
+    """
+    sizes: list[int] = []
+
+    def at_least_two() -> Iterator[Tensor]:
+        # Never a batch of one, which many a transform or model takes for an image without a batch.
+        for part in batches:
+            sizes.append(len(part))
+            yield torch.cat([part, part]) if len(part) == 1 else part
+
+    for batch in capture(model, layers, at_least_two(), transform=transform, device=device):
+        wanted, start = sizes[-1], sum(sizes[:-1])
+        cut = {name: found[:1] if wanted == 1 and len(found) == 2 else found for name, found in batch.items()}
+        for name, h in cut.items():
             if len(h) != wanted:
                 received, legal = f"{len(h)} rows for a batch of {wanted} images", f"{wanted} rows"
                 raise UsageError("transform must return one row per image", received=received, legal=legal)
@@ -66,10 +96,14 @@ def activations(
                 received = f"NaN or infinity at layer {name!r}, example {start + int(bad[0, 0])}"
                 mend = "check the model's weights and that the transform is the one it was trained with"
                 raise UsageError("activations must be finite", received=received, mend=mend)
-            if name not in whole:
-                whole[name] = h.new_empty((len(images), *h.shape[1:]))
-            whole[name][start : start + len(h)] = h
-    return {name: h.numpy() if as_array else h for name, h in whole.items()}
+        yield cut
+
+
+def at_once(inputs: Inputs) -> int:
+    """Returns how many images a network is run on together, given its inputs of some: fewer where they are large."""
+    rows = next((len(x) for _, x in _leaves(inputs) if x.ndim), 1)
+    values = max((x.numel() // max(1, rows) for _, x in _leaves(inputs)), default=1)
+    return max(2, min(MOST_ROWS, WORK // max(1, values)))
 
 
 def _warn(model: nn.Module, layers: Sequence[str], images: Any, transform: Callable[[Tensor], Inputs]) -> None:

@@ -70,6 +70,8 @@ def plan(
     print(_bottleneck(cells, seconds_of(costs, machine)))
     if family.size is not None:
         print(_stored(cells, family.size(spec, cells, loaded, images=images)))
+        if (keeping := family.keeping(spec, loaded, images=images)) is not None:
+            print(keeping)
     ways = _shorter(spec, where, study)
     if seconds > DAY and ways:
         print(f"more than a day here: {', or '.join(ways)}")

@@ -1,6 +1,6 @@
 """From log-probabilities to Estimates."""
 
-from infoplane.information.ceilings import Seen, seen_values, states_ceiling
+from infoplane.information.ceilings import Seen, hashes_of, seen_hashes, seen_values, states_ceiling
 from infoplane.information.contrastive import (
     contrastive_batches,
     contrastive_bound,
@@ -36,11 +36,13 @@ __all__ = [
     "difference",
     "equivalent_dof",
     "fit_probe",
+    "hashes_of",
     "label_information",
     "negative_cross_entropy",
     "one_of_each",
     "pooled",
     "sample_variance",
+    "seen_hashes",
     "seen_values",
     "states_ceiling",
     "usable_information",

@@ -70,8 +70,19 @@ def seen_values(parts: Iterable[np.ndarray], groups: np.ndarray | None = None) -
     Raises:
         UsageError: There are no rows, or not as many as groups.
     """
-    rows = (row for part in parts for row in np.asarray(part).reshape(len(part), math.prod(np.shape(part)[1:])))
-    hashes = np.array([hash((row + row.dtype.type(0)).tobytes()) for row in rows], dtype=np.int64)
+    return seen_hashes(np.concatenate([np.zeros(0, np.int64), *map(hashes_of, parts)]), groups)
+
+
+def hashes_of(rows: np.ndarray) -> np.ndarray:
+    """Returns a hash of each row (n, …), int64 (n,): the same for the same values, in this process."""
+    rows = np.asarray(rows)
+    flat = rows.reshape(len(rows), math.prod(rows.shape[1:]))
+    zero = flat.dtype.type(0)
+    return np.fromiter((hash((row + zero).tobytes()) for row in flat), np.int64, len(flat))
+
+
+def seen_hashes(hashes: np.ndarray, groups: np.ndarray | None = None) -> Seen:
+    """Returns what `seen_values` does, of rows of which there are hashes (n,)."""
     if not len(hashes) or (groups is not None and len(groups) != len(hashes)):
         received = f"{len(hashes)} rows" + ("" if groups is None else f", {len(groups)} groups")
         raise UsageError("there are no values to count", received=received, legal="rows, each of one group")

@@ -133,7 +133,7 @@ class OneSource:
             )
         self.model, self.loss, self.pairs, self.held_out = model, loss, pairs.resident(), held_out.resident()
         self.settings = settings
-        self.order = _epochs(len(pairs), settings.batch, seed, self.pairs.images.device)
+        self.order = _epochs(len(pairs), settings.batch, seed, self.pairs.at)
         self._differentiate = Step(loss, model, settings, pairs.device)
 
     def where(self, step: int) -> str:
@@ -334,7 +334,7 @@ def mean_loss(model: nn.Module, loss: Loss, pairs: Pairs) -> float:
 
 def scored_at_once(pairs: Pairs, most: int) -> int:
     """Returns how many of these pairs are scored together: at most so many, and of large images fewer."""
-    return max(1, min(most, EVALUATION_VALUES // math.prod(pairs.images.shape[1:])))
+    return max(1, min(most, EVALUATION_VALUES // math.prod(pairs.image_shape)))
 
 
 @own_state()

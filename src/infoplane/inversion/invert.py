@@ -56,7 +56,7 @@ def fit_density(
         raise UsageError("a density made in inference mode cannot be trained", mend=mend)
     if start is None:
         # Under a null context and on the first images: the same for a conditional model and its twin.
-        density.initialise(pairs.images[: min(len(pairs), 128)].to(pairs.device))
+        density.initialise(pairs.images_of(slice(0, 128)))
     else:
         _begin_at(density, start)
     loss: Loss = NegativeLogProb(density)

@@ -60,10 +60,14 @@ class Standardiser:
 class Pairs:
     """Images with the contexts they are to be inferred from.
 
+    Neither is copied: a part of the pairs is the same images and contexts with the rows that it has of them, which are
+    gathered batch by batch. So both may be mapped files that are larger than memory.
+
     Args:
         images: uint8 (N, C, H, W).
-        context: Activations (N, …), cached; or a function from a batch of images to its activations, evaluated
+        context: Activations (n, …), cached; or a function from a batch of images to its activations, evaluated
             on the fly; or None for an unconditional density.
+        rows: Whole numbers (n,): which images the pairs have, in their order; None for all of them, so that n = N.
         view: From cached activations to contexts, applied to each batch; None where they are the same.
         standardise: Applied to every context.
         device: Where batches are delivered.
@@ -74,36 +78,54 @@ class Pairs:
         images: Tensor | np.ndarray,
         context: Tensor | np.ndarray | ContextOf | None = None,
         *,
+        rows: Tensor | None = None,
         view: ContextOf | None = None,
         standardise: Standardiser | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.images = _trainable(images)
         self.context = context if context is None or callable(context) else _trainable(context)
         self.view, self.standardise, self.device = view, standardise, torch.device(device)
+        self._all, self._rows = _trainable(images), rows
+        #: rows of cached contexts, where they are not all of them in their order
+        self._context_rows: Tensor | None = None
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self._all if self._rows is None else self._rows)
+
+    @property
+    def images(self) -> Tensor:
+        """The images (n, C, H, W), copied where they are not all that there are."""
+        return self._all if self._rows is None else _gathered(self._all, self._rows, slice(None))
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Shape of one image."""
+        return tuple(self._all.shape[1:])
+
+    @property
+    def at(self) -> torch.device:
+        """Where the images lie."""
+        return self._all.device
 
     def batch(self, index: Tensor | slice) -> tuple[Tensor, Tensor | None]:
         """Returns images (B, C, H, W) and standardised contexts (B, …) or None, on the device."""
-        images = self._taken(self.images, index)
+        images = self.images_of(index)
         return images, self.context_of(index, images)
+
+    def images_of(self, index: Tensor | slice) -> Tensor:
+        """Returns the images (B, C, H, W) of these examples, on the device."""
+        return _gathered(self._all, self._rows, index).to(self.device)
 
     def context_of(self, index: Tensor | slice, images: Tensor | None = None) -> Tensor | None:
         """Returns the standardised contexts (B, …) of these examples, or None."""
         if self.context is None:
             return None
         if isinstance(self.context, Tensor):
-            context = self._taken(self.context, index)
+            context = _gathered(self.context, self._context_rows, index).to(self.device)
             context = context if self.view is None else self.view(context)
         else:
-            context = self.context(self._taken(self.images, index) if images is None else images)
+            context = self.context(self.images_of(index) if images is None else images)
         return context if self.standardise is None else self.standardise(context)
-
-    def _taken(self, data: Tensor, index: Tensor | slice) -> Tensor:
-        """Rows of images or contexts, which need not lie on one device: there may be room for one of them only."""
-        return data[index.to(data.device) if isinstance(index, Tensor) else index].to(self.device)
 
     @property
     def context_shape(self) -> tuple[int, ...] | None:
@@ -113,19 +135,38 @@ class Pairs:
 
     def resident(self) -> "Pairs":
         """Returns the pairs with images and cached contexts on the device, as far as it has room for them."""
-        images = resident(self.images, self.device)
-        context = resident(self.context, self.device) if isinstance(self.context, Tensor) else self.context
-        if images is self.images and context is self.context:
+        if self.device.type != "cuda":
             return self
-        return Pairs(images, context, view=self.view, standardise=self.standardise, device=self.device)
+        found = Pairs(self.images, self.context, view=self.view, standardise=self.standardise, device=self.device)
+        found._all = resident(found._all, self.device)
+        if isinstance(self.context, Tensor):
+            rows = self._context_rows
+            found.context = resident(self.context if rows is None else self.context[rows], self.device)
+        return found
 
     @own_state()
     def subset(self, index: Tensor | np.ndarray) -> "Pairs":
-        """Returns the pairs at these indices."""
+        """Returns the pairs at these indices, without a copy of them."""
         index = torch.as_tensor(index)
-        context = self.context[index] if isinstance(self.context, Tensor) else self.context
-        images = self.images[index]
-        return Pairs(images, context, view=self.view, standardise=self.standardise, device=self.device)
+        index = index.nonzero()[:, 0] if index.dtype == torch.bool else index
+        found = Pairs(
+            self._all,
+            self.context,
+            rows=index if self._rows is None else self._rows[index],
+            view=self.view,
+            standardise=self.standardise,
+            device=self.device,
+        )
+        if isinstance(self.context, Tensor):
+            found._context_rows = index if self._context_rows is None else self._context_rows[index]
+        return found
+
+
+def _gathered(data: Tensor, rows: Tensor | None, index: Tensor | slice) -> Tensor:
+    """Some rows of the data, or of those rows of it that there are; an index need not lie where they do."""
+    if rows is not None:
+        index = rows[index.to(rows.device) if isinstance(index, Tensor) else index]
+    return data[index.to(data.device) if isinstance(index, Tensor) else index]
 
 
 @own_state()

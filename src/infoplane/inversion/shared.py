@@ -106,7 +106,7 @@ def fit_shared(
     shared = SharedTrunk(densities)
     first = pairs[shared.places[0]]
     source = _Rounds(shared.places, densities, pairs, held_out, settings, seed)
-    densities[shared.places[0]].initialise(first.images[: min(len(first), 128)].to(first.device))
+    densities[shared.places[0]].initialise(first.images_of(slice(0, 128)))
     whole = settings.model_copy(update={"updates": settings.updates * len(shared.places)})
     curve = train(shared, source, whole, seed=seed, device=first.device, progress=progress)
     return SharedCurve(**vars(curve), places=source.curves(curve))

@@ -2,6 +2,7 @@
 
 import hashlib
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,11 +17,12 @@ def fingerprint_of(dataset: data.Dataset, live: Live, layers: list[str]) -> str:
     Weights alone do not tell networks apart whose code or transform has changed. Activations enter with three digits,
     since more may depend on the number of threads.
     """
-    digest = hashlib.sha256(dataset.images.tobytes() + str((dataset.images.shape, dataset.levels)).encode())
-    if dataset.labels is not None:
-        digest.update(dataset.labels.tobytes())
-    if dataset.groups is not None:
-        digest.update(dataset.groups.tobytes())
+    # Hashed where they lie: a copy of the images would be as large as they are.
+    digest = hashlib.sha256(dataset.images)
+    digest.update(str((dataset.images.shape, dataset.levels)).encode())
+    for each in (dataset.labels, dataset.groups):
+        if each is not None:
+            digest.update(np.ascontiguousarray(each))
     with seeded(0):
         found = activations(
             live.model, layers, torch.from_numpy(dataset.images[:16]), transform=live.transform, warn=False
@@ -32,7 +34,6 @@ def fingerprint_of(dataset: data.Dataset, live: Live, layers: list[str]) -> str:
         digest.update(at.encode())
         for name, tensor in sorted(state.items()):
             if isinstance(tensor, Tensor):
-                digest.update(
-                    name.encode() + tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
-                )
+                digest.update(name.encode())
+                digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()[:16]

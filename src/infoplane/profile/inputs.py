@@ -1,7 +1,6 @@
 """What `measure` is given: images, layers, kinds, all of them checked before anything is computed."""
 
 import dataclasses
-import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -17,7 +16,7 @@ from infoplane.capture.inputs import model_input
 from infoplane.checks import as_numpy
 from infoplane.errors import UsageError, unknown
 from infoplane.information.label import Prior, check_prior
-from infoplane.study.cells import CACHE_BYTES, LOOKED_AT
+from infoplane.study.cells import LOOKED_AT
 from infoplane.study.plan import INPUT
 from infoplane.study.spec import DensitySpec, Measure
 from infoplane.study.task import Live
@@ -68,11 +67,8 @@ def transform_of(model: nn.Module, dataset: data.Dataset) -> Callable[[Tensor], 
     return plain if taken == example.dtype else lambda x: plain(x).to(taken)
 
 
-def look_up(live: Live, dataset: data.Dataset, layers: list[str], read_as: Mapping[str, str]) -> tuple[Live, bool]:
-    """Looks the layers up; returns the network with what it tells of them, in depth order.
-
-    Also whether one has to be computed on the fly: it is too large to be cached, or random.
-    """
+def fire(live: Live, dataset: data.Dataset, layers: list[str], read_as: Mapping[str, str]) -> Any:
+    """Returns the network's inputs for a few images, by which it is looked at; on them all the layers fire."""
     if not isinstance(live.model, nn.Module):
         raise UsageError("not a model", received=type(live.model).__name__, legal="a torch.nn.Module")
     example = model_input(live.transform, torch.from_numpy(dataset.images[:LOOKED_AT]))
@@ -80,13 +76,17 @@ def look_up(live: Live, dataset: data.Dataset, layers: list[str], read_as: Mappi
     for layer in read_as:
         if layer not in layers:
             raise unknown("layer in read_as", layer, layers)
+    return example
+
+
+def look_up(live: Live, example: Any, dataset: data.Dataset, layers: list[str], read_as: Mapping[str, str]) -> Live:
+    """Looks the layers up on a few inputs; returns the network with what it tells of them, in depth order."""
     found = list_layers(live.model, example, read_as=read_as, image=dataset.shape[1:])
     # Steps from one layer to the next are spoken of as losses: that needs the order in which they are computed.
     readings = {info.name: info.reading for info in found if info.name in layers and info.reading is not None}
     notes = {info.name: info.notes for info in found if info.name in readings and info.notes}
     drawn = frozenset(info.name for info in found if info.name in readings and info.random)
-    large = any(4 * len(dataset) * math.prod(each.shape) > CACHE_BYTES for each in readings.values())
-    return replace(live, readings=readings, notes=notes, random=drawn), large or bool(drawn)
+    return replace(live, readings=readings, notes=notes, random=drawn)
 
 
 def say_notes(live: Live) -> None:

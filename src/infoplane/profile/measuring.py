@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from infoplane import data
-from infoplane.budget import Forecast, Pace, by_updates, check_memory, parse_budget, time_updates, within
+from infoplane.budget import Forecast, Pace, by_updates, check_least, check_memory, parse_budget, time_updates, within
 from infoplane.capture import activations
 from infoplane.checks import check_whole
 from infoplane.data.dataset import PARTS
@@ -25,6 +25,7 @@ from infoplane.profile.fingerprint import fingerprint_of
 from infoplane.profile.inputs import (
     dataset_of,
     distinct,
+    fire,
     kinds_of,
     look_up,
     prior_of,
@@ -36,12 +37,13 @@ from infoplane.profile.profile import Profile
 from infoplane.report.build import build
 from infoplane.study.calibration import stored, typical
 from infoplane.study.cells import split_data
-from infoplane.study.cost import Costs
+from infoplane.study.cost import Costs, keeping_words
 from infoplane.study.execute import carry_out
+from infoplane.study.keeping import kept_layers
 from infoplane.study.load import read_study
 from infoplane.study.plan import Plan, make_plan
 from infoplane.study.run import STUDY_FILE, default_workers, device_name, one_thread, pick_device
-from infoplane.study.spec import DataSpec, StudySpec
+from infoplane.study.spec import NEED_DENSITIES, DataSpec, Measure, StudySpec
 from infoplane.study.task import Live
 from infoplane.study.watch import Watcher
 from infoplane.subjects.given import load_states
@@ -123,13 +125,23 @@ def measure(
     refits = check_whole("number of refits", refits, least=1)
     where = pick_device(device)
     live = Live(model, transform_of(model, dataset) if transform is None else for_caller(transform))
-    live, on_the_fly = look_up(live, dataset, distinct(layers), dict(read_as or {}))
+    count = default_workers(where) if workers is None else check_whole("number of workers", workers, least=0)
+    seconds, updates = parse_budget(budget)
+    layers, read_as = distinct(layers), dict(read_as or {})
+    example = fire(live, dataset, layers, read_as)
+    if seconds is not None and not _is_run(out):
+        # Before the network is looked at more closely, which takes its time where images are large.
+        _check_least(dataset, wanted, str(budget), len(layers) * (1 + len(checkpoints or {})), count, where)
+    live = look_up(live, example, dataset, layers, read_as)
     layers = list(live.readings)
     if not quiet:
         say_notes(live)
     live = replace(live, states=load_states(model, checkpoints, quiet=quiet) if checkpoints else {})
-    count = default_workers(where) if workers is None else check_whole("number of workers", workers, least=0)
-    if on_the_fly:
+    shapes = {layer: live.readings[layer].shape for layer in layers if layer not in live.random}
+    kept = kept_layers(shapes, len(dataset), len(live.states) + 1)
+    if not quiet:
+        print(keeping_words(kept, layers), file=sys.stderr)
+    if on_the_fly := len(kept) < len(layers):
         count = 0  # the network exists in this process only
     evaluation = max(8, min(5000, round(0.2 * len(dataset))))
     spec = StudySpec(
@@ -138,7 +150,7 @@ def measure(
         data=DataSpec(name=dataset.name, encoding=0, decoding=len(dataset) - evaluation, evaluation=evaluation),
         given=tuple(live.states),
         layers=tuple(layers),
-        read_as=dict(read_as or {}),
+        read_as=read_as,
         density=suggest_density(dataset.shape, levels),
         fit=FitSettings(refits=refits),
         measure=wanted,
@@ -148,7 +160,6 @@ def measure(
     sizes = {"encoding": 0, "decoding": spec.data.decoding, "evaluation": evaluation}
     loaded = split_data(dataset, sizes, seed)
     data.say(loaded.values["notes"])
-    seconds, updates = parse_budget(budget)
     contexts = {layer: reading.context for layer, reading in live.readings.items()}
     there = {part: len(loaded.arrays[part]) for part in PARTS}
     costs = Costs(dataset.shape, levels, there, contexts, alike=True)
@@ -237,17 +248,34 @@ def _paced(
         with one_thread(device.type == "cpu"):
             return time_updates(spec, forecast.costs, forecast.machine, device, share, time.perf_counter)
 
-    ways = ["fewer layers" if len(spec.layers) * len(spec.checkpoints) > 1 else "", "fewer refits (refits=1)"]
-    ways += ["fewer or smaller images (transform can enlarge them to what the network takes)"]
-    advice = ", ".join(way for way in ways if way)
+    advice = _ways_out(len(spec.layers) * len(spec.checkpoints))
     spec, known = within(spec, budget, forecast, timed, spent=time.monotonic() - begun, ways_out=advice)
     return spec, Pace(spec, known, begun + seconds - time.monotonic(), quiet=quiet)
+
+
+def _check_least(
+    dataset: data.Dataset, wanted: tuple[Measure, ...], budget: str, places: int, workers: int, device: torch.device
+) -> None:
+    """Raises UsageError where the budget is too short for even the least that could be measured."""
+    if NEED_DENSITIES.isdisjoint(wanted):
+        return
+    costs = Costs(dataset.shape, dataset.levels, {}, {})
+    density, machine = suggest_density(dataset.shape, dataset.levels), (stored(device) or typical(device)).machine
+    check_least(budget, density, places, Forecast(costs, machine, workers), ways_out=_ways_out(places))
+
+
+def _ways_out(places: int) -> str:
+    """What makes a measurement shorter, as advice."""
+    ways = ["fewer layers" if places > 1 else "", "fewer refits (refits=1)"]
+    ways += ["fewer or smaller images (transform can enlarge them to what the network takes)"]
+    return ", ".join(way for way in ways if way)
 
 
 def _seconds_per_image(dataset: data.Dataset, live: Live, layers: list[str]) -> float:
     """The time that the network takes for one image, from eight."""
     start = time.perf_counter()
-    activations(live.model, layers[:1], torch.from_numpy(dataset.images[:8]), transform=live.transform)
+    images = torch.from_numpy(dataset.images[:8])
+    activations(live.model, layers[:1], images, transform=live.transform, warn=False)
     return (time.perf_counter() - start) / 8
 
 
@@ -256,8 +284,13 @@ def _asked(spec: StudySpec) -> tuple[Any, ...]:
     return (spec.fit.refits, spec.measure) if spec.asked is None else (spec.asked.refits, spec.asked.measure)
 
 
+def _is_run(out: str | Path | None) -> bool:
+    """Whether a run was begun in the folder."""
+    return out is not None and (Path(out) / STUDY_FILE).is_file()
+
+
 def _begun(out: str | Path | None, fingerprint: str) -> StudySpec | None:
     """The study of a run that was begun in this folder on the same data and network, or None."""
-    if out is None or not (Path(out) / STUDY_FILE).is_file() or Plan.fingerprint(Path(out)) != fingerprint:
+    if out is None or not _is_run(out) or Plan.fingerprint(Path(out)) != fingerprint:
         return None
     return cast(StudySpec, read_study(Path(out) / STUDY_FILE))

@@ -1,5 +1,6 @@
 """What a measurement found: `Profile`."""
 
+import hashlib
 import shutil
 import sys
 from collections.abc import Mapping
@@ -196,14 +197,18 @@ class Profile:
 
 def _measured(layer: str, images: np.ndarray, capture: Stored, loaded: Stored) -> Tensor | None:
     """The stored activations of images that were all measured, or None."""
-    rows: dict[bytes, np.ndarray] = {}
+    rows: dict[bytes, np.ndarray] = {}  # by a hash: the images themselves would be there twice
     for part in ("decoding", "evaluation"):
         if f"{part}:{layer}" in capture.names():
             recorded = capture.array(f"{part}:{layer}")
             measured = loaded.array("images")[loaded.array(part)[: len(recorded)]]
-            rows |= {image.tobytes(): h for image, h in zip(measured, recorded, strict=True)}
-    found = [rows.get(image.tobytes()) for image in images]
+            rows |= {_digest(image): h for image, h in zip(measured, recorded, strict=True)}
+    found = [rows.get(_digest(image)) for image in images]
     return None if any(h is None for h in found) else torch.from_numpy(np.stack(found))  # pyright: ignore
+
+
+def _digest(image: np.ndarray) -> bytes:
+    return hashlib.sha256(np.ascontiguousarray(image)).digest()
 
 
 class _ByKind(dict[str, Estimate]):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from infoplane import data, densities, subjects
-from infoplane.capture import Tap, activations, default_transform, functions_of, list_layers
+from infoplane.capture import Tap, at_once, default_transform, fired, functions_of, list_layers, recorded
 from infoplane.data.split import PARTS
 from infoplane.errors import UsageError
 from infoplane.information import (
@@ -18,8 +18,9 @@ from infoplane.information import (
     contrastive_batches,
     contrastive_terms,
     fit_probe,
+    hashes_of,
     one_of_each,
-    seen_values,
+    seen_hashes,
     states_ceiling,
 )
 from infoplane.inversion import (
@@ -36,12 +37,11 @@ from infoplane.inversion import (
     losses_of,
     trunk_of,
 )
+from infoplane.study.arrays import ArrayWriter
+from infoplane.study.keeping import kept_layers
 from infoplane.study.spec import DataSpec
-from infoplane.study.store import Result
+from infoplane.study.store import ARRAYS_FILE, Result
 from infoplane.study.task import Live, Progress, Task, build_subject
-
-#: a layer whose activations take more than this is computed on the fly while a density trains
-CACHE_BYTES = 2 * 1024**3
 
 #: images by which it is found out what a layer depends on
 LOOKED_AT = 8
@@ -208,57 +208,82 @@ def run_capture(task: Task) -> Result:
 
 
 def _captured(task: Task, live: Live) -> Result:
-    layers = task.params["layers"]
+    params, layers = task.params, task.params["layers"]
     example = live.transform(task.images(task.split("decoding")[:LOOKED_AT]))
-    image = task.data.values["shape"][1:]
-    sizes = {info.name: info for info in list_layers(live.model, example, read_as=task.params["read_as"], image=image)}
-    readings = live.readings or {name: info.reading for name, info in sizes.items() if info.reading is not None}
-    parts = {part: task.split(part) for part in ("decoding", "evaluation")}
-    if task.params["encoding"]:
-        parts["encoding"] = task.split("encoding")[: task.params["encoding"]]
-    count = sum(map(len, parts.values()))
     known = bool(live.readings)
+    image = task.data.values["shape"][1:]
+    listed = (
+        fired(live.model, example)
+        if known
+        else list_layers(live.model, example, read_as=params["read_as"], image=image)
+    )
+    sizes = {info.name: info for info in listed}
+    readings = live.readings or {name: info.reading for name, info in sizes.items() if info.reading is not None}
     notes = live.notes if known else {name: info.notes for name, info in sizes.items() if info.notes}
     drawn = live.random if known else {name for name, info in sizes.items() if info.random}
+    parts = {part: task.split(part) for part in ("decoding", "evaluation")}
+    if params["encoding"]:
+        parts["encoding"] = task.split("encoding")[: params["encoding"]]
     # What is random is drawn anew for every batch of every fit, from the fit's own seed.
-    on_the_fly = [
-        layer
-        for layer in layers
-        if layer in drawn or (layer in readings and 4 * count * math.prod(readings[layer].shape) > CACHE_BYTES)
-    ]
-    cached = [layer for layer in layers if layer not in on_the_fly]
-    values = {"on_the_fly": on_the_fly, "shapes": {}, "seen": {}, "states": {}, "checkpoint": task.params["checkpoint"]}
+    keepable = {layer: sizes[layer].shape for layer in layers if layer not in drawn}
+    cached = list(kept_layers(keepable, sum(map(len, parts.values())), params["checkpoints"]))
+    on_the_fly = [layer for layer in layers if layer not in cached]
+    values = {"on_the_fly": on_the_fly, "seen": {}, "states": {}, "checkpoint": params["checkpoint"]}
+    values["shapes"] = {layer: list(sizes[layer].shape) for layer in layers}
     values["read_as"] = {layer: readings[layer].to_json() for layer in layers if layer in readings}
     values["notes"] = {layer: list(notes[layer]) for layer in layers if layer in notes}
     values["function_of"] = functions_of(live.model, layers, example)
-    result = Result(values)
-    for done, (part, index) in enumerate(parts.items()):
-        images = task.images(index)
-        if cached:
-            found = activations(live.model, cached, images, transform=live.transform, warn=False)
-            result.arrays |= {f"{part}:{layer}": h.float().numpy() for layer, h in found.items()}
-        task.environment.progress(done + 1, len(parts), None)
-    groups = task.groups(np.concatenate([parts["decoding"], parts["evaluation"]]))
-    for layer in cached:
-        recorded = [result.arrays[f"{part}:{layer}"] for part in ("decoding", "evaluation")]
-        result.values["shapes"][layer] = list(recorded[0].shape[1:])
-        result.values["seen"][layer] = asdict(seen_values(recorded, groups))
     for layer in layers:
         # Activations are measured in float32, whatever finer type they were computed in.
         bits = min(32, torch.finfo(sizes[layer].dtype).bits)
-        result.values["states"][layer] = states_ceiling(math.prod(sizes[layer].shape), bits)
-    for layer in on_the_fly:
-        result.values["shapes"][layer] = list(readings[layer].shape)
-    labels = task.labels(task.split("evaluation"))
+        values["states"][layer] = states_ceiling(math.prod(sizes[layer].shape), bits)
+    labels, arrays = task.labels(task.split("evaluation")), {}
     given = answers(task, live, task.images(task.split("evaluation"))) if labels is not None else None
     if isinstance(given, int):
-        result.values["outputs"] = given
+        values["outputs"] = given
     elif given is not None and labels is not None:
         classes = task.data.values["classes"]
         shares = [np.bincount(each, minlength=classes) / len(given) for each in (given, labels)]
-        result.values["chance"] = float(shares[0] @ shares[1])
-        result.arrays["correct"] = (given == labels).astype(np.uint8)
-    return result
+        values["chance"] = float(shares[0] @ shares[1])
+        arrays["correct"] = (given == labels).astype(np.uint8)
+    if not cached:
+        return Result(values, arrays)
+    outlines = {
+        f"{part}:{layer}": (np.dtype(np.float32), (len(index), *sizes[layer].shape))
+        for part, index in parts.items()
+        for layer in cached
+    }
+    outlines |= {name: (array.dtype, array.shape) for name, array in arrays.items()}
+    assert task.environment.scratch is not None
+    path = task.environment.scratch / ARRAYS_FILE
+    with ArrayWriter(path, outlines) as file:
+        for name, array in arrays.items():
+            file.append(name, array)
+        hashes = _record(task, live, cached, parts, at_once(example), file)
+    groups = task.groups(np.concatenate([parts["decoding"], parts["evaluation"]]))
+    values["seen"] = {layer: asdict(seen_hashes(hashes[layer], groups)) for layer in cached}
+    return Result(values, file=path)
+
+
+def _record(
+    task: Task, live: Live, layers: list[str], parts: Mapping[str, np.ndarray], batch: int, file: ArrayWriter
+) -> dict[str, np.ndarray]:
+    """Writes the activations of all parts in one pass over the images.
+
+    Returns: Layer -> hashes of its values on the decoding and evaluation parts.
+    """
+    chunks = [(part, index[i : i + batch]) for part, index in parts.items() for i in range(0, len(index), batch)]
+    hashes: dict[str, list[np.ndarray]] = {layer: [] for layer in layers}
+    images = (task.images(chunk) for _, chunk in chunks)
+    found = recorded(live.model, layers, images, transform=live.transform)
+    for done, ((part, _), activations) in enumerate(zip(chunks, found, strict=True), start=1):
+        for layer, h in activations.items():
+            rows = h.float().numpy()
+            file.append(f"{part}:{layer}", rows)
+            if part != "encoding":
+                hashes[layer].append(hashes_of(rows))
+        task.environment.progress(done, len(chunks), None)
+    return {layer: np.concatenate(each) for layer, each in hashes.items()}
 
 
 def answers(task: Task, live: Live, images: Tensor) -> np.ndarray | int | None:
@@ -266,7 +291,8 @@ def answers(task: Task, live: Live, images: Tensor) -> np.ndarray | int | None:
 
     None where it ends in no vector.
     """
-    taps = list_layers(live.model, live.transform(images[:2]))
+    inputs = live.transform(images[:2])
+    taps, batch = fired(live.model, inputs), at_once(inputs)
     root = "<output>" if "output" in dict(live.model.named_children()) else "output"
     # Tapped like any layer, so that the network is left as it was found, whatever it does.
     scores = next((tap for tap in taps if tap.name in (root, f"{root}[logits]")), None)
@@ -275,7 +301,7 @@ def answers(task: Task, live: Live, images: Tensor) -> np.ndarray | int | None:
     if scores.shape[0] != task.data.values["classes"]:
         return scores.shape[0]
     tap = Tap(live.model, [scores.name], device="cpu")
-    chunks = [tap(live.transform(images[i : i + 256]))[scores.name] for i in range(0, len(images), 256)]
+    chunks = [tap(live.transform(images[i : i + batch]))[scores.name] for i in range(0, len(images), batch)]
     return torch.cat(chunks).argmax(1).numpy()
 
 

@@ -11,7 +11,7 @@ from infoplane import densities
 from infoplane.information import contrastive_batches
 from infoplane.inversion import Reconstructor, SquaredError
 from infoplane.inversion.fit import EVALUATION_BATCH
-from infoplane.study.cells import CACHE_BYTES
+from infoplane.study import keeping
 from infoplane.study.counting import Drawing, Work, count_memory, count_scoring, count_step
 from infoplane.subjects.forward import Staged, tail
 
@@ -95,8 +95,8 @@ class Costs:
         if kind == "capture":
             read = self.sizes["decoding"] + evaluation
             read += min(params["encoding"], self.sizes["encoding"])
-            each = [WEIGHT * read * math.prod(self.contexts[layer]) for layer in params["layers"]]
-            return sum(size for size in each if size <= CACHE_BYTES)
+            shapes = {layer: self.contexts[layer] for layer in params["layers"]}
+            return sum(keeping.kept_layers(shapes, read, params["checkpoints"]).values()) / params["checkpoints"]
         if kind == "density":
             scored = evaluation + self._followed(params, ("encoding", "decoding"))
             return WEIGHT * self._weights(params["density"], params["layer"]) + SCORE * scored
@@ -309,6 +309,16 @@ def spoken_size(size: float) -> str:
         if size >= many:
             return f"{size / many:.3g} {unit}"
     return f"{size / 1e3:.0f} kB"
+
+
+def keeping_words(kept: Mapping[str, int], layers: Sequence[str]) -> str:
+    """Returns what is said beforehand of the layers whose activations are kept, with their bytes, and of the others."""
+    others = [layer for layer in layers if layer not in kept]
+    said = f"activations of {len(kept)} of {len(layers)} layers are kept: about {spoken_size(sum(kept.values()))}"
+    if not others:
+        return said
+    most = spoken_size(keeping.CACHE_BYTES)
+    return f"{said} of {most} that they may take; computed anew for every batch: {', '.join(others)}"
 
 
 def words(seconds: float) -> str:

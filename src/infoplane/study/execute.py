@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
 
 from infoplane.data import say
@@ -158,6 +159,8 @@ def carry_out(
 
         if forecast and waiting:
             seconds = _foretold(FAMILIES[spec.kind].cost(spec, plan, loaded), waiting, device, workers)
+            if (keeping := FAMILIES[spec.kind].keeping(spec, loaded)) is not None:
+                print(keeping, file=sys.stderr)
         return ENGINES[engine](
             folder,
             cells,
@@ -197,5 +200,6 @@ def _fingerprint(loaded: Result) -> str:
     """A hash of the data: what is in a file may change while its name in the study does not."""
     digest = hashlib.sha256(json.dumps(loaded.values, sort_keys=True).encode())
     for name, array in sorted(loaded.arrays.items()):
-        digest.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array))
     return digest.hexdigest()[:16]

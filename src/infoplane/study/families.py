@@ -14,7 +14,7 @@ from infoplane.study.flow_cost import flow_cost
 from infoplane.study.flow_plan import make_flow_plan
 from infoplane.study.flow_results import FlowResults
 from infoplane.study.flow_spec import FlowSpec
-from infoplane.study.forecast import cost_of, size_of
+from infoplane.study.forecast import cost_of, keeping_of, size_of
 from infoplane.study.plan import Plan, make_plan
 from infoplane.study.results import Results
 from infoplane.study.run_results import RunResults
@@ -36,6 +36,7 @@ class Family:
         results: (settings, plan, store) -> what has been measured.
         cost: (settings, plan, data) -> work of every cell, by name, see `cost_of`.
         size: (settings, plan, data) -> bytes of every cell, by name, see `size_of`; None where they are few.
+        keeping: (settings, data) -> what is said beforehand of the activations that are kept; None where none are.
     """
 
     spec: type[Study]
@@ -45,13 +46,14 @@ class Family:
     results: Callable[..., RunResults[Any]]
     cost: Callable[..., dict[str, Work]]
     size: Callable[..., dict[str, float]] | None = None
+    keeping: Callable[..., str | None] = lambda *_, **__: None
 
 
 #: the family of a study that names none
 DEFAULT = "inversion"
 
 FAMILIES: dict[str, Family] = {
-    DEFAULT: Family(StudySpec, "data", lambda spec: check(spec)[0], make_plan, Results, cost_of, size_of),
+    DEFAULT: Family(StudySpec, "data", lambda spec: check(spec)[0], make_plan, Results, cost_of, size_of, keeping_of),
     "flow": Family(FlowSpec, "points", load_points, make_flow_plan, FlowResults, flow_cost),
 }
 

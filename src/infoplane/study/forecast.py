@@ -6,8 +6,9 @@ from functools import partial
 from infoplane.data.split import PARTS
 from infoplane.study.cell import Cell
 from infoplane.study.check import check, contexts_of
-from infoplane.study.cost import FIXED, START_UP, Costs
+from infoplane.study.cost import FIXED, START_UP, Costs, keeping_words
 from infoplane.study.counting import Work
+from infoplane.study.keeping import kept_layers
 from infoplane.study.machine import Machine
 from infoplane.study.plan import Plan, make_plan
 from infoplane.study.spec import StudySpec
@@ -38,6 +39,18 @@ def size_of(
     """Returns about how many bytes every cell of a study stores, by name; arguments as those of `cost_of`."""
     costs = _costs(spec, loaded, images)
     return {cell.name: costs.size(cell.kind, cell.params) for cell in plan.cells.values()}
+
+
+def keeping_of(spec: StudySpec, loaded: Result | None = None, *, images: int | None = None) -> str | None:
+    """Returns what is said beforehand of the activations that are kept; None where none are asked for."""
+    if not spec.layers:
+        return None
+    costs = _costs(spec, loaded, images)
+    examples = costs.sizes["decoding"] + costs.sizes["evaluation"]
+    if "losses" in spec.measure:
+        examples += min(spec.losses.images, costs.sizes["encoding"])
+    shapes = {layer: costs.contexts[layer] for layer in spec.layers}
+    return keeping_words(kept_layers(shapes, examples, len(spec.checkpoints)), spec.layers)
 
 
 def _costs(spec: StudySpec, loaded: Result | None, images: int | None) -> Costs:

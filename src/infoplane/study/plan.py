@@ -28,7 +28,7 @@ ARITHMETIC = {"data": "numpy", "truth": "numpy", "probe": "scikit-learn", "point
 #: kind -> paths in its params that only say how much is kept, see `Cell.keeps`
 KEEPS: dict[str, tuple[str, ...]] = {
     "subject": ("subject.train.checkpoints",),
-    "capture": ("layers", "encoding"),
+    "capture": ("layers", "encoding", "checkpoints"),
     "descent": ("train.checkpoints",),
 }
 
@@ -155,7 +155,8 @@ def make_plan(spec: StudySpec, fingerprint: str = "", device: str = "cpu") -> Pl
     places = [_Place(latent, "", data) for latent in spec.latents]
     for checkpoint in spec.checkpoints if spec.layers else ():
         params = {"layers": study["layers"], "checkpoint": checkpoint, "encoding": followed, **origin}
-        params |= {"read_as": study["read_as"], "seed": spec.seed}
+        # With how many others a checkpoint shares the room for activations.
+        params |= {"read_as": study["read_as"], "seed": spec.seed, "checkpoints": len(spec.checkpoints)}
         capture = plan.add("capture", params, network, checkpoint=checkpoint)
         places += [_Place(layer, checkpoint, {**network, "capture": capture}) for layer in spec.layers]
     # The finished network judges all samples, whichever checkpoint they come from.

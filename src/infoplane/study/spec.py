@@ -174,6 +174,10 @@ class AskedSpec(Settings):
     measure: tuple[Measure, ...]
 
 
+#: what takes densities
+NEED_DENSITIES: frozenset[Measure] = frozenset({"nce", "usable", "contrastive", "losses", "samples"})
+
+
 class StudySpec(Study):
     """A study of what can be inverted: densities q(x|h) of discrete images given a layer.
 
@@ -232,7 +236,7 @@ class StudySpec(Study):
     @property
     def needs_densities(self) -> bool:
         """Whether anything that is measured takes a density."""
-        return not {"nce", "usable", "contrastive", "losses", "samples"}.isdisjoint(self.measure)
+        return not NEED_DENSITIES.isdisjoint(self.measure)
 
     @property
     def checkpoints(self) -> tuple[str, ...]:

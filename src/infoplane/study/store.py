@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file as save_arrays
+from safetensors import SafetensorError
 from safetensors.torch import load_file as load_weights
 from safetensors.torch import save_file as save_weights
 from torch import Tensor
 
 from infoplane.errors import CellError
 from infoplane.files import TEMPORARY, write_whole
+from infoplane.study.arrays import ArrayFile, write_arrays
 from infoplane.study.cell import Cell
 
 #: written last: a folder with this file is a finished cell
@@ -30,6 +30,8 @@ SUMS_FILE = "checksums.json"
 VALUES_FILE = "result.json"
 #: what a cell is: its name, kind, settings and needs; not there in cells of versions that had none
 CELL_FILE = "cell.json"
+#: a cell's arrays
+ARRAYS_FILE = "arrays.safetensors"
 
 
 @dataclass
@@ -40,11 +42,13 @@ class Result:
         values: Anything JSON can hold.
         arrays: Numpy arrays.
         weights: Name of a set of weights -> state dict.
+        file: Where the arrays are, if they were written as they were made (see `Store.scratch`); it is moved.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     weights: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    file: Path | None = None
 
 
 class Stored:
@@ -91,16 +95,20 @@ class Stored:
         return json.loads(self._checked(VALUES_FILE).read_text())
 
     @cached_property
-    def _arrays(self) -> Any:
-        return safe_open(self._checked("arrays.safetensors"), framework="np")
+    def _arrays(self) -> ArrayFile:
+        path = self._checked(ARRAYS_FILE)
+        try:
+            return ArrayFile(path)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise _damaged(path) from error
 
     def names(self) -> list[str]:
         """Names of the arrays."""
-        return list(self._arrays.keys()) if "arrays.safetensors" in self._sums else []
+        return self._arrays.names() if ARRAYS_FILE in self._sums else []
 
     def array(self, name: str) -> np.ndarray:
-        """One array."""
-        return self._arrays.get_tensor(name)
+        """One array, the caller's own; a large one is mapped: what is not looked at takes no memory."""
+        return self._arrays.read(name)
 
     def weights(self, name: str) -> dict[str, Tensor]:
         """One set of weights, on the CPU."""
@@ -154,6 +162,16 @@ class Store:
         """Returns a finished cell."""
         return Stored(self.folder / cell)
 
+    @contextmanager
+    def scratch(self, cell: str) -> Iterator[Path]:
+        """A folder for what a cell writes before its result is whole; afterwards it is gone."""
+        folder = self._aside(cell)
+        folder.mkdir(parents=True)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
     def save(self, cell: Cell, result: Result) -> bool:
         """Writes a cell's result: it is there whole or not at all, and of several writers the first one's stays.
 
@@ -167,9 +185,10 @@ class Store:
             # Stable keys and no times: the same settings leave the same bytes.
             (temporary / VALUES_FILE).write_text(json.dumps(result.values, indent=1, sort_keys=True))
             (temporary / CELL_FILE).write_text(json.dumps(cell.to_json(), indent=1, sort_keys=True))
-            if result.arrays:
-                arrays = {name: np.ascontiguousarray(value) for name, value in result.arrays.items()}
-                save_arrays(arrays, temporary / "arrays.safetensors")
+            if result.file is not None:
+                os.rename(result.file, temporary / ARRAYS_FILE)
+            elif result.arrays:
+                write_arrays(temporary / ARRAYS_FILE, result.arrays)
             for name, state in result.weights.items():
                 tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
                 save_weights(tensors, temporary / f"{name}.weights.safetensors")

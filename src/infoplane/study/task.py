@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -56,11 +57,16 @@ class Live:
 
 @dataclass(frozen=True)
 class Environment:
-    """Where a cell runs, who hears of it, and the network that exists only here."""
+    """Where a cell runs, who hears of it, and the network that exists only here.
+
+    Attributes:
+        scratch: A folder for what is written before it is whole, beside the stored results.
+    """
 
     device: torch.device
     progress: Progress
     live: Live | None = None
+    scratch: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -118,19 +124,19 @@ class Task:
 
         These are standardised on the decoding part.
         """
-        index = self.split(part)[:first]
-        images = self.images(index)
+        index = torch.from_numpy(self.split(part)[:first])
+        images = torch.from_numpy(self.data.array("images"))
         device = self.environment.device
         if layer is None:
-            return Pairs(images, device=device)
+            return Pairs(images, rows=index, device=device)
         standardise, view = self.standardiser(layer), None
         if self._is_latent(layer):
-            context: Any = torch.from_numpy(self.data.array(f"latent:{layer}")[index])
+            context: Any = torch.from_numpy(self.data.array(f"latent:{layer}"))[index]
         elif layer in self.needs["capture"].values["on_the_fly"]:
             context = self._on_the_fly(layer)
         else:
             context, view = self._cached(layer, part, first), self.reading(layer).spread
-        return Pairs(images, context, view=view, standardise=standardise, device=device)
+        return Pairs(images, context, rows=index, view=view, standardise=standardise, device=device)
 
     def reading(self, layer: str) -> Reading:
         """How a layer's axes are read."""

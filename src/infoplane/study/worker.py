@@ -48,9 +48,11 @@ def run_cell(
     try:
         needs = {role: store.load(name) for role, name in cell.needs.items()}
         # A network that draws at random does so by the study's seed and the refit's, whatever the caller's is.
-        with seeded(cell.params.get("seed", 0)):
-            result = KINDS[cell.kind](Task(cell.params, needs, Environment(device, progress, live)))
-        first = store.save(cell, result)
+        with store.scratch(cell.name) as scratch:
+            environment = Environment(device, progress, live, scratch)
+            with seeded(cell.params.get("seed", 0)):
+                result = KINDS[cell.kind](Task(cell.params, needs, environment))
+            first = store.save(cell, result)
     except Exception as error:
         if is_full(error):
             report({"cell": cell.name, "event": "full"})
