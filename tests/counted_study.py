@@ -32,6 +32,9 @@ class Counted:
     def scoring(self, spec: Mapping[str, Any], layer: str | None) -> Work:
         return Work(flops=self.scored)
 
+    def least(self, spec: Mapping[str, Any]) -> tuple[Work, Work]:
+        return Work(flops=2 * self.scored), Work(flops=self.scored)
+
     def drawing(self, spec: Mapping[str, Any], images: int) -> Work:
         return Work(flops=self.sample * images)
 

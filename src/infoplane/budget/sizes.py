@@ -172,7 +172,7 @@ def within(
     assert seconds is not None
     if spec.needs_densities:
         places = max(1, len(spec.layers) * len(spec.checkpoints))
-        check_least(budget, spec.density, places, forecast, batch=spec.fit.batch, ways_out=ways_out)
+        check_least(budget, spec.density, places, forecast, fit=spec.fit, ways_out=ways_out)
     slowness = timed(min(TIMING_MOST, TIMING_SHARE * seconds))
     forecast = replace(forecast, slowness=slowness * crowding(max(1, forecast.workers)))
     left = PLANNED * seconds - spent - PAGE * min(1.0, seconds / 60)
@@ -201,13 +201,13 @@ def check_least(
     places: int,
     forecast: Forecast,
     *,
-    batch: int = FitSettings().batch,
+    fit: FitSettings | None = None,
     ways_out: str = "",
 ) -> None:
-    """Raises UsageError where a budget of time is too short whatever the sizes are; nothing is run for that.
+    """Raises UsageError where a budget of time is too short whatever the sizes are; it is counted at once.
 
-    What no choice of sizes can save are the updates of one refit. A step is taken for no more than two passes over its
-    batch, which is less than any is, and no layer to cost anything: so it is counted at once.
+    What no choice of sizes can save are one refit's updates and the images that it scores. No layer is taken to cost
+    anything, so that nothing need be known of the network.
 
     Args:
         budget: As the user gave it.
@@ -216,9 +216,11 @@ def check_least(
     """
     seconds, _ = parse_budget(budget)
     assert seconds is not None
-    scoring = forecast.costs.scoring(_lighter(density).model_dump(mode="json"), None)
-    step = 2 * batch * forecast.machine.seconds(scoring)
-    least = LEAST_UPDATES * step * (places + 1) / max(1, forecast.workers)
+    fit, sizes = fit or FitSettings(), forecast.costs.sizes
+    step, scoring = map(forecast.machine.seconds, forecast.costs.least(_lighter(density).model_dump(mode="json")))
+    # Held out: scored at the start, twice at each look, and twice in the end, beside as many that were trained on.
+    scored = min(fit.held_out * sizes["decoding"], HELD[0]) * (1 + 2 * LOOKS[0] + 2) + sizes["evaluation"]
+    least = (LEAST_UPDATES * fit.batch * step + scored * scoring) * (places + 1) / max(1, forecast.workers)
     if least / BENEFIT > STOP * seconds:
         raise _too_short(budget, least, ways_out)
 

@@ -143,7 +143,7 @@ def measure(
         print(keeping_words(kept, layers), file=sys.stderr)
     if on_the_fly := len(kept) < len(layers):
         count = 0  # the network exists in this process only
-    evaluation = max(8, min(5000, round(0.2 * len(dataset))))
+    evaluation = _evaluation(len(dataset))
     spec = StudySpec(
         name="measure",
         title=name or f"What each layer of {type(model).__name__} keeps",
@@ -259,9 +259,16 @@ def _check_least(
     """Raises UsageError where the budget is too short for even the least that could be measured."""
     if NEED_DENSITIES.isdisjoint(wanted):
         return
-    costs = Costs(dataset.shape, dataset.levels, {}, {})
+    evaluation = _evaluation(len(dataset))
+    sizes = {"decoding": len(dataset) - evaluation, "evaluation": evaluation}
+    costs = Costs(dataset.shape, dataset.levels, sizes, {})
     density, machine = suggest_density(dataset.shape, dataset.levels), (stored(device) or typical(device)).machine
     check_least(budget, density, places, Forecast(costs, machine, workers), ways_out=_ways_out(places))
+
+
+def _evaluation(images: int) -> int:
+    """How many of the images give the numbers."""
+    return max(8, min(5000, round(0.2 * images)))
 
 
 def _ways_out(places: int) -> str:

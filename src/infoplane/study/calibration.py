@@ -32,10 +32,12 @@ TYPICAL = Machine(
     per_centre=5e-7,
     per_visit=1.7e-6,
 )
-#: a GPU as there are many: it is told what to do about as fast, and does far more at once
+#: a guess at a GPU: it is told what to do about as fast, and does far more at once
 TYPICAL_GPU = replace(
     TYPICAL, per_operation=1e-5, per_flop=5e-14, per_written=4e-12, per_product=5e-14, per_moved=4e-12
 )
+#: names of files with speeds
+_FILES = "machine-*.json"
 #: files that say in which units work is counted and what is timed
 _UNITS = ("counting.py", "cost.py", "flow_cost.py", "machine.py", "bench.py")
 
@@ -93,6 +95,8 @@ def stored(device: torch.device) -> Calibration | None:
     A file that cannot be read is as good as none.
     """
     with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        if not any(folder().glob(_FILES)):
+            return None  # without finding out what the file would be called, which takes a second
         content = json.loads(_path(device).read_text(encoding="utf-8"))
         speeds = {field.name: float(content["seconds"][field.name]) for field in fields(Machine)}
         usable = all(0 <= speed < 1 for speed in speeds.values()) and speeds["per_operation"] + speeds["per_flop"] > 0
@@ -112,13 +116,14 @@ def fresh(device: torch.device) -> Calibration:
 
 def typical(device: torch.device | None = None) -> Calibration:
     """Returns speeds that nobody measured here; of a CPU where no device is named."""
-    machine = TYPICAL_GPU if device is not None and device.type == "cuda" else TYPICAL
-    return Calibration(machine, "if this machine is like many; infoplane bench measures it")
+    if device is not None and device.type == "cuda":
+        return Calibration(TYPICAL_GPU, "a guess: no GPU was timed for it; infoplane bench measures this one")
+    return Calibration(TYPICAL, "if this machine is like many; infoplane bench measures it")
 
 
 def _path(device: torch.device) -> Path:
     digest = hashlib.sha256(json.dumps(identity(device), sort_keys=True).encode())
-    return folder() / f"machine-{digest.hexdigest()[:12]}.json"
+    return folder() / _FILES.replace("*", digest.hexdigest()[:12])
 
 
 def _processor() -> str:

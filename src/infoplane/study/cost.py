@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -31,6 +32,8 @@ WEIGHT, SCORE = 4, 8
 READERS = ("density", "samples", "mse", "probe", "forward")
 #: numbers written for every unit and example of a layer that a cell reads: checked, loaded, standardised
 READ = 20
+#: most rows and columns of an image on which as little as possible is counted at once
+FEW = 32
 #: how often a linear probe's fits read the activations, over all strengths of its penalty
 PROBE_READS = 800
 
@@ -123,6 +126,27 @@ class Costs:
     def scoring(self, spec: Mapping[str, Any], layer: str | None) -> Work:
         """Returns the work of a density's log-probability of one image, among many."""
         return self._counted_passes(spec, layer, None)
+
+    def least(self, spec: Mapping[str, Any]) -> tuple[Work, Work]:
+        """Returns at least the work for one image of an unconditional density's training step, and of scoring; at once.
+
+        It is counted on an image of a few pixels, with data, and grows evenly with their number: tensors without data
+        take seconds to count on.
+        """
+        rows, columns = (min(size, FEW) for size in self.shape[1:])
+        options = dict(spec)
+        with torch.random.fork_rng([]), torch.enable_grad():
+            density = densities.build(options.pop("kind"), (self.shape[0], rows, columns), self.levels, None, options)
+            image = torch.zeros(1, self.shape[0], rows, columns, dtype=torch.uint8)
+
+            def loss(n: int) -> Tensor:
+                return -density.log_prob(image.expand(n, -1, -1, -1), None)
+
+            found = count_step(density, loss, 1), count_scoring(density, loss, 1)
+        pixels = math.prod(self.shape[1:]) / (rows * columns)
+        # How often an operation is called is shared by all images of a batch.
+        step, scoring = (replace(work, operations=0).times(1, pixels) for work in found)
+        return step, scoring
 
     def step(self, spec: Mapping[str, Any], layer: str | None, batch: int) -> Work:
         """Returns the work of one training step of a density on a batch."""
