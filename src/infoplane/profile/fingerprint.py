@@ -18,11 +18,11 @@ def fingerprint_of(dataset: data.Dataset, live: Live, layers: list[str]) -> str:
     since more may depend on the number of threads.
     """
     # Hashed where they lie: a copy of the images would be as large as they are.
-    digest = hashlib.sha256(dataset.images)
+    digest = hashlib.sha256(dataset.images.data)
     digest.update(str((dataset.images.shape, dataset.levels)).encode())
     for each in (dataset.labels, dataset.groups):
         if each is not None:
-            digest.update(np.ascontiguousarray(each))
+            digest.update(np.ascontiguousarray(each).data)
     with seeded(0):
         found = activations(
             live.model, layers, torch.from_numpy(dataset.images[:16]), transform=live.transform, warn=False
@@ -35,5 +35,5 @@ def fingerprint_of(dataset: data.Dataset, live: Live, layers: list[str]) -> str:
         for name, tensor in sorted(state.items()):
             if isinstance(tensor, Tensor):
                 digest.update(name.encode())
-                digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+                digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()[:16]

@@ -208,7 +208,7 @@ def _measured(layer: str, images: np.ndarray, capture: Stored, loaded: Stored) -
 
 
 def _digest(image: np.ndarray) -> bytes:
-    return hashlib.sha256(np.ascontiguousarray(image)).digest()
+    return hashlib.sha256(np.ascontiguousarray(image).data).digest()
 
 
 class _ByKind(dict[str, Estimate]):

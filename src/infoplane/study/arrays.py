@@ -77,7 +77,7 @@ class ArrayWriter:
             raise ValueError(f"rows of shape {rows.shape} do not fit into what is left of {name!r}, {shape}")
         self._file.seek(self._start + at)
         if size:
-            self._file.write(memoryview(np.ascontiguousarray(rows, dtype)).cast("B"))
+            self._file.write(np.ascontiguousarray(rows, dtype).data.cast("B"))
         self._next[name] = at + size
 
     def __enter__(self) -> Self:

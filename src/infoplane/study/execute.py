@@ -201,5 +201,5 @@ def _fingerprint(loaded: Result) -> str:
     digest = hashlib.sha256(json.dumps(loaded.values, sort_keys=True).encode())
     for name, array in sorted(loaded.arrays.items()):
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array))
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()[:16]
