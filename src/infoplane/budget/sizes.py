@@ -216,7 +216,8 @@ def check_least(
     """
     seconds, _ = parse_budget(budget)
     assert seconds is not None
-    fit, sizes = fit or FitSettings(), forecast.costs.sizes
+    fit = FitSettings() if fit is None else fit
+    sizes = forecast.costs.sizes
     step, scoring = map(forecast.machine.seconds, forecast.costs.least(_lighter(density).model_dump(mode="json")))
     # Held out: scored at the start, twice at each look, and twice in the end, beside as many that were trained on.
     scored = min(fit.held_out * sizes["decoding"], HELD[0]) * (1 + 2 * LOOKS[0] + 2) + sizes["evaluation"]
