@@ -13,6 +13,8 @@ Bound = Literal["lower", "upper", "estimate"]
 
 NATS_PER_BIT = math.log(2.0)
 
+#: a number this close to its ceiling says "at least so much" and no more
+SATURATION = 0.95
 #: probability of the intervals that are shown
 LEVEL = 0.95
 
@@ -61,6 +63,7 @@ class Estimate:
             fit*; retraining moves the number by more. 0 where nothing was fitted.
         dof: Degrees of freedom of `stderr` (infinite where it is known from many examples).
         flags: Warnings that must be shown with the number, e.g. "saturated".
+        ceiling: What no draw of the number can exceed, in the same unit: log K of a contrastive bound; None: nothing.
 
     Raises:
         UsageError: The value or its error is not a finite number, the error is negative, or a count is none.
@@ -75,6 +78,7 @@ class Estimate:
     refits: int = 1
     dof: float = math.inf
     flags: tuple[str, ...] = ()
+    ceiling: float | None = dataclasses.field(default=None, metadata=IN_UNIT)
 
     def __post_init__(self) -> None:
         name = f"a number of kind {self.kind!r}"
@@ -102,6 +106,12 @@ class Estimate:
         Where images have shares of their own, as of several samples each, n still counts images, as though what is of
         one image always agreed: too wide rather than too narrow.
 
+        What has a `ceiling` c piles up below it, with a tail downwards: there what is missing, d = c − value, is taken
+        on a logarithmic scale, so that the first end is c − d·exp(t·stderr/d) (not below 0 on this account), and the
+        second one is not above c. Far from the ceiling that is value ± t·stderr. Above `SATURATION` of the ceiling what
+        was drawn may have no low one at all: the first end is then not above value·((1 − level)/2)^(1/n), what is left
+        if a share that n draws can just miss were worth nothing.
+
         It is about the named number's expectation: for a lower bound on something, the first end is below it too with
         confidence (1 + level)/2. With one fit it is given this fit, as `stderr` is.
 
@@ -121,7 +131,20 @@ class Estimate:
             )
         # An error of nothing reaches nowhere, however few fits or examples it is known from.
         reach = quantile * self.stderr if self.stderr else 0.0
-        return self.value - reach, self.value + reach
+        if self.ceiling is None or not reach:
+            return self.value - reach, self.value + reach
+        low = self._below(self.ceiling, reach)
+        if self.value > SATURATION * self.ceiling and self.n:
+            low = min(low, self.value * ((1 - level) / 2) ** (1 / self.n))
+        return low, min(self.value + reach, self.ceiling)
+
+    def _below(self, ceiling: float, reach: float) -> float:
+        """The first end of the interval of a number that cannot exceed a ceiling."""
+        missing, least = ceiling - self.value, min(self.value - reach, 0.0)
+        if missing <= 0:  # by rounding, as the error is then
+            return self.value - reach
+        far = reach / missing > math.log1p((self.value - least) / missing)
+        return least if far else ceiling - missing * math.exp(reach / missing)
 
     @property
     def _independent(self) -> float:

@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+import infoplane
+import tiny_study
 from infoplane.capture import DependenceWarning, Tap, activations, dependence, functions_of, list_layers, seeded
 
 
@@ -108,6 +110,65 @@ def test_randomness_is_that_of_a_seed_and_the_callers_does_not_move():
     assert torch.equal(torch.get_rng_state(), states[0])
     assert np.array_equal(np.random.get_state()[1], states[1])
     assert random.getstate() == states[2]
+
+
+def drawn_from(generator):
+    """What a module draws from a generator of its own: one number."""
+    if isinstance(generator, torch.Generator):
+        return float(torch.rand((), generator=generator))
+    return float(generator.random() if hasattr(generator, "random") else generator.rand())
+
+
+OWN = {
+    "torch": lambda: torch.Generator().manual_seed(5),
+    "numpy": lambda: np.random.default_rng(5),
+    "mt19937": lambda: np.random.Generator(np.random.MT19937(5)),
+    "legacy": lambda: np.random.RandomState(5),
+    "python": lambda: random.Random(5),
+}
+
+
+@pytest.mark.parametrize("kind", OWN)
+@pytest.mark.parametrize("hidden", [False, True])
+def test_generators_of_the_networks_own_follow_the_seed_and_are_left_as_they_were(kind, hidden):
+    model = Function(lambda own, x: own.noisy(x), noisy=Call(None), shared=Call(None))
+    own = OWN[kind]()
+    # One generator of two modules, and one that lies in a list of a mapping.
+    model.noisy.source, model.shared.source = ({"of": [own]} if hidden else own), own
+    model.noisy.function = lambda x: x + drawn_from(own) + torch.rand(())
+
+    def run(seed):
+        with seeded(seed):
+            tap = Tap(model, ["noisy"])
+            return [tap(X)["noisy"] for _ in range(2)]
+
+    one, again, other = run(0), run(0), run(1)
+    assert all(torch.equal(a, b) for a, b in zip(one, again, strict=True))
+    assert not torch.equal(one[0], other[0])
+    assert not torch.equal(one[0], one[1]), "drawn anew in every batch"
+    assert dependence(model, X)["noisy"].random
+    # As though nothing had run: the next number is the first one of its seed.
+    assert drawn_from(own) == drawn_from(OWN[kind]())
+
+
+def test_a_network_with_its_own_generator_is_measured_alike_whatever_it_drew_before():
+    class Own(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc, self.generator = nn.Linear(16, 3), torch.Generator().manual_seed(1)
+
+        def forward(self, x):
+            h = self.fc(x.flatten(1))
+            return h + torch.randn(h.shape, generator=self.generator)
+
+    images, labels = tiny_study.images_and_labels()
+    options = {"layers": ["output"], "budget": 3, "levels": 3, "refits": 1, "workers": 0, "quiet": True}
+    model, values = Own(), []
+    for _ in range(2):
+        found = infoplane.measure(model, images, labels, kinds=["nce"], **options)
+        values.append(found["output"]["nce"].value)
+        model(torch.rand(2, 16))  # its generator goes on
+    assert values[0] == values[1]
 
 
 def test_a_batch_of_one_is_never_run():

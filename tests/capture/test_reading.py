@@ -164,6 +164,40 @@ def test_heads_and_attention():
     assert read(Attention(), images()) == {"patch": "chw", "query": "cnc+1", "weights": "cnc+1", "output": "vector"}
 
 
+@pytest.mark.parametrize("classes", [0, 1])
+@pytest.mark.parametrize("stem", [False, True])
+@pytest.mark.parametrize("fixed", [False, True])
+def test_heads_that_talk_are_no_map(classes, stem, fixed):
+    """Attention weights (n, n, heads), mixed over the heads by a linear layer as in CaiT, have a map's shape."""
+
+    class Talking(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem = nn.Conv2d(3, 3, 3, stride=2, padding=1) if stem else nn.Identity()
+            self.patch = nn.Conv2d(3, 12, 4 if stem else 8, stride=4 if stem else 8)
+            self.norm, self.before, self.after = nn.LayerNorm(12), nn.Linear(3, 3), nn.Linear(3, 3)
+            self.weights, self.mixed = nn.Softmax(-1), nn.Dropout(0.1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            assert not fixed or x.shape[2:] == (32, 32)
+            h = self.patch(self.stem(x)).flatten(2).transpose(1, 2)
+            h = self.norm(torch.cat([h[:, :classes], h], 1))
+            q = h.unflatten(2, (3, 4)).transpose(1, 2)
+            talked = self.before((q @ q.transpose(2, 3)).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+            talked = self.mixed(self.after(self.weights(talked).permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
+            return (talked @ q).mean((1, 2))
+
+    found = read(Talking(), images())
+    tokens = "+1" if classes else ""
+    assert found["norm"] == f"nc{tokens}"
+    for name in ("before", "after"):
+        assert found[name] in (f"ncc{tokens}", f"cnc{tokens}"), name
+    for name in ("weights", "mixed"):
+        assert found[name] in (f"cnc{tokens}", f"ccn{tokens}"), name
+    # A map of the very shape of the weights stays one beside them.
+    assert not stem or found["stem"] == "chw"
+
+
 def test_tokens_turned_over_for_mixing():
     class Mixer(nn.Module):
         def __init__(self) -> None:

@@ -12,7 +12,7 @@ The evidence, strongest first:
 import dataclasses
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from torch import Tensor, nn
 
@@ -76,16 +76,17 @@ def decide(
         if name not in {layer.name for layer in layers}:
             raise unknown("layer in read_as", name, [layer.name for layer in layers])
         check_pattern(name, pattern)
+    counted = _tokens_counted(layers)
     found: dict[str, Reading] = {}
     for layer in layers:
         if sum(size > 1 for size in layer.shape) <= 1:
             found[layer.name] = vector(layer.shape)
-        elif (at := _map_axes(layer, image)) is not None:
+        elif (at := _map_axes(layer, image, counted)) is not None:
             found[layer.name] = _map(layer.shape, at)
-    found |= _like(layers, found)
+    found |= _like(layers, found, counted)
     grids = {reading.grid for reading in found.values() if len(reading.at) == 2}
     for layer in layers:
-        if layer.name not in found and (at := _on_a_grid(layer.shape, grids)) is not None:
+        if layer.name not in found and (at := _on_a_grid(layer.shape, grids, counted)) is not None:
             found[layer.name] = _map(layer.shape, at)
     tokens = _Tokens(image, grids, layers)
     tokens.settle([layer for layer in layers if layer.name not in found], changes)
@@ -105,7 +106,7 @@ def _map(shape: Shape, at: tuple[int, int], **options: bool) -> Reading:
     return Reading(shape, at, (shape[at[0]], shape[at[1]]), **options)
 
 
-def _map_axes(layer: Evidence, image: Grid | None) -> tuple[int, int] | None:
+def _map_axes(layer: Evidence, image: Grid | None, counted: Collection[int]) -> tuple[int, int] | None:
     """The axes of rows and columns by how the layer scales, or else by the module that made it."""
     if len(layer.shape) < 3:
         return None
@@ -122,8 +123,9 @@ def _map_axes(layer: Evidence, image: Grid | None) -> tuple[int, int] | None:
         return None
     if channels == 0:
         return 1, 2
-    # Features last are those of a map, or of the tokens of each head.
-    return (0, 1) if _in_proportion(layer.shape[:2], image) else None
+    # Features last are those of a map, of the tokens of each head, or of what one token attends to another.
+    of_a_map = _in_proportion(layer.shape[:2], image) and not _attends(layer.shape, (0, 1), counted)
+    return (0, 1) if of_a_map else None
 
 
 def _changed(layer: Evidence, other: Shape | None) -> list[int]:
@@ -147,11 +149,12 @@ def _channel_axis(layer: Evidence) -> int | None:
     return 0 if f"{last}d" in kind else None
 
 
-def _like(layers: Sequence[Evidence], found: Mapping[str, Reading]) -> dict[str, Reading]:
+def _like(layers: Sequence[Evidence], found: Mapping[str, Reading], counted: Collection[int]) -> dict[str, Reading]:
     """The layers that nothing speaks of, read as those of the same shape are, where these agree."""
     known = defaultdict(set)
     for reading in found.values():
-        known[reading.shape].add(reading)
+        if len(reading.at) != 2 or not _attends(reading.shape, (reading.at[0], reading.at[1]), counted):
+            known[reading.shape].add(reading)
     return {
         layer.name: next(iter(known[layer.shape]))
         for layer in layers
@@ -159,10 +162,21 @@ def _like(layers: Sequence[Evidence], found: Mapping[str, Reading]) -> dict[str,
     }
 
 
-def _on_a_grid(shape: Shape, grids: Iterable[Grid]) -> tuple[int, int] | None:
+def _on_a_grid(shape: Shape, grids: Iterable[Grid], counted: Collection[int]) -> tuple[int, int] | None:
     """The neighbouring axes that are as large as a known grid; channels first or last only, and not both."""
     fitting = [at for at in ((1, 2), (0, 1)) if len(shape) == 3 and (shape[at[0]], shape[at[1]]) in grids]
-    return fitting[0] if len(fitting) == 1 else None
+    return fitting[0] if len(fitting) == 1 and not _attends(shape, fitting[0], counted) else None
+
+
+def _tokens_counted(layers: Iterable[Evidence]) -> set[int]:
+    """How many tokens there are in layers of tokens by features."""
+    pairs = (layer.shape for layer in layers if len(layer.shape) == 2 and _channel_axis(layer) == 1)
+    return {shape[0] for shape in pairs if shape[0] >= LEAST_TOKENS}
+
+
+def _attends(shape: Shape, at: tuple[int, int], counted: Collection[int]) -> bool:
+    """Whether two axes are as many as there are tokens, both: what each of them attends to each, not a map."""
+    return shape[at[0]] == shape[at[1]] and shape[at[0]] in counted
 
 
 def _in_proportion(grid: Sequence[int], image: Grid | None) -> bool:

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from infoplane.capture.generators import generators_reseeded
 from infoplane.capture.layout import Reading
 from infoplane.errors import UsageError, unknown
 from infoplane.torch_state import callers_state, for_caller, own_state
@@ -312,6 +313,7 @@ def _forward(
         if any("_orig_mod" in module._modules or module._compiled_call_impl for module in model.modules()):
             stack.enter_context(torch.compiler.set_stance("force_eager"))  # hooks do not fire in compiled code
         stack.enter_context(_as_found(model))
+        stack.enter_context(generators_reseeded(model))
         for path in paths:
             stack.callback(modules[path].register_forward_hook(hook_at(path)).remove)
         home = next((tensor.device for tensor in chain(model.parameters(), model.buffers())), None)

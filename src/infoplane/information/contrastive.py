@@ -1,7 +1,8 @@
 """The contrastive lower bound on I(x;h), with a density as its critic (Poole et al. 2019, eq. 12).
 
 Terms of one batch share their negatives, so the batch is what is sampled: the error is over batches, of which there
-are at least `LEAST_BATCHES`, and the interval is Student's with one less. With four batches, or two, a standard error
+are at least `LEAST_BATCHES`, and the interval is Student's with one less, stretched downwards near log K, where terms
+pile up and the rare low ones may all be missing. With four batches, or two, a standard error
 is too small by luck now and then, and the bound seems to exceed what it bounds.
 """
 
@@ -12,15 +13,13 @@ import numpy as np
 
 from infoplane.checks import check_log_probs, check_numbers, check_whole
 from infoplane.errors import UsageError
-from infoplane.estimate import Estimate
+from infoplane.estimate import SATURATION, Estimate
 from infoplane.information.crossed import crossed_mean
 
 #: fewest batches that an error is taken over, and fewest candidates in each that bound more than log 2
 LEAST_BATCHES, LEAST_CANDIDATES = 10, 4
 #: fewest images, of which no two are copies, of which there is a bound
 LEAST_IMAGES = LEAST_BATCHES * LEAST_CANDIDATES
-#: a bound this close to its ceiling log K says "at least so much" and no more
-SATURATION = 0.95
 
 
 class Batches(NamedTuple):
@@ -82,7 +81,7 @@ def contrastive_bound(batches: np.ndarray, candidates: int) -> Estimate:
     Args:
         batches: (R, number of batches), each the mean of `contrastive_terms` over one batch of independent pairs. Terms
             of one batch share their negatives, so the standard error is over batches.
-        candidates: K; the bound cannot exceed log K, and is flagged where it comes near.
+        candidates: K; the bound cannot exceed log K, which is its `ceiling`, and is flagged where it comes near.
 
     Raises:
         UsageError: There are fewer than `LEAST_BATCHES` batches, one is not a finite number, or one exceeds log K.
@@ -103,4 +102,4 @@ def contrastive_bound(batches: np.ndarray, candidates: int) -> Estimate:
         received = f"up to {batches.max():g} with {candidates} candidates"
         raise UsageError("contrastive terms exceed log K", received=received, legal=f"at most {limit:.6g}")
     flags = (f"saturated near log {candidates} = {limit:.3f}",) if mean.value > SATURATION * limit else ()
-    return Estimate(mean.value, mean.stderr, "nats", "contrastive", "lower", count, refits, mean.dof, flags)
+    return Estimate(mean.value, mean.stderr, "nats", "contrastive", "lower", count, refits, mean.dof, flags, limit)

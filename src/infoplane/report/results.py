@@ -97,6 +97,7 @@ def result_of(row: Mapping[str, Any]) -> Result:
         n=int(row.get("n") or 0),
         refits=1 if row.get("refits") is None else int(row["refits"]),
         flags=tuple(flag.strip() for flag in str(row.get("flags") or "").split(";") if flag.strip()),
+        ceiling=number_of(row.get("ceiling")),
         dof=math.inf if (dof := row.get("dof")) is None or math.isnan(dof) else float(dof),
     )
     estimate = estimate.nats if estimate.unit == "bits" else estimate

@@ -28,6 +28,7 @@ COLUMNS = {
     "n": pl.Int64,
     "refits": pl.Int64,
     "flags": pl.String,
+    "ceiling": pl.Float64,
     "dof": pl.Float64,
 }
 
@@ -137,6 +138,7 @@ def tidy(study: Study, layer: str, checkpoint: str, refit: str, estimate: Estima
         "n": estimate.n,
         "refits": estimate.refits,
         "flags": "; ".join(estimate.flags),
+        "ceiling": estimate.ceiling,
         "dof": estimate.dof,
     }
 

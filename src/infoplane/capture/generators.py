@@ -1,0 +1,72 @@
+"""Random generators that a network keeps for itself: seeded from torch's while it runs, and then as they were."""
+
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+
+@contextmanager
+def generators_reseeded(model: nn.Module) -> Iterator[None]:
+    """While active, every generator that a module of the model holds is seeded from torch's; then its state comes back.
+
+    So a layer that draws from a generator of its own is as random as one that draws from torch's, and the same seed
+    gives the same draws. Generators are found as attributes of modules, in lists, tuples and mappings too; those that
+    a module only reaches elsewhere, as in another file's globals, are not.
+    """
+    found = _generators(model)
+    states = [_state(generator) for generator in found]
+    for generator in found:
+        _seed(generator, int(torch.randint(2**31, ())))
+    try:
+        yield
+    finally:
+        for restore in states:
+            restore()
+
+
+def _generators(model: nn.Module) -> list[Any]:
+    """The generators of torch, numpy and Python that modules hold, each once, in the order of the modules."""
+    found: dict[int, Any] = {}
+    for module in model.modules():
+        for name, value in vars(module).items():
+            if name not in ("_parameters", "_buffers", "_modules"):
+                found |= {id(each): each for each in _within(value, depth=3)}
+    return list(found.values())
+
+
+def _within(value: Any, depth: int) -> Iterator[Any]:
+    """The generators that a value is, or holds."""
+    if isinstance(value, torch.Generator | np.random.Generator | np.random.RandomState | random.Random):
+        yield value
+    elif depth and isinstance(value, Mapping | list | tuple):
+        for each in value.values() if isinstance(value, Mapping) else value:
+            yield from _within(each, depth - 1)
+
+
+def _state(generator: Any) -> Callable[[], object]:
+    """Returns what puts a generator back into the state that it has now."""
+    if isinstance(generator, torch.Generator):
+        saved = generator.get_state()
+        return lambda: generator.set_state(saved)
+    if isinstance(generator, np.random.Generator):
+        bits, state = generator.bit_generator, generator.bit_generator.state
+        return lambda: setattr(bits, "state", state)
+    if isinstance(generator, np.random.RandomState):
+        legacy = generator.get_state()
+        return lambda: generator.set_state(legacy)
+    state = generator.getstate()
+    return lambda: generator.setstate(state)
+
+
+def _seed(generator: Any, seed: int) -> None:
+    if isinstance(generator, torch.Generator):
+        generator.manual_seed(seed)
+    elif isinstance(generator, np.random.Generator):
+        generator.bit_generator.state = type(generator.bit_generator)(seed).state
+    else:
+        generator.seed(seed)
