@@ -112,15 +112,24 @@ def holm(p: Sequence[float]) -> list[float]:
     return corrected
 
 
-def corrected_for(tests: int) -> str:
-    """Returns over how many tests the verdicts of a page are corrected, in a sentence; empty where there is none."""
+def corrected_for(tests: int, before: int | None = None) -> str:
+    """Returns over how many tests the verdicts of a page are corrected, in sentences; empty where there is none.
+
+    Args:
+        before: Over how many those of the run's page before it grew were.
+    """
     if not tests:
         return ""
     count = "the one test" if tests == 1 else f"all {tests:,} tests"
+    after = "A run that has grown is corrected anew over all that it then holds, so a verdict can change."
+    if before:
+        after = (
+            f"This run {'grew' if tests > before else 'went'} from {before:,} to {tests:,} of them: corrected p-values "
+            "and verdicts of its earlier page no longer hold."
+        )
     return (
         f"Verdicts are by p-values corrected for {count} of this run (Holm): each distinct difference of layers, "
-        "change between checkpoints and fall from a peak of which something could be claimed. A run that has grown "
-        "is corrected anew over all that it then holds, so a verdict can change."
+        f"change between checkpoints and fall from a peak of which something could be claimed. {after}"
     )
 
 

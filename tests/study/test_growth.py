@@ -1,9 +1,11 @@
 """A run grows: what is asked may change in its folder, and only what is new is computed."""
 
+import polars as pl
 import pytest
 
 import tiny_study
 from infoplane.report.build import build, load_run
+from infoplane.report.text import table
 from infoplane.study.cell import identity
 from infoplane.study.execute import execute
 from infoplane.study.load import load_study
@@ -44,6 +46,35 @@ def test_a_run_that_grows_computes_what_is_new(tmp_path, changes, kinds):
             assert plan.roles[role] == name
     assert load_run(folder).spec == spec
     assert build(folder).is_file()
+
+
+def test_a_run_that_grew_says_from_how_many_tests_to_how_many(tmp_path):
+    base = {"measure": ["nce"], "fit__refits": 3, "fit__updates": 2}
+    folder = tmp_path / "run"
+
+    def run(layers):
+        assert not execute(tiny_study.tiny(tmp_path, **base, layers=layers), folder, workers=0, quiet=True).failed
+        page = build(folder).read_text(encoding="utf-8")
+        return page, " ".join(table(load_run(folder)).split()), pl.read_csv(folder / "differences.csv")
+
+    page, text, frame = run(["conv1", "logits"])
+    assert frame["tests"].to_list() == [1]
+    assert "tests_before" not in frame.columns
+    for said in (page, text):
+        assert "corrected for the one test of this run" in said
+        assert "grew from" not in said
+    words = "This run grew from 1 to 3 of them: corrected p-values and verdicts of its earlier page no longer hold."
+    # Also where the page is written once more: what held before it grew was shown.
+    for _ in range(2):
+        page, text, frame = run(["conv1", "fc3", "logits"])
+        assert words in page
+        assert words in text
+        assert frame["tests"].to_list() == [3, 3, 3]
+        assert frame["tests_before"].to_list() == [1, 1, 1]
+        assert frame["p_corrected"].min() >= frame["p"].min()
+    # A table that cannot be read is written anew, and tells nothing.
+    (folder / "differences.parquet").write_bytes(b"")
+    assert load_run(folder).tests_before is None
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,8 @@ class Pages:
     table: Callable[..., str]
 
 
+#: the tables whose verdicts are corrected together
+CORRECTED = ("differences", "changes", "compression")
 #: a key of `infoplane.study.families.FAMILIES` -> its pages
 PAGES = {
     "inversion": Pages(inversion.contents_of, page.write, text.table),
@@ -56,7 +58,9 @@ def load_run(folder: Path) -> RunResults[Any]:
     if Plan.study(folder) not in (None, (folder / STUDY_FILE).read_text(encoding="utf-8")):
         mend = "run the same command again, which writes it anew; --set changes a study"
         raise UsageError("the study was edited since it was run", received=folder / STUDY_FILE, mend=mend)
-    return FAMILIES[spec.kind].results(spec, Plan.load(folder), Store(folder / "cells"))
+    results = FAMILIES[spec.kind].results(spec, Plan.load(folder), Store(folder / "cells"))
+    results.corrected = _corrected(folder)
+    return results
 
 
 def build(folder: Path, results: RunResults[Any] | None = None) -> Path:
@@ -77,9 +81,22 @@ def build(folder: Path, results: RunResults[Any] | None = None) -> Path:
     with writing(folder):
         _sweep(folder)
         results.write(folder)
-        for name, rows in results.tables().items():
+        for name, rows in results.files().items():
             write_table(pl.DataFrame(rows, infer_schema_length=None), folder, name)
         return pages.write(contents, folder)
+
+
+def _corrected(folder: Path) -> tuple[int, int | None]:
+    """For how many tests the verdicts of the tables in a run's folder are corrected, and those of the tables before."""
+    for name in CORRECTED:
+        try:
+            frame = pl.read_parquet(folder / f"{name}.parquet")
+            counts = [frame[column].max() for column in ("tests", "tests_before") if column in frame.columns]
+        except (OSError, pl.exceptions.PolarsError):  # none, or damaged: it is written anew
+            continue
+        if counts and isinstance(counts[0], int):
+            return counts[0], counts[1] if len(counts) > 1 and isinstance(counts[1], int) else None
+    return 0, None
 
 
 @contextmanager

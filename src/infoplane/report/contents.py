@@ -127,6 +127,7 @@ class PageContents:
             "none"), n, refits, flags ("; "-separated). The last checkpoint with numbers is the one spoken of; rows of
             checkpoint "" belong to every checkpoint.
         differences: Paired differences, one mapping each.
+        tests_before: For how many tests verdicts were corrected when the run was last reported, before it grew.
         truth: Comparisons with a known truth, in nats, or None. Keys: name, truth, truth_stderr, measured, stderr,
             direction, verdict.
         settings: The resolved study, as text.
@@ -149,6 +150,7 @@ class PageContents:
     data_notes: Sequence[str] = ()
     rows: Sequence[Mapping[str, Any]] = ()
     differences: Sequence[Mapping[str, Any]] = ()
+    tests_before: int | None = None
     truth: Sequence[Mapping[str, Any]] | None = None
     settings: str = ""
     seeds: str = ""

@@ -46,7 +46,8 @@ def flow_contents(results: FlowResults, folder: Path) -> FlowContents:
 
 def flow_table(results: FlowResults) -> str:
     """Returns the table that closes a run."""
-    return table(results.rows(), results.differences(), [_network(results, name) for name in results.spec.names])
+    networks = [_network(results, name) for name in results.spec.names]
+    return table(results.rows(), results.differences(), networks, results.tests_before)
 
 
 def _seeds(results: FlowResults) -> list[int]:

@@ -98,7 +98,8 @@ def numbers(contents: FlowContents, found: FlowNumbers, losses: list[Loss]) -> F
     groups = groups if columns else []
     footnotes = tuple((letter, flag) for flag, letter in notes.letters.items())
     remark = ADDS_UP if lost and any(loss.at_peak is not None for loss in losses) else ""
-    corrected = corrected_for(max((loss.claim.tests for loss in losses), default=0)) if lost else ""
+    tests = max((loss.claim.tests for loss in losses), default=0)
+    corrected = corrected_for(tests, contents.tests_before) if lost else ""
     return FlowTable(tuple(columns), tuple(groups), facts, footnotes, remark, corrected)
 
 

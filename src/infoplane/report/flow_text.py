@@ -16,6 +16,7 @@ def table(
     rows: Sequence[Mapping[str, Any]],
     differences: Sequence[Mapping[str, Any]],
     networks: Sequence[NetworkThroughTraining],
+    before: int | None = None,
 ) -> str:
     """Returns the table that closes a run: one line per network and layer, every number with its error.
 
@@ -23,6 +24,7 @@ def table(
         rows: As in `FlowContents.rows`.
         differences: As in `FlowContents.differences`.
         networks: As in `FlowContents.networks`.
+        before: As `PageContents.tests_before`.
     """
     numbers, found = FlowNumbers(rows, networks), losses(differences)
     flow, several = numbers.has("flow"), len(networks) > 1
@@ -49,7 +51,10 @@ def table(
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines]
     text.insert(1, "-" * max(len(line) for line in text))
     tests = max((loss.claim.tests for loss in found), default=0)
-    notes = [*_notes(networks, numbers, bool(starred), flow=flow, tests=tests), *(f"  * {flag}" for flag in starred)]
+    notes = [
+        *_notes(networks, numbers, bool(starred), flow=flow, tests=(tests, before)),
+        *(f"  * {flag}" for flag in starred),
+    ]
     return "\n".join([*text, "", *notes] if notes else text)
 
 
@@ -90,7 +95,12 @@ def _information(
 
 
 def _notes(
-    networks: Sequence[NetworkThroughTraining], numbers: FlowNumbers, starred: bool, *, flow: bool, tests: int = 0
+    networks: Sequence[NetworkThroughTraining],
+    numbers: FlowNumbers,
+    starred: bool,
+    *,
+    flow: bool,
+    tests: tuple[int, int | None],
 ) -> list[str]:
     notes = []
     for network in networks:
@@ -105,7 +115,7 @@ def _notes(
             "for what few samples may hide. The peak is chosen on one estimate, and the loss and the levels\n"
             "beside it are by the others: peak minus end is what was lost. Lost: p < 0.05 and twice its error."
         )
-        words += "\n" + textwrap.fill(corrected_for(tests), 110) if tests else ""
+        words += "\n" + textwrap.fill(corrected_for(*tests), 110) if tests[0] else ""
         notes.append(words + (" * marks a flag:" if starred else ""))
     if any(numbers.bins(network.name) for network in networks):
         at = len(notes) - 1 if flow else len(notes)

@@ -30,6 +30,7 @@ def making(results: RunResults[Any], folder: Path, stages: Mapping[str, str]) ->
         "rows": results.once("rows"),
         "differences": results.once("differences"),
         "truth": results.once("truths"),
+        "tests_before": results.tests_before,
         "settings": hide(spec.to_yaml()),
         "versions": begun.get("versions", {}),
         "times": _times(events, stages),

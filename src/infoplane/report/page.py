@@ -74,7 +74,9 @@ def _render(contents: ReportContents, files: Sequence[str], drawer: Drawer) -> s
         files={name: TABLES[name] for name in files},
         table=table,
         steps=tables.steps(found, contents),
-        tested=corrected_for(max([tables.tests(contents), *(step.claim.tests for step in found)])),
+        tested=corrected_for(
+            max([tables.tests(contents), *(step.claim.tests for step in found)]), contents.tests_before
+        ),
         meanings=[words.MEANINGS[kind] for kind in shown if kind in words.MEANINGS],
         truths=tables.truths(contents.truth),
         errors=words.ERRORS,

@@ -92,7 +92,7 @@ def table(results: Results) -> str:
         "usable information bounds nothing; contrastive and label information are lower bounds."
     )
     if count := results.tests:
-        notes.append(textwrap.fill(corrected_for(count), 110))
+        notes.append(textwrap.fill(corrected_for(count, results.tests_before), 110))
     notes.append(f"± one standard error {errors}.{directions if results.places else ''} * marks a flag:")
     flags = []
     for (layer, checkpoint, kind), count in fewer.items():

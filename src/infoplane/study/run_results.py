@@ -48,6 +48,8 @@ class RunResults(ABC, Generic[Spec]):
         self.spec, self.plan, self.store = spec, plan, store
         self._loaded: dict[str, Stored | None] = {}
         self._said: dict[str, Any] = {}
+        #: over how many tests the verdicts of the tables that are in the run's folder were corrected, and those before
+        self.corrected: tuple[int, int | None] = (0, None)
 
     #: column of results.csv -> its type
     columns: ClassVar[Mapping[str, Any]] = COLUMNS
@@ -59,6 +61,17 @@ class RunResults(ABC, Generic[Spec]):
     @abstractmethod
     def differences(self) -> list[dict[str, Any]]:
         """Returns the differences that something may be claimed from."""
+
+    @property
+    def tests(self) -> int:
+        """How many hypotheses the verdicts of the tables are corrected for."""
+        return max((row.get("tests") or 0 for row in self.once("differences")), default=0)
+
+    @property
+    def tests_before(self) -> int | None:
+        """How many they were corrected for when the run was last reported, before it grew; None where it did not."""
+        last, earlier = self.corrected
+        return earlier if self.tests == last else last or None
 
     def truths(self) -> list[dict[str, Any]] | None:
         """Returns what was measured beside what is known, or None where nothing is known."""
@@ -74,6 +87,14 @@ class RunResults(ABC, Generic[Spec]):
         """Returns the tables that a run's folder holds beside its results: name -> rows, where there are any."""
         found = {"differences": self.once("differences"), "truths": self.once("truths") or []}
         return {name: rows for name, rows in found.items() if rows}
+
+    def files(self) -> dict[str, list[dict[str, Any]]]:
+        """Returns the tables as they are written: where the run grew, with how many tests there were before."""
+        before = self.tests_before
+        return {
+            name: [row | {"tests_before": before} if before and "tests" in row else row for row in rows]
+            for name, rows in self.tables().items()
+        }
 
     def stored(self, name: str | None) -> Stored | None:
         """The stored result of a cell, or None where it is missing or damaged, or has no name."""
