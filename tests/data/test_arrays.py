@@ -230,3 +230,18 @@ def test_pickles_are_never_loaded(tmp_path, images, refuses, key):
     np.savez(tmp_path / "a.npz", allow_pickle=True, **arrays)
     with refuses("cannot read", "allow_pickle=False", "without pickled objects"):
         load_arrays(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("shape", [(64, 64, 3), (48, 64, 4), (64, 48, 1), (3, 32, 32), (2, 30, 40)])
+def test_a_single_image_is_not_many_grey_ones(tmp_path, refuses, shape):
+    np.savez(tmp_path / "a.npz", images=np.zeros(shape, np.uint8))
+    with refuses("may be a single image of several channels", f"shape {shape}", "images[:, None]"):
+        load(tmp_path / "a.npz")
+    np.savez(tmp_path / "a.npz", images=np.zeros(shape, np.uint8)[:, None])
+    assert len(load(tmp_path / "a.npz", channels="first", quiet=True)) == shape[0]
+
+
+def test_small_grey_images_are_grey(tmp_path):
+    for shape in ((9, 4, 4), (9, 2, 3), (9, 8, 8), (2, 3, 3)):
+        np.savez(tmp_path / "a.npz", images=np.zeros(shape, np.uint8))
+        assert load(tmp_path / "a.npz").images.shape == (shape[0], 1, *shape[1:])

@@ -126,7 +126,7 @@ def test_one_folder_called_like_a_part_is_a_class(tmp_path):
 def test_parts_beside_classes_are_asked_about(tmp_path, refuses):
     for name in ("train/1.png", "test/2.png", "bus/1.png"):
         official_files.write_parted(tmp_path, {name: CONTENT["train/cat/0.png"]})
-    with refuses("classes or parts?", "test and train are names of parts", "rename"):
+    with refuses("classes or parts?", "called like parts are test and train", "rename"):
         load(tmp_path)
 
 
@@ -146,9 +146,49 @@ def test_what_is_ignored_in_parts_is_counted(tmp_path, capsys):
     dataset = load(tmp_path)
     (note,) = dataset.notes
     assert note.startswith("4 files or folders were ignored: ")
-    for kind in ("1 × .txt", "1 × hidden", "1 × folder inside class folders", "1 × folder without images"):
+    for kind in ("1 × .txt", "1 × hidden", "1 × folder inside class folders", "1 × folder beside the parts"):
         assert kind in note
     assert note in capsys.readouterr().err
+
+
+def test_images_that_are_dropped_beside_parts_are_counted(tmp_path):
+    official_files.write_parted(tmp_path, CONTENT)
+    extra = {f"unlabeled/x/{at}.png": CONTENT["train/cat/0.png"] for at in range(7)}
+    extra |= {f"test/cat/more/{at}.png": CONTENT["train/cat/0.png"] for at in range(3)}
+    official_files.write_parted(tmp_path, extra)
+    (note,) = load(tmp_path).notes
+    assert "7 × image in folders beside the parts" in note
+    assert "3 × image in folders inside class folders" in note
+
+
+@pytest.mark.parametrize("names", [("Train", "train", "test"), ("train", "val", "dev", "test")])
+def test_two_folders_for_one_part_are_refused(tmp_path, refuses, names):
+    for name in names:
+        official_files.write_parted(tmp_path / "folder", {f"{name}/cat/0.png": CONTENT["train/cat/0.png"]})
+    with refuses("both of which are called like", "merge them"):
+        load(tmp_path / "folder")
+    official_files.tar(tmp_path / "a.tar", {f"zoo/{name}/cat/0.png": FILES["train/cat/0.png"] for name in names})
+    with refuses("both of which are called like", "merge them"):
+        load(tmp_path / "a.tar")
+
+
+def test_two_sets_in_one_archive_are_not_one(tmp_path, refuses):
+    files = {f"{root}/{name}": content for root in ("first", "second") for name, content in FILES.items()}
+    official_files.tar(tmp_path / "a.tar", files)
+    with refuses("first/train and second/train"):
+        load(tmp_path / "a.tar")
+
+
+def test_what_macos_adds_to_archives_is_hidden(tmp_path):
+    with zipfile.ZipFile(tmp_path / "zoo.zip", "w") as made:
+        for name, content in FILES.items():
+            made.writestr(name, content)
+            made.writestr(f"__MACOSX/{name.rpartition('/')[0]}/._{name.rpartition('/')[2]}", b"resource fork")
+        for name in ("__MACOSX/train/cat/7.png", ".cache/train/cat/8.png", ".DS_Store", "train/cat/deeper/9.png"):
+            made.writestr(name, FILES["train/cat/0.png"])
+    dataset = load(tmp_path / "zoo.zip")
+    check(dataset, "zoo")
+    assert dataset.notes == ("22 files or folders were ignored: 1 × image elsewhere than in PART/CLASS, 21 × hidden",)
 
 
 @pytest.mark.parametrize("suffix", [".tar", ".zip"])

@@ -55,15 +55,96 @@ def test_other_files_are_ignored(tmp_path, pixels):
     dataset = load_folder(tmp_path)
     assert len(dataset) == 2
     (note,) = dataset.notes
-    assert note.startswith("8 files or folders were ignored: 3 × hidden, ")
-    expected = (
-        "1 × .txt",
-        "1 × folder inside class folders",
-        "1 × dead link",
-        "1 × file without an ending",
-        "1 others",
+    # Images come first, then the most frequent: those of a hidden folder count, each.
+    start = "9 files or folders were ignored: 1 × image in hidden folders, 3 × hidden, "
+    assert note.startswith(start), note
+    assert note.count("1 × ") == 4
+    assert note.endswith(", 2 others"), note
+
+
+def test_images_that_are_dropped_with_their_folders_are_counted_one_by_one(tmp_path, pixels):
+    for at in range(5):
+        for name in ("a/1.png", f"a/more/{at}.png", f"b/x/y/{at}.JPG", "b/1.png", f".cache/{at}.png"):
+            write(tmp_path / "classes" / name, pixels[0])
+        for name in ("1.png", f"deep/er/{at}.png"):
+            write(tmp_path / "flat" / name, pixels[at % 2])
+    write(tmp_path / "flat" / "2.png", pixels[1])
+    (tmp_path / "classes" / "a" / "more" / "._1.png").write_text("what macOS keeps beside a file")
+    (tmp_path / "classes" / "a" / "more" / "loop").symlink_to(tmp_path / "classes" / "a", target_is_directory=True)
+    (note,) = load_folder(tmp_path / "classes").notes
+    assert "10 × image in folders inside class folders" in note
+    assert "5 × image in hidden folders" in note
+    assert "2 × folder inside class folders" in note
+    (note,) = load_folder(tmp_path / "flat").notes
+    assert note == (
+        "6 files or folders were ignored: 5 × image in folders beside the images, 1 × folder beside the images"
     )
-    assert all(kind in note for kind in expected), note
+
+
+def test_tables_beside_images_are_said_not_to_be_read(tmp_path, pixels):
+    for name in ("1.png", "2.png"):
+        write(tmp_path / name, pixels[0])
+    for name in ("labels.csv", "LABELS.JSON", "notes.txt"):
+        (tmp_path / name).write_text("1.png,3")
+    notes = load_folder(tmp_path).notes
+    assert notes[0].startswith("3 files or folders were ignored: ")
+    assert "1 × .csv" in notes[0]
+    assert notes[1] == "labels are those of class folders alone: what .csv and .json files say was not read"
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("train", "test1"),
+        ("train_images", "test_images"),
+        ("images_train", "images_val"),
+        ("train2017", "val2017"),
+        ("trainset", "testset"),
+        ("TrainSet", "TestSet"),
+        ("training-set", "evaluation-set"),
+        ("train", "unlabeled"),
+        ("Train", "holdout"),
+        ("train", "extra"),
+        ("train", "train2"),
+        ("train",),
+        ("TEST",),
+        ("train_val", "test"),
+        ("trainval", "test"),
+        ("x_train", "x_test", "cats"),
+        ("train", "test1", "cats"),
+        ("train cats", "test cats", "dogs"),
+    ],
+)
+def test_folders_called_like_parts_are_asked_about(tmp_path, pixels, refuses, names):
+    for name in names:
+        write(tmp_path / name / "1.png", pixels[0])
+    with refuses("classes or parts?", "rename", "called like parts are"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("names", "like"),
+    [
+        (("cat", "dog", "unlabeled", "extra"), ""),
+        (("testudo", "latest", "devil", "oval", "trainer", "contest"), ""),
+        (("train", "bus", "car"), "train"),
+        (("Train Station", "Test_Tube", "valley"), "Test_Tube, Train Station"),
+    ],
+)
+def test_classes_called_like_parts_are_classes_and_said(tmp_path, pixels, names, like):
+    for name in names:
+        write(tmp_path / name / "1.png", pixels[0])
+    dataset = load(tmp_path)
+    assert (dataset.class_names, dataset.pools) == (tuple(sorted(names)), None)
+    said = f"class folders are called like parts, and were read as classes: {like}"
+    assert dataset.notes == ((said,) if like else ())
+
+
+def test_parts_under_other_names_with_classes_in_them_are_pointed_to(tmp_path, pixels, refuses):
+    for part in ("training_set", "test_set"):
+        write(tmp_path / part / "cat" / "1.png", pixels[0])
+    with refuses("no images in the folder", "if its folders are parts, rename them to train, valid and test"):
+        load(tmp_path)
 
 
 def test_what_is_said_is_on_stderr_unless_quiet(tmp_path, pixels, capsys):

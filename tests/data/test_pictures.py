@@ -202,3 +202,11 @@ def test_damaged_pictures_are_one_line(refuses):
         content = saved(Image.fromarray(COLOURS), form)
         with refuses("cannot read the image the file", "replace or remove"):
             read(content[: len(content) // 3])
+
+
+def test_only_the_alpha_channel_of_images_that_have_one(refuses):
+    for image in (Image.fromarray(COLOURS), Image.fromarray(GREY), Image.fromarray(COLOURS).quantize(8)):
+        with refuses("the file has no alpha channel", "alpha: only", "leave alpha out"):
+            read(saved(image, "PNG"), "only")
+    opaque = np.concatenate([COLOURS, np.full((4, 5, 1), 255, np.uint8)], axis=-1)
+    assert "opaque throughout" in read(saved(Image.fromarray(opaque), "PNG"), "only")[1][0]

@@ -155,6 +155,13 @@ def _first(arrays: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
 def _channels_first(path: Path, images: np.ndarray, channels: str | None) -> np.ndarray:
     """Returns images as `(N, C, H, W)`, or says that they can be understood in several ways."""
     if images.ndim == 3:
+        if _is_one_image(images.shape):
+            raise UsageError(
+                f"images in {path} may be a single image of several channels",
+                received=f"shape {images.shape}",
+                legal="(N, C, H, W), (N, H, W, C), or (N, H, W) with no axis that looks like that of channels",
+                mend="write images[:, None] for many grey images; a single one is no data set: stack N of them",
+            )
         return images[:, None]
     if images.ndim != 4:
         return images
@@ -179,6 +186,12 @@ def _place(shape: tuple[int, ...]) -> str | None:
     if square_first != square_last:
         return FIRST if square_first else LAST
     return None
+
+
+def _is_one_image(shape: tuple[int, ...]) -> bool:
+    """Says whether (N, H, W) may as well be (H, W, C) or (C, H, W): an axis of 1 to 4 beside a larger image."""
+    last = shape[2] in CHANNELS and shape[1] not in CHANNELS
+    return last or (shape[0] in CHANNELS and min(shape[1:]) > max(CHANNELS))
 
 
 def _levels(path: Path, stored: np.ndarray | None) -> int:

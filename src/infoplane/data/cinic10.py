@@ -15,15 +15,8 @@ import numpy as np
 from infoplane.data import archive
 from infoplane.data.dataset import Dataset
 from infoplane.data.files import join, listing, read_all
-from infoplane.data.folder import (
-    PARTS_CALLED,
-    class_images,
-    contents,
-    group_names,
-    ignored_notes,
-    numbered_notes,
-    parts_among,
-)
+from infoplane.data.folder import class_images, contents, group_names, ignore_folders, ignored_notes, numbered_notes
+from infoplane.data.partnames import PARTS_CALLED, read_as_classes
 from infoplane.data.pictures import SUFFIXES, check_alpha, decode, notes_of
 from infoplane.errors import UsageError
 
@@ -59,7 +52,9 @@ def find_cinic10(path: Path) -> list[Path]:
     folders = [entry for entry in entries if entry.is_dir() and entry.name.lower() in PARTS_CALLED]
     others = [entry for entry in entries if entry.is_dir() and entry not in folders]
     # Classes of pictures may happen to be called train and test: where there are others, `load_folder` asks.
-    if parts_among(folders) and not any(_has_images(folder) for folder in others):
+    if len({PARTS_CALLED[folder.name.lower()] for folder in folders}) > 1 and not any(
+        _has_images(folder) for folder in others
+    ):
         return folders
     # Where there is nothing else, a damaged archive is to be told of; else it may just lie about.
     alone = not any(entry.is_dir() or entry.suffix.lower() in SUFFIXES for entry in entries)
@@ -93,6 +88,7 @@ def load_cinic10(path: str | os.PathLike[str], *, alpha: str | None = None, grou
     classes = sorted({key[1] for key in found.keys})
     _check_complete(path, {key[:2] for key in found.keys}, classes)
     labelled = classes != [""]
+    named = classes if labelled else None
     order = sorted(range(len(found.keys)), key=found.keys.__getitem__)
     grey = all(pixels.shape[2] == 1 for pixels in found.pixels)
     if count := 0 if grey else sum(pixels.shape[2] == 1 for pixels in found.pixels):
@@ -121,9 +117,9 @@ def load_cinic10(path: str | os.PathLike[str], *, alpha: str | None = None, grou
         name,
         parts,
         classes=len(classes) if labelled else None,
-        class_names=classes if labelled else None,
+        class_names=named,
         groups=None if groups is None else group_names(names, groups),
-        notes=[*notes, *numbered_notes(classes if labelled else None)],
+        notes=[*notes, *numbered_notes(named), *read_as_classes(named)],
     )
 
 
@@ -148,15 +144,19 @@ def _read(path: Path, alpha: str | None) -> _Found:
 def _images(path: Path, ignored: Counter[str]) -> Iterator[tuple[tuple[str, str, str], str, bytes]]:
     """Yields (part, class, file name), what to call the file, and its content; counts what is ignored."""
     sources = find_cinic10(path)
+    roots: dict[str, str] = {}
     for source in sources:
         if source.is_file():
             for name, content in archive.walk(source, _is_image, _MOST_MEMBER):
                 if content is not None:
-                    yield _key(name), f"{name} in {source}", content
+                    key = _key(name)
+                    _check_one(source, key[0], name.rsplit("/", 2)[0], roots)
+                    yield key, f"{name} in {source}", content
                 else:
-                    ignored[Path(name).suffix.lower() or "file without an ending"] += 1
+                    ignored[_ignored_kind(name)] += 1
             continue
         part = PARTS_CALLED[source.name.lower()]
+        _check_one(path, part, source.name, roots)
         flat, folders = contents(source, ignored)
         filled = [folder for folder in folders if any(contents(folder, Counter()))]
         if flat and filled:
@@ -175,9 +175,7 @@ def _images(path: Path, ignored: Counter[str]) -> Iterator[tuple[tuple[str, str,
     if sources and sources[0].is_dir():
         loose, others = contents(path, ignored)
         ignored["image beside the parts"] += len(loose)
-        ignored["folder without images"] += len(others) - len(sources)
-    for kind in [kind for kind, count in ignored.items() if not count]:
-        del ignored[kind]
+        ignore_folders([folder for folder in others if folder not in sources], "beside the parts", ignored)
 
 
 def _has_images(folder: Path) -> bool:
@@ -185,7 +183,28 @@ def _has_images(folder: Path) -> bool:
 
 
 def _is_image(name: str) -> bool:
-    return name.lower().endswith(SUFFIXES) and _NAME.fullmatch(name) is not None
+    return name.lower().endswith(SUFFIXES) and not _is_hidden(name) and _NAME.fullmatch(name) is not None
+
+
+def _is_hidden(name: str) -> bool:
+    """Whether a file in an archive, or a folder above it, is hidden, or is what macOS adds to archives."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+
+
+def _ignored_kind(name: str) -> str:
+    """Returns what a file in an archive that is not read is counted as."""
+    if _is_hidden(name):
+        return "hidden"
+    suffix = Path(name).suffix.lower()
+    return "image elsewhere than in PART/CLASS" if suffix in SUFFIXES else suffix or "file without an ending"
+
+
+def _check_one(path: Path, part: str, folder: str, roots: dict[str, str]) -> None:
+    """Notes the folder of a part; raises `UsageError` where the part has another one: which is it?"""
+    if (other := roots.setdefault(part, folder)) != folder:
+        received = f"{other} and {folder}, both of which are called like {part}"
+        mend = "move one of them elsewhere, or merge them"
+        raise UsageError(f"cannot use {path}", received=received, legal=_LEGAL, mend=mend)
 
 
 def _key(name: str) -> tuple[str, str, str]:

@@ -10,17 +10,13 @@ import numpy as np
 
 from infoplane.data.dataset import Dataset
 from infoplane.data.notes import counted
+from infoplane.data.partnames import parts_among, read_as_classes
 from infoplane.data.pictures import ENDINGS, SUFFIXES, check_alpha, decode, look, notes_of
 from infoplane.errors import UsageError
 
+#: endings of files that may hold labels
+_TABLES = (".csv", ".tsv", ".json", ".jsonl", ".xml", ".parquet", ".xlsx", ".mat", ".npy", ".npz", ".pkl")
 _LEGAL = f"DIR/CLASS/*.png or DIR/*.png (or another of {ENDINGS})"
-
-#: What folders of official parts are called, in lower case -> the part.
-PARTS_CALLED = {
-    **dict.fromkeys(("train", "training", "trn"), "train"),
-    **dict.fromkeys(("valid", "val", "validation", "dev"), "valid"),
-    **dict.fromkeys(("test", "testing", "tst", "eval", "evaluation"), "test"),
-}
 
 
 def load_folder(path: str | os.PathLike[str], *, alpha: str | None = None, groups: str | None = None) -> Dataset:
@@ -77,7 +73,12 @@ def load_folder(path: str | os.PathLike[str], *, alpha: str | None = None, group
         classes=None if classes is None else len(classes),
         class_names=classes,
         groups=None if groups is None else group_names(names, groups),
-        notes=(*ignored_notes(ignored), *notes_of(done, len(files)), *numbered_notes(classes)),
+        notes=(
+            *ignored_notes(ignored),
+            *notes_of(done, len(files)),
+            *numbered_notes(classes),
+            *read_as_classes(classes),
+        ),
     )
 
 
@@ -108,6 +109,8 @@ def contents(folder: Path, ignored: Counter[str]) -> tuple[list[Path], list[Path
     for entry in entries:
         if entry.name.startswith(".") or entry.name == "__MACOSX":
             ignored["hidden"] += 1
+            if entry.is_dir():
+                ignored["image in hidden folders"] += images_within(entry)
         elif entry.is_dir():
             folders.append(entry)
         elif not entry.exists():
@@ -119,6 +122,21 @@ def contents(folder: Path, ignored: Counter[str]) -> tuple[list[Path], list[Path
         else:
             ignored[entry.suffix.lower() or "file without an ending"] += 1
     return images, folders
+
+
+def images_within(folder: Path) -> int:
+    """Returns how many images lie in a folder at any depth; links to folders are not followed."""
+    return sum(
+        not name.startswith(".") and name.lower().endswith(SUFFIXES)
+        for _, _, names in os.walk(folder)
+        for name in names
+    )
+
+
+def ignore_folders(folders: Sequence[Path], where: str, ignored: Counter[str]) -> None:
+    """Counts folders that are not read, and the images in them at any depth; `where` they are, in words."""
+    ignored[f"folder {where}"] += len(folders)
+    ignored[f"image in folders {where}"] += sum(map(images_within, folders))
 
 
 def class_images(folder: Path, ignored: Counter[str]) -> list[Path]:
@@ -134,8 +152,7 @@ def class_images(folder: Path, ignored: Counter[str]) -> list[Path]:
         if deeper is not None:
             mend = f"there are images deeper, in {deeper}: give the path of {folder} if its folders are the classes"
         raise UsageError("a class folder has no images", received=folder, legal=_LEGAL, mend=mend)
-    if folders:
-        ignored["folder inside class folders"] += len(folders)
+    ignore_folders(folders, "inside class folders", ignored)
     return images
 
 
@@ -146,10 +163,13 @@ def _list(path: Path, ignored: Counter[str]) -> tuple[list[Path], np.ndarray | N
     if not filled:
         if not flat:
             deeper = next((f for f in folders if any(contents(each, Counter())[0] for each in _folders(f))), None)
-            mend = None if deeper is None else f"there are images deeper: give the path of {deeper}"
+            mend = None
+            if deeper is not None:
+                parts = len(parts_among([folder.name for folder in folders])) > 1
+                mend = "if its folders are parts, rename them to train, valid and test; " if parts else ""
+                mend += f"there are images deeper: give the path of {deeper}"
             raise UsageError("no images in the folder", received=path, legal=_LEGAL, mend=mend)
-        if folders:
-            ignored["folder without images"] += len(folders)
+        ignore_folders(folders, "beside the images", ignored)
         return flat, None, None
     if flat:
         raise UsageError(
@@ -158,12 +178,14 @@ def _list(path: Path, ignored: Counter[str]) -> tuple[list[Path], np.ndarray | N
             legal=_LEGAL,
             mend="move the loose images into class folders",
         )
-    if parts := parts_among(folders):
+    names = [folder.name for folder in folders]
+    if parts := parts_among(names):
         raise UsageError(
             f"are the folders of {path} classes or parts?",
-            received=f"{', '.join(folder.name for folder in folders)}: {' and '.join(parts)} are names of parts",
-            legal="folders of official parts (train, valid, test) alone, or of classes alone",
-            mend="move what is no part elsewhere, or rename classes that are called like parts",
+            received=f"{', '.join(names[:10])}: called like parts are {' and '.join(parts)}",
+            legal="folders called train, valid or test, two of them at least and nothing else, or classes alone",
+            mend="rename parts to train, valid and test, and move what is no part elsewhere; or rename what is a class; "
+            f"or give the path of one folder, e.g. {path / parts[0]}, for its images alone",
         )
     found = {folder: class_images(folder, ignored) for folder in folders}
     labels = np.repeat(np.arange(len(folders)), [len(files) for files in found.values()])
@@ -172,12 +194,6 @@ def _list(path: Path, ignored: Counter[str]) -> tuple[list[Path], np.ndarray | N
 
 def _folders(folder: Path) -> list[Path]:
     return contents(folder, Counter())[1]
-
-
-def parts_among(folders: Sequence[Path]) -> list[str]:
-    """Returns the names of folders that are called like official parts, if these are two parts or more."""
-    found = [folder.name for folder in folders if folder.name.lower() in PARTS_CALLED]
-    return found if len({PARTS_CALLED[name.lower()] for name in found}) > 1 else []
 
 
 def group_names(names: Sequence[str], pattern: str) -> np.ndarray:
@@ -205,8 +221,12 @@ def group_names(names: Sequence[str], pattern: str) -> np.ndarray:
 
 def ignored_notes(ignored: Counter[str]) -> list[str]:
     """Returns what was ignored as a sentence, none where that is nothing."""
+    ignored = Counter({kind: count for kind, count in ignored.items() if count})
     total = sum(ignored.values())
-    return [f"{total:,} files or folders were ignored: {counted(ignored)}"] if total else []
+    notes = [f"{total:,} files or folders were ignored: {counted(ignored)}"] if total else []
+    if tables := [kind for kind in sorted(ignored) if kind in _TABLES]:
+        notes.append(f"labels are those of class folders alone: what {' and '.join(tables)} files say was not read")
+    return notes
 
 
 def numbered_notes(classes: Sequence[str] | None) -> list[str]:

@@ -12,7 +12,7 @@ def say(notes: Iterable[str]) -> None:
 
 
 def counted(what: Counter[str], most: int = 5) -> str:
-    """Returns "3 × .txt, 2 × .heic": the most frequent first, the others summed up."""
-    common = what.most_common(most)
-    rest = sum(what.values()) - sum(count for _, count in common)
-    return ", ".join([f"{count:,} × {name}" for name, count in common] + ([f"{rest:,} others"] if rest else []))
+    """Returns "30 × image in hidden folders, 3 × .txt": images first, then the most frequent, the others summed up."""
+    kinds = sorted(what.items(), key=lambda item: (not item[0].startswith("image"), -item[1]))
+    rest = sum(count for _, count in kinds[most:])
+    return ", ".join([f"{count:,} × {name}" for name, count in kinds[:most]] + ([f"{rest:,} others"] if rest else []))

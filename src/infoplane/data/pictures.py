@@ -212,10 +212,19 @@ def _pixels(image: Any, name: object, steps: list[str], alpha: str | None) -> np
     grey, transparent = _is_grey(image), _has_alpha(image)
     # From a palette in two steps: Pillow warns about doing it in one.
     rgba = image.convert("RGBA") if transparent or image.mode in ("P", "PA") else None
+    if alpha == "only" and not transparent:
+        # Its colours among other images' alpha channels would be neither.
+        raise UsageError(
+            f"{name} has no alpha channel",
+            received=f"alpha: only, and an image of Pillow's mode {image.mode!r}",
+            legal="alpha: only, of images that all have an alpha channel",
+            mend="leave alpha out to read colours, or remove the images without an alpha channel",
+        )
     if transparent and rgba is not None:
         cover = np.asarray(rgba)[..., 3]
         if alpha == "only":
-            steps.append("have an alpha channel, which is all that was read of them")
+            blank = " (opaque throughout, so these are blank)" if cover.min() == 255 else ""
+            steps.append(f"have an alpha channel, which is all that was read of them{blank}")
             return cover.copy()
         if cover.min() == 255:
             steps.append("have an alpha channel that is opaque throughout: it was dropped")
