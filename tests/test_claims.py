@@ -1,10 +1,14 @@
 """One rule for what may be said: Holm's correction by hand and by its stepwise rule, and what stands in the way."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from infoplane.claims import Hypothesis, claims, corrected_for, holm, verdict_of
+from infoplane.information import Mean, pooled
+from infoplane.information.crossed import Part
 
 
 def test_holm_by_hand():
@@ -34,6 +38,32 @@ def test_the_family_wise_error_of_dependent_tests_is_kept():
     found = [claims([Hypothesis(1.0, each) for each in row]) for row in p]
     wrong = [any(claim.verdict != "not told apart" for claim in family) for family in found]
     assert np.mean(wrong) < 0.06
+
+
+@pytest.mark.parametrize("loud", [1.0, 5.0])
+def test_a_flat_curve_is_left_alone(loud):
+    """Changes between six checkpoints of a curve that never changes, three refits, pooled: 150 pages tell to ± 1.8 %.
+
+    By p-values as they are, something would be claimed on more than an eighth of them.
+    """
+    generator, refits, points = np.random.default_rng(2), 3, 6
+    spreads = np.r_[np.ones(points - 1), loud]
+    pairs = [*pairwise(range(points)), *((at, points - 1) for at in range(points - 2))]
+    said, plain = [], []
+    for _ in range(150):
+        fits = np.sqrt(refits) * (spreads[:, None] * generator.normal(size=(points, refits)) + generator.normal(size=3))
+        images, page = generator.normal(size=points), []
+        for first, last in pairs:
+            change, contrast = fits[last] - fits[first], np.zeros(points)
+            contrast[[first, last]] = -1, 1
+            parts = (Part(change.var(ddof=1) / refits, refits - 1), Part(2.0, 299))
+            own = Mean.of(float(change.mean() + images[last] - images[first]), parts)
+            mean = pooled(own, fits, contrast)
+            page.append(Hypothesis(mean.value, mean.p_value, refits))
+        said.append(any(claim.verdict in ("rises", "falls") for claim in claims(page)))
+        plain.append(any(each.p < 0.05 for each in page))
+    assert np.mean(said) < 0.06 + 2 * 0.018
+    assert np.mean(plain) > 0.125
 
 
 def test_the_verdict_is_by_the_corrected_p_and_has_the_sign_of_the_change():

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy import stats
 
 import tiny_study
 from infoplane import subjects
@@ -215,6 +216,48 @@ def test_changes_between_checkpoints_are_paired(finished):
             assert row["verdict"] == "fewer than 3 fits: no claim"
     page = (finished / "report.html").read_text(encoding="utf-8")
     assert "From the first checkpoint to the last" in page
+
+
+def test_the_columns_of_what_is_tested(tmp_path):
+    """Three fits of two layers at three checkpoints: p by Student's t from pooled columns, Holm by hand."""
+    changes = {"layers": ["h3", "h4"], "measure": ["nce"], "fit__refits": 3, "fit__updates": 12}
+    spec = study(tmp_path, **changes, subject={**SUBJECT, "train": {**TRAIN, "checkpoints": ["end", 1, 0]}})
+    folder = tmp_path / "run"
+    assert not execute(spec, folder, workers=0, quiet=True).failed
+    build(folder)
+    tables = {name: pl.read_csv(folder / f"{name}.csv") for name in ("differences", "changes", "compression")}
+    family = {}
+    for name in ("differences", "changes"):
+        for row in tables[name].iter_rows(named=True):
+            assert row["pooled_stderr"] >= row["stderr"] * (1 - 1e-12)
+            if row["pooled_stderr"]:  # densities that learnt nothing of a layer have no spread, and p is 1
+                t = abs(row["value"]) / row["pooled_stderr"]
+                assert row["p"] == pytest.approx(2 * stats.t.sf(t, row["pooled_dof"]), rel=1e-4)
+            family[terms_of(row)] = max(row["p"], family.get(terms_of(row), 0.0))
+    for row in tables["compression"].iter_rows(named=True):
+        if row["p_corrected"] is not None:
+            family["compression", row["layer"]] = max(p for p in (row["p"], row["paired"]) if p is not None)
+    corrected = dict(zip(family, holm([*family.values()]), strict=True))
+    for name in ("differences", "changes"):
+        for row in tables[name].iter_rows(named=True):
+            assert row["tests"] == len(family)
+            assert row["p_corrected"] == pytest.approx(corrected[terms_of(row)])
+            claimed = not row["verdict"].startswith(("not told apart", "no "))
+            assert claimed == (row["p_corrected"] < 0.05)
+
+
+def terms_of(row):
+    """What tells one comparison from another: those of identical terms are one."""
+    return f"{abs(row['value']):.9g}", f"{row['stderr']:.9g}"
+
+
+def holm(p):
+    """Holm's correction as he states it (1979): the smallest p times m, the next times m − 1, none below the last."""
+    order, found, least = np.argsort(p), np.zeros(len(p)), 0.0
+    for rank, at in enumerate(order):
+        least = max(least, min(1.0, p[at] * (len(p) - rank)))
+        found[at] = least
+    return found
 
 
 def test_a_reader_that_fails_is_no_fall(finished, monkeypatch):

@@ -7,7 +7,7 @@ import os
 import numpy as np
 import pytest
 
-from infoplane.subjects.points import POINTS, neuron, pair, spiral, szt
+from infoplane.subjects.points import POINTS, equal_inputs, neuron, pair, spiral, szt
 
 needs_data = pytest.mark.skipif("INFOPLANE_DATA" not in os.environ, reason="INFOPLANE_DATA is not set")
 
@@ -103,6 +103,28 @@ def test_a_file_without_labels_or_none_at_all(tmp_path, refuses):
         szt(path=str(tmp_path / "bare.npy"))
     with refuses("no such file"):
         szt(path=str(tmp_path / "gone.npy"))
+
+
+def test_copies_of_an_input_are_on_one_side_of_the_split(tmp_path):
+    """Forty inputs, each five times, and 0 written as −0 once: a fifth of them is tested on, whole."""
+    bits = np.random.default_rng(0).permutation(2**12)[:40, None] >> np.arange(12) & 1
+    images = np.repeat(bits, 5, 0).astype(np.uint8).reshape(200, 1, 1, 12)
+    np.savez(tmp_path / "copies.npz", images=images, labels=np.repeat(np.arange(40) % 2, 5))
+    for seed in range(3):
+        found = szt(seed, path=str(tmp_path / "copies.npz"))
+        train, test = ({row.tobytes() for row in found.inputs[each]} for each in (found.training, found.test))
+        assert not train & test
+        assert len(found.test) == 40
+        assert sorted([*found.training, *found.test]) == list(range(200))
+    assert equal_inputs(np.array([[0.0, 1.0], [1.0, 1.0], [-0.0, 1.0]])).tolist() == [0, 1, 0]
+
+
+def test_splits_without_copies_are_what_they_were():
+    """The permutation of all inputs that was always drawn, its first fifth held out."""
+    found = spiral(3, inputs=50)
+    order = np.random.default_rng([3, 12]).permutation(50)
+    assert found.test.tolist() == sorted(order[:10])
+    assert found.training.tolist() == sorted(order[10:])
 
 
 def test_every_problem_is_whole():

@@ -15,6 +15,7 @@ from infoplane.study.comparisons import Compared, settled
 from infoplane.study.flow_spec import FlowSpec
 from infoplane.study.run_results import COLUMNS, RunResults, tidy
 from infoplane.study.store import Stored
+from infoplane.subjects.points import equal_inputs
 
 #: an error below this is that of arithmetic, nats
 ROUNDING = 1e-9
@@ -99,14 +100,17 @@ class FlowResults(RunResults[FlowSpec]):
                     yield layer, "all", size, Estimate.of(binned)
 
     def _accuracy(self, network: str, epoch: int) -> Iterator[tuple[str, str, None, Estimate]]:
-        """Accuracy on the inputs that the network was not trained on."""
+        """Accuracy on the inputs that the network was not trained on; equal ones are counted once in its error."""
         descent, points = self.cell("descent", network), self.cell("points")
         if descent is None or points is None or "curve:test accuracy" not in descent.names():
             return
         at = int(np.flatnonzero(descent.array("epochs") == epoch)[0])
-        share, n = float(descent.array("curve:test accuracy")[at]), len(points.array("test"))
+        share, test = float(descent.array("curve:test accuracy")[at]), points.array("test")
+        n = len(np.unique(equal_inputs(points.array("inputs")[test])))
+        words = f"of {len(test):,} test inputs {n:,} are distinct: these are what is counted"
+        flags = () if n == len(test) else (words,)
         stderr = math.sqrt(share * (1 - share) / n)
-        yield "", "all", None, Estimate(share, stderr, "fraction", "accuracy", "estimate", n, 0)
+        yield "", "all", None, Estimate(share, stderr, "fraction", "accuracy", "estimate", n, 0, flags=flags)
 
     def differences(self) -> list[dict[str, Any]]:
         """Returns, per network and layer, what was lost from the peak of I(X;T_l) to the end of training.

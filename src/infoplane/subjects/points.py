@@ -26,7 +26,8 @@ class Points:
         inputs: (N, d) float64, all values of X, equally likely.
         labels: (N,) int64, the class of each, counted from 0.
         targets: (classes,) float64, what a network that is trained by squared error is to answer for each class.
-        training, test: int64 indices; `test` may be empty where a network is trained on all there is.
+        training, test: int64 indices, equal inputs among the same ones; `test` may be empty where a network is trained
+            on all there is.
     """
 
     name: str
@@ -116,7 +117,20 @@ def _all_for_training(name: str, inputs: list[list[float]], labels: list[int], t
 def _split(name: str, inputs: np.ndarray, labels: np.ndarray, classes: int, test: float, seed: int) -> Points:
     if not 0 < test < 1:
         raise UsageError("the test share must lie between 0 and 1", received=test)
-    order = np.random.default_rng([seed, 12]).permutation(len(inputs))
-    held = min(max(1, round(test * len(inputs))), len(inputs) - 1)
+    # An input that is there several times is on one side of the split.
+    first = equal_inputs(inputs)
+    distinct, sizes = np.unique(first, return_counts=True)
+    if len(distinct) < 2:
+        raise UsageError("too few inputs to test on some of them", received="one, again and again", legal="2 or more")
+    order = np.random.default_rng([seed, 12]).permutation(len(distinct))
+    reached = np.cumsum(sizes[order])[:-1]
+    held = distinct[order[: 1 + int(np.abs(reached - test * len(inputs)).argmin())]]
+    chosen = np.isin(first, held)
     targets = np.linspace(-1.0, 1.0, classes)
-    return Points(name, inputs, labels, targets, np.sort(order[held:]), np.sort(order[:held]))
+    return Points(name, inputs, labels, targets, np.flatnonzero(~chosen), np.flatnonzero(chosen))
+
+
+def equal_inputs(inputs: np.ndarray) -> np.ndarray:
+    """Returns for every input (N, d) the index of the first that equals it, int64 (N,); 0 and −0 are equal."""
+    _, first, of = np.unique(inputs + 0.0, axis=0, return_index=True, return_inverse=True)
+    return first[of.ravel()]
