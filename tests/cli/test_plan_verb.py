@@ -1,19 +1,25 @@
 """`infoplane plan`, `infoplane studies`, and a study's scale on the command line."""
 
 import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
+import infoplane
 import tiny_study
 from infoplane.cli import plan as plan_verb
 from infoplane.study.calibration import Calibration
 from infoplane.study.cost import FIXED, START_UP, words
 from infoplane.study.counting import Work
+from infoplane.study.families import FAMILIES
 from infoplane.study.forecast import cost_of
 from infoplane.study.load import load_study, named_studies, read_study, scales_of
 from infoplane.study.machine import Machine
-from infoplane.study.plan import make_plan
+from infoplane.study.meaning import Code
+from infoplane.study.plan import Plan, make_plan
 from tiny_study import command
 
 SCALED = tiny_study.STUDY + "scales: {{laptop: {{fit.refits: 1}}}}\n"
@@ -75,12 +81,25 @@ def test_plan_at_another_scale_and_with_settings_has_fewer_parts(tmp_path, capsy
 def test_studies_lists_every_study_at_every_scale(capsys, monkeypatch):
     monkeypatch.delenv("INFOPLANE_DATA", raising=False)
     monkeypatch.setattr("infoplane.data.catalogue.locate", lambda name: None)
-    said = command(capsys, "studies")
+    said = command(capsys, "studies", "--time")
     assert said.code == 0
     lines = [line.split() for line in said.out.splitlines()]
     listed = {(line[0], line[1]) for line in lines if line and line[0] in named_studies()}
     assert listed == {(name, scale) for name in named_studies() for scale in scales_of(name) or ["-"]}
     assert "data missing" in next(line for line in said.out.splitlines() if line.startswith("nash-layers"))
+
+
+def test_studies_are_listed_without_timing_loading_or_counting_anything(capsys, monkeypatch):
+    def slow(*_, **__):
+        raise AssertionError("this takes a while")
+
+    monkeypatch.setattr(plan_verb, "fresh", slow)
+    for kind, family in FAMILIES.items():
+        monkeypatch.setitem(FAMILIES, kind, replace(family, check=slow, plan=slow, cost=slow))
+    said = command(capsys, "studies")
+    assert (said.code, said.err) == (0, "")
+    assert {line.split()[0] for line in said.out.splitlines() if line} >= set(named_studies())
+    assert "time here" not in said.out
 
 
 def test_run_takes_a_scale_and_names_the_folder_after_it(tmp_path, capsys, monkeypatch):
@@ -152,3 +171,77 @@ def test_a_noisy_study_has_no_images(capsys):
     said = command(capsys, "plan", "noisy-neuron", "--images", 100)
     assert said.code == 2
     assert "--images for a study without images" in said.err
+
+
+# ---- beside what a run's folder holds ----
+
+
+def rows(out: str) -> dict[str, str]:
+    """Part -> what is said of it."""
+    table = [re.split(r"  +", line.strip()) for line in out.split("\n\n")[0].splitlines()[1:]]
+    return {part: why for part, _, why in table}
+
+
+def test_plan_says_what_a_folder_holds_and_why_the_rest_would_be_computed(tmp_path, capsys):
+    study, out = tiny_study.write_study(tmp_path), tmp_path / "run"
+    less = ["--set", "layers=[logits]", "--refits", 1]
+    new = command(capsys, "plan", study, "--out", out, *less, "--workers", 1)
+    assert set(rows(new.out).values()) == {"new"}
+    assert not out.exists()
+    assert command(capsys, "run", study, "--out", out, *less, "--workers", 0, "--quiet").code == 0
+    before = tiny_study.contents(out)
+    same = command(capsys, "plan", study, "--out", out, *less, "--workers", 1)
+    assert set(rows(same.out).values()) == {"stored"}
+    assert "10 of 10 parts are stored, 0 would be computed" in same.out
+    assert "about" not in same.out
+    grown = rows((said := command(capsys, "plan", study, "--out", out, "--workers", 1)).out)
+    assert grown["density-logits-r1"] == grown["data"] == grown["mse-logits"] == "stored"
+    assert grown["density-logits-r2"] == "new: another refit"
+    assert grown["density-conv1 (×2)"] == grown["probe-conv1"] == "new: another layer"
+    assert grown["capture"] == "settings changed: layers ['logits'] -> ['conv1', 'logits']"
+    assert "9 of 18 parts are stored, 9 would be computed" in said.out
+    assert "for these on cpu, one process" in said.out
+    assert "refuses" not in said.out
+    more = ["--set", "subject.train.checkpoints=[1, end]", *less]
+    assert rows(command(capsys, "plan", study, "--out", out, *more).out)["density-logits-at1-r1"] == (
+        "new: another checkpoint"
+    )
+    assert tiny_study.contents(out) == before
+
+
+def test_plan_says_what_run_would_refuse(tmp_path, capsys):
+    study, out = tiny_study.write_study(tmp_path), tmp_path / "run"
+    words = ["--out", out, "--refits", 1, "--set", "measure=[nce,samples]"]
+    assert command(capsys, "run", study, *words, "--workers", 0, "--quiet").code == 0
+    said = command(capsys, "plan", study, *words, "--set", "fit.updates=4")
+    found = rows(said.out)
+    assert said.code == 0
+    assert found["density-conv1-r1"] == "settings changed: fit.updates 3 -> 4"
+    assert found["samples-conv1"] == "needs changed: density"
+    assert found["capture"] == "stored"
+    assert "infoplane run refuses this folder" in said.out
+    assert "fit.updates is 3 there, 4 here" in said.out
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").write_text("x")
+    said = command(capsys, "plan", study, "--out", tmp_path / "other")
+    assert (said.code, len(said.err.splitlines())) == (2, 1)
+    assert "holds no run" in said.err
+
+
+def test_plan_names_the_module_that_changed_damage_and_failures(tmp_path, capsys, monkeypatch):
+    study, out = tiny_study.write_study(tmp_path), tmp_path / "run"
+    words = ["--out", out, "--refits", 1, "--set", "measure=[nce,mse]", "--set", "layers=[logits]"]
+    failing = [*words, "--set", "reconstruction.learning_rate=1e30"]
+    assert command(capsys, "run", study, *failing, "--workers", 0, "--quiet").code == 1
+    assert rows(command(capsys, "plan", study, *failing).out)["mse-logits"].startswith("failed before: ")
+    name = Plan.load(out).name("density", "logits", 1, "end")
+    (out / "cells" / name / "result.json").write_text("{}")
+    assert rows(command(capsys, "plan", study, *failing).out)["density-logits-r1"] == "what is stored is damaged"
+    copy = tmp_path / "copy" / "infoplane"
+    shutil.copytree(Path(infoplane.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    fit = copy / "inversion" / "fit.py"
+    fit.write_text(fit.read_text() + "\nNOTHING = 1\n")
+    monkeypatch.setattr("infoplane.study.plan.code_of", lambda _: Code(copy))
+    found = rows(command(capsys, "plan", study, *failing).out)
+    assert found["density-input-r1"] == "code changed: inversion.fit"
+    assert found["data"] == "stored"

@@ -92,7 +92,7 @@ def test_another_studys_run_is_refused_and_says_what_differs(tmp_path, refuses, 
     execute(tiny_study.tiny(tmp_path, measure=["nce"], layers=["logits"], fit__refits=1), folder, workers=0, quiet=True)
     spec = tiny_study.tiny(tmp_path, **{"measure": ["nce"], "layers": ["logits"], "fit__refits": 1, **changes})
     with refuses("the output folder holds another study's run", word):
-        check_folder(folder, spec, Plan.fingerprint(folder))
+        check_folder(folder, spec, Plan.origin(folder))
 
 
 def test_an_edited_study_is_not_printed_as_if_it_had_been_run(tmp_path, refuses):

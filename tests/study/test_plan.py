@@ -8,6 +8,7 @@ import pytest
 
 import tiny_study
 from infoplane.study.execute import execute
+from infoplane.study.origin import Origin
 from infoplane.study.plan import Plan, make_plan
 from infoplane.study.results import Results
 from infoplane.study.store import Store
@@ -83,7 +84,7 @@ def test_refits_have_their_own_cells_and_only_the_first_is_sampled(tmp_path):
 
 def test_the_data_behind_the_same_name_are_part_of_the_name(tmp_path):
     spec = tiny_study.tiny(tmp_path)
-    assert renamed(make_plan(spec, "a"), make_plan(spec, "b")) == EVERYTHING
+    assert renamed(make_plan(spec, Origin("a")), make_plan(spec, Origin("b"))) == EVERYTHING
 
 
 def test_a_warm_start_is_a_cell_that_the_fits_need(tmp_path):
@@ -119,17 +120,19 @@ def test_the_plan_reads_back_the_same(tmp_path, refuses):
     spec = tiny_study.tiny(tmp_path)
     folder = tmp_path / "run"
     (folder / "cells").mkdir(parents=True)
-    plan = make_plan(spec, "f")
+    origin = Origin("f", {"end": "w"}, {"fc": "a"})
+    plan = make_plan(spec, origin)
     path = folder / "cells" / "plan.json"
-    path.write_text(json.dumps(plan.to_json("f")))
+    path.write_text(json.dumps(plan.to_json(origin)))
     again = Plan.load(folder)
-    assert (again.cells, again.roles, Plan.fingerprint(folder)) == (plan.cells, plan.roles, "f")
+    assert (again.cells, again.roles, Plan.origin(folder)) == (plan.cells, plan.roles, origin)
+    assert all(cell.modules == plan.cells[name].modules for name, cell in again.cells.items())
     for damage in (b"", b"{", b"[]", b"{}", b'{"cells": 3}', b"\xff\xfe", b'{"cells": {"a": {}}, "roles": []}'):
         path.write_bytes(damage)
         with refuses("the run's plan is damaged", "plan.json"):
             Plan.load(folder)
     path.unlink()
-    for read in (Plan.load, Plan.fingerprint):
+    for read in (Plan.load, Plan.origin):
         with refuses("the run's plan is damaged"):
             read(folder)
 

@@ -70,11 +70,14 @@ def run(
 
 
 @app.command()
-def studies(device: Device = "auto") -> int:
-    """List the studies: what each reproduces, its scales, and about how long it takes here."""
-    from infoplane.cli.plan import studies as command
+def studies(
+    device: Device = "auto",
+    time: Annotated[bool, typer.Option("--time", help="Also say about how long each takes here.")] = False,
+) -> int:
+    """List the studies: what each reproduces, and its scales."""
+    from infoplane.cli.studies import studies as command
 
-    return command(device)
+    return command(device, time=time)
 
 
 @app.command()
@@ -86,6 +89,9 @@ def plan(
     seed: Seed = None,
     refits: Refits = None,
     workers: Workers = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A run's folder: say what it holds, what would be computed there, and why.")
+    ] = None,
     images: Annotated[
         int | None, typer.Option(help="As if the data set had so many images, divided as the study says.", min=1)
     ] = None,
@@ -98,7 +104,7 @@ def plan(
     from infoplane.cli.run import choose
 
     spec = choose(study, scale, settings or [], seed=seed, refits=refits)
-    return command(spec, study, device=device, workers=workers, images=images, tflops=tflops)
+    return command(spec, study, device=device, workers=workers, images=images, tflops=tflops, out=out)
 
 
 @app.command()
@@ -194,6 +200,17 @@ def data(
     from infoplane.cli.data import data as command
 
     return command(name, download, options or [], groups)
+
+
+@app.command()
+def clean(
+    folder: Annotated[Path, typer.Argument(help="A run's folder.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Delete them without asking.")] = False,
+) -> int:
+    """Say which stored parts a run does not need any more, and delete them where that is wanted."""
+    from infoplane.cli.clean import clean as command
+
+    return command(folder, yes=yes)
 
 
 @app.command()

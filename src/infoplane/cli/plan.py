@@ -1,9 +1,10 @@
-"""infoplane plan STUDY, infoplane studies"""
+"""infoplane plan STUDY"""
 
 import re
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 
@@ -13,24 +14,35 @@ from infoplane.study.calibration import Calibration, fresh, stored
 from infoplane.study.cell import Cell
 from infoplane.study.cost import FIXED, spoken_size, words
 from infoplane.study.counting import Work
+from infoplane.study.execute import origin_of
 from infoplane.study.families import FAMILIES
 from infoplane.study.forecast import expected, finished, seconds_of
-from infoplane.study.load import load_study, named_studies, scales_of
+from infoplane.study.load import scales_of
 from infoplane.study.machine import Machine
+from infoplane.study.origin import NOTHING_SAID
 from infoplane.study.plan import Plan
-from infoplane.study.run import default_workers, pick_device
+from infoplane.study.run import STUDY_FILE, another, check_a_run, default_workers, device_name, pick_device
+from infoplane.study.why import Held
 
 #: seconds
 DAY = 86_400
 
 
 def plan(
-    spec: Study, study: str, *, device: str, workers: int | None, images: int | None = None, tflops: float | None = None
+    spec: Study,
+    study: str,
+    *,
+    device: str,
+    workers: int | None,
+    images: int | None = None,
+    tflops: float | None = None,
+    out: Path | None = None,
 ) -> int:
     """Prints a study's cells, what each needs, and what they cost here.
 
     Args:
         study: Its name or file.
+        out: A run's folder: what of the study it holds is printed instead, and what would be computed, and why.
         images: As if the data set had so many.
         tflops: As if each process had a device that trains at so many TFLOP a second.
     """
@@ -39,18 +51,34 @@ def plan(
     family = FAMILIES[spec.kind]
     if family.size is None and images is not None:
         raise UsageError("--images for a study without images", received=study, mend="leave it out")
-    cells = family.plan(spec)
+    if out is not None:
+        check_a_run(out)
     # Whatever is wrong with the study is said before any waiting.
     loaded = family.check(spec)
+    # Hashing the data takes a while, and tells nothing but whether a run is of them.
+    origin = NOTHING_SAID if out is None else origin_of(loaded)
+    cells = family.plan(spec, origin, device_name(where))
     costs = family.cost(spec, cells, loaded, **({} if images is None else {"images": images}))
     known = known_speeds(where) if tflops is None else _assumed(tflops)
     machine = known.machine
+    processes = f"{count} worker processes" if count > 1 else "one process"
+    on = where if tflops is None else "such devices"
+    if out is not None:
+        seconds = seconds_of(costs, machine)
+        left = _beside(cells, Held(out), seconds)
+        if left:
+            time = words(finished(left, seconds, max(1, count)))
+            print(f"about {time} for these on {on}, {processes}; other programs make it longer")
+            print(f"speeds: {known.source}")
+        if (out / STUDY_FILE).exists() and (other := another(out, spec, origin)) is not None:
+            print(f"infoplane run refuses this folder, which holds another study's run: {other}")
+        return 0
     rows = [("part", "needs", "operations [TFLOP]", "time")]
     total = Work()
     groups: dict[str, list[Cell]] = defaultdict(list)
     # Refits and checkpoints in one line: they cost the same.
     for cell in cells.cells.values():
-        groups[re.sub(r"(-at\d[\d.e-]*)?(-r\d+)?$", "", cell.label)].append(cell)
+        groups[_part(cell)].append(cell)
     for label, members in groups.items():
         work = [costs[cell.name] for cell in members]
         total = sum(work, total)
@@ -63,8 +91,6 @@ def plan(
     kinds = Counter(cell.kind for cell in cells.cells.values())
     print(f"\n{len(cells.cells)} parts: {', '.join(f'{n} {kind}' for kind, n in kinds.items())}")
     print(f"{total.arithmetic / 1e15:.3g} PFLOP in matrix products and convolutions")
-    processes = f"{count} worker processes" if count > 1 else "one process"
-    on = where if tflops is None else "such devices"
     print(f"about {words(seconds)} on {on}, {processes}; other programs make it longer")
     print(f"speeds: {known.source}")
     print(_bottleneck(cells, seconds_of(costs, machine)))
@@ -76,6 +102,29 @@ def plan(
     if seconds > DAY and ways:
         print(f"more than a day here: {', or '.join(ways)}")
     return 0
+
+
+def _part(cell: Cell) -> str:
+    """What a cell does, whatever the refit and the checkpoint."""
+    return re.sub(r"(-at\d[\d.e-]*)?(-r\d+)?$", "", cell.label)
+
+
+def _beside(cells: Plan, held: Held, seconds: Mapping[str, float]) -> list[Cell]:
+    """Prints what a run's folder holds of a study, and why the rest would be computed; returns the rest."""
+    roles = {name: role for role, name in cells.roles.items()}
+    why = {name: held.missing(cell, roles[name]) for name, cell in cells.cells.items()}
+    groups: dict[tuple[str, str | None], list[Cell]] = defaultdict(list)
+    for name, cell in cells.cells.items():
+        groups[_part(cell), why[name]].append(cell)
+    rows = [("part", "time", "stored, or why it would be computed")]
+    for (part, reason), members in groups.items():
+        label = members[0].label if len(members) == 1 else f"{part} (×{len(members)})"
+        time = "-" if reason is None else words(sum(seconds[cell.name] for cell in members))
+        rows.append((label, time, reason or "stored"))
+    print_rows(rows, right={1})
+    left = [cell for name, cell in cells.cells.items() if why[name] is not None]
+    print(f"\n{len(why) - len(left)} of {len(why)} parts are stored, {len(left)} would be computed")
+    return left
 
 
 def _assumed(tflops: float) -> Calibration:
@@ -113,26 +162,6 @@ def _shorter(spec: Study, where: torch.device, study: str) -> list[str]:
     if where.type != "cuda":
         ways.append("--device cuda where there is a GPU")
     return ways
-
-
-def studies(device: str) -> int:
-    """Prints the named studies, at every scale."""
-    where = pick_device(device)
-    machine = known_speeds(where).machine
-    rows = [("study", "scale", "figure", "time here", "what it shows")]
-    for name in named_studies():
-        for scale in scales_of(name) or [None]:
-            spec = load_study(name, scale=scale)
-            try:
-                family = FAMILIES[spec.kind]
-                seconds = expected(family.plan(spec), family.cost(spec), machine, max(1, default_workers(where)))
-                time = words(seconds)
-            except UsageError:
-                time = "data missing"  # `infoplane data` says what to do about that
-            rows.append((name, scale or "-", spec.figure or "-", time, spec.title))
-    print_rows(rows)
-    print("\ninfoplane run STUDY --scale SCALE runs one; infoplane plan STUDY --scale SCALE says what it would do")
-    return 0
 
 
 def known_speeds(device: torch.device) -> Calibration:

@@ -184,8 +184,8 @@ def _list(path: Path, ignored: Counter[str]) -> tuple[list[Path], np.ndarray | N
             f"are the folders of {path} classes or parts?",
             received=f"{', '.join(names[:10])}: called like parts are {' and '.join(parts)}",
             legal="folders called train, valid or test, two of them at least and nothing else, or classes alone",
-            mend="rename parts to train, valid and test, and move what is no part elsewhere; or rename what is a class; "
-            f"or give the path of one folder, e.g. {path / parts[0]}, for its images alone",
+            mend="rename parts to train, valid and test, and move what is no part elsewhere; or rename what is a "
+            f"class; or give the path of one folder, e.g. {path / parts[0]}, for its images alone",
         )
     found = {folder: class_images(folder, ignored) for folder in folders}
     labels = np.repeat(np.arange(len(folders)), [len(files) for files in found.values()])

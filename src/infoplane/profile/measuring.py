@@ -21,7 +21,6 @@ from infoplane.data.dataset import PARTS
 from infoplane.errors import CellError
 from infoplane.information.label import Prior
 from infoplane.inversion import FitSettings
-from infoplane.profile.fingerprint import fingerprint_of
 from infoplane.profile.inputs import (
     dataset_of,
     distinct,
@@ -33,6 +32,7 @@ from infoplane.profile.inputs import (
     suggest_density,
     transform_of,
 )
+from infoplane.profile.origin import origin_of
 from infoplane.profile.profile import Profile
 from infoplane.report.build import build
 from infoplane.study.calibration import stored, typical
@@ -41,7 +41,8 @@ from infoplane.study.cost import Costs, keeping_words
 from infoplane.study.execute import carry_out
 from infoplane.study.keeping import kept_layers
 from infoplane.study.load import read_study
-from infoplane.study.plan import Plan, make_plan
+from infoplane.study.origin import Origin
+from infoplane.study.plan import PLAN_FILE, Plan, make_plan
 from infoplane.study.run import STUDY_FILE, default_workers, device_name, one_thread, pick_device
 from infoplane.study.spec import NEED_DENSITIES, DataSpec, Measure, StudySpec
 from infoplane.study.task import Live
@@ -166,8 +167,8 @@ def measure(
     wished, count = count, check_memory(spec, costs, count, where)
     if count < wished and not quiet:
         print(f"{count} of {wished} worker processes, for which there is memory", file=sys.stderr)
-    fingerprint = fingerprint_of(dataset, live, layers)
-    known, pace = _begun(out, fingerprint), None
+    origin = origin_of(dataset, live, layers)
+    known, pace = _begun(out, origin), None
     # A run that was begun goes on with what its budget bought then, and with what was left out later.
     if known is not None and seconds is not None and _asked(known)[1] == spec.measure:
         spec = spec.model_copy(update={name: getattr(known, name) for name in BOUGHT})
@@ -184,7 +185,7 @@ def measure(
                 count,
                 per_image=_seconds_per_image(dataset, live, layers),
                 on_the_fly=on_the_fly,
-                plan=lambda study: make_plan(study, fingerprint, device_name(where)),
+                plan=lambda study: make_plan(study, origin, device_name(where)),
             )
             spec, pace = _paced(spec, str(budget), forecast, where, begun, quiet)
         if 2 * int(dataset.images.max()) < levels:
@@ -201,7 +202,7 @@ def measure(
             spec,
             folder,
             loaded,
-            fingerprint,
+            origin,
             device=where,
             workers=count,
             quiet=quiet,
@@ -293,11 +294,11 @@ def _asked(spec: StudySpec) -> tuple[Any, ...]:
 
 def _is_run(out: str | Path | None) -> bool:
     """Whether a run was begun in the folder."""
-    return out is not None and (Path(out) / STUDY_FILE).is_file()
+    return out is not None and (Path(out) / STUDY_FILE).is_file() and (Path(out) / "cells" / PLAN_FILE).is_file()
 
 
-def _begun(out: str | Path | None, fingerprint: str) -> StudySpec | None:
+def _begun(out: str | Path | None, origin: Origin) -> StudySpec | None:
     """The study of a run that was begun in this folder on the same data and network, or None."""
-    if out is None or not _is_run(out) or Plan.fingerprint(Path(out)) != fingerprint:
+    if out is None or not _is_run(out) or origin.differs(Plan.origin(Path(out))) is not None:
         return None
     return cast(StudySpec, read_study(Path(out) / STUDY_FILE))

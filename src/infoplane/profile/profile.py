@@ -140,8 +140,7 @@ class Profile:
         """
         folder = Path(folder)
         if folder.resolve() != self.folder.resolve():
-            fingerprint = Plan.fingerprint(self.folder)
-            prepare(folder, self._results.spec, self._results.plan, fingerprint)
+            prepare(folder, self._results.spec, self._results.plan, Plan.origin(self.folder))
 
             def copy(source: str, target: str) -> None:
                 with writing(folder):  # copytree itself would gather what went wrong, without its reason

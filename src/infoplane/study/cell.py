@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 #: digits of a hash that stand in a name
@@ -25,6 +25,7 @@ class Cell:
             take of it does not depend on them: they have the same name whatever else is kept.
         code: A hash of what its code means, see `infoplane.study.meaning`; "" in runs of versions that had none.
         arithmetic: The library that computes it, its version and, where that is torch, the device.
+        modules: Module -> a hash of what of it the code runs through: what can be said of where code has changed.
     """
 
     kind: str
@@ -34,6 +35,7 @@ class Cell:
     keeps: Sequence[str] = ()
     code: str = ""
     arithmetic: str = ""
+    modules: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "keeps", tuple(self.keeps))  # which JSON has as a list
@@ -49,6 +51,7 @@ class Cell:
         keeps: Sequence[str] = (),
         code: str,
         arithmetic: str,
+        modules: Mapping[str, str] | None = None,
     ) -> "Cell":
         """Returns a cell with its name.
 
@@ -57,7 +60,7 @@ class Cell:
         """
         ending = _ending(kind, params, needs, keeps, code, arithmetic)
         name = "-".join(part for part in (kind, _slug(label), ending) if part)
-        return cls(kind, params, needs, name, keeps, code, arithmetic)
+        return cls(kind, params, needs, name, keeps, code, arithmetic, modules or {})
 
     @property
     def label(self) -> str:
@@ -82,6 +85,7 @@ class Cell:
             "needs": dict(self.needs),
             "code": self.code,
             "arithmetic": self.arithmetic,
+            "modules": dict(self.modules),
         }
 
 

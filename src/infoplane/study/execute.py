@@ -20,6 +20,7 @@ from infoplane.study.counting import Work
 from infoplane.study.families import FAMILIES
 from infoplane.study.forecast import finished, seconds_of
 from infoplane.study.lock import locked
+from infoplane.study.origin import Origin
 from infoplane.study.plan import Plan
 from infoplane.study.run import (
     ENGINES,
@@ -87,12 +88,12 @@ def execute(
     loaded = FAMILIES[spec.kind].check(spec)
     say(loaded.values.get("notes", ()))
     count = default_workers(where) if workers is None else workers
-    fingerprint = _fingerprint(loaded)
+    origin = origin_of(loaded)
     return carry_out(
         spec,
         folder,
         loaded,
-        fingerprint,
+        origin,
         device=where,
         workers=count,
         engine=engine,
@@ -106,7 +107,7 @@ def carry_out(
     spec: Study,
     folder: Path,
     loaded: Result,
-    fingerprint: str,
+    origin: Origin,
     *,
     device: torch.device,
     workers: int,
@@ -122,17 +123,17 @@ def carry_out(
 
     Args:
         loaded: The data cell's result.
-        fingerprint: A hash of what the settings do not say, see `make_plan`.
+        origin: Hashes of what the settings do not say, see `make_plan`.
         live: A network that exists in this process only; what needs it runs here.
         on_the_fly: Whether the densities need it too, since its activations are too large to be kept.
         forecast: Whether to say beforehand how long it will take.
         pace: What keeps it near a time budget.
     """
-    plan = FAMILIES[spec.kind].plan(spec, fingerprint, device_name(device))
-    check_folder(folder, spec, fingerprint)  # at once; `prepare` looks again when nobody else writes there
+    plan = FAMILIES[spec.kind].plan(spec, origin, device_name(device))
+    check_folder(folder, spec, origin)  # at once; `prepare` looks again when nobody else writes there
     make_folder(folder)
     with room_for(folder), locked(folder, quiet=quiet) as lock:
-        prepare(folder, spec, plan, fingerprint)
+        prepare(folder, spec, plan, origin)
         store, name = Store(folder / "cells"), plan.name(FAMILIES[spec.kind].source)
         assert name is not None
         damaged = store.tidy()
@@ -153,7 +154,7 @@ def carry_out(
             if changed is None:
                 return None
             # Written at once: whoever goes on from here finds what was decided.
-            write_study(folder, changed[0], changed[1], fingerprint)
+            write_study(folder, changed[0], changed[1], origin)
             plan = changed[1]
             return pace.order(plan.cells.values())
 
@@ -196,10 +197,10 @@ def _foretold(
     return seconds
 
 
-def _fingerprint(loaded: Result) -> str:
-    """A hash of the data: what is in a file may change while its name in the study does not."""
+def origin_of(loaded: Result) -> Origin:
+    """Returns a hash of the data: what is in a file may change while its name in the study does not."""
     digest = hashlib.sha256(json.dumps(loaded.values, sort_keys=True).encode())
     for name, array in sorted(loaded.arrays.items()):
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()[:16]
+    return Origin(digest.hexdigest()[:16])

@@ -32,7 +32,7 @@ class Family:
         source: Kind of the cell that holds the data.
         check: Settings -> the result of that cell; raises UsageError for whatever can be found
             wrong before anything is computed.
-        plan: (settings, fingerprint, device) -> cells, see `make_plan`.
+        plan: (settings, origin, device) -> cells, see `make_plan`.
         results: (settings, plan, store) -> what has been measured.
         cost: (settings, plan, data) -> work of every cell, by name, see `cost_of`.
         size: (settings, plan, data) -> bytes of every cell, by name, see `size_of`; None where they are few.

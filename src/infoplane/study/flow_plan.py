@@ -3,22 +3,22 @@
 from typing import Any
 
 from infoplane.study.flow_spec import FlowSpec
+from infoplane.study.origin import NOTHING_SAID, Origin
 from infoplane.study.plan import Plan, seed_of
 
 
-def make_flow_plan(spec: FlowSpec, fingerprint: str = "", device: str = "cpu") -> Plan:
+def make_flow_plan(spec: FlowSpec, origin: Origin = NOTHING_SAID, device: str = "cpu") -> Plan:
     """Returns the cells of a study, in the order in which its pictures can first be drawn.
 
     A network's cells are filed under its name as their layer.
 
     Args:
-        fingerprint: A hash of the inputs.
+        origin: A hash of the inputs.
         device: Device that computes: "cpu", or a GPU's name.
     """
     plan = Plan(device)
     study = spec.model_dump(mode="json")
-    origin = {"fingerprint": fingerprint} if fingerprint else {}
-    points = {"points": plan.add("points", {"data": study["data"], "seed": spec.seed, **origin}, {})}
+    points = {"points": plan.add("points", {"data": study["data"], "seed": spec.seed, **origin.of_data()}, {})}
     networks: dict[str, tuple[dict[str, Any], dict[str, str]]] = {}
     for name in spec.names:
         one = spec.one(name).model_dump(mode="json")

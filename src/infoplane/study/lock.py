@@ -1,5 +1,6 @@
 """One run at a time in a folder."""
 
+import errno
 import fcntl
 import os
 import sys
@@ -27,12 +28,22 @@ def locked(folder: Path, *, quiet: bool = False) -> Iterator[int]:
         UsageError: Another run is at work there.
     """
     path = folder / "cells" / LOCK_FILE
-    with path.open("a+", encoding="utf-8") as file:
+    with open(path, "a+", encoding="utf-8", opener=_of_its_own) as file:
         _take(file.fileno(), path, quiet)
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
         yield file.fileno()
+
+
+def _of_its_own(path: str, flags: int) -> int:
+    """Opens a file that is not another folder's, since this run's number is written there."""
+    try:
+        return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise UsageError("links are not followed", received=path, legal="a file", mend="delete the link") from error
 
 
 def _take(handle: int, path: Path, quiet: bool) -> None:

@@ -56,16 +56,26 @@ class Code:
         Args:
             roots: "module:name" or "module"; a module outside the package counts by the bytes of its file.
         """
-        found: list[str] = []
+        return self.read(roots)[0]
+
+    def read(self, roots: Iterable[str]) -> tuple[str, dict[str, str]]:
+        """Returns the same hash, and module -> a hash of what counts of it."""
+        found: list[tuple[str, str]] = []
         waiting: list[Unit] = []
         for root in roots:
             module, _, name = root.partition(":")
             if self._inside(module):
                 waiting += self._resolve(module, name.partition(".")[0] or None)
             else:
-                found.append(f"{module} {_bytes_of(module)}")
-        found += [f"{module}:{name} {self._unit((module, name))[0]}" for module, name in self._closure(waiting)]
-        return hashlib.sha256("\n".join(sorted(found)).encode()).hexdigest()[:12]
+                found.append((module, f"{module} {_bytes_of(module)}"))
+        found += [
+            (module, f"{module}:{name} {self._unit((module, name))[0]}") for module, name in self._closure(waiting)
+        ]
+        found.sort(key=lambda each: each[1])
+        by_module: dict[str, list[str]] = {}
+        for module, line in found:
+            by_module.setdefault(module, []).append(line)
+        return _hash([line for _, line in found], 12), {name: _hash(by_module[name], 8) for name in sorted(by_module)}
 
     def modules(self, roots: Iterable[str]) -> set[str]:
         """Returns the names of the modules that count for a `meaning`."""
@@ -437,6 +447,10 @@ def _write(node: Any, parts: list[str]) -> None:
         parts.append("]")
     else:
         parts.append(f"{node!r};")
+
+
+def _hash(lines: Iterable[str], digits: int) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:digits]
 
 
 def _bytes_of(module: str) -> str:

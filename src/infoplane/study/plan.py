@@ -1,11 +1,12 @@
 """From a study to its cells: what there is to do, what needs what, and what each is called."""
 
+import hashlib
 import importlib.metadata
 import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from infoplane.errors import UsageError
 from infoplane.study.base import END
 from infoplane.study.cell import Cell
 from infoplane.study.meaning import code_of
+from infoplane.study.origin import NOTHING_SAID, Origin
 from infoplane.study.spec import StudySpec
 
 PLAN_FILE = "plan.json"
@@ -28,7 +30,7 @@ ARITHMETIC = {"data": "numpy", "truth": "numpy", "probe": "scikit-learn", "point
 #: kind -> paths in its params that only say how much is kept, see `Cell.keeps`
 KEEPS: dict[str, tuple[str, ...]] = {
     "subject": ("subject.train.checkpoints",),
-    "capture": ("layers", "encoding", "checkpoints"),
+    "capture": ("layers", "encoding", "checkpoints", "activations", "read_as"),
     "descent": ("train.checkpoints",),
 }
 
@@ -64,14 +66,16 @@ class Plan:
         arithmetic = self._arithmetic if library is None else f"{library} {importlib.metadata.version(library)}"
         at = "" if checkpoint in ("", END) else f"at{checkpoint}"
         label = "-".join(part for part in (_slug(layer), at, f"r{refit}" if refit else "") if part)
+        code, modules = code_of(Path(infoplane.__file__).parent).read(roots_of(kind, params))
         cell = Cell.named(
             kind,
             params,
             needs,
             label=label,
             keeps=KEEPS.get(kind, ()),
-            code=code_version(kind, params),
+            code=code,
             arithmetic=arithmetic,
+            modules=modules,
         )
         self.cells[cell.name] = cell
         self.roles[kind, layer, refit, checkpoint] = cell.name
@@ -86,15 +90,18 @@ class Plan:
         """
         plan = cls()
         with _readable(folder / "cells" / PLAN_FILE) as content:
-            plan.cells = {name: Cell(**cell) for name, cell in content["cells"].items()}
+            code = content.get("code", {})
+            plan.cells = {
+                name: Cell(**cell, modules=code.get(cell.get("code"), {})) for name, cell in content["cells"].items()
+            }
             plan.roles = {(kind, layer, refit, point): name for kind, layer, refit, point, name in content["roles"]}
         return plan
 
     @staticmethod
-    def fingerprint(folder: Path) -> str:
-        """Returns the hash of what the study's settings do not say of the run in a folder, see `make_plan`."""
+    def origin(folder: Path) -> Origin:
+        """Returns what the study's settings do not say of the run in a folder."""
         with _readable(folder / "cells" / PLAN_FILE) as content:
-            return str(content["fingerprint"])
+            return Origin(**content["origin"]) if "origin" in content else Origin(str(content["fingerprint"]))
 
     @staticmethod
     def study(folder: Path) -> str | None:
@@ -102,18 +109,18 @@ class Plan:
         with _readable(folder / "cells" / PLAN_FILE) as content:
             return content.get("study")
 
-    def to_json(self, fingerprint: str = "", study: str | None = None) -> dict[str, Any]:
-        """The plan as JSON.
+    def to_json(self, origin: Origin = NOTHING_SAID, study: str | None = None) -> dict[str, Any]:
+        """The plan as JSON, with a checksum of it.
 
         Args:
             study: What it is the plan of, as YAML.
         """
-        return {
-            "study": study,
-            "fingerprint": fingerprint,
-            "cells": {name: cell.to_json() for name, cell in self.cells.items()},
-            "roles": [[*role, name] for role, name in self.roles.items()],
-        }
+        cells = {name: cell.to_json() for name, cell in self.cells.items()}
+        # Many cells run through the same code.
+        code = {cell["code"]: cell.pop("modules") for cell in cells.values()}
+        content = {"study": study, "origin": origin.to_json(), "cells": cells, "code": code}
+        content["roles"] = [[*role, name] for role, name in self.roles.items()]
+        return {**content, "sum": _sum(content)}
 
     def name(self, kind: str, layer: str = "", refit: int = 0, checkpoint: str = "") -> str | None:
         """The name of the cell in that role, or None."""
@@ -124,10 +131,18 @@ class Plan:
 def _readable(path: Path) -> Iterator[Any]:
     """The content of a plan's file; whatever is wrong with it becomes a UsageError."""
     try:
-        yield json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
+        # Versions that kept no checksum did not keep the code's modules either.
+        if "code" in content and content.pop("sum") != _sum(content):
+            raise ValueError("edited")
+        yield content
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        mend = "delete the run's folder and run the study again"
+        mend = "delete that file and run the same command again: it is written anew, and what is stored is kept"
         raise UsageError("the run's plan is damaged", received=path, mend=mend) from error
+
+
+def _sum(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 #: options of a density that have no effect without a context
@@ -136,29 +151,33 @@ OF_THE_CONTEXT = ("conditioning", "context_dropout")
 INPUT = "input"
 
 
-def make_plan(spec: StudySpec, fingerprint: str = "", device: str = "cpu") -> Plan:
+def make_plan(spec: StudySpec, origin: Origin = NOTHING_SAID, device: str = "cpu") -> Plan:
     """Returns the cells of a study.
 
     Args:
-        fingerprint: A hash of what the settings do not say: the data, and a network that exists only in the
-            calling process.
+        origin: What the settings do not say: hashes of the data, and of a network that exists only in the calling
+            process.
         device: Device that computes: "cpu", or a GPU's name.
     """
     plan = Plan(device)
     study = spec.model_dump(mode="json")
-    origin = {"fingerprint": fingerprint} if fingerprint else {}
-    data = {"data": plan.add("data", {"data": study["data"], "seed": spec.seed, **origin}, {})}
+    data = {"data": plan.add("data", {"data": study["data"], "seed": spec.seed, **origin.of_data()}, {})}
     network = dict(data)
     if spec.subject is not None:
         network["subject"] = plan.add("subject", {"subject": study["subject"], "seed": spec.seed}, data)
     followed = spec.losses.images if "losses" in spec.measure and spec.subject is not None else 0
     places = [_Place(latent, "", data) for latent in spec.latents]
     for checkpoint in spec.checkpoints if spec.layers else ():
-        params = {"layers": study["layers"], "checkpoint": checkpoint, "encoding": followed, **origin}
+        params = {"layers": study["layers"], "checkpoint": checkpoint, "encoding": followed, **origin.of_data()}
+        params |= {"read_as": study["read_as"], "seed": spec.seed, **origin.of_state(checkpoint)}
         # With how many others a checkpoint shares the room for activations.
-        params |= {"read_as": study["read_as"], "seed": spec.seed, "checkpoints": len(spec.checkpoints)}
+        params["checkpoints"] = len(spec.checkpoints)
+        params |= {"activations": {layer: origin.layers[layer] for layer in spec.layers if layer in origin.layers}}
         capture = plan.add("capture", params, network, checkpoint=checkpoint)
-        places += [_Place(layer, checkpoint, {**network, "capture": capture}) for layer in spec.layers]
+        captured = {**network, "capture": capture}
+        for layer in spec.layers:
+            read_as = {"read_as": spec.read_as[layer]} if layer in spec.read_as else {}
+            places.append(_Place(layer, checkpoint, captured, {**origin.of_layer(layer), **read_as}))
     # The finished network judges all samples, whichever checkpoint they come from.
     judging = {**network, "capture": capture} if (capture := plan.name("capture", checkpoint=END)) else network
     if spec.needs_densities:
@@ -177,18 +196,23 @@ def make_plan(spec: StudySpec, fingerprint: str = "", device: str = "cpu") -> Pl
 
 @dataclass(frozen=True)
 class _Place:
-    """Where information is measured: a layer at a checkpoint, with the cells that its contexts come from."""
+    """Where information is measured: a layer at a checkpoint, with the cells that its contexts come from.
+
+    Attributes:
+        origin: What its cells' settings say of its activations beside.
+    """
 
     layer: str
     checkpoint: str
     needs: Mapping[str, str]
+    origin: Mapping[str, str] = field(default_factory=dict)
 
     def add(
         self, plan: Plan, kind: str, params: Mapping[str, Any], needs: Mapping[str, str] | None = None, refit: int = 0
     ) -> str:
         layer = None if self.layer == INPUT else self.layer
         everything = {**self.needs, **(needs or {})}
-        params = {**params, "layer": layer}
+        params = {**params, "layer": layer, **self.origin}
         return plan.add(kind, params, everything, layer=self.layer, refit=refit, checkpoint=self.checkpoint)
 
 
@@ -241,7 +265,7 @@ def _add_trunk(
     for place in members:
         density = spec.density_of(place.layer).model_dump(mode="json")
         source = {} if "capture" not in place.needs else {"capture": f"capture at {place.checkpoint}"}
-        places.append({"layer": place.layer, "density": density, **source})
+        places.append({"layer": place.layer, "density": density, **source, **place.origin})
         needs |= {source.get(role, role): name for role, name in place.needs.items()}
     params = {key: together[key] for key in ("fit", "fit_on", "seed")} | {"places": places}
     return plan.add("trunk", params, needs, layer=f"{twin} together", refit=refit)
@@ -308,9 +332,13 @@ def code_version(kind: str, params: Mapping[str, Any] | None = None) -> str:
     Args:
         params: Its settings, which choose some of that code by name.
     """
+    return code_of(Path(infoplane.__file__).parent).meaning(roots_of(kind, params or {}))
+
+
+def roots_of(kind: str, params: Mapping[str, Any]) -> list[str]:
+    """Returns where the code begins that a cell of this kind runs through."""
     cells = f"infoplane.study.{CELLS.get(kind, 'cells')}:run_{kind}"
-    roots = [cells, "infoplane.study.task:Task", *chosen(params or {})]
-    return code_of(Path(infoplane.__file__).parent).meaning(roots)
+    return [cells, "infoplane.study.task:Task", *chosen(params)]
 
 
 def chosen(params: Mapping[str, Any]) -> list[str]:

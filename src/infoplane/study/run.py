@@ -25,6 +25,7 @@ from infoplane.study.base import Study
 from infoplane.study.cell import Cell
 from infoplane.study.load import read_study, read_text
 from infoplane.study.lock import LOCK_FILE
+from infoplane.study.origin import NOTHING_SAID, Origin
 from infoplane.study.plan import PLAN_FILE, Plan
 from infoplane.study.progress import Display
 from infoplane.study.store import TEMPORARY, Store, is_full, room_for, write_whole
@@ -62,44 +63,50 @@ def default_workers(device: torch.device) -> int:
     return 0 if device.type == "cuda" else min(8, cores)
 
 
-def check_folder(folder: Path, spec: Study, fingerprint: str = "") -> None:
+def check_folder(folder: Path, spec: Study, origin: Origin = NOTHING_SAID) -> None:
     """Raises UsageError if the folder holds another study's run, or something that is no run."""
-    study = folder / STUDY_FILE
     try:
-        if study.exists():
-            if (other := _another(folder, spec, fingerprint)) is not None:
+        if (folder / STUDY_FILE).exists():
+            if (other := another(folder, spec, origin)) is not None:
                 raise UsageError(
                     "the output folder holds another study's run",
                     received=f"{folder}: {other}",
                     legal="a new folder, or a run of this study, which may grow by refits, layers or checkpoints",
                     mend="choose another --out or delete it",
                 )
-        elif folder.exists() and not folder.is_dir():
-            raise UsageError(
-                "the output folder is a file, not a folder", received=folder, legal="a new or empty folder"
-            )
-        elif folder.exists() and not _only_begun(folder):
-            raise UsageError(
-                "the output folder is not empty and holds no run", received=folder, legal="a new or empty folder"
-            )
+        else:
+            check_a_run(folder)
     except OSError as error:
         raise unwritable(folder, error) from error
 
 
-def _another(folder: Path, spec: Study, fingerprint: str) -> str | None:
-    """What tells the run in a folder from one of this study, in a few words; None where that can go on, or grow."""
+def check_a_run(folder: Path) -> None:
+    """Raises UsageError if the folder holds something that is no run."""
+    if (folder / STUDY_FILE).exists():
+        return
+    if folder.exists() and not folder.is_dir():
+        raise UsageError("the output folder is a file, not a folder", received=folder, legal="a new or empty folder")
+    if folder.exists() and not _only_begun(folder):
+        raise UsageError(
+            "the output folder is not empty and holds no run", received=folder, legal="a new or empty folder"
+        )
+
+
+def another(folder: Path, spec: Study, origin: Origin) -> str | None:
+    """Returns what tells the run in a folder from one of this study, shortly; None where that can go on, or grow."""
+    planned = (folder / "cells" / PLAN_FILE).exists()
     try:
-        known = Plan.study(folder)
+        known = Plan.study(folder) if planned else None
         content = read_study(folder / STUDY_FILE) if known is None else read_text(known, str(folder / STUDY_FILE))
-    except UsageError:
-        return "its study cannot be read"
+    except UsageError as error:
+        return f"its study cannot be read: {error}"
     if type(content) is not type(spec):
         return f"kind is {content.kind} there"
     there, here = content.lasting(), spec.lasting()
     for path in {**there, **here}:
         if there.get(path) != here.get(path):
             return f"{path} is {shown(there.get(path))} there, {shown(here.get(path))} here"
-    return None if Plan.fingerprint(folder) == fingerprint else "other data or another network"
+    return origin.differs(Plan.origin(folder)) if planned else None
 
 
 def make_folder(folder: Path) -> None:
@@ -110,18 +117,18 @@ def make_folder(folder: Path) -> None:
         raise unwritable(folder, error) from error
 
 
-def prepare(folder: Path, spec: Study, plan: Plan, fingerprint: str = "") -> None:
+def prepare(folder: Path, spec: Study, plan: Plan, origin: Origin = NOTHING_SAID) -> None:
     """Writes the resolved study and its plan into the run's folder, which it makes.
 
     Raises:
         UsageError: The folder holds another study's run, or something that is no run, or cannot be written.
     """
-    check_folder(folder, spec, fingerprint)
+    check_folder(folder, spec, origin)
     make_folder(folder)
-    write_study(folder, spec, plan, fingerprint)
+    write_study(folder, spec, plan, origin)
 
 
-def write_study(folder: Path, spec: Study, plan: Plan, fingerprint: str = "") -> None:
+def write_study(folder: Path, spec: Study, plan: Plan, origin: Origin = NOTHING_SAID) -> None:
     """Writes a study and its plan into its run's folder.
 
     Raises:
@@ -131,7 +138,7 @@ def write_study(folder: Path, spec: Study, plan: Plan, fingerprint: str = "") ->
     with room_for(folder):
         try:
             # The study last: a folder with a study has its plan.
-            write_whole(folder / "cells" / PLAN_FILE, json.dumps(plan.to_json(fingerprint, spec.to_yaml()), indent=1))
+            write_whole(folder / "cells" / PLAN_FILE, json.dumps(plan.to_json(origin, spec.to_yaml()), indent=1))
             write_whole(folder / STUDY_FILE, spec.to_yaml())
         except OSError as error:
             if is_full(error):

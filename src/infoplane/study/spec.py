@@ -204,7 +204,8 @@ class StudySpec(Study):
     variants: ClassVar[dict[str, type[BaseModel]]] = BY
     may_change: ClassVar[tuple[str, ...]] = (
         *Study.may_change,
-        *("layers", "latents", "given", "measure", "density_at", "contrastive", "losses", "samples", "prior"),
+        *("layers", "read_as", "latents", "given", "measure", "density_at", "contrastive", "losses", "samples"),
+        "prior",
         *("fit.refits", "forward.refits", "subject.train.checkpoints", "asked"),
     )
 

@@ -134,6 +134,11 @@ class Store:
         """Whether the cell is finished."""
         return (self.folder / cell / SUMS_FILE).exists()
 
+    def names(self) -> list[str]:
+        """Names of the finished cells, whole or damaged."""
+        entries = sorted(self.folder.iterdir()) if self.folder.is_dir() else []
+        return [entry.name for entry in entries if not entry.name.startswith(TEMPORARY) and self.has(entry.name)]
+
     def tidy(self) -> list[str]:
         """Removes what a killed run left half-written, and finished cells that are damaged; returns the latter.
 

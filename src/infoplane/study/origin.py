@@ -1,0 +1,58 @@
+"""What a study's settings do not say of what it measures: hashes of its data, and of a network that is given to it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Hashes of what settings do not say.
+
+    Attributes:
+        data: Of images, labels, groups and levels; "" where nobody asked.
+        states: Checkpoint -> of the weights there, of a network that exists in the calling process only.
+        layers: Layer -> of that network's activations there, since weights do not tell code and transform.
+    """
+
+    data: str = ""
+    states: Mapping[str, str] = field(default_factory=dict)
+    layers: Mapping[str, str] = field(default_factory=dict)
+
+    def differs(self, there: "Origin") -> str | None:
+        """Returns what is another thing in a run there, in a few words; None where both can stand in one folder.
+
+        A checkpoint or a layer that only one of them has is no difference: it is how a run grows.
+        """
+        if self.data != there.data:
+            return "other data"
+        for what, own, other in (
+            ("checkpoint {} has other weights", self.states, there.states),
+            ("layer {} has other activations", self.layers, there.layers),
+        ):
+            for name in own:
+                if name in other and own[name] != other[name]:
+                    return f"another network: {what.format(repr(name))}"
+        if bool(self.states) != bool(there.states):
+            return "another network"
+        return None
+
+    def of_data(self) -> dict[str, str]:
+        """What a cell's settings say of the data."""
+        return {"fingerprint": self.data} if self.data else {}
+
+    def of_state(self, checkpoint: str) -> dict[str, str]:
+        """What a cell's settings say of the network at a checkpoint."""
+        return {"weights": self.states[checkpoint]} if checkpoint in self.states else {}
+
+    def of_layer(self, layer: str) -> dict[str, str]:
+        """What the settings say of a cell that takes the activations of a layer."""
+        return {"activations": self.layers[layer]} if layer in self.layers else {}
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON, from which `Origin(**content)` makes it again."""
+        return {"data": self.data, "states": dict(self.states), "layers": dict(self.layers)}
+
+
+#: of a study of which only the settings are known
+NOTHING_SAID = Origin()
