@@ -1,6 +1,7 @@
 """From a run's folder to its page: every image, layer and checkpoint of the run, and what is not there."""
 
 import csv
+import dataclasses
 import errno
 import os
 import re
@@ -19,7 +20,7 @@ from torch import nn
 import tiny_study
 from infoplane.errors import CellError
 from infoplane.profile import Profile
-from infoplane.report.build import build, load_run
+from infoplane.report.build import PAGES, build, load_run
 from infoplane.report.inversion import contents_of
 from infoplane.study.execute import execute
 from infoplane.study.task import Live
@@ -178,6 +179,48 @@ def test_damaged_events_are_passed_over(run: Path) -> None:
     assert (contents.times, contents.total_seconds) == (whole.times, whole.total_seconds)
     assert (contents.versions, contents.machine, contents.going) == (whole.versions, whole.machine, False)
     assert build(run).is_file()
+
+
+def flip(path: Path) -> None:
+    """Changes a bit of a file, and nothing of its size."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda run: flip(next(run.glob("cells/density-*/arrays.safetensors"))),
+        lambda run: shutil.rmtree(next(run.glob("cells/mse-*"))),
+        lambda run: (run / "cells" / "mse-x-1.failed.txt").write_text("no luck\n"),
+        lambda run: (run / "events.jsonl").write_text((run / "events.jsonl").read_text() + "{}\n"),
+        lambda run: flip(run / "results.csv"),
+        lambda run: (run / "changes.parquet").unlink(),
+        lambda run: flip(next(run.glob("figures/*.png"))),
+        lambda run: (run / "report.html").unlink(),
+        lambda run: (run / "figures.json").unlink(),
+    ],
+)
+def test_of_an_unchanged_run_nothing_is_read_again(run: Path, monkeypatch, spoil) -> None:
+    page, gathered = build(run), []
+    pages = PAGES["inversion"]
+
+    def gather(results, folder):
+        gathered.append(folder)
+        return pages.gather(results, folder)
+
+    monkeypatch.setitem(PAGES, "inversion", dataclasses.replace(pages, gather=gather))
+    written = {path: path.read_bytes() for path in (page, run / "results.csv", run / "figures.json")}
+    assert build(run) == page
+    assert gathered == []
+    assert {path: path.read_bytes() for path in written} == written
+    spoil(run)
+    build(run)
+    assert gathered == [run]
+    assert (run / "changes.parquet").is_file()
+    build(run)
+    assert gathered == [run]
 
 
 def test_what_a_killed_report_left_is_swept_away(run: Path) -> None:

@@ -12,6 +12,7 @@ from infoplane.errors import UsageError
 from infoplane.files import TEMPORARY
 from infoplane.report import flow_gather, flow_page, inversion, page, text
 from infoplane.report.contents import PageContents
+from infoplane.report.standing import remember, stands, state_of
 from infoplane.study.families import FAMILIES
 from infoplane.study.load import read_study
 from infoplane.study.plan import PLAN_FILE, Plan
@@ -66,7 +67,8 @@ def load_run(folder: Path) -> RunResults[Any]:
 def build(folder: Path, results: RunResults[Any] | None = None) -> Path:
     """Writes the tables, figures/ and report.html of a run, finished or not; returns the page.
 
-    The tables, as CSV and Parquet: the results, and what else they hold (`RunResults.tables`).
+    The tables, as CSV and Parquet: the results, and what else they hold (`RunResults.tables`). Where all of this lies
+    there already, and nothing that it is made from has changed, nothing is read.
 
     Args:
         results: Those of the folder, where they are loaded.
@@ -76,6 +78,9 @@ def build(folder: Path, results: RunResults[Any] | None = None) -> Path:
         CellError: The disk is full.
     """
     results = load_run(folder) if results is None else results
+    state = state_of(folder)
+    if stands(folder, state):
+        return folder / "report.html"
     pages = PAGES[results.spec.kind]
     contents = pages.gather(results, folder)
     with writing(folder):
@@ -83,7 +88,9 @@ def build(folder: Path, results: RunResults[Any] | None = None) -> Path:
         results.write(folder)
         for name, rows in results.files().items():
             write_table(pl.DataFrame(rows, infer_schema_length=None), folder, name)
-        return pages.write(contents, folder)
+        page = pages.write(contents, folder)
+        remember(folder, state)
+    return page
 
 
 def _corrected(folder: Path) -> tuple[int, int | None]:

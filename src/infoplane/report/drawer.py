@@ -84,6 +84,10 @@ def digest(value: Any) -> str:
     return found.hexdigest()
 
 
+#: types whose representation tells their values apart, in a mapping too
+_PLAIN = {str, int, float, bool, type(None)}
+
+
 def _feed(update: Callable[[bytes], None], value: Any) -> None:
     if isinstance(value, np.ndarray):
         update(f"array {value.dtype} {value.shape} ".encode() + np.ascontiguousarray(value).tobytes())
@@ -92,6 +96,8 @@ def _feed(update: Callable[[bytes], None], value: Any) -> None:
         for field in dataclasses.fields(value):
             update(f"{field.name}=".encode())
             _feed(update, getattr(value, field.name))
+    elif isinstance(value, Mapping) and set(map(type, value.values())) <= _PLAIN and set(map(type, value)) <= _PLAIN:
+        update(f"plain {dict(value)!r} ".encode("utf-8", "backslashreplace"))
     elif isinstance(value, Mapping):
         update(f"mapping {len(value)} ".encode())
         for key, content in value.items():

@@ -1,6 +1,7 @@
 """Rows of tables that something may be claimed from, and their verdicts: all of a run are one family of tests."""
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +12,26 @@ from infoplane.information import Mean, difference, equivalent_dof, pooled
 Row = dict[str, Any]
 #: refit -> what a number is the mean of, (n,), an entry for each example
 Scores = Mapping[int, np.ndarray]
+
+
+class Curve(dict[str, Scores]):
+    """Checkpoint -> scores of one layer; their means are computed once, for all comparisons that take them."""
+
+    def __init__(self, scores: Mapping[str, Scores]) -> None:
+        super().__init__(scores)
+        self._tables: dict[tuple[int, ...], tuple[list[str], np.ndarray]] = {}
+
+    @cached_property
+    def _means(self) -> dict[str, dict[int, float]]:
+        return {point: {refit: float(each.mean()) for refit, each in own.items()} for point, own in self.items()}
+
+    def table(self, refits: Sequence[int]) -> tuple[list[str], np.ndarray]:
+        """Returns the checkpoints that have all these refits, and the means there, (checkpoints, refits)."""
+        if (key := tuple(refits)) not in self._tables:
+            points = [point for point, own in self._means.items() if own.keys() >= set(refits)]
+            means = np.array([[self._means[point][refit] for refit in refits] for point in points])
+            self._tables[key] = points, means
+        return self._tables[key]
 
 
 class Compared(NamedTuple):
@@ -62,35 +83,34 @@ def numbers(own: Mean, tested: Mean) -> Row:
 
 
 def layers_apart(
-    first: Mapping[str, Scores], second: Mapping[str, Scores], at: str, groups: np.ndarray | None = None
+    first: Curve, second: Curve, at: str, groups: np.ndarray | None = None
 ) -> tuple[Mean, Mean, int] | None:
     """Returns what a first layer has more than a second at a checkpoint, twice, and the refits behind it.
 
     With its own error, and with the refits' spread pooled over all checkpoints at which the two have these refits.
 
-    Args:
-        first: Checkpoint -> scores; second likewise.
     """
     refits = common(first.get(at, {}), second.get(at, {}))
     if not refits:
         return None
     own = difference(stacked(first[at], refits), stacked(second[at], refits), groups=groups)
-    points = [point for point in first if point in second and set(refits) <= set(common(first[point], second[point]))]
-    table = np.array([_means(first[point], refits) - _means(second[point], refits) for point in points])
+    (points, means), (others, taken) = first.table(refits), second.table(refits)
+    if points != others:
+        shared = set(points) & set(others)
+        means, taken = means[[at in shared for at in points]], taken[[at in shared for at in others]]
+        points = [point for point in points if point in shared]
+    table = means - taken
     contrast = [float(point == at) for point in points]
     return own, pooled(own, table, contrast), len(refits)
 
 
-def change(
-    curve: Mapping[str, Scores], first: str, last: str, groups: np.ndarray | None = None
-) -> tuple[Mean, Mean, int] | None:
+def change(curve: Curve, first: str, last: str, groups: np.ndarray | None = None) -> tuple[Mean, Mean, int] | None:
     """Returns by how much a number rises from one checkpoint to another, as `layers_apart` does."""
     refits = common(curve.get(first, {}), curve.get(last, {}))
     if not refits:
         return None
     own = difference(stacked(curve[last], refits), stacked(curve[first], refits), groups=groups)
-    points = [point for point, scores in curve.items() if set(refits) <= set(scores)]
-    table = np.array([_means(curve[point], refits) for point in points])
+    points, table = curve.table(refits)
     contrast = [float(point == last) - float(point == first) for point in points]
     return own, pooled(own, table, contrast), len(refits)
 
@@ -101,7 +121,3 @@ def one_test(kind: str, mean: Mean) -> tuple[str, ...]:
     NCE and usable information against one twin differ by the same terms, and so do two names of one layer.
     """
     return ("fits" if kind in ("nce", "usable") else kind, f"{abs(mean.value):.9g}", f"{mean.stderr:.9g}")
-
-
-def _means(scores: Scores, refits: Sequence[int]) -> np.ndarray:
-    return np.array([scores[refit].mean() for refit in refits])

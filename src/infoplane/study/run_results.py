@@ -98,9 +98,11 @@ class RunResults(ABC, Generic[Spec]):
 
     def stored(self, name: str | None) -> Stored | None:
         """The stored result of a cell, or None where it is missing or damaged, or has no name."""
-        if name is None or not self.store.has(name):
+        if name is None:
             return None
-        if name not in self._loaded:  # one object per cell, checked once
+        if name not in self._loaded:  # one object per cell, looked for and checked once
+            if not self.store.has(name):
+                return None
             try:
                 stored = self.store.load(name)
                 stored.check()

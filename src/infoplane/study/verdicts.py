@@ -12,7 +12,7 @@ from infoplane.information import (
 )
 from infoplane.information.falls import FALL_WORDS
 from infoplane.information.label import FAILS
-from infoplane.study.comparisons import Compared, Scores, change, common, layers_apart, numbers, one_test
+from infoplane.study.comparisons import Compared, Curve, change, common, layers_apart, numbers, one_test
 from infoplane.study.measured import DRAWN, READERS, Measured
 from infoplane.study.readings import barred
 from infoplane.study.training_flags import flags_of_fits, unread
@@ -22,11 +22,12 @@ def layer_differences(measured: Measured) -> Iterator[Compared]:
     """The paired differences of neighbouring layers, and of the first and last, per checkpoint."""
     for kind in ("nce", "forward", "label"):
         curves = {layer: _curve(measured, kind, layer) for layer in measured.spec.layers}
+        groups = {layer: _groups_for(measured, curve) for layer, curve in curves.items()}
         for checkpoint in measured.checkpoints:
             layers = [layer for layer, curve in curves.items() if curve[checkpoint]]
             pairs = [*pairwise(layers), *([(layers[0], layers[-1])] if len(layers) > 2 else [])]
             for first, second in pairs:
-                found = layers_apart(curves[first], curves[second], checkpoint, _groups_for(measured, curves[first]))
+                found = layers_apart(curves[first], curves[second], checkpoint, groups[first])
                 if found is not None:
                     own, tested, refits = found
                     where = {"first": first, "second": second, "checkpoint": checkpoint, "refits": refits}
@@ -47,34 +48,55 @@ def checkpoint_changes(measured: Measured) -> Iterator[Compared]:
             continue
         for layer in measured.spec.layers if kind != "own" else ("",):
             curve = _curve(measured, kind, layer)
-            groups = _groups_for(measured, curve)
+            groups, flags = _groups_for(measured, curve), _Flags(measured, kind, layer, curve)
             for first, last in points:
                 found = change(curve, first, last, groups)
                 if found is not None:
-                    yield _change(measured, kind, layer, first, last, *found)
+                    yield _change(flags, first, last, *found)
 
 
-def _change(
-    measured: Measured, kind: str, layer: str, first: str, last: str, own: Mean, tested: Mean, refits: int
-) -> Compared:
+class _Flags:
+    """What must be said of one kind of number of a layer, found out once for each checkpoint."""
+
+    def __init__(self, measured: Measured, kind: str, layer: str, curve: Curve) -> None:
+        self.kind, self.layer = kind, layer
+        self._measured, self._curve = measured, curve
+        self._unread: dict[tuple[str, tuple[int, ...]], tuple[str, ...]] = {}
+        self._labels: dict[str, tuple[str, ...]] = {}
+
+    def between(self, first: str, last: str) -> list[tuple[str, ...]]:
+        """What must be said at each of two checkpoints that are compared."""
+        if self.kind == "nce":
+            refits = tuple(common(self._curve[first], self._curve[last]))
+            return [self._of_densities(at, refits) for at in (first, last)]
+        return [self._of_readers(at) for at in (first, last)] if self.kind in READERS else [(), ()]
+
+    def _of_densities(self, at: str, refits: tuple[int, ...]) -> tuple[str, ...]:
+        """Of densities that make no use of the layer."""
+        if (key := (at, refits)) not in self._unread:
+            fits = [stored for refit, stored in self._measured.fits(self.layer, at) if refit in refits]
+            self._unread[key] = unread(fits)
+        return self._unread[key]
+
+    def _of_readers(self, at: str) -> tuple[str, ...]:
+        if at not in self._labels:
+            found = self._measured.of_labels(self.kind, self.layer, at)
+            self._labels[at] = tuple(flag for each in found for flag in each.flags)
+        return self._labels[at]
+
+
+def _change(flags: _Flags, first: str, last: str, own: Mean, tested: Mean, refits: int) -> Compared:
     """One change and what is tested in it."""
-    flags, bar = (), ""
-    if kind == "nce":
-        flags = _unread_between(
-            measured, layer, (first, last), common(*(measured.scores(kind, layer, at) for at in (first, last)))
-        )
-    elif kind in READERS:
-        sides = [measured.of_labels(kind, layer, at) for at in (first, last)]
-        failed = [[flag for each in side for flag in each.flags] for side in sides]
-        flags = tuple(dict.fromkeys(flag for side in failed for flag in side))
-        # What falls then is the reader, not what there is to be read.
-        fails = any(flag.startswith(FAILS) for flag in failed[1])
-        bar = "the reader fails: no claim" if fails and own.value < 0 else ""
+    kind, said = flags.kind, flags.between(first, last)
+    # What falls then is the reader, not what there is to be read.
+    fails = kind in READERS and any(flag.startswith(FAILS) for flag in said[1])
+    bar = "the reader fails: no claim" if fails and own.value < 0 else ""
     # The network itself is what is asked about by "own": it has no refits.
     fits = 0 if kind == "own" else refits
-    where = {"layer": layer, "kind": kind, "first": first, "last": last, "unit": DRAWN.get(kind, "nats")}
+    where = {"layer": flags.layer, "kind": kind, "first": first, "last": last, "unit": DRAWN.get(kind, "nats")}
+    words = "; ".join(dict.fromkeys(flag for side in said for flag in side))
     return Compared(
-        where | numbers(own, tested) | {"refits": fits, "flags": "; ".join(flags)},
+        where | numbers(own, tested) | {"refits": fits, "flags": words},
         Hypothesis(own.value, tested.p_value, fits or None, one_test(kind, own), barred=bar, training=True),
     )
 
@@ -98,20 +120,14 @@ def falls_from_peaks(measured: Measured) -> Iterator[Compared]:
         )
 
 
-def _curve(measured: Measured, kind: str, layer: str) -> dict[str, Scores]:
+def _curve(measured: Measured, kind: str, layer: str) -> Curve:
     """Checkpoint -> `scores`; empty where there are too few examples for an error."""
     found = {at: measured.scores(kind, layer, at) for at in measured.checkpoints}
     # One image alone has no error.
-    return {at: own if all(len(each) > 1 for each in own.values()) else {} for at, own in found.items()}
+    return Curve({at: own if all(len(each) > 1 for each in own.values()) else {} for at, own in found.items()})
 
 
-def _groups_for(measured: Measured, curve: dict[str, Scores]) -> np.ndarray | None:
+def _groups_for(measured: Measured, curve: Curve) -> np.ndarray | None:
     """The groups of the examples that these numbers have a term for."""
     sizes = (len(each) for scores in curve.values() for each in scores.values())
     return measured.groups_of("evaluation", next(sizes, 0))
-
-
-def _unread_between(measured: Measured, layer: str, points: tuple[str, str], refits: list[int]) -> tuple[str, ...]:
-    """What must be said of densities of these checkpoints that make no use of the layer."""
-    flags = [unread([stored for refit, stored in measured.fits(layer, at) if refit in refits]) for at in points]
-    return tuple(dict.fromkeys(flag for each in flags for flag in each))
