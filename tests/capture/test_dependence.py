@@ -70,6 +70,91 @@ def test_companions_and_randomness_are_found(layer, companions, is_random, rows)
     assert (found is not None and found.companions, found is not None and found.random) == (companions, is_random)
 
 
+def gated(shape):
+    """A convolution's output, some of which comes or goes at random."""
+
+    def forward(own, x):
+        h = own.conv(x)
+        return own.out(h + h.relu() * (torch.rand(shape(len(x))) > own.rare))
+
+    return Function(forward, conv=nn.Conv2d(3, 4, 3), out=nn.Identity())
+
+
+@pytest.mark.parametrize("rare", [0.05, 0.1, 0.3])
+@pytest.mark.parametrize("shape", [lambda n: (n, 1, 1, 1), lambda n: (1, 1, 1, 1)], ids=["rows", "batches"])
+def test_noise_that_is_rare_is_found(shape, rare):
+    """Stochastic depth. What every hundredth draw of 5 % misses is less than 1 in 100 batches, and no row."""
+    model = gated(shape)
+    model.rare = rare
+    found = dependence(model, X)
+    assert {name for name, each in found.items() if each.random} == {"out", "output"}
+    assert found["out"].repeats
+    assert functions_of(model, ["conv", "out"], X)["out"] == []
+
+
+@pytest.mark.parametrize(
+    "choose",
+    [
+        lambda h: torch.bernoulli(torch.sigmoid(h[:, :1])),
+        lambda h: nn.functional.gumbel_softmax(h, hard=True),
+        lambda h: nn.functional.dropout(h.relu(), 0.1),
+        lambda h: h + 1e-5 * torch.randn_like(h),
+        lambda h: h if torch.rand(()) > 0.5 else h.flip(1),
+    ],
+)
+def test_noise_in_few_units_is_found_whatever_the_weights(choose):
+    for seed in range(4):
+        torch.manual_seed(seed)
+        model = nn.Sequential(nn.Flatten(), nn.Linear(48, 4), Call(choose))
+        assert dependence(model, X)["2"].random, seed
+
+
+def test_noise_of_a_generator_that_nobody_knows_of_is_found():
+    generator = np.random.default_rng(0)
+    model = Function(lambda own, x: own.out(x * float(generator.random() > 0.3)), out=nn.Identity())
+    assert dependence(model, X)["out"].random
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda x: x * (1 + torch.arange(len(x))[:, None, None, None]),
+        lambda x: x * (torch.arange(len(x)) % 2)[:, None, None, None],
+        lambda x: torch.cat([2 * x[:1], x[1:]]),
+        lambda x: x * len(x),
+        lambda x: x * (len(x) % 2),
+        lambda x: (torch.manual_seed(0), nn.functional.dropout(x, 0.5))[1],
+    ],
+    ids=["place", "parity", "first", "size", "odd size", "reseeded"],
+)
+@pytest.mark.parametrize("rows", [1, 2, 6])
+def test_the_place_in_the_batch_and_its_size_are_found(layer, rows):
+    found = dependence(Function(lambda own, x: own.layer(x), layer=Call(layer)), X[:rows])["layer"]
+    assert (found.companions, found.random, found.place) == (False, False, True)
+    assert "depends on its place in the batch, or on the batch's size" in found.notes[0]
+
+
+def test_units_behind_one_that_is_far_larger_are_seen():
+    """Of one unit a million times as large as the others, which depend on their batch."""
+    model = Function(
+        lambda own, x: own.out(torch.cat([1e6 * x[:, :1, 0, 0], own.norm(x[:, :, 1, 1])], 1)),
+        norm=nn.BatchNorm1d(3, track_running_stats=False), out=nn.Identity(),
+    )  # fmt: skip
+    assert dependence(model, X)["out"].companions
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_rounding_is_no_dependence(dtype):
+    """Deep and wide, with units that are zero or nearly cancel: at other places, and in batches of other sizes."""
+    for seed in range(2):
+        torch.manual_seed(seed)
+        body = [nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1), nn.ReLU(), nn.Flatten()]
+        body += [nn.Linear(512, 300), nn.ReLU(), nn.LayerNorm(300), nn.Linear(300, 40), Call(lambda h: h.sign())]
+        model = nn.Sequential(*body).to(dtype)
+        assert dependence(model, X.to(dtype)) == {}
+        assert dependence(model, X.to(dtype), rows=70) == {}
+
+
 def test_noise_with_a_density_is_told_from_noise_without():
     model = Function(
         lambda own, x: own.some(own.drop(x)) + own.noise(x),
@@ -206,6 +291,42 @@ def test_residual_blocks_know_what_they_skip():
     assert functions_of(model, ["0.inner", "0.out", "0", "1"], X) == {
         "0.inner": [], "0.out": [], "0": ["0.out"], "1": ["0.out", "0"],
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("share", [1e-6, 3e-5, 1e-3])
+def test_a_faint_skip_is_a_skip(share):
+    model = Function(lambda own, x: own.out(own.conv(x) + share * x), conv=nn.Conv2d(3, 3, 3, padding=1),
+                     out=nn.Identity())  # fmt: skip
+    assert functions_of(model, ["conv", "out"], X) == {"conv": [], "out": []}
+
+
+def test_no_unit_hides_behind_larger_ones():
+    """Of 31 units one is a hundred thousand times as large, and a function of what the others are not functions of."""
+    model = Function(
+        lambda own, x: own.out(torch.cat([3e5 * own.a(x.flatten(1)), own.b(x.flatten(1))], 1)),
+        a=nn.Linear(48, 1), b=nn.Linear(48, 30), out=nn.Identity(),
+    )  # fmt: skip
+    assert functions_of(model, ["a", "b", "out"], X)["out"] == []
+
+
+def test_a_skip_that_opens_for_far_images_only():
+    model = Function(
+        lambda own, x: own.out(own.conv(x) + (x.amax((1, 2, 3), keepdim=True) - 1).relu() * x),
+        conv=nn.Conv2d(3, 3, 3, padding=1), out=nn.Identity(),
+    )  # fmt: skip
+    assert functions_of(model, ["conv", "out"], X)["out"] == []
+
+
+def test_held_outputs_in_any_memory_give_what_they_gave():
+    """Slices, transposes and expanded tensors lie otherwise once they are held; what follows must still be theirs."""
+    model = Function(
+        lambda own, x: own.out(own.wide(own.turned(own.cut(own.conv(x)))).flatten(1)),
+        conv=nn.Conv2d(3, 64, 3, padding=1), cut=Call(lambda h: h[:, 1:, 1:]),
+        turned=Call(lambda h: h.transpose(1, 3)), wide=Call(lambda h: h[:, None].expand(-1, 3, -1, -1, -1)),
+        out=nn.Linear(3 * 4 * 3 * 63, 50),
+    )  # fmt: skip
+    layers = ["conv", "cut", "turned", "wide", "out"]
+    assert functions_of(model, layers, X) == {name: layers[:place] for place, name in enumerate(layers)}
 
 
 def test_tuples_and_modules_called_twice():

@@ -1,6 +1,7 @@
 """The layers of any `nn.Module` that fire, their activations, and how their axes are read."""
 
-from infoplane.capture.dependence import Dependence, DependenceWarning, dependence, functions_of
+from infoplane.capture.dependence import Dependence, DependenceWarning, dependence
+from infoplane.capture.functions import functions_of
 from infoplane.capture.inputs import as_taken, model_input
 from infoplane.capture.layout import Reading, check_pattern, vector
 from infoplane.capture.listing import fired, list_layers, readings_of

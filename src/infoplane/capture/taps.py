@@ -370,14 +370,23 @@ class _RandomStream:
     state: tuple[list[Tensor], Any, Any] | None = None
 
     def __enter__(self) -> None:
-        self.callers = self._read()
+        self.callers = self.read()
         self._write(self.state or self.callers)
 
     def __exit__(self, *_: object) -> None:
-        self.state = self._read()
+        self.state = self.read()
         self._write(self.callers)
 
-    def _read(self) -> tuple[list[Tensor], Any, Any]:
+    @staticmethod
+    def moved(start: tuple[list[Tensor], Any, Any]) -> bool:
+        """Whether random numbers were drawn since the states were read."""
+        now = _RandomStream.read()
+        torchs, numpys = zip(start[0], now[0], strict=False), zip(start[1], now[1], strict=True)
+        same = all(torch.equal(*pair) for pair in torchs) and all(np.array_equal(*pair) for pair in numpys)
+        return not same or start[2] != now[2]
+
+    @staticmethod
+    def read() -> tuple[list[Tensor], Any, Any]:
         on_gpu = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else ()
         return [torch.get_rng_state(), *on_gpu], np.random.get_state(), random.getstate()
 

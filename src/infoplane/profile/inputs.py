@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from infoplane import data
-from infoplane.capture import Tap, as_taken, default_transform, list_layers
+from infoplane.capture import Tap, as_taken, at_once, default_transform, list_layers
 from infoplane.capture.inputs import model_input
 from infoplane.checks import as_numpy
 from infoplane.errors import UsageError, unknown
 from infoplane.information.label import Prior, check_prior
-from infoplane.study.cells import LOOKED_AT
+from infoplane.study.cells import LOOKED_AT, look_closer
 from infoplane.study.plan import INPUT
 from infoplane.study.spec import DensitySpec, Measure
 from infoplane.study.task import Live
@@ -84,8 +84,11 @@ def look_up(live: Live, example: Any, dataset: data.Dataset, layers: list[str], 
     found = list_layers(live.model, example, read_as=read_as, image=dataset.shape[1:])
     # Steps from one layer to the next are spoken of as losses: that needs the order in which they are computed.
     readings = {info.name: info.reading for info in found if info.name in layers and info.reading is not None}
-    notes = {info.name: info.notes for info in found if info.name in readings and info.notes}
+    closer = look_closer(live, torch.from_numpy(dataset.images[: at_once(example)]), list(readings))
+    notes = {name: own.notes for name, own in closer.items()}
+    notes |= {info.name: info.notes for info in found if info.name in readings and info.notes}
     drawn = frozenset(info.name for info in found if info.name in readings and info.random)
+    drawn |= {name for name, own in closer.items() if own.random}
     return replace(live, readings=readings, notes=notes, random=drawn)
 
 

@@ -1,7 +1,7 @@
 """What each kind of cell does."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -10,7 +10,17 @@ import torch
 from torch import Tensor
 
 from infoplane import data, densities, subjects
-from infoplane.capture import Tap, at_once, default_transform, fired, functions_of, list_layers, recorded
+from infoplane.capture import (
+    Dependence,
+    Tap,
+    at_once,
+    default_transform,
+    dependence,
+    fired,
+    functions_of,
+    list_layers,
+    recorded,
+)
 from infoplane.data.split import PARTS
 from infoplane.errors import UsageError
 from infoplane.information import (
@@ -45,6 +55,8 @@ from infoplane.study.task import Live, Progress, Task, build_subject
 
 #: images by which it is found out what a layer depends on
 LOOKED_AT = 8
+#: images that are paired to find out which layers are functions of which
+PAIRED = 32
 
 #: added to the seed of a fit that goes on from another one
 SECOND = 500_000_000
@@ -219,8 +231,12 @@ def _captured(task: Task, live: Live) -> Result:
     )
     sizes = {info.name: info for info in listed}
     readings = live.readings or {name: info.reading for name, info in sizes.items() if info.reading is not None}
-    notes = live.notes if known else {name: info.notes for name, info in sizes.items() if info.notes}
-    drawn = live.random if known else {name for name, info in sizes.items() if info.random}
+    if known:
+        notes, drawn = live.notes, live.random
+    else:
+        closer = look_closer(live, task.images(task.split("decoding")[: at_once(example)]), layers)
+        notes = {name: own.notes for name, own in closer.items()} | {i.name: i.notes for i in listed if i.notes}
+        drawn = {name for name, own in closer.items() if own.random} | {i.name for i in listed if i.random}
     parts = {part: task.split(part) for part in ("decoding", "evaluation")}
     if params["encoding"]:
         parts["encoding"] = task.split("encoding")[: params["encoding"]]
@@ -232,7 +248,8 @@ def _captured(task: Task, live: Live) -> Result:
     values["shapes"] = {layer: list(sizes[layer].shape) for layer in layers}
     values["read_as"] = {layer: readings[layer].to_json() for layer in layers if layer in readings}
     values["notes"] = {layer: list(notes[layer]) for layer in layers if layer in notes}
-    values["function_of"] = functions_of(live.model, layers, example)
+    paired = live.transform(task.images(task.split("decoding")[: min(PAIRED, at_once(example))]))
+    values["function_of"] = functions_of(live.model, layers, paired, unsure=[*notes])
     for layer in layers:
         # Activations are measured in float32, whatever finer type they were computed in.
         bits = min(32, torch.finfo(sizes[layer].dtype).bits)
@@ -263,6 +280,15 @@ def _captured(task: Task, live: Live) -> Result:
     groups = task.groups(np.concatenate([parts["decoding"], parts["evaluation"]]))
     values["seen"] = {layer: asdict(seen_hashes(hashes[layer], groups)) for layer in cached}
     return Result(values, file=path)
+
+
+def look_closer(live: Live, images: Tensor, layers: Sequence[str]) -> dict[str, Dependence]:
+    """Returns what activations depend on beside their images, tried in a batch as large as those that are captured.
+
+    That is for what the few images by which layers are looked up do not show.
+    """
+    inputs = live.transform(images)
+    return dependence(live.model, inputs, layers, rows=max(2, len(images)))
 
 
 def _record(

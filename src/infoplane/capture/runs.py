@@ -1,0 +1,156 @@
+"""Runs of a network from a seed, compared unit by unit: what dependence and functions are found by."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from infoplane.capture.taps import Inputs, LayerInfo, _forward, _Key, _leaves, _RandomStream, seeded
+
+Hold = tuple[_Key, Tensor]  # a tap, and the tensor that it is to be
+Visit = Callable[[_Key, Tensor], None]
+
+
+class Runs:
+    """Runs of a model, each from its own seed; of all but a first one no activations are kept, only gaps to it."""
+
+    def __init__(self, model: nn.Module, taps: Sequence[tuple[_Key, LayerInfo]]) -> None:
+        self.model = model
+        self.infos = {key: info for key, info in taps if info.problem is None}
+        self.paths = {path for path, _, _ in self.infos}
+
+    def visit(self, inputs: Inputs, seed: int, visit: Visit, hold: Hold | None = None) -> bool:
+        """Shows activations (B, units) as they are made; returns whether the model ran to its end.
+
+        They are views of the model's own memory, which the next module may write to.
+        """
+
+        def look(key: _Key, tensor: Tensor) -> None:
+            if key in self.infos:
+                h = tensor.detach().movedim(self.infos[key].batch_dim, 0)
+                h = h if h.dtype == torch.float64 else h.float()
+                visit(key, h.flatten(1) if h.ndim > 1 else h[:, None])
+
+        def held(path: str, call: int, output: Any) -> Any:
+            if hold is None or (path, call) != hold[0][:2]:
+                return None
+            return _replaced(output, hold[0][2], hold[1])
+
+        try:
+            with seeded(seed):
+                _forward(self.model, inputs, self.paths, look, held if hold is not None else None)
+        except Exception:
+            # The caller's code, perhaps on what it need not take: of what did not come nothing is said.
+            return False
+        return True
+
+    def kept(self, inputs: Inputs, seed: int, hold: Hold | None = None) -> dict[_Key, Tensor]:
+        """Returns copies of the activations, (B, units)."""
+        found: dict[_Key, Tensor] = {}
+        self.visit(inputs, seed, lambda key, h: found.update({key: h.clone()}), hold)
+        return found
+
+    def gaps(
+        self,
+        inputs: Inputs,
+        seed: int,
+        against: Mapping[_Key, Tensor],
+        rows: Callable[[Tensor], Tensor] = lambda h: h,
+        hold: Hold | None = None,
+    ) -> dict[_Key, Tensor]:
+        """Returns each unit's largest change over the rows, (units,); with a hold only if the model runs to its end.
+
+        Args:
+            against: What the activations are compared with, (rows, units).
+            rows: From activations (B, units) to the rows that those are compared with.
+        """
+        found: dict[_Key, Tensor] = {}
+
+        def visit(key: _Key, h: Tensor) -> None:
+            if key in against:
+                h = rows(h)
+                own = against[key][: len(h)]
+                if h.shape == own.shape and h.numel():
+                    # Infinite values that are equal are no change.
+                    found[key] = (h - own).abs().nan_to_num(nan=0.0).amax(0)
+
+        ended = self.visit(inputs, seed, visit, hold)
+        return found if ended or hold is None else {}
+
+    def drawing(self, inputs: Inputs) -> set[_Key]:
+        """Returns the taps before which torch's, numpy's or Python's random numbers are drawn in a run."""
+        found: set[_Key] = set()
+        start: list[Any] = []
+
+        def visit(key: _Key, _: Tensor) -> None:
+            if found or _RandomStream.moved(start[0]):
+                found.add(key)
+
+        with seeded(0):
+            start.append(_RandomStream.read())
+            try:
+                _forward(self.model, inputs, self.paths, visit)
+            except Exception:
+                return set(self.infos)
+        return found & set(self.infos)
+
+    def output(self, inputs: Inputs, wanted: _Key) -> Tensor | None:
+        """The tensor of one tap, as the model made it."""
+        found: list[Tensor] = []
+
+        def visit(key: _Key, tensor: Tensor) -> None:
+            if key == wanted:
+                found.append(tensor.detach().clone())
+
+        with seeded(0):
+            _forward(self.model, inputs, {wanted[0]}, visit)
+        return found[0] if found else None
+
+
+def scale_of(h: Tensor, swing: Tensor | float = 0.0) -> Tensor:
+    """Returns how large each unit is, (units,): its root mean square over the rows, or `swing` where that is more.
+
+    Never less than that of a small unit of the layer (the tenth percentile of those that are not zero), so that what
+    is zero on these rows, as most units after a ReLU, is not taken for exact. Not the whole layer's size, behind which
+    one large unit would hide all others.
+    """
+    size = h.nan_to_num(0.0, 0.0, 0.0).square().mean(0).sqrt()
+    size = torch.maximum(size, torch.as_tensor(swing).to(size).expand_as(size))
+    above = size[size > 0]
+    return size.clamp(min=float(above.kthvalue(1 + len(above) // 10).values)) if len(above) else size
+
+
+def rounding_of(runs: Runs) -> float:
+    """Returns how much a single rounding changes a value, relatively, in the coarsest type that the model computes in.
+
+    On a GPU convolutions may round their inputs to ten bits (TF32), whatever the type.
+    """
+    kinds = {info.dtype for info in runs.infos.values() if info.dtype.is_floating_point}
+    tensors = [*runs.model.parameters(), *runs.model.buffers()]
+    kinds |= {x.dtype for x in tensors if x.is_floating_point() and x.dtype.itemsize > 1}
+    coarse = max((torch.finfo(kind).eps for kind in kinds), default=torch.finfo(torch.float32).eps)
+    return max(coarse, 2.0**-10) if any(x.device.type == "cuda" for x in tensors) else coarse
+
+
+def length(inputs: Inputs) -> int:
+    """How many rows a batch has."""
+    return next((len(tensor) for _, tensor in _leaves(inputs) if tensor.ndim), 1)
+
+
+def _replaced(output: Any, selector: str, tensor: Tensor) -> Any:
+    """Returns a module's output with the tensor at a selector replaced."""
+    if not selector:
+        return tensor.clone()
+    key, rest = selector[1:].split("]", 1)
+    if isinstance(output, Mapping):
+        changed = {k: _replaced(v, rest, tensor) if str(k) == key else v for k, v in output.items()}
+        try:
+            return type(output)(changed)  # pyright: ignore[reportCallIssue]
+        except TypeError:
+            return type(output)(**changed)
+    if isinstance(output, tuple | list):
+        items = [_replaced(v, rest, tensor) if str(i) == key else v for i, v in enumerate(output)]
+        return type(output)(*items) if hasattr(output, "_fields") else type(output)(items)  # pyright: ignore
+    return dataclasses.replace(output, **{key: _replaced(getattr(output, key), rest, tensor)})
