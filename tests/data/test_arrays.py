@@ -245,3 +245,18 @@ def test_small_grey_images_are_grey(tmp_path):
     for shape in ((9, 4, 4), (9, 2, 3), (9, 8, 8), (2, 3, 3)):
         np.savez(tmp_path / "a.npz", images=np.zeros(shape, np.uint8))
         assert load(tmp_path / "a.npz").images.shape == (shape[0], 1, *shape[1:])
+
+
+def test_classes_without_an_image_are_said(tmp_path, images):
+    def notes(labels, **options):
+        np.savez(tmp_path / "a.npz", images=images, labels=labels)
+        return load(tmp_path / "a.npz", **options).notes
+
+    assert notes([0, 1, 2, 1, 0]) == ()
+    assert notes([1, 2, 3, 1, 2]) == (
+        "3 of 4 classes occur: labels go from 1 to 3; if they count from 1, subtract 1, or there is a class 0 without "
+        "an image",
+    )
+    (codes,) = notes([5, 905, 5, 5, 905])
+    assert codes.startswith("2 of 906 classes occur: labels go from 5 to 905; if they are codes, numpy.unique")
+    assert notes([0, 1, 3, 4, 4]) == ("4 of 5 classes occur: labels go from 0 to 4",)

@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -17,6 +18,7 @@ import pytest
 import torch
 
 import tiny_study
+from infoplane import data, measure
 from infoplane.errors import CellError, FitError
 from infoplane.report.build import build, load_run
 from infoplane.study import run as run_module
@@ -206,6 +208,45 @@ def test_results_from_data_that_have_changed_are_not_taken_up(tmp_path, refuses)
     np.savez(tmp_path / "tiny.npz", images=images, labels=labels, levels=tiny_study.LEVELS)
     with refuses("the output folder holds another study's run"):
         run(tmp_path / "run", spec)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("a\udcffb", "holds what is no text"),
+        ("a\0b", "holds what is no text"),
+        ("a\x1b[31mb", "holds what is no text"),
+        ("a" * 300, "File name too long"),
+        ("/".join(["a" * 200] * 30), "File name too long"),
+        ("/".join(["a" * 200] * 19 + ["b" * 100]), "File name too long"),  # only what is in it would be
+        ("file/below", "Not a directory"),
+        ("file", "is a file, not a folder"),
+        ("foreign", "is not empty and holds no run"),
+    ],
+)
+def test_a_folder_that_cannot_be_is_refused_before_anything_runs(tmp_path, refuses, monkeypatch, name, says):
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("x")
+    Path("foreign").mkdir()
+    Path("foreign/thesis.tex").write_text("x")
+    spec = tiny_study.tiny(tmp_path, measure=["nce"], layers=["logits"], fit__refits=1)
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.setattr(data, "load", lambda *_, **__: pytest.fail("data were read"))
+    monkeypatch.setattr("infoplane.profile.measuring.dataset_of", lambda *_: pytest.fail("images were looked at"))
+    with refuses("output folder", says):
+        execute(spec, Path(name), quiet=True)
+    with refuses("output folder", says):
+        measure(None, None, layers=["fc"], out=name)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_folder_that_may_not_be_written_is_refused(tmp_path, refuses, monkeypatch):
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path) != tmp_path)
+    with refuses("cannot write the output folder", "Permission denied"):
+        run_module.check_place(tmp_path / "a" / "b")
+    (tmp_path / "c").mkdir()
+    run_module.check_place(tmp_path / "c" / "d")
+    assert not (tmp_path / "c" / "d").exists()
 
 
 def test_a_folder_of_something_else_is_refused_and_left_alone(finished, tmp_path, refuses):

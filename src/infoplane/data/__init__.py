@@ -5,6 +5,7 @@ this room with one function that returns a `Dataset`, entered below under its na
 one of official files, in `formats` and `catalogue`. Nothing here imports torch.
 """
 
+import dataclasses
 import inspect
 import os
 from collections.abc import Callable, Mapping
@@ -19,7 +20,7 @@ from infoplane.data.dataset import Dataset, check_images
 from infoplane.data.digits import load_digits
 from infoplane.data.folder import load_folder
 from infoplane.data.formats import Format
-from infoplane.data.notes import say
+from infoplane.data.notes import class_notes, say
 from infoplane.data.options import OPTIONS, apply
 from infoplane.data.split import Split, hold_out, split
 from infoplane.data.truth import Truth, load_truth
@@ -33,6 +34,7 @@ __all__ = [
     "catalogue_name",
     "check_images",
     "check_labels",
+    "class_notes",
     "describe",
     "group_images",
     "hold_out",
@@ -93,6 +95,8 @@ def load(spec: str | os.PathLike[str] | Mapping[str, Any], *, quiet: bool = Fals
         raise UsageError("cannot tell which data set", received=type(spec).__name__, legal=legal)
     shared = {name: options.pop(name) for name in OPTIONS if name in options}
     dataset = apply(_load(spec, options), **shared)
+    if said := class_notes(dataset.labels, dataset.classes):
+        dataset = dataclasses.replace(dataset, notes=(*dataset.notes, *said))
     if not quiet:
         say(dataset.notes)
     return dataset

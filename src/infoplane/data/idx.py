@@ -25,6 +25,9 @@ _LEGAL = (
     "four may begin with the set's own name and a dash, as EMNIST's do"
 )
 
+#: whose published labels count from 1
+_FROM_ONE = ("emnist-letters",)
+
 #: what the published files of several sets begin with -> number of classes
 CLASSES = {
     "emnist-balanced": 47,
@@ -105,7 +108,7 @@ def load_idx(
             legal = f"{len(images):,}, one per image of {images_file.name}"
             raise corrupt(labels_file, received, legal, "the two files do not belong together")
         parts.append((part, images, labels))
-    shift = _shift([labels for _, _, labels in parts], classes)
+    shift = _shift([labels for _, _, labels in parts], classes, published=name in _FROM_ONE)
     mend = "say how many there are: classes=26, in a study data.options: {classes: 26}, or --options classes=26"
     parts = [
         (part, images, check_range(found[part, "labels"], labels.astype(np.int64) - shift, 0, classes - 1, mend))
@@ -140,10 +143,14 @@ def _choose(path: Path, files: str | None) -> tuple[str, dict[tuple[str, str], P
     return next(iter(sets.items()), ("", {}))
 
 
-def _shift(labels: list[np.ndarray], classes: int) -> int:
-    """Returns 1 where labels count from 1 to the number of classes, which 0 to one less would make illegal, else 0."""
+def _shift(labels: list[np.ndarray], classes: int, *, published: bool) -> int:
+    """Returns 1 where labels count from 1, else 0.
+
+    They do where the number of classes is among them, which would be illegal if they counted from 0, or where they are
+    `published` so; and not where a 0 is among them.
+    """
     least, most = min(int(each.min()) for each in labels), max(int(each.max()) for each in labels)
-    return int(least >= 1 and most == classes)
+    return int(least >= 1 and (published or most == classes))
 
 
 def read_idx(file: Path, magic: bytes) -> np.ndarray:

@@ -15,7 +15,9 @@ class ClassPrior:
     Here it costs about log 2n.
 
     Attributes:
-        shares: p(y) = (n_y + ½) / (n + C/2) of n labels, (C,) (Krichevsky & Trofimov 1981).
+        shares: p(y) = (n_y + ½) / (n + C/2) of n labels, (C,) (Krichevsky & Trofimov 1981). Of many classes most may
+            never occur: those that did not have at most (n₁ + 1) / (n + 1) together, where n₁ classes occurred once,
+            which is Robbins' (1968) n₁ / (n + 1) with one to spare.
         seen: Which classes occur among them, (C,).
         weight: w.
     """
@@ -28,7 +30,11 @@ class ClassPrior:
     def of(cls, labels: np.ndarray, classes: int) -> "ClassPrior":
         """Returns the prior of labels (n,) that a reader was trained on, which as yet has no weight."""
         counts = np.bincount(labels, minlength=classes)
-        return cls((counts + 0.5) / (len(labels) + classes / 2), counts > 0)
+        shares, seen = (counts + 0.5) / (len(labels) + classes / 2), counts > 0
+        unseen, most = float(shares[~seen].sum()), float((counts == 1).sum() + 1) / (len(labels) + 1)
+        if unseen > most:
+            shares = np.where(seen, shares * (1 - most) / (1 - unseen), shares * most / unseen)
+        return cls(shares, seen)
 
     def weighted(self, log_probs: np.ndarray, labels: np.ndarray) -> "ClassPrior":
         """Returns the prior with the weight that makes pairs on which the reader was not trained likeliest.

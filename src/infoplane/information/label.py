@@ -1,5 +1,6 @@
 """Information about the label: I(y;h) ≥ H(y) − CE(y|h), with a linear probe or any other q(y|h)."""
 
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Literal
@@ -175,9 +176,23 @@ def check_prior(prior: Prior, labels: np.ndarray, classes: int) -> np.ndarray:
     return known
 
 
-def falls_short(classes: int, n: int) -> float:
-    """Returns by about how much the plug-in entropy of n labels errs low, nats: (classes − 1)/2n (Miller 1955)."""
-    return (classes - 1) / (2 * n)
+def falls_short(labels: np.ndarray, classes: int, groups: np.ndarray | None = None) -> float:
+    """Returns by about how much the plug-in entropy of labels (n,) errs low, nats: (C − 1)/2n (Miller 1955).
+
+    C are the classes that there may be by these labels: those that occur and f₁(f₁ − 1)/2(f₂ + 1) more, of which f₁
+    occur once and f₂ twice (Chao 1984), but no more than `classes`. It is no more than what the entropy lacks of log
+    `classes`, which no entropy exceeds. Of examples that belong together, `groups` (n,), one counts.
+    """
+    if groups is not None:
+        labels = np.unique(np.stack([labels, groups]), axis=1)[0]
+        n = len(np.unique(groups))
+    else:
+        n = len(labels)
+    counts = np.bincount(labels, minlength=classes)
+    once, twice = int((counts == 1).sum()), int((counts == 2).sum())
+    there = min(classes, int((counts > 0).sum()) + once * (once - 1) / (2 * (twice + 1)))
+    lacks = math.log(classes) - float(stats.entropy(counts))
+    return max(0.0, min((there - 1) / (2 * n), lacks))
 
 
 def label_information(
@@ -219,7 +234,7 @@ def label_information(
     # A bound still, but one that says nothing: zero is known without any reader.
     flags = (f"{FAILS}: the reader is overconfident and does worse than guessing",) * (mean.value < -2 * mean.stderr)
     n = count(terms, groups)
-    short = 0.0 if prior is not None else falls_short(classes, n)
+    short = 0.0 if prior is not None else falls_short(labels, classes, groups)
     if short > mean.stderr:
         flags += (f"H(y) of {n:,} labels errs low by about {short:.2g} nats, beyond the error",)
     return Estimate(mean.value, mean.stderr, "nats", kind, "lower", n=n, refits=len(terms), dof=mean.dof, flags=flags)

@@ -42,7 +42,8 @@ def dataset_of(images: Any, labels: Any, levels: int | None, groups: Any) -> dat
     checked = data.check_images(images, levels, least=LEAST_IMAGES)
     if labels is not None:
         labels = data.check_labels(labels, len(checked), MOST_CLASSES)
-    return data.Dataset("your images", checked, labels, levels, groups=groups)
+    made = data.Dataset("your images", checked, labels, levels, groups=groups)
+    return dataclasses.replace(made, notes=tuple(data.class_notes(made.labels, made.classes)))
 
 
 def distinct(layers: Sequence[str]) -> list[str]:

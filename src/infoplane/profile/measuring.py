@@ -43,7 +43,7 @@ from infoplane.study.keeping import kept_layers
 from infoplane.study.load import read_study
 from infoplane.study.origin import Origin
 from infoplane.study.plan import PLAN_FILE, Plan, make_plan
-from infoplane.study.run import STUDY_FILE, default_workers, device_name, one_thread, pick_device
+from infoplane.study.run import STUDY_FILE, check_place, default_workers, device_name, one_thread, pick_device
 from infoplane.study.spec import NEED_DENSITIES, DataSpec, Measure, StudySpec
 from infoplane.study.task import Live
 from infoplane.study.watch import Watcher
@@ -120,6 +120,8 @@ def measure(
         CellError: A part of the measurement failed.
     """
     begun = time.monotonic()
+    if out is not None:
+        check_place(Path(out))
     dataset = dataset_of(images, labels, levels, groups)
     levels, wanted = dataset.levels, kinds_of(kinds, dataset.labels is not None)
     seed = check_whole("seed", seed, least=0)

@@ -26,6 +26,7 @@ from infoplane.study.run import (
     ENGINES,
     Outcome,
     check_folder,
+    check_place,
     default_workers,
     device_name,
     make_folder,
@@ -82,6 +83,7 @@ def execute(
         UsageError: The data, the layers, the device or the folder cannot be used, or another run is at work there.
         CellError: The disk is full.
     """
+    check_place(folder)
     where = pick_device(device)
     if engine not in ENGINES:
         raise unknown("engine", engine, ENGINES)

@@ -216,11 +216,12 @@ class Results(Measured):
         if self.spec.prior is not None:
             given = "all classes alike" if self.spec.prior == "uniform" else "the classes' probabilities as given"
             return f"H(y) is that of {given}"
-        n = count(data.array("evaluation"), self.groups)
-        short = falls_short(data.values["classes"], n)
+        labels = data.array("labels")[data.array("evaluation")]
+        n, short = count(labels, self.groups), falls_short(labels, data.values["classes"], self.groups)
         return (
-            f"H(y) is that of the {n:,} evaluation labels, which errs low by about (C − 1)/2n = {short:.2g} nats: "
-            "label information stays a lower bound, and is short by so much; known probabilities (prior) mend it"
+            f"H(y) is that of the {n:,} evaluation labels, which errs low by about {short:.2g} nats (at most "
+            "(C − 1)/2n): label information stays a lower bound, and is short by so much; known probabilities (prior) "
+            "mend it"
         )
 
     def rows(self) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from typing import IO, Any
 
 import torch
 
-from infoplane.errors import CellError, UsageError
+from infoplane.errors import CellError, UsageError, check_text
 from infoplane.settings import shown
 from infoplane.study.base import Study
 from infoplane.study.cell import Cell
@@ -34,6 +34,8 @@ from infoplane.study.watch import EventLog, Watcher
 from infoplane.study.worker import peak_memory_mb, run_cell
 
 STUDY_FILE = "study.yaml"
+#: no file that a run keeps in `cells` has a longer path from there on
+_LONGEST = "x" * 200
 PACKAGES = ("infoplane", "torch", "numpy", "scipy", "scikit-learn")
 
 
@@ -63,19 +65,35 @@ def default_workers(device: torch.device) -> int:
     return 0 if device.type == "cuda" else min(8, cores)
 
 
+def check_place(folder: Path) -> None:
+    """Raises UsageError where no run can be: before anything is computed, and without making anything.
+
+    The path is no text, it or what will be in it is too long for the system, something on the way is no folder or
+    cannot be written, or the folder holds something that is no run.
+    """
+    check_text("the path of the output folder", str(folder))
+    try:
+        check_a_run(folder)
+        with suppress(FileNotFoundError):
+            (folder / "cells" / _LONGEST).lstat()  # raises for what is too long, and where what is above is no folder
+        above = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        if not os.access(above, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise unwritable(folder, error) from error
+
+
 def check_folder(folder: Path, spec: Study, origin: Origin = NOTHING_SAID) -> None:
     """Raises UsageError if the folder holds another study's run, or something that is no run."""
+    check_place(folder)
     try:
-        if (folder / STUDY_FILE).exists():
-            if (other := another(folder, spec, origin)) is not None:
-                raise UsageError(
-                    "the output folder holds another study's run",
-                    received=f"{folder}: {other}",
-                    legal="a new folder, or a run of this study, which may grow by refits, layers or checkpoints",
-                    mend="choose another --out or delete it",
-                )
-        else:
-            check_a_run(folder)
+        if (folder / STUDY_FILE).exists() and (other := another(folder, spec, origin)) is not None:
+            raise UsageError(
+                "the output folder holds another study's run",
+                received=f"{folder}: {other}",
+                legal="a new folder, or a run of this study, which may grow by refits, layers or checkpoints",
+                mend="choose another --out or delete it",
+            )
     except OSError as error:
         raise unwritable(folder, error) from error
 
