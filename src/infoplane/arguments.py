@@ -1,6 +1,6 @@
 """Arguments of public functions, checked by their annotations: one line says which one is of another kind.
 
-Only what an annotation says is checked, and nothing is converted: numbers and their limits, texts, choices, lists,
+Only what an annotation says is checked: numbers and their limits, texts, choices, lists,
 tensors, classes of this package. What is in an array is for `infoplane.checks`.
 """
 
@@ -14,12 +14,16 @@ from numbers import Real
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
+from annotated_types import Ge, Le
 
 from infoplane.errors import UsageError, unknown
 
 P = ParamSpec("P")
 R = TypeVar("R")
 _Kind = inspect._ParameterKind
+
+#: what may decide everything random; torch's generators take no more
+Seed = Annotated[int, Ge(0), Le(2**63 - 1)]
 
 #: names of limits, as `annotated_types` has them -> what must hold, and its words
 LIMITS: dict[str, tuple[Callable[[Any, Any], bool], str]] = {
@@ -36,8 +40,8 @@ LENGTHS = ("min_length", "max_length")
 def checked(function: Callable[P, R]) -> Callable[P, R]:
     """Returns the function, which now raises UsageError where an argument is not of the kind that it is annotated with.
 
-    Arguments that are annotated as numpy arrays may be anything that `infoplane.checks` makes one of; they are left to
-    it, as are those without an annotation. A number that is NaN is none.
+    Numbers of numpy's become Python's. Arguments that are annotated as numpy arrays may be anything that
+    `infoplane.checks` makes one of; they are left to it, as are those without an annotation. A number is finite.
     """
     signature = inspect.signature(function)
 
@@ -46,13 +50,15 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
         bound = signature.bind(*args, **kwargs)
         hints = _hints(function)
         for name, value in bound.arguments.items():
+            if isinstance(value, np.generic):
+                bound.arguments[name] = value = value.item()
             several = signature.parameters[name].kind in (
                 inspect.Parameter.VAR_POSITIONAL,
                 inspect.Parameter.VAR_KEYWORD,
             )
             if name in hints and not several:
                 check_argument(name, value, hints[name])
-        return function(*args, **kwargs)
+        return function(*bound.args, **bound.kwargs)
 
     return run
 
@@ -94,6 +100,8 @@ def fits(value: Any, hint: Any) -> bool:
 
 
 def _fits_class(value: Any, hint: Any) -> bool:
+    if hint is Any:
+        return True
     if hint is None or hint is type(None):
         return value is None
     if hint is bool:
@@ -101,8 +109,10 @@ def _fits_class(value: Any, hint: Any) -> bool:
     if hint is int:
         return hasattr(value, "__index__") and not isinstance(value, bool | np.bool_) and np.ndim(value) == 0
     if hint is float:
-        return isinstance(value, Real) and not isinstance(value, bool | np.bool_) and not math.isnan(value)
-    if hint is np.ndarray or not isinstance(hint, type) or getattr(hint, "_is_protocol", False):
+        return isinstance(value, Real) and not isinstance(value, bool | np.bool_) and math.isfinite(value)
+    if getattr(hint, "_is_protocol", False):
+        return callable(value) or "__call__" not in vars(hint)
+    if hint is np.ndarray or not isinstance(hint, type):
         return True
     return isinstance(value, hint)
 

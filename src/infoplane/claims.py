@@ -6,7 +6,11 @@ correction over all of them. A leaf: it takes numbers, and knows nothing of wher
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Le
+
+from infoplane.arguments import check_argument, checked
 
 #: fits from which on something may be claimed: retraining moves a number by more than its error given one fit
 FITS_FOR_A_CLAIM = 3
@@ -17,6 +21,7 @@ SMALLEST_SHOWN = 0.001
 #: what is added to verdicts on the training of a network that was trained once
 ONE_NETWORK = "of this one network"
 
+Probability = Annotated[float, Ge(0), Le(1)]
 Verdict = Literal["falls", "rises", "not told apart", "too few fits", "not tested", "barred"]
 
 #: verdict -> its words
@@ -60,6 +65,10 @@ class Hypothesis:
     negligible: float = 0.0
     training: bool = False
 
+    def __post_init__(self) -> None:
+        check_argument("the change", self.change, float)
+        check_argument("p", self.p, Probability | None)
+
     @property
     def obstacle(self) -> Verdict | None:
         """Why it is not tested at all, or None where it is."""
@@ -87,6 +96,7 @@ class Claim:
     tests: int
 
 
+@checked
 def claims(family: Sequence[Hypothesis]) -> list[Claim]:
     """Returns what may be said of each of the hypotheses of one page, corrected for all that are tested (Holm 1979).
 
@@ -103,7 +113,8 @@ def claims(family: Sequence[Hypothesis]) -> list[Claim]:
     return [_claim(each, corrected.get(key), len(distinct)) for key, each in zip(keys, family, strict=True)]
 
 
-def holm(p: Sequence[float]) -> list[float]:
+@checked
+def holm(p: Sequence[Probability]) -> list[float]:
     """Returns the p-values corrected for their number: p_(i) becomes max over j ≤ i of (m − j + 1) p_(j), at most 1."""
     corrected, largest = [0.0] * len(p), 0.0
     for rank, index in enumerate(sorted(range(len(p)), key=lambda index: p[index])):
@@ -112,7 +123,8 @@ def holm(p: Sequence[float]) -> list[float]:
     return corrected
 
 
-def corrected_for(tests: int, before: int | None = None) -> str:
+@checked
+def corrected_for(tests: Annotated[int, Ge(0)], before: Annotated[int, Ge(0)] | None = None) -> str:
     """Returns over how many tests the verdicts of a page are corrected, in sentences; empty where there is none.
 
     Args:

@@ -57,7 +57,7 @@ def plain(value: float) -> str:
 
 def check_positive(what: str, value: object, *, legal: str | None = None) -> float:
     """Returns a value that is a finite number above 0, or raises UsageError."""
-    if isinstance(value, Real) and 0 < (number := float(value)) < math.inf:
+    if isinstance(value, Real) and not isinstance(value, bool) and 0 < (number := float(value)) < math.inf:
         return number
     raise UsageError(f"{what} must be a positive number", received=value, legal=legal)
 

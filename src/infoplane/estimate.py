@@ -86,10 +86,10 @@ class Estimate:
         if self.stderr is not None:
             _check_finite(f"the standard error of {name}", self.stderr, least=0.0)
         # Infinite where the error is known from many examples; NaN is no number of anything.
-        if not isinstance(self.dof, Real) or not float(self.dof) > 0:
+        if not isinstance(self.dof, Real) or isinstance(self.dof, bool) or not float(self.dof) > 0:
             raise UsageError(f"the degrees of freedom of {name} must be above 0", received=self.dof)
         for what, count in (("examples", self.n), ("refits", self.refits)):
-            if not isinstance(count, Integral) or count < 0:
+            if not isinstance(count, Integral) or isinstance(count, bool) or count < 0:
                 raise UsageError(f"the {what} of {name} must be a whole number, 0 or more", received=count)
 
     @classmethod
@@ -214,6 +214,8 @@ def confidence(level: float, dof: float) -> float:
 
     if isinstance(level, bool) or not isinstance(level, Real) or not 0 < float(level) < 1:
         raise UsageError("no such level of confidence", received=level, legal="a number between 0 and 1, such as 0.95")
+    if isinstance(dof, bool) or not isinstance(dof, Real) or not float(dof) > 0:
+        raise UsageError("degrees of freedom must be above 0", received=dof, legal="a number above 0, or infinity")
     half = (1 + float(level)) / 2
     return float(ndtri(half) if math.isinf(dof) else stdtrit(dof, half))
 
@@ -246,7 +248,7 @@ def _restored(part: Any) -> Any:
 
 def _check_finite(what: str, value: object, *, least: float = -math.inf) -> None:
     """Raises UsageError unless a value is a finite number and not below `least`."""
-    if not isinstance(value, Real) or not math.isfinite(value) or value < least:
+    if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value) or value < least:
         legal = "a finite number" + (f", {least:g} or more" if least > -math.inf else "")
         raise UsageError(f"{what} is not finite or out of range", received=value, legal=legal)
 

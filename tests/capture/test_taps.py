@@ -256,7 +256,7 @@ def test_a_tuple_output_needs_a_selector():
 
 @pytest.mark.parametrize("layers", ["fc", [], ()])
 def test_layers_must_be_a_list_of_names(model, layers):
-    with pytest.raises(UsageError, match="layers must be a list"):
+    with pytest.raises(UsageError, match=r"layers (must be a list|cannot be used)"):
         Tap(model, layers)
 
 
@@ -417,7 +417,7 @@ def test_what_cannot_run_is_told_in_one_line(model, x):
     assert isinstance(error.value.__cause__, RuntimeError)
     with pytest.raises(UsageError, match="an empty batch"):
         list_layers(model, x[:0])
-    with pytest.raises(UsageError, match="received ndarray; legal: a tensor"):
+    with pytest.raises(UsageError, match=r"received ndarray.*torch\.from_numpy"):
         list_layers(model, x.numpy())
     with pytest.raises(UsageError, match="lazy parameters"):
         list_layers(nn.LazyLinear(3), x)
@@ -507,5 +507,5 @@ def test_default_transform():
     y = default_transform(4)(x)
     assert y.dtype == torch.float32
     assert torch.equal(y.flatten(), torch.tensor([0, 1 / 3, 2 / 3, 1]))
-    with pytest.raises(UsageError, match="legal: 2 to 256"):
+    with pytest.raises(UsageError, match="legal: a whole number from 2 to 256"):
         default_transform(1)

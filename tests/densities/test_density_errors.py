@@ -49,7 +49,7 @@ def test_contexts_that_do_not_fit(refuses):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"shape": (3, 4)}, ("image shape", "(3, 4)")),
+        ({"shape": (3, 4)}, ("shape cannot be used", "(3, 4)", "a list of 3")),
         ({"shape": (1, 0, 4)}, ("image shape", "(1, 0, 4)")),
         ({"levels": 1}, ("levels", "1", "2 … 256")),
         ({"levels": 257}, ("levels", "257", "2 … 256")),

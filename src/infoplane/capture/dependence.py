@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from infoplane.arguments import checked
 from infoplane.capture.runs import Runs, length, rounding_of, scale_of
 from infoplane.capture.taps import Inputs, LayerInfo, _dry_run, _Key, _leaves, _map, _rows, _unwrap
 from infoplane.torch_state import own_state
@@ -61,6 +62,7 @@ class Dependence:
         return tuple(found)
 
 
+@checked
 @own_state()
 def dependence(
     model: nn.Module,

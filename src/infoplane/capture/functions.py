@@ -4,9 +4,11 @@ from collections.abc import Collection, Sequence
 
 from torch import Tensor, nn
 
+from infoplane.arguments import checked
 from infoplane.capture.dependence import ROWS, dependence
 from infoplane.capture.runs import Runs, length, scale_of
 from infoplane.capture.taps import Inputs, _dry_run, _Key, _map, _rows, _unwrap
+from infoplane.errors import unknown
 from infoplane.torch_state import own_state
 
 #: a layer whose units all change less than this share of their size from image to image does not change
@@ -15,6 +17,7 @@ VARIES = 1e-4
 CLEAR = 1e-2
 
 
+@checked
 @own_state()
 def functions_of(
     model: nn.Module, layers: Sequence[str], example: Inputs, *, unsure: Collection[str] | None = None
@@ -36,7 +39,12 @@ def functions_of(
         unsure: Layers known to be random or to depend on their batch; default: looked for, by `dependence`.
     """
     model = _unwrap(model)
-    taps = [(key, info) for key, info in _dry_run(model, example) if info.name in layers and info.problem is None]
+    known = _dry_run(model, example)
+    names = [info.name for _, info in known]
+    for layer in layers:
+        if layer not in names:
+            raise unknown("layer", layer, names)
+    taps = [(key, info) for key, info in known if info.name in layers and info.problem is None]
     found: dict[str, list[str]] = {info.name: [] for _, info in taps}
     left_out = dependence(model, example, taps=taps) if unsure is None else unsure
     runs = Runs(model, [(key, info) for key, info in taps if info.name not in left_out])

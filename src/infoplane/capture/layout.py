@@ -4,12 +4,14 @@ import dataclasses
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge
 from torch import Tensor
 
+from infoplane.arguments import check_argument, checked
 from infoplane.capture.projection import VALUES, project
 from infoplane.errors import UsageError
 
@@ -60,6 +62,11 @@ class Reading:
 
     def condense(self, activation: Tensor) -> Tensor:
         """Returns what has to be kept of activations `(B, …)`: themselves, unless they are pooled or projected."""
+        check_argument("activations", activation, Tensor)
+        if activation.is_complex() or tuple(activation.shape[1:]) != self.shape:
+            received = f"{str(activation.dtype).removeprefix('torch.')} {tuple(activation.shape)}"
+            legal = f"real (B, {', '.join(map(str, self.shape))})"
+            raise UsageError("activations do not fit the reading", received=received, legal=legal)
         if self.altered is None:
             return activation
         return torch.cat([self._reduced(part) for part in activation.split(self.rows_in_work)])
@@ -202,11 +209,13 @@ class Reading:
         return cls(tuple(content["shape"]), at, grid, **own)
 
 
-def vector(shape: Sequence[int], *, guess: bool = False, told: bool = False) -> Reading:
+@checked
+def vector(shape: Sequence[Annotated[int, Ge(0)]], *, guess: bool = False, told: bool = False) -> Reading:
     """The reading of an activation as a vector."""
     return Reading(tuple(shape), guess=guess, told=told)
 
 
+@checked
 def check_pattern(layer: str, pattern: str) -> None:
     """Raises UsageError where a pattern is none that `read_as` takes."""
     known = re.fullmatch(r"vector|(?=[^n]*n[^n]*$)[cn]+(\+\d+)?|(?=[^h]*h[^h]*$)(?=[^w]*w[^w]*$)[chw]+", pattern)

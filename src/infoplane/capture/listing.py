@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from infoplane.arguments import checked
 from infoplane.capture.dependence import Dependence, dependence
 from infoplane.capture.layout import Reading
 from infoplane.capture.reading import Evidence, Grid, Place, Shape, decide
@@ -23,12 +24,14 @@ from infoplane.capture.taps import (
     _rows,
     _unwrap,
 )
+from infoplane.errors import unknown
 from infoplane.torch_state import own_state
 
 #: sides from which the other size is half of the input's: runs are quick, and networks still have room
 LARGE = 64
 
 
+@checked
 @own_state()
 def list_layers(
     model: nn.Module, example: Inputs, *, read_as: Mapping[str, str] | None = None, image: Grid | None = None
@@ -72,12 +75,14 @@ def list_layers(
     ]
 
 
+@checked
 @own_state()
 def fired(model: nn.Module, example: Inputs) -> list[LayerInfo]:
     """Returns the taps that fire, as `list_layers` does, but without how they are read: from two short runs only."""
     return [info for _, info in _dry_run(_unwrap(model), example)]
 
 
+@checked
 def readings_of(
     model: nn.Module,
     layers: Sequence[str],
@@ -88,6 +93,9 @@ def readings_of(
 ) -> dict[str, Reading]:
     """Returns how these layers are read; see `list_layers`. One that cannot be captured is left out."""
     found = {info.name: info.reading for info in list_layers(model, example, read_as=read_as, image=image)}
+    for layer in layers:
+        if layer not in found:
+            raise unknown("layer", layer, found)
     return {layer: reading for layer in layers if (reading := found.get(layer)) is not None}
 
 

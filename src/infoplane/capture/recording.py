@@ -2,13 +2,17 @@
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from functools import partial
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from annotated_types import Ge
 from torch import Tensor, nn
 
+from infoplane.arguments import checked
 from infoplane.capture.dependence import DependenceWarning, dependence
+from infoplane.capture.inputs import model_input
 from infoplane.capture.taps import Device, Inputs, _leaves, capture
 from infoplane.errors import UsageError
 from infoplane.torch_state import for_caller, own_state
@@ -17,6 +21,7 @@ from infoplane.torch_state import for_caller, own_state
 MOST_ROWS, WORK = 256, 2**21
 
 
+@checked
 @own_state()
 def activations(
     model: nn.Module,
@@ -24,7 +29,7 @@ def activations(
     images: np.ndarray | Tensor,
     *,
     transform: Callable[[Tensor], Inputs],
-    batch_size: int = 256,
+    batch_size: Annotated[int, Ge(1)] = 256,
     device: Device = "cpu",
     warn: bool = True,
 ) -> dict[str, Any]:
@@ -43,11 +48,12 @@ def activations(
         UsageError: As `Tap`; also if an activation is NaN or infinite, or the images are not as above.
     """
     as_array = isinstance(images, np.ndarray)
+    if not as_array and not isinstance(images, Tensor):
+        legal = "uint8 (N, C, H, W), a numpy array or a tensor"
+        raise UsageError("cannot use these images", received=type(images).__name__, legal=legal)
     if images.ndim != 4 or len(images) == 0 or images.dtype not in (np.uint8, torch.uint8):
         received = f"{images.dtype} of shape {tuple(images.shape)}"
         raise UsageError("cannot use these images", received=received, legal="uint8 (N, C, H, W) with N >= 1")
-    if batch_size < 1:
-        raise UsageError("batch_size must be at least 1", received=batch_size)
     starts = range(0, len(images), batch_size)
     # np.array copies: torch takes neither read-only (memory-mapped) arrays nor negative strides.
     slices = (images[start : start + batch_size] for start in starts)
@@ -64,6 +70,7 @@ def activations(
     return {name: h.numpy() if as_array else h for name, h in whole.items()}
 
 
+@checked
 def recorded(
     model: nn.Module,
     layers: Sequence[str],
@@ -85,7 +92,9 @@ def recorded(
             sizes.append(len(part))
             yield torch.cat([part, part]) if len(part) == 1 else part
 
-    for batch in capture(model, layers, at_least_two(), transform=transform, device=device):
+    # The caller's code: what it raises is one line that quotes it.
+    quoted = partial(model_input, for_caller(transform))
+    for batch in capture(model, layers, at_least_two(), transform=quoted, device=device):
         wanted, start = sizes[-1], sum(sizes[:-1])
         cut = {name: found[:1] if wanted == 1 and len(found) == 2 else found for name, found in batch.items()}
         for name, h in cut.items():
@@ -99,6 +108,7 @@ def recorded(
         yield cut
 
 
+@checked
 def at_once(inputs: Inputs) -> int:
     """Returns how many images a network is run on together, given its inputs of some: fewer where they are large."""
     rows = next((len(x) for _, x in _leaves(inputs) if x.ndim), 1)
@@ -110,7 +120,7 @@ def _warn(model: nn.Module, layers: Sequence[str], images: Any, transform: Calla
     """Warns of layers whose activations are not decided by their image alone."""
     few = images[: min(4, len(images))]
     few = torch.from_numpy(np.array(few)) if isinstance(few, np.ndarray) else few
-    example = for_caller(transform)(torch.cat([few, few]) if len(few) == 1 else few)
+    example = model_input(for_caller(transform), torch.cat([few, few]) if len(few) == 1 else few)
     found = dependence(model, example, layers)
     for layer in layers:
         for note in found[layer].notes if layer in found else ():

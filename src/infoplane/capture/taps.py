@@ -12,12 +12,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import chain
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor, nn
 
+from infoplane.arguments import Seed, checked
 from infoplane.capture.generators import generators_reseeded
 from infoplane.capture.layout import Reading
 from infoplane.errors import UsageError, unknown
@@ -77,6 +79,7 @@ class Tap:
         UsageError: If there is nothing to capture, or the model cannot be hooked.
     """
 
+    @checked
     def __init__(self, model: nn.Module, layers: Sequence[str], *, device: Device = None) -> None:
         if isinstance(layers, str) or not layers:
             raise UsageError("layers must be a list of one or more names", received=repr(layers))
@@ -116,6 +119,7 @@ class Tap:
         return {name: found[name][:1] if single else found[name] for name in self.layers}
 
 
+@checked
 def capture(
     model: nn.Module,
     layers: Sequence[str],
@@ -141,10 +145,9 @@ def capture(
     return (tap(batch if transform is None else transform(batch)) for batch in batches)
 
 
-def default_transform(levels: int) -> Callable[[Tensor], Tensor]:
+@checked
+def default_transform(levels: Annotated[int, Ge(2), Le(256)]) -> Callable[[Tensor], Tensor]:
     """Returns the map x / (levels - 1) from uint8 `(B, C, H, W)`, values below `levels`, to float32 in [0, 1]."""
-    if not 2 <= levels <= 256:
-        raise UsageError("levels out of range", received=levels, legal="2 to 256")
     return lambda x: x.to(torch.float32) / (levels - 1)
 
 
@@ -398,8 +401,9 @@ class _RandomStream:
         random.setstate(state[2])
 
 
+@checked
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
+def seeded(seed: Seed) -> Iterator[None]:
     """While active, randomness is that of a seed, torch's, numpy's and Python's; the caller's does not move."""
     with _RandomStream():
         torch.manual_seed(seed)

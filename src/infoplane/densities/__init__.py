@@ -4,15 +4,20 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 
+from infoplane.arguments import Seed, checked
 from infoplane.densities.density import Density
 from infoplane.densities.likelihoods import Categorical, LogisticMixture, log_bin_mass
 from infoplane.densities.pixelcnn import PixelCNN
+from infoplane.errors import unknown
+from infoplane.settings import check_options, first_error, options_model
 
 #: name in a study -> class
 REGISTRY: dict[str, type[Density]] = {"pixelcnn": PixelCNN}
 
 
+@checked
 def build(
     kind: str,
     shape: tuple[int, int, int],
@@ -20,10 +25,16 @@ def build(
     context: tuple[int, ...] | None,
     options: Mapping[str, Any],
     *,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> Density:
     """Returns a density of that kind with the initial weights of that seed; the caller's random state stays."""
+    if kind not in REGISTRY:
+        raise unknown("kind of density", kind, REGISTRY)
     constructor: Callable[..., Density] = REGISTRY[kind]
+    try:
+        options = check_options(constructor, options).model_dump()
+    except ValidationError as error:
+        raise first_error(error, options_model(constructor), kind, options) from error
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         return constructor(shape, levels, context, **options)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
+from infoplane.arguments import check_argument, checked
+from infoplane.densities.likelihoods import INTEGERS
 from infoplane.errors import UsageError
 
 
@@ -18,6 +20,7 @@ class Density(nn.Module, abc.ABC):
         context: None, (d,) or (c, h, w).
     """
 
+    @checked
     def __init__(self, shape: tuple[int, int, int], levels: int, context: tuple[int, ...] | None) -> None:
         super().__init__()
         shape = tuple(shape)  # pyright: ignore[reportAssignmentType]
@@ -66,8 +69,9 @@ class Density(nn.Module, abc.ABC):
         """The parameters through which the context enters, none for an unconditional density."""
 
     def check(self, images: Tensor, context: Tensor | None) -> None:
-        """Raises UsageError unless images and context have the shapes this density was made for."""
-        if images.is_floating_point() or tuple(images.shape[1:]) != self.shape:
+        """Raises UsageError unless images and context are what this density was made for, and finite."""
+        check_argument("images", images, Tensor)
+        if images.dtype not in INTEGERS or tuple(images.shape[1:]) != self.shape or not images.ndim:
             raise UsageError(
                 "images do not fit the density",
                 received=f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}",
@@ -85,12 +89,13 @@ class Density(nn.Module, abc.ABC):
                 legal=f"0 … {self.levels - 1}",
                 mend="give the density more levels or rescale the images",
             )
+        self.check_context(context)
         if context is not None and len(context) != len(images):
             raise UsageError("images and context differ in length", received=f"{len(images)} and {len(context)}")
-        self.check_context(context)
 
     def check_context(self, context: Tensor | None) -> None:
-        """Raises UsageError unless the context has the shape this density was made for."""
+        """Raises UsageError unless the context has the shape this density was made for, and is finite."""
+        check_argument("context", context, Tensor | None)
         if self.context is None:
             if context is not None:
                 raise UsageError("context given to an unconditional density", received=f"{tuple(context.shape)}")
@@ -100,3 +105,9 @@ class Density(nn.Module, abc.ABC):
                 received="none" if context is None else f"{tuple(context.shape)}",
                 legal=f"(B, {', '.join(map(str, self.context))})",
             )
+        elif context.is_complex():
+            mend = "take real and imaginary parts as two units each: torch.view_as_real(context)"
+            raise UsageError("context is not of real numbers", received=context.dtype, mend=mend)
+        elif not (context.is_meta or bool(context.isfinite().all())):
+            bad = f"{int((~context.isfinite()).sum()):,} of {context.numel():,} are NaN or infinite"
+            raise UsageError("context is not finite", received=bad, legal="finite activations")

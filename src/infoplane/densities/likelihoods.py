@@ -6,12 +6,22 @@ Shape legend: B batch, C colour channels, H rows, W columns, F features, M mixtu
 import abc
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge, Le
 from torch import Tensor, nn
 
+from infoplane.arguments import checked
 from infoplane.densities.layers import WeightNormConv, concat_elu
+from infoplane.errors import UsageError, check_positive
+
+#: types of tensors that levels may come as
+INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
+Size = Annotated[int, Ge(1), Le(10**5)]
+Levels = Annotated[int, Ge(2), Le(256)]
 
 MIN_LOG_SCALE = -7.0
 MAX_LOG_SCALE = 7.0
@@ -22,7 +32,8 @@ def scale_levels(index: Tensor, levels: int, dtype: torch.dtype) -> Tensor:
     return index.to(dtype) * (2.0 / (levels - 1)) - 1.0
 
 
-def log_bin_mass(index: Tensor, mean: Tensor, log_scale: Tensor, levels: int) -> Tensor:
+@checked
+def log_bin_mass(index: Tensor, mean: Tensor, log_scale: Tensor, levels: Levels) -> Tensor:
     """Returns the log-mass, in nats, that a logistic puts on the bin of level `index`, exactly.
 
     Levels sit at x_k = 2k/(L − 1) − 1; bin k reaches half a step to either side, the first and last to infinity. With
@@ -34,7 +45,36 @@ def log_bin_mass(index: Tensor, mean: Tensor, log_scale: Tensor, levels: int) ->
         index: Integer levels, broadcastable with `mean`.
         mean, log_scale: μ and log s, on the scaled axis [−1, 1]; floating point.
         levels: L ≥ 2.
+
+    Raises:
+        UsageError: These are no such tensors, do not go together, or are not finite.
     """
+    if index.dtype not in INTEGERS or not (mean.is_floating_point() and log_scale.is_floating_point()):
+        received = f"{index.dtype}, {mean.dtype}, {log_scale.dtype}"
+        raise UsageError("bins and logistics cannot be used", received=received, legal="whole numbers, two of floats")
+    try:
+        torch.broadcast_shapes(index.shape, mean.shape, log_scale.shape)
+    except RuntimeError as error:
+        received = f"shapes {tuple(index.shape)}, {tuple(mean.shape)}, {tuple(log_scale.shape)}"
+        raise UsageError("bins and logistics do not go together", received=received) from error
+    _check_finite("means and scales", mean, log_scale)
+    _check_levels(index, levels)
+    return bin_mass(index, mean, log_scale, levels)
+
+
+def _check_finite(what: str, *tensors: Tensor) -> None:
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors):
+        raise UsageError(f"{what} are not finite", received="NaN or infinity", legal="finite numbers")
+
+
+def _check_levels(index: Tensor, levels: int) -> None:
+    if index.numel() and not 0 <= int(index.min()) <= int(index.max()) < levels:
+        received = f"{int(index.min())} … {int(index.max())}"
+        raise UsageError("levels are out of range", received=received, legal=f"0 … {levels - 1}")
+
+
+def bin_mass(index: Tensor, mean: Tensor, log_scale: Tensor, levels: int) -> Tensor:
+    """Returns what `log_bin_mass` does, of tensors that are known to be right."""
     step = 1.0 / (levels - 1)
     position = index.to(mean.dtype)
     inverse = torch.exp(-log_scale)
@@ -51,9 +91,35 @@ def log_bin_mass(index: Tensor, mean: Tensor, log_scale: Tensor, levels: int) ->
 class Likelihood(nn.Module, abc.ABC):
     """Distribution over one pixel's C channels given features; owns the last 1×1 convolution."""
 
-    @abc.abstractmethod
+    features: int
+    channels: int
+    levels: int
+
+    @checked
     def log_prob(self, features: Tensor, images: Tensor) -> Tensor:
-        """Returns log q(pixel | features) in nats: (B, F, H, W), integer (B, C, H, W) -> (B, H, W)."""
+        """Returns log q(pixel | features) in nats: (B, F, H, W), integer (B, C, H, W) -> (B, H, W).
+
+        Raises:
+            UsageError: They are not such tensors, do not go together, or are not finite.
+        """
+        self._check(features)
+        wanted = (len(features), self.channels, *features.shape[2:])
+        if images.dtype not in INTEGERS or tuple(images.shape) != wanted:
+            received = f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
+            raise UsageError("images do not fit the features", received=received, legal=f"integer levels {wanted}")
+        _check_levels(images, self.levels)
+        return self.score(features, images)
+
+    def _check(self, features: Tensor) -> None:
+        if not features.is_floating_point() or features.ndim != 4 or features.shape[1] != self.features:
+            received = f"{str(features.dtype).removeprefix('torch.')} {tuple(features.shape)}"
+            legal = f"floating point (B, {self.features}, H, W)"
+            raise UsageError("features do not fit the likelihood", received=received, legal=legal)
+        _check_finite("features", features)
+
+    @abc.abstractmethod
+    def score(self, features: Tensor, images: Tensor) -> Tensor:
+        """Returns what `log_prob` does, of tensors that are known to be right."""
 
     @property
     @abc.abstractmethod
@@ -70,8 +136,11 @@ class Likelihood(nn.Module, abc.ABC):
                 logistics of so many times the scale.
         """
 
+    @checked
     def sample(self, features: Tensor, generator: torch.Generator | None, temperature: float = 1.0) -> Tensor:
         """Draws one pixel per position: (B, F, H, W) -> integer levels (B, C, H, W); `draw` tells the temperature."""
+        self._check(features)
+        check_positive("the temperature", temperature)
         shape = (features.shape[0], 1, *features.shape[2:])
         uniforms = [
             torch.rand(shape, generator=generator, device=features.device, dtype=torch.float64)
@@ -87,9 +156,10 @@ class Categorical(Likelihood):
     level, so the C·log L nats of a pixel are normalised whatever C is (van den Oord et al. 2016 for one channel).
     """
 
-    def __init__(self, features: int, channels: int, levels: int, *, weight_norm: bool = True) -> None:
+    @checked
+    def __init__(self, features: Size, channels: Size, levels: Levels, *, weight_norm: bool = True) -> None:
         super().__init__()
-        self.channels, self.levels = channels, levels
+        self.features, self.channels, self.levels = features, channels, levels
         hidden = features if channels > 1 else 0
         self.hidden = nn.ModuleList(
             WeightNormConv(features, hidden, weight_norm=weight_norm) for _ in range(channels if hidden else 0)
@@ -113,7 +183,7 @@ class Categorical(Likelihood):
             y = concat_elu(y)
         return F.log_softmax(at_least_float32(self.logits[channel](y)), dim=1)
 
-    def log_prob(self, features: Tensor, images: Tensor) -> Tensor:
+    def score(self, features: Tensor, images: Tensor) -> Tensor:
         terms = []
         for c in range(self.channels):
             table = self._log_probs(features, c, images[:, :c])
@@ -139,11 +209,12 @@ class LogisticMixture(Likelihood):
     channels before it.
     """
 
+    @checked
     def __init__(
-        self, features: int, channels: int, levels: int, *, mixtures: int = 10, weight_norm: bool = True
+        self, features: Size, channels: Size, levels: Levels, *, mixtures: Size = 10, weight_norm: bool = True
     ) -> None:
         super().__init__()
-        self.channels, self.levels, self.mixtures = channels, levels, mixtures
+        self.features, self.channels, self.levels, self.mixtures = features, channels, levels, mixtures
         self.couplings = channels * (channels - 1) // 2
         outputs = mixtures * (1 + 2 * channels + self.couplings)
         self.parameters_of = WeightNormConv(features, outputs, weight_norm=weight_norm)
@@ -165,13 +236,13 @@ class LogisticMixture(Likelihood):
             mean = mean + couplings[:, :, first + j] * scaled[:, None, j]
         return mean
 
-    def log_prob(self, features: Tensor, images: Tensor) -> Tensor:
+    def score(self, features: Tensor, images: Tensor) -> Tensor:
         logits, means, log_scales, couplings = self._split(features)
         scaled = scale_levels(images, self.levels, logits.dtype)
         joint = F.log_softmax(logits, dim=1)
         for c in range(self.channels):
             mean = self._mean(means, couplings, c, scaled)
-            joint = joint + log_bin_mass(images[:, None, c], mean, log_scales[:, :, c], self.levels)
+            joint = joint + bin_mass(images[:, None, c], mean, log_scales[:, :, c], self.levels)
         return torch.logsumexp(joint, dim=1)
 
     @property

@@ -8,6 +8,7 @@ import torch
 from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor, nn
 
+from infoplane.arguments import checked
 from infoplane.densities.conditioning import build_conditioning, silence
 from infoplane.densities.density import Density
 from infoplane.densities.graphs import recorder
@@ -23,6 +24,7 @@ from infoplane.densities.layers import (
     without_tf32,
 )
 from infoplane.densities.likelihoods import (
+    INTEGERS,
     Categorical,
     Likelihood,
     LogisticMixture,
@@ -62,6 +64,7 @@ class PixelCNN(Density):
     Source: Salimans et al. 2017 (architecture); Nash et al. 2019, appendix A (conditioning).
     """
 
+    @checked
     def __init__(
         self,
         shape: tuple[int, int, int],
@@ -78,15 +81,6 @@ class PixelCNN(Density):
         weight_norm: bool = True,
     ) -> None:
         super().__init__(shape, levels, context)
-        counts = {"filters": filters, "residual_layers": residual_layers, "scales": scales, "mixtures": mixtures}
-        for name, value in counts.items():
-            if value < 1:
-                raise UsageError(f"bad {name}", received=value, legal="a whole number of at least 1")
-        for name, value in {"dropout": dropout, "context_dropout": context_dropout}.items():
-            if not 0 <= value < 1:
-                raise UsageError(f"bad {name}", received=value, legal="0 <= probability < 1")
-        if conditioning not in ("resize", "learned", "vector"):
-            raise UsageError("unknown conditioning", received=repr(conditioning), legal="resize, learned, vector")
         self.scales, self.residual_layers = scales, residual_layers
         options: dict[str, Any] = {"weight_norm": weight_norm}
 
@@ -193,8 +187,9 @@ class PixelCNN(Density):
         features = self.features(images, context)
         # Whatever the convolutions are computed in, in half precision a log-likelihood is noise.
         with full_precision(features):
-            return self.likelihood.log_prob(features.to(self.above.weight), images)
+            return self.likelihood.score(features.to(self.above.weight), images)
 
+    @checked
     @own_state()
     @torch.no_grad()
     def sample(
@@ -258,10 +253,8 @@ class PixelCNN(Density):
         """Puts given rows into images (B, C, H, W); returns how many."""
         channels, rows, columns = self.shape
         legal = f"integer levels ({len(images)} or 1, {channels}, 0 to {rows}, {columns})"
-        if not isinstance(keep, Tensor):
-            raise UsageError("the rows to keep do not fit the samples", received=type(keep).__name__, legal=legal)
         fits = keep.ndim == 4 and keep.shape[1] == channels and keep.shape[2] <= rows and keep.shape[3] == columns
-        if keep.is_floating_point() or not fits or len(keep) not in (1, len(images)):
+        if keep.dtype not in INTEGERS or not fits or len(keep) not in (1, len(images)):
             raise UsageError(
                 "the rows to keep do not fit the samples",
                 received=f"{str(keep.dtype).removeprefix('torch.')} {tuple(keep.shape)}",
@@ -358,6 +351,4 @@ def _grids(rows: int, columns: int, scales: int) -> list[tuple[int, int]]:
 def _likelihood(name: str, features: int, channels: int, levels: int, mixtures: int, weight_norm: bool) -> Likelihood:
     if name == "categorical":
         return Categorical(features, channels, levels, weight_norm=weight_norm)
-    if name == "logistic_mixture":
-        return LogisticMixture(features, channels, levels, mixtures=mixtures, weight_norm=weight_norm)
-    raise UsageError("unknown likelihood", received=repr(name), legal="categorical, logistic_mixture")
+    return LogisticMixture(features, channels, levels, mixtures=mixtures, weight_norm=weight_norm)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from infoplane.checks import check_whole
+from infoplane.checks import as_numpy, check_whole
 from infoplane.errors import UsageError
 
 #: how sure it is that values never seen have no more than the mass that is taken for them
@@ -75,14 +75,22 @@ def seen_values(parts: Iterable[np.ndarray], groups: np.ndarray | None = None) -
 
 def hashes_of(rows: np.ndarray) -> np.ndarray:
     """Returns a hash of each row (n, …), int64 (n,): the same for the same values, in this process."""
-    rows = np.asarray(rows)
-    flat = rows.reshape(len(rows), math.prod(rows.shape[1:]))
+    flat = _rows(rows)
     zero = flat.dtype.type(0)
     return np.fromiter((hash((row + zero).tobytes()) for row in flat), np.int64, len(flat))
 
 
 def seen_hashes(hashes: np.ndarray, groups: np.ndarray | None = None) -> Seen:
     """Returns what `seen_values` does, of rows of which there are hashes (n,)."""
+    hashes = as_numpy(hashes, what="hashes")
+    if hashes.ndim != 1 or hashes.dtype.kind not in "iu":
+        raise UsageError(
+            "there are no values to count", received=f"{hashes.dtype} of shape {hashes.shape}", legal="(n,)"
+        )
+    groups = None if groups is None else as_numpy(groups, what="groups")
+    if groups is not None and (groups.ndim != 1 or groups.dtype.kind not in "iu"):
+        received = f"groups {groups.dtype} of shape {groups.shape}"
+        raise UsageError("there are no values to count", received=received, legal="a whole number for each row")
     if not len(hashes) or (groups is not None and len(groups) != len(hashes)):
         received = f"{len(hashes)} rows" + ("" if groups is None else f", {len(groups)} groups")
         raise UsageError("there are no values to count", received=received, legal="rows, each of one group")
@@ -94,6 +102,15 @@ def seen_hashes(hashes: np.ndarray, groups: np.ndarray | None = None) -> Seen:
     new = ~np.isin(hashes, hashes[~second[group.ravel()]]) & second[group.ravel()]
     unseen = len(np.unique(group.ravel()[new]))
     return Seen(len(np.unique(hashes)), count // 2, unseen)
+
+
+def _rows(part: np.ndarray) -> np.ndarray:
+    """A part as rows (n, d), of the type that it has."""
+    array = as_numpy(part, what="activations", widen=True)
+    if array.ndim < 1 or array.dtype.kind not in "biuf" or not np.isfinite(array).all():
+        received = f"{array.dtype} of shape {array.shape}"
+        raise UsageError("there are no values to count", received=received, legal="finite real numbers (n, …)")
+    return array.reshape(len(array), math.prod(array.shape[1:]))
 
 
 def states_ceiling(units: int, bits: int) -> float:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from infoplane.checks import check_log_probs, check_numbers, check_whole
+from infoplane.checks import check_labels, check_log_probs, check_numbers, check_whole
 from infoplane.errors import UsageError
 from infoplane.estimate import SATURATION, Estimate
 from infoplane.information.crossed import crossed_mean
@@ -38,6 +38,9 @@ def contrastive_batches(images: int, *, candidates: int, batches: int) -> Batche
         images: Evaluation images of which no two belong together.
         candidates, batches: The most of either.
     """
+    images = check_whole("number of images", images, least=0)
+    candidates = check_whole("number of candidates", candidates, least=1)
+    batches = check_whole("number of batches", batches, least=1)
     if images < LEAST_IMAGES:
         return None
     k = max(2, min(candidates, images // LEAST_BATCHES))
@@ -54,6 +57,8 @@ def one_of_each(groups: np.ndarray | None, images: int) -> np.ndarray:
         groups: (n,) the group of every image, or None.
         images: n.
     """
+    images = check_whole("number of images", images, least=1)
+    groups = None if groups is None else check_labels(groups, images, what="groups")
     return np.arange(images) if groups is None else np.sort(np.unique(groups, return_index=True)[1])
 
 

@@ -3,10 +3,13 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Gt, Le
 from scipy import optimize, special
 
+from infoplane.arguments import check_argument
 from infoplane.checks import check_labels, check_log_probs
 
 #: the size of test for which `Mean.dof` is stated: that of 95 % intervals
@@ -104,6 +107,7 @@ def p_of(errors: float, parts: Sequence[Part]) -> float:
 
 def equivalent_dof(parts: Sequence[Part], size: float) -> float:
     """Returns the degrees of freedom with which Student's t has the `reach` of a test of this size."""
+    check_argument("the size of the test", size, Annotated[float, Gt(0), Le(1)])
     dofs = [part.dof for part in parts if part.variance > 0] or [part.dof for part in parts]
     low, high = min(dofs), max(dofs)
     # Next to 1 all quantiles are 0; the degrees of freedom there are those a little further out.
@@ -163,7 +167,8 @@ def crossed_mean(terms: np.ndarray, *, groups: np.ndarray | None = None) -> Mean
 
 def count(terms: np.ndarray, groups: np.ndarray | None) -> int:
     """Returns how many independent examples stand behind terms (R, n) or (n,): their groups, where there are any."""
-    return int(np.shape(terms)[-1]) if groups is None else len(np.unique(groups))
+    examples = check_log_probs(terms, what="terms", least=1, lowest=True).shape[1]
+    return examples if groups is None else len(np.unique(check_labels(groups, examples, what="groups", of="example")))
 
 
 def over_fits(means: np.ndarray) -> Part:

@@ -97,7 +97,7 @@ def compression(
         )
     seed = check_whole("seed", seed, least=0)
     points, refits = evaluation.shape[:2]
-    n = count(evaluation, groups)
+    n = count(evaluation[0], groups)
     peak, last = int(validation.mean(1).argmax()), points - 1
     mean = crossed_mean(evaluation[peak] - evaluation[last], groups=groups)
     if refits < 2 or points < 2:

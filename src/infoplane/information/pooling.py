@@ -5,6 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from infoplane.arguments import checked
+from infoplane.checks import check_numbers
+from infoplane.errors import UsageError
 from infoplane.information.crossed import Mean, Part, over_fits
 
 #: checkpoints are pooled unless their spreads differ by more than they would in this share of equal ones
@@ -13,7 +16,8 @@ UNLIKE = 0.5
 DRAWS = 2000
 
 
-def pooled(own: Mean, table: np.ndarray, contrast: Sequence[float]) -> Mean:
+@checked
+def pooled(own: Mean, table: np.ndarray, contrast: Sequence[float] | np.ndarray) -> Mean:
     """Returns the same mean with the refits' part of its error taken from all checkpoints of its layer.
 
     Refit r at checkpoint c has the mean x_rc = μ_c + A_r + B_rc: fits of one refit share their seeds, and a start, so
@@ -32,11 +36,16 @@ def pooled(own: Mean, table: np.ndarray, contrast: Sequence[float]) -> Mean:
         table: (C, R) means over examples, per checkpoint and refit, of what the mean is a contrast of.
         contrast: (C,) k: one 1 for a value at a checkpoint, a 1 and a −1 for a change between two.
     """
+    table = check_numbers(table, what="means of checkpoints", kinds="iuf")
+    contrast = check_numbers(contrast, what="contrast")
+    if table.ndim != 2 or contrast.shape != table.shape[:1]:
+        received = f"shapes {table.shape} and {contrast.shape}"
+        raise UsageError("means and contrast do not pair", received=received, legal="(C, R) and (C,)")
     checkpoints, refits = table.shape
     if refits < 2 or checkpoints < 2 or len(own.parts) != 2:
         return own
     fits, examples = own.parts
-    parts = [*refits_parts(table, np.asarray(contrast, dtype=np.float64)), examples]
+    parts = [*refits_parts(table, contrast), examples]
     spread = sum(part.variance for part in parts[:-1])
     if spread == 0 or unlike(table):
         return own

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from infoplane.checks import as_numpy
+from infoplane.arguments import check_argument
+from infoplane.checks import as_numpy, check_whole
 from infoplane.errors import UsageError
 from infoplane.information.class_prior import ClassPrior
 from infoplane.torch_state import own_state
@@ -49,6 +50,10 @@ class Rows:
 
     count: int
     of: Callable[[slice], Tensor | np.ndarray]
+
+    def __post_init__(self) -> None:
+        check_whole("number of rows", self.count, least=1)
+        check_argument("of", self.of, Callable)
 
     def __len__(self) -> int:
         return self.count

@@ -11,6 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from infoplane.arguments import Seed, checked
 from infoplane.densities import Density
 from infoplane.errors import FitError, UsageError
 from infoplane.inversion.fast import LOOK, History, Loss, Step, laid_out, shorten
@@ -146,6 +147,7 @@ class OneSource:
         return mean_loss(self.model, self.loss, self.held_out)
 
 
+@checked
 @own_state()
 def fit(
     model: nn.Module,
@@ -154,7 +156,7 @@ def fit(
     held_out: Pairs,
     settings: FitSettings,
     *,
-    seed: int,
+    seed: Seed,
     watched: Mapping[str, Pairs] | None = None,
     progress: Progress | None = None,
 ) -> Curve:
@@ -337,20 +339,31 @@ def scored_at_once(pairs: Pairs, most: int) -> int:
     return max(1, min(most, EVALUATION_VALUES // math.prod(pairs.image_shape)))
 
 
+@checked
 @own_state()
 @torch.no_grad()
 def losses_of(model: nn.Module, loss: Loss, pairs: Pairs) -> Tensor:
     """Returns the loss of every example in evaluation mode, float64 (n,) on the CPU."""
+    if not len(pairs):
+        raise UsageError("no pairs to score", received="none", legal="at least one")
     was_training = model.training
     batch = scored_at_once(pairs, EVALUATION_BATCH)
     model.eval()
     try:
-        chunks = [
-            loss(*pairs.batch(slice(start, start + batch))).double().cpu() for start in range(0, len(pairs), batch)
-        ]
+        chunks = [_scored(loss, pairs, slice(start, start + batch)) for start in range(0, len(pairs), batch)]
     finally:
         model.train(was_training)
     return torch.cat(chunks)
+
+
+def _scored(loss: Loss, pairs: Pairs, part: slice) -> Tensor:
+    """The losses of some pairs, one each."""
+    images, context = pairs.batch(part)
+    found = loss(images, context)
+    if not isinstance(found, Tensor) or found.shape != (len(images),):
+        received = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+        raise UsageError("the loss is not one number for each image", received=received, legal=f"({len(images)},)")
+    return found.double().cpu()
 
 
 def within(settings: FitSettings, model: nn.Module, loss: Loss, pairs: Pairs, held_out: Pairs) -> FitSettings:
@@ -361,6 +374,7 @@ def within(settings: FitSettings, model: nn.Module, loss: Loss, pairs: Pairs, he
     return settings.model_copy(update={"minutes": None, "updates": max(1, int(left / per_update))})
 
 
+@checked
 @own_state()
 def seconds_per_update(
     settings: FitSettings, model: nn.Module, loss: Loss, pairs: Pairs, held_out: Pairs, *, steps: int = 6

@@ -1,10 +1,13 @@
 """Fit a density q(x|h) to pairs and score held-out ones with it."""
 
 from collections.abc import Mapping
+from typing import Annotated
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
+from infoplane.arguments import Seed, checked
 from infoplane.densities import Density
 from infoplane.errors import UsageError
 from infoplane.inversion.fast import Loss
@@ -18,6 +21,7 @@ from infoplane.torch_state import own_state
 class NegativeLogProb:
     """−log q(x|h) in nats per example, as a loss."""
 
+    @checked
     def __init__(self, density: Density) -> None:
         self.density = density
 
@@ -25,6 +29,7 @@ class NegativeLogProb:
         return -self.density.log_prob(images, context)
 
 
+@checked
 @own_state()
 def fit_density(
     density: Density,
@@ -32,7 +37,7 @@ def fit_density(
     held_out: Pairs,
     settings: FitSettings,
     *,
-    seed: int,
+    seed: Seed,
     start: dict[str, Tensor] | None = None,
     ranks: Ranks | None = None,
     watched: Mapping[str, Pairs] | None = None,
@@ -80,21 +85,25 @@ def _begin_at(density: Density, start: dict[str, Tensor]) -> None:
         density.silence_context()
 
 
+@checked
 def log_probs(density: Density, pairs: Pairs) -> Tensor:
     """Returns log q(x|h) of every pair in nats, float64 (n,)."""
     return -losses_of(density, NegativeLogProb(density), pairs)
 
 
+@checked
 @own_state()
 @torch.no_grad()
-def cross_log_probs(density: Density, pairs: Pairs, contexts: Tensor, *, batch: int = 256) -> Tensor:
+def cross_log_probs(density: Density, pairs: Pairs, contexts: Tensor, *, batch: Annotated[int, Ge(1)] = 256) -> Tensor:
     """Returns log q(x_i|h_k) in nats for every image and every context: (n, K) float64.
 
     Args:
         contexts: (K, …), standardised as the density was trained.
         batch: Most pairs that are scored at once.
     """
-    n, k = len(pairs), len(contexts)
+    n, k = len(pairs), len(contexts) if contexts.ndim else 0
+    if not (n and k):
+        raise UsageError("nothing to score", received=f"{n} images, {k} contexts", legal="at least one of each")
     batch = scored_at_once(pairs, batch)
     rows, columns = (index.flatten() for index in torch.meshgrid(torch.arange(n), torch.arange(k), indexing="ij"))
     density.eval()

@@ -1,15 +1,25 @@
 """Pairs (image, activation) to train and evaluate inversion models on."""
 
+import copy
+import math
 from collections.abc import Callable, Iterable
+from typing import TypeGuard
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from infoplane.arguments import check_argument, checked
+from infoplane.checks import as_numpy
+from infoplane.densities.likelihoods import INTEGERS
+from infoplane.errors import UsageError
 from infoplane.inversion.fast import resident
 from infoplane.torch_state import own_state
 
 ContextOf = Callable[[Tensor], Tensor]
+
+#: values of activations that are looked at in one go
+LOOKED_AT = 2**24
 
 
 #: standard deviations beyond which a value grows only logarithmically
@@ -27,7 +37,13 @@ class Standardiser:
         mean, std: Per unit, of the shape of one activation.
     """
 
+    @checked
     def __init__(self, mean: Tensor, std: Tensor) -> None:
+        real = not (mean.is_complex() or std.is_complex()) and mean.shape == std.shape
+        if not real or not bool((mean.isfinite() & std.isfinite() & (std > 0)).all()):
+            received = f"shapes {tuple(mean.shape)} and {tuple(std.shape)}"
+            legal = "one finite mean and one finite deviation above 0 for each unit"
+            raise UsageError("these standardise nothing", received=received, legal=legal)
         self.mean, self.std = mean, std
 
     @classmethod
@@ -35,18 +51,27 @@ class Standardiser:
         """Returns the statistics per unit over all chunks, each (B, …), of which one at a time is in memory."""
         count, mean, squares = 0, torch.zeros(()), torch.zeros(())
         for chunk in chunks:
+            check_context(chunk)
+            if not len(chunk):
+                continue
             values = chunk.double()
             own = values.mean(0)
             step, count = own - mean, count + len(chunk)
             # Chan, Golub & LeVeque 1979: sums of squares about the mean of two parts, put together.
             squares = squares + (values - own).square().sum(0) + step.square() * (len(chunk) * (1 - len(chunk) / count))
             mean = mean + step * (len(chunk) / count)
+        if not count:
+            raise UsageError("there are no activations to standardise", legal="one example or more")
         variance = squares / count
         # What rounding makes of a constant is no variation.
         varies = variance > 1e-12 * (mean.square() + 1e-12)
         return cls(mean.float(), torch.where(varies, variance.sqrt(), 1.0).float())
 
     def __call__(self, context: Tensor) -> Tensor:
+        check_argument("activations", context, Tensor)
+        if context.is_complex() or context.shape[1:] != self.mean.shape:  # it would be broadcast
+            received, legal = tuple(context.shape), f"(B, {', '.join(map(str, self.mean.shape))})"
+            raise UsageError("activations do not fit the standardiser", received=received, legal=legal)
         z = (context - self.mean.to(context.device)) / self.std.to(context.device)
         excess = (z.abs() - TAIL).clamp_min(0)
         return z.clamp(-TAIL, TAIL) + z.sign() * excess.log1p()
@@ -73,6 +98,7 @@ class Pairs:
         device: Where batches are delivered.
     """
 
+    @checked
     def __init__(
         self,
         images: Tensor | np.ndarray,
@@ -83,9 +109,16 @@ class Pairs:
         standardise: Standardiser | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.context = context if context is None or callable(context) else _trainable(context)
+        self._all, self._rows = _trainable(images, "images"), rows
+        if self._all.ndim != 4 or self._all.dtype not in INTEGERS:
+            received = f"{str(self._all.dtype).removeprefix('torch.')} {tuple(self._all.shape)}"
+            raise UsageError("cannot use these images", received=received, legal="uint8 (N, C, H, W)")
+        if rows is not None:
+            _check_index(rows, len(self._all))
+        self.context = context if context is None or _computes(context) else _trainable(context, "activations")
+        if isinstance(self.context, Tensor):
+            check_context(self.context, len(self), finite=False)  # batch by batch: it may be a file
         self.view, self.standardise, self.device = view, standardise, torch.device(device)
-        self._all, self._rows = _trainable(images), rows
         #: rows of cached contexts, where they are not all of them in their order
         self._context_rows: Tensor | None = None
 
@@ -124,7 +157,11 @@ class Pairs:
             context = _gathered(self.context, self._context_rows, index).to(self.device)
             context = context if self.view is None else self.view(context)
         else:
-            context = self.context(self.images_of(index) if images is None else images)
+            images = self.images_of(index) if images is None else images
+            context = self.context(images)
+        if self.device.type == "cpu":  # a GPU would be waited for; there losses that are not finite are found
+            check_context(context)
+        context = context if context.dtype in (torch.float32, torch.float64) else context.float()
         return context if self.standardise is None else self.standardise(context)
 
     @property
@@ -137,26 +174,27 @@ class Pairs:
         """Returns the pairs with images and cached contexts on the device, as far as it has room for them."""
         if self.device.type != "cuda":
             return self
-        found = Pairs(self.images, self.context, view=self.view, standardise=self.standardise, device=self.device)
-        found._all = resident(found._all, self.device)
+        found = copy.copy(self)
+        found._all, found._rows = resident(self.images, self.device), None
         if isinstance(self.context, Tensor):
             rows = self._context_rows
             found.context = resident(self.context if rows is None else self.context[rows], self.device)
+            found._context_rows = None
         return found
 
     @own_state()
     def subset(self, index: Tensor | np.ndarray) -> "Pairs":
-        """Returns the pairs at these indices, without a copy of them."""
-        index = torch.as_tensor(index)
-        index = index.nonzero()[:, 0] if index.dtype == torch.bool else index
-        found = Pairs(
-            self._all,
-            self.context,
-            rows=index if self._rows is None else self._rows[index],
-            view=self.view,
-            standardise=self.standardise,
-            device=self.device,
-        )
+        """Returns the pairs at these indices, without a copy of them.
+
+        Raises:
+            UsageError: They are no indices of pairs.
+        """
+        index = index if isinstance(index, Tensor) else torch.as_tensor(as_numpy(index, what="indices"))
+        if index.dtype == torch.bool and index.shape == (len(self),):
+            index = index.nonzero()[:, 0]
+        index = _check_index(index, len(self))
+        found = copy.copy(self)
+        found._rows = index if self._rows is None else self._rows[index]
         if isinstance(self.context, Tensor):
             found._context_rows = index if self._context_rows is None else self._context_rows[index]
         return found
@@ -169,8 +207,43 @@ def _gathered(data: Tensor, rows: Tensor | None, index: Tensor | slice) -> Tenso
     return data[index.to(data.device) if isinstance(index, Tensor) else index]
 
 
+def _check_index(index: Tensor, count: int) -> Tensor:
+    """Returns indices (m,) of `count` things as int64, or raises UsageError."""
+    least, most = (int(index.min()), int(index.max())) if index.numel() and not index.is_complex() else (0, -1)
+    if index.ndim != 1 or index.dtype not in INTEGERS or not -count <= least <= most + 1 <= count:
+        received = f"{str(index.dtype).removeprefix('torch.')} {tuple(index.shape)}, {least} to {most}"
+        raise UsageError("these are no indices of pairs", received=received, legal=f"(m,) whole, below {count}")
+    return index.long()
+
+
+def _computes(context: object) -> TypeGuard[ContextOf]:
+    return callable(context) and not isinstance(context, Tensor | np.ndarray)
+
+
+def check_context(context: Tensor, count: int | None = None, *, finite: bool = True) -> None:
+    """Raises UsageError unless activations (n, …) are finite real numbers, of so many examples."""
+    check_argument("activations", context, Tensor)
+    if context.is_complex():
+        mend = "take real and imaginary parts as two units each: torch.view_as_real(h)"
+        raise UsageError("activations are not real numbers", received=context.dtype, legal="real numbers", mend=mend)
+    if context.ndim < 1 or (count is not None and len(context) != count):
+        legal = "(n, …)" if count is None else f"({count}, …), one for each image"
+        raise UsageError("activations do not pair with images", received=f"shape {tuple(context.shape)}", legal=legal)
+    if not finite or context.is_meta or not context.is_floating_point():
+        return
+    rows = max(1, LOOKED_AT // max(1, math.prod(context.shape[1:])))  # a few at a time: the answer is as large
+    if bad := sum(int((~part.isfinite()).sum()) for part in context.split(rows)):
+        received = f"{bad:,} of {context.numel():,} are NaN or infinite"
+        raise UsageError("activations are not finite", received=received, legal="finite numbers")
+
+
 @own_state()
-def _trainable(data: Tensor | np.ndarray) -> Tensor:
+def _trainable(data: Tensor | np.ndarray, what: str) -> Tensor:
     """The data as a tensor that training may use, which one made in inference mode is not."""
-    tensor = torch.as_tensor(data, device=None if isinstance(data, Tensor) else "cpu")
-    return tensor.clone() if tensor.is_inference() else tensor
+    if not isinstance(data, Tensor):
+        array = as_numpy(data, what=what)
+        try:
+            data = torch.as_tensor(array, device="cpu")
+        except TypeError as error:
+            raise UsageError(f"{what} are no tensor", received=array.dtype, legal="numbers that torch knows") from error
+    return data.clone() if data.is_inference() else data

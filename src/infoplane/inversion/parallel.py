@@ -24,13 +24,15 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from infoplane.errors import UsageError
+from infoplane.errors import UsageError, unknown
 from infoplane.inversion.fast import Loss, autocast, compiled, compiling, laid_out
 from infoplane.inversion.fit import Curve, OneSource, Progress, losses_of, train
 from infoplane.inversion.pairs import Pairs
 from infoplane.inversion.settings import FitSettings
 from infoplane.torch_state import own_state
 
+#: where a process may compute
+DEVICES = ("auto", "cpu", "cuda")
 #: between the seeds of two processes, so that their dropout masks differ
 STRIDE = 7919
 
@@ -67,6 +69,8 @@ def joined(device: str = "auto") -> Iterator[Ranks]:
     Raises:
         UsageError: There are fewer GPUs than processes on this machine.
     """
+    if device not in DEVICES:
+        raise unknown("device", str(device), DEVICES)
     rank, count, local = (int(os.environ.get(name, default)) for name, default in _ENVIRONMENT)
     on_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
     if on_gpu and local >= torch.cuda.device_count():

@@ -1,8 +1,18 @@
 """The other way to invert: the image with the least expected squared error."""
 
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge, Le
 from torch import Tensor, nn
+
+from infoplane.arguments import check_argument, checked
+from infoplane.densities.likelihoods import INTEGERS
+from infoplane.errors import UsageError
+
+Size = Annotated[int, Ge(1), Le(10**6)]
+Levels = Annotated[int, Ge(2), Le(256)]
 
 
 class Reconstructor(nn.Module):
@@ -17,9 +27,13 @@ class Reconstructor(nn.Module):
         filters: Channels of the hidden layers.
     """
 
-    def __init__(self, shape: tuple[int, int, int], context: tuple[int, ...], filters: int = 64) -> None:
+    @checked
+    def __init__(self, shape: tuple[Size, Size, Size], context: tuple[Size, ...], filters: Size = 64) -> None:
         super().__init__()
-        self.shape = shape
+        shape, context = tuple(shape), tuple(context)
+        if len(context) not in (1, 3):
+            raise UsageError("bad context shape", received=context, legal="(d,) or (c, h, w)")
+        self.shape, self.context = shape, context
         rows, columns = shape[1:]
         if len(context) == 1:
             self.start = (filters, max(1, -(-rows // 4)), max(1, -(-columns // 4)))
@@ -41,6 +55,12 @@ class Reconstructor(nn.Module):
 
     def forward(self, context: Tensor) -> Tensor:
         """(B, d) or (B, c, h, w) -> images (B, C, H, W) on the scale 0 … 1, not clipped."""
+        check_argument("context", context, Tensor)
+        if context.is_complex() or tuple(context.shape[1:]) != self.context or not len(context):
+            received = f"{str(context.dtype).removeprefix('torch.')} {tuple(context.shape)}"
+            legal = f"real (B, {', '.join(map(str, self.context))})"
+            raise UsageError("context does not fit the reconstruction", received=received, legal=legal)
+        context = context.to(next(self.parameters()).dtype)
         x = self.enter(context).view(len(context), *self.start)
         for layer in self.up:
             x = layer(x)
@@ -48,19 +68,36 @@ class Reconstructor(nn.Module):
             x = F.interpolate(x, self.shape[1:], mode="bilinear", antialias=True)
         return self.finish(x)
 
+    @checked
     @torch.no_grad()
-    def reconstruct(self, context: Tensor, levels: int) -> Tensor:
-        """Returns uint8 images on the grid of levels."""
-        return (self(context).clamp(0, 1) * (levels - 1)).round().to(torch.uint8)
+    def reconstruct(self, context: Tensor, levels: Levels) -> Tensor:
+        """Returns uint8 images on the grid of levels.
+
+        Raises:
+            UsageError: The context is not finite, or of another shape.
+        """
+        found = self(context)
+        if not bool(found.isfinite().all()):
+            raise UsageError("reconstructions are not finite", mend="check the context for NaN and infinity")
+        return (found.clamp(0, 1) * (levels - 1)).round().to(torch.uint8)
 
 
 class SquaredError:
     """The squared error per pixel on the scale 0 … 1, averaged over the image, as a loss per example."""
 
-    def __init__(self, model: Reconstructor, levels: int) -> None:
+    @checked
+    def __init__(self, model: Reconstructor, levels: Levels) -> None:
         self.model, self.levels = model, levels
 
     def __call__(self, images: Tensor, context: Tensor | None) -> Tensor:
-        assert context is not None
+        if context is None:
+            raise UsageError("nothing to reconstruct from", received="no context", legal="activations of a layer")
+        check_argument("images", images, Tensor)
+        check_argument("context", context, Tensor)
+        wanted = (len(context), *self.model.shape)
+        if images.dtype not in INTEGERS or tuple(images.shape) != wanted:
+            received = f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
+            legal = f"integer levels {wanted}"
+            raise UsageError("images do not fit the reconstruction", received=received, legal=legal)
         target = images.float() / (self.levels - 1)
         return (self.model(context) - target).square().flatten(1).mean(1)

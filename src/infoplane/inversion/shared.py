@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from infoplane.arguments import Seed, checked
 from infoplane.densities import Density
 from infoplane.errors import UsageError
 from infoplane.inversion.fit import Curve, OneSource, Progress, train
@@ -62,12 +63,14 @@ class SharedTrunk(nn.Module):
                 setattr(density.get_submodule(path), leaf, weight)
 
 
+@checked
 def trunk_of(density: Density) -> dict[str, nn.Parameter]:
     """Returns the parameters of a density that have nothing to do with its context, by name."""
     own = {id(parameter) for parameter in density.context_parameters()}
     return {name: parameter for name, parameter in density.named_parameters() if id(parameter) not in own}
 
 
+@checked
 @own_state()
 def fit_shared(
     densities: Mapping[str, Density],
@@ -75,7 +78,7 @@ def fit_shared(
     held_out: Mapping[str, Pairs],
     settings: FitSettings,
     *,
-    seed: int,
+    seed: Seed,
     progress: Progress | None = None,
 ) -> SharedCurve:
     """Trains q(x|h) of many places together and returns the training curves in nats per image.

@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from infoplane.errors import unknown
 from infoplane.subjects.dense import DenseSettings, dense, orthonormality_step
 from infoplane.subjects.forward import Forward, decode_labels, head, label_log_probs, tail
 from infoplane.subjects.nash_cnn import NashCNN
@@ -22,12 +23,18 @@ REGISTRY: dict[str, type[nn.Module]] = {
 
 def settings_of(kind: str) -> type[TrainSettings] | type[EpochSettings]:
     """Returns how a kind of network is trained: by updates, unless its class says by epochs."""
-    return getattr(REGISTRY[kind], "settings", TrainSettings)
+    return getattr(_network(kind), "settings", TrainSettings)
 
 
 def objective_of(kind: str) -> Objective:
     """Returns what a kind of network is trained for: its labels, unless its class says otherwise."""
-    return getattr(REGISTRY[kind], "objective", "cross-entropy")
+    return getattr(_network(kind), "objective", "cross-entropy")
+
+
+def _network(kind: str) -> type[nn.Module]:
+    if not isinstance(kind, str) or kind not in REGISTRY:
+        raise unknown("kind of network", str(kind), REGISTRY)
+    return REGISTRY[kind]
 
 
 __all__ = [

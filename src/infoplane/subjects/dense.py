@@ -8,9 +8,12 @@ import torch
 from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 from torch import Tensor, nn
 
+from infoplane.arguments import checked
+from infoplane.errors import UsageError
 from infoplane.settings import Settings
 from infoplane.subjects.noisy import LayeredNetwork, NoisyNetwork
 
+Size = Annotated[int, Ge(1), Le(10**6)]
 #: slope of the leaky units for negative inputs: max(x, x/10)
 LEAK = 0.1
 
@@ -39,7 +42,8 @@ class DenseSettings(Settings):
     start: tuple[tuple[float, float], ...] | None = None
 
 
-def dense(settings: DenseSettings, inputs: int, classes: int, generator: torch.Generator) -> LayeredNetwork:
+@checked
+def dense(settings: DenseSettings, inputs: Size, classes: Size, generator: torch.Generator) -> LayeredNetwork:
     """Returns the network with its initial weights: noisy where β is given.
 
     Args:
@@ -67,8 +71,9 @@ def linear_layers(network: LayeredNetwork) -> list[nn.Linear]:
     return [module for module in network.modules() if isinstance(module, nn.Linear)]
 
 
+@checked
 @torch.no_grad()
-def orthonormality_step(weight: Tensor, strength: float) -> None:
+def orthonormality_step(weight: Tensor, strength: Annotated[float, Ge(0)]) -> None:
     """Takes W ← W - α (W Wᵀ - I) W in place, which pulls the rows of W towards an orthonormal set.
 
     Args:
@@ -77,6 +82,9 @@ def orthonormality_step(weight: Tensor, strength: float) -> None:
 
     Source: Cisse et al. 2017; Goldfeld et al. 2018, section 9.1.
     """
+    if weight.ndim != 2 or not weight.is_floating_point() or not bool(weight.isfinite().all()):
+        received = f"{weight.dtype} of shape {tuple(weight.shape)}"
+        raise UsageError("this is no matrix of weights", received=received, legal="finite (units, inputs)")
     excess = weight @ weight.T - torch.eye(len(weight), dtype=weight.dtype, device=weight.device)
     weight -= strength * excess @ weight
 

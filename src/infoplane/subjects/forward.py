@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from infoplane.arguments import Seed, checked
 from infoplane.data import hold_out
 from infoplane.errors import UsageError, unknown
 from infoplane.information.class_prior import ClassPrior
@@ -21,6 +22,8 @@ from infoplane.subjects.train_epochs import (
     EVALUATION_BATCH,
     EpochSettings,
     Transform,
+    as_classes,
+    check_inputs,
     device_of,
     evaluating,
     state_of,
@@ -66,6 +69,7 @@ class Forward:
     state: dict[str, Tensor]
 
 
+@checked
 def head(model: nn.Module, layer: str) -> nn.Module:
     """Returns a frozen copy of everything up to a layer, its output included: inputs (B, …) -> h (B, …).
 
@@ -79,6 +83,7 @@ def head(model: nn.Module, layer: str) -> nn.Module:
     return copied.eval().requires_grad_(False)
 
 
+@checked
 def tail(model: nn.Module, layer: str) -> nn.Module:
     """Returns everything behind a layer, as parts of the model itself: h (B, …) -> the model's output.
 
@@ -96,6 +101,7 @@ def tail(model: nn.Module, layer: str) -> nn.Module:
     return rest
 
 
+@checked
 @own_state()
 def decode_labels(
     model: nn.Module,
@@ -105,7 +111,7 @@ def decode_labels(
     settings: EpochSettings,
     *,
     classes: int,
-    seed: int,
+    seed: Seed,
     transform: Transform | None = None,
     held_out: float = HELD_OUT,
     groups: np.ndarray | None = None,
@@ -173,12 +179,15 @@ def decode_labels(
     )
 
 
+@checked
 def label_log_probs(model: nn.Module, inputs: Tensor, labels: Tensor, transform: Transform) -> Tensor:
     """Returns log q(y|x) that a classifier itself gives each label, in nats, float64 (n,), in evaluation mode.
 
     Its mean is −CE(y|network), which with H(y) bounds the information about the label in all of its layers from below.
     """
-    return _of_labels(label_table(model, inputs, transform), labels.cpu())
+    check_inputs(inputs)
+    table = label_table(model, inputs, transform)
+    return _of_labels(table, as_classes(labels, inputs, table.shape[1]).cpu())
 
 
 @own_state()

@@ -6,10 +6,12 @@ import torch.nn.functional as F
 from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor, nn
 
+from infoplane.arguments import checked
 from infoplane.errors import UsageError
 from infoplane.subjects.train import TrainSettings
 from infoplane.subjects.train_epochs import Objective
 
+Size = Annotated[int, Gt(0)]
 Filters = Annotated[int, Gt(0), Le(10**5)]
 
 
@@ -33,10 +35,11 @@ class NashCNN(nn.Module):
     objective: ClassVar[Objective] = "cross-entropy"
     settings: ClassVar[type[TrainSettings]] = TrainSettings
 
+    @checked
     def __init__(
         self,
-        shape: tuple[int, int, int],
-        classes: int,
+        shape: tuple[Size, Size, Size],
+        classes: Size,
         filters: tuple[Filters, Filters] = (32, 32),
         hidden: Annotated[int, Gt(0), Le(10**6)] = 256,
         kernel: Annotated[int, Gt(0), Le(1000)] = 5,

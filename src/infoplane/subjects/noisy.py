@@ -6,6 +6,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from infoplane.arguments import check_argument
 from infoplane.errors import UsageError, check_positive
 
 
@@ -36,6 +37,7 @@ class LayeredNetwork(nn.Module):
         Raises:
             UsageError: There is no such layer.
         """
+        check_argument("the layer", layer, int)
         if not 1 <= layer <= len(self.layers):
             raise UsageError("no such layer", received=layer, legal=f"1 to {len(self.layers)}")
         for previous in self.layers[: layer - 1]:

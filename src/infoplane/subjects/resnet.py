@@ -8,9 +8,11 @@ import torch.nn.functional as F
 from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
 
+from infoplane.arguments import checked
 from infoplane.errors import UsageError
 from infoplane.subjects.train_epochs import EpochSettings, Objective
 
+Size = Annotated[int, Gt(0)]
 Filters = Annotated[int, Gt(0), Le(10**5)]
 
 #: slope of PyTorch's leaky ReLU for negative inputs; the paper gives none
@@ -93,10 +95,11 @@ class ResNet21(ResidualEncoder):
 
     objective: ClassVar[Objective] = "cross-entropy"
 
+    @checked
     def __init__(
         self,
-        shape: tuple[int, int, int],
-        classes: int,
+        shape: tuple[Size, Size, Size],
+        classes: Size,
         filters: tuple[Filters, Filters, Filters] = (16, 32, 64),
         blocks: Annotated[int, Gt(0), Le(1000)] = 3,
         pool: Annotated[int, Gt(0), Le(1000)] = 4,
@@ -137,10 +140,11 @@ class ResNetAutoencoder(ResidualEncoder):
 
     objective: ClassVar[Objective] = "mse"
 
+    @checked
     def __init__(
         self,
-        shape: tuple[int, int, int],
-        classes: int | None = None,
+        shape: tuple[Size, Size, Size],
+        classes: Size | None = None,
         filters: tuple[Filters, Filters, Filters] = (16, 32, 64),
         blocks: Annotated[int, Gt(0), Le(1000)] = 3,
         pool: Annotated[int, Gt(0), Le(1000)] = 4,

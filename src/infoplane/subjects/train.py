@@ -12,9 +12,10 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import model_validator
 from torch import Tensor, nn
 
-from infoplane.errors import FitError
+from infoplane.arguments import Seed, checked
+from infoplane.errors import FitError, UsageError
 from infoplane.settings import Settings
-from infoplane.subjects.train_epochs import check_output
+from infoplane.subjects.train_epochs import as_classes, check_inputs, check_output
 from infoplane.torch_state import own_state
 
 Checkpoint = Annotated[int, Ge(0), Le(10**8)] | Literal["end"]
@@ -60,6 +61,7 @@ class Trained:
     best_update: int
 
 
+@checked
 @own_state()
 def train_classifier(
     model: nn.Module,
@@ -70,7 +72,7 @@ def train_classifier(
     settings: TrainSettings,
     *,
     transform: Callable[[Tensor], Tensor],
-    seed: int,
+    seed: Seed,
     progress: Callable[[int, int, float | None], None] | None = None,
 ) -> Trained:
     """Trains `model` in place by cross-entropy and returns the weights at each checkpoint.
@@ -84,7 +86,13 @@ def train_classifier(
         FitError: The loss is not finite any more.
         UsageError: The model's output is not one score per class.
     """
-    check_output(model, inputs, "cross-entropy", transform)
+    check_inputs(inputs)
+    check_inputs(validation_inputs)
+    if not len(inputs):
+        raise UsageError("too few examples to train a network on", received=0, legal="1 or more")
+    classes = check_output(model, inputs, "cross-entropy", transform)
+    labels = as_classes(labels, inputs, classes)
+    validation_labels = as_classes(validation_labels, validation_inputs, classes)
     wanted = {c for c in settings.checkpoints if isinstance(c, int)}
     states: dict[str, dict[str, Tensor]] = {}
     trained = Trained(states, [], [], 0)
@@ -127,12 +135,20 @@ def train_classifier(
     return trained
 
 
+@checked
 @own_state()
 @torch.no_grad()
 def correct(
-    model: nn.Module, inputs: Tensor, labels: Tensor, transform: Callable[[Tensor], Tensor], *, batch: int = 512
+    model: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    transform: Callable[[Tensor], Tensor],
+    *,
+    batch: Annotated[int, Ge(1)] = 512,
 ) -> Tensor:
     """Returns which examples the classifier gets right, bool (N,), in evaluation mode."""
+    check_inputs(inputs)
+    labels = as_classes(labels, inputs, None)
     was_training = model.training
     model.eval()
     try:

@@ -13,6 +13,8 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import model_validator
 from torch import Tensor, nn
 
+from infoplane.arguments import Seed, check_argument, checked
+from infoplane.checks import check_labels
 from infoplane.errors import FitError, UsageError
 from infoplane.settings import Settings
 from infoplane.torch_state import own_state
@@ -106,6 +108,7 @@ class TrainedEpochs:
     curves: dict[str, list[float]] = field(default_factory=dict)
 
 
+@checked
 @own_state()
 def train_epochs(
     model: nn.Module,
@@ -117,7 +120,7 @@ def train_epochs(
     *,
     objective: Objective,
     transform: Transform,
-    seed: int,
+    seed: Seed,
     best: bool = False,
     progress: Callable[[int, int, float | None], None] | None = None,
 ) -> TrainedEpochs:
@@ -137,9 +140,14 @@ def train_epochs(
         FitError: A loss is not finite; names the epoch and the learning rate.
         UsageError: There are fewer than two examples, or the model's output does not fit the objective.
     """
+    check_inputs(inputs)
+    check_inputs(validation_inputs)
     if len(inputs) < 2:
         raise UsageError("too few examples to train a network on", received=len(inputs), legal="2 or more")
-    check_output(model, inputs, objective, transform)
+    classes = check_output(model, inputs, objective, transform)
+    if objective == "cross-entropy" or labels is not None:
+        labels = as_classes(labels, inputs, classes)
+        validation_labels = as_classes(validation_labels, validation_inputs, classes)
     device = device_of(model)
     steps = settings.steps(len(inputs))
     total = steps * settings.epochs
@@ -242,8 +250,30 @@ def loss_of(output: Tensor, x: Tensor, labels: Tensor | None, objective: Objecti
     return F.cross_entropy(output, labels)
 
 
-def check_output(model: nn.Module, inputs: Tensor, objective: Objective, transform: Transform) -> None:
-    """Raises UsageError where what the model answers is not what the objective compares."""
+def check_inputs(inputs: Tensor) -> None:
+    """Raises UsageError unless inputs (N, …) are real numbers, and finite."""
+    check_argument("inputs", inputs, Tensor)
+    if inputs.ndim < 2 or inputs.is_complex() or inputs.dtype == torch.bool:
+        received = f"{str(inputs.dtype).removeprefix('torch.')} {tuple(inputs.shape)}"
+        raise UsageError("a network cannot be given these inputs", received=received, legal="real numbers (N, …)")
+    if inputs.is_floating_point() and not bool(inputs.isfinite().all()):
+        raise UsageError("a network cannot be given these inputs", received="NaN or infinity", legal="finite numbers")
+
+
+def as_classes(labels: Tensor | None, inputs: Tensor, classes: int | None) -> Tensor:
+    """Returns labels (N,) as int64 tensor on their device, or raises UsageError; none are no labels of no inputs."""
+    if not len(inputs) and (labels is None or not len(labels)):
+        return torch.empty(0, dtype=torch.int64)
+    device = labels.device if isinstance(labels, Tensor) else inputs.device
+    return torch.from_numpy(check_labels(labels, len(inputs), classes, of="input")).to(device)
+
+
+def check_output(model: nn.Module, inputs: Tensor, objective: Objective, transform: Transform) -> int | None:
+    """Returns how many classes the model answers for, None where it does not classify.
+
+    Raises:
+        UsageError: What the model answers is not what the objective compares.
+    """
     with evaluating(model):
         x = transform(inputs[:2]).to(device_of(model))
         shape = tuple(model(x).shape)
@@ -255,6 +285,7 @@ def check_output(model: nn.Module, inputs: Tensor, objective: Objective, transfo
         raise UsageError(
             "this network does not reconstruct", received=f"{shape[1:]} for inputs of shape {tuple(x.shape[1:])}"
         )
+    return shape[1] if objective == "cross-entropy" else None
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
+from infoplane.arguments import Seed, checked
 from infoplane.errors import UsageError
 from infoplane.settings import Settings
 from infoplane.subjects.dense import linear_layers, orthonormality_step
@@ -66,6 +67,7 @@ def schedule(last: int, count: int) -> list[int]:
     return sorted({0, *spaced, last})
 
 
+@checked
 @own_state()
 def descend(
     network: LayeredNetwork,
@@ -73,7 +75,7 @@ def descend(
     settings: DescentSettings,
     *,
     checkpoints: Sequence[int],
-    seed: int,
+    seed: Seed,
     progress: Callable[[int, int, float | None], None] | None = None,
 ) -> Descent:
     """Trains a network in place; returns its weights at the checkpoints and what training looked like.

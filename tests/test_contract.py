@@ -1,0 +1,91 @@
+"""Every public function gives the right number or says in one line what it cannot use; a new export is registered here.
+
+A function stands in contract_numbers.py or contract_models.py with good arguments and what each holds; the lists of bad
+inputs are in contract_inputs.py. What takes no numbers from outside stands in `OTHERS` with the reason.
+"""
+
+import importlib
+import inspect
+import pkgutil
+
+import pytest
+
+import infoplane
+from contract_inputs import Call, fault
+from contract_models import MODELS
+from contract_numbers import NUMBERS
+
+CALLS: dict[str, dict[str, list[Call]]] = {**NUMBERS, **MODELS, "report": {}}
+PACKAGES = tuple(CALLS)
+
+RECORD, NAMES, ABSTRACT = "what a function returns", "names", "made by subclasses"
+#: package -> exported name -> why nothing of it is tried here
+OTHERS: dict[str, dict[str, str]] = {
+    "infoplane": {"InfoplaneError": "an error", "Profile": "tested in test_profile.py", "__version__": NAMES},
+    "information": {"Compression": RECORD, "Mean": RECORD, "Seen": RECORD},
+    "inversion": {"Curve": RECORD, "SharedCurve": RECORD, "Ranks": RECORD},
+    "densities": {"REGISTRY": NAMES, "Density": ABSTRACT},
+    "capture": {"Dependence": RECORD, "DependenceWarning": "a warning", "Inputs": "a type", "LayerInfo": RECORD},
+    "subjects": {
+        **dict.fromkeys(("Descent", "Forward", "Trained", "TrainedEpochs", "Points"), RECORD),
+        **dict.fromkeys(("DenseSettings", "DescentSettings", "EpochSettings", "TrainSettings"), "in test_settings.py"),
+        **dict.fromkeys(("POINTS", "REGISTRY"), NAMES),
+        "LayeredNetwork": "as NoisyNetwork",
+        "decode_labels": "trains by train_epochs",
+        "descend": "takes Points",
+    },
+    "claims": {"Claim": RECORD, "verdict_of": "takes words"},
+    "estimate": {"Estimate": "of infoplane"},
+    "report": dict.fromkeys(("Curve", "Layer", "LayerPictures", "ReportContents", "write"), "tested in tests/report"),
+}
+
+
+def exported(package: str) -> set[str]:
+    """The public names of a package; of a module without a list of them, what is defined there."""
+    module = infoplane if package == "infoplane" else importlib.import_module(f"infoplane.{package}")
+    own = {
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_")
+        and (inspect.isfunction(value) or inspect.isclass(value))
+        and value.__module__ == module.__name__
+    }
+    return set(getattr(module, "__all__", own))
+
+
+def test_every_export_is_registered():
+    assert exported("estimate") == {"Estimate", "confidence"}  # the reader of modules sees what is defined there
+    for package in PACKAGES:
+        registered = set(CALLS[package]) | set(OTHERS.get(package, {}))
+        assert exported(package) == registered, f"register what {package} exports, see this file's first lines"
+        assert not set(CALLS[package]) & set(OTHERS.get(package, {}))
+
+
+def test_every_package_with_public_names_is_here():
+    inner = {"study", "budget", "cli", "data", "profile"}  # of a run's own code; of data, which tests/data has
+    packages = {each.name for each in pkgutil.iter_modules(infoplane.__path__) if each.ispkg}
+    assert packages == (set(PACKAGES) & packages) | inner
+
+
+EVERY = [
+    (package, name, index)
+    for package, names in CALLS.items()
+    for name, calls in names.items()
+    for index in range(len(calls))
+]
+#: whose good arguments take too long, or join processes
+NOT_RUN = ("measure", "seconds_per_update", "joined")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("package", "name", "index"), EVERY, ids=str)
+def test_bad_inputs_are_refused_in_one_line(package, name, index):
+    call = CALLS[package][name][index]
+    if name not in NOT_RUN:
+        call()
+    faults = []
+    for argument, bad, make, verdict in call.trials():
+        wrong = fault(call, argument, make, verdict)
+        if wrong is not None:
+            faults.append(f"{argument} ({bad}): {wrong}")
+    assert not faults, "\n".join(faults)
