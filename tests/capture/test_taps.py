@@ -421,7 +421,7 @@ def test_what_cannot_run_is_told_in_one_line(model, x):
         list_layers(model, x.numpy())
     with pytest.raises(UsageError, match="lazy parameters"):
         list_layers(nn.LazyLinear(3), x)
-    with pytest.raises(UsageError, match=r"hooks need a Python nn\.Module; received a type"):
+    with pytest.raises(UsageError, match=r"model cannot be used; received type"):
         list_layers(nn.ReLU, x)
 
 

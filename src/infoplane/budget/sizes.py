@@ -49,12 +49,16 @@ HELD, LOOKS = (48, 400), (2, 10)
 SAMPLES = ((2, 4), (3, 5), (4, 6), (6, 8), (8, 8))
 
 
+#: most updates of a fit that may be asked for, as in a study
+MOST_UPDATES = 10**8
+
+
 def parse_budget(budget: str | int) -> tuple[float | None, int | None]:
     """Returns (seconds, None) for a time like "10m", (None, updates) for a number of updates."""
     legal = "a time such as 90s, 10m or 2h, or a whole number of updates per fit"
     if isinstance(budget, str) and budget.strip().isdecimal():
         budget = int(budget)
-    if isinstance(budget, int) and not isinstance(budget, bool) and budget >= 1:
+    if isinstance(budget, int) and not isinstance(budget, bool) and 1 <= budget <= MOST_UPDATES:
         return None, budget
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|m|min|h)\s*", budget) if isinstance(budget, str) else None
     if match is None or float(match[1]) <= 0:

@@ -60,7 +60,9 @@ def available() -> list[str]:
     return sorted(NAMED)
 
 
-def load(spec: str | os.PathLike[str] | Mapping[str, Any], *, quiet: bool = False, **options: Any) -> Dataset:
+def load(
+    spec: str | os.PathLike[str] | Mapping[str, Any], *, quiet: bool = False, at: str = "", **options: Any
+) -> Dataset:
     """Returns the data set of that name, or in that file or folder.
 
         load("digits")
@@ -78,6 +80,7 @@ def load(spec: str | os.PathLike[str] | Mapping[str, Any], *, quiet: bool = Fals
     Args:
         spec: A name, a path, or a mapping with one of these as `name` and options beside it.
         quiet: Say nothing: the caller will, see `say`.
+        at: What messages put before the name of an option: where it stands in a study.
         **options: What the loader of this data set accepts, and for every data set `subset`, `subset_seed` and
             `downsample`, see `options.apply`.
 
@@ -94,7 +97,7 @@ def load(spec: str | os.PathLike[str] | Mapping[str, Any], *, quiet: bool = Fals
         legal = "the name of a data set or a path"
         raise UsageError("cannot tell which data set", received=type(spec).__name__, legal=legal)
     shared = {name: options.pop(name) for name in OPTIONS if name in options}
-    dataset = apply(_load(spec, options), **shared)
+    dataset = apply(_load(spec, options, at), **shared)
     if said := class_notes(dataset.labels, dataset.classes):
         dataset = dataclasses.replace(dataset, notes=(*dataset.notes, *said))
     if not quiet:
@@ -102,27 +105,27 @@ def load(spec: str | os.PathLike[str] | Mapping[str, Any], *, quiet: bool = Fals
     return dataset
 
 
-def _load(spec: str | os.PathLike[str], options: dict[str, Any]) -> Dataset:
+def _load(spec: str | os.PathLike[str], options: dict[str, Any], at: str) -> Dataset:
     """Returns the whole data set of a name or path."""
     if isinstance(spec, str) and spec in NAMED:
-        return _call(f"data set {spec!r}", NAMED[spec], (), options)
+        return _call(f"data set {spec!r}", NAMED[spec], (), options, at)
     if isinstance(spec, str) and spec in catalogue.BY_NAME:
         found = catalogue.locate(spec)
         if found is None:
             raise catalogue.missing(catalogue.BY_NAME[spec])
-        return _official(*found, options)
+        return _official(*found, options, at)
     # os.path, unlike Path, says "not there" to any text that the system refuses as a path, and to "".
     text = os.path.expanduser(spec)
     path = Path(text)
     suffix = next((suffix for suffix in BY_SUFFIX if path.name.lower().endswith(suffix)), None)
     if suffix is not None and os.path.isfile(text):
-        return _call(f"file {path}", BY_SUFFIX[suffix], (path,), options)
+        return _call(f"file {path}", BY_SUFFIX[suffix], (path,), options, at)
     if os.path.exists(text):
         form = formats.recognise(path)
         if form is not None:
-            return _official(path, form, options)
+            return _official(path, form, options, at)
         if os.path.isdir(text):
-            return _call(f"image folder {path}", load_folder, (path,), options)
+            return _call(f"image folder {path}", load_folder, (path,), options, at)
         legal = f"a {_SUFFIXES} file, the official file of a known data set, or a folder of images"
         raise UsageError("cannot tell how to read the file", received=path, legal=legal)
     # Nothing is there: was it meant as a path or as a name?
@@ -131,7 +134,7 @@ def _load(spec: str | os.PathLike[str], options: dict[str, Any]) -> Dataset:
         legal = f"an existing {_SUFFIXES} file or folder of images, or a name: {', '.join(names)}"
         raise UsageError("no such file or folder", received=path, legal=legal)
     if spec and "\0" not in spec and len(spec) < 256 and (found := catalogue.locate(spec)) is not None:
-        return _official(*found, options)
+        return _official(*found, options, at)
     if spec in catalogue.BY_FOLDER:
         raise catalogue.missing(catalogue.BY_FOLDER[spec])
     mend = f"or give the path of a {_SUFFIXES} file or of a folder of images"
@@ -173,18 +176,21 @@ def loaders(spec: str) -> list[str]:
 _SUFFIXES = " or ".join(BY_SUFFIX)
 
 
-def _official(path: Path, form: Format, options: Mapping[str, Any]) -> Dataset:
+def _official(path: Path, form: Format, options: Mapping[str, Any], at: str) -> Dataset:
     """Returns the data set in official files, named as the catalogue has it where it is there."""
     entry = catalogue.entry_of(path, form)
     fixed = {} if entry is None else entry.options
-    dataset = _call(f"{form.name} in {path}", form.load, (path,), {**fixed, **options})
+    dataset = _call(f"{form.name} in {path}", form.load, (path,), {**fixed, **options}, at)
     return dataset if entry is None else catalogue.titled(dataset, entry)
 
 
-def _call(what: str, loader: Callable[..., Dataset], args: tuple[Any, ...], options: Mapping[str, Any]) -> Dataset:
+def _call(
+    what: str, loader: Callable[..., Dataset], args: tuple[Any, ...], options: Mapping[str, Any], at: str
+) -> Dataset:
     """Returns `loader(*args, **options)`; an option it does not have is a `UsageError` with the nearest matches."""
     legal = [*list(inspect.signature(loader).parameters)[len(args) :], *OPTIONS]
     for option in options:
         if option not in legal:
-            raise unknown(f"option of {what}", str(option), legal)
+            name = f" {at}{option}" if at else ""
+            raise unknown(f"option{name} of {what}", str(option), legal)
     return loader(*args, **options)

@@ -320,7 +320,7 @@ class PixelCNN(Density):
     @torch.no_grad()
     def initialise(self, images: Tensor) -> None:
         """Data-dependent initialisation (Salimans & Kingma 2016) on a batch (B, C, H, W), under a null context."""
-        self.check(images, None if self.context is None else torch.empty(len(images), *self.context))
+        self.check(images, None if self.context is None else torch.zeros(len(images), *self.context))
         was_training = self.training
         self.eval()
         try:

@@ -3,7 +3,6 @@
 import copy
 import math
 from collections.abc import Callable, Iterable
-from typing import TypeGuard
 
 import numpy as np
 import torch
@@ -115,7 +114,8 @@ class Pairs:
             raise UsageError("cannot use these images", received=received, legal="uint8 (N, C, H, W)")
         if rows is not None:
             _check_index(rows, len(self._all))
-        self.context = context if context is None or _computes(context) else _trainable(context, "activations")
+        cached = isinstance(context, Tensor | np.ndarray) or not callable(context)
+        self.context = _trainable(context, "activations") if cached and context is not None else context  # pyright: ignore
         if isinstance(self.context, Tensor):
             check_context(self.context, len(self), finite=False)  # batch by batch: it may be a file
         self.view, self.standardise, self.device = view, standardise, torch.device(device)
@@ -214,10 +214,6 @@ def _check_index(index: Tensor, count: int) -> Tensor:
         received = f"{str(index.dtype).removeprefix('torch.')} {tuple(index.shape)}, {least} to {most}"
         raise UsageError("these are no indices of pairs", received=received, legal=f"(m,) whole, below {count}")
     return index.long()
-
-
-def _computes(context: object) -> TypeGuard[ContextOf]:
-    return callable(context) and not isinstance(context, Tensor | np.ndarray)
 
 
 def check_context(context: Tensor, count: int | None = None, *, finite: bool = True) -> None:

@@ -30,10 +30,10 @@ class Reconstructor(nn.Module):
     @checked
     def __init__(self, shape: tuple[Size, Size, Size], context: tuple[Size, ...], filters: Size = 64) -> None:
         super().__init__()
-        shape, context = tuple(shape), tuple(context)
+        context = tuple(context)
         if len(context) not in (1, 3):
             raise UsageError("bad context shape", received=context, legal="(d,) or (c, h, w)")
-        self.shape, self.context = shape, context
+        self.shape, self.context = (shape[0], shape[1], shape[2]), context
         rows, columns = shape[1:]
         if len(context) == 1:
             self.start = (filters, max(1, -(-rows // 4)), max(1, -(-columns // 4)))

@@ -1,5 +1,7 @@
 """What a study of inversion needs from outside: its data, its network, its layers."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch import nn
@@ -13,6 +15,9 @@ from infoplane.study.spec import StudySpec
 from infoplane.study.store import Result
 from infoplane.study.task import build_subject
 from infoplane.subjects import REGISTRY, EpochSettings, objective_of, settings_of, tail
+
+#: most samples that are drawn from one layer's density and kept
+MOST_SAMPLES = 100_000
 
 
 def check(spec: StudySpec) -> tuple[Result, dict[str, tuple[int, ...]]]:
@@ -29,7 +34,39 @@ def check(spec: StudySpec) -> tuple[Result, dict[str, tuple[int, ...]]]:
         if (size := len(result.arrays[part])) < 4:
             raise UsageError(f"data.{part} is too small", received=size, legal="at least 4 images")
     check_classes(spec, result)
+    check_requests(spec, {part: len(result.arrays[part]) for part in PARTS})
     return result, contexts_of(spec, result)
+
+
+def check_requests(spec: StudySpec, sizes: Mapping[str, int]) -> None:
+    """Raises UsageError for sizes that the data cannot give. A default is no request: it is lowered, which is said.
+
+    Args:
+        sizes: Images of each part.
+    """
+    asked = [
+        ("contrastive.candidates", spec.contrastive, "candidates", "evaluation", "contrastive" in spec.measure),
+        ("samples.images", spec.samples, "images", "evaluation", "samples" in spec.measure),
+        ("fit.batch", spec.fit, "batch", "decoding" if spec.fit_on == "decoding" else "encoding", spec.needs_densities),
+        ("reconstruction.batch", spec.reconstruction, "batch", "decoding", "mse" in spec.measure),
+    ]
+    if spec.subject is not None:
+        asked.append(("subject.train.batch", spec.subject.train, "batch", "encoding", True))
+    for path, section, name, part, wanted in asked:
+        value, default = getattr(section, name), type(section).model_fields[name].default
+        if wanted and value != default and value > sizes[part]:
+            raise UsageError(
+                f"{path} is more than there are images",
+                received=f"{value:,} of {sizes[part]:,} images in data.{part}",
+                legal=f"at most {sizes[part]:,}",
+                mend=f"lower {path}, or give data.{part} more",
+            )
+    if "samples" in spec.measure and (drawn := spec.samples.images * spec.samples.each) > MOST_SAMPLES:
+        raise UsageError(
+            "too many samples",
+            received=f"samples.images {spec.samples.images:,} × samples.each {spec.samples.each:,} = {drawn:,} a layer",
+            legal=f"at most {MOST_SAMPLES:,} a layer",
+        )
 
 
 def check_classes(spec: StudySpec, result: Result) -> None:

@@ -43,6 +43,12 @@ def load_points(spec: FlowSpec) -> Result:
     """
     result = _points(spec.model_dump(mode="json")["data"], spec.seed)
     check_samples(spec, len(result.arrays["inputs"]))
+    training = len(result.arrays["training"])
+    for one in map(spec.one, spec.names):
+        if one.train.batch is not None and one.train.batch > training:
+            received = f"{one.train.batch:,} of {training:,}"
+            mend = "lower train.batch, or leave it out for all of them"
+            raise UsageError("train.batch is more than there are training inputs", received=received, mend=mend)
     return result
 
 

@@ -84,7 +84,8 @@ def _merged(
     content: dict[str, Any] = {}
     for file in files:
         of_dataset = {} if asked is None else _of_dataset(file.datasets, asked, scale, study)
-        for part in (file.content, {"scale": scale, **file.scales.get(scale or "", {})}, of_dataset):
+        named = {} if scale is None and file.content.get("scale") is not None else {"scale": scale}
+        for part in (file.content, {**named, **file.scales.get(scale or "", {})}, of_dataset):
             for path, value in part.items():
                 if isinstance(path, str):
                     set_field(content, path, value)
@@ -126,8 +127,10 @@ def _files(study: str) -> list[_File]:
         text = _read(Path(study))
     else:
         raise unknown("study", study, named_studies(), mend="or give the path of a .yaml file")
-    own = {"name": Path(study).stem, **_parse(text, study)}
-    _check_free(own, study, [])
+    parsed = _parse(text, study)
+    own = {"name": Path(study).stem, **parsed}
+    if not _is_resolved(parsed, study):
+        _check_free(own, study, [])
     like = own.pop("like", None)
     file = _File(own, own.pop("scales", {}), own.pop("datasets", {}))
     if like is None:
@@ -135,6 +138,20 @@ def _files(study: str) -> list[_File]:
     if like not in named_studies():
         raise unknown(f"study that {study} is like", str(like), named_studies())
     return [*_files(like), file]
+
+
+def _is_resolved(content: Mapping[str, Any], where: str) -> bool:
+    """Whether a file is what a run keeps of its study: nothing is left to defaults or to its scale, which is a name."""
+    if content.get("scale") is None or "name" not in content or {"like", "scales", "datasets"} & content.keys():
+        return False
+    return _paths(content) == _paths(validate(content, where=where).model_dump(mode="json"))
+
+
+def _paths(content: Any, path: str = "") -> set[str]:
+    """The dotted paths of all that plain values hold."""
+    if not isinstance(content, Mapping):
+        return {path}
+    return {path, *(inner for key, value in content.items() for inner in _paths(value, f"{path}.{key}"))}
 
 
 def _of_dataset(datasets: Any, content: Mapping[str, Any], scale: str | None, study: str) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """One run at a time in a folder."""
 
 import errno
-import fcntl
 import os
 import sys
 import time
@@ -39,7 +38,7 @@ def locked(folder: Path, *, quiet: bool = False) -> Iterator[int]:
 def _of_its_own(path: str, flags: int) -> int:
     """Opens a file that is not another folder's, since this run's number is written there."""
     try:
-        return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+        return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise
@@ -47,6 +46,15 @@ def _of_its_own(path: str, flags: int) -> int:
 
 
 def _take(handle: int, path: Path, quiet: bool) -> None:
+    try:
+        import fcntl  # not on every system, and nothing but runs needs it
+    except ImportError as error:
+        raise UsageError(
+            "runs need a system that locks files as POSIX does",
+            received=sys.platform,
+            legal="Linux or macOS",
+            mend="on Windows, use the Windows Subsystem for Linux",
+        ) from error
     start, said = time.monotonic(), quiet
     while True:
         try:

@@ -21,6 +21,9 @@ from infoplane.study.spec import StudySpec
 
 PLAN_FILE = "plan.json"
 
+#: most cells of a study: far more than anybody's, few enough to be listed
+MOST_CELLS = 100_000
+
 #: kind -> module that says what such a cell does, where it is not `cells`
 CELLS: dict[str, str] = dict.fromkeys(("points", "descent", "flow", "quadrature", "clustering", "sweep"), "flow_cells")
 
@@ -78,6 +81,13 @@ class Plan:
             modules=modules,
         )
         self.cells[cell.name] = cell
+        if len(self.cells) > MOST_CELLS:
+            raise UsageError(
+                "a study of too many parts",
+                received=f"more than {MOST_CELLS:,}",
+                legal=f"at most {MOST_CELLS:,}",
+                mend="fewer refits, layers or checkpoints, or several studies",
+            )
         self.roles[kind, layer, refit, checkpoint] = cell.name
         return cell.name
 

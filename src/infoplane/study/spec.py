@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from infoplane import data, densities, subjects
@@ -53,7 +53,9 @@ class DataSpec(Settings):
         """
         shared = {"subset": self.subset} if self.subset is not None else {}
         shared |= {"downsample": self.downsample} if self.downsample > 1 else {}
-        return data.load({"name": self.name, **self.options, **shared}, quiet=True)
+        if "name" in self.options:  # which is no option, and would be another data set
+            raise UsageError("unknown option data.options.name", received="'name'", mend="set data.name")
+        return data.load({"name": self.name, **self.options, **shared}, quiet=True, at="data.options.")
 
 
 def _of_networks() -> dict[str, type[BaseModel]]:
@@ -221,7 +223,7 @@ class StudySpec(Study):
     fit: FitSettings = FitSettings()
     fit_on: Literal["decoding", "encoding"] = "decoding"
     reconstruction: FitSettings = FitSettings(updates=600, batch=32, learning_rate=2e-3, evaluations=6, refits=1)
-    measure: tuple[Measure, ...] = ("nce", "usable", "contrastive", "label", "mse", "samples")
+    measure: Annotated[tuple[Measure, ...], MinLen(1)] = ("nce", "usable", "contrastive", "label", "mse", "samples")
     contrastive: ContrastiveSpec = ContrastiveSpec()
     forward: ForwardSpec = ForwardSpec()
     losses: LossesSpec = LossesSpec()
