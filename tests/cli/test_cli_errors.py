@@ -258,7 +258,7 @@ def test_layers_of_a_bad_input(refused, shape, says):
         ([], ("either --input or --data", "received neither")),
         (["--input", "1x4x4", "--data", "tiny.npz"], ("either --input or --data", "received both")),
         (["--input", "1x4x4", "--transform", "mine:gone"], ("unknown name in mine", "'gone'")),
-        (["--data", "tiny.npz", "--transform", "mine:Toy"], ("the transform fails on two images",)),
+        (["--data", "tiny.npz", "--transform", "mine:Toy"], ("the transform fails on these images",)),
         (["--data", "gone.npz"], ("no such file or folder",)),
     ],
 )

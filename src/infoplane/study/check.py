@@ -54,7 +54,7 @@ def check_requests(spec: StudySpec, sizes: Mapping[str, int]) -> None:
         asked.append(("subject.train.batch", spec.subject.train, "batch", "encoding", True))
     for path, section, name, part, wanted in asked:
         value, default = getattr(section, name), type(section).model_fields[name].default
-        if wanted and value != default and value > sizes[part]:
+        if wanted and value != default and value > sizes[part] > 0:
             raise UsageError(
                 f"{path} is more than there are images",
                 received=f"{value:,} of {sizes[part]:,} images in data.{part}",
