@@ -91,6 +91,16 @@ def test_too_short_is_refused_after_it(refuses):
     assert "it will take about" in spec.note
 
 
+def test_what_timing_shows_to_be_too_short_is_refused_without_looking_for_sizes(refuses):
+    class Uncounted(Counted):
+        def of(self, kind, params):
+            raise AssertionError("sizes are looked for")
+
+    # As the machine is thought to be, the least takes some 20 s; it is ten times as slow.
+    with refuses("the budget is too short for this", "1m for what takes at least", "fewer layers"):
+        bought("1m", Uncounted(scoring=1e-3), slowness=10.0)
+
+
 @pytest.mark.parametrize(("updates", "inverter"), [(3, 3), (599, 599), (2000, 600)])
 def test_a_number_of_updates_is_one_for_the_inverter_too(updates, inverter):
     spec = by_updates(study(), updates)

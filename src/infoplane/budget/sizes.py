@@ -174,11 +174,14 @@ def within(
     """
     seconds, _ = parse_budget(budget)
     assert seconds is not None
+    least = 0.0
     if spec.needs_densities:
         places = max(1, len(spec.layers) * len(spec.checkpoints))
-        check_least(budget, spec.density, places, forecast, fit=spec.fit, ways_out=ways_out)
+        least = check_least(budget, spec.density, places, forecast, fit=spec.fit, ways_out=ways_out)
     slowness = timed(min(TIMING_MOST, TIMING_SHARE * seconds))
     forecast = replace(forecast, slowness=slowness * crowding(max(1, forecast.workers)))
+    if (takes := spent + forecast.slowness * least) > STOP * seconds:
+        raise _too_short(budget, takes, ways_out)  # before sizes are looked for, which takes seconds
     left = PLANNED * seconds - spent - PAGE * min(1.0, seconds / 60)
     bought, left_out = _bought(spec, forecast, left)
     takes = spent + forecast.whole(bought)
@@ -207,8 +210,10 @@ def check_least(
     *,
     fit: FitSettings | None = None,
     ways_out: str = "",
-) -> None:
-    """Raises UsageError where a budget of time is too short whatever the sizes are; it is counted at once.
+) -> float:
+    """Returns the seconds that a measurement takes whatever its sizes are, on a machine as it is thought to be.
+
+    It is counted at once.
 
     What no choice of sizes can save are one refit's updates and the images that it scores. No layer is taken to cost
     anything, so that nothing need be known of the network.
@@ -217,6 +222,9 @@ def check_least(
         budget: As the user gave it.
         places: Layers at all checkpoints.
         ways_out: What shortens it most, as advice.
+
+    Raises:
+        UsageError: Even on a faster machine that is far more than the budget.
     """
     seconds, _ = parse_budget(budget)
     assert seconds is not None
@@ -228,6 +236,7 @@ def check_least(
     least = (LEAST_UPDATES * fit.batch * step + scored * scoring) * (places + 1) / max(1, forecast.workers)
     if least / BENEFIT > STOP * seconds:
         raise _too_short(budget, least, ways_out)
+    return least
 
 
 def _lighter(density: DensitySpec) -> DensitySpec:
