@@ -2,7 +2,9 @@
 
 import gc
 import math
+import os
 import random
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -300,6 +302,20 @@ def test_without_a_folder_it_lives_as_long_as_the_profile():
     del found
     gc.collect()
     assert not folder.exists()
+
+
+@pytest.mark.parametrize(("mask", "folder", "file"), [(0o022, 0o755, 0o644), (0o077, 0o700, 0o600)])
+def test_a_report_gets_the_rights_that_the_umask_leaves(tmp_path, mask, folder, file):
+    before = os.umask(0o077)
+    try:
+        found = measure(toy_networks.build(), IMAGES, layers=["fc"], kinds=["nce"], **QUICK)
+        os.umask(mask)
+        found.report(tmp_path / "given" / "report")
+    finally:
+        os.umask(before)
+    paths = [tmp_path / "given", *(tmp_path / "given").rglob("*")]
+    rights = {str(path): oct(stat.S_IMODE(path.stat().st_mode)) for path in paths}
+    assert rights == {str(path): oct(folder if path.is_dir() else file) for path in paths}
 
 
 # ---- the measurement ----

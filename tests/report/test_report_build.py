@@ -248,12 +248,12 @@ def test_a_full_disk_is_one_line_for_page_tables_and_copies(run: Path, refuses, 
     profile = Profile(run, Live(nn.Identity(), lambda images: images), torch.device("cpu"))
     calls = {
         "replace": lambda: build(run),
-        "copy2": lambda: profile.report(run.parent / "elsewhere"),
+        "copyfile": lambda: profile.report(run.parent / "elsewhere"),
     }
     for name, call in calls.items():
         with monkeypatch.context() as patch:
             patch.setattr(os if name == "replace" else shutil, name, full)
-            if name == "copy2":
+            if name == "copyfile":
                 patch.setattr("infoplane.profile.profile.prepare", lambda *_: None)
             with refuses("no space left on the disk", error=CellError):
                 call()

@@ -2,15 +2,21 @@
 
 import polars as pl
 import pytest
+import torch
 
 import tiny_study
+import toy_networks
+from infoplane.profile import measure
 from infoplane.report.build import build, load_run
 from infoplane.report.text import table
 from infoplane.study.cell import identity
 from infoplane.study.execute import execute
 from infoplane.study.load import load_study
-from infoplane.study.plan import Plan
+from infoplane.study.origin import Origin
+from infoplane.study.plan import Plan, make_plan
 from infoplane.study.run import check_folder
+from infoplane.study.why import reasons
+from tiny_study import contents
 
 
 def inodes(folder):
@@ -111,3 +117,89 @@ def test_an_edited_study_is_not_printed_as_if_it_had_been_run(tmp_path, refuses)
 def test_the_scale_is_chosen_not_set(refuses, value):
     with refuses("the scale is chosen, not set", repr(value), "--scale laptop"):
         load_study("nash-layers", {"scale": value})
+
+
+# ---- a network that is given ----
+
+
+def earlier(epoch: int) -> dict:
+    torch.manual_seed(epoch)
+    state = toy_networks.build().state_dict()
+    return {name: torch.rand_like(tensor) if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"layers": ["conv", "fc"]},
+        {"checkpoints": {"0": earlier(1)}},
+        {"layers": ["conv", "fc"], "checkpoints": {"0": earlier(1), "5": earlier(2)}, "refits": 2},
+        {"layers": ["conv", "fc"], "read_as": {"conv": "vector"}},
+        {"name": "another title"},
+    ],
+)
+@pytest.mark.usefixtures("short")
+def test_a_measurement_grows_and_what_was_measured_stays(tmp_path, more):
+    images, labels = tiny_study.images_and_labels()
+    options = {"layers": ["fc"], "budget": 3, "levels": 3, "refits": 1, "workers": 0, "quiet": True}
+    first = measure(toy_networks.build(), images, labels, out=tmp_path / "run", **options)
+    before, results = inodes(first.folder), contents(first.folder / "cells")
+    whole = measure(toy_networks.build(), images, labels, out=tmp_path / "whole", **{**options, **more})
+    grown = measure(toy_networks.build(), images, labels, out=tmp_path / "run", **{**options, **more})
+    after = inodes(grown.folder)
+    assert {name: after[name] for name in before} == before  # nothing stored was touched
+    now = contents(grown.folder / "cells")
+    names = [name for name in results if name.partition("/")[0] in before]
+    assert {name: now[name] for name in names} == {name: results[name] for name in names}
+    # The same bytes as if all had been asked for at once, and nothing was fitted twice.
+    plan = Plan.load(grown.folder)
+    assert plan.cells.keys() == Plan.load(whole.folder).cells.keys()
+    # But for which capture of the same layer they read, fuller or not.
+    described = ("cell.json", "checksums.json")
+    ours, theirs = (
+        {name: content for name, content in contents(found.folder / "cells").items() if not name.endswith(described)}
+        for found in (grown, whole)
+    )
+    assert {name: ours[name] for name in theirs if name != "plan.json"} == {
+        name: content for name, content in theirs.items() if name != "plan.json"
+    }
+    assert {name.partition("-")[0] for name in after.keys() - plan.cells.keys()} <= {"capture"}
+
+
+@pytest.mark.parametrize("what", ["weights", "checkpoint", "code", "images"])
+@pytest.mark.usefixtures("short")
+def test_another_network_under_the_same_names_is_not_taken_for_a_grown_one(tmp_path, refuses, what):
+    images, labels = tiny_study.images_and_labels()
+    model = toy_networks.build()
+    options = {"budget": 3, "levels": 3, "refits": 1, "workers": 0, "quiet": True, "kinds": ["nce"]}
+    options |= {"layers": ["conv", "fc"], "checkpoints": {"0": earlier(1)}, "out": tmp_path / "run"}
+    measure(model, images, labels, **options)
+    if what == "weights":
+        model.fc.weight.data += 1.0
+    elif what == "checkpoint":
+        options["checkpoints"] = {"0": earlier(2)}
+    elif what == "code":
+        options["transform"] = lambda x: 1.0 - x.float() / 2
+    else:
+        images = 2 - images
+    said = {"weights": "checkpoint 'end'", "checkpoint": "checkpoint '0'", "code": "layer", "images": "other data"}
+    with refuses("holds another study's run", said[what]):
+        measure(model, images, labels, **options)
+
+
+def test_a_layer_whose_code_changed_while_it_was_not_asked_for_is_measured_anew(tmp_path):
+    # The layer is left out for a while: no common layer tells then that the network is another one.
+    spec = tiny_study.tiny(tmp_path, layers=["conv1", "logits"])
+    plans = [make_plan(spec, Origin("d", {"end": "w"}, {"conv1": one, "logits": "l"})) for one in ("a", "b")]
+    for role, name in plans[0].roles.items():
+        same = plans[1].roles[role] == name
+        assert same == (role[1] != "conv1" and role[0] != "capture"), role
+
+
+def test_a_shared_trunk_says_why_another_layer_trains_it_anew(tmp_path):
+    def cell(layers):
+        plan = make_plan(tiny_study.tiny(tmp_path, layers=layers, fit__warm_start="shared"))
+        return next(each for each in plan.cells.values() if each.kind == "trunk")
+
+    said = reasons(cell(["conv1", "logits"]), cell(["logits"]))
+    assert "a trunk trains all of them together" in said

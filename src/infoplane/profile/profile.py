@@ -142,13 +142,8 @@ class Profile:
         if folder.resolve() != self.folder.resolve():
             prepare(folder, self._results.spec, self._results.plan, Plan.origin(self.folder))
 
-            def copy(source: str, target: str) -> None:
-                with writing(folder):  # copytree itself would gather what went wrong, without its reason
-                    shutil.copy2(source, target)
-
-            left_out = shutil.ignore_patterns(LOCK_FILE, f"{TEMPORARY}*")
             with writing(folder):
-                shutil.copytree(self.folder, folder, dirs_exist_ok=True, ignore=left_out, copy_function=copy)
+                _copy(self.folder, folder)
         return build(folder)
 
     def _inverse(self, layer: str, images: Any, seed: int = 0) -> tuple[densities.Density, Tensor]:
@@ -192,6 +187,18 @@ class Profile:
     def _check(self, results: Results, layer: str) -> None:
         if layer not in results.layers:
             raise unknown("measured layer", layer, results.layers)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copies a run's folder with the rights that the umask leaves: the source may be temporary, open to nobody else."""
+    target.mkdir(exist_ok=True)
+    for path in sorted(source.iterdir()):
+        if path.name == LOCK_FILE or path.name.startswith(TEMPORARY):
+            continue
+        if path.is_dir():
+            _copy(path, target / path.name)
+        else:
+            shutil.copyfile(path, target / path.name)
 
 
 def _measured(layer: str, images: np.ndarray, capture: Stored, loaded: Stored) -> Tensor | None:
