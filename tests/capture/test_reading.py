@@ -312,3 +312,87 @@ def test_the_model_is_left_as_it_was():
     list_layers(model, images(32, 64))
     assert torch.equal(torch.get_rng_state(), before)
     assert all(module.training and not module._forward_hooks for module in model.modules())
+
+
+class Placed(nn.Module):
+    """Patches of a convolution and other tokens: where `join` puts them."""
+
+    def __init__(self, join, others: int = 1) -> None:
+        super().__init__()
+        self.join, self.patch, self.others = join, nn.Conv2d(3, 20, 4, stride=4), nn.Parameter(torch.randn(others, 20))
+        self.body = nn.Sequential(nn.LayerNorm(20), nn.Linear(20, 30), nn.GELU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.patch(x).flatten(2).transpose(1, 2)
+        return self.body(self.join(h, self.others.expand(len(x), -1, -1))).mean(1)
+
+
+def behind(h: Tensor, others: Tensor) -> Tensor:
+    return torch.cat([h, others], 1)
+
+
+def within(h: Tensor, others: Tensor) -> Tensor:
+    return torch.cat([h[:, : h.shape[1] // 2], others, h[:, h.shape[1] // 2 :]], 1)
+
+
+def around(h: Tensor, others: Tensor) -> Tensor:
+    return torch.cat([others[:, :1], h, others[:, 1:]], 1)
+
+
+def shuffled(h: Tensor, _: Tensor) -> Tensor:
+    order = torch.rand(h.shape[:2]).argsort(1)
+    return h.gather(1, order[..., None].expand_as(h))
+
+
+@pytest.mark.parametrize("size", [32, 56])
+@pytest.mark.parametrize(
+    ("join", "others"), [(behind, 1), (behind, 4), (within, 1), (around, 2), (around, 5), (shuffled, 1)]
+)
+def test_a_grid_of_the_right_size_is_no_proof(join, others, size):
+    """Detection tokens behind the patches, a class token among them, patches in an order of their own."""
+    found = read(Placed(join, others), images(size, size))
+    assert {found[f"body.{place}"] for place in range(3)} == {"vector?"}
+    assert found["patch"] == "chw"
+
+
+@pytest.mark.parametrize("size", [32, 56])
+@pytest.mark.parametrize("others", [1, 2, 5])
+def test_tokens_in_front_are_leading(others, size):
+    found = read(Placed(lambda h, others: torch.cat([others, h], 1), others), images(size, size))
+    assert {found[f"body.{place}"] for place in range(3)} == {f"nc+{others}"}
+
+
+def test_random_patches_as_many_as_another_map_has():
+    def kept(h: Tensor, _: Tensor) -> Tensor:
+        return shuffled(h, h)[:, :16]
+
+    model = Placed(kept)
+    model.register_module("pool", nn.AvgPool2d(8))
+    plain = model.forward
+    model.forward = lambda x: plain(x) + model.pool(x).mean()
+    assert read(model, images())["body.0"] == "vector?"
+
+
+@pytest.mark.parametrize(("channels", "patch"), [(24, 8), (64, 4), (72, 4), (16, 8)])
+def test_mixed_tokens_are_no_features_and_features_no_tokens(channels, patch):
+    """MLP-Mixer, whose modules see tokens turned over: 24 channels are not 8 leading tokens and 16."""
+
+    class Mixer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            tokens = (32 // patch) ** 2
+            self.patch, self.norm = nn.Conv2d(3, channels, patch, stride=patch), nn.LayerNorm(channels)
+            self.mix = nn.Sequential(nn.Linear(tokens, 2 * tokens), nn.GELU(), nn.Linear(2 * tokens, tokens))
+            self.after = nn.Sequential(nn.Linear(channels, 2 * channels), nn.GELU(), nn.Linear(2 * channels, channels))
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = self.patch(x).flatten(2).transpose(1, 2)
+            h = h + self.mix(self.norm(h).transpose(1, 2)).transpose(1, 2)
+            return (h + self.after(self.norm(h))).mean(1)
+
+    found = read(Mixer(), images())
+    assert {found[name] for name in ("norm#0", "after.0", "after.1", "after.2", "after")} == {"nc"}
+    assert {found[name] for name in ("mix.0", "mix.1")} == {"vector?"}
+    # As many channels as tokens: which axis is which cannot be known.
+    turned = "vector?" if channels == (32 // patch) ** 2 else "cn"
+    assert {found["mix.2"], found["mix"]} == {turned}

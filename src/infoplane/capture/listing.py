@@ -61,13 +61,14 @@ def list_layers(
     declared = next(
         (count for each in modules.values() if isinstance(count := getattr(each, "num_prefix_tokens", None), int)), None
     )
+    beside = dependence(model, example, taps=fired)
+    random = {name for name, own in beside.items() if own.random}
     evidence = [
-        Evidence(info.name, info.shape, modules[key[0]], taller.get(key), wider.get(key), declared)
+        Evidence(info.name, info.shape, modules[key[0]], taller.get(key), wider.get(key), declared, info.name in random)
         for key, info in fired
         if info.problem is None
     ]
     readings = decide(evidence, runs.size or image, runs.changes, read_as or {})
-    beside = dependence(model, example, taps=fired)
     return [
         dataclasses.replace(info, reading=readings.get(info.name), notes=own.notes, random=own.random)
         for _, info in fired

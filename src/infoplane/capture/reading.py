@@ -5,8 +5,10 @@ The evidence, strongest first:
 1. which axes follow the input's height and width in a run at another size;
 2. the module that made the layer: a `Conv2d` puts channels first, a `Linear` or `LayerNorm` features last;
 3. another layer of the same shape, or with positions of the same grid, about which 1 or 2 spoke;
-4. for tokens: k leading ones and a grid of a map of the same pass, or a grid of the image's proportions that proves
-   itself: changing a quarter of the image changes that quarter of the tokens most.
+4. for tokens: k leading ones, and a grid of a map of the same pass or of the image's proportions, that prove it:
+   changing a quarter of the image changes that quarter of the tokens most, and more so than if the other tokens lay
+   elsewhere. What one layer proves holds for all of so many tokens, but where so many are features too: then a layer of
+   the same module has to; and where the order may be random: then each layer. Else only what is declared is believed.
 """
 
 import dataclasses
@@ -14,6 +16,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from infoplane.capture.layout import Reading, check_pattern, vector
@@ -21,6 +24,7 @@ from infoplane.errors import UsageError, unknown
 
 Grid = tuple[int, int]
 Shape = tuple[int, ...]
+Fitting = tuple[int, Grid]  # leading tokens, and the grid of the others
 
 #: most tokens before those of the grid: class and distillation tokens, registers
 MOST_LEADING = 16
@@ -30,6 +34,8 @@ LEAST_TOKENS = 4
 MOST_ASKED = 16
 #: a changed quarter of the image must change its own tokens so many times more than those of any other quarter
 LOCAL = 2.0
+#: so many of the tokens must change most with their own quarter, and at most so many more if the others lay elsewhere
+MOSTLY, BY_CHANCE = 0.8, 0.02
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +47,7 @@ class Evidence:
         module: What made it.
         taller, wider: Its shape where the image has another height, or width; None where that could not be seen.
         leading: Leading tokens that the model declares, as `num_prefix_tokens` does.
+        random: Whether it is drawn anew in every run, perhaps in another order.
     """
 
     name: str
@@ -49,6 +56,7 @@ class Evidence:
     taller: Shape | None = None
     wider: Shape | None = None
     leading: int | None = None
+    random: bool = False
 
 
 Place = tuple[str, int]  # layer, axis that may count tokens
@@ -66,7 +74,7 @@ def decide(
     Args:
         layers: In the order in which they fire.
         image: Rows and columns of the image that the network sees; None if it sees none.
-        changes: Asked at most once, and only about tokens that nothing else explains.
+        changes: Asked at most once, about whatever may be tokens.
         told: Layer -> what the user says of it, as `check_pattern` takes it.
 
     Raises:
@@ -209,10 +217,18 @@ class _Tokens:
         self.declared = [layer.leading for layer in layers if layer.leading is not None]
         #: shape -> where the modules that made such layers put their features
         self.channels: dict[Shape, set[int]] = defaultdict(set)
+        #: numbers of features; not those of a `Linear`, which may mix tokens that are turned over
+        self.features: set[int] = set()
         for layer in layers:
             if (axis := _channel_axis(layer)) is not None:
                 self.channels[layer.shape].add(axis)
-        self.counts: dict[int, tuple[int, Grid] | None] = {}
+                if not isinstance(layer.module, nn.Linear) and len(layer.shape) > 1:
+                    self.features.add(layer.shape[axis])
+        self.counts: dict[int, Fitting | None] = {}
+        self.proved: dict[Place, Fitting] = {}
+        #: number of tokens -> the modules within which some layer proves where they lie
+        self.within: dict[int, set[tuple[str, ...]]] = {}
+        self.containers = {_path(layer.name)[:-1] for layer in layers}
         self.guesses: set[int] = set()
 
     def settle(self, layers: Sequence[Evidence], changes: Changes) -> None:
@@ -220,47 +236,54 @@ class _Tokens:
         asked: dict[int, list[Place]] = defaultdict(list)
         for layer in layers:
             for axis in self._axes(layer):
-                count = layer.shape[axis]
-                fitting = self._known(count)
-                if fitting is not None:
-                    self.counts.setdefault(count, fitting)
-                elif next(self._possible(count), None) is not None:
-                    asked[count].append((layer.name, axis))
-        # The first layers are the most local ones, but for what attention adds to them.
-        asked = {count: places[:MOST_ASKED] for count, places in asked.items()}
+                if next(self._all(layer.shape[axis]), None) is not None:
+                    asked[layer.shape[axis]].append((layer.name, axis))
         if not asked:
             return
         seen = changes([place for places in asked.values() for place in places])
         for count, places in asked.items():
-            possible = list(self._possible(count))
+            fitting = list(dict.fromkeys(self._all(count)))
             if seen is None:
-                self.counts[count] = possible[0]
+                self.counts[count] = fitting[0]
                 self.guesses.add(count)
                 continue
-            local = (each for each in possible for at in places if at in seen and _is_local(seen[at], *each))
-            self.counts[count] = next(local, None)
-        # What is proved without leading tokens explains those that have some.
-        self.grids |= {fitting[1] for count, fitting in self.counts.items() if fitting and count not in self.guesses}
-        self.counts |= {count: self._known(count) for count, fitting in self.counts.items() if fitting is None}
+            found = {place: own for place in places if place in seen and (own := _proved(seen[place], fitting))}
+            # The first layers are the most local ones, but for what attention adds to them.
+            first = (found[place] for place in places[:MOST_ASKED] if place in found)
+            self.counts[count] = next(first, None) or next((own for own in fitting if own[0] in self.declared), None)
+            self.proved |= found
+            # A module that mixes tokens turned over holds none that lie as the image does; one that attends does.
+            self.within[count] = {_path(name)[:size] for name, _ in found for size in range(len(_path(name)))}
 
     def read(self, layer: Evidence) -> Reading | None:
         """The layer as tokens on a grid, as a vector where it holds tokens without one, or None."""
         for axis in [*self._axes(layer), *self._transposed(layer)]:
-            fitting = self.counts.get(layer.shape[axis])
+            count = layer.shape[axis]
+            fitting = self.counts.get(count)
+            if count not in self.guesses and (
+                layer.random or (count in self.features and not self._beside(layer, count))
+            ):
+                fitting = self.proved.get((layer.name, axis))
             if fitting is not None:
                 leading, grid = fitting
-                return Reading(layer.shape, (axis,), grid, leading, layer.shape[axis] in self.guesses)
+                return Reading(layer.shape, (axis,), grid, leading, count in self.guesses)
         return None
+
+    def _beside(self, layer: Evidence, count: int) -> bool:
+        """Whether some layer within the same module, or within this one, proves where so many tokens lie."""
+        path = _path(layer.name)
+        return (path if path in self.containers else path[:-1]) in self.within.get(count, set())
 
     def _transposed(self, layer: Evidence) -> list[int]:
         """The last axis of a layer that is another one's tokens, turned over so that a module may mix them."""
-        tokens = len(layer.shape) == 2 and layer.shape[::-1] in self.channels and layer.shape[1] in self.counts
+        turned = layer.shape[::-1]
+        tokens = len(turned) == 2 and turned != layer.shape and turned in self.channels and turned[0] in self.counts
         return [1] if tokens else []
 
-    def fitting(self, count: int) -> tuple[int, Grid] | None:
+    def fitting(self, count: int) -> Fitting | None:
         """Leading tokens and grid of so many tokens, known or possible; no undeclared leading ones if only possible."""
         possible = (each for each in self._possible(count) if each[0] in (0, *self.declared))
-        return self.counts.get(count) or self._known(count) or next(possible, None)
+        return self.counts.get(count) or next(self._known(count), None) or next(possible, None)
 
     def _axes(self, layer: Evidence) -> list[int]:
         """The axes that may count tokens, likeliest first."""
@@ -275,15 +298,19 @@ class _Tokens:
             return [axis for axis in range(last, -1, -1) if axis != channels][:1]
         return list(range(last + 1)) if last == 1 else list(range(1, last + 1))
 
-    def _known(self, count: int) -> tuple[int, Grid] | None:
-        """k leading ones and the grid of a map of this pass, k as declared or else the least."""
+    def _all(self, count: int) -> Iterator[Fitting]:
+        """All that so many tokens could be, likeliest first."""
+        yield from self._known(count)
+        yield from self._possible(count)
+
+    def _known(self, count: int) -> Iterator[Fitting]:
+        """k leading ones and the grid of a map of this pass, k as declared or else the least first."""
         for leading in self._leading(count):
             for grid in sorted(self.grids):
                 if math.prod(grid) == count - leading:
-                    return leading, grid
-        return None
+                    yield leading, grid
 
-    def _possible(self, count: int) -> Iterator[tuple[int, Grid]]:
+    def _possible(self, count: int) -> Iterator[Fitting]:
         """k leading ones and a grid of the image's proportions, k as declared or else the least first."""
         if self.image is None:
             return
@@ -297,6 +324,39 @@ class _Tokens:
         """What may lie before a grid: that is larger than it, and holds two by two tokens at least."""
         most = min(MOST_LEADING, count // 2, count - LEAST_TOKENS)
         yield from dict.fromkeys(k for k in [*self.declared, *range(most + 1)] if k <= most)
+
+
+def _path(layer: str) -> tuple[str, ...]:
+    """The names of the modules down to the one that made a layer; that of the network's own output is empty."""
+    path = layer.partition("#")[0].partition("[")[0]
+    return () if path in ("output", "<output>") else tuple(path.split("."))
+
+
+def _proved(changes: Tensor, possible: Sequence[Fitting]) -> Fitting | None:
+    """The leading tokens and grid that the changes of the tokens (4, n) show best, if any."""
+    shares = {each: _placed(changes, *each) for each in possible if _is_local(changes, *each)}
+    best = max(shares, key=lambda each: shares[each], default=None)
+    return best if best is not None and shares[best] > 0 else None
+
+
+def _placed(changes: Tensor, leading: int, grid: Grid) -> float:
+    """The share of the grid's tokens that change most with their own quarter of the image.
+
+    Zero if those are too few, or more if the other tokens lie behind the grid, on both of its sides, or within it.
+    """
+    most = changes.amax(0)
+    winner = torch.where((changes == most).sum(0) == 1, changes.argmax(0), -1)
+    sides = [torch.full((size,), -1) for size in grid]
+    for side, size in zip(sides, grid, strict=True):
+        side[: size // 2], side[size - size // 2 :] = 0, 1
+    counted = ((sides[0] >= 0)[:, None] & (sides[1] >= 0)).flatten()
+    own = (2 * sides[0][:, None] + sides[1]).flatten()
+    # Right tokens where the grid starts at each place; the others then lie before and behind it.
+    right = torch.stack([(winner[start : start + len(own)] == own) & counted for start in range(leading + 1)]).double()
+    # The others lie in front of the grid's token s: those before it are where they are without others.
+    split = right[0].cumsum(0) + right[-1].sum() - right[-1].cumsum(0)
+    share, elsewhere = (float(x) / int(counted.sum()) for x in (right[-1].sum(), max(right.sum(1).max(), split.max())))
+    return share if share >= MOSTLY and elsewhere <= share + BY_CHANCE else 0.0
 
 
 def _is_local(changes: Tensor, leading: int, grid: Grid) -> bool:
