@@ -75,7 +75,7 @@ def same(first, second) -> bool:
 def run_density(*, seed=1, context=None, updates=14, **settings):
     model = small_density(None if context is None else (4,))
     images = stripes(40)
-    first, rest = (context, context) if callable(context) else (context[:30], context[30:])
+    first, rest = (context, context) if context is None or callable(context) else (context[:30], context[30:])
     pairs, held_out = Pairs(images[:30], first), Pairs(images[30:], rest)
     curve = fit_density(model, pairs, held_out, FitSettings(updates=updates, evaluations=3, **settings), seed=seed)
     return model, curve
