@@ -21,13 +21,15 @@ def no_stored_speeds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("infoplane.study.calibration.folder", lambda: Path(__file__) / "nowhere")
 
 
-_official = functools.cache(lambda path, form, options, read=data._official: read(path, form, dict(options)))
+_official = functools.cache(lambda path, form, options, at, read=data._official: read(path, form, dict(options), at))
 
 
 @pytest.fixture
 def read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Official files are read once for all tests of a process that ask for this: 60,000 pictures take 20 seconds."""
-    monkeypatch.setattr(data, "_official", lambda path, form, options: _official(path, form, tuple(options.items())))
+    monkeypatch.setattr(
+        data, "_official", lambda path, form, options, at: _official(path, form, tuple(options.items()), at)
+    )
 
 
 @pytest.fixture

@@ -113,10 +113,48 @@ def test_an_edited_study_is_not_printed_as_if_it_had_been_run(tmp_path, refuses)
     assert load_run(folder).spec == spec
 
 
-@pytest.mark.parametrize("value", ["paper", "bogus", "laptop"])
+@pytest.mark.parametrize("value", ["paper", "bogus", "laptop", None, ""])
 def test_the_scale_is_chosen_not_set(refuses, value):
-    with refuses("the scale is chosen, not set", repr(value), "--scale laptop"):
+    with refuses("the scale is chosen, not set", "--scale laptop"):
         load_study("nash-layers", {"scale": value})
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("like: nash-layers\ndatasets: {mnist: {every: {scale: paper}}}", "scale is chosen, not set"),
+        ("like: nash-layers\ndatasets: {svhn: {laptop: {scale: paper}}}", "scale is chosen, not set"),
+        ("like: digits\ndatasets: {digits: {every: {scale: paper}}}", "this study has only one"),
+        ("like: nash-layers\nscales: {laptop: {scale: null}}", "scale is chosen, not set"),
+        ("like: nash-layers\nscale: paper", "scale is chosen, not set"),
+        (
+            "like: nash-layers\ndatasets: {mnist: {laptop: {name: nash-layers-paper}}}",
+            "the name would be that of another",
+        ),
+        ("like: nash-layers\nscales: {laptop: {name: other}}", "the name would be that of another"),
+        ("like: nash-layers\ndatasets: {mnist: {labtop: {fit.updates: 3}}}", "did you mean 'laptop'"),
+        ("like: digits\ndatasets: {digits: {paper: {fit.updates: 3}}}", "legal: every"),
+    ],
+)
+def test_what_the_loader_decides_is_no_key_of_any_section(tmp_path, refuses, text, says):
+    (tmp_path / "mine.yaml").write_text(text)
+    with refuses(says):
+        load_study(str(tmp_path / "mine.yaml"))
+
+
+@pytest.mark.parametrize("name", ["nash-layers", "digits", "nash-layers-paper", "nash-layers-laptop"])
+def test_a_name_is_not_that_of_another_study_or_scale(refuses, name):
+    if name == "nash-layers":
+        assert load_study("nash-layers", {"name": name}).name == name  # its own
+        return
+    with refuses("the name would be that of another study or scale", f"--set: name = {name!r}"):
+        load_study("nash-layers", {"name": name})
+
+
+def test_what_a_data_set_needs_is_taken_for_that_one(tmp_path):
+    (tmp_path / "mine.yaml").write_text("like: digits\nscale: null\ndatasets: {digits: {every: {fit.updates: 77}}}")
+    spec = load_study(str(tmp_path / "mine.yaml"))
+    assert (spec.fit.updates, spec.name, spec.scale) == (77, "mine", None)
 
 
 # ---- a network that is given ----

@@ -1,7 +1,7 @@
 """Studies from files: by name or path, at a scale, with changes; unknown keys are refused with their path."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -18,6 +18,8 @@ from infoplane.study.families import DEFAULT, FAMILIES
 
 #: what a study is called, which no note speaks of
 _NAMES = ("name", "title", "figure")
+#: what stands under this in a data set's section holds for every scale
+EVERY = "every"
 
 
 def named_studies() -> list[str]:
@@ -40,8 +42,13 @@ def load_study(study: str, changes: Mapping[str, Any] | None = None, *, scale: s
     files = _files(study)
     legal = _scales_of(files, study)
     _check_free(changes or {}, "--set", legal)
-    for name, part in ((f"scales.{name} of {study}", part) for file in files for name, part in file.scales.items()):
-        _check_free(part, name, legal)
+    for where, part in _parts(files, study, legal):
+        _check_free(part, where, legal)
+        if "name" in part:
+            raise _named(where, part["name"])
+    taken = {*named_studies(), *(f"{file.content['name']}-{each}" for file in files for each in legal)} - {study}
+    if (name := (changes or {}).get("name")) in taken:
+        raise _named("--set", name)
     if scale is None:
         scale = LAPTOP if LAPTOP in legal else legal[0] if legal else None
     elif scale not in legal:
@@ -58,10 +65,32 @@ def load_study(study: str, changes: Mapping[str, Any] | None = None, *, scale: s
 
 def _check_free(changes: Mapping[str, Any], where: str, scales: list[str]) -> None:
     """Raises UsageError where what the loader decides is set: numbers of one scale would go under another's name."""
-    if changes.get("scale") is not None:
+    if "scale" in changes:
         legal = ", ".join(f"--scale {scale}" for scale in scales) or "no scale: this study has only one"
         received = f"{where}: scale = {shown(changes['scale'])}"
         raise UsageError("the scale is chosen, not set", received=received, legal=legal, mend="leave the key out")
+
+
+def _named(where: str, name: Any) -> UsageError:
+    """Returns the error for a name under which numbers would pass for those of another study or scale."""
+    return UsageError(
+        "the name would be that of another study or scale",
+        received=f"{where}: name = {shown(name)}",
+        legal="name: in the study's own file, or a name of its own in --set; title: for what the page is called",
+    )
+
+
+def _parts(files: "list[_File]", study: str, scales: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields what files say of one scale or data set, and where, or raises UsageError where nobody would read it."""
+    for file in files:
+        for name, part in file.scales.items():
+            yield f"scales.{name} of {study}", part
+        for dataset, parts in _datasets(file.datasets, study).items():
+            for name, part in parts.items():
+                where = f"datasets.{dataset}.{name} of {study}"
+                if name not in (EVERY, *scales):
+                    raise unknown(f"scale of {where}", name, (EVERY, *scales))
+                yield where, part
 
 
 @dataclass(frozen=True)
@@ -129,8 +158,10 @@ def _files(study: str) -> list[_File]:
         raise unknown("study", study, named_studies(), mend="or give the path of a .yaml file")
     parsed = _parse(text, study)
     own = {"name": Path(study).stem, **parsed}
-    if not _is_resolved(parsed, study):
-        _check_free(own, study, [])
+    if own.get("scale") is None:
+        own.pop("scale", None)  # a resolved study says so where there are no scales
+    elif not _is_resolved(parsed, study):
+        _check_free({"scale": own["scale"]}, study, [])
     like = own.pop("like", None)
     file = _File(own, own.pop("scales", {}), own.pop("datasets", {}))
     if like is None:
@@ -163,14 +194,22 @@ def _of_dataset(datasets: Any, content: Mapping[str, Any], scale: str | None, st
     name = section.get("name") if isinstance(section, dict) else None
     if not isinstance(name, str) or not datasets:
         return {}
-    parts = None
-    if isinstance(datasets, dict):
-        names = (name, Path(name).name, data.catalogue_name(name))
-        parts = next((datasets[each] for each in names if each in datasets), {})
-    if not isinstance(parts, dict) or not all(_is_changes(part) for part in parts.values()):
+    known = _datasets(datasets, study)
+    names = (name, Path(name).name, data.catalogue_name(name))
+    parts = next((known[each] for each in names if each in known), {})
+    return {**parts.get(EVERY, {}), **parts.get(scale or "", {})}
+
+
+def _datasets(datasets: Any, study: str) -> dict[str, dict[str, dict[str, Any]]]:
+    """Returns the section `datasets` of a file, or raises UsageError where it cannot be read."""
+    wrong = datasets if not _is_changes(datasets or {}) else None
+    for parts in (datasets or {}).values() if wrong is None else ():
+        if not _is_changes(parts) or not all(map(_is_changes, parts.values())):
+            wrong = parts
+    if wrong is not None:
         legal = "name of a data set -> every, or name of a scale -> {dotted path: value}"
-        raise UsageError(f"{study}: datasets cannot be read", received=shown(parts), legal=legal)
-    return {**parts.get("every", {}), **parts.get(scale or "", {})}
+        raise UsageError(f"{study}: datasets cannot be read", received=shown(wrong), legal=legal)
+    return datasets or {}
 
 
 def _scales(scales: Any, study: str) -> list[str]:
