@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import tiny_study
-from infoplane import PixelCNN
+from infoplane import PixelCNN, densities
 from infoplane.capture import Tap, activations
 from infoplane.information import fit_probe
 from infoplane.information.mixture_draws import mixture_entropy
@@ -226,3 +226,20 @@ def test_an_error_on_the_way_puts_everything_back():
         with pytest.raises(ZeroDivisionError), own_state(), callers_state(), own_state():
             raise ZeroDivisionError
         assert State.now() == outside
+
+
+@pytest.mark.parametrize("state", ["float64", "meta"])
+def test_a_density_is_built_the_same_under_every_default(state):
+    options = {"filters": 4, "residual_layers": 1}
+    plain = densities.build("pixelcnn", (1, 4, 4), 3, (2,), options).state_dict()
+    try:
+        if state == "float64":
+            torch.set_default_dtype(torch.float64)
+        else:
+            torch.set_default_device("meta")
+        built = densities.build("pixelcnn", (1, 4, 4), 3, (2,), options).state_dict()
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
+    assert plain.keys() == built.keys()
+    assert all(built[name].dtype == each.dtype and torch.equal(built[name], each) for name, each in plain.items())

@@ -12,12 +12,14 @@ from infoplane.densities.likelihoods import Categorical, LogisticMixture, log_bi
 from infoplane.densities.pixelcnn import PixelCNN
 from infoplane.errors import unknown
 from infoplane.settings import check_options, first_error, options_model
+from infoplane.torch_state import own_state
 
 #: name in a study -> class
 REGISTRY: dict[str, type[Density]] = {"pixelcnn": PixelCNN}
 
 
 @checked
+@own_state()
 def build(
     kind: str,
     shape: tuple[int, int, int],
@@ -27,7 +29,10 @@ def build(
     *,
     seed: Seed = 0,
 ) -> Density:
-    """Returns a density of that kind with the initial weights of that seed; the caller's random state stays."""
+    """Returns a density of that kind with the initial weights of that seed, float32 on the processor.
+
+    Neither the caller's random state nor default types and devices touch it.
+    """
     if kind not in REGISTRY:
         raise unknown("kind of density", kind, REGISTRY)
     constructor: Callable[..., Density] = REGISTRY[kind]
