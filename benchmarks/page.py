@@ -19,6 +19,7 @@ import numpy as np
 
 from infoplane.inversion import Curve, FitSettings
 from infoplane.report.build import build
+from infoplane.study.origin import Origin
 from infoplane.study.plan import Cell, make_plan
 from infoplane.study.run import make_folder, prepare
 from infoplane.study.spec import DataSpec, StudySpec
@@ -88,9 +89,10 @@ def result(cell: Cell, rng: np.random.Generator, shapes: dict[str, list[int]]) -
 def make(folder: Path, checkpoints: int, layers: int) -> None:
     """Writes the made-up run."""
     spec = study(checkpoints, layers)
-    plan = make_plan(spec, "made up")
+    origin = Origin("made up")
+    plan = make_plan(spec, origin)
     make_folder(folder)
-    prepare(folder, spec, plan, "made up")
+    prepare(folder, spec, plan, origin)
     store, rng = Store(folder / "cells"), np.random.default_rng(0)
     shapes = {layer: [8, 4, 4] for layer in spec.layers}
     for cell in plan.cells.values():
