@@ -47,7 +47,8 @@ def load_study(study: str, changes: Mapping[str, Any] | None = None, *, scale: s
         if "name" in part:
             raise _named(where, part["name"])
     taken = {*named_studies(), *(f"{file.content['name']}-{each}" for file in files for each in legal)} - {study}
-    if (name := (changes or {}).get("name")) in taken:
+    name = (changes or {}).get("name")
+    if isinstance(name, str) and name in taken:
         raise _named("--set", name)
     if scale is None:
         scale = LAPTOP if LAPTOP in legal else legal[0] if legal else None
@@ -166,7 +167,7 @@ def _files(study: str) -> list[_File]:
     file = _File(own, own.pop("scales", {}), own.pop("datasets", {}))
     if like is None:
         return [file]
-    if like not in named_studies():
+    if not isinstance(like, str) or like not in named_studies():
         raise unknown(f"study that {study} is like", str(like), named_studies())
     return [*_files(like), file]
 
