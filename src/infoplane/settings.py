@@ -8,7 +8,7 @@ import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
-from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
@@ -19,11 +19,13 @@ from infoplane.errors import UsageError, unknown
 class _Told(type(BaseModel)):
     """Makes one line of what is wrong with a call. Within another model's validation pydantic makes no such call."""
 
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return super().__call__(*args, **kwargs)
-        except ValidationError as error:
-            raise first_error(error, cls, cls.__name__, kwargs) from None  # pyright: ignore[reportArgumentType]
+    if not TYPE_CHECKING:  # to which a call is that of the model
+
+        def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+            try:
+                return super().__call__(*args, **kwargs)
+            except ValidationError as error:
+                raise first_error(error, cls, cls.__name__, kwargs) from None
 
 
 class Settings(BaseModel, metaclass=_Told):

@@ -114,8 +114,9 @@ class Pairs:
             raise UsageError("cannot use these images", received=received, legal="uint8 (N, C, H, W)")
         if rows is not None:
             _check_index(rows, len(self._all))
-        cached = isinstance(context, Tensor | np.ndarray) or not callable(context)
-        self.context = _trainable(context, "activations") if cached and context is not None else context  # pyright: ignore
+        if context is not None and (isinstance(context, Tensor | np.ndarray) or not callable(context)):
+            context = _trainable(context, "activations")
+        self.context: Tensor | ContextOf | None = context  # pyright: ignore[reportAttributeAccessIssue]
         if isinstance(self.context, Tensor):
             check_context(self.context, len(self), finite=False)  # batch by batch: it may be a file
         self.view, self.standardise, self.device = view, standardise, torch.device(device)
