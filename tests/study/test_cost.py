@@ -19,6 +19,7 @@ from infoplane.study.families import FAMILIES
 from infoplane.study.flow_cost import MADE, PROPAGATED, VISITS, flow_cost
 from infoplane.study.forecast import cost_of, expected, finished, seconds_of, size_of
 from infoplane.study.machine import Machine
+from infoplane.study.origin import Origin
 from infoplane.study.plan import Plan, make_plan
 
 
@@ -185,7 +186,7 @@ def test_every_cell_of_a_study_has_a_cost_and_the_densities_have_most(tmp_path):
 def test_a_plan_s_own_names_are_kept_and_data_are_not_loaded_twice(tmp_path, monkeypatch):
     spec = tiny_study.tiny(tmp_path)
     family = FAMILIES[spec.kind]
-    loaded, plan = family.check(spec), make_plan(spec, "data of today", "a GPU")
+    loaded, plan = family.check(spec), make_plan(spec, Origin("data of today"), "a GPU")
     monkeypatch.setattr("infoplane.study.check.load_data", lambda *_: pytest.fail("loaded twice"))
     found = family.cost(spec, plan, loaded)
     assert found.keys() == plan.cells.keys()

@@ -191,7 +191,7 @@ def test_usable_information_is_against_the_layers_own_twin(tmp_path):
     [
         ({"conv9": {"dropout": 0.1}}, ("unknown layer in density_at", "'conv9'", "conv1")),
         ({"conv1": {"dropuot": 0.1}}, ("dropuot", "density_at.conv1", "did you mean 'dropout'")),
-        ({"conv1": {"dropout": 2}}, ("density_at.conv1: dropout", "received 2")),
+        ({"conv1": {"dropout": 2}}, ("density_at.conv1.dropout", "received 2")),
     ],
 )
 def test_a_density_of_its_own_is_checked(tmp_path, refuses, own, words):

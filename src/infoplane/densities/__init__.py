@@ -28,10 +28,12 @@ def build(
     options: Mapping[str, Any],
     *,
     seed: Seed = 0,
+    device: str = "cpu",
 ) -> Density:
-    """Returns a density of that kind with the initial weights of that seed, float32 on the processor.
+    """Returns a density of that kind with the initial weights of that seed, float32.
 
-    Neither the caller's random state nor default types and devices touch it.
+    Neither the caller's random state nor default types and devices touch it. On the device "meta" it has shapes but no
+    weights, which is enough to count what it costs.
     """
     if kind not in REGISTRY:
         raise unknown("kind of density", kind, REGISTRY)
@@ -40,7 +42,7 @@ def build(
         options = check_options(constructor, options).model_dump()
     except ValidationError as error:
         raise first_error(error, options_model(constructor), kind, options) from error
-    with torch.random.fork_rng([]):
+    with torch.random.fork_rng([]), torch.device(device):
         torch.manual_seed(seed)
         return constructor(shape, levels, context, **options)
 

@@ -142,8 +142,6 @@ def measure(
     live = replace(live, states=load_states(model, checkpoints, quiet=quiet) if checkpoints else {})
     shapes = {layer: live.readings[layer].shape for layer in layers if layer not in live.random}
     kept = kept_layers(shapes, len(dataset), len(live.states) + 1)
-    if not quiet:
-        print(keeping_words(kept, layers), file=sys.stderr)
     if on_the_fly := len(kept) < len(layers):
         count = 0  # the network exists in this process only
     evaluation = _evaluation(len(dataset))
@@ -195,8 +193,8 @@ def measure(
             spec = spec.model_copy(update={"note": " ".join([warning, spec.note or ""]).strip()})
             if pace is not None:
                 pace.spec = spec
-    if not quiet and spec.note is not None:
-        print(spec.note, file=sys.stderr)
+    if not quiet:
+        print(*filter(None, (keeping_words(kept, layers), spec.note)), sep="\n", file=sys.stderr)
     temporary = None if out is not None else tempfile.mkdtemp(prefix="infoplane-")
     folder = Path(temporary or str(out))
     try:

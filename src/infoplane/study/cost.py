@@ -311,8 +311,8 @@ class Costs:
     ) -> densities.Density:
         options = dict(spec)
         kind = options.pop("kind")
-        with torch.device("meta"):
-            return densities.build(kind, (self.shape[0], rows, columns), self.levels, context, options)
+        shape = (self.shape[0], rows, columns)
+        return densities.build(kind, shape, self.levels, context, options, device="meta")
 
     def _images(self, n: int) -> Tensor:
         return torch.zeros(n, *self.shape, dtype=torch.uint8, device="meta")
