@@ -431,7 +431,6 @@ def with_other_weights():
         {"seed": 1},
         {"budget": 4},
         {"levels": 4},
-        {"layers": ["conv"]},
     ],
     ids=lambda changes: "-".join(changes),
 )
