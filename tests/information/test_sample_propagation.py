@@ -240,6 +240,7 @@ def test_a_chain_of_neurons_against_quadrature(layer):
     assert abs(np.mean(z)) < 0.5
 
 
+@pytest.mark.slow
 def test_two_neurons_against_quadrature():
     xs, first, second, beta = (-1.0, 0.2, 1.5), (1.1, 0.0), [(1.5, 0.2), (-0.7, 0.5)], 0.2
     truth, z = plane_truth(beta, xs, first, second), []
@@ -258,6 +259,7 @@ def by_chance(found: FlowEstimate) -> float:
     return math.hypot(*(part for name, part in found.errors if name != "samples"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alike", [False, True])
 def test_the_error_counts_inputs_of_which_no_query_was_drawn(alike):
     # Queries for a quarter or a third of the inputs, which keep alike much, or differ in it by groups.
