@@ -14,6 +14,13 @@ from infoplane.errors import UsageError
 LEAST = 2
 #: torch's floating-point types that numpy lacks; all of them fit into float32
 NARROW = ("bfloat16", "float8")
+#: torch's types that levels of pixels and indices may come as
+INTEGERS = frozenset(f"torch.{name}" for name in ("uint8", "int8", "int16", "int32", "int64"))
+
+
+def holds_integers(tensor: Any) -> bool:
+    """Whether a torch tensor is of whole numbers: neither truth values nor quantised ones."""
+    return str(tensor.dtype) in INTEGERS
 
 
 def as_numpy(values: Any, *, what: str, widen: bool = False) -> np.ndarray:

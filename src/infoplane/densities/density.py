@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from infoplane.arguments import check_argument, checked
-from infoplane.densities.likelihoods import INTEGERS
+from infoplane.checks import holds_integers
 from infoplane.errors import UsageError
 
 
@@ -71,7 +71,7 @@ class Density(nn.Module, abc.ABC):
     def check(self, images: Tensor, context: Tensor | None) -> None:
         """Raises UsageError unless images and context are what this density was made for, and finite."""
         check_argument("images", images, Tensor)
-        if images.dtype not in INTEGERS or tuple(images.shape[1:]) != self.shape or not images.ndim:
+        if not holds_integers(images) or tuple(images.shape[1:]) != self.shape or not images.ndim:
             raise UsageError(
                 "images do not fit the density",
                 received=f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}",

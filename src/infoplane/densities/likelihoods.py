@@ -14,11 +14,9 @@ from annotated_types import Ge, Le
 from torch import Tensor, nn
 
 from infoplane.arguments import checked
+from infoplane.checks import holds_integers
 from infoplane.densities.layers import WeightNormConv, concat_elu
 from infoplane.errors import UsageError, check_positive
-
-#: types of tensors that levels may come as
-INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 Size = Annotated[int, Ge(1), Le(10**5)]
 Levels = Annotated[int, Ge(2), Le(256)]
@@ -49,7 +47,7 @@ def log_bin_mass(index: Tensor, mean: Tensor, log_scale: Tensor, levels: Levels)
     Raises:
         UsageError: These are no such tensors, do not go together, or are not finite.
     """
-    if index.dtype not in INTEGERS or not (mean.is_floating_point() and log_scale.is_floating_point()):
+    if not holds_integers(index) or not (mean.is_floating_point() and log_scale.is_floating_point()):
         received = f"{index.dtype}, {mean.dtype}, {log_scale.dtype}"
         raise UsageError("bins and logistics cannot be used", received=received, legal="whole numbers, two of floats")
     try:
@@ -104,7 +102,7 @@ class Likelihood(nn.Module, abc.ABC):
         """
         self._check(features)
         wanted = (len(features), self.channels, *features.shape[2:])
-        if images.dtype not in INTEGERS or tuple(images.shape) != wanted:
+        if not holds_integers(images) or tuple(images.shape) != wanted:
             received = f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
             raise UsageError("images do not fit the features", received=received, legal=f"integer levels {wanted}")
         _check_levels(images, self.levels)

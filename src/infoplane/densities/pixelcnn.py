@@ -9,6 +9,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor, nn
 
 from infoplane.arguments import checked
+from infoplane.checks import holds_integers
 from infoplane.densities.conditioning import build_conditioning, silence
 from infoplane.densities.density import Density
 from infoplane.densities.graphs import recorder
@@ -24,7 +25,6 @@ from infoplane.densities.layers import (
     without_tf32,
 )
 from infoplane.densities.likelihoods import (
-    INTEGERS,
     Categorical,
     Likelihood,
     LogisticMixture,
@@ -254,7 +254,7 @@ class PixelCNN(Density):
         channels, rows, columns = self.shape
         legal = f"integer levels ({len(images)} or 1, {channels}, 0 to {rows}, {columns})"
         fits = keep.ndim == 4 and keep.shape[1] == channels and keep.shape[2] <= rows and keep.shape[3] == columns
-        if keep.dtype not in INTEGERS or not fits or len(keep) not in (1, len(images)):
+        if not holds_integers(keep) or not fits or len(keep) not in (1, len(images)):
             raise UsageError(
                 "the rows to keep do not fit the samples",
                 received=f"{str(keep.dtype).removeprefix('torch.')} {tuple(keep.shape)}",

@@ -8,7 +8,7 @@ from annotated_types import Ge, Le
 from torch import Tensor, nn
 
 from infoplane.arguments import check_argument, checked
-from infoplane.densities.likelihoods import INTEGERS
+from infoplane.checks import holds_integers
 from infoplane.errors import UsageError
 
 Size = Annotated[int, Ge(1), Le(10**6)]
@@ -95,7 +95,7 @@ class SquaredError:
         check_argument("images", images, Tensor)
         check_argument("context", context, Tensor)
         wanted = (len(context), *self.model.shape)
-        if images.dtype not in INTEGERS or tuple(images.shape) != wanted:
+        if not holds_integers(images) or tuple(images.shape) != wanted:
             received = f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
             legal = f"integer levels {wanted}"
             raise UsageError("images do not fit the reconstruction", received=received, legal=legal)
