@@ -581,7 +581,7 @@ def test_a_run_whose_network_diverges_ends_with_one_line_and_exit_2(tmp_path, mo
     ("setting", "words"),
     [
         ("train.epoch=3", "unknown key 'train.epoch'"),
-        ("data.options={inputs: 8}", "data.options of pair cannot be used"),
+        ("data.options={inputs: 8}", "unknown key 'data.options.inputs' in pair"),
         ("data.name=nosuch", "unknown data.name"),
         ("network.widths=[1]", "network.start does not fit the layers"),
         ("kind=[flow]", "unknown kind of study"),
