@@ -13,6 +13,9 @@ Bound = Literal["lower", "upper", "estimate"]
 
 NATS_PER_BIT = math.log(2.0)
 
+#: how the flag of a network begins whose answers have nothing to do with the labels
+NO_CLASSIFIER = "the last output does not act as a classifier of these labels"
+
 #: a number this close to its ceiling says "at least so much" and no more
 SATURATION = 0.95
 #: probability of the intervals that are shown

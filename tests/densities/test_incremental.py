@@ -121,12 +121,12 @@ def test_bad_ways_to_draw(refuses):
     model = density((1, 4, 4))
     rows = torch.zeros(2, 1, 2, 4, dtype=torch.uint8)
     for temperature in (0.0, -1.0, float("inf"), float("nan"), True, "hot"):
-        with refuses("temperature must be a positive number", str(temperature)):
+        with refuses("temperature cannot be used", str(temperature), "a number above 0"):
             model.sample(n=2, temperature=temperature)
     for keep in (rows[:, :, :, :3], rows.expand(2, 3, 2, 4), rows.float(), rows[0], torch.zeros(3, 1, 2, 4).long()):
         with refuses("rows to keep do not fit", "(2 or 1, 1, 0 to 4, 4)"):
             model.sample(n=2, keep=keep)
-    with refuses("rows to keep do not fit", "ndarray"):
+    with refuses("keep cannot be used", "ndarray"):
         model.sample(n=2, keep=rows.numpy())
     with refuses("rows to keep do not fit", "float32"):
         model.sample(n=2, keep=rows.float())

@@ -114,6 +114,6 @@ def test_what_cannot_be_counted(refuses):
     with refuses("there are no values to count"):
         seen_values([np.zeros((0, 3))])
     with refuses("there are no values to count", "3 rows, 2 groups"):
-        seen_values([np.zeros((3, 1))], np.zeros(2))
+        seen_values([np.zeros((3, 1))], np.zeros(2, int))
     with refuses("bits cannot be used"):
         states_ceiling(3, 0)

@@ -1,6 +1,5 @@
 """PixelCNN++ (Salimans et al. 2017), unconditional or conditioned on a vector or a map of any size."""
 
-import math
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal
 
@@ -200,7 +199,7 @@ class PixelCNN(Density):
         generator: torch.Generator | None = None,
         progress: Callable[[int, int], None] | None = None,
         cached: bool = True,
-        temperature: float = 1.0,
+        temperature: Annotated[float, Gt(0)] = 1.0,
         keep: Tensor | None = None,
     ) -> Tensor:
         """Draws images pixel by pixel.
@@ -219,8 +218,6 @@ class PixelCNN(Density):
         Returns: uint8 (B, C, H, W).
         """
         context, n = self._wanted(context, n)
-        if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not 0 < temperature < math.inf:
-            raise UsageError("the temperature must be a positive number", received=temperature)
         device = self.above.weight.device
         images = torch.zeros(n, *self.shape, dtype=torch.uint8, device=device)
         kept = 0 if keep is None else self._keep(keep, images)

@@ -107,4 +107,5 @@ def contrastive_bound(batches: np.ndarray, candidates: int) -> Estimate:
         received = f"up to {batches.max():g} with {candidates} candidates"
         raise UsageError("contrastive terms exceed log K", received=received, legal=f"at most {limit:.6g}")
     flags = (f"saturated near log {candidates} = {limit:.3f}",) if mean.value > SATURATION * limit else ()
-    return Estimate(mean.value, mean.stderr, "nats", "contrastive", "lower", count, refits, mean.dof, flags, limit)
+    value = min(mean.value, limit)  # which rounding may pass by some 10⁻¹⁵
+    return Estimate(value, mean.stderr, "nats", "contrastive", "lower", count, refits, mean.dof, flags, limit)

@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 
 from infoplane.checks import as_numpy, check_labels, check_log_probs, check_numbers, check_whole
 from infoplane.errors import UsageError
-from infoplane.estimate import Estimate
+from infoplane.estimate import NO_CLASSIFIER, Estimate
 from infoplane.information.class_prior import ClassPrior
 from infoplane.information.crossed import count, crossed_mean
 from infoplane.information.wide_probe import TRACE, Features, WideProbe, check_features, fit_wide_probe
@@ -20,8 +20,6 @@ from infoplane.torch_state import own_state
 
 #: how the flag of a reader begins that knows less than nothing
 FAILS = "below 0"
-#: how the flag of a network begins whose answers have nothing to do with the labels
-NO_CLASSIFIER = "the last output does not act as a classifier of these labels"
 #: size of the test by which answers are better than chance
 BETTER = 0.05
 #: classes' probabilities as they are given: one for each class, or all alike

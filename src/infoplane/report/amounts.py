@@ -35,13 +35,17 @@ def rounded(value: float | None, stderr: float | None = None) -> str:
     return text.replace("-", "−") if any(digit in text for digit in "123456789") else text.lstrip("-")
 
 
+def without_spread(value: float, stderr: float) -> bool:
+    """Whether every image or batch gave the same, as at a ceiling: a bound there moves in the eighth digit."""
+    return stderr < max(NEGLIGIBLE * abs(value), ROUNDING)
+
+
 def with_error(value: float | None, stderr: float | None) -> str:
     """Returns "29.30 ± 0.41", or the value alone where there is no error; words where the error says nothing."""
     text = rounded(value, stderr)
     if stderr is None or text == MISSING or value is None:
         return text
-    if stderr < max(NEGLIGIBLE * abs(value), ROUNDING):
-        # Every image or batch gave the same, as at a ceiling: a bound there moves in the eighth digit.
+    if without_spread(value, stderr):
         return rounded(value) + NO_SPREAD
     return f"{text} ± {rounded(stderr, stderr)}"
 

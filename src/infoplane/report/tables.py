@@ -7,8 +7,7 @@ from typing import Any
 from markupsafe import Markup
 
 from infoplane.data.split import PARTS
-from infoplane.estimate import Estimate
-from infoplane.information.label import NO_CLASSIFIER
+from infoplane.estimate import NO_CLASSIFIER, Estimate
 from infoplane.report.amounts import (
     NEGLIGIBLE,
     amount,

@@ -5,7 +5,7 @@ import textwrap
 from infoplane.claims import corrected_for
 from infoplane.estimate import KINDS, Estimate
 from infoplane.information import cross_entropy
-from infoplane.report.amounts import listing
+from infoplane.report.amounts import NO_SPREAD, listing, without_spread
 from infoplane.report.inversion import shape_of
 from infoplane.study.measured import READERS
 from infoplane.study.plan import INPUT, twin_of
@@ -156,4 +156,7 @@ def _unconditional(results: Results, found: Found) -> Estimate | None:
 def _number(estimate: Estimate | None, *, star: bool = False) -> str:
     if estimate is None:
         return "-"
-    return estimate.amount.removesuffix(f" {estimate.unit}") + ("*" if estimate.flags or star else "")
+    amount = estimate.amount.removesuffix(f" {estimate.unit}")
+    if estimate.unit != "fraction" and estimate.stderr is not None and without_spread(estimate.value, estimate.stderr):
+        amount = f"{estimate.value:.4f}{NO_SPREAD}"
+    return amount + ("*" if estimate.flags or star else "")
