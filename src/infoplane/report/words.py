@@ -270,9 +270,9 @@ def _positions(claimed: Sequence[Difference], contents: ReportContents) -> list[
         return []
     kinds = {kind: listing([contents.label(name) for name in names if spatial[name] == kind]) for kind in (True, False)}
     text = (
-        "Of a map ({}) q is also told where on the image each value belongs, of a vector ({}) not: that favours maps."
+        "Of a map ({}) q is also told where on the image each value belongs, of a vector ({}) not; that favours maps"
     )
-    return [Markup(text).format(kinds[True], kinds[False])]
+    return [Markup(f"{text}.").format(kinds[True], kinds[False])]
 
 
 def _measured(total: Difference, results: Results) -> Markup:
