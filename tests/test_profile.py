@@ -616,6 +616,7 @@ def call(**changes):
         ({"layers": ["fc", "fc"]}, ("distinct",)),
         ({"layers": ["fcc"]}, ("unknown layer", "'fcc'", "did you mean 'fc'")),
         ({"model": toy_networks.build, "layers": ["fc"]}, ("not a model", "function", "torch.nn.Module")),
+        ({"model": {"fc.weight": 0}, "layers": ["fc"]}, ("not a model", "dict", "load the weights into it")),
         ({"model": toy_networks.build(size=9)}, ("does not run on these inputs",)),
         ({"model": toy_networks.Exploding(), "layers": ["output"]}, ("finite", "'output'")),
         ({"transform": toy_networks.bad_transform}, ("the transform fails", "cannot do this")),

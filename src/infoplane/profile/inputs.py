@@ -71,7 +71,8 @@ def transform_of(model: nn.Module, dataset: data.Dataset) -> Callable[[Tensor], 
 def fire(live: Live, dataset: data.Dataset, layers: list[str], read_as: Mapping[str, str]) -> Any:
     """Returns the network's inputs for a few images, by which it is looked at; on them all the layers fire."""
     if not isinstance(live.model, nn.Module):
-        raise UsageError("not a model", received=type(live.model).__name__, legal="a torch.nn.Module")
+        mend = "build the network, and load the weights into it" if isinstance(live.model, Mapping) else None
+        raise UsageError("not a model", received=type(live.model).__name__, legal="a torch.nn.Module", mend=mend)
     example = model_input(live.transform, torch.from_numpy(dataset.images[:LOOKED_AT]))
     Tap(live.model, layers)(example)
     for layer in read_as:
