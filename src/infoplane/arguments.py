@@ -81,15 +81,11 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     return get_type_hints(inspect.unwrap(function), include_extras=True)
 
 
-@cache
-def _taken_apart(hint: Any) -> tuple[Any, tuple[Any, ...]]:
-    """An annotation's origin and arguments, kept: lists have thousands of elements of the same kind."""
-    return get_origin(hint), get_args(hint)
-
-
 def fits(value: Any, hint: Any) -> bool:
     """Whether a value is of the kind that an annotation says; what cannot be told is taken to be."""
-    origin, parts = _taken_apart(hint)
+    if type(hint) is type:  # the usual case, for each of the thousands in a list
+        return _fits_class(value, hint)
+    origin, parts = get_origin(hint), get_args(hint)
     if origin is Annotated:
         return fits(value, parts[0]) and _within(value, parts[1:])
     if origin in (Union, types.UnionType):
@@ -165,7 +161,7 @@ def _wants_tensor(hint: Any) -> bool:
 
 def described(hint: Any) -> str:
     """Returns in words what an annotation takes: "a whole number from 1 to 64", "a list of 2 or more, each a text"."""
-    origin, parts = _taken_apart(hint)
+    origin, parts = get_origin(hint), get_args(hint)
     if origin is Annotated:
         return _described_within(parts[0], parts[1:])
     if origin in (Union, types.UnionType):

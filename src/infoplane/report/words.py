@@ -269,9 +269,7 @@ def _positions(claimed: Sequence[Difference], contents: ReportContents) -> list[
     if not names:
         return []
     kinds = {kind: listing([contents.label(name) for name in names if spatial[name] == kind]) for kind in (True, False)}
-    text = (
-        "Of a map ({}) q is also told where on the image each value belongs, of a vector ({}) not; that favours maps"
-    )
+    text = "Of a map ({}) q is also told where on the image each value belongs, of a vector ({}) not; that favours maps"
     return [Markup(f"{text}.").format(kinds[True], kinds[False])]
 
 
