@@ -20,10 +20,11 @@ from infoplane.errors import UsageError, unknown
 
 P = ParamSpec("P")
 R = TypeVar("R")
-_Kind = inspect._ParameterKind
 
 #: what may decide everything random; torch's generators take no more
 Seed = Annotated[int, Ge(0), Le(2**63 - 1)]
+#: how many values a pixel can take
+Levels = Annotated[int, Ge(2), Le(256)]
 
 #: names of limits, as `annotated_types` has them -> what must hold, and its words
 LIMITS: dict[str, tuple[Callable[[Any, Any], bool], str]] = {
@@ -52,11 +53,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
         for name, value in bound.arguments.items():
             if isinstance(value, np.generic):
                 bound.arguments[name] = value = value.item()
-            several = signature.parameters[name].kind in (
-                inspect.Parameter.VAR_POSITIONAL,
-                inspect.Parameter.VAR_KEYWORD,
-            )
-            if name in hints and not several:
+            if name in hints:
                 check_argument(name, value, hints[name])
         return function(*bound.args, **bound.kwargs)
 
@@ -77,8 +74,11 @@ def check_argument(name: str, value: Any, hint: Any) -> None:
 
 @cache
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
-    """Annotations, read when the function is first called: some name what is defined after it."""
-    return get_type_hints(inspect.unwrap(function), include_extras=True)
+    """Annotations of single arguments, read when the function is first called: some name what is defined after it."""
+    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    kinds = {name: each.kind for name, each in inspect.signature(function).parameters.items()}
+    hints = get_type_hints(inspect.unwrap(function), include_extras=True)
+    return {name: hint for name, hint in hints.items() if kinds.get(name, several[0]) not in several}
 
 
 def fits(value: Any, hint: Any) -> bool:
@@ -128,8 +128,8 @@ def _fits_generic(value: Any, origin: type, parts: tuple[Any, ...]) -> bool:
     return _fits_class(value, origin)
 
 
-def _is_open(parts: tuple[Any, ...]) -> bool:
-    """Whether these are the parts of a tuple of any length."""
+def is_open(parts: tuple[Any, ...]) -> bool:
+    """Whether these are the parts of a tuple's annotation that is of any length."""
     return len(parts) == 2 and parts[1] is ...
 
 
@@ -138,7 +138,7 @@ def _is_list(value: Any) -> bool:
 
 
 def _fits_tuple(values: list[Any], parts: tuple[Any, ...]) -> bool:
-    if _is_open(parts):
+    if is_open(parts):
         return all(fits(each, parts[0]) for each in values)
     return len(values) == len(parts) and all(map(fits, values, parts))
 
@@ -168,7 +168,7 @@ def described(hint: Any) -> str:
         return ", or ".join(dict.fromkeys(described(part) for part in parts))
     if origin is Literal:
         return " or ".join(choice_shown(choice) for choice in parts)
-    if origin is tuple and not _is_open(parts):
+    if origin is tuple and not is_open(parts):
         kinds = list(dict.fromkeys(described(part) for part in parts))
         return f"a list of {len(parts)}, {f'each {kinds[0]}' if len(kinds) == 1 else ' and '.join(kinds)}"
     if isinstance(origin, type) and issubclass(origin, Mapping):

@@ -23,6 +23,11 @@ def holds_integers(tensor: Any) -> bool:
     return str(tensor.dtype) in INTEGERS
 
 
+def outline(tensor: Any) -> str:
+    """Returns a torch tensor's type and shape as messages show them, e.g. "uint8 (8, 1, 4, 4)"."""
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+
+
 def as_numpy(values: Any, *, what: str, widen: bool = False) -> np.ndarray:
     """Returns `values` as a numpy array; a torch tensor is detached and copied from its device.
 

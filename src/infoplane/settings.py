@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args, g
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from infoplane.arguments import choice_shown, described, members
+from infoplane.arguments import choice_shown, described, is_open, members
 from infoplane.errors import UsageError, unknown
 
 
@@ -150,8 +150,7 @@ def _step(field: Any, part: Any) -> Any:
         if issubclass(origin, Mapping):
             return parts[1]
         if issubclass(origin, Sequence) and isinstance(part, int):
-            several = origin is not tuple or (len(parts) == 2 and parts[1] is ...)
-            return parts[0] if several else parts[min(part, len(parts) - 1)]
+            return parts[0] if origin is not tuple or is_open(parts) else parts[min(part, len(parts) - 1)]
     return None
 
 

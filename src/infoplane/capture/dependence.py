@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from infoplane.arguments import checked
-from infoplane.capture.runs import Runs, length, rounding_of, scale_of
-from infoplane.capture.taps import Inputs, LayerInfo, _dry_run, _Key, _leaves, _map, _rows, _unwrap
+from infoplane.capture.runs import Runs, length, rolled, rounding_of, scale_of, values_of
+from infoplane.capture.taps import Inputs, LayerInfo, _dry_run, _Key, _map, _rows, _unwrap
 from infoplane.torch_state import own_state
 
 #: rows of the batches that are tried, and of those of large images (more values than this)
@@ -91,7 +91,7 @@ def dependence(
     model = _unwrap(model)
     taps = _dry_run(model, example) if taps is None else taps
     runs = Runs(model, [tap for tap in taps if layers is None or tap[1].name in layers])
-    many = _rows(example, rows or (ROWS if _values(example) <= LARGE else FEW_ROWS))
+    many = _rows(example, rows or (ROWS if values_of(example) <= LARGE else FEW_ROWS))
     first = {key: h for key, h in runs.kept(many, 0).items() if h.numel()}
     tolerance = _Tolerance(runs, many, first)
     drawn = _random(runs, many, first, tolerance)
@@ -102,13 +102,12 @@ def dependence(
         for key, gap in runs.gaps(other, 0, {key: h[:1] for key, h in first.items()}, lambda h: h[:1]).items()
         if tolerance.exceeded(key, gap)
     }
-    elsewhere = _map(lambda x: x.roll(1, 0) if x.ndim and len(x) == length(many) else x, many)
     larger = _rows(many, length(many) + 3)
     settled = {key: h for key, h in first.items() if key not in drawn | companions}
     place = {
         key
         for found in (
-            runs.gaps(elsewhere, 0, settled, lambda h: h.roll(-1, 0)),
+            runs.gaps(rolled(many), 0, settled, lambda h: h.roll(-1, 0)),
             runs.gaps(larger, 0, settled, lambda h: h[: length(many)]),
         )
         for key, gap in found.items()
@@ -183,11 +182,6 @@ def _repeated(runs: Runs, many: Inputs, drawn: set[_Key]) -> set[_Key]:
         if bool((ordered[1:] == ordered[:-1]).any()):
             found.add(key)
     return found
-
-
-def _values(inputs: Inputs) -> int:
-    """Values of one row of the inputs."""
-    return max((x.numel() // max(1, length(inputs)) for _, x in _leaves(inputs)), default=1)
 
 
 def _nudged(batch: Inputs, share: float) -> Inputs:

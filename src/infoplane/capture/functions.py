@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from infoplane.arguments import checked
 from infoplane.capture.dependence import ROWS, dependence
-from infoplane.capture.runs import Runs, length, scale_of
+from infoplane.capture.runs import Runs, length, rolled, scale_of
 from infoplane.capture.taps import Inputs, _dry_run, _Key, _map, _rows, _unwrap
 from infoplane.errors import unknown
 from infoplane.torch_state import own_state
@@ -48,9 +48,8 @@ def functions_of(
     found: dict[str, list[str]] = {info.name: [] for _, info in taps}
     left_out = dependence(model, example, taps=taps) if unsure is None else unsure
     runs = Runs(model, [(key, info) for key, info in taps if info.name not in left_out])
-    rows = max(ROWS, length(example))
-    one = _rows(example, rows)
-    two = _map(lambda x: x.roll(1, 0) if x.ndim and len(x) == rows else x, one)
+    one = _rows(example, max(ROWS, length(example)))
+    two = rolled(one)
     first = runs.kept(one, 0)
     sizes = {key: scale_of(h) for key, h in first.items() if h.numel()}
     varies = {key for key, gap in runs.gaps(two, 0, first).items() if bool((gap > VARIES * sizes[key]).any())}

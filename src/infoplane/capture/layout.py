@@ -13,6 +13,7 @@ from torch import Tensor
 
 from infoplane.arguments import check_argument, checked
 from infoplane.capture.projection import VALUES, project
+from infoplane.checks import outline
 from infoplane.errors import UsageError
 
 #: features of a flat context: beyond, the layer that reads it outgrows the density
@@ -64,7 +65,7 @@ class Reading:
         """Returns what has to be kept of activations `(B, …)`: themselves, unless they are pooled or projected."""
         check_argument("activations", activation, Tensor)
         if activation.is_complex() or tuple(activation.shape[1:]) != self.shape:
-            received = f"{str(activation.dtype).removeprefix('torch.')} {tuple(activation.shape)}"
+            received = outline(activation)
             legal = f"real (B, {', '.join(map(str, self.shape))})"
             raise UsageError("activations do not fit the reading", received=received, legal=legal)
         if self.altered is None:

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from infoplane.arguments import checked
 from infoplane.capture.dependence import DependenceWarning, dependence
 from infoplane.capture.inputs import model_input
-from infoplane.capture.taps import Device, Inputs, _leaves, capture
+from infoplane.capture.runs import values_of
+from infoplane.capture.taps import Device, Inputs, capture
 from infoplane.errors import UsageError
 from infoplane.torch_state import for_caller, own_state
 
@@ -94,8 +95,9 @@ def recorded(
 
     # The caller's code: what it raises is one line that quotes it.
     quoted = partial(model_input, for_caller(transform))
+    start = 0
     for batch in capture(model, layers, at_least_two(), transform=quoted, device=device):
-        wanted, start = sizes[-1], sum(sizes[:-1])
+        wanted = sizes.pop()
         cut = {name: found[:1] if wanted == 1 and len(found) == 2 else found for name, found in batch.items()}
         for name, h in cut.items():
             if len(h) != wanted:
@@ -106,14 +108,13 @@ def recorded(
                 mend = "check the model's weights and that the transform is the one it was trained with"
                 raise UsageError("activations must be finite", received=received, mend=mend)
         yield cut
+        start += wanted
 
 
 @checked
 def at_once(inputs: Inputs) -> int:
     """Returns how many images a network is run on together, given its inputs of some: fewer where they are large."""
-    rows = next((len(x) for _, x in _leaves(inputs) if x.ndim), 1)
-    values = max((x.numel() // max(1, rows) for _, x in _leaves(inputs)), default=1)
-    return max(2, min(MOST_ROWS, WORK // max(1, values)))
+    return max(2, min(MOST_ROWS, WORK // max(1, values_of(inputs))))
 
 
 def _warn(model: nn.Module, layers: Sequence[str], images: Any, transform: Callable[[Tensor], Inputs]) -> None:

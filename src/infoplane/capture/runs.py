@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from infoplane.capture.taps import Inputs, LayerInfo, _forward, _Key, _leaves, _RandomStream, seeded
+from infoplane.capture.taps import Inputs, LayerInfo, _forward, _Key, _leaves, _map, _RandomStream, seeded
 
 Hold = tuple[_Key, Tensor]  # a tap, and the tensor that it is to be
 Visit = Callable[[_Key, Tensor], None]
@@ -137,6 +137,17 @@ def rounding_of(runs: Runs) -> float:
 def length(inputs: Inputs) -> int:
     """How many rows a batch has."""
     return next((len(tensor) for _, tensor in _leaves(inputs) if tensor.ndim), 1)
+
+
+def values_of(inputs: Inputs) -> int:
+    """Returns how many values one row of the inputs has, in the largest of their tensors."""
+    return max((x.numel() // max(1, length(inputs)) for _, x in _leaves(inputs)), default=1)
+
+
+def rolled(inputs: Inputs) -> Inputs:
+    """Returns the batch with every row one place further, the last one first."""
+    rows = length(inputs)
+    return _map(lambda x: x.roll(1, 0) if x.ndim and len(x) == rows else x, inputs)
 
 
 def _replaced(output: Any, selector: str, tensor: Tensor) -> Any:

@@ -12,14 +12,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import chain
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
-from annotated_types import Ge, Le
 from torch import Tensor, nn
 
-from infoplane.arguments import Seed, checked
+from infoplane.arguments import Levels, Seed, checked
 from infoplane.capture.generators import generators_reseeded
 from infoplane.capture.layout import Reading
 from infoplane.errors import UsageError, unknown
@@ -146,7 +145,7 @@ def capture(
 
 
 @checked
-def default_transform(levels: Annotated[int, Ge(2), Le(256)]) -> Callable[[Tensor], Tensor]:
+def default_transform(levels: Levels) -> Callable[[Tensor], Tensor]:
     """Returns the map x / (levels - 1) from uint8 `(B, C, H, W)`, values below `levels`, to float32 in [0, 1]."""
     return lambda x: x.to(torch.float32) / (levels - 1)
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from infoplane.arguments import check_argument, checked
-from infoplane.checks import holds_integers
+from infoplane.checks import holds_integers, outline
 from infoplane.errors import UsageError
 
 
@@ -74,7 +74,7 @@ class Density(nn.Module, abc.ABC):
         if not holds_integers(images) or tuple(images.shape[1:]) != self.shape or not images.ndim:
             raise UsageError(
                 "images do not fit the density",
-                received=f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}",
+                received=outline(images),
                 legal=f"integer levels (B, {', '.join(map(str, self.shape))})",
             )
         if images.is_meta or (images.is_cuda and self.training):

@@ -13,13 +13,12 @@ import torch.nn.functional as F
 from annotated_types import Ge, Le
 from torch import Tensor, nn
 
-from infoplane.arguments import checked
-from infoplane.checks import holds_integers
+from infoplane.arguments import Levels, checked
+from infoplane.checks import holds_integers, outline
 from infoplane.densities.layers import WeightNormConv, concat_elu
 from infoplane.errors import UsageError, check_positive
 
 Size = Annotated[int, Ge(1), Le(10**5)]
-Levels = Annotated[int, Ge(2), Le(256)]
 
 MIN_LOG_SCALE = -7.0
 MAX_LOG_SCALE = 7.0
@@ -103,14 +102,14 @@ class Likelihood(nn.Module, abc.ABC):
         self._check(features)
         wanted = (len(features), self.channels, *features.shape[2:])
         if not holds_integers(images) or tuple(images.shape) != wanted:
-            received = f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
+            received = outline(images)
             raise UsageError("images do not fit the features", received=received, legal=f"integer levels {wanted}")
         _check_levels(images, self.levels)
         return self.score(features, images)
 
     def _check(self, features: Tensor) -> None:
         if not features.is_floating_point() or features.ndim != 4 or features.shape[1] != self.features:
-            received = f"{str(features.dtype).removeprefix('torch.')} {tuple(features.shape)}"
+            received = outline(features)
             legal = f"floating point (B, {self.features}, H, W)"
             raise UsageError("features do not fit the likelihood", received=received, legal=legal)
         _check_finite("features", features)

@@ -8,7 +8,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor, nn
 
 from infoplane.arguments import checked
-from infoplane.checks import holds_integers
+from infoplane.checks import holds_integers, outline
 from infoplane.densities.conditioning import build_conditioning, silence
 from infoplane.densities.density import Density
 from infoplane.densities.graphs import recorder
@@ -254,7 +254,7 @@ class PixelCNN(Density):
         if not holds_integers(keep) or not fits or len(keep) not in (1, len(images)):
             raise UsageError(
                 "the rows to keep do not fit the samples",
-                received=f"{str(keep.dtype).removeprefix('torch.')} {tuple(keep.shape)}",
+                received=outline(keep),
                 legal=legal,
             )
         if keep.numel() and not 0 <= int(keep.min()) <= int(keep.max()) < self.levels:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from infoplane.arguments import check_argument, checked
-from infoplane.checks import as_numpy, holds_integers
+from infoplane.checks import as_numpy, holds_integers, outline
 from infoplane.errors import UsageError
 from infoplane.inversion.fast import resident
 from infoplane.torch_state import own_state
@@ -109,7 +109,7 @@ class Pairs:
     ) -> None:
         self._all, self._rows = _trainable(images, "images"), rows
         if self._all.ndim != 4 or not holds_integers(self._all):
-            received = f"{str(self._all.dtype).removeprefix('torch.')} {tuple(self._all.shape)}"
+            received = outline(self._all)
             raise UsageError("cannot use these images", received=received, legal="uint8 (N, C, H, W)")
         if rows is not None:
             _check_index(rows, len(self._all))
@@ -211,7 +211,7 @@ def _check_index(index: Tensor, count: int) -> Tensor:
     """Returns indices (m,) of `count` things as int64, or raises UsageError."""
     least, most = (int(index.min()), int(index.max())) if index.numel() and not index.is_complex() else (0, -1)
     if index.ndim != 1 or not holds_integers(index) or not -count <= least <= most + 1 <= count:
-        received = f"{str(index.dtype).removeprefix('torch.')} {tuple(index.shape)}, {least} to {most}"
+        received = f"{outline(index)}, {least} to {most}"
         raise UsageError("these are no indices of pairs", received=received, legal=f"(m,) whole, below {count}")
     return index.long()
 

@@ -7,12 +7,11 @@ import torch.nn.functional as F
 from annotated_types import Ge, Le
 from torch import Tensor, nn
 
-from infoplane.arguments import check_argument, checked
-from infoplane.checks import holds_integers
+from infoplane.arguments import Levels, check_argument, checked
+from infoplane.checks import holds_integers, outline
 from infoplane.errors import UsageError
 
 Size = Annotated[int, Ge(1), Le(10**6)]
-Levels = Annotated[int, Ge(2), Le(256)]
 
 
 class Reconstructor(nn.Module):
@@ -57,7 +56,7 @@ class Reconstructor(nn.Module):
         """(B, d) or (B, c, h, w) -> images (B, C, H, W) on the scale 0 … 1, not clipped."""
         check_argument("context", context, Tensor)
         if context.is_complex() or tuple(context.shape[1:]) != self.context or not len(context):
-            received = f"{str(context.dtype).removeprefix('torch.')} {tuple(context.shape)}"
+            received = outline(context)
             legal = f"real (B, {', '.join(map(str, self.context))})"
             raise UsageError("context does not fit the reconstruction", received=received, legal=legal)
         context = context.to(next(self.parameters()).dtype)
@@ -96,7 +95,7 @@ class SquaredError:
         check_argument("context", context, Tensor)
         wanted = (len(context), *self.model.shape)
         if not holds_integers(images) or tuple(images.shape) != wanted:
-            received = f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
+            received = outline(images)
             legal = f"integer levels {wanted}"
             raise UsageError("images do not fit the reconstruction", received=received, legal=legal)
         target = images.float() / (self.levels - 1)

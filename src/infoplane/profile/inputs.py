@@ -86,11 +86,8 @@ def look_up(live: Live, example: Any, dataset: data.Dataset, layers: list[str], 
     found = list_layers(live.model, example, read_as=read_as, image=dataset.shape[1:])
     # Steps from one layer to the next are spoken of as losses: that needs the order in which they are computed.
     readings = {info.name: info.reading for info in found if info.name in layers and info.reading is not None}
-    closer = look_closer(live, torch.from_numpy(dataset.images[: at_once(example)]), list(readings))
-    notes = {name: own.notes for name, own in closer.items()}
-    notes |= {info.name: info.notes for info in found if info.name in readings and info.notes}
-    drawn = frozenset(info.name for info in found if info.name in readings and info.random)
-    drawn |= {name for name, own in closer.items() if own.random}
+    few = torch.from_numpy(dataset.images[: at_once(example)])
+    notes, drawn = look_closer(live, few, [info for info in found if info.name in readings])
     return replace(live, readings=readings, notes=notes, random=drawn)
 
 

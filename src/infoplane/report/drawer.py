@@ -61,20 +61,20 @@ class Drawer:
         return (
             self._known.get("sources", {}).get(page.name) == self._sources[page.name]
             and page.is_file()
-            and self._known.get("page") == _checksum(page)
+            and self._known.get("page") == checksum(page)
             and files == self._files(files)
         )
 
     def close(self) -> None:
         """Remembers what the page and its figures were made from."""
         files = self._files(path.name for path in self.folder.iterdir() if path.suffix in SUFFIXES)
-        content = {"sources": self._sources, "files": files, "page": _checksum(self.page)}
+        content = {"sources": self._sources, "files": files, "page": checksum(self.page)}
         write_whole(self.page.with_name(DRAWN_FILE), json.dumps(content, indent=1, sort_keys=True))
 
     def _files(self, names: Iterable[str]) -> dict[str, str]:
         """Name -> checksum of those figures that are there."""
         paths = ((name, self.folder / name) for name in names)
-        return {name: _checksum(path) for name, path in paths if path.is_file()}
+        return {name: checksum(path) for name, path in paths if path.is_file()}
 
 
 def digest(value: Any) -> str:
@@ -132,6 +132,7 @@ def _read(path: Path) -> dict[str, Any]:
     return content if whole else {}
 
 
-def _checksum(path: Path) -> str:
+def checksum(path: Path) -> str:
+    """Returns a file's SHA-256, as text."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

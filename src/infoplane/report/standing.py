@@ -11,7 +11,7 @@ from typing import Any
 
 import infoplane
 from infoplane.files import TEMPORARY, write_whole
-from infoplane.report.drawer import DRAWN_FILE
+from infoplane.report.drawer import DRAWN_FILE, checksum
 from infoplane.study.run import STUDY_FILE
 from infoplane.study.watch import EVENTS_FILE
 
@@ -61,8 +61,9 @@ def _checksums(folder: Path, known: dict[str, Any]) -> dict[str, str]:
 
 
 def _checksum(path: Path) -> str:
-    with suppress(OSError), path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """A file's checksum, or nothing where it cannot be read: then all is written anew."""
+    with suppress(OSError):
+        return checksum(path)
     return ""
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from infoplane import data, densities, subjects
 from infoplane.capture import (
-    Dependence,
+    LayerInfo,
     Tap,
     at_once,
     default_transform,
@@ -234,9 +234,8 @@ def _captured(task: Task, live: Live) -> Result:
     if known:
         notes, drawn = live.notes, live.random
     else:
-        closer = look_closer(live, task.images(task.split("decoding")[: at_once(example)]), layers)
-        notes = {name: own.notes for name, own in closer.items()} | {i.name: i.notes for i in listed if i.notes}
-        drawn = {name for name, own in closer.items() if own.random} | {i.name for i in listed if i.random}
+        few = task.images(task.split("decoding")[: at_once(example)])
+        notes, drawn = look_closer(live, few, [sizes[layer] for layer in layers])
     parts = {part: task.split(part) for part in ("decoding", "evaluation")}
     if params["encoding"]:
         parts["encoding"] = task.split("encoding")[: params["encoding"]]
@@ -282,13 +281,18 @@ def _captured(task: Task, live: Live) -> Result:
     return Result(values, file=path)
 
 
-def look_closer(live: Live, images: Tensor, layers: Sequence[str]) -> dict[str, Dependence]:
-    """Returns what activations depend on beside their images, tried in a batch as large as those that are captured.
+def look_closer(
+    live: Live, images: Tensor, layers: Sequence[LayerInfo]
+) -> tuple[dict[str, tuple[str, ...]], frozenset[str]]:
+    """Returns what must be said of layers that depend on more than their images, and those that are random.
 
-    That is for what the few images by which layers are looked up do not show.
+    They are tried again in a batch as large as those that are captured, for what the few images by which they were
+    looked up do not show.
     """
-    inputs = live.transform(images)
-    return dependence(live.model, inputs, layers, rows=max(2, len(images)))
+    closer = dependence(live.model, live.transform(images), [info.name for info in layers], rows=max(2, len(images)))
+    notes = {name: own.notes for name, own in closer.items()} | {info.name: info.notes for info in layers if info.notes}
+    random = {name for name, own in closer.items() if own.random} | {info.name for info in layers if info.random}
+    return notes, frozenset(random)
 
 
 def _record(

@@ -133,20 +133,23 @@ class Costs:
         It is counted on an image of a few pixels, with data, and grows evenly with their number: tensors without data
         take seconds to count on.
         """
-        rows, columns = (min(size, FEW) for size in self.shape[1:])
-        options = dict(spec)
-        with torch.random.fork_rng([]), torch.enable_grad():
-            density = densities.build(options.pop("kind"), (self.shape[0], rows, columns), self.levels, None, options)
-            image = torch.zeros(1, self.shape[0], rows, columns, dtype=torch.uint8)
 
-            def loss(n: int) -> Tensor:
-                return -density.log_prob(image.expand(n, -1, -1, -1), None)
+        def counted() -> tuple[Work, Work]:
+            rows, columns = (min(size, FEW) for size in self.shape[1:])
+            with torch.random.fork_rng([]), torch.enable_grad():
+                density = self._built(spec, None, rows, columns, device="cpu")
+                image = torch.zeros(1, self.shape[0], rows, columns, dtype=torch.uint8)
 
-            found = count_step(density, loss, 1), count_scoring(density, loss, 1)
-        pixels = math.prod(self.shape[1:]) / (rows * columns)
-        # How often an operation is called is shared by all images of a batch.
-        step, scoring = (replace(work, operations=0).times(1, pixels) for work in found)
-        return step, scoring
+                def loss(n: int) -> Tensor:
+                    return -density.log_prob(image.expand(n, -1, -1, -1), None)
+
+                found = count_step(density, loss, 1), count_scoring(density, loss, 1)
+            pixels = math.prod(self.shape[1:]) / (rows * columns)
+            # How often an operation is called is shared by all images of a batch.
+            step, scoring = (replace(work, operations=0).times(1, pixels) for work in found)
+            return step, scoring
+
+        return self._of_density(spec, ("least",), counted)
 
     def step(self, spec: Mapping[str, Any], layer: str | None, batch: int) -> Work:
         """Returns the work of one training step of a density on a batch."""
@@ -307,12 +310,18 @@ class Costs:
         return _once(_COUNTED, (kind, repr(sorted(spec.items())), self.shape, self.levels, *key), make)
 
     def _built(
-        self, spec: Mapping[str, Any], context: tuple[int, ...] | None, rows: int, columns: int
+        self,
+        spec: Mapping[str, Any],
+        context: tuple[int, ...] | None,
+        rows: int,
+        columns: int,
+        *,
+        device: str = "meta",
     ) -> densities.Density:
         options = dict(spec)
         kind = options.pop("kind")
         shape = (self.shape[0], rows, columns)
-        return densities.build(kind, shape, self.levels, context, options, device="meta")
+        return densities.build(kind, shape, self.levels, context, options, device=device)
 
     def _images(self, n: int) -> Tensor:
         return torch.zeros(n, *self.shape, dtype=torch.uint8, device="meta")

@@ -14,7 +14,7 @@ from pydantic import model_validator
 from torch import Tensor, nn
 
 from infoplane.arguments import Seed, check_argument, checked
-from infoplane.checks import check_labels
+from infoplane.checks import check_labels, outline
 from infoplane.errors import FitError, UsageError
 from infoplane.settings import Settings
 from infoplane.torch_state import own_state
@@ -254,7 +254,7 @@ def check_inputs(inputs: Tensor) -> None:
     """Raises UsageError unless inputs (N, …) are real numbers, and finite."""
     check_argument("inputs", inputs, Tensor)
     if inputs.ndim < 2 or inputs.is_complex() or inputs.dtype == torch.bool:
-        received = f"{str(inputs.dtype).removeprefix('torch.')} {tuple(inputs.shape)}"
+        received = outline(inputs)
         raise UsageError("a network cannot be given these inputs", received=received, legal="real numbers (N, …)")
     if inputs.is_floating_point() and not bool(inputs.isfinite().all()):
         raise UsageError("a network cannot be given these inputs", received="NaN or infinity", legal="finite numbers")
