@@ -15,6 +15,12 @@ from infoplane.errors import InfoplaneError, UsageError
 torch.set_num_threads(1)
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes are named by their argument: a file's content is long, and may hold the time at which it was written, by
+    which two workers would not collect the same tests."""
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.fixture(autouse=True)
 def no_stored_speeds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever `infoplane bench` has found on this machine, tests do not know of it, nor change it."""
