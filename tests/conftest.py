@@ -58,7 +58,7 @@ def refuses() -> Callable[..., AbstractContextManager[None]]:
 def short() -> Iterator[None]:
     """Everything but the densities of a measurement cut to what a test can wait for."""
     from infoplane.inversion import FitSettings
-    from infoplane.profile import measuring
+    from infoplane.profile import request
     from infoplane.study.spec import StudySpec
 
     def small(**fields):
@@ -68,5 +68,5 @@ def short() -> Iterator[None]:
         return StudySpec(**fields)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(measuring, "StudySpec", small)
+        patch.setattr(request, "StudySpec", small)
         yield

@@ -4,6 +4,7 @@ import gc
 import math
 import os
 import random
+import re
 import stat
 from pathlib import Path
 
@@ -18,9 +19,9 @@ import infoplane
 import tiny_study
 import toy_networks
 from infoplane import PixelCNN
-from infoplane.budget import parse_budget, sizes
+from infoplane.budget import parse_budget, preparing, sizes
 from infoplane.errors import CellError, UsageError
-from infoplane.profile import Profile, measure, measuring, suggest_density
+from infoplane.profile import Profile, measure, measuring, request, suggest_density
 from infoplane.study.cells import KINDS
 from infoplane.study.load import read_study
 from infoplane.study.plan import Plan
@@ -46,7 +47,8 @@ def measured(tmp_path_factory, short) -> Profile:
 def hurried(monkeypatch):
     """However short the budget, it begins, with the least of everything; the machine is as it is on paper."""
     monkeypatch.setattr(sizes, "STOP", math.inf)
-    monkeypatch.setattr(measuring, "time_updates", lambda *_: 1.0)
+    monkeypatch.setattr(preparing, "SHARE", math.inf)
+    monkeypatch.setattr(request, "time_updates", lambda *_: 1.0)
 
 
 def state_of(model) -> dict:
@@ -555,6 +557,15 @@ def test_a_time_budget_becomes_a_number_of_updates(hurried, capsys):
 def test_a_number_of_updates_needs_no_note(measured):
     spec = read_study(measured.folder / "study.yaml")
     assert (spec.note, spec.fit.warm_start, spec.fit.context_rate) == (None, "early", None)
+
+
+def test_a_number_of_updates_is_foretold_where_it_takes_a_while(monkeypatch, capsys):
+    options = {**QUICK, "kinds": ["nce"], "quiet": False, "layers": ["fc"]}
+    measure(toy_networks.build(), IMAGES, **options)
+    assert "one process" not in capsys.readouterr().err
+    monkeypatch.setattr(request, "WORTH_SAYING", 0.0)
+    measure(toy_networks.build(), IMAGES, **options)
+    assert re.search(r"^about \d+ s on cpu, one process \(", capsys.readouterr().err, re.MULTILINE)
 
 
 def test_budgets(refuses):

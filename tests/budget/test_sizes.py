@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from counted_study import Counted, forecast, study
-from infoplane.budget import sizes
+from infoplane.budget import Preparing, sizes
 from infoplane.budget.sizes import PLANNED, by_updates, most_updates, shorter, time_updates, within
 from infoplane.study.cost import FIXED, Costs
 from infoplane.study.counting import count_memory
@@ -21,14 +21,20 @@ def alone(monkeypatch):
     monkeypatch.setattr(sizes, "crowding", lambda workers: 1.0)
 
 
-def bought(budget, costs=None, spec=None, slowness=1.0, **options):
+def since(budget, spent=0.0):
+    """A budget of which so many seconds are gone, by a clock that stands still."""
+    ticks = iter([0.0])
+    return Preparing(budget, "fewer layers", clock=lambda: next(ticks, spent))
+
+
+def bought(budget, costs=None, spec=None, slowness=1.0, spent=0.0):
     asked = []
 
     def timed(share):
         asked.append(share)
         return slowness
 
-    spec, known = within(spec or study(), budget, forecast(costs), timed, ways_out="fewer layers", **options)
+    spec, known = within(spec or study(), since(budget, spent), forecast(costs), timed)
     return spec, known, asked
 
 
@@ -78,13 +84,16 @@ def test_then_the_inverter_samples_and_refits_are_left_out():
 def test_far_too_short_is_refused_before_anything_is_timed(refuses):
     asked = []
     costs = Counted(scoring=10.0)  # a step cannot take less than 160 s
-    with refuses("the budget is too short for this", "1m for what takes at least", "fewer layers", "one refit of 50"):
-        within(study(), "1m", forecast(costs), asked.append, ways_out="fewer layers")
+    with refuses(
+        "the budget is too short for this", "received 1m; legal: at least about", "one refit of 50", "fewer layers"
+    ):
+        within(study(), since("1m"), forecast(costs), asked.append)
     assert asked == []
 
 
 def test_too_short_is_refused_after_it(refuses):
-    with refuses("the budget is too short for this", "27 s or more", "fewer layers"):
+    # The time that it takes, and no other number.
+    with refuses("the budget is too short for this; received 10s; legal: at least about 41 s", "fewer layers"):
         bought("10s")
     # Between the budget and half as much again it begins, and says so.
     spec, _, _ = bought("35s")
@@ -97,7 +106,7 @@ def test_what_timing_shows_to_be_too_short_is_refused_without_looking_for_sizes(
             raise AssertionError("sizes are looked for")
 
     # As the machine is thought to be the least might do; it is ten times as slow.
-    with refuses("the budget is too short for this", "1m for what takes at least", "fewer layers"):
+    with refuses("the budget is too short for this", "received 1m; legal: at least about", "fewer layers"):
         bought("1m", Uncounted(scoring=5e-3), slowness=10.0)
 
 

@@ -207,6 +207,10 @@ def test_plan_says_what_a_folder_holds_and_why_the_rest_would_be_computed(tmp_pa
         "new: another checkpoint"
     )
     assert tiny_study.contents(out) == before
+    # What runs then is as many as were said.
+    ran = command(capsys, "run", study, "--out", out, "--workers", 0)
+    assert ran.code == 0
+    assert "9 of 18 parts to compute" in ran.err
 
 
 def test_plan_says_what_run_would_refuse(tmp_path, capsys):

@@ -12,7 +12,7 @@ from typer.main import get_command
 from infoplane.cli import SEVERAL, spread
 from infoplane.cli.app import app
 from infoplane.inversion import FitSettings
-from infoplane.profile import measuring
+from infoplane.profile import request
 from infoplane.study.spec import StudySpec
 
 ROOT = Path(__file__).parents[2]
@@ -58,7 +58,7 @@ def short(monkeypatch):
         fields["samples"] = {"images": 2, "each": 2}
         return StudySpec(**fields)
 
-    monkeypatch.setattr(measuring, "StudySpec", small)
+    monkeypatch.setattr(request, "StudySpec", small)
 
 
 def blocks(page: Path, language: str) -> list[tuple[int, str]]:

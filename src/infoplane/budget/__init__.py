@@ -1,6 +1,18 @@
 """From a budget of time to the sizes of a measurement, before it begins and while it runs."""
 
 from infoplane.budget.pace import Pace
-from infoplane.budget.sizes import Forecast, by_updates, check_least, check_memory, parse_budget, time_updates, within
+from infoplane.budget.preparing import Preparing, parse_budget
+from infoplane.budget.sizes import Forecast, by_updates, check_least, check_memory, least_seconds, time_updates, within
 
-__all__ = ["Forecast", "Pace", "by_updates", "check_least", "check_memory", "parse_budget", "time_updates", "within"]
+__all__ = [
+    "Forecast",
+    "Pace",
+    "Preparing",
+    "by_updates",
+    "check_least",
+    "check_memory",
+    "least_seconds",
+    "parse_budget",
+    "time_updates",
+    "within",
+]

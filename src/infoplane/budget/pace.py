@@ -79,7 +79,8 @@ class Pace:
             )
 
         spec, left_out, seconds = self.spec, [], self.end - self.clock()
-        if not any(cell.kind == "density" and cell.name not in starts for cell in begun):
+        settled = any(cell.kind == "density" and cell.name not in starts for cell in begun)
+        if spec.needs_densities and not settled:
             spec = self._settled(spec, rest, seconds)
         kinds = frozenset(cell.kind for cell in begun)
         while rest(spec) > seconds + SLACK * self.budget and (step := shorter(spec, kinds)) is not None:

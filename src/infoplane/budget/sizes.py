@@ -2,7 +2,6 @@
 
 import math
 import os
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 
 from infoplane import densities
+from infoplane.budget.preparing import LEAST_UPDATES, Preparing
 from infoplane.errors import UsageError
 from infoplane.information.contrastive import LEAST_BATCHES, LEAST_CANDIDATES
 from infoplane.inversion import FitSettings
@@ -35,8 +35,6 @@ STOP = 1.5
 BENEFIT = 2.0
 #: seconds for the tables and the page
 PAGE = 4.0
-#: fewest updates of a fit, whatever the budget
-LEAST_UPDATES = 50
 #: passes over the decoding images after which more time is not used: early stopping has long decided
 MOST_EPOCHS = 60
 #: most updates of the MSE inverter
@@ -47,23 +45,6 @@ LIGHT = {"filters": 16, "residual_layers": 1}
 HELD, LOOKS = (48, 400), (2, 10)
 #: (images, samples of each), from the fewest that are worth a look to the most that fit a page
 SAMPLES = ((2, 4), (3, 5), (4, 6), (6, 8), (8, 8))
-
-
-#: most updates of a fit that may be asked for, as in a study
-MOST_UPDATES = 10**8
-
-
-def parse_budget(budget: str | int) -> tuple[float | None, int | None]:
-    """Returns (seconds, None) for a time like "10m", (None, updates) for a number of updates."""
-    legal = "a time such as 90s, 10m or 2h, or a whole number of updates per fit"
-    if isinstance(budget, str) and budget.strip().isdecimal():
-        budget = int(budget)
-    if isinstance(budget, int) and not isinstance(budget, bool) and 1 <= budget <= MOST_UPDATES:
-        return None, budget
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|m|min|h)\s*", budget) if isinstance(budget, str) else None
-    if match is None or float(match[1]) <= 0:
-        raise UsageError("cannot read the budget", received=repr(budget), legal=legal)
-    return float(match[1]) * {"s": 1, "m": 60, "min": 60, "h": 3600}[match[2]], None
 
 
 def by_updates(spec: StudySpec, updates: int) -> StudySpec:
@@ -139,7 +120,7 @@ def shorter(spec: StudySpec, begun: frozenset[str] = frozenset()) -> tuple[Study
         if kind in spec.measure and len(spec.measure) > 1:
             kept = tuple(each for each in spec.measure if each != kind)
             return _asked(spec).model_copy(update={"measure": kept}), name
-    if spec.fit.refits > 1:
+    if spec.needs_densities and spec.fit.refits > 1:
         fit = spec.fit.model_copy(update={"refits": spec.fit.refits - 1})
         return _asked(spec).model_copy(update={"fit": fit}), f"refit {spec.fit.refits}"
     return None
@@ -154,62 +135,70 @@ def _asked(spec: StudySpec) -> StudySpec:
 
 def within(
     spec: StudySpec,
-    budget: str,
+    preparing: Preparing,
     forecast: Forecast,
     timed: Callable[[float], float],
-    *,
-    spent: float = 0.0,
-    ways_out: str = "",
 ) -> tuple[StudySpec, Forecast]:
     """Returns the study with sizes that fit a budget of time, and the forecast, which then knows the machine's speed.
 
     Args:
-        budget: As the user gave it.
+        preparing: The budget, and how much of it is gone.
         timed: Seconds that timing may take -> how many times slower the machine is than `forecast.machine`.
-        spent: Seconds of the budget that are gone.
-        ways_out: What shortens it most, as advice.
 
     Raises:
-        UsageError: Even the least of it would take more than `STOP` times the budget.
+        UsageError: Even the least of it would take more than `STOP` times the budget, or finding that out takes too
+            much of it.
     """
-    seconds, _ = parse_budget(budget)
+    seconds = preparing.seconds
     assert seconds is not None
     least = 0.0
     if spec.needs_densities:
         places = max(1, len(spec.layers) * len(spec.checkpoints))
-        least = check_least(budget, spec.density, places, forecast, fit=spec.fit, ways_out=ways_out)
+        least = check_least(preparing, spec.density, places, forecast, fit=spec.fit)
     slowness = timed(min(TIMING_MOST, TIMING_SHARE * seconds))
+    preparing.check()
     forecast = replace(forecast, slowness=slowness * crowding(max(1, forecast.workers)))
-    if (takes := spent + forecast.slowness * least) > STOP * seconds:
-        raise _too_short(budget, takes, ways_out)  # before sizes are looked for, which takes seconds
-    left = PLANNED * seconds - spent - PAGE * min(1.0, seconds / 60)
-    bought, left_out = _bought(spec, forecast, left)
-    takes = spent + forecast.whole(bought)
+    if (takes := preparing.spent + forecast.slowness * least) > STOP * seconds:
+        raise preparing.too_short(takes)  # before sizes are looked for, which takes seconds
+    left = PLANNED * seconds - preparing.spent - PAGE * min(1.0, seconds / 60)
+
+    def whole(study: StudySpec) -> float:
+        preparing.check()  # what was not counted before takes a second
+        return forecast.whole(study)
+
+    bought, left_out = _bought(spec, forecast, left, whole)
+    takes = preparing.spent + whole(bought)
     if takes > STOP * seconds:
-        raise _too_short(budget, takes, ways_out)
-    note = f"A budget of {budget} bought {bought.fit.updates} updates per fit"
-    if bought.fit.updates == LEAST_UPDATES:
-        note += ", the fewest that make sense"
-        if takes > seconds:
-            note += f"; it will take about {words(takes)}"
-    if "samples" in bought.measure:
-        note += f", and {bought.samples.each} samples for each of {bought.samples.images} images"
-    note += ". With more time the densities fit better."
-    if bought.density != spec.density:
-        note += " The density is a small one, which fits the time."
-    if left_out:
-        note += f" Left out for want of time: {', '.join(left_out)}."
+        raise preparing.too_short(takes)
+    note = _said(preparing, spec, bought, takes, left_out)
     return bought.model_copy(update={"note": note}), forecast
 
 
+def _said(preparing: Preparing, spec: StudySpec, bought: StudySpec, takes: float, left_out: list[str]) -> str | None:
+    """What a budget bought of a study, in words; None where nothing in it takes more where there is more time."""
+    if bought.needs_densities:
+        updates, of = bought.fit.updates, "updates per fit"
+    elif "mse" in bought.measure:
+        updates, of = bought.reconstruction.updates, "updates of the MSE inverter"
+    else:
+        return None
+    note = f"A budget of {preparing.budget} bought {updates} {of}"
+    if updates == LEAST_UPDATES:
+        note += ", the fewest that make sense"
+        if preparing.seconds is not None and takes > preparing.seconds:
+            note += f"; it will take about {words(takes)}"
+    if "samples" in bought.measure:
+        note += f", and {bought.samples.each} samples for each of {bought.samples.images} images"
+    note += ". With more time the densities fit better." if bought.needs_densities else "."
+    if bought.needs_densities and bought.density != spec.density:
+        note += " The density is a small one, which fits the time."
+    if left_out:
+        note += f" Left out for want of time: {', '.join(left_out)}."
+    return note
+
+
 def check_least(
-    budget: str,
-    density: DensitySpec,
-    places: int,
-    forecast: Forecast,
-    *,
-    fit: FitSettings | None = None,
-    ways_out: str = "",
+    preparing: Preparing, density: DensitySpec, places: int, forecast: Forecast, *, fit: FitSettings | None = None
 ) -> float:
     """Returns the seconds that a measurement takes whatever its sizes are, on a machine as it is thought to be.
 
@@ -219,24 +208,31 @@ def check_least(
     anything, so that nothing need be known of the network.
 
     Args:
-        budget: As the user gave it.
+        preparing: The budget.
         places: Layers at all checkpoints.
-        ways_out: What shortens it most, as advice.
 
     Raises:
         UsageError: Even on a faster machine that is far more than the budget.
     """
-    seconds, _ = parse_budget(budget)
-    assert seconds is not None
-    fit = FitSettings() if fit is None else fit
+    assert preparing.seconds is not None
+    least = least_seconds(density, places, forecast, FitSettings() if fit is None else fit, LEAST_UPDATES)
+    if least / BENEFIT > STOP * preparing.seconds:
+        raise preparing.too_short(least)
+    return least
+
+
+def least_seconds(density: DensitySpec, places: int, forecast: Forecast, fit: FitSettings, updates: int) -> float:
+    """Returns the seconds that one refit of so many updates takes at least; counted at once.
+
+    Args:
+        density: As it is; it may be made smaller.
+        places: Layers at all checkpoints; none of them is taken to cost anything.
+    """
     sizes = forecast.costs.sizes
     step, scoring = map(forecast.machine.seconds, forecast.costs.least(_lighter(density).model_dump(mode="json")))
     # Held out: scored at the start, twice at each look, and twice in the end, beside as many that were trained on.
     scored = min(fit.held_out * sizes["decoding"], HELD[0]) * (1 + 2 * LOOKS[0] + 2) + sizes["evaluation"]
-    least = (LEAST_UPDATES * fit.batch * step + scored * scoring) * (places + 1) / max(1, forecast.workers)
-    if least / BENEFIT > STOP * seconds:
-        raise _too_short(budget, least, ways_out)
-    return least
+    return (updates * fit.batch * step + scored * scoring) * (places + 1) / max(1, forecast.workers)
 
 
 def _lighter(density: DensitySpec) -> DensitySpec:
@@ -246,18 +242,14 @@ def _lighter(density: DensitySpec) -> DensitySpec:
     return DensitySpec.model_validate({"kind": density.kind, **options, **smaller})
 
 
-def _too_short(budget: str, seconds: float, ways_out: str) -> UsageError:
-    least = f"at least about {words(seconds)}, even with one refit of {LEAST_UPDATES} updates"
-    return UsageError(
-        "the budget is too short for this",
-        received=f"{budget} for what takes {least}",
-        legal=f"{words(seconds / STOP)} or more, or less to do",
-        mend=ways_out,
-    )
+def _bought(
+    spec: StudySpec, forecast: Forecast, seconds: float, whole: Callable[[StudySpec], float]
+) -> tuple[StudySpec, list[str]]:
+    """The largest sizes that fit into so many seconds, and what had to be left out even so.
 
-
-def _bought(spec: StudySpec, forecast: Forecast, seconds: float) -> tuple[StudySpec, list[str]]:
-    """The largest sizes that fit into so many seconds, and what had to be left out even so."""
+    Args:
+        whole: Study -> the time that all of it takes, by that forecast.
+    """
     sizes, costs, machine = forecast.costs.sizes, forecast.costs, forecast.machine
     share, slow = seconds * max(1, forecast.workers), forecast.slowness
     places = max(1, len(spec.layers) * len(spec.checkpoints))
@@ -271,16 +263,16 @@ def _bought(spec: StudySpec, forecast: Forecast, seconds: float) -> tuple[StudyS
     spec, left_out = _with_updates(_looks(spec, min(held, HELD[0]), LOOKS[0], sizes), LEAST_UPDATES, LEAST_UPDATES), []
     # Whether the density is too large shows without what is drawn from it, which takes longest to count.
     fitted = tuple(kind for kind in spec.measure if kind not in ("samples", "mse"))
-    if fitted and forecast.whole(spec.model_copy(update={"measure": fitted})) > seconds:
+    if fitted and whole(spec.model_copy(update={"measure": fitted})) > seconds:
         spec = spec.model_copy(update={"density": _lighter(spec.density)})
-    while forecast.whole(spec) > seconds and (step := shorter(spec)) is not None:
+    while whole(spec) > seconds and (step := shorter(spec)) is not None:
         spec = step[0]
         left_out.append(step[1])
     refits, density = spec.fit.refits, spec.density.model_dump(mode="json")
     widest = max(spec.layers, key=lambda layer: math.prod(costs.contexts[layer]), default=None)
     per_image = slow * machine.seconds(costs.scoring(density, widest)) if spec.needs_densities else 0.0
     # What is beside the fits first, each with its share of the time; then as many updates as the rest lets.
-    if forecast.whole(spec) < seconds and per_image:
+    if whole(spec) < seconds and per_image:
         scores = CONTRASTIVE_SHARE * share / (per_image * places * refits)
         per_fit = 0.6 * share / ((places + 1) * refits)
         # Early stopping may take a quarter of a fit's time: seldom, where time is short.
@@ -294,14 +286,14 @@ def _bought(spec: StudySpec, forecast: Forecast, seconds: float) -> tuple[StudyS
             if slow * machine.seconds(drawing) * (places + 1) <= SAMPLES_SHARE * share:
                 update["samples"] = spec.samples.model_copy(update=_pictures(index))
         larger = spec.model_copy(update=update)
-        spec = larger if forecast.whole(larger) <= seconds else spec
+        spec = larger if whole(larger) <= seconds else spec
     most = LEAST_UPDATES
     if "mse" in spec.measure and widest is not None:
         params = {"layer": widest, "fit": spec.reconstruction.model_dump(mode="json"), "fit_on": spec.fit_on}
         each = slow * machine.seconds(costs.of("mse", params)) / spec.reconstruction.updates
         most = int(max(LEAST_UPDATES, min(MOST_MSE, MSE_SHARE * share / (each * places))))
     longest = max(300, MOST_EPOCHS * sizes["decoding"] // spec.fit.batch)
-    updates = most_updates(lambda n: forecast.whole(_with_updates(spec, n, most)), seconds, longest)
+    updates = most_updates(lambda n: whole(_with_updates(spec, n, most)), seconds, longest)
     return _with_updates(spec, updates, most), left_out
 
 

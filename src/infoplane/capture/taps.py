@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from infoplane.arguments import Levels, Seed, checked
 from infoplane.capture.generators import generators_reseeded
 from infoplane.capture.layout import Reading
+from infoplane.capture.patience import ask
 from infoplane.errors import UsageError, unknown
 from infoplane.torch_state import callers_state, for_caller, own_state
 
@@ -295,6 +296,7 @@ def _forward(
 
     What `replace` returns of (path, call, output), unless that is None, takes the output's place.
     """
+    ask()
     calls: Counter[str] = Counter()
 
     def hook_at(path: str) -> Callable[[nn.Module, Any, Any], Any]:

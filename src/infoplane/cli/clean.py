@@ -18,10 +18,10 @@ def clean(folder: Path, *, yes: bool) -> int:
     for name, why in foreign:
         print(f"left alone: cells/{name}: {why}", file=sys.stderr)
     if not found:
-        print("nothing to free: the run's plan names all that is stored")
+        print("nothing to free: the run needs all that is stored")
         return 0
     rows = [(each.name, f"{each.size:,}", each.why) for each in found]
-    print_rows([("stored", "bytes", "why nothing names it"), *rows], right={1})
+    print_rows([("stored", "bytes", "why the run does not need it"), *rows], right={1})
     total = sum(each.size for each in found)
     print(f"\n{len(found)} in all: {total:,} bytes ({spoken_size(total)}) would be freed")
     if not yes and not _confirmed():

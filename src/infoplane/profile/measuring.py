@@ -3,58 +3,31 @@
 import shutil
 import sys
 import tempfile
-import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from infoplane import data
-from infoplane.budget import Forecast, Pace, by_updates, check_least, check_memory, parse_budget, time_updates, within
-from infoplane.capture import activations
+from infoplane.budget import Preparing
 from infoplane.checks import check_whole
-from infoplane.data.dataset import PARTS
 from infoplane.errors import CellError
 from infoplane.information.label import Prior
-from infoplane.inversion import FitSettings
-from infoplane.profile.inputs import (
-    dataset_of,
-    distinct,
-    fire,
-    kinds_of,
-    look_up,
-    prior_of,
-    say_notes,
-    suggest_density,
-    transform_of,
-)
-from infoplane.profile.origin import origin_of
+from infoplane.profile.inputs import dataset_of, distinct, kinds_of, prior_of, transform_of
 from infoplane.profile.profile import Profile
+from infoplane.profile.request import Request, is_run, prepared, ways_out
 from infoplane.report.build import build
-from infoplane.study.calibration import stored, typical
-from infoplane.study.cells import split_data
-from infoplane.study.cost import Costs, keeping_words
 from infoplane.study.execute import carry_out
-from infoplane.study.keeping import kept_layers
-from infoplane.study.load import read_study
-from infoplane.study.origin import Origin
-from infoplane.study.plan import PLAN_FILE, Plan, make_plan
-from infoplane.study.run import STUDY_FILE, check_place, default_workers, device_name, one_thread, pick_device
-from infoplane.study.spec import NEED_DENSITIES, DataSpec, Measure, StudySpec
+from infoplane.study.run import check_place, pick_device
 from infoplane.study.task import Live
 from infoplane.study.watch import Watcher
-from infoplane.subjects.given import load_states
 from infoplane.torch_state import for_caller, own_state
 
 DEFAULT_REFITS = 3
 #: a measurement that takes so many times its budget says so
 LATE = 1.25
-#: the fields of a study that a time budget decides
-BOUGHT = ("density", "fit", "reconstruction", "contrastive", "samples", "measure", "note", "asked")
 
 
 @own_state()
@@ -119,97 +92,46 @@ def measure(
             far too short for them.
         CellError: A part of the measurement failed.
     """
-    begun = time.monotonic()
+    preparing = Preparing(budget)
     if out is not None:
         check_place(Path(out))
     dataset = dataset_of(images, labels, levels, groups)
-    levels, wanted = dataset.levels, kinds_of(kinds, dataset.labels is not None)
-    seed = check_whole("seed", seed, least=0)
-    refits = check_whole("number of refits", refits, least=1)
-    where = pick_device(device)
-    live = Live(model, transform_of(model, dataset) if transform is None else for_caller(transform))
-    count = default_workers(where) if workers is None else check_whole("number of workers", workers, least=0)
-    seconds, updates = parse_budget(budget)
-    layers, read_as = distinct(layers), dict(read_as or {})
-    example = fire(live, dataset, layers, read_as)
-    if seconds is not None and not _is_run(out):
-        # Before the network is looked at more closely, which takes its time where images are large.
-        _check_least(dataset, wanted, str(budget), len(layers) * (1 + len(checkpoints or {})), count, where)
-    live = look_up(live, example, dataset, layers, read_as)
-    layers = list(live.readings)
-    if not quiet:
-        say_notes(live)
-    live = replace(live, states=load_states(model, checkpoints, quiet=quiet) if checkpoints else {})
-    shapes = {layer: live.readings[layer].shape for layer in layers if layer not in live.random}
-    kept = kept_layers(shapes, len(dataset), len(live.states) + 1)
-    if on_the_fly := len(kept) < len(layers):
-        count = 0  # the network exists in this process only
-    evaluation = _evaluation(len(dataset))
-    spec = StudySpec(
-        name="measure",
-        title=name or f"What each layer of {type(model).__name__} keeps",
-        data=DataSpec(name=dataset.name, encoding=0, decoding=len(dataset) - evaluation, evaluation=evaluation),
-        given=tuple(live.states),
-        layers=tuple(layers),
-        read_as=read_as,
-        density=suggest_density(dataset.shape, levels),
-        fit=FitSettings(refits=refits),
-        measure=wanted,
+    wanted = kinds_of(kinds, dataset.labels is not None)
+    request = Request(
+        dataset,
+        Live(model, transform_of(model, dataset) if transform is None else for_caller(transform)),
+        distinct(layers),
+        wanted,
+        seed=check_whole("seed", seed, least=0),
+        refits=check_whole("number of refits", refits, least=1),
+        device=pick_device(device),
+        workers=None if workers is None else check_whole("number of workers", workers, least=0),
+        read_as=dict(read_as or {}),
         prior=prior_of(prior, dataset),
-        seed=seed,
-    ).resolve()
-    sizes = {"encoding": 0, "decoding": spec.data.decoding, "evaluation": evaluation}
-    loaded = split_data(dataset, sizes, seed)
-    data.say(loaded.values["notes"])
-    contexts = {layer: reading.context for layer, reading in live.readings.items()}
-    there = {part: len(loaded.arrays[part]) for part in PARTS}
-    costs = Costs(dataset.shape, levels, there, contexts, alike=True)
-    wished, count = count, check_memory(spec, costs, count, where)
-    if count < wished and not quiet:
-        print(f"{count} of {wished} worker processes, for which there is memory", file=sys.stderr)
-    origin = origin_of(dataset, live, layers)
-    known, pace = _begun(out, origin), None
-    # A run that was begun goes on with what its budget bought then, and with what was left out later.
-    if known is not None and seconds is not None and _asked(known)[1] == spec.measure:
-        spec = spec.model_copy(update={name: getattr(known, name) for name in BOUGHT})
-        if refits != _asked(known)[0]:  # it grows, or is looked at in part
-            asked = None if spec.asked is None else spec.asked.model_copy(update={"refits": refits})
-            spec = spec.model_copy(update={"fit": spec.fit.model_copy(update={"refits": refits}), "asked": asked})
-    else:
-        if updates is not None:
-            spec = by_updates(spec, updates)
-        else:
-            forecast = Forecast(
-                costs,
-                (stored(where) or typical(where)).machine,
-                count,
-                per_image=_seconds_per_image(dataset, live, layers),
-                on_the_fly=on_the_fly,
-                plan=lambda study: make_plan(study, origin, device_name(where)),
-            )
-            spec, pace = _paced(spec, str(budget), forecast, where, begun, quiet)
-        if 2 * int(dataset.images.max()) < levels:
-            warning = f"No pixel is above {dataset.images.max()}, of levels 0 to {levels - 1}: are there fewer levels?"
-            spec = spec.model_copy(update={"note": " ".join([warning, spec.note or ""]).strip()})
-            if pace is not None:
-                pace.spec = spec
-    if not quiet:
-        print(*filter(None, (keeping_words(kept, layers), spec.note)), sep="\n", file=sys.stderr)
+        title=name or f"What each layer of {type(model).__name__} keeps",
+        out=None if out is None else Path(out),
+        quiet=quiet,
+    )
+    preparing.ways_out = ways_out(len(request.layers) * (1 + len(checkpoints or {})))
+    # A run that was begun goes on with what its budget bought then, however long it takes to come to that.
+    with nullcontext() if is_run(request.out) else preparing.limited():
+        ready = prepared(request, checkpoints or {}, preparing)
     temporary = None if out is not None else tempfile.mkdtemp(prefix="infoplane-")
     folder = Path(temporary or str(out))
     try:
         outcome = carry_out(
-            spec,
+            ready.spec,
             folder,
-            loaded,
-            origin,
-            device=where,
-            workers=count,
+            ready.loaded,
+            ready.origin,
+            device=request.device,
+            workers=ready.workers,
             quiet=quiet,
             watchers=watchers,
-            live=live,
-            on_the_fly=on_the_fly,
-            pace=pace,
+            live=ready.live,
+            on_the_fly=ready.on_the_fly,
+            foretell=None if quiet or ready.pace is not None else ready.foretell,
+            pace=ready.pace,
         )
     except KeyboardInterrupt:
         if out is None:
@@ -217,11 +139,11 @@ def measure(
         else:
             message = f"what was computed is kept in {out}: the same call goes on from there"
         raise KeyboardInterrupt(message) from None
-    took = time.monotonic() - begun
+    took, seconds = preparing.spent, preparing.seconds
     if not quiet and seconds is not None and took > LATE * seconds:
         slower = "the machine was slower than the first updates let expect"
         print(f"took {took:.0f} s, budget {seconds:.0f} s: {slower}", file=sys.stderr)
-    profile = Profile(folder, live, where, quiet=quiet)
+    profile = Profile(folder, ready.live, request.device, quiet=quiet)
     if temporary is not None:
         weakref.finalize(profile, shutil.rmtree, temporary, ignore_errors=True)
     if out is not None:
@@ -230,75 +152,3 @@ def measure(
         cell, message = next(iter(outcome.failed.items()))
         raise CellError(f"{len(outcome.failed)} parts of the measurement failed, first {cell}: {message}")
     return profile
-
-
-def _paced(
-    spec: StudySpec, budget: str, forecast: Forecast, device: torch.device, begun: float, quiet: bool
-) -> tuple[StudySpec, Pace]:
-    """The study with what a time budget buys, and what keeps it near that time.
-
-    Args:
-        begun: When the time began, by `time.monotonic`.
-    """
-    seconds, _ = parse_budget(budget)
-    assert seconds is not None
-
-    def timed(share: float) -> float:
-        if not quiet:
-            print("timing a few updates, to see what fits into the budget", file=sys.stderr)
-        with one_thread(device.type == "cpu"):
-            return time_updates(spec, forecast.costs, forecast.machine, device, share, time.perf_counter)
-
-    advice = _ways_out(len(spec.layers) * len(spec.checkpoints))
-    spec, known = within(spec, budget, forecast, timed, spent=time.monotonic() - begun, ways_out=advice)
-    return spec, Pace(spec, known, begun + seconds - time.monotonic(), quiet=quiet)
-
-
-def _check_least(
-    dataset: data.Dataset, wanted: tuple[Measure, ...], budget: str, places: int, workers: int, device: torch.device
-) -> None:
-    """Raises UsageError where the budget is too short for even the least that could be measured."""
-    if NEED_DENSITIES.isdisjoint(wanted):
-        return
-    evaluation = _evaluation(len(dataset))
-    sizes = {"decoding": len(dataset) - evaluation, "evaluation": evaluation}
-    costs = Costs(dataset.shape, dataset.levels, sizes, {})
-    density, machine = suggest_density(dataset.shape, dataset.levels), (stored(device) or typical(device)).machine
-    check_least(budget, density, places, Forecast(costs, machine, workers), ways_out=_ways_out(places))
-
-
-def _evaluation(images: int) -> int:
-    """How many of the images give the numbers."""
-    return max(8, min(5000, round(0.2 * images)))
-
-
-def _ways_out(places: int) -> str:
-    """What makes a measurement shorter, as advice."""
-    ways = ["fewer layers" if places > 1 else "", "fewer refits (refits=1)"]
-    ways += ["fewer or smaller images (transform can enlarge them to what the network takes)"]
-    return ", ".join(way for way in ways if way)
-
-
-def _seconds_per_image(dataset: data.Dataset, live: Live, layers: list[str]) -> float:
-    """The time that the network takes for one image, from eight."""
-    start = time.perf_counter()
-    images = torch.from_numpy(dataset.images[:8])
-    activations(live.model, layers[:1], images, transform=live.transform, warn=False)
-    return (time.perf_counter() - start) / 8
-
-
-def _asked(spec: StudySpec) -> tuple[Any, ...]:
-    """What was asked for, whatever became of it."""
-    return (spec.fit.refits, spec.measure) if spec.asked is None else (spec.asked.refits, spec.asked.measure)
-
-
-def _is_run(out: str | Path | None) -> bool:
-    """Whether a run was begun in the folder."""
-    return out is not None and (Path(out) / STUDY_FILE).is_file() and (Path(out) / "cells" / PLAN_FILE).is_file()
-
-
-def _begun(out: str | Path | None, origin: Origin) -> StudySpec | None:
-    """The study of a run that was begun in this folder on the same data and network, or None."""
-    if out is None or not _is_run(out) or origin.differs(Plan.origin(Path(out))) is not None:
-        return None
-    return cast(StudySpec, read_study(Path(out) / STUDY_FILE))

@@ -4,6 +4,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -16,10 +17,10 @@ from infoplane.study.base import Study
 from infoplane.study.calibration import fresh, stored, typical
 from infoplane.study.cell import Cell
 from infoplane.study.cost import words
-from infoplane.study.counting import Work
 from infoplane.study.families import FAMILIES
 from infoplane.study.forecast import finished, seconds_of
 from infoplane.study.lock import locked
+from infoplane.study.machine import Machine
 from infoplane.study.origin import Origin
 from infoplane.study.plan import Plan
 from infoplane.study.run import (
@@ -53,6 +54,9 @@ class Pace(Protocol):
         """The study and the plan from here on, or None where they stay."""
         ...
 
+
+#: (plan, the cells that are left) -> cell -> seconds, which it also says something of
+Foretell = Callable[[Plan, Sequence[Cell]], Mapping[str, float]]
 
 #: seconds from which on a run is worth a measurement of the machine's speed
 WORTHWHILE = 120.0
@@ -91,6 +95,14 @@ def execute(
     say(loaded.values.get("notes", ()))
     count = default_workers(where) if workers is None else workers
     origin = origin_of(loaded)
+
+    def foretell(plan: Plan, waiting: Sequence[Cell]) -> dict[str, float]:
+        costs = FAMILIES[spec.kind].cost(spec, plan, loaded)
+        seconds = foretold(partial(seconds_of, costs), waiting, where, count)
+        if (keeping := FAMILIES[spec.kind].keeping(spec, loaded)) is not None:
+            print(keeping, file=sys.stderr)
+        return seconds
+
     return carry_out(
         spec,
         folder,
@@ -101,7 +113,7 @@ def execute(
         engine=engine,
         quiet=quiet,
         watchers=watchers,
-        forecast=not quiet,
+        foretell=None if quiet else foretell,
     )
 
 
@@ -118,7 +130,7 @@ def carry_out(
     watchers: Iterable[Watcher] = (),
     live: Live | None = None,
     on_the_fly: bool = False,
-    forecast: bool = False,
+    foretell: Foretell | None = None,
     pace: Pace | None = None,
 ) -> Outcome:
     """Runs a study that was checked, on data that are loaded, into a folder.
@@ -128,7 +140,7 @@ def carry_out(
         origin: Hashes of what the settings do not say, see `make_plan`.
         live: A network that exists in this process only; what needs it runs here.
         on_the_fly: Whether the densities need it too, since its activations are too large to be kept.
-        forecast: Whether to say beforehand how long it will take.
+        foretell: What says beforehand how long it will take, if anything does.
         pace: What keeps it near a time budget.
     """
     plan = FAMILIES[spec.kind].plan(spec, origin, device_name(device))
@@ -160,10 +172,8 @@ def carry_out(
             plan = changed[1]
             return pace.order(plan.cells.values())
 
-        if forecast and waiting:
-            seconds = _foretold(FAMILIES[spec.kind].cost(spec, plan, loaded), waiting, device, workers)
-            if (keeping := FAMILIES[spec.kind].keeping(spec, loaded)) is not None:
-                print(keeping, file=sys.stderr)
+        if foretell is not None and waiting:
+            seconds = foretell(plan, waiting)
         return ENGINES[engine](
             folder,
             cells,
@@ -179,20 +189,23 @@ def carry_out(
         )
 
 
-def _foretold(
-    costs: Mapping[str, Work], waiting: Sequence[Cell], device: torch.device, workers: int
+def foretold(
+    expected: Callable[[Machine], dict[str, float]], waiting: Sequence[Cell], device: torch.device, workers: int
 ) -> dict[str, float]:
     """Says how long what is left will take; returns the seconds of each cell.
 
     A measurement of a few seconds is worth its time only where there is much to do and none is stored.
+
+    Args:
+        expected: Speeds -> the seconds of each cell.
     """
     count = max(1, workers)
     known = stored(device)
     if known is None:
         known = typical()
-        if device.type != "cpu" or finished(waiting, seconds_of(costs, known.machine), count) > WORTHWHILE:
+        if device.type != "cpu" or finished(waiting, expected(known.machine), count) > WORTHWHILE:
             known = fresh(device)
-    seconds = seconds_of(costs, known.machine)
+    seconds = expected(known.machine)
     processes = f"{count} worker processes" if count > 1 else "one process"
     time = words(finished(waiting, seconds, count))
     print(f"about {time} on {device}, {processes} ({known.source})", file=sys.stderr)

@@ -27,7 +27,7 @@ class Leftover:
 
     Attributes:
         name: Of the entry in the run's `cells/`.
-        why: Why nothing names it, in a few words.
+        why: Why the run does not need it, in a few words.
         size: Bytes.
     """
 
@@ -122,7 +122,7 @@ def _why(entry: Path, held: Held) -> str:
     if entry.name.startswith(TEMPORARY):
         return "left half-written by an interrupted run"
     if entry.name.endswith(_FAILURE):
-        return "why a part failed that the study does not have now"
+        return "says why a part failed that the study does not have now"
     label = entry.name.rpartition("-")[0]
     assert held.plan is not None
     named = [cell for cell in held.plan.cells.values() if cell.label == label]

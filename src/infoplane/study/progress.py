@@ -42,11 +42,12 @@ class Display:
 
     Args:
         weights: Cell to run -> about how long it takes, in any unit.
+        stored: How many parts there are beside these, which are not computed again.
         quiet: Show nothing.
     """
 
-    def __init__(self, weights: Mapping[str, float], *, quiet: bool = False) -> None:
-        self.weights, self.quiet = dict(weights), quiet
+    def __init__(self, weights: Mapping[str, float], *, stored: int = 0, quiet: bool = False) -> None:
+        self.weights, self.stored, self.quiet = dict(weights), stored, quiet
         self.done, self.finished, self.parts = 0, 0.0, len(self.weights)
         self.started = self.last_line = time.monotonic()
         self.cells: dict[str, _Running] = {}
@@ -65,7 +66,8 @@ class Display:
 
     def __enter__(self) -> "Display":
         if len(self.weights) > 1 and not self.quiet:
-            print(f"{len(self.weights)} parts to compute", file=sys.stderr)
+            of = f" of {len(self.weights) + self.stored}" if self.stored else ""
+            print(f"{len(self.weights)}{of} parts to compute", file=sys.stderr)
         if self.bars is not None:
             self.bars.start()
         return self

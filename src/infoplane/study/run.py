@@ -256,11 +256,12 @@ class _Runner:
         seconds: Mapping[str, float] | None,
         revise: Revise | None,
     ) -> None:
-        self.weight = _weight if seconds is None else (lambda cell: seconds[cell.name])
+        self.weight = (lambda cell: seconds[cell.name]) if seconds else _weight
         self.revise = revise
         self.folder, self.device, self.live, self.quiet = folder, device, live, quiet
         self.store = Store(folder / "cells")
         self.waiting = [cell for cell in cells if not self.store.has(cell.name)]
+        self.stored = len(cells) - len(self.waiting)
         self.bound = local
         self.local = (lambda _: True) if workers == 0 else local
         remote = [cell for cell in self.waiting if not self.local(cell)]
@@ -277,7 +278,9 @@ class _Runner:
         start = time.monotonic()
         with (
             self._watched(),
-            Display({cell.name: self.weight(cell) for cell in self.waiting}, quiet=self.quiet) as display,
+            Display(
+                {cell.name: self.weight(cell) for cell in self.waiting}, stored=self.stored, quiet=self.quiet
+            ) as display,
         ):
             self.display = display
             if self.waiting:

@@ -1,0 +1,246 @@
+"""What `measure` is asked for, and all that is decided of it before its first part begins."""
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from infoplane import data
+from infoplane.budget import (
+    Forecast,
+    Pace,
+    Preparing,
+    by_updates,
+    check_least,
+    check_memory,
+    least_seconds,
+    time_updates,
+    within,
+)
+from infoplane.capture import activations
+from infoplane.data.dataset import PARTS
+from infoplane.inversion import FitSettings
+from infoplane.profile.inputs import fire, look_up, say_notes, suggest_density
+from infoplane.profile.origin import origin_of
+from infoplane.study.calibration import stored, typical
+from infoplane.study.cell import Cell
+from infoplane.study.cells import split_data
+from infoplane.study.cost import Costs, keeping_words
+from infoplane.study.execute import foretold
+from infoplane.study.keeping import kept_layers
+from infoplane.study.load import read_study
+from infoplane.study.machine import Machine
+from infoplane.study.origin import Origin
+from infoplane.study.plan import PLAN_FILE, Plan, make_plan
+from infoplane.study.run import STUDY_FILE, default_workers, device_name, one_thread
+from infoplane.study.spec import NEED_DENSITIES, DataSpec, Measure, StudySpec
+from infoplane.study.store import Result
+from infoplane.study.task import Live
+from infoplane.subjects.given import load_states
+
+#: seconds that a measurement takes at least, of which it is said beforehand how long it takes
+WORTH_SAYING = 5.0
+#: the fields of a study that a time budget decides
+BOUGHT = ("density", "fit", "reconstruction", "contrastive", "samples", "measure", "note", "asked")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `measure` was asked for, checked as far as that can be done without running the network."""
+
+    dataset: data.Dataset
+    live: Live
+    layers: list[str]
+    wanted: tuple[Measure, ...]
+    seed: int
+    refits: int
+    device: torch.device
+    workers: int | None
+    read_as: dict[str, str]
+    prior: Any
+    title: str
+    out: Path | None
+    quiet: bool
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A measurement that can begin.
+
+    Attributes:
+        forecast: How long it takes; with a number of updates on a machine of which nothing was timed.
+        on_the_fly: Whether the densities need the network, since activations are not all kept.
+        pace: What keeps it near its time, where that is what its budget is.
+    """
+
+    spec: StudySpec
+    loaded: Result
+    origin: Origin
+    live: Live
+    forecast: Forecast
+    on_the_fly: bool
+    pace: Pace | None
+    device: torch.device
+
+    @property
+    def workers(self) -> int:
+        return self.forecast.workers
+
+    def foretell(self, plan: Plan, waiting: Sequence[Cell]) -> dict[str, float]:
+        """Says how long what is left will take, unless that is hardly longer than counting it; cell -> seconds."""
+        places = len(self.spec.layers) * len(self.spec.checkpoints)
+        least = self.forecast.per_image * sum(self.forecast.costs.sizes.values())
+        if self.spec.needs_densities:
+            fit = self.spec.fit
+            least += least_seconds(self.spec.density, places, self.forecast, fit, fit.updates * fit.refits)
+        if least < WORTH_SAYING:
+            return {}
+
+        def expected(machine: Machine) -> dict[str, float]:
+            known = replace(self.forecast, machine=machine)
+            return {cell.name: known.seconds(cell) for cell in plan.cells.values()}
+
+        return foretold(expected, waiting, self.device, self.workers)
+
+
+def prepared(request: Request, checkpoints: Mapping[str, Any], preparing: Preparing) -> Ready:
+    """Looks at the network, decides on sizes, and splits the data."""
+    dataset, layers, quiet, where = request.dataset, request.layers, request.quiet, request.device
+    count = default_workers(where) if request.workers is None else request.workers
+    example = fire(request.live, dataset, layers, request.read_as)
+    if preparing.seconds is not None and not is_run(request.out):
+        # Before the network is looked at more closely, which takes its time where images are large.
+        _check_least(request, preparing, len(layers) * (1 + len(checkpoints)), count)
+    live = look_up(request.live, example, dataset, layers, request.read_as)
+    layers = list(live.readings)
+    if not quiet:
+        say_notes(live)
+    live = replace(live, states=load_states(live.model, checkpoints, quiet=quiet) if checkpoints else {})
+    shapes = {layer: live.readings[layer].shape for layer in layers if layer not in live.random}
+    kept = kept_layers(shapes, len(dataset), len(live.states) + 1)
+    if on_the_fly := len(kept) < len(layers):
+        count = 0  # the network exists in this process only
+    evaluation = _evaluation(len(dataset))
+    spec = StudySpec(
+        name="measure",
+        title=request.title,
+        data=DataSpec(name=dataset.name, encoding=0, decoding=len(dataset) - evaluation, evaluation=evaluation),
+        given=tuple(live.states),
+        layers=tuple(layers),
+        read_as=request.read_as,
+        density=suggest_density(dataset.shape, dataset.levels),
+        fit=FitSettings(refits=request.refits),
+        measure=request.wanted,
+        prior=request.prior,
+        seed=request.seed,
+    ).resolve()
+    sizes = {"encoding": 0, "decoding": spec.data.decoding, "evaluation": evaluation}
+    loaded = split_data(dataset, sizes, request.seed)
+    data.say(loaded.values["notes"])
+    contexts = {layer: reading.context for layer, reading in live.readings.items()}
+    there = {part: len(loaded.arrays[part]) for part in PARTS}
+    costs = Costs(dataset.shape, dataset.levels, there, contexts, alike=True)
+    wished, count = count, check_memory(spec, costs, count, where)
+    if count < wished and not quiet:
+        print(f"{count} of {wished} worker processes, for which there is memory", file=sys.stderr)
+    origin = origin_of(dataset, live, layers)
+    forecast = Forecast(
+        costs,
+        (stored(where) or typical(where)).machine,
+        count,
+        per_image=_seconds_per_image(dataset, live, layers),
+        on_the_fly=on_the_fly,
+        plan=lambda study: make_plan(study, origin, device_name(where)),
+    )
+    known, pace = _begun(request.out, origin), None
+    # A run that was begun goes on with what its budget bought then, and with what was left out later.
+    if known is not None and preparing.seconds is not None and _first_asked(known)[1] == spec.measure:
+        spec = spec.model_copy(update={name: getattr(known, name) for name in BOUGHT})
+        if request.refits != _first_asked(known)[0]:  # it grows, or is looked at in part
+            other = None if spec.asked is None else spec.asked.model_copy(update={"refits": request.refits})
+            spec = spec.model_copy(
+                update={"fit": spec.fit.model_copy(update={"refits": request.refits}), "asked": other}
+            )
+    else:
+        if preparing.updates is not None:
+            spec = by_updates(spec, preparing.updates)
+        else:
+            spec, pace = _paced(spec, preparing, forecast, where, quiet)
+        if 2 * int(dataset.images.max()) < dataset.levels:
+            top = dataset.levels - 1
+            warning = f"No pixel is above {dataset.images.max()}, of levels 0 to {top}: are there fewer levels?"
+            spec = spec.model_copy(update={"note": " ".join([warning, spec.note or ""]).strip()})
+            if pace is not None:
+                pace.spec = spec
+    if not quiet:
+        print(*filter(None, (keeping_words(kept, layers), spec.note)), sep="\n", file=sys.stderr)
+    return Ready(spec, loaded, origin, live, forecast, on_the_fly, pace, where)
+
+
+def _paced(
+    spec: StudySpec, preparing: Preparing, forecast: Forecast, device: torch.device, quiet: bool
+) -> tuple[StudySpec, Pace]:
+    """The study with what a time budget buys, and what keeps it near that time."""
+    assert preparing.seconds is not None
+
+    def timed(share: float) -> float:
+        if not quiet:
+            print("timing a few updates, to see what fits into the budget", file=sys.stderr)
+        with one_thread(device.type == "cpu"):
+            return time_updates(spec, forecast.costs, forecast.machine, device, share, time.perf_counter)
+
+    spec, known = within(spec, preparing, forecast, timed)
+    return spec, Pace(spec, known, preparing.seconds - preparing.spent, quiet=quiet)
+
+
+def _check_least(request: Request, preparing: Preparing, places: int, workers: int) -> None:
+    """Raises UsageError where the budget is too short for even the least that could be measured."""
+    if NEED_DENSITIES.isdisjoint(request.wanted):
+        return
+    dataset, evaluation = request.dataset, _evaluation(len(request.dataset))
+    sizes = {"decoding": len(dataset) - evaluation, "evaluation": evaluation}
+    costs = Costs(dataset.shape, dataset.levels, sizes, {})
+    machine = (stored(request.device) or typical(request.device)).machine
+    density = suggest_density(dataset.shape, dataset.levels)
+    check_least(preparing, density, places, Forecast(costs, machine, workers))
+
+
+def _evaluation(images: int) -> int:
+    """How many of the images give the numbers."""
+    return max(8, min(5000, round(0.2 * images)))
+
+
+def ways_out(places: int) -> str:
+    """What makes a measurement shorter, as advice."""
+    ways = ["fewer layers" if places > 1 else "", "fewer refits (refits=1)"]
+    ways += ["fewer or smaller images (transform can enlarge them to what the network takes)"]
+    return ", ".join(way for way in ways if way)
+
+
+def _seconds_per_image(dataset: data.Dataset, live: Live, layers: list[str]) -> float:
+    """The time that the network takes for one image, from eight."""
+    start = time.perf_counter()
+    images = torch.from_numpy(dataset.images[:8])
+    activations(live.model, layers[:1], images, transform=live.transform, warn=False)
+    return (time.perf_counter() - start) / 8
+
+
+def _first_asked(spec: StudySpec) -> tuple[Any, ...]:
+    """What was asked for, whatever became of it."""
+    return (spec.fit.refits, spec.measure) if spec.asked is None else (spec.asked.refits, spec.asked.measure)
+
+
+def is_run(out: str | Path | None) -> bool:
+    """Whether a run was begun in the folder."""
+    return out is not None and (Path(out) / STUDY_FILE).is_file() and (Path(out) / "cells" / PLAN_FILE).is_file()
+
+
+def _begun(out: str | Path | None, origin: Origin) -> StudySpec | None:
+    """The study of a run that was begun in this folder on the same data and network, or None."""
+    if out is None or not is_run(out) or origin.differs(Plan.origin(Path(out))) is not None:
+        return None
+    return cast(StudySpec, read_study(Path(out) / STUDY_FILE))
