@@ -1,6 +1,7 @@
 """A budget is refused once too much of it went by before anything was computed; by a clock of the test's own."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -104,6 +105,7 @@ def test_timing_and_counting_are_cut_off(refuses, monkeypatch, which):
 
 def test_measure_refuses_before_it_makes_a_folder(refuses, monkeypatch, tmp_path):
     clock = Clock()
+    monkeypatch.setattr(measuring, "time", SimpleNamespace(monotonic=clock))
     monkeypatch.setattr(measuring, "Preparing", partial(Preparing, clock=clock))
     images = np.random.default_rng(0).integers(0, 256, (60, 1, 4, 4)).astype(np.uint8)
     model = Slow(clock, 7.0)

@@ -41,13 +41,21 @@ class Preparing:
     Args:
         budget: As the user gave it; a number of updates sets no limit.
         ways_out: What makes a measurement shorter, as advice.
+        begun: When it was called for; default: now.
         clock: Seconds, from any moment on.
     """
 
-    def __init__(self, budget: str | int, ways_out: str = "", *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        budget: str | int,
+        ways_out: str = "",
+        *,
+        begun: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.budget, self.ways_out, self.clock = budget, ways_out, clock
         self.seconds, self.updates = parse_budget(budget)
-        self.begun = clock()
+        self.begun = clock() if begun is None else begun
 
     @property
     def spent(self) -> float:

@@ -3,6 +3,7 @@
 import shutil
 import sys
 import tempfile
+import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
@@ -92,7 +93,7 @@ def measure(
             far too short for them.
         CellError: A part of the measurement failed.
     """
-    preparing = Preparing(budget)
+    begun = time.monotonic()
     if out is not None:
         check_place(Path(out))
     dataset = dataset_of(images, labels, levels, groups)
@@ -112,7 +113,7 @@ def measure(
         out=None if out is None else Path(out),
         quiet=quiet,
     )
-    preparing.ways_out = ways_out(len(request.layers) * (1 + len(checkpoints or {})))
+    preparing = Preparing(budget, ways_out(len(request.layers) * (1 + len(checkpoints or {}))), begun=begun)
     # A run that was begun goes on with what its budget bought then, however long it takes to come to that.
     with nullcontext() if is_run(request.out) else preparing.limited():
         ready = prepared(request, checkpoints or {}, preparing)
