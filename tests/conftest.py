@@ -27,14 +27,16 @@ def no_stored_speeds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("infoplane.study.calibration.folder", lambda: Path(__file__) / "nowhere")
 
 
-_official = functools.cache(lambda path, form, options, at, read=data._official: read(path, form, dict(options), at))
+_official = functools.cache(
+    lambda path, form, options, *how, read=data._official: read(path, form, dict(options), *how)
+)
 
 
 @pytest.fixture
 def read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Official files are read once for all tests of a process that ask for this: 60,000 pictures take 20 seconds."""
     monkeypatch.setattr(
-        data, "_official", lambda path, form, options, at: _official(path, form, tuple(options.items()), at)
+        data, "_official", lambda path, form, options, *how: _official(path, form, tuple(options.items()), *how)
     )
 
 

@@ -9,8 +9,11 @@ import pytest
 import torch
 
 import infoplane
+import official_files
 import tiny_study
 from infoplane.cli import plan as plan_verb
+from infoplane.cli import studies as studies_verb
+from infoplane.errors import UsageError
 from infoplane.study.calibration import Calibration
 from infoplane.study.cost import FIXED, START_UP, words
 from infoplane.study.counting import Work
@@ -100,6 +103,62 @@ def test_studies_are_listed_without_timing_loading_or_counting_anything(capsys, 
     assert (said.code, said.err) == (0, "")
     assert {line.split()[0] for line in said.out.splitlines() if line} >= set(named_studies())
     assert "time here" not in said.out
+
+
+@pytest.fixture
+def photographs(tmp_path, monkeypatch):
+    """The only data set that is here: 60 photographs in CINIC-10's layout, in a folder called photographs."""
+    content = official_files.parted(per_class=7)
+    official_files.write_parted(tmp_path / "data" / "photographs", content)
+    monkeypatch.setenv("INFOPLANE_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr("infoplane.data.catalogue.cache", lambda: tmp_path / "cache")
+
+
+def test_studies_says_which_data_are_missing_and_what_is_there_instead(photographs, capsys):
+    lines = command(capsys, "studies").out.splitlines()
+    said = {line.split()[2].rstrip(","): line for line in lines if line.startswith("data missing")}
+    assert said.keys() == {"mnist", "cinic10", "szt"}
+    assert "of nash-layers: infoplane data --download mnist" in said["mnist"]
+    assert "resnet-autoencoder, resnet-classifier" in said["cinic10"]
+    assert "--set data.name=photographs takes photographs, which is here in the same layout" in said["cinic10"]
+
+
+@pytest.mark.parametrize("verb", ["run", "plan"])
+def test_missing_data_are_one_line_with_what_is_there_instead(photographs, tmp_path, capsys, verb):
+    more = ["--out", tmp_path / "run"] if verb == "run" else []
+    said = command(capsys, verb, "resnet-classifier", *more)
+    assert (said.code, len(said.err.splitlines())) == (2, 1)
+    assert "no files of data set 'cinic10'" in said.err
+    assert "take photographs, which is here in the same layout (--set data.name=photographs)" in said.err
+
+
+def test_the_time_of_what_is_there_instead(monkeypatch):
+    def known(spec, machine, workers):
+        if spec.data_name == "cinic10":
+            raise UsageError("no files of it")
+        return f"{spec.data_name} {spec.scale}"
+
+    monkeypatch.setattr(studies_verb, "_expected", known)
+    monkeypatch.setattr(studies_verb.catalogue, "stand_ins", lambda entry: ["photographs"])
+    spec = load_study("resnet-classifier", scale="mid")
+    found = studies_verb._time("resnet-classifier", "mid", spec, Machine(), 1)
+    assert found == "photographs mid (photographs)"
+
+
+def test_plan_decodes_no_picture(photographs, tmp_path, capsys, monkeypatch):
+    study = tmp_path / "tiny.yaml"
+    text = tiny_study.STUDY.replace(
+        "encoding: 40, decoding: 80, evaluation: 40", "encoding: 10, decoding: 12, evaluation: 9"
+    )
+    study.write_text(text.format(data="photographs"))
+    words = ["plan", study, "--workers", 1, "--device", "cpu"]
+    with monkeypatch.context() as patch:
+        whole = replace(FAMILIES["inversion"], outline=None)
+        patch.setitem(FAMILIES, "inversion", whole)
+        before = command(capsys, *words)
+    assert before.code == 0, before.err
+    monkeypatch.setattr("infoplane.data.cinic10.decode", lambda *_: pytest.fail("a picture was decoded"))
+    assert command(capsys, *words).out == before.out
 
 
 def test_run_takes_a_scale_and_names_the_folder_after_it(tmp_path, capsys, monkeypatch):

@@ -8,6 +8,7 @@ import pytest
 import official_files
 from infoplane.data import load
 from infoplane.data.catalogue import ENTRIES
+from infoplane.errors import UsageError
 
 
 @pytest.fixture
@@ -79,6 +80,25 @@ def test_missing_files(places, refuses):
     official_files.write_idx(named / "svhn")
     with refuses("no files of data set 'svhn'"):  # but of another
         load("svhn")
+
+
+def test_what_is_here_in_the_same_layout_is_named(places, refuses):
+    named, cache = places
+    official_files.write_parted(named / "my_photos", official_files.parted())
+    official_files.write_idx(cache / "fashion-mnist")
+    official_files.write_idx(named / "digits_of_mine")
+    (named / "notes").mkdir()
+    with refuses(
+        "no files of data set 'cinic10'", "take my_photos, which is here in the same layout", "data.name=my_photos"
+    ):
+        load("cinic10")
+    with refuses("no files of data set 'mnist'", "take digits_of_mine or fashion_mnist, which is here"):
+        load("mnist")
+    for name in ("digits_of_mine", "fashion_mnist", "my_photos"):
+        assert len(load(name)) > 1
+    with pytest.raises(UsageError) as caught:
+        load("svhn")
+    assert "the same layout" not in str(caught.value)
 
 
 def test_a_subset_by_its_own_name_and_in_place_of_the_whole(places):

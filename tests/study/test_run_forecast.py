@@ -41,9 +41,9 @@ def displayed(monkeypatch) -> list[dict[str, float]]:
     seen = []
     display = run_module.Display
 
-    def showing(weights, *, quiet):
+    def showing(weights, **more):
         seen.append(dict(weights))
-        return display(weights, quiet=quiet)
+        return display(weights, **more)
 
     monkeypatch.setattr(run_module, "Display", showing)
     return seen

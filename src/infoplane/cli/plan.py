@@ -53,11 +53,12 @@ def plan(
         raise UsageError("--images for a study without images", received=study, mend="leave it out")
     if out is not None:
         check_a_run(out)
-    # Whatever is wrong with the study is said before any waiting.
-    loaded = family.check(spec)
-    # Hashing the data takes a while, and tells nothing but whether a run is of them.
+    # Whatever is wrong with the study is said before any waiting. Decoding pictures and hashing them takes a while, and
+    # tells nothing but whether a run is of them.
+    loaded = family.check(spec) if out is not None or family.outline is None else family.outline(spec)
     origin = NOTHING_SAID if out is None else origin_of(loaded)
     cells = family.plan(spec, origin, device_name(where))
+    print("counting what each part computes", file=sys.stderr)
     costs = family.cost(spec, cells, loaded, **({} if images is None else {"images": images}))
     known = known_speeds(where) if tflops is None else _assumed(tflops)
     machine = known.machine

@@ -1,6 +1,10 @@
 """infoplane studies"""
 
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
 from infoplane.cli.plan import known_speeds, print_rows
+from infoplane.data import catalogue
 from infoplane.errors import UsageError
 from infoplane.study.base import Study
 from infoplane.study.cost import words
@@ -12,7 +16,7 @@ from infoplane.study.run import default_workers, pick_device
 
 
 def studies(device: str, *, time: bool) -> int:
-    """Prints the named studies, at every scale.
+    """Prints the named studies, at every scale, and which of their data are not here.
 
     Args:
         time: Also about how long each takes here, which takes a while to find out.
@@ -20,19 +24,53 @@ def studies(device: str, *, time: bool) -> int:
     where = pick_device(device)
     machine = known_speeds(where).machine if time else None
     rows = [("study", "scale", "figure", *(["time here"] if time else []), "what it shows")]
+    lacking: dict[str, list[str]] = defaultdict(list)
     for name in named_studies():
         for scale in scales_of(name) or [None]:
             spec = load_study(name, scale=scale)
-            taken = [] if machine is None else [_time(spec, machine, max(1, default_workers(where)))]
+            gone = spec.data_name in catalogue.BY_NAME and catalogue.locate(spec.data_name) is None
+            if gone and name not in lacking[spec.data_name]:
+                lacking[spec.data_name].append(name)
+            taken = [] if machine is None else [_time(name, scale, spec, machine, max(1, default_workers(where)))]
             rows.append((name, scale or "-", spec.figure or "-", *taken, spec.title))
     print_rows(rows)
     print("\ninfoplane run STUDY --scale SCALE runs one; infoplane plan STUDY --scale SCALE says what it would do")
+    for line in _gone(lacking):
+        print(line)
     return 0
 
 
-def _time(spec: Study, machine: Machine, workers: int) -> str:
+def _gone(lacking: Mapping[str, Sequence[str]]) -> list[str]:
+    """Says which data are not here, what needs them, and what to do about it.
+
+    Args:
+        lacking: Data set -> the studies of it.
+    """
+    lines = []
+    for name, needed in lacking.items():
+        entry = catalogue.BY_NAME[name]
+        ways = [f"infoplane data --download {name}" if entry.remotes else f"infoplane data says where {name} may lie"]
+        if others := catalogue.stand_ins(entry):
+            ways.insert(0, f"--set data.name={others[0]} takes {others[0]}, which is here in the same layout")
+        lines.append(f"data missing: {name}, of {', '.join(needed)}: {', or '.join(ways)}")
+    return lines
+
+
+def _time(name: str, scale: str | None, spec: Study, machine: Machine, workers: int) -> str:
+    """The time of a study here; of one whose data are missing that with what is here in their place."""
     try:
-        family = FAMILIES[spec.kind]
-        return words(expected(family.plan(spec), family.cost(spec), machine, workers))
+        return _expected(spec, machine, workers)
     except UsageError:
-        return "data missing"  # `infoplane data` says what to do about that
+        entry = catalogue.BY_NAME.get(spec.data_name)
+        for other in [] if entry is None else catalogue.stand_ins(entry):
+            try:
+                instead = load_study(name, {"data.name": other}, scale=scale)
+                return f"{_expected(instead, machine, workers)} ({other})"
+            except UsageError:
+                continue  # too few images, or another shape
+        return "data missing"  # which the lines below the table speak of
+
+
+def _expected(spec: Study, machine: Machine, workers: int) -> str:
+    family = FAMILIES[spec.kind]
+    return words(expected(family.plan(spec), family.cost(spec), machine, workers))

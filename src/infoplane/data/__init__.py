@@ -10,7 +10,7 @@ import inspect
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar, overload
 
 from infoplane.checks import check_labels
 from infoplane.data import catalogue, formats
@@ -18,16 +18,18 @@ from infoplane.data.arrays import load_arrays
 from infoplane.data.copies import describe, group_images
 from infoplane.data.dataset import Dataset, check_images
 from infoplane.data.digits import load_digits
-from infoplane.data.folder import load_folder
+from infoplane.data.folder import load_folder, outline_folder
 from infoplane.data.formats import Format
 from infoplane.data.notes import class_notes, say
 from infoplane.data.options import OPTIONS, apply
+from infoplane.data.outlining import Outline
 from infoplane.data.split import Split, hold_out, split
 from infoplane.data.truth import Truth, load_truth
 from infoplane.errors import UsageError, unknown
 
 __all__ = [
     "Dataset",
+    "Outline",
     "Split",
     "Truth",
     "available",
@@ -44,6 +46,7 @@ __all__ = [
     "load_folder",
     "load_truth",
     "loaders",
+    "outline",
     "say",
     "split",
 ]
@@ -87,6 +90,29 @@ def load(
     Raises:
         UsageError: If there is no such data set, path or option, or the data cannot be used.
     """
+    name, own, shared = _asked(spec, options)
+    dataset = apply(_load(name, own, at), **shared)
+    if said := class_notes(dataset.labels, dataset.classes):
+        dataset = dataclasses.replace(dataset, notes=(*dataset.notes, *said))
+    if not quiet:
+        say(dataset.notes)
+    return dataset
+
+
+def outline(spec: str | os.PathLike[str] | Mapping[str, Any], *, at: str = "", **options: Any) -> Outline:
+    """Returns what that data set holds, without its pixels: at once, where these are pictures to be decoded.
+
+    Arguments and errors are those of `load`; what is wrong with a picture is found by that alone.
+    """
+    name, own, shared = _asked(spec, options)
+    found = _load(name, own, at, outlined=True)
+    return (found if isinstance(found, Outline) else Outline(found)).applied(shared)
+
+
+def _asked(
+    spec: str | os.PathLike[str] | Mapping[str, Any], options: dict[str, Any]
+) -> tuple[str | os.PathLike[str], dict[str, Any], dict[str, Any]]:
+    """Returns the name or path that is asked for, its loader's options, and those that every data set has."""
     if isinstance(spec, Mapping):
         merged = {**spec, **options}
         if not isinstance(merged.get("name"), str | os.PathLike):
@@ -97,23 +123,26 @@ def load(
         legal = "the name of a data set or a path"
         raise UsageError("cannot tell which data set", received=type(spec).__name__, legal=legal)
     shared = {name: options.pop(name) for name in OPTIONS if name in options}
-    dataset = apply(_load(spec, options, at), **shared)
-    if said := class_notes(dataset.labels, dataset.classes):
-        dataset = dataclasses.replace(dataset, notes=(*dataset.notes, *said))
-    if not quiet:
-        say(dataset.notes)
-    return dataset
+    return spec, options, shared
 
 
-def _load(spec: str | os.PathLike[str], options: dict[str, Any], at: str) -> Dataset:
-    """Returns the whole data set of a name or path."""
+@overload
+def _load(
+    spec: str | os.PathLike[str], options: dict[str, Any], at: str, *, outlined: Literal[False] = False
+) -> Dataset: ...
+@overload
+def _load(spec: str | os.PathLike[str], options: dict[str, Any], at: str, *, outlined: bool) -> Dataset | Outline: ...
+def _load(
+    spec: str | os.PathLike[str], options: dict[str, Any], at: str, *, outlined: bool = False
+) -> Dataset | Outline:
+    """Returns the whole data set of a name or path; with `outlined` its outline, where that is the quicker."""
     if isinstance(spec, str) and spec in NAMED:
         return _call(f"data set {spec!r}", NAMED[spec], (), options, at)
     if isinstance(spec, str) and spec in catalogue.BY_NAME:
         found = catalogue.locate(spec)
         if found is None:
             raise catalogue.missing(catalogue.BY_NAME[spec])
-        return _official(*found, options, at)
+        return _official(*found, options, at, outlined)
     # os.path, unlike Path, says "not there" to any text that the system refuses as a path, and to "".
     text = os.path.expanduser(spec)
     path = Path(text)
@@ -123,9 +152,9 @@ def _load(spec: str | os.PathLike[str], options: dict[str, Any], at: str) -> Dat
     if os.path.exists(text):
         form = formats.recognise(path)
         if form is not None:
-            return _official(path, form, options, at)
+            return _official(path, form, options, at, outlined)
         if os.path.isdir(text):
-            return _call(f"image folder {path}", load_folder, (path,), options, at)
+            return _call(f"image folder {path}", outline_folder if outlined else load_folder, (path,), options, at)
         legal = f"a {_SUFFIXES} file, the official file of a known data set, or a folder of images"
         raise UsageError("cannot tell how to read the file", received=path, legal=legal)
     # Nothing is there: was it meant as a path or as a name?
@@ -134,7 +163,7 @@ def _load(spec: str | os.PathLike[str], options: dict[str, Any], at: str) -> Dat
         legal = f"an existing {_SUFFIXES} file or folder of images, or a name: {', '.join(names)}"
         raise UsageError("no such file or folder", received=path, legal=legal)
     if spec and "\0" not in spec and len(spec) < 256 and (found := catalogue.locate(spec)) is not None:
-        return _official(*found, options, at)
+        return _official(*found, options, at, outlined)
     if spec in catalogue.BY_FOLDER:
         raise catalogue.missing(catalogue.BY_FOLDER[spec])
     mend = f"or give the path of a {_SUFFIXES} file or of a folder of images"
@@ -173,20 +202,25 @@ def loaders(spec: str) -> list[str]:
     return [] if found is None else [f"{found.__module__}:{found.__qualname__}"]
 
 
+Found = TypeVar("Found", bound="Dataset | Outline")
+
 _SUFFIXES = " or ".join(BY_SUFFIX)
 
 
-def _official(path: Path, form: Format, options: Mapping[str, Any], at: str) -> Dataset:
-    """Returns the data set in official files, named as the catalogue has it where it is there."""
+def _official(path: Path, form: Format, options: Mapping[str, Any], at: str, outlined: bool) -> Dataset | Outline:
+    """Returns the data set in official files, or its outline, named as the catalogue has it where it is there."""
     entry = catalogue.entry_of(path, form)
     fixed = {} if entry is None else entry.options
-    dataset = _call(f"{form.name} in {path}", form.load, (path,), {**fixed, **options}, at)
-    return dataset if entry is None else catalogue.titled(dataset, entry)
+    loader = form.outline if outlined and form.outline is not None else form.load
+    found = _call(f"{form.name} in {path}", loader, (path,), {**fixed, **options}, at)
+    if entry is None:
+        return found
+    if isinstance(found, Outline):
+        return Outline(catalogue.titled(found.dataset, entry, found.shape), found.size)
+    return catalogue.titled(found, entry, found.shape)
 
 
-def _call(
-    what: str, loader: Callable[..., Dataset], args: tuple[Any, ...], options: Mapping[str, Any], at: str
-) -> Dataset:
+def _call(what: str, loader: Callable[..., Found], args: tuple[Any, ...], options: Mapping[str, Any], at: str) -> Found:
     """Returns `loader(*args, **options)`; an option it does not have is a `UsageError` with the nearest matches."""
     legal = [*list(inspect.signature(loader).parameters)[len(args) :], *OPTIONS]
     for option in options:

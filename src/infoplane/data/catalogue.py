@@ -8,6 +8,7 @@ from typing import Any
 
 from infoplane.data import affnist, cifar, cinic10, formats, svhn, szt
 from infoplane.data.dataset import Dataset
+from infoplane.data.files import listing
 from infoplane.data.formats import Format
 from infoplane.errors import UsageError
 
@@ -267,11 +268,30 @@ def locate(name: str) -> tuple[Path, Format] | None:
     return None
 
 
+def stand_ins(entry: Entry) -> list[str]:
+    """Returns names of other data sets that are here in the layout of this one, as `load` takes them.
+
+    Whoever can use this one can use them: they are read alike, though they may have other images, and fewer.
+    """
+    found: dict[str, None] = {}
+    for folder in (folder for root in roots() for folder in listing(root)):
+        if not folder.is_dir() or formats.recognise(folder) is not entry.format:
+            continue
+        other = entry_of(folder, entry.format)
+        name = folder.name if other is None else other.name
+        # A folder may be called like another data set, which then hides it.
+        if other is not entry and (place := locate(name)) is not None and place[0] == folder:
+            found[name] = None
+    return list(found)
+
+
 def missing(entry: Entry) -> UsageError:
     """Returns the error for a data set whose files are nowhere."""
     mend = f"infoplane data --download {entry.name}, or put its files into {roots()[0] / entry.folders[0]}"
     if not entry.remotes:
         mend = f"no public address is known: put its files into {roots()[0] / entry.folders[0]}"
+    if others := stand_ins(entry):
+        mend += f"; or take {' or '.join(others)}, which is here in the same layout (--set data.name={others[0]})"
     looked = " or ".join(str(root / entry.folders[0]) for root in roots())
     return UsageError(
         f"no files of data set {entry.name!r} in {looked}",
@@ -294,10 +314,14 @@ def entry_of(path: Path, form: Format) -> Entry | None:
     return next((entry for entry in same if names & {entry.name, *entry.folders}), None)
 
 
-def titled(dataset: Dataset, entry: Entry) -> Dataset:
-    """Returns the data set under the catalogue's name; where it is not the whole of it, its counts are in the name."""
+def titled(dataset: Dataset, entry: Entry, shape: tuple[int, int, int]) -> Dataset:
+    """Returns the data set under the catalogue's name; where it is not the whole of it, its counts are in the name.
+
+    Args:
+        shape: Of an image, whatever stands for it in the data set.
+    """
     counts = [len(pool) for _, pool in dataset.sources()]
     name = entry.name
-    if counts != list(entry.counts.values()) or dataset.shape != entry.shape:
+    if counts != list(entry.counts.values()) or shape != entry.shape:
         name = f"{entry.name} ({' + '.join(f'{count:,}' for count in counts)} images)"
     return dataclasses.replace(dataset, name=name)

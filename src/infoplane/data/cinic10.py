@@ -6,8 +6,9 @@ Source: L. N. Darlow et al., "CINIC-10 is not ImageNet or CIFAR-10", 2018.
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from infoplane.data import archive
 from infoplane.data.dataset import Dataset
 from infoplane.data.files import join, listing, read_all
 from infoplane.data.folder import class_images, contents, group_names, ignore_folders, ignored_notes, numbered_notes
+from infoplane.data.outlining import Blank, Outline
 from infoplane.data.partnames import PARTS_CALLED, read_as_classes
 from infoplane.data.pictures import SUFFIXES, check_alpha, decode, notes_of
 from infoplane.errors import UsageError
@@ -82,9 +84,24 @@ def load_cinic10(path: str | os.PathLike[str], *, alpha: str | None = None, grou
         UsageError: A part or class is missing, images differ in size, an image or the archive is damaged, or the
             archive holds what it should not.
     """
-    path = Path(path)
+    return _load(Path(path), alpha, groups)
+
+
+def outline_cinic10(path: str | os.PathLike[str], *, alpha: str | None = None, groups: str | None = None) -> Outline:
+    """Returns what `load_cinic10` would, without the pixels: names are listed and the first header is read.
+
+    What is wrong with a picture is found only by loading it.
+
+    Raises:
+        UsageError: As `load_cinic10`, as far as names tell.
+    """
+    blank = Blank()
+    return Outline(_load(Path(path), alpha, groups, blank), blank.size)
+
+
+def _load(path: Path, alpha: str | None, groups: str | None, blank: Blank | None = None) -> Dataset:
     check_alpha(alpha)
-    found = _read(path, alpha)
+    found = _read(path, alpha, blank)
     classes = sorted({key[1] for key in found.keys})
     _check_complete(path, {key[:2] for key in found.keys}, classes)
     labelled = classes != [""]
@@ -123,11 +140,11 @@ def load_cinic10(path: str | os.PathLike[str], *, alpha: str | None = None, grou
     )
 
 
-def _read(path: Path, alpha: str | None) -> _Found:
+def _read(path: Path, alpha: str | None, blank: Blank | None) -> _Found:
     """Returns all pictures, of one size."""
     found, size = _Found(), None
     for key, name, source in _images(path, found.ignored):
-        pixels = decode(source, name, found.done, alpha)
+        pixels = decode(source(), name, found.done, alpha) if blank is None else blank(source, name, alpha)
         if size not in (None, pixels.shape[:2]):
             raise UsageError(
                 f"{name} differs in size from the images before it",
@@ -141,8 +158,8 @@ def _read(path: Path, alpha: str | None) -> _Found:
     return found
 
 
-def _images(path: Path, ignored: Counter[str]) -> Iterator[tuple[tuple[str, str, str], str, bytes]]:
-    """Yields (part, class, file name), what to call the file, and its content; counts what is ignored."""
+def _images(path: Path, ignored: Counter[str]) -> Iterator[tuple[tuple[str, str, str], str, Callable[[], bytes]]]:
+    """Yields (part, class, file name), what to call the file, and what returns its content; counts what is ignored."""
     sources = find_cinic10(path)
     roots: dict[str, str] = {}
     for source in sources:
@@ -151,7 +168,7 @@ def _images(path: Path, ignored: Counter[str]) -> Iterator[tuple[tuple[str, str,
                 if content is not None:
                     key = _key(name)
                     _check_one(source, key[0], name.rsplit("/", 2)[0], roots)
-                    yield key, f"{name} in {source}", content
+                    yield key, f"{name} in {source}", partial(bytes, content)
                 else:
                     ignored[_ignored_kind(name)] += 1
             continue
@@ -167,10 +184,10 @@ def _images(path: Path, ignored: Counter[str]) -> Iterator[tuple[tuple[str, str,
                 mend="move the loose images into class folders",
             )
         for file in flat:
-            yield (part, "", file.name), str(file), read_all(file, _MOST_MEMBER)
+            yield (part, "", file.name), str(file), partial(read_all, file, _MOST_MEMBER)
         for folder in filled:
             for file in class_images(folder, ignored):
-                yield (part, folder.name, file.name), str(file), read_all(file, _MOST_MEMBER)
+                yield (part, folder.name, file.name), str(file), partial(read_all, file, _MOST_MEMBER)
         ignored["folder without images"] += len(folders) - len(filled)
     if sources and sources[0].is_dir():
         loose, others = contents(path, ignored)

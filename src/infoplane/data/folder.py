@@ -10,6 +10,7 @@ import numpy as np
 
 from infoplane.data.dataset import Dataset
 from infoplane.data.notes import counted
+from infoplane.data.outlining import Blank, Outline
 from infoplane.data.partnames import parts_among, read_as_classes
 from infoplane.data.pictures import ENDINGS, SUFFIXES, check_alpha, decode, look, notes_of
 from infoplane.errors import UsageError
@@ -43,28 +44,29 @@ def load_folder(path: str | os.PathLike[str], *, alpha: str | None = None, group
         UsageError: If there are no images, their sizes differ, one cannot be read, or what the folder holds can be
             understood in several ways.
     """
-    path = Path(path)
+    return _load(Path(path), alpha, groups)
+
+
+def outline_folder(path: str | os.PathLike[str], *, alpha: str | None = None, groups: str | None = None) -> Outline:
+    """Returns what `load_folder` would, without the pixels: names are listed and the first header is read.
+
+    What is wrong with a picture is found only by loading it.
+
+    Raises:
+        UsageError: As `load_folder`, as far as names tell.
+    """
+    blank = Blank()
+    return Outline(_load(Path(path), alpha, groups, blank), blank.size)
+
+
+def _load(path: Path, alpha: str | None, groups: str | None, blank: Blank | None = None) -> Dataset:
     if not path.is_dir():
         raise UsageError("no such folder", received=path, legal=_LEGAL)
     check_alpha(alpha)
     ignored: Counter[str] = Counter()
     files, labels, classes = _list(path, ignored)
-    # Sizes and modes stand in the files' headers: a folder that does not fit together fails before any decoding.
-    size, grey = look(files[0], files[0], alpha)
-    for file in files[1:]:
-        other, is_grey = look(file, file, alpha)
-        if other != size:
-            raise _differs(path, file, other, files[0], size)
-        grey = grey and is_grey
-    images = np.empty((len(files), 1 if grey else 3, size[1], size[0]), dtype=np.uint8)
     done: Counter[str] = Counter()
-    for index, file in enumerate(files):
-        pixels = decode(file, file, done, alpha)
-        if pixels.shape[:2] != images.shape[2:]:
-            raise _differs(path, file, (pixels.shape[1], pixels.shape[0]), files[0], size)
-        if pixels.shape[2] < images.shape[1]:
-            done["are grey: they became RGB, as others are"] += 1
-        images[index] = pixels.transpose(2, 0, 1)
+    images = _decoded(path, files, done, alpha) if blank is None else blank.of(files, alpha)
     names = [file.relative_to(path).as_posix() for file in files]
     return Dataset(
         path.resolve().name,
@@ -80,6 +82,26 @@ def load_folder(path: str | os.PathLike[str], *, alpha: str | None = None, group
             *read_as_classes(classes),
         ),
     )
+
+
+def _decoded(path: Path, files: Sequence[Path], done: Counter[str], alpha: str | None) -> np.ndarray:
+    """Returns all pictures, uint8 (N, C, H, W); counts on what was done to them."""
+    # Sizes and modes stand in the files' headers: a folder that does not fit together fails before any decoding.
+    size, grey = look(files[0], files[0], alpha)
+    for file in files[1:]:
+        other, is_grey = look(file, file, alpha)
+        if other != size:
+            raise _differs(path, file, other, files[0], size)
+        grey = grey and is_grey
+    images = np.empty((len(files), 1 if grey else 3, size[1], size[0]), dtype=np.uint8)
+    for index, file in enumerate(files):
+        pixels = decode(file, file, done, alpha)
+        if pixels.shape[:2] != images.shape[2:]:
+            raise _differs(path, file, (pixels.shape[1], pixels.shape[0]), files[0], size)
+        if pixels.shape[2] < images.shape[1]:
+            done["are grey: they became RGB, as others are"] += 1
+        images[index] = pixels.transpose(2, 0, 1)
+    return images
 
 
 def _differs(path: Path, file: Path, found: tuple[int, int], first: Path, size: tuple[int, int]) -> UsageError:

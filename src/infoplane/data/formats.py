@@ -6,9 +6,10 @@ from pathlib import Path
 
 from infoplane.data.affnist import find_affnist, load_affnist
 from infoplane.data.cifar import count_cifar, find_cifar, load_cifar
-from infoplane.data.cinic10 import find_cinic10, load_cinic10
+from infoplane.data.cinic10 import find_cinic10, load_cinic10, outline_cinic10
 from infoplane.data.dataset import Dataset
 from infoplane.data.idx import count_idx, find_idx, load_idx
+from infoplane.data.outlining import Outline
 from infoplane.data.svhn import find_svhn, load_svhn
 from infoplane.data.szt import find_szt, load_szt
 
@@ -23,12 +24,14 @@ class Format:
         load: From the same path, and options, to the data set.
         count: From the same path to the number of images in each part, where headers or sizes of files tell it
             (no pixel is read), else None; never fails.
+        outline: As `load`, but without the pixels, where that is much quicker; else None.
     """
 
     name: str
     find: Callable[[Path], list[Path]]
     load: Callable[..., Dataset]
     count: Callable[[Path], list[int] | None] = lambda _: None
+    outline: Callable[..., Outline] | None = None
 
 
 IDX = Format("IDX files", find_idx, load_idx, count_idx)
@@ -36,7 +39,7 @@ CIFAR = Format("CIFAR-10 batches", find_cifar, load_cifar, count_cifar)
 SVHN = Format("SVHN .mat files", find_svhn, load_svhn)
 AFFNIST = Format("affNIST batches", find_affnist, load_affnist)
 SZT = Format("var_u.mat", find_szt, load_szt)
-PARTED = Format("{train,valid,test}/CLASS/*.png", find_cinic10, load_cinic10)
+PARTED = Format("{train,valid,test}/CLASS/*.png", find_cinic10, load_cinic10, outline=outline_cinic10)
 
 #: in the order in which they are tried
 FORMATS = (IDX, CIFAR, SVHN, AFFNIST, SZT, PARTED)

@@ -31,9 +31,31 @@ def apply(dataset: Dataset, *, subset: int | None = None, subset_seed: int = 0, 
         dataset = dataclasses.replace(dataset.subset(chosen), name=_note(dataset.name, f"{subset:,} of {total:,}"))
     factor = check_whole("downsample", downsample, least=1)
     if factor > 1:
-        note = f"downsampled {factor}×"
-        dataset = dataclasses.replace(dataset, name=_note(dataset.name, note), images=shrink(dataset.images, factor))
+        dataset = dataclasses.replace(
+            dataset, name=downsampled(dataset.name, factor), images=shrink(dataset.images, factor)
+        )
     return dataset
+
+
+def downsampled(name: str, factor: int) -> str:
+    """Returns the name of a data set whose images were made smaller."""
+    return _note(name, f"downsampled {factor}×")
+
+
+def shrunk_size(size: tuple[int, int], factor: int) -> tuple[int, int]:
+    """Returns rows and columns of images whose squares of `factor` × `factor` pixels become one.
+
+    Raises:
+        UsageError: One of them is not a multiple.
+    """
+    height, width = size
+    if height % factor or width % factor:
+        raise UsageError(
+            f"images cannot be downsampled {factor}×",
+            received=f"{height}×{width} pixels",
+            legal=f"height and width that are multiples of {factor}",
+        )
+    return height // factor, width // factor
 
 
 def shrink(images: np.ndarray, factor: int) -> np.ndarray:
@@ -48,16 +70,10 @@ def shrink(images: np.ndarray, factor: int) -> np.ndarray:
     Raises:
         UsageError: Height or width is not a multiple.
     """
-    height, width = images.shape[2:]
-    if height % factor or width % factor:
-        raise UsageError(
-            f"images cannot be downsampled {factor}×",
-            received=f"{height}×{width} pixels",
-            legal=f"height and width that are multiples of {factor}",
-        )
+    rows, columns = shrunk_size((images.shape[2], images.shape[3]), factor)
     area = factor * factor
     # 255 · area and half of the area must fit.
-    total = np.zeros((*images.shape[:2], height // factor, width // factor), np.uint16 if factor <= 16 else np.uint32)
+    total = np.zeros((*images.shape[:2], rows, columns), np.uint16 if factor <= 16 else np.uint32)
     for row in range(factor):
         for column in range(factor):
             total += images[:, :, row::factor, column::factor]

@@ -50,6 +50,11 @@ class Study(Settings):
         check_texts(self.model_dump())
         return self
 
+    @property
+    def data_name(self) -> str:
+        """The data set, or problem, that it is of."""
+        raise NotImplementedError
+
     def resolve(self) -> Self:
         """Returns the study with what was left to defaults written out.
 

@@ -77,6 +77,15 @@ def load_data(spec: DataSpec, seed: int, study: str = "the study") -> Result:
         UsageError: The data cannot be had, or not be split so.
     """
     dataset = spec.load()
+    return split_data(dataset, sizes_of(spec, dataset, study), seed)
+
+
+def sizes_of(spec: DataSpec, dataset: data.Dataset, study: str) -> dict[str, int | None]:
+    """The sizes of the parts that a study asks for.
+
+    Raises:
+        UsageError: They do not say how the data set is split.
+    """
     sizes = {part: getattr(spec, part) for part in PARTS}
     for names, _ in dataset.sources():
         missing = [f"data.{part}" for part in names if sizes[part] is None]
@@ -88,7 +97,7 @@ def load_data(spec: DataSpec, seed: int, study: str = "the study") -> Result:
                 "data set has official parts, all but one of those that draw from the same; null is all that is left",
                 mend=f"give {' and '.join(missing[1:])} a number of images, in the file or with --set",
             )
-    return split_data(dataset, sizes, seed)
+    return sizes
 
 
 def split_data(dataset: data.Dataset, sizes: Mapping[str, int | None], seed: int) -> Result:

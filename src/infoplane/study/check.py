@@ -6,11 +6,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from infoplane import data
 from infoplane.capture import Tap, default_transform, readings_of
 from infoplane.data.split import PARTS
 from infoplane.errors import UsageError
 from infoplane.information.label import check_prior
-from infoplane.study.cells import load_data
+from infoplane.study.cells import load_data, sizes_of
 from infoplane.study.spec import StudySpec
 from infoplane.study.store import Result
 from infoplane.study.task import build_subject
@@ -29,7 +30,29 @@ def check(spec: StudySpec) -> tuple[Result, dict[str, tuple[int, ...]]]:
         UsageError: One of these cannot be done.
     """
     _check_network(spec)
-    result = load_data(spec.data, spec.seed, spec.name)
+    return _checked(spec, load_data(spec.data, spec.seed, spec.name))
+
+
+def outlined(spec: StudySpec) -> tuple[Result, dict[str, tuple[int, ...]]]:
+    """Returns what `check` does, without images: what a study costs shows without decoding pictures.
+
+    Which of these are copies of one another does not show, so that parts have the very sizes that were asked for.
+    """
+    _check_network(spec)
+    found = spec.data.outline()
+    dataset = found.dataset
+    sizes = sizes_of(spec.data, dataset, spec.name)
+    parts = data.split(dataset, **{part: sizes[part] for part in PARTS}, seed=spec.seed, groups=found.groups)
+    arrays = {part: getattr(parts, part) for part in PARTS}
+    arrays |= {f"latent:{name}": latent for name, latent in dataset.latents.items()}
+    if dataset.labels is not None:
+        arrays["labels"] = dataset.labels
+    values = {"name": dataset.name, "levels": dataset.levels, "shape": list(found.shape)}
+    values["classes"] = dataset.classes if dataset.labels is not None else None
+    return _checked(spec, Result(values, arrays))
+
+
+def _checked(spec: StudySpec, result: Result) -> tuple[Result, dict[str, tuple[int, ...]]]:
     for part in ("decoding", "evaluation"):
         if (size := len(result.arrays[part])) < 4:
             raise UsageError(f"data.{part} is too small", received=size, legal="at least 4 images")

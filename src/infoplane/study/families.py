@@ -7,7 +7,7 @@ from typing import Any
 
 from infoplane.study.base import Study
 from infoplane.study.cells import KINDS as INVERSION_KINDS
-from infoplane.study.check import check
+from infoplane.study.check import check, outlined
 from infoplane.study.counting import Work
 from infoplane.study.flow_cells import FLOW_KINDS, load_points
 from infoplane.study.flow_cost import flow_cost
@@ -37,6 +37,7 @@ class Family:
         cost: (settings, plan, data) -> work of every cell, by name, see `cost_of`.
         size: (settings, plan, data) -> bytes of every cell, by name, see `size_of`; None where they are few.
         keeping: (settings, data) -> what is said beforehand of the activations that are kept; None where none are.
+        outline: As `check`, without images, where these would have to be decoded: what a cost needs.
     """
 
     spec: type[Study]
@@ -47,13 +48,24 @@ class Family:
     cost: Callable[..., dict[str, Work]]
     size: Callable[..., dict[str, float]] | None = None
     keeping: Callable[..., str | None] = lambda *_, **__: None
+    outline: Callable[[Any], Result] | None = None
 
 
 #: the family of a study that names none
 DEFAULT = "inversion"
 
 FAMILIES: dict[str, Family] = {
-    DEFAULT: Family(StudySpec, "data", lambda spec: check(spec)[0], make_plan, Results, cost_of, size_of, keeping_of),
+    DEFAULT: Family(
+        StudySpec,
+        "data",
+        lambda spec: check(spec)[0],
+        make_plan,
+        Results,
+        cost_of,
+        size_of,
+        keeping_of,
+        lambda spec: outlined(spec)[0],
+    ),
     "flow": Family(FlowSpec, "points", load_points, make_flow_plan, FlowResults, flow_cost),
 }
 

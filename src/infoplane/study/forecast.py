@@ -5,7 +5,7 @@ from functools import partial
 
 from infoplane.data.split import PARTS
 from infoplane.study.cell import Cell
-from infoplane.study.check import check, contexts_of
+from infoplane.study.check import contexts_of, outlined
 from infoplane.study.cost import FIXED, START_UP, Costs, keeping_words
 from infoplane.study.counting import Work
 from infoplane.study.keeping import kept_layers
@@ -54,7 +54,7 @@ def keeping_of(spec: StudySpec, loaded: Result | None = None, *, images: int | N
 
 
 def _costs(spec: StudySpec, loaded: Result | None, images: int | None) -> Costs:
-    loaded, contexts = check(spec) if loaded is None else (loaded, contexts_of(spec, loaded))
+    loaded, contexts = outlined(spec) if loaded is None else (loaded, contexts_of(spec, loaded))
     sizes = {part: len(loaded.arrays[part]) for part in PARTS}
     if images is not None:
         sizes = {part: round(images * size / sum(sizes.values())) for part, size in sizes.items()}

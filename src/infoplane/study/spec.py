@@ -51,11 +51,18 @@ class DataSpec(Settings):
         Raises:
             UsageError: It cannot be had, or does not take these options.
         """
+        return data.load(self._asked(), quiet=True, at="data.options.")
+
+    def outline(self) -> data.Outline:
+        """Returns what the data set holds, without its pixels; errors as those of `load`."""
+        return data.outline(self._asked(), at="data.options.")
+
+    def _asked(self) -> dict[str, Any]:
         shared = {"subset": self.subset} if self.subset is not None else {}
         shared |= {"downsample": self.downsample} if self.downsample > 1 else {}
         if "name" in self.options:  # which is no option, and would be another data set
             raise UsageError("unknown option data.options.name", received="'name'", mend="set data.name")
-        return data.load({"name": self.name, **self.options, **shared}, quiet=True, at="data.options.")
+        return {"name": self.name, **self.options, **shared}
 
 
 def _of_networks() -> dict[str, type[BaseModel]]:
@@ -248,6 +255,10 @@ class StudySpec(Study):
             return (*self.given, END)
         kept = self.subject.train.checkpoints
         return tuple(map(name_of, sorted(set(kept), key=lambda c: float("inf") if c == END else float(c))))
+
+    @property
+    def data_name(self) -> str:
+        return self.data.name
 
     def resolve(self) -> Self:
         """Returns the study with the options of its network and density written out.
