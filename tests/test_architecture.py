@@ -155,6 +155,17 @@ for words in (["--help"], ["run", "--help"], ["measure", "--help"], []):
         assert verb in printed
 
 
+def test_a_report_needs_nothing_that_only_fits():
+    source = """
+import sys
+import infoplane.report.build
+heavy = {"sklearn", "scipy.stats"} & set(sys.modules)
+assert not heavy, heavy
+print("light")
+"""
+    assert python(source) == "light\n"
+
+
 def test_the_command_line_needs_no_click_of_its_own():
     # typer may or may not depend on click; a machine with nothing else installed may have none.
     source = """

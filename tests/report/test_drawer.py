@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from infoplane import report
 from infoplane.report.contents import MOST_DRAWN, spread
 from infoplane.report.drawer import Drawer, digest
+from infoplane.report.printing import SUFFIXES, Print
 
 
 @pytest.fixture
@@ -19,11 +20,12 @@ def drawing(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the files of figures that were written since it was last emptied."""
     written: list[str] = []
 
-    def save(figure: Figure, path: Path) -> None:
-        written.append(path.name)
-        path.write_bytes(b"a figure")
+    def put(drawer: Drawer, name: str, _: Print) -> None:
+        for suffix in SUFFIXES:
+            written.append(f"{name}{suffix}")
+            (drawer.folder / written[-1]).write_bytes(b"a figure")
 
-    monkeypatch.setattr("infoplane.report.drawer.save", save)
+    monkeypatch.setattr(Drawer, "put", put)
     return written
 
 

@@ -46,7 +46,7 @@ def seen(folder: Path) -> Seen:
 @pytest.fixture
 def page_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaves the files beside the page out, which take the time, where they are not looked at."""
-    monkeypatch.setattr("infoplane.report.drawer.save", lambda *_: None)
+    monkeypatch.setattr("infoplane.report.drawer.Drawer.put", lambda *_: None)
 
 
 def test_needs_nothing_from_elsewhere(seen: Seen) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from infoplane.checks import as_numpy, check_whole
 from infoplane.errors import UsageError
@@ -44,7 +44,7 @@ class Seen:
         """
         if self.unseen == self.tested:
             return 1.0
-        return float(stats.beta.ppf(SURE, self.unseen + 1, self.tested - self.unseen))
+        return float(special.betaincinv(self.unseen + 1, self.tested - self.unseen, SURE))
 
     def ceiling(self, most: float) -> float:
         """Returns what I(x;h) cannot exceed, nats, if the mass is no larger than its limit.

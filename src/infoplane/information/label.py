@@ -3,12 +3,10 @@
 import math
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from scipy import stats
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
+from scipy import special
 
 from infoplane.checks import as_numpy, check_labels, check_log_probs, check_numbers, check_whole
 from infoplane.errors import UsageError
@@ -17,6 +15,9 @@ from infoplane.information.class_prior import ClassPrior
 from infoplane.information.crossed import count, crossed_mean
 from infoplane.information.wide_probe import TRACE, Features, WideProbe, check_features, fit_wide_probe
 from infoplane.torch_state import own_state
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
 
 #: how the flag of a reader begins that knows less than nothing
 FAILS = "below 0"
@@ -127,8 +128,12 @@ class LinearProbe:
         labels: np.ndarray,
         classes: int,
         strength: float,
-        model: LogisticRegression | None = None,
+        model: "LogisticRegression | None" = None,
     ) -> None:
+        # Slow to import, and large: reports read what probes found and train none.
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.linear_model import LogisticRegression
+
         self.classes, self.prior = classes, ClassPrior.of(labels, classes)
         self.model = LogisticRegression(max_iter=200, warm_start=True) if model is None else model
         self.model.set_params(C=strength)
@@ -189,7 +194,7 @@ def falls_short(labels: np.ndarray, classes: int, groups: np.ndarray | None = No
     counts = np.bincount(labels, minlength=classes)
     once, twice = int((counts == 1).sum()), int((counts == 2).sum())
     there = min(classes, int((counts > 0).sum()) + once * (once - 1) / (2 * (twice + 1)))
-    lacks = math.log(classes) - float(stats.entropy(counts))
+    lacks = math.log(classes) - float(special.entr(counts / counts.sum()).sum())
     return max(0.0, min((there - 1) / (2 * n), lacks))
 
 
@@ -259,6 +264,7 @@ def accuracy(correct: np.ndarray, *, groups: np.ndarray | None = None, chance: f
     if groups is not None:
         stderr = crossed_mean(correct, groups=groups).stderr
     n, flags = count(correct, groups), ()
-    if chance is not None and stats.binomtest(round(share * n), n, min(1.0, chance), "greater").pvalue >= BETTER:
+    # The probability that so many or more of n agree by chance.
+    if chance is not None and special.bdtrc(round(share * n) - 1, n, min(1.0, chance)) >= BETTER:
         flags = (f"{NO_CLASSIFIER}: {share:.3g} of its answers agree with them, {chance:.3g} would by chance",)
     return Estimate(share, stderr, "fraction", "accuracy", None, n=n, refits=0, flags=flags)

@@ -7,7 +7,7 @@ import math
 from numbers import Integral, Real
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtr, ndtri
 
 from infoplane.errors import UsageError, check_positive
 
@@ -26,7 +26,7 @@ def fewest_samples(d: int, beta: float, bias: float) -> float:
     if not isinstance(bias, Real) or not 0 <= float(bias) < math.inf:
         raise UsageError("the bias must not be negative", received=bias, legal="nats, 0 or more")
     # 1 - (1 - 2Q(1/2β))^d, without cancellation.
-    least = -np.expm1(d * np.log1p(-2 * norm.sf(1 / (2 * beta))))
+    least = -np.expm1(d * np.log1p(-2 * ndtr(-1 / (2 * beta))))
     grid = np.unique(np.concatenate([np.geomspace(max(least, 1e-300), 1, 4000)[1:], np.linspace(least, 1, 4000)[1:-1]]))
     cells = cells_per_axis(d, beta, grid[grid < 1])
     eps = grid[grid < 1][cells >= 1]
@@ -43,7 +43,7 @@ def cells_per_axis(d: int, beta: float, epsilon: np.ndarray | float) -> np.ndarr
     Source: Goldfeld et al. 2018, theorem 2.
     """
     tail = -np.expm1(np.log1p(-np.asarray(epsilon)) / d) / 2  # without cancellation
-    return np.floor(1 / (beta * norm.isf(tail)))
+    return np.floor(-1 / (beta * ndtri(tail)))
 
 
 def risk_bound(n: int, d: int, beta: float) -> float:
@@ -65,7 +65,7 @@ def risk_bound(n: int, d: int, beta: float) -> float:
         log_r = d * math.log(2 + 2 * beta * a)
         delta = math.exp(log_r / 2 - d / 4 * math.log(4 * math.pi * beta**2) - math.log(n) / 2)
         inner = 1 + 0.5 * max(0.0, math.log(n) + log_r - d / 2 * math.log(math.pi * beta**2))
-        outside = min(1.0, 2 * d * norm.sf(a))
+        outside = min(1.0, 2 * d * ndtr(-a))
         return delta * inner + 2 * math.sqrt(((4 * d / beta**2 + d) ** 2 + 2 * d) * outside)
 
     return min(bound(float(log_eps)) for log_eps in np.linspace(-12, 9, 2000))

@@ -12,11 +12,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from infoplane.files import write_whole
-from infoplane.report.theme import save, style
+from infoplane.report.printing import SUFFIXES, Print
+from infoplane.report.theme import style
 
 #: what was drawn from what, beside the page
 DRAWN_FILE = "figures.json"
-SUFFIXES = (".svg", ".png")
 
 
 class Drawer:
@@ -34,10 +34,10 @@ class Drawer:
         self._known = _read(page.with_name(DRAWN_FILE))
         self._sources: dict[str, str] = {}
 
-    def put(self, name: str, figure: Figure) -> None:
+    def put(self, name: str, drawn: Print) -> None:
         """Writes a figure as SVG and PNG."""
-        for suffix in SUFFIXES:
-            save(figure, self.folder / f"{name}{suffix}")
+        for suffix, content in drawn.files.items():
+            write_whole(self.folder / f"{name}{suffix}", content)
 
     def draw(self, name: str, sources: Any, figure: Callable[[], Figure]) -> None:
         """Writes a figure, unless the one that lies there was drawn from the same.
@@ -50,7 +50,7 @@ class Drawer:
         if not there or self._known.get("sources", {}).get(name) != found:
             with style():
                 drawn = figure()
-            self.put(name, drawn)
+            self.put(name, Print(drawn, name))
         self._sources[name] = found
 
     def unchanged(self, sources: Any) -> bool:

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 
 from infoplane.report.drawer import Drawer
 from infoplane.report.drawing import Unit
-from infoplane.report.theme import Palette, inline, style
+from infoplane.report.printing import Print
+from infoplane.report.theme import Palette, style
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,9 +46,9 @@ class Drawings:
 
     def shown(self, key: str, label: str, figure: Figure) -> Markup:
         """Returns a figure that holds no information, and so is the same in nats and in bits; it becomes a file too."""
-        svg = inline(figure, key, label, self.palette.variables)
-        self.drawer.put(key, figure)
-        return svg
+        drawn = Print(figure, key)
+        self.drawer.put(key, drawn)
+        return drawn.inline(label, self.palette.variables)
 
     def views(
         self, key: str, label: str, draw: Callable[[Unit], Figure], *, filed: bool = True, information: bool = True
@@ -61,10 +62,9 @@ class Drawings:
         views = Markup()
         for unit in ("nats", "bits"):
             with style():
-                figure = draw(unit)
-            words = f"{label}, in {unit}" if information else label
-            svg = inline(figure, f"{key}-{unit}", words, self.palette.variables)
+                drawn = Print(draw(unit), f"{key}-{unit}")
             if unit == "nats" and filed:
-                self.drawer.put(key, figure)
-            views += Markup('<div class="{}">{}</div>').format(unit, svg)
+                self.drawer.put(key, drawn)
+            words = f"{label}, in {unit}" if information else label
+            views += Markup('<div class="{}">{}</div>').format(unit, drawn.inline(words, self.palette.variables))
         return views

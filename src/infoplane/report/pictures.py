@@ -1,9 +1,11 @@
 """Pictures in the page: what each layer kept of each evaluation image, as PNGs with every pixel a sharp square."""
 
 import base64
+import bisect
 import dataclasses
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -137,8 +139,27 @@ def _tiled(images: Sequence[np.ndarray], columns: int) -> tuple[np.ndarray, np.n
     return tiles, filled
 
 
-def _picture(images: Sequence[np.ndarray], levels: int, columns: int, alt: str) -> Picture:
-    """Returns images of (C, H, W) as one PNG, its gaps transparent."""
+class _Encoder:
+    """Turns images into PNGs; those of the same pixels are packed once.
+
+    Args:
+        levels: Values that a pixel can take.
+    """
+
+    def __init__(self, levels: int) -> None:
+        self.levels = levels
+        self._packed: dict[tuple[Any, ...], tuple[str, int, int]] = {}
+
+    def picture(self, images: Sequence[np.ndarray], columns: int, alt: str) -> Picture:
+        """Returns images of (C, H, W) as one PNG, so many side by side."""
+        key = (columns, len(images), images[0].shape, b"".join(image.tobytes() for image in images))
+        if key not in self._packed:
+            self._packed[key] = _packed(images, self.levels, columns)
+        return Picture(*self._packed[key], alt)
+
+
+def _packed(images: Sequence[np.ndarray], levels: int, columns: int) -> tuple[str, int, int]:
+    """Returns images of (C, H, W) as the data URL of one PNG, its gaps transparent, and its width and height."""
     colour = images[0].shape[0] == 3
     pixels, filled = _tiled([rgb(image, levels)[..., slice(None) if colour else 0] for image in images], columns)
     options = {}
@@ -157,7 +178,7 @@ def _picture(images: Sequence[np.ndarray], levels: int, columns: int, alt: str) 
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG", optimize=True, **options)
     url = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
-    return Picture(url, pixels.shape[1], pixels.shape[0], alt)
+    return url, pixels.shape[1], pixels.shape[0]
 
 
 def drawn_at(layer: Layer, checkpoint: str, index: int) -> tuple[np.ndarray | None, Sequence[np.ndarray]]:
@@ -184,23 +205,25 @@ def gallery(contents: ReportContents) -> Gallery | None:
     ]
     null = contents.null_samples if contents.null_samples is not None and len(contents.null_samples) else None
     drawn = max([*counts, 0 if null is None else min(len(null), SAMPLES)])
-    if inputs is None or not len(inputs) or not any(_rows(contents, 0, checkpoints, 1)):
-        return None
     several = len(checkpoints) > 1
-    count = min(drawn, SAMPLES)
-    while count > 1 and len(inputs) * _weight(_rows(contents, 0, checkpoints, count)) > BUDGET:
-        count -= 1 if count <= 4 else 2
+    found = [drawn_at(layer, point, 0) for layer in contents.layers for point in _points(layer, checkpoints)]
+    if inputs is None or not len(inputs) or all(redrawn is None and not len(own) for redrawn, own in found):
+        return None
+    encoder = _Encoder(contents.levels)
+
+    def heavy(count: int) -> bool:
+        return len(inputs) * _weight(_rows(contents, 0, checkpoints, count, encoder)) > BUDGET
+
+    count = _most(min(drawn, SAMPLES), heavy)
     columns = _columns(count, several)
     height, width = inputs.shape[-2:]
     names = _NAMES[several]
     strip = (1 + columns) * (width + gap_of(width))
     room = (_WIDE - names) / max(len(checkpoints), 1) - _BETWEEN
     return Gallery(
-        tuple(
-            _picture([image], contents.levels, 1, f"Evaluation image {index}") for index, image in enumerate(inputs, 1)
-        ),
-        tuple(tuple(_rows(contents, index, checkpoints, count)) for index in range(len(inputs))),
-        None if null is None else _null_row(contents, null[:count], columns),
+        tuple(encoder.picture([image], 1, f"Evaluation image {index}") for index, image in enumerate(inputs, 1)),
+        tuple(tuple(_rows(contents, index, checkpoints, count, encoder)) for index in range(len(inputs))),
+        None if null is None else _null_row(contents, null[:count], columns, encoder),
         checkpoints,
         count,
         drawn,
@@ -220,12 +243,25 @@ def unconditional(contents: ReportContents) -> Unconditional | None:
         return None
     # As if no picture could be packed.
     count = max(1, min(len(null), BUDGET * 3 // 4 // null[0].size))
+    encoder = _Encoder(contents.levels)
 
     def tiles(images: np.ndarray, name: str) -> tuple[Picture, ...]:
-        return tuple(_picture([image], contents.levels, 1, f"{name} {index}") for index, image in enumerate(images, 1))
+        return tuple(encoder.picture([image], 1, f"{name} {index}") for index, image in enumerate(images, 1))
 
     beside = tiles(inputs[:count], "Evaluation image") if inputs is not None else ()
     return Unconditional(beside, tiles(null[:count], "Sample"), len(null), max(1, round(_TILE / null.shape[-1])))
+
+
+def _most(count: int, heavy: Callable[[int], bool]) -> int:
+    """Returns how many samples of each are shown: as many as are not too heavy for the page, one at least."""
+    fewer = [count]
+    while fewer[-1] > 1:
+        fewer.append(fewer[-1] - (1 if fewer[-1] <= 4 else 2))
+    if len(fewer) == 1 or not heavy(count):
+        return count
+    # Fewer weigh less: each look packs pictures, so that only some of the numbers are looked at.
+    light = bisect.bisect_left(fewer, True, lo=1, hi=len(fewer) - 1, key=lambda each: not heavy(each))
+    return fewer[light]
 
 
 def _columns(count: int, several: bool) -> int:
@@ -239,35 +275,38 @@ def _weight(rows: Sequence[Row]) -> int:
     return sum(len(picture.url) for cell in cells for picture in (cell.reconstruction, cell.samples) if picture)
 
 
-def _rows(contents: ReportContents, index: int, checkpoints: Sequence[str], count: int) -> list[Row]:
+def _points(layer: Layer, checkpoints: Sequence[str]) -> Sequence[str]:
+    """The checkpoints that a layer has pictures of: all, or none in particular."""
+    return [""] if set(layer.pictures) <= {""} else checkpoints
+
+
+def _rows(contents: ReportContents, index: int, checkpoints: Sequence[str], count: int, encoder: _Encoder) -> list[Row]:
     """What each layer kept of one image, with so many samples."""
     columns = _columns(count, len(checkpoints) > 1)
     rows = []
     for layer in contents.layers:
-        points = [""] if set(layer.pictures) <= {""} else checkpoints
-        cells = tuple(_cell(contents, layer, point, index, count, columns) for point in points)
+        points = _points(layer, checkpoints)
+        cells = tuple(_cell(layer, point, index, count, columns, encoder) for point in points)
         if any(cells):
             rows.append(Row(layer.name, layer.label, cells))
     return rows
 
 
-def _cell(
-    contents: ReportContents, layer: Layer, checkpoint: str, index: int, count: int, columns: int
-) -> Shown | None:
+def _cell(layer: Layer, checkpoint: str, index: int, count: int, columns: int, encoder: _Encoder) -> Shown | None:
     redrawn, samples = drawn_at(layer, checkpoint, index)
     if redrawn is None and not samples:
         return None
     of = f"image {index + 1} from {layer.label}" + (f" at checkpoint {checkpoint}" if checkpoint else "")
     again = several = None
     if redrawn is not None:
-        again = _picture([redrawn], contents.levels, 1, f"Reconstruction of {of}")
+        again = encoder.picture([redrawn], 1, f"Reconstruction of {of}")
     if samples:
         chosen = samples[:count]
-        several = _picture(chosen, contents.levels, columns, f"{len(chosen)} samples for {of}")
+        several = encoder.picture(chosen, columns, f"{len(chosen)} samples for {of}")
     return Shown(checkpoint, again, several)
 
 
-def _null_row(contents: ReportContents, samples: np.ndarray, columns: int) -> Row:
+def _null_row(contents: ReportContents, samples: np.ndarray, columns: int, encoder: _Encoder) -> Row:
     alt = f"{len(samples)} samples without any layer"
-    drawn = _picture(list(samples), contents.levels, columns, alt)
+    drawn = encoder.picture(list(samples), columns, alt)
     return Row("input", contents.label("input"), (Shown("", None, drawn),))

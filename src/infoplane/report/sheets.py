@@ -1,14 +1,18 @@
 """The pictures of one checkpoint as a figure for a file."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from infoplane.report.contents import ReportContents
-from infoplane.report.drawing import gutter, shorten
+from infoplane.report.drawing import framed, gutter, shorten
 from infoplane.report.pictures import SAMPLES, drawn_at, gap_of, rgb
 from infoplane.report.theme import INK, MUTED, canvas
+
+_ABOVE, _APART = 30, 14  # pixels for the names of the columns, and between one image's rows and the next one's
 
 #: (label, reconstruction, samples) of one layer
 Row = tuple[str, np.ndarray | None, Sequence[np.ndarray]]
@@ -44,36 +48,57 @@ def sheet(inputs: np.ndarray, pictured: Sequence[Sequence[Row]], levels: int) ->
         pictured: What `rows_of` returns, of one checkpoint.
         levels: Values that a pixel can take.
     """
-    first = pictured[0]
+    most = max(map(len, pictured))
     height, width = inputs.shape[-2:]
     zoom = max(1, round(34 / width))
     gap = gap_of(width)
-    wide = (2 + SAMPLES) * (width + gap) + 2 * gap
-    left = gutter([row[0] for row in first])
-    block = len(first) * (height + gap) * zoom + 14
-    figure = canvas(left + wide * zoom + 10, 34 + block * len(inputs))
-    total_width, total_height = figure.get_size_inches() * 72
+    apart = max(gap, round(_APART / zoom))
+    block = most * (height + gap) - gap + apart  # the rows of one image, and what is between it and the next
+    # One picture in one pair of axes: a pair for each image takes six times as long to draw.
+    pixels = np.zeros((len(inputs) * block - apart, (2 + SAMPLES) * (width + gap) + gap, 4), np.uint8)
+
+    def across(column: int) -> int:
+        """Where a column begins: the image, its reconstruction, and the samples a little apart."""
+        return column * (width + gap) + gap * min(column, 2)
+
+    named: dict[float, str] = {}
     for index, (image, rows) in enumerate(zip(inputs, pictured)):
-        pixels = np.zeros((len(rows) * (height + gap), wide, 4), np.uint8)
-        for row, (_, redrawn, samples) in enumerate(rows):
+        for row, (label, redrawn, samples) in enumerate(rows):
+            y = index * block + row * (height + gap)
+            named[y + height / 2 - 0.5] = shorten(label)
             shown = {0: image if row == 0 else None, 1: redrawn} | {2 + at: draw for at, draw in enumerate(samples)}
             for column, small in shown.items():
                 if small is not None:
-                    x = column * (width + gap) + gap * min(column, 2)
-                    y = row * (height + gap)
+                    x = across(column)
                     pixels[y : y + height, x : x + width, :3] = rgb(small, levels)
                     pixels[y : y + height, x : x + width, 3] = 255
-        bottom = total_height - 30 - block * index - (block - 14)
-        box = (left / total_width, bottom / total_height, wide * zoom / total_width, (block - 14) / total_height)
-        axes = figure.add_axes(box)
-        axes.imshow(pixels, interpolation="nearest", aspect="auto")
-        axes.set_xticks([])
-        axes.set_yticks([row * (height + gap) + height / 2 - 0.5 for row in range(len(rows))])
-        axes.set_yticklabels([shorten(row[0]) for row in rows], color=INK, fontsize=10)
-        axes.spines[:].set_visible(False)
-        axes.patch.set_alpha(0)
-        if index == 0:
-            for column, words in ((0, "image"), (1, "MSE"), (2, "samples")):
-                x = (column * (width + gap) + gap * min(column, 2) - 0.5, -0.5)
-                axes.annotate(words, x, (0, 6), textcoords="offset points", color=MUTED, fontsize=10)
+    left = gutter([*named.values()])
+    high, wide = (size * zoom for size in pixels.shape[:2])
+    figure = canvas(left + wide + 10, _ABOVE + high + 4)
+    axes = framed(figure, left, 10, _ABOVE, 4)
+    squares = _Squares(axes)
+    squares.set_data(pixels)
+    squares.set_clip_path(axes.patch)
+    squares.set_extent(squares.get_extent())
+    axes.add_image(squares)
+    axes.set_xticks([])
+    axes.set_yticks([*named], [*named.values()], color=INK, fontsize=10)
+    axes.spines[:].set_visible(False)
+    for column, words in ((0, "image"), (1, "MSE"), (2, "samples")):
+        at = (across(column) - 0.5, -0.5)
+        axes.annotate(words, at, (0, 6), textcoords="offset points", color=MUTED, fontsize=10)
     return figure
+
+
+class _Squares(AxesImage):
+    """An image (H, W, 4) of squares, one for each pixel; matplotlib's own way there takes ten times the memory."""
+
+    def make_image(self, renderer: Any, magnification: float = 1.0, unsampled: bool = False) -> tuple[Any, ...]:
+        """Returns the pixels as they are drawn, the lowest row first, where they stand, and no transformation."""
+        own = np.asarray(self.get_array())
+        left, low, right, high = np.rint(self.get_window_extent(renderer).extents * magnification).astype(int)
+        up, across = (
+            (np.arange(drawn) * 2 + 1) * count // (2 * drawn)
+            for drawn, count in zip((high - low, right - left), own.shape[:2], strict=True)
+        )
+        return own[up[::-1]][:, across], left / magnification, low / magnification, None

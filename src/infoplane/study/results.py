@@ -89,11 +89,11 @@ class Results(Measured):
     def _of_fits(self, layer: str, checkpoint: str, refits: list[int]) -> Iterator[Estimate]:
         fits = [(refit, stored) for refit, stored in self.fits(layer, checkpoint) if refit in refits]
         scores = self.log_probs(layer, refits, checkpoint)
-        measure = self.spec.measure
-        yield replace(cross_entropy(scores, groups=self.groups), flags=self._unlearnt(scores))
-        ignored = unread([stored for _, stored in fits]) + self._unlearnt(scores)
+        measure, unlearnt = self.spec.measure, self._unlearnt(scores)
+        yield replace(cross_entropy(scores, groups=self.groups), flags=unlearnt)
         if layer != INPUT:
             if "nce" in measure:
+                ignored = unread([stored for _, stored in fits]) + unlearnt
                 yield replace(negative_cross_entropy(scores, groups=self.groups), flags=ignored)
             twin = twin_of(self.spec, layer)
             paired = [refit for refit in self.common((layer, checkpoint), (twin, "")) if refit in refits]
@@ -104,7 +104,7 @@ class Results(Measured):
                     ceiling=self.ceiling(layer, checkpoint),
                     groups=self.groups,
                 )
-                own = unread([stored for refit, stored in fits if refit in paired]) + self._unlearnt(scores)
+                own = unread([stored for refit, stored in fits if refit in paired]) + unlearnt
                 yield replace(usable, flags=(*usable.flags, *own))
             contrast = [stored for _, stored in fits if "contrastive" in stored.names()]
             if contrast and "contrastive" not in self.left_out():
@@ -183,9 +183,10 @@ class Results(Measured):
         if data is None:
             return ()
         even = math.prod(data.values["shape"]) * math.log(data.values["levels"])
-        worse = crossed_mean(-scores - even, groups=self.groups)
         # A density that is even has no spread, and differs from it by what its arithmetic rounds.
-        if worse.value <= ROUNDING * even or worse.p_value >= UNLEARNT:
+        if -scores.mean() - even <= ROUNDING * even:
+            return ()
+        if crossed_mean(-scores - even, groups=self.groups).p_value >= UNLEARNT:
             return ()
         return (f"worse than guessing all values of all pixels evenly ({even:,.1f} nats): q has learnt too little",)
 

@@ -1,0 +1,53 @@
+"""Pictures are packed once each, and as many samples are shown as the page can carry."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import synthetic_report
+
+from infoplane.report import pictures
+
+
+@pytest.fixture
+def packed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What was packed as a PNG: the pixels, side by side as they were."""
+    found: list[bytes] = []
+    pack = pictures._packed
+
+    def counted(images: list[np.ndarray], levels: int, columns: int) -> tuple[str, int, int]:
+        found.append(bytes([columns]) + b"".join(image.tobytes() for image in images))
+        return pack(images, levels, columns)
+
+    monkeypatch.setattr(pictures, "_packed", counted)
+    return found
+
+
+def test_equal_pixels_are_packed_once(packed: list[bytes]) -> None:
+    full = synthetic_report.contents()
+    drawn = full.layers[0].pictures["end"]
+    alike = [dataclasses.replace(layer, pictures={"end": drawn}) for layer in full.layers]
+    found = pictures.gallery(dataclasses.replace(full, layers=alike))
+    assert found is not None
+    assert len(packed) == len(set(packed))
+    # Six images, six reconstructions and six rows of samples, whatever the number of layers, and those of p(x).
+    assert len(packed) == 6 * 3 + 1
+    names = {row.cells[0].samples.alt for rows in found.panels for row in rows if row.cells[0]}
+    assert len(names) == 6 * len(full.layers)
+
+
+@pytest.mark.parametrize("heaviest", range(10))
+@pytest.mark.parametrize("drawn", range(9))
+def test_as_many_samples_are_shown_as_the_page_can_carry(drawn: int, heaviest: int) -> None:
+    asked: list[int] = []
+
+    def heavy(count: int) -> bool:
+        asked.append(count)
+        return count > heaviest
+
+    # Of eight, six, four and fewer, the first that is not too heavy, and one rather than none.
+    legal = {8: (8, 6, 4, 3, 2, 1), 7: (7, 5, 3, 2, 1), 6: (6, 4, 3, 2, 1), 5: (5, 3, 2, 1)}
+    order = legal.get(drawn, tuple(range(drawn, 0, -1)) or (0,))
+    assert pictures._most(drawn, heavy) == next((count for count in order if count <= heaviest), order[-1])
+    assert len(asked) <= 4
+    assert drawn < 2 or asked[0] == drawn
