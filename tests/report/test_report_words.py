@@ -208,20 +208,25 @@ OVERFIT = "q fits its training data better than held-out data: more data would h
     ("flags", "clause"),
     [
         ({}, "about the image."),
-        ({"conv1": FALLING}, "about the image. But the held-out loss still fell at the end (CONV1)."),
+        ({"conv1": FALLING}, "about the image. But of CONV1: the held-out loss still fell at the end."),
         ({"conv2": OVERFIT}, "about the image."),  # between the ends, it cancels from the headline
         (
             {"conv1": OVERFIT, "logits": OVERFIT},
-            "about the image. But q fits its training data better than held-out data (CONV1 and LOGITS).",
+            "about the image. But of CONV1 and LOGITS: q fits its training data better than held-out data.",
         ),
         (
             {"conv1": OVERFIT, "logits": OVERFIT, "input": OVERFIT},
-            "about the image. But q fits its training data better than held-out data.",
+            "about the image. But of CONV1, LOGITS and p(x): q fits its training data better than held-out data.",
         ),
         (
             {"conv1": f"{OVERFIT}; {FALLING}"},
-            "But q fits its training data better than held-out data (CONV1) and the held-out loss still fell at the "
-            "end (CONV1).",
+            "But of CONV1: q fits its training data better than held-out data and the held-out loss still fell at the "
+            "end.",
+        ),
+        (
+            {"conv1": OVERFIT, "logits": OVERFIT, "input": FALLING},
+            "But of CONV1 and LOGITS: q fits its training data better than held-out data; of p(x): the held-out loss "
+            "still fell at the end.",
         ),
     ],
 )
@@ -235,13 +240,15 @@ def test_p_x_is_behind_usable_information_only() -> None:
     rows = [row(name, "nce", -40.0, 0.4) for name in NAMES]
     rows += [row(name, "generalisation-gap", 5.0, 0.4, flags=OVERFIT) for name in ("input", "conv1", "conv2")]
     steps = [step("conv1", "conv2", 7.0, 0.4, 0.001, kind="nce")]
-    assert nats(opened(steps, rows).sentence).endswith("But q fits its training data better than held-out data.")
+    assert nats(opened(steps, rows).sentence).endswith(
+        "But of CONV1 and CONV2: q fits its training data better than held-out data."
+    )
     assert "But" not in nats(opened(steps, rows[:-2]).sentence)
 
 
 def test_levels_name_their_flaws_too() -> None:
     rows = [row("fc3", "usable", 5.6, 0.4), row("fc3", "generalisation-gap", 5.0, 0.4, flags=FALLING)]
-    assert nats(opened([], rows).sentence).endswith("from FC3. But the held-out loss still fell at the end (FC3).")
+    assert nats(opened([], rows).sentence).endswith("from FC3. But of FC3: the held-out loss still fell at the end.")
 
 
 def test_flags_from_outside_are_escaped() -> None:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated
 
 import numpy as np
@@ -49,7 +50,7 @@ class Mean:
         stderr = math.sqrt(sum(part.variance for part in known))
         return cls(value, stderr, equivalent_dof(known, SIZE), known if len(known) > 1 else ())
 
-    @property
+    @cached_property
     def p_value(self) -> float:
         """Two-sided p-value against zero: the size of the test that `value` just fails (see `reach`)."""
         if math.isinf(self.stderr):

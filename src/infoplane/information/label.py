@@ -194,8 +194,12 @@ def falls_short(labels: np.ndarray, classes: int, groups: np.ndarray | None = No
     counts = np.bincount(labels, minlength=classes)
     once, twice = int((counts == 1).sum()), int((counts == 2).sum())
     there = min(classes, int((counts > 0).sum()) + once * (once - 1) / (2 * (twice + 1)))
-    lacks = math.log(classes) - float(special.entr(counts / counts.sum()).sum())
-    return max(0.0, min((there - 1) / (2 * n), lacks))
+    return max(0.0, min((there - 1) / (2 * n), lacks(labels, classes)))
+
+
+def lacks(labels: np.ndarray, classes: int) -> float:
+    """Returns what the plug-in entropy of labels (n,) lacks of log `classes`, nats: it errs low by no more."""
+    return math.log(classes) - float(special.entr(np.bincount(labels) / len(labels)).sum())
 
 
 def label_information(

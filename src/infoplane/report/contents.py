@@ -196,6 +196,7 @@ class ReportContents(PageContents):
         curves: Training curves of the densities.
         candidates: K of the contrastive bound, whose ceiling is log K; None if unknown.
         classes: Number of classes, whose logarithm label information cannot exceed; None if unknown.
+        each: How many samples were drawn for each pictured image; None if unknown.
     """
 
     counted: str = "updates"
@@ -215,6 +216,7 @@ class ReportContents(PageContents):
     curves: Sequence[Curve] = ()
     candidates: int | None = None
     classes: int | None = None
+    each: int | None = None
 
     def __post_init__(self) -> None:
         if not 2 <= self.levels <= 256:

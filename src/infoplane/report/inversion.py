@@ -59,6 +59,7 @@ def contents_of(results: Results, folder: Path) -> ReportContents:
         sanity=list(_sanity(results)),
         candidates=next((k for k in candidates if k is not None), None),
         classes=data.values["classes"] if data is not None else None,
+        each=spec.samples.each,
     )
 
 
@@ -81,20 +82,22 @@ def _description(spec: StudySpec, results: Results) -> str:
     channels, rows, columns = data.values["shape"]
     colour = "" if channels == 1 else f", {channels} channels"
     images = f"images of {rows}×{columns} pixels with {data.values['levels']} levels{colour} ({data.values['name']})"
+    # All of them decide: those that do not train say when to stop.
+    held = f", {100 * spec.fit.held_out:.3g} % of them held out to say when to stop"
     if spec.fit_on == "encoding":
         return (
-            f"A density was trained on {sizes['encoding']} {images}; the numbers come from {sizes['evaluation']} "
-            "others, on which nothing was trained or chosen."
+            f"A density was trained on {sizes['encoding']} {images}{held}; the numbers come from "
+            f"{sizes['evaluation']} others, on which nothing was trained or chosen."
         )
     if spec.subject is None:
         return (
-            f"Densities q(x|h) were trained on {sizes['decoding']} {images}; the numbers come from "
+            f"Densities q(x|h) were trained on {sizes['decoding']} {images}{held}; the numbers come from "
             f"{sizes['evaluation']} others, which no density has seen. Whether the network was trained on any of them "
             "is not known here."
         )
     return (
         f"A {spec.subject.kind} was trained on {sizes['encoding']} {images}, densities q(x|h) on {sizes['decoding']} "
-        f"others. The numbers come from {sizes['evaluation']} more, on which nothing was trained or chosen."
+        f"others{held}. The numbers come from {sizes['evaluation']} more, on which nothing was trained or chosen."
     )
 
 

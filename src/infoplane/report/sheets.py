@@ -96,7 +96,7 @@ class _Squares(AxesImage):
     def make_image(self, renderer: Any, magnification: float = 1.0, unsampled: bool = False) -> tuple[Any, ...]:
         """Returns the pixels as they are drawn, the lowest row first, where they stand, and no transformation."""
         own = np.asarray(self.get_array())
-        left, low, right, high = np.rint(self.get_window_extent(renderer).extents * magnification).astype(int)
+        left, low, right, high = np.rint(np.array(self.get_window_extent(renderer).extents) * magnification).astype(int)
         up, across = (
             (np.arange(drawn) * 2 + 1) * count // (2 * drawn)
             for drawn, count in zip((high - low, right - left), own.shape[:2], strict=True)

@@ -31,6 +31,8 @@ COLUMNS = (
 )
 #: what a number's n counts, where that is not evaluation images
 COUNTED = {"contrastive": "batches", "generalisation-gap": "held-out images"}
+#: what is about samples of pictured images
+DRAWN = ("sample-variance", "sample-accuracy")
 SHORT = {"nce": "NCE", "mse": "MSE", "generalisation-gap": "Train/held-out gap"}
 VERDICTS = {
     "falls": "given up",
@@ -130,7 +132,7 @@ def _cell(estimate: Estimate, notes: Notes, *, remark: bool = True) -> Cell:
     )
 
 
-def _column(kind: str, results: Results) -> Column:
+def _column(kind: str, results: Results, each: int | None) -> Column:
     found = [result.estimate for result in results.all if result.estimate.kind == kind and result.layer != NETWORK]
     pooled = [result.estimate for result in results.all if result.estimate.kind == kind and result.refit == "all"]
     units = dict.fromkeys(estimate.unit for estimate in found)
@@ -146,6 +148,8 @@ def _column(kind: str, results: Results) -> Column:
     counts = sorted({estimate.n for estimate in pooled or found if estimate.n})
     sizes = "–".join(f"{count:,}" for count in dict.fromkeys((counts[0], counts[-1]))) if counts else ""
     sizes += f" {COUNTED.get(kind, 'images')}" if counts else ""
+    if kind in DRAWN and counts and each is not None:
+        sizes += f", {each:,} samples of each"
     refits = sorted({estimate.refits for estimate in pooled or found})
     spread = fits(refits[0]) if len(refits) == 1 else f"{refits[0]}–{refits[-1]} refits"
     behind = ", ".join(filter(None, (sizes, spread)))
@@ -159,7 +163,7 @@ def numbers(contents: ReportContents, results: Results, palette: Palette) -> Tab
         kinds.discard("cross-entropy")  # the same number with the other sign
     order = [kind for kind in (*COLUMNS, *results.kinds) if kind in kinds]
     order = list(dict.fromkeys(order))
-    columns = tuple(_column(kind, results) for kind in order)
+    columns = tuple(_column(kind, results, contents.each) for kind in order)
     notes = Notes()
     names = [layer.name for layer in contents.layers]
     names += [name for name in results.layers if name not in (*names, INPUT, NETWORK)]

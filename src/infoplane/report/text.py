@@ -35,6 +35,7 @@ def table(results: Results) -> str:
             found[layer, checkpoint, estimate.kind] = estimate
     several = len(results.checkpoints) > 1
     most, fewer = _refits(found)
+    said = _flags(results, found)
     forward = any(kind == "forward" for _, _, kind in found)
     header = ["checkpoint"] * several + [
         "layer",
@@ -51,6 +52,9 @@ def table(results: Results) -> str:
     for layer, checkpoint in results.places:
         usable = found.get((layer, checkpoint, "usable"))
         starred = {kind for kind in COLUMNS if (layer, checkpoint, kind) in fewer}
+        starred.update(*said.get((layer, checkpoint), {}).values())
+        if (INPUT, "") in said and twin_of(results.spec, layer) == INPUT:
+            starred.add("usable")
         lines.append(
             [
                 *[checkpoint or "-"] * several,
@@ -60,9 +64,9 @@ def table(results: Results) -> str:
                 _number(usable, star="usable" in starred),
                 _number(None if usable is None else usable.bits, star="usable" in starred),
                 _number(found.get((layer, checkpoint, "contrastive")), star="contrastive" in starred),
-                _number(found.get((layer, checkpoint, "label"))),
+                _number(found.get((layer, checkpoint, "label")), star="label" in starred),
                 *[_number(found.get((layer, checkpoint, "forward")), star="forward" in starred)] * forward,
-                _number(found.get((layer, checkpoint, "mse"))),
+                _number(found.get((layer, checkpoint, "mse")), star="mse" in starred),
             ]
         )
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
@@ -99,12 +103,29 @@ def table(results: Results) -> str:
         at = f" at {checkpoint}" if several and checkpoint else ""
         words = "single fit" if count == 1 else f"{count} refits"
         flags.append(f"  * {layer}{at} {found[layer, checkpoint, kind].meaning}: {words}")
-    for (layer, checkpoint, _), estimate in found.items():
+    for (layer, checkpoint), weakened in said.items():
         at = f" at {checkpoint}" if several and checkpoint else ""
-        flags += [f"  * {layer}{at} {estimate.meaning}: {flag}" for flag in estimate.flags if layer]
+        for flag, kinds in weakened.items():
+            named = f"{layer}{at} {listing([KINDS.get(kind, kind) for kind in kinds])}"
+            flags.append(f"  * {'p(x), and with it usable information' if layer == INPUT else named}: {flag}")
     if not flags:
         notes[-1] = notes[-1].replace(" * marks a flag:", "")
     return "\n".join([*text, *notes, *flags])
+
+
+def _flags(results: Results, found: Found) -> dict[tuple[str, str], dict[str, list[str]]]:
+    """Returns (layer, checkpoint) -> flag -> the kinds of numbers that it weakens, each flag once.
+
+    What is said of a density's gap is about all that the density gives, and of p(x) about all usable information.
+    """
+    said: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for (layer, checkpoint, kind), estimate in found.items():
+        for flag in estimate.flags if layer else ():
+            fitted = [each for each in FITTED if (layer, checkpoint, each) in found]
+            kinds = fitted if kind == "generalisation-gap" and fitted else [kind]
+            own = said.setdefault((layer, checkpoint), {}).setdefault(flag, [])
+            own += [each for each in kinds if each not in own]
+    return said
 
 
 def _refits(found: Found) -> tuple[dict[str, int], dict[tuple[str, str, str], int]]:

@@ -71,7 +71,7 @@ MEANINGS: dict[str, tuple[str, str]] = {
     "sample-accuracy": (
         "Accuracy on samples",
         "How often the network under study gives a sample from q(x|h) the label of the image that h came from. "
-        "Not a bound.",
+        "Its n counts images; samples of one image share its h. Not a bound.",
     ),
     "generalisation-gap": (
         "Train/held-out gap",
@@ -211,14 +211,16 @@ def _but(behind: Mapping[str, str], kind: str, results: Results) -> Markup:
         numbers = (results.get(name, each) for each in (kind, "cross-entropy", "generalisation-gap"))
         for flag in dict.fromkeys(flag for number in numbers if number is not None for flag in number.flags):
             flagged.setdefault(flag.partition(":")[0], []).append(label)
-    if not flagged:
+    together: dict[tuple[str, ...], list[str]] = {}
+    for flag, at in flagged.items():
+        together.setdefault(tuple(at), []).append(flag)
+    if not together:
         return Markup(".")
-    # Where all of them have it, naming them would only make the sentence longer.
     clauses = [
-        Markup("{}{}").format(flag, "" if len(at) == len(labels) else Markup(" ({})").format(listing(at)))
-        for flag, at in flagged.items()
+        Markup("of {}: {}").format("all of these" if len(at) == len(labels) > 3 else listing(at), listing(flags))
+        for at, flags in together.items()
     ]
-    return Markup('. <span class="caveat">But {}.</span>').format(listing(clauses))
+    return Markup('. <span class="caveat">But {}.</span>').format(Markup("; ").join(clauses))
 
 
 def _details(

@@ -100,7 +100,8 @@ def layers_apart(
         means, taken = means[[at in shared for at in points]], taken[[at in shared for at in others]]
         points = [point for point in points if point in shared]
     table = means - taken
-    contrast = [float(point == at) for point in points]
+    contrast = np.zeros(len(points))
+    contrast[points.index(at)] = 1.0
     return own, pooled(own, table, contrast), len(refits)
 
 
@@ -111,7 +112,9 @@ def change(curve: Curve, first: str, last: str, groups: np.ndarray | None = None
         return None
     own = difference(stacked(curve[last], refits), stacked(curve[first], refits), groups=groups)
     points, table = curve.table(refits)
-    contrast = [float(point == last) - float(point == first) for point in points]
+    contrast = np.zeros(len(points))
+    contrast[points.index(last)] += 1.0
+    contrast[points.index(first)] -= 1.0
     return own, pooled(own, table, contrast), len(refits)
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -21,6 +21,8 @@ from infoplane.study.store import Store, Stored
 
 #: kind of label information -> the cells that it comes from
 READERS = {"label": "probe", "forward": "forward", "own": "own"}
+#: scores of so many fits are kept
+LAST = 32
 #: kinds of numbers about the samples of one fit -> their unit
 DRAWN = {"sample-variance": "squared error", "sample-accuracy": "fraction"}
 
@@ -32,6 +34,8 @@ class Measured(RunResults[StudySpec]):
         super().__init__(spec, plan, store)
         self.layers = [*spec.latents, *spec.layers]
         self.checkpoints = spec.checkpoints
+        # The scores that were read last: those of a fit are asked for by itself, with others and against its twin.
+        self._scores = lru_cache(maxsize=LAST)(lambda stored: stored.array("log_probs"))
 
     @property
     def places(self) -> list[tuple[str, str]]:
@@ -71,7 +75,7 @@ class Measured(RunResults[StudySpec]):
     def log_probs(self, layer: str, refits: list[int] | None = None, checkpoint: str | None = None) -> np.ndarray:
         """Log-probabilities of the evaluation part, (R, n), of these refits or of all finished ones."""
         fits = self.fits(layer, checkpoint)
-        rows = [s.array("log_probs") for refit, s in fits if refits is None or refit in refits]
+        rows = [self._scores(stored) for refit, stored in fits if refits is None or refit in refits]
         return np.stack(rows) if rows else np.zeros((0, 0))
 
     def readings(self, kind: str, layer: str, checkpoint: str) -> dict[int, np.ndarray]:

@@ -23,7 +23,7 @@ from infoplane.information import (
     whole_variance,
 )
 from infoplane.information.contrastive import LEAST_BATCHES, LEAST_IMAGES
-from infoplane.information.label import falls_short
+from infoplane.information.label import falls_short, lacks
 from infoplane.study.comparisons import settled
 from infoplane.study.measured import READERS, Measured
 from infoplane.study.plan import INPUT, twin_of
@@ -107,14 +107,14 @@ class Results(Measured):
                 own = unread([stored for refit, stored in fits if refit in paired]) + unlearnt
                 yield replace(usable, flags=(*usable.flags, *own))
             contrast = [stored for _, stored in fits if "contrastive" in stored.names()]
-            if contrast and "contrastive" not in self.left_out():
+            if contrast and "contrastive" not in self.once("left_out"):
                 batches = np.stack([stored.array("contrastive") for stored in contrast])
                 candidates = contrast[0].values["candidates"]
                 bound = contrastive_bound(batches, candidates)
                 yield replace(bound, flags=(*bound.flags, *self._lowered(candidates), *unread(contrast)))
         fitted = [stored.values for _, stored in fits]
         gaps = [values["heldout_nats"] - values["train_nats"] for values in fitted]
-        held = sum(values["heldout_n"] for values in fitted)
+        held = min(values["heldout_n"] for values in fitted)  # of each fit: an image may be held out of several
         flags = flags_of_fits([stored for _, stored in fits])
         mean = crossed_mean(np.array(gaps))
         stderr = mean.stderr if len(gaps) > 1 else None
@@ -218,11 +218,12 @@ class Results(Measured):
             given = "all classes alike" if self.spec.prior == "uniform" else "the classes' probabilities as given"
             return f"H(y) is that of {given}"
         labels = data.array("labels")[data.array("evaluation")]
-        n, short = count(labels, self.groups), falls_short(labels, data.values["classes"], self.groups)
+        classes = data.values["classes"]
+        n, short = count(labels, self.groups), falls_short(labels, classes, self.groups)
         return (
-            f"H(y) is that of the {n:,} evaluation labels, which errs low by about {short:.2g} nats (at most "
-            "(C − 1)/2n): label information stays a lower bound, and is short by so much; known probabilities (prior) "
-            "mend it"
+            f"H(y) is that of the {n:,} evaluation labels, which errs low by about {short:.2g} nats, and by no more "
+            f"than the {lacks(labels, classes):.2g} that it lacks of log {classes}: label information stays a lower "
+            "bound, and is short by so much; known probabilities (prior) mend it"
         )
 
     def rows(self) -> list[dict[str, Any]]:

@@ -54,22 +54,24 @@ class Result:
 class Stored:
     """A finished cell, read lazily; every file is checked against its checksum before its first use.
 
-    Attributes:
-        cell: What it is, which was checked against the folder's name; None in cells of versions that did not keep it.
-
     Raises:
         CellError: It is damaged, or is another cell than its folder's name says.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._seen: set[str] = set()
         try:
             self._sums: dict[str, str] = dict(json.loads((folder / SUMS_FILE).read_text()))
         except (OSError, ValueError, TypeError) as error:
             raise _damaged(folder / SUMS_FILE) from error
-        self.cell = self._cell() if CELL_FILE in self._sums else None
+        _ = self.cell  # which checks it; kept, those of thousands would fill tens of megabytes
 
-    def _cell(self) -> Cell:
+    @property
+    def cell(self) -> Cell | None:
+        """What it is, checked against the folder's name; None in cells of versions that did not keep it."""
+        if CELL_FILE not in self._sums:
+            return None
         path = self._checked(CELL_FILE)
         try:
             cell = Cell(**json.loads(path.read_text()))
@@ -85,8 +87,9 @@ class Stored:
 
     def _checked(self, name: str) -> Path:
         path = self.folder / name
-        if not path.is_file() or self._sums.get(name) != _checksum(path):
+        if not path.is_file() or (name not in self._seen and self._sums.get(name) != _checksum(path)):
             raise _damaged(path)
+        self._seen.add(name)
         return path
 
     @cached_property
