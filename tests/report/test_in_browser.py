@@ -146,6 +146,38 @@ def test_the_picker_needs_no_script(browser: Any, files: dict[str, Path]) -> Non
     context.close()
 
 
+def test_no_table_of_numbers_is_cut_off_on_a_usual_screen(browser: Any, tmp_path: Path) -> None:
+    full = synthetic_report.through_training()
+    kinds = {
+        "label": "nats",
+        "forward": "nats",
+        "mse": "squared error",
+        "sample-variance": "squared error",
+        "sample-accuracy": "fraction",
+        "generalisation-gap": "nats",
+        "excess": "nats",
+    }
+    more = [
+        synthetic_report.row(layer.name, kind, 0.8123, 0.0312, unit=unit, n=12345, checkpoint=at)
+        for layer in full.layers
+        for at in synthetic_report.CHECKPOINTS
+        for kind, unit in kinds.items()
+    ]
+    path = report.write(dataclasses.replace(full, rows=[*full.rows, *more], each=8), tmp_path)
+    context = browser.new_context(viewport={"width": 1200, "height": 900}, offline=True)
+    page = context.new_page()
+    page.goto(path.as_uri())
+    tables = page.locator("#numbers .scroll").all()
+    assert len(tables) >= 2
+    for unit in ("nats", "bits"):
+        page.locator(f".switch label[for=unit-{unit}]").click()
+        for table in tables:
+            wide, seen = table.evaluate("box => [box.scrollWidth, box.clientWidth]")
+            assert wide <= seen
+    assert page.locator("#numbers").get_by_text("Train/held-out gap").is_visible()
+    context.close()
+
+
 def test_bits_are_nats_over_log_2(opened: Opened) -> None:
     page = opened.page
 

@@ -158,6 +158,33 @@ def test_counts_are_named() -> None:
     assert behind["generalisation-gap"] == "99 held-out images, 3 refits"
 
 
+def test_samples_are_counted_beside_the_images_they_are_of() -> None:
+    found = [row("conv1", kind, 0.5, 0.1, n=6, refits=1) for kind in ("sample-variance", "sample-accuracy", "nce")]
+    names = ["conv1", "conv2", "fc3", "logits"]
+    table = numbers(contents(rows=found, each=8), Results(found), Palette(names))
+    behind = {column.kind: column.behind for column in table.columns}
+    for kind in ("sample-variance", "sample-accuracy"):
+        assert behind[kind] == "6 images, 8 samples of each, single fit"
+    assert "samples" not in behind["nce"]
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_many_columns_make_two_tables_which_hold_every_number_once(wide: bool) -> None:
+    kinds = ["nce", "usable", "label", "mse", "generalisation-gap"] + ["contrastive", "forward"] * wide
+    found = [row(name, kind, 5.0, 0.3) for name in ("conv1", "fc3") for kind in kinds]
+    found.append(row("input", "cross-entropy", 80.0, 1.0))
+    table = numbers(contents(rows=found), Results(found), Palette(["conv1", "conv2", "fc3", "logits"]))
+    assert len(table.parts) == 1 + wide
+    shown = [table.columns[index].kind for part in table.parts for index in part.columns]
+    assert sorted(shown) == sorted(kinds)
+    # Layers without a number stand where information stands, and are left out of the other one.
+    names = [[line.name for line in part.lines] for part in table.parts]
+    assert names == [["conv1", "conv2", "fc3", "logits", "input"], ["conv1", "fc3"]][: 1 + wide]
+    assert [part.title for part in table.parts] == (
+        ["Information", "What was drawn, and the fits themselves"] if wide else [""]
+    )
+
+
 def test_words_in_cells_are_explained() -> None:
     found = [row("a", "nce", -3.0, 0.1), row("a", "contrastive", 4.158883, 0.0, n=6)]
     full = contents(layers=[Layer("a", "a")], rows=found)

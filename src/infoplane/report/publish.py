@@ -46,6 +46,6 @@ def render(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"duration": amounts.duration}
+    environment.filters |= {"duration": amounts.duration, "at": lambda index, items: items[index]}
     css = Markup((_HERE / "page.css").read_text(encoding="utf-8"))
     return environment.get_template(template).render(css=css, **values)

@@ -29,6 +29,10 @@ COLUMNS = (
     *("nce", "usable", "contrastive", "label", "forward", "mse", "sample-variance", "sample-accuracy"),
     *("generalisation-gap", "excess"),
 )
+#: those of what was drawn and of the fits themselves, which stand in a table of their own where there are many
+BESIDE = ("mse", "sample-variance", "sample-accuracy", "generalisation-gap", "excess")
+#: columns, at most, of one table: more would be cut off on a usual screen
+ABREAST = 6
 #: what a number's n counts, where that is not evaluation images
 COUNTED = {"contrastive": "batches", "generalisation-gap": "held-out images"}
 #: what is about samples of pictured images
@@ -82,14 +86,24 @@ class Line:
 
 
 @dataclasses.dataclass(frozen=True)
+class Part:
+    """A table by itself: its title, which of the columns it has, and its lines."""
+
+    title: str
+    columns: tuple[int, ...]
+    lines: tuple[Line, ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class Table:
     """All numbers of the layers; `several` checkpoints make a column of them.
 
-    `footnotes` are (mark, text), `words` are (what a cell says, what that means).
+    `parts` are what stands side by side, `footnotes` are (mark, text), `words` are (what a cell says, what that means).
     """
 
     columns: tuple[Column, ...]
     lines: tuple[Line, ...]
+    parts: tuple[Part, ...]
     several: bool
     network: tuple[tuple[str, Cell], ...]
     footnotes: tuple[tuple[str, str], ...]
@@ -203,7 +217,18 @@ def numbers(contents: ReportContents, results: Results, palette: Palette) -> Tab
     cells = [cell for line in lines for cell in line.cells if cell is not None] + [cell for _, cell in network]
     said = " ".join([*(f"{cell.text} {cell.remark}" for cell in cells), *(column.behind for column in columns)])
     meanings = tuple((words, meaning) for words, meaning in WORDS.items() if words in said)
-    return Table(columns, tuple(lines), several, tuple(network), footnotes, meanings)
+    return Table(columns, tuple(lines), _parts(columns, lines), several, tuple(network), footnotes, meanings)
+
+
+def _parts(columns: Sequence[Column], lines: Sequence[Line]) -> tuple[Part, ...]:
+    """Returns one table, or two where its columns would not stand side by side."""
+    beside = tuple(index for index, column in enumerate(columns) if column.kind in BESIDE)
+    others = tuple(index for index in range(len(columns)) if index not in beside)
+    if len(columns) <= ABREAST or not others or not beside:
+        return (Part("", tuple(range(len(columns))), tuple(lines)),) if columns else ()
+    known = {line.name for line in lines if any(line.cells[index] for index in beside)}
+    drawn = tuple(line for line in lines if line.name in known)
+    return Part("Information", others, tuple(lines)), Part("What was drawn, and the fits themselves", beside, drawn)
 
 
 def _twin(name: str, kind: str, checkpoint: str, results: Results) -> Estimate | None:
