@@ -165,7 +165,7 @@ def test_clouds_hold_the_points(seen: Seen) -> None:
     ],
 )
 def test_parts_are_there_where_they_have_something_to_show(
-    make: Any, expected: set[str], tmp_path: Path, page_only: None
+    make: Any, expected: set[str], tmp_path: Path, unpainted: None
 ) -> None:
     seen = see(make(), tmp_path)
     assert seen.open == []
@@ -317,13 +317,13 @@ def test_a_run_that_is_not_whole_has_a_page(tmp_path: Path, page_only: None) -> 
         ),
     ],
 )
-def test_a_run_with_next_to_nothing_has_a_page(changes: dict, sentence: str, tmp_path: Path, page_only: None) -> None:
+def test_a_run_with_next_to_nothing_has_a_page(changes: dict, sentence: str, tmp_path: Path, unpainted: None) -> None:
     seen = see(FlowContents(title="going", **changes), tmp_path)
     assert seen.open == []
     assert sentence in re.sub(r"(nats) [\d.]+ (± [\d.]+ )?bits", r"\1", seen.text)
 
 
-def test_quadrature_is_no_generator(tmp_path: Path, page_only: None) -> None:
+def test_quadrature_is_no_generator(tmp_path: Path, unpainted: None) -> None:
     truth = [{"name": "I(X;T), layer 1, epoch 10", "truth": 1.2, "measured": 1.21, "stderr": 0.01, "verdict": "holds"}]
     text = see(synthetic_flow.neuron(truth=truth), tmp_path).text
     assert "Against quadrature" in text
@@ -331,7 +331,7 @@ def test_quadrature_is_no_generator(tmp_path: Path, page_only: None) -> None:
     assert "known truth" not in text
 
 
-def test_a_cluster_of_a_noisy_network_is_as_wide_as_its_noise(seen: Seen, tmp_path: Path, page_only: None) -> None:
+def test_a_cluster_of_a_noisy_network_is_as_wide_as_its_noise(seen: Seen, tmp_path: Path, unpainted: None) -> None:
     assert "about β√(2d) apart" in seen.text
     assert "A peak at zero is a cluster" not in seen.text
     silent = see(synthetic_flow.deterministic(), tmp_path).text
@@ -345,14 +345,14 @@ def test_says_of_what_the_bins_are(seen: Seen) -> None:
     assert "in one pass of every input with its noise" in seen.text
 
 
-def test_upright_lines_are_spoken_of_where_there_are_pictures(seen: Seen, tmp_path: Path, page_only: None) -> None:
+def test_upright_lines_are_spoken_of_where_there_are_pictures(seen: Seen, tmp_path: Path, unpainted: None) -> None:
     assert "Upright lines are the epochs of which this page has pictures." in seen.text
     bare = synthetic_flow.network("", falls=True, snapshots=[Snapshot(0), Snapshot(28)])
     study = dataclasses.replace(synthetic_flow.deterministic(), networks=[bare])
     assert "Upright" not in see(study, tmp_path).text
 
 
-def test_levels_and_losses_of_the_table_add_up(tmp_path: Path, page_only: None) -> None:
+def test_levels_and_losses_of_the_table_add_up(tmp_path: Path, unpainted: None) -> None:
     study = synthetic_flow.light(synthetic_flow.contents())
     levels = {"at_first": 3.0, "at_peak": 7.13, "at_end": 5.0}
     steps = [{**one, **levels, **{f"{name}_stderr": 0.07 for name in levels}} for one in study.differences]
@@ -361,7 +361,7 @@ def test_levels_and_losses_of_the_table_add_up(tmp_path: Path, page_only: None) 
     assert "peak minus end is what was lost" not in see(study, tmp_path).text
 
 
-def test_tables_beside_the_page_are_linked(tmp_path: Path, page_only: None) -> None:
+def test_tables_beside_the_page_are_linked(tmp_path: Path, unpainted: None) -> None:
     contents = synthetic_flow.neuron()
     assert not [link for link in see(contents, tmp_path).attributes("href") if link.endswith(".csv")]
     (tmp_path / "differences.csv").write_text("layer\n")

@@ -88,7 +88,7 @@ def test_a_finished_run_has_its_page_and_tables(run: Path) -> None:
     assert not (run / "truths.csv").exists()
 
 
-def test_a_run_cut_off_says_what_is_missing(run: Path) -> None:
+def test_a_run_cut_off_says_what_is_missing(run: Path, unpainted: None) -> None:
     results = load_run(run)
     gone = [
         results.plan.roles["samples", "conv1", 0, "2"],
@@ -115,7 +115,7 @@ def test_a_run_cut_off_says_what_is_missing(run: Path) -> None:
     assert "samples for image 1 from conv1 at checkpoint 0" in " ".join(seen.attributes("alt"))
 
 
-def test_a_failed_part_shows_its_traceback_and_who_waits_for_it(run: Path) -> None:
+def test_a_failed_part_shows_its_traceback_and_who_waits_for_it(run: Path, unpainted: None) -> None:
     results = load_run(run)
     capture = results.plan.roles["capture", "", 0, "end"]
     waiting = {name for name, cell in results.plan.cells.items() if capture in cell.needs.values()}
@@ -140,7 +140,7 @@ def test_a_failed_part_shows_its_traceback_and_who_waits_for_it(run: Path) -> No
     assert tuple(contents.layers[0].pictures) == ("0", "2")
 
 
-def test_a_run_of_which_nothing_is_there_has_a_page(run: Path) -> None:
+def test_a_run_of_which_nothing_is_there_has_a_page(run: Path, unpainted: None) -> None:
     plan = load_run(run).plan
     for name in plan.cells:
         shutil.rmtree(run / "cells" / name)
@@ -150,7 +150,7 @@ def test_a_run_of_which_nothing_is_there_has_a_page(run: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["data", "subject", "capture", "density", "mse", "probe", "samples", "judge"])
-def test_a_damaged_part_is_left_out_and_named(run: Path, kind: str) -> None:
+def test_a_damaged_part_is_left_out_and_named(run: Path, unpainted: None, kind: str) -> None:
     whole = contents_of(load_run(run), run)
     plan = load_run(run).plan
     name = next(name for role, name in plan.roles.items() if role[0] == kind)
@@ -167,7 +167,7 @@ def test_a_damaged_part_is_left_out_and_named(run: Path, kind: str) -> None:
     assert ("What was stored of the images is damaged" in text) == (kind == "data")
 
 
-def test_damaged_events_are_passed_over(run: Path) -> None:
+def test_damaged_events_are_passed_over(run: Path, unpainted: None) -> None:
     whole = contents_of(load_run(run), run)
     log = run / "events.jsonl"
     lines = log.read_bytes().splitlines()
@@ -202,7 +202,7 @@ def flip(path: Path) -> None:
         lambda run: (run / "figures.json").unlink(),
     ],
 )
-def test_of_an_unchanged_run_nothing_is_read_again(run: Path, monkeypatch, spoil) -> None:
+def test_of_an_unchanged_run_nothing_is_read_again(run: Path, unpainted: None, monkeypatch, spoil) -> None:
     page, gathered = build(run), []
     pages = PAGES["inversion"]
 
@@ -223,7 +223,7 @@ def test_of_an_unchanged_run_nothing_is_read_again(run: Path, monkeypatch, spoil
     assert gathered == [run]
 
 
-def test_what_a_killed_report_left_is_swept_away(run: Path) -> None:
+def test_what_a_killed_report_left_is_swept_away(run: Path, unpainted: None) -> None:
     before = {path.name for path in run.iterdir()}
     (run / "figures").mkdir()
     for left in (run / ".tmp-report.html-1a2b", run / "figures" / ".tmp-a.svg-1a2b"):
@@ -234,14 +234,16 @@ def test_what_a_killed_report_left_is_swept_away(run: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["figures", "report.html", "results.csv"])
-def test_something_in_the_way_is_one_line(run: Path, refuses, name: str) -> None:
+def test_something_in_the_way_is_one_line(run: Path, unpainted: None, refuses, name: str) -> None:
     (run / name).write_text("") if name == "figures" else (run / name).mkdir()
     with refuses("cannot write the output folder", str(run / name)):
         build(run)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_is_one_line_for_page_tables_and_copies(run: Path, refuses, monkeypatch, number: int) -> None:
+def test_a_full_disk_is_one_line_for_page_tables_and_copies(
+    run: Path, unpainted: None, refuses, monkeypatch, number: int
+) -> None:
     def full(*_: object) -> None:
         raise OSError(number, os.strerror(number))
 
