@@ -22,6 +22,7 @@ from infoplane import PixelCNN
 from infoplane.budget import parse_budget, preparing, sizes
 from infoplane.errors import CellError, UsageError
 from infoplane.profile import Profile, measure, measuring, request, suggest_density
+from infoplane.study import run
 from infoplane.study.cells import KINDS
 from infoplane.study.load import read_study
 from infoplane.study.plan import Plan
@@ -390,6 +391,25 @@ def test_layers_too_large_to_cache_are_computed_on_the_fly_to_the_same_numbers(m
     assert ours["value"].to_numpy() == pytest.approx(theirs["value"].to_numpy(), rel=1e-3, abs=1e-3)
     scores = [each.log_prob("fc", IMAGES[:3], given=IMAGES[:2]).numpy() for each in (found, measured)]
     assert scores[0] == pytest.approx(scores[1], abs=1e-3)
+
+
+def test_only_what_is_not_kept_is_fitted_where_the_network_is(measured, monkeypatch, capsys):
+    kept = 4 * len(IMAGES) * 3  # of "fc", three units; "conv" is wider
+    monkeypatch.setattr("infoplane.study.keeping.CACHE_BYTES", kept)
+    here, run_cell = [], run.run_cell
+    monkeypatch.setattr(run, "run_cell", lambda cell, *rest: here.append(cell) or run_cell(cell, *rest))
+    options = {**QUICK, "refits": 2, "workers": 1, "quiet": False}
+    found = measure(toy_networks.build(), IMAGES, LABELS, layers=["conv", "fc"], **options)
+    assert "what is fitted on conv runs one by one in this process" in capsys.readouterr().err
+    assert {(cell.kind, cell.params.get("layer")) for cell in here} == {
+        ("capture", None),
+        *((kind, "conv") for kind in ("density", "mse", "probe", "samples")),
+        *(("judge", layer) for layer in ("conv", "fc")),
+    }
+    # What workers did is the same to the last bit as where everything was kept.
+    ours, theirs = (each.frame.filter(each.frame["layer"] == "fc") for each in (found, measured))
+    assert ours.drop("flags").equals(theirs.drop("flags"))
+    assert found["conv"]["nce"].value == pytest.approx(measured["conv"]["nce"].value, rel=1e-3)
 
 
 def test_a_second_measurement_into_the_same_folder_computes_nothing(tmp_path):

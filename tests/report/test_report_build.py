@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import errno
+import json
 import os
 import re
 import shutil
@@ -179,6 +180,39 @@ def test_damaged_events_are_passed_over(run: Path, unpainted: None) -> None:
     assert (contents.times, contents.total_seconds) == (whole.times, whole.total_seconds)
     assert (contents.versions, contents.machine, contents.going) == (whole.versions, whole.machine, False)
     assert build(run).is_file()
+
+
+BEGIN = {"event": "begin", "machine": "", "versions": {}}
+RUN = {"event": "run", "peak_mb": 1}
+
+
+@pytest.mark.parametrize(
+    ("log", "seconds"),
+    [
+        # 20 seconds, 7 until it was killed, 30, and 5 so far.
+        (
+            [
+                *((0, BEGIN), (20, {**RUN, "seconds": 20})),
+                *((0, BEGIN), (1, {"event": "start", "cell": "a"}), (7, {"event": "progress", "cell": "a"})),
+                *((0, BEGIN), (9, {"event": "done", "cell": "a", "seconds": 8}), (30, {**RUN, "seconds": 30})),
+                *((0, BEGIN), (5, {"event": "start", "cell": "b"}), (6, {"event": "start", "cell": 7, "time": "x"})),
+            ],
+            62,
+        ),
+        # A call that found nothing to do has no beginning.
+        ([(0, BEGIN), (20, {**RUN, "seconds": 20}), (0, {**RUN, "seconds": 1})], 21),
+    ],
+)
+@pytest.mark.parametrize("kept", ["elapsed", "time"])
+def test_every_call_counts_whether_it_came_to_its_end_or_not(run: Path, log, seconds, kept) -> None:
+    # By the time of day, as earlier versions had it, whatever that was; else it may jump.
+    start, lines = 1e9, []
+    for at, event in log:
+        start += 5e4 * (event["event"] == "begin")
+        times = {"time": start + at} if kept == "time" else {"time": start * (-1) ** at, "elapsed": at}
+        lines.append(json.dumps({**times, **event}))
+    (run / "events.jsonl").write_text("\n".join(lines))
+    assert contents_of(load_run(run), run).total_seconds == seconds
 
 
 def flip(path: Path) -> None:

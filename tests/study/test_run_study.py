@@ -29,6 +29,7 @@ from infoplane.study.plan import Plan, make_plan
 from infoplane.study.progress import Display
 from infoplane.study.run import default_workers, pick_device, run_cells
 from infoplane.study.store import Result, Store
+from infoplane.study.watch import Watcher
 from tiny_study import contents, events, kind_of
 
 CPU = torch.device("cpu")
@@ -435,6 +436,40 @@ def test_cells_that_nothing_can_start_are_an_error(tmp_path, finished):
     (tmp_path / "cells").mkdir()
     with pytest.raises(CellError, match="no part of the study can run"):
         run_cells(tmp_path, cells, device=CPU, workers=0, quiet=True)
+
+
+def test_workers_are_busy_while_a_part_runs_here(tmp_path, finished, monkeypatch):
+    """A part that must run in this process hears of the workers, who get one part after the other meanwhile."""
+    run_cell, seen = run_module.run_cell, {}
+
+    def slowly(cell, store, device, report, live):
+        """Gets on for as long as the worker has something to do: at most a minute."""
+        seen[cell.name], end = len(begun), time.monotonic() + 60
+        while cell.kind == "density" and len(begun) < seen[cell.name] + 2 and time.monotonic() < end:
+            report({"cell": cell.name, "event": "progress", "done": 0, "total": 2, "nats": None})
+            time.sleep(0.01)
+        return run_cell(cell, store, device, report, live)
+
+    class Begun(Watcher):
+        def event(self, event):
+            if event["event"] == "start":
+                begun.append(event["cell"])
+
+    begun = []
+    monkeypatch.setattr(run_module, "run_cell", slowly)
+    shutil.copytree(finished, tmp_path / "run")
+    for cell in (tmp_path / "run" / "cells").glob("[dms]*-*r*"):
+        if cell.name.startswith(("density", "mse", "samples")):
+            shutil.rmtree(cell)
+    cells = Plan.load(finished).cells.values()
+    one = next(cell for cell in cells if cell.kind == "density" and cell.params["layer"] == "conv1")
+    outcome = run_cells(
+        tmp_path / "run", cells, device=CPU, workers=1, local=one.__eq__, quiet=True, watchers=[Begun()]
+    )
+    assert not outcome.failed
+    assert list(seen) == [one.name]
+    assert begun.index(one.name) + 2 < len(begun)
+    assert contents(tmp_path / "run" / "cells") == contents(finished / "cells")
 
 
 # ---- what is shown ----

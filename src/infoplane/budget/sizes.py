@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -63,7 +63,7 @@ class Forecast:
         workers: Processes; 0 for this one alone.
         slowness: Factor on all that, as measured; 1 where nothing was.
         per_image: Seconds of the network under study for one image.
-        on_the_fly: Whether it runs again for every batch of a fit.
+        on_the_fly: Layers for which it runs again for every batch of a fit, in the process that it is in.
         plan: Study -> its plan.
     """
 
@@ -72,7 +72,7 @@ class Forecast:
     workers: int
     slowness: float = 1.0
     per_image: float = 0.0
-    on_the_fly: bool = False
+    on_the_fly: Collection[str] = ()
     plan: Callable[[StudySpec], Plan] = make_plan
 
     def seconds(self, cell: Cell) -> float:
@@ -85,7 +85,7 @@ class Forecast:
         sizes, params = self.costs.sizes, cell.params
         if cell.kind == "capture":
             return sizes["decoding"] + sizes["evaluation"] + params["encoding"]
-        if not self.on_the_fly or cell.kind not in ("density", "mse") or params["layer"] is None:
+        if cell.kind not in ("density", "mse") or params["layer"] not in self.on_the_fly:
             return 0
         fit = FitSettings.model_validate(params["fit"])
         looked = fit.held_out * sizes["decoding"] * (2 * fit.evaluations + 1)
@@ -103,7 +103,9 @@ class Forecast:
         """
         seconds = {cell.name: self.seconds(cell) for cell in cells}
         start_up = start_up if self.workers else 0.0
-        return finished(cells, seconds, max(1, self.workers), running=running or {}, start_up=start_up)
+        # What needs the network itself is done one by one, whatever the others do.
+        alone = sum(seconds[cell.name] for cell in cells if cell.params.get("layer") in self.on_the_fly)
+        return max(alone, finished(cells, seconds, max(1, self.workers), running=running or {}, start_up=start_up))
 
 
 def shorter(spec: StudySpec, begun: frozenset[str] = frozenset()) -> tuple[StudySpec, str] | None:

@@ -73,7 +73,7 @@ class Ready:
 
     Attributes:
         forecast: How long it takes; with a number of updates on a machine of which nothing was timed.
-        on_the_fly: Whether the densities need the network, since activations are not all kept.
+        on_the_fly: Layers whose activations are not kept.
         pace: What keeps it near its time, where that is what its budget is.
     """
 
@@ -82,7 +82,7 @@ class Ready:
     origin: Origin
     live: Live
     forecast: Forecast
-    on_the_fly: bool
+    on_the_fly: tuple[str, ...]
     pace: Pace | None
     device: torch.device
 
@@ -122,8 +122,7 @@ def prepared(request: Request, checkpoints: Mapping[str, Any], preparing: Prepar
     live = replace(live, states=load_states(live.model, checkpoints, quiet=quiet) if checkpoints else {})
     shapes = {layer: live.readings[layer].shape for layer in layers if layer not in live.random}
     kept = kept_layers(shapes, len(dataset), len(live.states) + 1)
-    if on_the_fly := len(kept) < len(layers):
-        count = 0  # the network exists in this process only
+    on_the_fly = tuple(layer for layer in layers if layer not in kept)
     evaluation = _evaluation(len(dataset))
     spec = StudySpec(
         name="measure",
@@ -177,7 +176,10 @@ def prepared(request: Request, checkpoints: Mapping[str, Any], preparing: Prepar
             if pace is not None:
                 pace.spec = spec
     if not quiet:
-        print(*filter(None, (keeping_words(kept, layers), spec.note)), sep="\n", file=sys.stderr)
+        alone = None
+        if on_the_fly and count:
+            alone = f"what is fitted on {', '.join(on_the_fly)} runs one by one in this process, where the network is"
+        print(*filter(None, (keeping_words(kept, layers), alone, spec.note)), sep="\n", file=sys.stderr)
     return Ready(spec, loaded, origin, live, forecast, on_the_fly, pace, where)
 
 

@@ -35,7 +35,7 @@ def making(results: RunResults[Any], folder: Path, stages: Mapping[str, str]) ->
         "versions": begun.get("versions", {}),
         "times": _times(events, stages),
         "machine": hide(begun.get("machine", "")),
-        "total_seconds": sum(event["seconds"] for event in totals) or None,
+        "total_seconds": _total(events) or None,
         "peak_memory_mb": max((event["peak_mb"] for event in totals), default=None),
         "failures": [(name, *map(hide, failure)) for name, failure in results.failures().items()],
         "missing": list(_missing(results, stages)),
@@ -99,6 +99,9 @@ def _events(folder: Path) -> Iterator[dict[str, Any]]:
 #: kind of event -> what the report reads of it
 _FIELDS: dict[str, dict[str, Any]] = {
     "begin": {"machine": str, "versions": dict},
+    "start": {"cell": str},
+    "progress": {"cell": str},
+    "failed": {"cell": str},
     "done": {"cell": str, "seconds": int | float},
     "run": {"seconds": int | float, "peak_mb": int | float},
 }
@@ -110,6 +113,26 @@ def _is_whole(event: dict[str, Any]) -> bool:
     values = [event.get(key) for key in fields]
     sound = all(isinstance(value, kind) for value, kind in zip(values, fields.values(), strict=True))
     return bool(fields) and sound and all(math.isfinite(value) for value in values if isinstance(value, int | float))
+
+
+def _total(events: list[dict[str, Any]]) -> float:
+    """Seconds that all calls took: one that was interrupted, killed or goes on, until it was last heard of."""
+    total, leg, begun = 0.0, 0.0, 0.0
+    for event in events:
+        if event["event"] == "begin":
+            total, leg, begun = total + leg, 0.0, _number(event, "time", 0.0)
+        if event["event"] == "run":
+            total, leg = total + event["seconds"], 0.0
+        else:
+            # Runs of earlier versions have the time of day only, which may go back.
+            leg = max(leg, _number(event, "elapsed", _number(event, "time", begun) - begun))
+    return total + leg
+
+
+def _number(event: dict[str, Any], key: str, default: float) -> float:
+    """A number in an event, or the default where there is none."""
+    value = event.get(key)
+    return value if isinstance(value, int | float) and math.isfinite(value) else default
 
 
 def _times(events: list[dict[str, Any]], stages: Mapping[str, str]) -> list[tuple[str, float]]:

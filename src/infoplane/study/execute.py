@@ -3,7 +3,7 @@
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -129,7 +129,7 @@ def carry_out(
     quiet: bool = False,
     watchers: Iterable[Watcher] = (),
     live: Live | None = None,
-    on_the_fly: bool = False,
+    on_the_fly: Collection[str] = (),
     foretell: Foretell | None = None,
     pace: Pace | None = None,
 ) -> Outcome:
@@ -139,7 +139,7 @@ def carry_out(
         loaded: The data cell's result.
         origin: Hashes of what the settings do not say, see `make_plan`.
         live: A network that exists in this process only; what needs it runs here.
-        on_the_fly: Whether the densities need it too, since its activations are too large to be kept.
+        on_the_fly: Layers whose activations are not kept: what is fitted on them needs it too.
         foretell: What says beforehand how long it will take, if anything does.
         pace: What keeps it near a time budget.
     """
@@ -180,7 +180,9 @@ def carry_out(
             device=device,
             workers=workers,
             live=live,
-            local=lambda cell: on_the_fly or (live is not None and cell.kind in ("capture", "judge")),
+            local=lambda cell: (
+                live is not None and (cell.kind in ("capture", "judge") or cell.params.get("layer") in on_the_fly)
+            ),
             quiet=quiet,
             watchers=watchers,
             lock=lock,

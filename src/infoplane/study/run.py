@@ -303,8 +303,13 @@ class _Runner:
             )
         return self.outcome
 
-    def _dispatch(self) -> bool:
-        """Starts one cell that is ready, or drops one that never will be; returns whether it did."""
+    def _dispatch(self, *, here: bool = True) -> bool:
+        """Starts one cell that is ready, or drops one that never will be; returns whether it did.
+
+        Args:
+            here: Whether it may run in this process, where no worker has anything to do.
+        """
+        own = None
         for cell in self.waiting:
             if any(need in self.outcome.failed or need in self.outcome.skipped for need in cell.needs.values()):
                 self.waiting.remove(cell)
@@ -314,20 +319,34 @@ class _Runner:
             if not all(self.store.has(need) for need in cell.needs.values()):
                 continue
             if self.local(cell):
-                self.waiting.remove(cell)
-                self._begin(cell, None)
-                with one_thread(self.device.type == "cpu" and not self.bound(cell)):
-                    run_cell(cell, self.store, self.device, self._handle, self.live)
-                return True
+                own = own or cell
+                continue
             idle = next((worker for worker in self.workers if worker.cell is None), None)
             if idle is not None:
                 self.waiting.remove(cell)
                 self._begin(cell, idle)
                 idle.send(cell.name)
                 return True
-        if self.waiting and not self.running:
+        if here and own is not None:
+            self.waiting.remove(own)
+            self._begin(own, None)
+            with one_thread(self.device.type == "cpu" and not self.bound(own)):
+                run_cell(own, self.store, self.device, self._report, self.live)
+            return True
+        if here and self.waiting and not self.running:
             raise CellError("no part of the study can run", received=[cell.name for cell in self.waiting])
         return False
+
+    def _report(self, event: dict[str, Any]) -> None:
+        """Hears of a cell that runs in this process, and meanwhile of the workers, who get what is next."""
+        self._handle(event)
+        if event["event"] != "progress":
+            return
+        with suppress(queue.Empty):
+            while True:
+                self._handle(self.events.get_nowait())
+        while self._dispatch(here=False):
+            pass
 
     def _begin(self, cell: Cell, worker: "_Worker | None") -> None:
         self.running[cell.name] = worker

@@ -47,9 +47,10 @@ class Watcher(abc.ABC):
 
 
 class EventLog(Watcher):
-    """Appends every event, with its time, to `events.jsonl`."""
+    """Appends every event to `events.jsonl`, with its time and the seconds since its call began."""
 
     def begin(self, folder: Path) -> None:
+        self._begun = time.monotonic()
         path = folder / EVENTS_FILE
         # Open for as long as the run lasts, which no `with` block here spans.
         self._file: IO[str] = path.open("a+", encoding="utf-8")
@@ -58,7 +59,9 @@ class EventLog(Watcher):
                 self._file.write("\n")  # a run that was killed left half a line
 
     def event(self, event: Mapping[str, Any]) -> None:
-        self._file.write(json.dumps({"time": round(time.time(), 3), **event}) + "\n")
+        # The time of day may be set while a run goes on.
+        times = {"time": round(time.time(), 3), "elapsed": round(time.monotonic() - self._begun, 3)}
+        self._file.write(json.dumps({**times, **event}) + "\n")
         self._file.flush()
 
     def end(self) -> None:
