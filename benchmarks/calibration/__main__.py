@@ -1,13 +1,13 @@
 """Prints how often intervals cover and tests err, section by section; docs/numbers.md holds what it printed.
 
-python -m benchmarks.calibration [intervals] [contrastive] [fits] [tests] [families]
+python -m benchmarks.calibration [intervals] [contrastive] [fits] [tests] [changes] [families]
 """
 
 import importlib
 import sys
 import time
 
-SECTIONS = ("intervals", "contrastive", "fits", "tests", "families")
+SECTIONS = ("intervals", "contrastive", "fits", "tests", "changes", "families")
 
 
 def main() -> None:

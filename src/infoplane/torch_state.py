@@ -54,9 +54,9 @@ class State:
         )
 
     @contextmanager
-    def entered(self) -> Iterator[None]:
-        """While active, this state is in force; only what differs is touched, and put back."""
-        before = State.now()
+    def entered(self, before: "State | None" = None) -> Iterator[None]:
+        """While active, this state is in force; only what differs from that of before is touched, and put back."""
+        before = State.now() if before is None else before
         with ExitStack() as stack:
             if self.inference != before.inference:
                 stack.enter_context(torch.inference_mode(self.inference))
@@ -126,9 +126,10 @@ def own_state() -> Iterator[None]:
     if _caller.get() is not None:
         yield
         return
-    token = _caller.set(State.now())
+    before = State.now()
+    token = _caller.set(before)
     try:
-        with OWN.entered():
+        with OWN.entered(before):
             yield
     finally:
         _caller.reset(token)

@@ -92,6 +92,79 @@ def test_noise_that_is_rare_is_found(shape, rare):
     assert functions_of(model, ["conv", "out"], X)["out"] == []
 
 
+def largest_pass(h):
+    """The batch's largest quarter of all units passes."""
+    return h * (h >= h.flatten().topk(h.numel() // 4).values[-1])
+
+
+def rows_pass(h):
+    """The half of the rows that is the largest passes."""
+    return h * (h.norm(dim=1, keepdim=True) >= h.norm(dim=1).median())
+
+
+def quantised(h):
+    """As quantisation with a range that is that of the batch."""
+    step = h.abs().max() / 127
+    return (h / step).round() * step
+
+
+@pytest.mark.parametrize(
+    "together",
+    [
+        largest_pass,
+        lambda h: -largest_pass(-h),
+        rows_pass,
+        quantised,
+        lambda h: h - h[:1],
+        lambda h: h - h[-1:],
+        lambda h: h * (h > h.median()),
+    ],
+)
+def test_companions_are_found_whatever_the_weights(together):
+    """Four units, 8 networks each: one may be missed, of which other images hardly ever change the choice."""
+    missed = 0
+    for seed in range(8):
+        torch.manual_seed(seed)
+        model = nn.Sequential(nn.Flatten(), nn.Linear(48, 4), Call(together))
+        found = dependence(model, torch.rand(16, 3, 4, 4))
+        missed += "2" not in found or not found["2"].companions
+        assert not {"0", "1"} & found.keys()
+    assert missed < 2
+
+
+@pytest.mark.parametrize(
+    "alone",
+    [
+        torch.relu,
+        lambda h: (8 * h).round() / 8,
+        lambda h: (h > 0).float(),
+        lambda h: h * (h >= h.topk(2, 1).values[:, -1:]),
+    ],
+)
+def test_thresholds_within_an_image_are_not_taken_for_companions(alone):
+    for seed in range(8):
+        torch.manual_seed(seed)
+        model = nn.Sequential(nn.Flatten(), nn.Linear(48, 4), Call(alone))
+        assert dependence(model, torch.rand(16, 3, 4, 4)) == {}, seed
+
+
+def test_clean_networks_are_run_few_times():
+    """Once, once again, a seed, and four other batches: what takes long in a large network is to run it."""
+    runs = []
+    model = nn.Sequential(nn.Flatten(), *(nn.Linear(300, 300) for _ in range(40)))
+    model.register_forward_hook(lambda _module, args, _output: runs.append(len(args[0])))
+    x = torch.rand(8, 3, 10, 10)
+    assert dependence(model, x) == {}
+    assert set(runs) == {2, 3, 8, 11}
+    few = len(runs)
+    runs.clear()
+    wide = nn.Sequential(nn.Flatten(), nn.Unflatten(1, (300, 1)), Call(lambda h: h.expand(-1, -1, 4000)), nn.Flatten())
+    wide.register_forward_hook(lambda _module, args, _output: runs.append(len(args[0])))
+    assert dependence(wide, x) == {}
+    assert set(runs) == {2, 3, 4, 7}
+    assert len(runs) <= few <= 2 + 2 + 12 + 4
+
+
 @pytest.mark.parametrize(
     "choose",
     [

@@ -1,6 +1,9 @@
 """What activations depend on beside their image: found by running the network on the same images again."""
 
 import dataclasses
+import functools
+import itertools
+import math
 import time
 from collections.abc import Mapping, Sequence
 
@@ -12,8 +15,8 @@ from infoplane.capture.runs import Runs, length, rolled, rounding_of, scale_of, 
 from infoplane.capture.taps import Inputs, LayerInfo, _dry_run, _Key, _map, _rows, _unwrap
 from infoplane.torch_state import own_state
 
-#: rows of the batches that are tried, and of those of large images (more values than this)
-ROWS, FEW_ROWS, LARGE = 8, 4, 2**15
+#: rows of the batches that are tried, and fewer where an image, or all layers of it together, have more values
+ROWS, FEW_ROWS, LARGE, MANY_UNITS = 8, 4, 2**15, 2**20
 #: a change of a unit by more than this share of its size is one
 SHARE = 1e-4
 #: draws that are compared: of layers before which random numbers are drawn, of the others, and at least; and the
@@ -73,46 +76,44 @@ def dependence(
 ) -> dict[str, Dependence]:
     """Returns what the layers' activations depend on beside their image; only those that do so.
 
-    The first image is run among other companions, and a batch at other places, in a larger batch, and with differing
-    randomness (torch's, numpy's and Python's), as many times as there is time for: 100 where random numbers are drawn
-    before a layer fires, 12 where not. Noise that changes a share p of the batches is missed with probability
-    (1 − p)^draws, noise that changes each row on its own with probability (1 − p)^(rows · draws): of p = 5 %, .6 % and
-    nothing. A change counts by the unit: where it is more than 10⁻⁴ of the unit's size and more than what a change of
-    the inputs by as much makes of it; of draws, every change counts. Flags, buffers, hooks and random state are left as
-    they were found.
+    Either half of a batch is run among louder and among quieter companions, at other places and in a larger batch, and
+    the batch with differing randomness (torch's, numpy's and Python's), as often as there is time for: 100 times where
+    random numbers are drawn before a layer fires, 12 where not. Noise that changes a share p of the batches is missed
+    with probability (1 − p)^draws, noise that changes each row on its own with probability (1 − p)^(rows · draws): of
+    p = 5 %, .6 % and nothing. A change counts by the unit: where it is more than 10⁻⁴ of the unit's size and more than
+    what a change of the inputs by as much makes of it; of draws, every change counts. Flags, buffers, hooks and random
+    state are left as they were found.
 
     Args:
         model: Any module.
         example: Model inputs of any batch size from one.
         layers: Those looked at; default: all.
         taps: What fires, where that is known already.
-        rows: Rows of the batches; default: eight, four of large images.
+        rows: Rows of the batches; default: eight, four of large images and networks.
     """
     model = _unwrap(model)
     taps = _dry_run(model, example) if taps is None else taps
     runs = Runs(model, [tap for tap in taps if layers is None or tap[1].name in layers])
-    many = _rows(example, rows or (ROWS if values_of(example) <= LARGE else FEW_ROWS))
-    first = {key: h for key, h in runs.kept(many, 0).items() if h.numel()}
+    units = sum(math.prod(info.shape) for info in runs.infos.values())
+    few = values_of(example) > LARGE or units > MANY_UNITS
+    many = _rows(example, rows or (FEW_ROWS if few else ROWS))
+    kept, drawing = runs.first(many)
+    first = {key: h for key, h in kept.items() if h.numel()}
     tolerance = _Tolerance(runs, many, first)
-    drawn = _random(runs, many, first, tolerance)
-    among = [_rows(_rows(example, 1), length(many)), _louder(many)]
-    companions = {
-        key
-        for other in among
-        for key, gap in runs.gaps(other, 0, {key: h[:1] for key, h in first.items()}, lambda h: h[:1]).items()
-        if tolerance.exceeded(key, gap)
-    }
-    larger = _rows(many, length(many) + 3)
-    settled = {key: h for key, h in first.items() if key not in drawn | companions}
-    place = {
-        key
-        for found in (
-            runs.gaps(rolled(many), 0, settled, lambda h: h.roll(-1, 0)),
-            runs.gaps(larger, 0, settled, lambda h: h[: length(many)]),
-        )
-        for key, gap in found.items()
-        if tolerance.exceeded(key, gap)
-    }
+    drawn = _random(runs, many, first, drawing, tolerance)
+    # All at once: only what then changes is looked at again for what it was that changed it.
+    changed = {key: h for key, h in first.items() if key in drawn}
+    still = {key: h for key, h in first.items() if key not in drawn}
+    for half, louder in itertools.product((0, 1), (True, False)):
+        other = rolled(_among(many, half, louder))
+        other = other if louder else _rows(other, length(many) + 3)
+        left = {key: h for key, h in still.items() if key not in changed}
+        changed |= {key: still[key] for key in _differ(runs, other, left, half, tolerance, moved=True)}
+    companions: set[_Key] = set()
+    for half, louder in itertools.product((0, 1), (True, False) if changed else ()):
+        left = {key: h for key, h in changed.items() if key not in companions}
+        companions |= _differ(runs, _among(many, half, louder), left, half, tolerance)
+    place = {key for key in changed if key not in companions and key not in drawn}
     repeats = _repeated(runs, many, drawn) if drawn else set()
     return {
         runs.infos[key].name: Dependence(key in companions, key in drawn, key in repeats, key in place)
@@ -121,47 +122,78 @@ def dependence(
     }
 
 
+def _differ(
+    runs: Runs, other: Inputs, first: Mapping[_Key, Tensor], half: int, tolerance: "_Tolerance", *, moved: bool = False
+) -> set[_Key]:
+    """The layers of which some row that was kept in another batch, or moved one on, is not what it was in the first."""
+    size = max((len(h) for h in first.values()), default=0)
+    if not size:
+        return set()
+    gaps = runs.gaps(
+        other,
+        0,
+        {key: h[half::2] for key, h in first.items()},
+        lambda h: (h[:size].roll(-1, 0) if moved else h[:size])[half::2],
+    )
+    return {key for key, gap in gaps.items() if tolerance.exceeded(key, gap)}
+
+
 class _Tolerance:
     """Which changes of a unit are more than rounding."""
 
     def __init__(self, runs: Runs, many: Inputs, first: Mapping[_Key, Tensor]) -> None:
+        self.runs, self.many, self.first = runs, many, first
         self.rounding = rounding_of(runs)
         self.share = max(SHARE, 16 * self.rounding)
-        # Both ways: a unit so near a threshold that rounding could take it over is taken over by one of them.
-        swings = [runs.gaps(_nudged(many, sign * self.share), 0, first) for sign in (1, -1)]
-        self.scales = {}
-        for key, h in first.items():
-            swing = torch.stack([each[key] for each in swings if key in each] or [h.new_zeros(h.shape[1])]).amax(0)
-            self.scales[key] = scale_of(h, swing / self.share)
+        self.scales = {key: scale_of(h) for key, h in first.items()}
         #: what changes between equal runs: noise from a source that has no seed, or a GPU's rounding
         self.again = runs.gaps(many, 0, first)
 
+    @functools.cached_property
+    def swung(self) -> dict[_Key, Tensor]:
+        """How large each unit is, with what a small change of the inputs makes of it; looked at where it matters."""
+        # Both ways: a unit so near a threshold that rounding could take it over is taken over by one of them.
+        swings = [self.runs.gaps(_nudged(self.many, sign * self.share), 0, self.first) for sign in (1, -1)]
+        found = {}
+        for key, h in self.first.items():
+            swing = torch.stack([each[key] for each in swings if key in each] or [h.new_zeros(h.shape[1])]).amax(0)
+            found[key] = scale_of(h, swing / self.share)
+        return found
+
     def exceeded(self, key: _Key, gap: Tensor) -> bool:
         """Whether some unit changed by more than rounding in a batch of another make-up could."""
-        return self._above(gap, self.share * self.scales[key], key)
+        return self._above(gap, self.share, key)
 
     def unseeded(self, key: _Key) -> bool:
         """Whether some unit changed between equal runs."""
-        return key in self.again and bool((self.again[key] > 4 * self.rounding * self.scales[key]).any())
+        least, gap = 4 * self.rounding, self.again.get(key)
+        if gap is None or not bool((gap > least * self.scales[key]).any()):
+            return False
+        return bool((gap > least * self.swung[key]).any())
 
     def drawn(self, key: _Key, gap: Tensor, seeded: bool) -> bool:
         """Whether some unit changed with the seed; every change counts where seeds matter and equal runs are equal."""
         if seeded and key in self.again and not bool(self.again[key].any()):
             return bool(gap.any())
-        return self._above(gap, 4 * self.rounding * self.scales[key], key)
+        return self._above(gap, 4 * self.rounding, key)
 
-    def _above(self, gap: Tensor, least: Tensor, key: _Key) -> bool:
-        return bool((gap > (torch.maximum(least, 4 * self.again[key]) if key in self.again else least)).any())
+    def _above(self, gap: Tensor, share: float, key: _Key) -> bool:
+        again = 4 * self.again[key] if key in self.again else gap.new_zeros(())
+        if not bool((gap > torch.maximum(share * self.scales[key], again)).any()):
+            return False
+        return bool((gap > torch.maximum(share * self.swung[key], again)).any())
 
 
-def _random(runs: Runs, many: Inputs, first: Mapping[_Key, Tensor], tolerance: _Tolerance) -> set[_Key]:
+def _random(
+    runs: Runs, many: Inputs, first: Mapping[_Key, Tensor], drawing: set[_Key], tolerance: _Tolerance
+) -> set[_Key]:
     """The layers that change from draw to draw, in whichever row."""
     found = {key for key in first if tolerance.unseeded(key)}
-    drawing = runs.drawing(many)
     start = time.monotonic()
     for seed in range(1, DRAWS + 1):
         spent = time.monotonic() - start
-        few = seed <= LEAST_DRAWS or (seed <= FEW_DRAWS and spent < FEW_SECONDS)
+        # Where no random numbers are drawn that a seed is known of, two equal runs were as good as one more draw.
+        few = seed < LEAST_DRAWS or (seed <= FEW_DRAWS and spent < FEW_SECONDS)
         more = seed <= LEAST_DRAWS or spent < SECONDS
         left = {key: h for key, h in first.items() if key not in found and (few or (more and key in drawing))}
         if not left:
@@ -196,12 +228,22 @@ def _nudged(batch: Inputs, share: float) -> Inputs:
     return _map(change, batch)
 
 
-def _louder(batch: Inputs) -> Inputs:
-    """The batch with companions of the first row that are far from it, though it may be all the example there is."""
+def _among(batch: Inputs, half: int, louder: bool) -> Inputs:
+    """The batch with every other row kept, from row `half` on, among companions that are far from what was there."""
     size = length(batch)
 
     def change(x: Tensor) -> Tensor:
-        floating = x.is_floating_point() and x.ndim and len(x) == size
-        return torch.cat([x[:1], 1.7 * x[1:].flip(-1) + 0.1]) if floating else x
+        if not x.ndim or len(x) != size:
+            return x
+        others = x[1 - half :: 2]
+        kept = x[half::2]
+        source = kept[torch.arange(len(others), device=x.device) % len(kept)] if len(kept) else others
+        if x.is_floating_point() and x.ndim > 1:
+            source = (1.7 * source.flip(-1) + 0.1) if louder else 0.1 * source.flip(-1)
+            if louder:
+                source[1::2] *= -1  # what sees the batch by its largest, or middle, values: on either side
+        found = x.clone()
+        found[1 - half :: 2] = source
+        return found
 
     return _map(change, batch)

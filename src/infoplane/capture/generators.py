@@ -1,5 +1,6 @@
 """Random generators that a network keeps for itself: seeded from torch's while it runs, and then as they were."""
 
+import functools
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -34,18 +35,28 @@ def _generators(model: nn.Module) -> list[Any]:
     found: dict[int, Any] = {}
     for module in model.modules():
         for name, value in vars(module).items():
-            if name not in ("_parameters", "_buffers", "_modules"):
-                found |= {id(each): each for each in _within(value, depth=3)}
+            if name not in ("_parameters", "_buffers", "_modules") and _holds(type(value)):
+                for each in _within(value, depth=3):
+                    found[id(each)] = each
     return list(found.values())
 
 
 def _within(value: Any, depth: int) -> Iterator[Any]:
     """The generators that a value is, or holds."""
-    if isinstance(value, torch.Generator | np.random.Generator | np.random.RandomState | random.Random):
+    kind = _holds(type(value))
+    if kind == "generator":
         yield value
-    elif depth and isinstance(value, Mapping | list | tuple):
-        for each in value.values() if isinstance(value, Mapping) else value:
+    elif depth and kind:
+        for each in value.values() if kind == "mapping" else value:
             yield from _within(each, depth - 1)
+
+
+@functools.lru_cache(maxsize=1024)
+def _holds(kind: type) -> str:
+    """Whether values of a type are generators, or may hold some: as every attribute is asked in every run, by type."""
+    if issubclass(kind, torch.Generator | np.random.Generator | np.random.RandomState | random.Random):
+        return "generator"
+    return "mapping" if issubclass(kind, Mapping) else "row" if issubclass(kind, list | tuple) else ""
 
 
 def _state(generator: Any) -> Callable[[], object]:

@@ -23,6 +23,7 @@ from infoplane.capture.taps import (
     _RandomStream,
     _rows,
     _unwrap,
+    dequantised,
 )
 from infoplane.errors import unknown
 from infoplane.torch_state import own_state
@@ -159,7 +160,7 @@ class _Runs:
 
         def visit(key: _Key, h: Tensor) -> None:
             if key in asked and h.shape[dim := self.infos[key].batch_dim] == 5:
-                h = h.detach().float().movedim(dim, 0)
+                h = dequantised(h.detach()).float().movedim(dim, 0)
                 squared = (h[1:] - h[:1]).square()
                 for name, axis in asked[key]:
                     found[name, axis] = squared.movedim(axis + 1, 1).flatten(2).sum(2).cpu()

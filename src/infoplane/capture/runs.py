@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from infoplane.capture.taps import Inputs, LayerInfo, _forward, _Key, _leaves, _map, _RandomStream, seeded
+from infoplane.capture.taps import Inputs, LayerInfo, _forward, _Key, _leaves, _map, _RandomStream, dequantised, seeded
 
 Hold = tuple[_Key, Tensor]  # a tap, and the tensor that it is to be
 Visit = Callable[[_Key, Tensor], None]
@@ -29,7 +29,7 @@ class Runs:
 
         def look(key: _Key, tensor: Tensor) -> None:
             if key in self.infos:
-                h = tensor.detach().movedim(self.infos[key].batch_dim, 0)
+                h = dequantised(tensor.detach()).movedim(self.infos[key].batch_dim, 0)
                 h = h if h.dtype == torch.float64 else h.float()
                 visit(key, h.flatten(1) if h.ndim > 1 else h[:, None])
 
@@ -73,28 +73,27 @@ class Runs:
                 h = rows(h)
                 own = against[key][: len(h)]
                 if h.shape == own.shape and h.numel():
-                    # Infinite values that are equal are no change.
-                    found[key] = (h - own).abs().nan_to_num(nan=0.0).amax(0)
+                    found[key] = _largest_change(h, own)
 
         ended = self.visit(inputs, seed, visit, hold)
         return found if ended or hold is None else {}
 
-    def drawing(self, inputs: Inputs) -> set[_Key]:
-        """Returns the taps before which torch's, numpy's or Python's random numbers are drawn in a run."""
-        found: set[_Key] = set()
-        start: list[Any] = []
+    def first(self, inputs: Inputs) -> tuple[dict[_Key, Tensor], set[_Key]]:
+        """Returns copies of the activations of seed 0, (B, units), and the taps before which random numbers are drawn.
 
-        def visit(key: _Key, _: Tensor) -> None:
-            if found or _RandomStream.moved(start[0]):
-                found.add(key)
-
+        Torch's, numpy's or Python's; all taps, if the model did not come to its end.
+        """
+        found: dict[_Key, Tensor] = {}
+        drawing: set[_Key] = set()
         with seeded(0):
-            start.append(_RandomStream.read())
-            try:
-                _forward(self.model, inputs, self.paths, visit)
-            except Exception:
-                return set(self.infos)
-        return found & set(self.infos)
+            start = _RandomStream.read()
+
+        def visit(key: _Key, h: Tensor) -> None:
+            found[key] = h.clone()
+            if drawing or _RandomStream.moved(start):
+                drawing.add(key)
+
+        return found, drawing if self.visit(inputs, 0, visit) else set(self.infos)
 
     def output(self, inputs: Inputs, wanted: _Key) -> Tensor | None:
         """The tensor of one tap, as the model made it."""
@@ -107,6 +106,15 @@ class Runs:
         with seeded(0):
             _forward(self.model, inputs, {wanted[0]}, visit)
         return found[0] if found else None
+
+
+def _largest_change(h: Tensor, own: Tensor) -> Tensor:
+    """Each unit's largest change over the rows, (units,); of infinite values that are equal there is none."""
+    if torch.equal(h, own):  # as a rule, and far quicker
+        return h.new_zeros(h.shape[1])
+    change = (h - own).abs_()
+    found = change.amax(0)
+    return change.nan_to_num_(nan=0.0).amax(0) if bool(found.isnan().any()) else found
 
 
 def scale_of(h: Tensor, swing: Tensor | float = 0.0) -> Tensor:

@@ -43,13 +43,14 @@ class LayerInfo:
         name: What to ask `capture` for.
         shape: Shape for one example, without the batch dimension. Where there is no batch dimension to leave out
             (see `problem`), the whole shape in a batch of two.
-        dtype: The dtype inside the model; half precision is captured as float32.
+        dtype: The dtype inside the model; whatever is not float64 is captured as float32.
         module: Class name of the module.
         problem: Why this tap cannot be captured as an activation per example, or None if it can.
         batch_dim: Where the batch dimension is inside the model; captured activations have it first.
         reading: How its axes are read, where `list_layers` found that out; None if there is a problem.
         notes: What its activations depend on beside their image, where `list_layers` found that out, in words.
         random: Whether they are drawn anew in every run.
+        bits: In how many bits a unit's value is told from all others that it could have inside the model.
     """
 
     name: str
@@ -61,6 +62,7 @@ class LayerInfo:
     reading: Reading | None = None
     notes: tuple[str, ...] = ()
     random: bool = False
+    bits: int = 32
 
 
 class Tap:
@@ -105,7 +107,7 @@ class Tap:
                 dtype = torch.float64 if tensor.dtype == torch.float64 else torch.float32
                 # A copy, always: the next module may work in place, as ReLUs do, on the very same memory.
                 found[info.name] = (
-                    tensor.detach()
+                    dequantised(tensor.detach())
                     .movedim(info.batch_dim, 0)
                     .to(device=self.device, dtype=dtype, copy=True, memory_format=torch.contiguous_format)
                 )
@@ -229,10 +231,31 @@ def _dry_run(model: nn.Module, example: Inputs) -> list[tuple[_Key, LayerInfo]]:
         dim, problem = _batch_dim(shape, three.get(key, ((), dtype))[0])
         if dim is not None:
             shape = shape[:dim] + shape[dim + 1 :]
-        if not dtype.is_floating_point:
+        if dtype.is_complex or dtype == torch.int64:  # positions and classes, of which none is more than another
             problem = f"its values are {dtype}, not floating point"
-        taps.append((key, LayerInfo(name, shape, dtype, type(modules[path]).__name__, problem, dim or 0)))
+        module, bits = modules[path], _bits(dtype, modules[path])
+        taps.append((key, LayerInfo(name, shape, dtype, type(module).__name__, problem, dim or 0, bits=bits)))
     return taps
+
+
+#: bits of the numbers of quantised tensors; of others they are those of their memory
+QUANTISED = {torch.quint8: 8, torch.qint8: 8, torch.qint32: 32, torch.quint4x2: 4, torch.quint2x4: 2}
+
+
+def _bits(dtype: torch.dtype, module: nn.Module) -> int:
+    """Returns in how many bits a value that a module returns is told from all others that it could be."""
+    enabled = getattr(module, "fake_quant_enabled", None)
+    if isinstance(enabled, Tensor) and enabled.numel() == 1 and bool(enabled):
+        # Quantised in training: floating point numbers on a grid of so many.
+        least, most = getattr(module, "quant_min", None), getattr(module, "quant_max", None)
+        if isinstance(least, int) and isinstance(most, int) and most > least:
+            return (most - least).bit_length()
+    return 1 if dtype == torch.bool else QUANTISED.get(dtype, 8 * dtype.itemsize)
+
+
+def dequantised(tensor: Tensor) -> Tensor:
+    """Returns a quantised tensor's values as floating point numbers, and any other tensor as it is."""
+    return tensor.dequantize() if tensor.is_quantized else tensor
 
 
 def _outlines(model: nn.Module, inputs: Inputs) -> dict[_Key, tuple[tuple[int, ...], torch.dtype]]:

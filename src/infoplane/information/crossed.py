@@ -17,6 +17,8 @@ from infoplane.checks import check_labels, check_log_probs
 SIZE = 0.05
 #: the exponents of `reach`: the safe one, and by how much it is lower where `SIZE` is tested
 SAFE, EASED = 2.0, 1.5
+#: no p-value of several parts is below
+SMALLEST = 1e-300
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def p_of(errors: float, parts: Sequence[Part]) -> float:
     """Returns the size of the two-sided test whose `reach` is so many standard errors."""
     dofs = [part.dof for part in parts if part.variance > 0] or [part.dof for part in parts]
     low, high = _tail(max(dofs), errors), _tail(min(dofs), errors)
-    low = max(low, 1e-300)
+    low = max(low, SMALLEST)
     if high <= low * (1 + 1e-12):
         return min(1.0, high)
 

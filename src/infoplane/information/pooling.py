@@ -1,24 +1,23 @@
 """The spread of refits, pooled over the checkpoints of a layer: three alone measure it by two degrees of freedom."""
 
-import functools
+import math
 from collections.abc import Sequence
 
 import numpy as np
+from scipy import optimize
 
 from infoplane.arguments import checked
 from infoplane.checks import check_numbers
 from infoplane.errors import UsageError
-from infoplane.information.crossed import Mean, Part, over_fits
+from infoplane.information.crossed import SMALLEST, Mean, Part, over_fits, p_of
 
-#: checkpoints are pooled unless their spreads differ by more than they would in this share of equal ones
-UNLIKE = 0.5
-#: curves of equal spread that are drawn to know that
-DRAWS = 2000
+#: size of a test -> how many times as often it may err at the worst, whatever the spreads of the checkpoints are
+LENT = {0.05: 1.15, 0.001: 2.0}
 
 
 @checked
 def pooled(own: Mean, table: np.ndarray, contrast: Sequence[float] | np.ndarray) -> Mean:
-    """Returns the same mean with the refits' part of its error taken from all checkpoints of its layer.
+    """Returns the same mean with the refits' part of its error taken from all checkpoints of its layer, within limits.
 
     Refit r at checkpoint c has the mean x_rc = μ_c + A_r + B_rc: fits of one refit share their seeds, and a start, so
     what they share does not average away over checkpoints. For Σ_c k_c x_c the refits' variance is
@@ -27,9 +26,16 @@ def pooled(own: Mean, table: np.ndarray, contrast: Sequence[float] | np.ndarray)
 
     with R − 1 and (C − 1)(R − 1) degrees of freedom. Those of the second are counted as Satterthwaite's match does,
     (R − 1)(C − 1)/C · (Σs_c)²/Σs_c² of the checkpoints' own sums of squares s_c, so that a few loud checkpoints do not
-    count as many. Pooling takes for granted that spreads are alike. Where they visibly are not (Bartlett's ratio, in
-    the upper half of what equal spreads give: a test before a test must be eager, Bancroft 1964) the row's own error
-    stands, with R − 1; and the pooled error is never below the row's own.
+    count as many. The pooled error is never below the row's own.
+
+    Pooling takes for granted that spreads are alike, and three refits cannot tell: a checkpoint five times as loud as
+    the others looks as quiet as they are in one case of nine, and no test before the test sees that. So the pool may
+    only sharpen what the row says by itself, and only so far: with p₀ by the row's own error and R − 1, and p₁ by the
+    pooled one,
+
+        p = min(p₀, max(p₁, l(p₀))),    so that    P(p ≤ α) ≤ P(p₀ ≤ α') with l(α') = α
+
+    whatever the spreads are: α' is 1.15 α at 5 %, 2 α at .1 % and below, a power of α between, and α from 14 % on.
 
     Args:
         own: The mean and its own error: of (R, n) terms, over all R refits of the table.
@@ -44,13 +50,42 @@ def pooled(own: Mean, table: np.ndarray, contrast: Sequence[float] | np.ndarray)
     checkpoints, refits = table.shape
     if refits < 2 or checkpoints < 2 or len(own.parts) != 2:
         return own
+    by_itself = own.p_value
+    least = least_p(by_itself)
+    if least == by_itself:
+        return own
     fits, examples = own.parts
-    parts = [*refits_parts(table, contrast), examples]
-    spread = sum(part.variance for part in parts[:-1])
-    if spread == 0 or unlike(table):
+    parts = refits_parts(table, contrast)
+    spread = sum(part.variance for part in parts)
+    if spread == 0:
         return own
     louder = max(1.0, fits.variance / spread)
-    return Mean.of(own.value, [*(Part(part.variance * louder, part.dof) for part in parts[:-1]), examples])
+    found = Mean.of(own.value, [*(Part(part.variance * louder, part.dof) for part in parts), examples])
+    if found.p_value >= by_itself:
+        return own
+    return found if found.p_value >= least else _with_p(found, least)
+
+
+def least_p(own: float) -> float:
+    """Returns the smallest p-value that pooling may make of one by the row's own error: l of `pooled`."""
+    (upper, more), (lower, most) = LENT.items()
+    power = 1 + math.log(most / more) / math.log(lower / upper)
+    between = upper * (own / (more * upper)) ** (1 / power)
+    return min(own, max(own / most, between))
+
+
+def _with_p(mean: Mean, p: float) -> Mean:
+    """The same mean and error with so few degrees of freedom that Student's t gives a p-value larger than its own."""
+    errors = abs(mean.value) / mean.stderr
+
+    def too_far(log_dof: float) -> float:
+        by_student = p_of(errors, (Part(1.0, math.exp(log_dof)),))
+        return math.log(max(by_student, SMALLEST)) - math.log(p)
+
+    # p is above that of the pooled parts, so above that of the most degrees of freedom among them too.
+    most = math.log(max(part.dof for part in mean.parts or (Part(1.0, mean.dof),)))
+    found = optimize.root_scalar(too_far, bracket=(-10.0, most), method="brentq", xtol=1e-12)
+    return Mean(mean.value, mean.stderr, math.exp(found.root))
 
 
 def refits_parts(table: np.ndarray, contrast: np.ndarray) -> list[Part]:
@@ -66,29 +101,7 @@ def refits_parts(table: np.ndarray, contrast: np.ndarray) -> list[Part]:
     return parts
 
 
-def unlike(table: np.ndarray) -> bool:
-    """Whether the spreads of refits differ visibly between the checkpoints of a (C, R) table."""
-    if len(table) < 3:
-        return False  # those of two are one and the same
-    return bool(_bartlett(residuals(table)) > _expected(*table.shape))
-
-
 def residuals(table: np.ndarray) -> np.ndarray:
     """What is left of (…, C, R) without the means of rows and columns."""
     rows, columns = table.mean(-1, keepdims=True), table.mean(-2, keepdims=True)
     return table - rows - columns + table.mean((-2, -1), keepdims=True)
-
-
-def _bartlett(left: np.ndarray) -> np.ndarray:
-    """log of the mean of the rows' sums of squares minus the mean of their logs: 0 where all are one, else above."""
-    squares = (left**2).sum(-1)
-    with np.errstate(divide="ignore"):
-        return np.log(squares.mean(-1)) - np.log(squares).mean(-1)
-
-
-@functools.cache
-def _expected(checkpoints: int, refits: int) -> float:
-    """What that exceeds in a share `UNLIKE` of tables of equal spreads."""
-    generator = np.random.default_rng(0)
-    drawn = [_bartlett(residuals(generator.standard_normal((checkpoints, refits)))) for _ in range(DRAWS)]
-    return float(np.quantile(drawn, 1 - UNLIKE))

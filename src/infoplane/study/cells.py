@@ -260,7 +260,7 @@ def _captured(task: Task, live: Live) -> Result:
     values["function_of"] = functions_of(live.model, layers, paired, unsure=[*notes])
     for layer in layers:
         # Activations are measured in float32, whatever finer type they were computed in.
-        bits = min(32, torch.finfo(sizes[layer].dtype).bits)
+        bits = min(32, sizes[layer].bits)
         values["states"][layer] = states_ceiling(math.prod(sizes[layer].shape), bits)
     labels, arrays = task.labels(task.split("evaluation")), {}
     given = answers(task, live, task.images(task.split("evaluation"))) if labels is not None else None
