@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import infoplane
 import official_files
 import tiny_study
 
@@ -40,14 +41,27 @@ def refused(home, call):
         (["frobnicate"], ("frobnicate", "see infoplane --help")),
         (["run"], ("Missing argument",)),
         (["run", "digits", "--bogus"], ("--bogus", "see infoplane run --help")),
-        (["run", "digits", "--refits", "x"], ("--refits",)),
-        (["run", "digits", "--refits", "0"], ("--refits",)),
-        (["run", "digits", "--seed", "-1"], ("--seed",)),
-        (["run", "digits", "--workers", "-1"], ("--workers",)),
+        (
+            ["run", "digits", "--refits", "x"],
+            ("--refits cannot be used; received 'x'; legal: a whole number, 1 or more",),
+        ),
+        (
+            ["run", "digits", "--refits", "0"],
+            ("--refits cannot be used; received '0'; legal: a whole number, 1 or more",),
+        ),
+        (["run", "digits", "--seed", "-1"], ("--seed cannot be used; received '-1'", "a whole number, 0 or more")),
+        (["run", "digits", "--workers", "-1"], ("--workers cannot be used; received '-1'",)),
+        (
+            ["layers", "mine:build", "--input", "28"],
+            ("does not run on these inputs", "--input is the shape of one input"),
+        ),
         (["run", "digits", "extra"], ("extra",)),
         (["run", "digits", "--out"], ("--out",)),
         (["measure", "mine:build", "--data", "digits", "--out", "out"], ("Missing option", "--layers")),
-        (["measure", "mine:build", "--data", "digits", "--out", "out", "--layers"], ("Missing option", "--layers")),
+        (["measure", "mine:build", "--data", "digits", "--out", "out", "--layers"], ("--layers without a value",)),
+        (["measure", "mine:build", "--layers", "conv", "--kinds", "--data", "digits"], ("--kinds without a value",)),
+        (["run", "digits", "--workers", "99999"], ("number of workers", "from 0 to 10000")),
+        (["plan", "digits", "--tflops", "many"], ("--tflops cannot be used; received 'many'; legal: a number",)),
         (["measure", "mine:build", "--layers", "conv", "--data", "digits"], ("Missing option", "--out")),
         (["measure", "--layers", "conv", "--data", "digits", "--out", "out"], ("Missing argument",)),
     ],
@@ -55,6 +69,11 @@ def refused(home, call):
 )
 def test_words_that_make_no_command(refused, words, says):
     refused(*words, says=says)
+
+
+def test_the_version(call):
+    said = call("--version")
+    assert (said.code, said.out, said.err) == (0, f"infoplane {infoplane.__version__}\n", "")
 
 
 # ---- run ----
@@ -185,7 +204,7 @@ def test_a_model_that_cannot_be_had(refused, verb, model, says):
         (measuring("mine:build", "--levels", "300"), ("levels", "from 2 to 256")),
         (measuring("mine:build", "--transform", "mine:nope"), ("unknown name in mine", "'nope'")),
         (measuring("mine:build", "--transform", "nope"), ("cannot read the transform",)),
-        (measuring("mine:build", "--transform", "mine:number"), ("the transform fails", "not callable")),
+        (measuring("mine:build", "--transform", "mine:number"), ("the transform is not a function", "uint8 images")),
         (measuring("mine:build", "--transform", "mine:bad_transform"), ("the transform fails", "cannot do this")),
         (measuring("mine:Exploding", layers=["fc", "output"]), ("finite", "'output'")),
         (measuring(data="digits"), ("does not run on these inputs", "shape")),

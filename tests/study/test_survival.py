@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import tiny_study
 from infoplane.errors import CellError
 from infoplane.study.execute import execute
 from infoplane.study.load import read_study
@@ -162,6 +163,26 @@ with locked(Path(sys.argv[1])):
 """
 
 
+AT_ONCE = """
+import sys, time
+from pathlib import Path
+from infoplane.study import execute
+from infoplane.cli import main
+
+ready = Path(sys.argv[3])
+look = execute.check_folder
+
+def meet(*arguments):
+    look(*arguments)
+    ready.write_text("")
+    while not all(path.exists() for path in (ready.parent / "ready0", ready.parent / "ready1")):
+        time.sleep(0.01)
+
+execute.check_folder = meet
+main(["run", sys.argv[1], "--out", sys.argv[2], "--workers", "1", "--quiet"])
+"""
+
+
 def test_a_second_run_in_the_same_folder_is_refused_while_the_first_lives(copy, refuses):
     spec, before = read_study(copy / "study.yaml"), contents(copy)
     with subprocess.Popen([sys.executable, "-c", HOLD, str(copy)], stdout=subprocess.PIPE, text=True) as first:
@@ -219,6 +240,64 @@ def test_workers_of_a_killed_run_are_waited_for(copy, capsys):
         execute(read_study(copy / "study.yaml"), copy, workers=0, quiet=False)
         assert time.monotonic() - begun > 0.5
     assert "waiting for a worker of an interrupted run" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_of_two_runs_that_begin_at_once_one_is_refused(tmp_path):
+    """Both have looked at the folder before either holds it: the one that comes second leaves all as it is."""
+    study = tiny_study.write_study(tmp_path)
+    begun = [
+        subprocess.Popen(
+            [sys.executable, "-c", AT_ONCE, str(study), str(tmp_path / "run"), str(tmp_path / f"ready{i}")],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        for i in range(2)
+    ]
+    said = [process.communicate(timeout=300) for process in begun]
+    codes = sorted(process.returncode for process in begun)
+    assert codes == [0, 2], said
+    (refused,) = (errors for (_, errors), process in zip(said, begun, strict=True) if process.returncode == 2)
+    assert len(refused.splitlines()) == 1
+    assert "another run is at work in this folder" in refused
+    spec = read_study(tmp_path / "run" / "study.yaml")
+    before = contents(tmp_path / "run" / "cells")
+    assert not execute(spec, tmp_path / "run", workers=0, quiet=True).failed
+    assert contents(tmp_path / "run" / "cells") == before  # all was there
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
+def test_who_waits_for_a_killed_run_may_be_stopped_too(copy, how):
+    """Its folder is then as if it had never come; whoever comes next waits in its place."""
+    script = HOLD.replace(
+        "    print", "    import os\n    if os.fork() == 0:\n        time.sleep(60)\n        os._exit(0)\n    print"
+    )
+    before = contents(copy)
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(copy)], stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "held\n"
+        first.kill()
+        first.wait()
+        waiting = subprocess.Popen(
+            [sys.executable, "-m", "infoplane", "run", str(copy / "study.yaml"), "--out", str(copy), "--workers", "0"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert waiting.stderr is not None
+        line = waiting.stderr.readline()
+        assert line == "waiting for a worker of an interrupted run to end\n"
+        waiting.send_signal(how)
+        _, errors = waiting.communicate(timeout=60)
+        os.killpg(first.pid, signal.SIGKILL)  # the worker that outlived it
+    assert waiting.returncode == (130 if how == signal.SIGINT else -how)
+    assert "Traceback" not in errors
+    assert contents(copy) == before
+    assert not execute(read_study(copy / "study.yaml"), copy, workers=0, quiet=True).failed
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")

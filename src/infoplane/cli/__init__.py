@@ -11,7 +11,7 @@ INTERRUPTED = 130
 #: exit code of a command that ended over what infoplane did not foresee
 UNFORESEEN = 70
 #: options that take several values
-SEVERAL = ("--layers", "--checkpoints", "--options", "--kinds")
+SEVERAL = ("--layers", "--checkpoints", "--options", "--kinds", "--read-as")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -28,9 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # What a terminal cannot show is shown otherwise: a result is not lost over a letter.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    words = spread(list(sys.argv[1:] if arguments is None else arguments), SEVERAL) or ["--help"]
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = app(words, standalone_mode=False)
+        code = app(spread(given, SEVERAL) or ["--help"], standalone_mode=False)
     except InfoplaneError as error:
         print(f"infoplane: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -78,11 +78,21 @@ def _verb(error: Any) -> str:
 
 
 def spread(words: list[str], options: Sequence[str]) -> list[str]:
-    """Turns `--layers a b` into `--layers a --layers b`, which is how click takes several values."""
+    """Turns `--layers a b` into `--layers a --layers b`, which is how click takes several values.
+
+    Raises:
+        UsageError: One of the options has none.
+    """
+    from infoplane.errors import UsageError
+
     spread_words: list[str] = []
     inside: str | None = None
-    for word in words:
+    for word, following in zip(words, [*words[1:], "-"], strict=True):
         if word in options:
+            if following.startswith("-"):
+                raise UsageError(
+                    f"{word} without a value", legal="one value or more", mend="give one, or leave the option out"
+                )
             inside = word
             continue
         inside = None if word.startswith("-") else inside

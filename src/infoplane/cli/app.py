@@ -1,22 +1,41 @@
 """The verbs and their options. Nothing heavy is imported before a verb runs."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 app = typer.Typer(
     name="infoplane",
-    help="How much information about the input, and about the label, each layer of a neural network keeps.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
+
+def _number(name: str, least: int = 0, most: int | None = None, *, whole: bool = True) -> dict[str, Any]:
+    """How an option of a number is read: what is wrong with it is said in our own words, whichever typer it is."""
+
+    def read(text: str) -> float:
+        from infoplane.errors import UsageError
+
+        try:
+            value = int(text) if whole else float(text)
+        except ValueError:
+            value = None
+        if value is None or (whole and (value < least or (most is not None and value > most))):
+            span = f", {least:,} or more" if most is None else f" from {least:,} to {most:,}"
+            legal = f"a whole number{span}" if whole else "a number"
+            raise UsageError(f"{name} cannot be used", received=repr(text), legal=legal)
+        return value
+
+    return {"parser": read, "metavar": "<int>" if whole else "<float>"}
+
+
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Seed = Annotated[int | None, typer.Option(help="Decides everything random.", min=0)]
-Refits = Annotated[int | None, typer.Option(help="Independent fits per layer.", min=1)]
-Workers = Annotated[int | None, typer.Option(help="Worker processes; default: one per core.", min=0)]
+Seed = Annotated[int | None, typer.Option(help="Decides everything random.", **_number("--seed"))]
+Refits = Annotated[int | None, typer.Option(help="Independent fits per layer.", **_number("--refits", 1))]
+Workers = Annotated[int | None, typer.Option(help="Worker processes; default: one per core.", **_number("--workers"))]
 Scale = Annotated[str | None, typer.Option(help="paper, laptop …; default: laptop where the study has it.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="key=value, e.g. fit.updates=100.")]
 Engine = Annotated[str, typer.Option(help="What runs the parts; local: worker processes on this machine.")]
@@ -45,6 +64,23 @@ Groups = Annotated[
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from infoplane import __version__
+
+        print(f"infoplane {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def everything(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """How much information about the input, and about the label, each layer of a neural network keeps."""
 
 
 @app.command()
@@ -93,10 +129,18 @@ def plan(
         Path | None, typer.Option(help="A run's folder: say what it holds, what would be computed there, and why.")
     ] = None,
     images: Annotated[
-        int | None, typer.Option(help="As if the data set had so many images, divided as the study says.", min=1)
+        int | None,
+        typer.Option(
+            help="As if the data set had so many images, divided as the study says.",
+            **_number("--images", 1, 10**12),
+        ),
     ] = None,
     tflops: Annotated[
-        float | None, typer.Option(help="As if each process had a device that trains at so many TFLOP a second.")
+        float | None,
+        typer.Option(
+            help="As if each process had a device that trains at so many TFLOP a second.",
+            **_number("--tflops", whole=False),
+        ),
     ] = None,
 ) -> int:
     """Say what a study would compute, and what it would cost here, without running it."""
@@ -136,7 +180,10 @@ def measure(
     ] = None,
     transform: Transform = None,
     read_as: ReadAs = None,
-    levels: Annotated[int | None, typer.Option(help="Values that a pixel can take; default: as the data say.")] = None,
+    levels: Annotated[
+        int | None,
+        typer.Option(help="Values that a pixel can take; default: as the data say.", **_number("--levels", 2, 256)),
+    ] = None,
     options: Options = None,
     groups: Groups = None,
     prior: Annotated[

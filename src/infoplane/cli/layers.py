@@ -32,7 +32,14 @@ def layers(reference: str, shape: str | None, source: str | None, transform: str
     example, image = _noise(shape, own) if shape is not None else _first(str(source), own)
     if own is None:
         example = as_taken(model, example)
-    found = list_layers(model, example, read_as=patterns(read_as), image=image)
+    try:
+        found = list_layers(model, example, read_as=patterns(read_as), image=image)
+    except UsageError as error:
+        if shape is None or "does not run on these inputs" not in str(error):
+            raise
+        what = "one image" if own is not None else "one input"
+        mend = f"--input is the shape of {what} without the batch, e.g. 3x32x32 for images, 28 for vectors of 28 values"
+        raise UsageError(str(error), mend=f"with --input {shape}; {mend}") from error
     rows = [("layer", "shape", "module", "read as")]
     for info in found:
         note = (

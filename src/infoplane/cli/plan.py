@@ -21,7 +21,7 @@ from infoplane.study.load import scales_of
 from infoplane.study.machine import Machine
 from infoplane.study.origin import NOTHING_SAID
 from infoplane.study.plan import Plan
-from infoplane.study.run import STUDY_FILE, another, check_a_run, default_workers, device_name, pick_device
+from infoplane.study.run import STUDY_FILE, another, check_a_run, device_name, pick_device, workers_of
 from infoplane.study.why import Held
 
 #: seconds
@@ -47,7 +47,8 @@ def plan(
         tflops: As if each process had a device that trains at so many TFLOP a second.
     """
     where = pick_device(device)
-    count = default_workers(where) if workers is None else workers
+    count = workers_of(workers, where)
+    assumed = None if tflops is None else _assumed(tflops)
     family = FAMILIES[spec.kind]
     if family.size is None and images is not None:
         raise UsageError("--images for a study without images", received=study, mend="leave it out")
@@ -60,7 +61,7 @@ def plan(
     cells = family.plan(spec, origin, device_name(where))
     print("counting what each part computes", file=sys.stderr)
     costs = family.cost(spec, cells, loaded, **({} if images is None else {"images": images}))
-    known = known_speeds(where) if tflops is None else _assumed(tflops)
+    known = known_speeds(where) if assumed is None else assumed
     machine = known.machine
     processes = f"{count} worker processes" if count > 1 else "one process"
     on = where if tflops is None else "such devices"

@@ -14,19 +14,21 @@ from torch import Tensor, nn
 
 from infoplane.budget import Preparing
 from infoplane.checks import check_whole
-from infoplane.errors import CellError
+from infoplane.errors import CellError, UsageError
 from infoplane.information.label import Prior
 from infoplane.profile.inputs import dataset_of, distinct, kinds_of, prior_of, transform_of
 from infoplane.profile.profile import Profile
 from infoplane.profile.request import Request, is_run, prepared, ways_out
 from infoplane.report.build import build
 from infoplane.study.execute import carry_out
-from infoplane.study.run import check_place, pick_device
+from infoplane.study.run import check_place, pick_device, workers_of
 from infoplane.study.task import Live
 from infoplane.study.watch import Watcher
 from infoplane.torch_state import for_caller, own_state
 
 DEFAULT_REFITS = 3
+#: as studies have them
+MOST_SEED, MOST_REFITS = 2**31, 1000
 #: a measurement that takes so many times its budget says so
 LATE = 1.25
 
@@ -97,16 +99,19 @@ def measure(
     if out is not None:
         check_place(Path(out))
     dataset = dataset_of(images, labels, levels, groups)
-    wanted = kinds_of(kinds, dataset.labels is not None)
+    wanted, where = kinds_of(kinds, dataset.labels is not None), pick_device(device)
+    if transform is not None and not callable(transform):
+        legal = "a function from uint8 images (B, C, H, W) to the model's input"
+        raise UsageError("the transform is not a function", received=f"{transform!r:.60}", legal=legal)
     request = Request(
         dataset,
         Live(model, transform_of(model, dataset) if transform is None else for_caller(transform)),
         distinct(layers),
         wanted,
-        seed=check_whole("seed", seed, least=0),
-        refits=check_whole("number of refits", refits, least=1),
-        device=pick_device(device),
-        workers=None if workers is None else check_whole("number of workers", workers, least=0),
+        seed=check_whole("seed", seed, least=0, most=MOST_SEED),
+        refits=check_whole("number of refits", refits, least=1, most=MOST_REFITS),
+        device=where,
+        workers=workers_of(workers, where),
         read_as=dict(read_as or {}),
         prior=prior_of(prior, dataset),
         title=name or f"What each layer of {type(model).__name__} keeps",

@@ -36,7 +36,7 @@ from infoplane.study.load import read_study
 from infoplane.study.machine import Machine
 from infoplane.study.origin import Origin
 from infoplane.study.plan import PLAN_FILE, Plan, make_plan
-from infoplane.study.run import STUDY_FILE, default_workers, device_name, one_thread
+from infoplane.study.run import STUDY_FILE, device_name, one_thread
 from infoplane.study.spec import NEED_DENSITIES, DataSpec, Measure, StudySpec
 from infoplane.study.store import Result
 from infoplane.study.task import Live
@@ -59,7 +59,7 @@ class Request:
     seed: int
     refits: int
     device: torch.device
-    workers: int | None
+    workers: int
     read_as: dict[str, str]
     prior: Any
     title: str
@@ -110,7 +110,7 @@ class Ready:
 def prepared(request: Request, checkpoints: Mapping[str, Any], preparing: Preparing) -> Ready:
     """Looks at the network, decides on sizes, and splits the data."""
     dataset, layers, quiet, where = request.dataset, request.layers, request.quiet, request.device
-    count = default_workers(where) if request.workers is None else request.workers
+    count = request.workers
     example = fire(request.live, dataset, layers, request.read_as)
     if preparing.seconds is not None and not is_run(request.out):
         # Before the network is looked at more closely, which takes its time where images are large.

@@ -28,11 +28,11 @@ from infoplane.study.run import (
     Outcome,
     check_folder,
     check_place,
-    default_workers,
     device_name,
     make_folder,
     pick_device,
     prepare,
+    workers_of,
     write_study,
 )
 from infoplane.study.store import Result, Store, room_for
@@ -89,11 +89,11 @@ def execute(
     """
     check_place(folder)
     where = pick_device(device)
+    count = workers_of(workers, where)
     if engine not in ENGINES:
         raise unknown("engine", engine, ENGINES)
     loaded = FAMILIES[spec.kind].check(spec)
     say(loaded.values.get("notes", ()))
-    count = default_workers(where) if workers is None else workers
     origin = origin_of(loaded)
 
     def foretell(plan: Plan, waiting: Sequence[Cell]) -> dict[str, float]:

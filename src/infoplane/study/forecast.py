@@ -93,7 +93,9 @@ def finished(
     """
     done: dict[str, float] = dict(running or {})
     start_up = START_UP if start_up is None else start_up
-    free = sorted([*done.values(), *[start_up] * max(0, workers - len(done))])
+    cells = list(cells)
+    # More workers than parts have nothing to do.
+    free = sorted([*done.values(), *[start_up] * max(0, min(workers, len(done) + len(cells)) - len(done))])
     for cell in cells:
         free.sort()
         start = max([free[0], *(done.get(need, 0.0) for need in cell.needs.values())])

@@ -19,6 +19,7 @@ from typing import IO, Any
 
 import torch
 
+from infoplane.checks import check_whole
 from infoplane.errors import CellError, UsageError, check_text
 from infoplane.settings import shown
 from infoplane.study.base import Study
@@ -34,6 +35,8 @@ from infoplane.study.watch import EventLog, Watcher
 from infoplane.study.worker import peak_memory_mb, run_cell
 
 STUDY_FILE = "study.yaml"
+#: most worker processes of one machine
+MOST_WORKERS = 10_000
 #: no file that a run keeps in `cells` has a longer path from there on
 _LONGEST = "x" * 200
 PACKAGES = ("infoplane", "torch", "numpy", "scipy", "scikit-learn")
@@ -63,6 +66,16 @@ def default_workers(device: torch.device) -> int:
     """One single-thread process per core, at most 8; none beside a GPU, which one process keeps busy."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return 0 if device.type == "cuda" else min(8, cores)
+
+
+def workers_of(asked: int | None, device: torch.device) -> int:
+    """Returns how many worker processes there are to be: as many as are asked for, or the default.
+
+    Raises:
+        UsageError: It is no whole number, or one beyond reason.
+    """
+    most = MOST_WORKERS
+    return default_workers(device) if asked is None else check_whole("number of workers", asked, least=0, most=most)
 
 
 def check_place(folder: Path) -> None:
