@@ -4,6 +4,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 #: exit code of a command that was interrupted, as shells have it
@@ -87,7 +88,7 @@ def spread(words: list[str], options: Sequence[str]) -> list[str]:
 
     spread_words: list[str] = []
     inside: str | None = None
-    for word, following in zip(words, [*words[1:], "-"], strict=True):
+    for word, following in pairwise([*words, "-"]):
         if word in options:
             if following.startswith("-"):
                 raise UsageError(
