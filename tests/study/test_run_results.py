@@ -395,9 +395,7 @@ def text_of(estimates, layers=("a",)) -> str:
     """Returns the table of made-up estimates: (layer, estimate) pairs."""
     fake = SimpleNamespace(
         layers=list(layers),
-        estimates=lambda: [
-            (layer, "" if layer == "input" else "end", "all", estimate) for layer, estimate in estimates
-        ],
+        once=lambda _: [(layer, "" if layer == "input" else "end", "all", estimate) for layer, estimate in estimates],
         places=[(layer, "end") for layer in layers],
         checkpoints=("end",),
         cell=lambda *_: None,

@@ -60,6 +60,7 @@ def _paired(first: np.ndarray, second: np.ndarray, what: str) -> np.ndarray:
 def _estimate(
     terms: np.ndarray, groups: np.ndarray | None, *, kind: str, bound, flags: tuple[str, ...] = ()
 ) -> Estimate:
-    mean, refits = crossed_mean(terms, groups=groups), len(np.atleast_2d(terms))
-    n = count(terms, groups)
+    mean, (refits, n) = crossed_mean(terms, groups=groups), terms.shape
+    if groups is not None:
+        n = count(terms, groups)
     return Estimate(mean.value, mean.stderr, "nats", kind, bound, n=n, refits=refits, dof=mean.dof, flags=flags)

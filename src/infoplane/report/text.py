@@ -30,7 +30,7 @@ Found = dict[tuple[str, str, str], Estimate]
 def table(results: Results) -> str:
     """Returns the table that closes a run: one line per layer, every number with its error."""
     found: Found = {}
-    for layer, checkpoint, refit, estimate in results.estimates():
+    for layer, checkpoint, refit, estimate in results.once("found"):
         if refit == "all":
             found[layer, checkpoint, estimate.kind] = estimate
     several = len(results.checkpoints) > 1

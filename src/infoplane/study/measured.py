@@ -34,6 +34,7 @@ class Measured(RunResults[StudySpec]):
         super().__init__(spec, plan, store)
         self.layers = [*spec.latents, *spec.layers]
         self.checkpoints = spec.checkpoints
+        self._fits: dict[tuple[str, str | None], list[tuple[int, Stored]]] = {}
         # The scores that were read last: those of a fit are asked for by itself, with others and against its twin.
         self._scores = lru_cache(maxsize=LAST)(lambda stored: stored.array("log_probs"))
 
@@ -69,8 +70,14 @@ class Measured(RunResults[StudySpec]):
 
     def fits(self, layer: str, checkpoint: str | None = None) -> list[tuple[int, Stored]]:
         """The finished densities of a layer, by refit."""
-        found = ((r, self.cell("density", layer, r, checkpoint)) for r in range(1, self.spec.fit.refits + 1))
-        return [(refit, stored) for refit, stored in found if stored is not None]
+        if (key := (layer, checkpoint)) in self._fits:
+            return self._fits[key]
+        refits = range(1, self.spec.fit.refits + 1)
+        found = ((refit, self.cell("density", layer, refit, checkpoint)) for refit in refits)
+        fits = [(refit, stored) for refit, stored in found if stored is not None]
+        if len(fits) == len(refits):  # there will be no more
+            self._fits[key] = fits
+        return fits
 
     def log_probs(self, layer: str, refits: list[int] | None = None, checkpoint: str | None = None) -> np.ndarray:
         """Log-probabilities of the evaluation part, (R, n), of these refits or of all finished ones."""

@@ -16,7 +16,6 @@ from infoplane.information import (
     count,
     cross_entropy,
     crossed_mean,
-    negative_cross_entropy,
     one_of_each,
     sample_variance,
     usable_information,
@@ -90,11 +89,13 @@ class Results(Measured):
         fits = [(refit, stored) for refit, stored in self.fits(layer, checkpoint) if refit in refits]
         scores = self.log_probs(layer, refits, checkpoint)
         measure, unlearnt = self.spec.measure, self._unlearnt(scores)
-        yield replace(cross_entropy(scores, groups=self.groups), flags=unlearnt)
+        cross = cross_entropy(scores, groups=self.groups)
+        yield replace(cross, flags=unlearnt)
         if layer != INPUT:
             if "nce" in measure:
                 ignored = unread([stored for _, stored in fits]) + unlearnt
-                yield replace(negative_cross_entropy(scores, groups=self.groups), flags=ignored)
+                # The same number with the other sign, and so with the same error: see `negative_cross_entropy`.
+                yield replace(cross, value=-cross.value, kind="nce", bound="lower", flags=ignored)
             twin = twin_of(self.spec, layer)
             paired = [refit for refit in self.common((layer, checkpoint), (twin, "")) if refit in refits]
             if "usable" in measure and paired:
@@ -228,7 +229,11 @@ class Results(Measured):
 
     def rows(self) -> list[dict[str, Any]]:
         """Returns one tidy row per estimate; keys as `COLUMNS`."""
-        return [tidy(self.spec, *found) for found in self.estimates()]
+        return [tidy(self.spec, *found) for found in self.once("found")]
+
+    def found(self) -> list[tuple[str, str, str, Estimate]]:
+        """Returns all that `estimates` yields, for `once`: rows, table and truths are of the same."""
+        return list(self.estimates())
 
     def differences(self) -> list[dict[str, Any]]:
         """Returns the paired differences of neighbouring layers, and of the first and last, per checkpoint.

@@ -22,7 +22,7 @@ def truths(results: "Results") -> list[dict[str, Any]] | None:
     information = {layer: Estimate.of(values) for layer, values in truth.values["information"].items()}
     entropy = {layer: Estimate.of(values) for layer, values in truth.values["entropy"].items()}
     found = []
-    for layer, checkpoint, refit, estimate in results.estimates():
+    for layer, checkpoint, refit, estimate in results.once("found"):
         if refit != "all" or checkpoint not in ("", results.checkpoints[-1]):
             continue
         where = "p(x)" if layer == INPUT else layer
