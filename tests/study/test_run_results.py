@@ -18,7 +18,7 @@ from infoplane.study.execute import execute
 from infoplane.study.load import load_study
 from infoplane.study.plan import make_plan
 from infoplane.study.results import Results
-from infoplane.study.store import Result, Store
+from infoplane.study.store import Result, Store, Stored
 from infoplane.study.training_flags import FALLING
 from infoplane.study.truths import _beside, _compare, _excess
 
@@ -218,6 +218,25 @@ def test_densities_that_no_update_helped_are_pointed_out_at_every_number_of_thei
         (alone,) = set(find(results(), "logits", kind, "1").flags) - set(before)
         assert alone.startswith("in 1 of 1 fits") or kind == "contrastive"
         assert not set(find(results(), "logits", kind, "2").flags) - set(before)
+
+
+def test_rows_and_table_read_the_scores_of_each_fit_once(made, monkeypatch):
+    save, results = made
+    fill(save)
+    read: list[tuple[str, str]] = []
+    array = Stored.array
+
+    def counted(stored: Stored, name: str) -> np.ndarray:
+        read.append((stored.folder.name, name))
+        return array(stored, name)
+
+    monkeypatch.setattr(Stored, "array", counted)
+    own = results()
+    assert own.once("rows")
+    assert table(own)
+    scores = [each for each in read if each[0].startswith("density") and each[1] == "log_probs"]
+    assert sorted(scores) == sorted(set(scores))
+    assert len(scores) == 4  # two refits of a layer and of p(x)
 
 
 def test_the_generalisation_gap_counts_the_images_that_each_refit_holds_out(made):

@@ -61,6 +61,29 @@ def test_a_result_may_hold_values_alone(store):
     ]
 
 
+def test_each_file_is_checked_once_before_its_first_use(store, monkeypatch):
+    store.save(a_cell("cell"), a_result())
+    hashed: list[str] = []
+
+    def counted(path) -> str:
+        hashed.append(path.name)
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+
+    monkeypatch.setattr("infoplane.study.store._checksum", counted)
+    loaded = store.load("cell")
+    assert hashed == ["cell.json"]
+    for _ in range(2):
+        loaded.check()
+        assert loaded.cell == a_cell("cell")
+        assert loaded.array("n")[0] == 1.5
+        assert loaded.values["b"] == 1
+        assert len(loaded.weights("net")) == 2
+    assert sorted(hashed) == ["arrays.safetensors", "cell.json", "net.weights.safetensors", "result.json"]
+    (store.folder / "cell" / "result.json").unlink()
+    with pytest.raises(CellError, match="damaged"):
+        loaded.check()
+
+
 def test_nothing_is_pickled(store):
     store.save(a_cell("cell"), a_result())
     names = {path.name for path in (store.folder / "cell").iterdir()}

@@ -143,7 +143,7 @@ class Measured(RunResults[StudySpec]):
         if kind in READERS:
             return self.readings(kind, layer, at)
         if kind == "nce":
-            return {refit: stored.array("log_probs") for refit, stored in self.fits(layer, at)}
+            return {refit: self._scores(stored) for refit, stored in self.fits(layer, at)}
         # What was drawn is of the first refit. Samples for one image share its activation: the image is the unit.
         if kind == "sample-variance":
             drawn, data = self.drawn(layer, at), self.cell("data")
