@@ -59,7 +59,8 @@ def plan(
     loaded = family.check(spec) if out is not None or family.outline is None else family.outline(spec)
     origin = NOTHING_SAID if out is None else origin_of(loaded)
     cells = family.plan(spec, origin, device_name(where))
-    print("counting what each part computes", file=sys.stderr)
+    if sys.stderr.isatty():
+        print("counting what each part computes", file=sys.stderr)
     costs = family.cost(spec, cells, loaded, **({} if images is None else {"images": images}))
     known = known_speeds(where) if assumed is None else assumed
     machine = known.machine
