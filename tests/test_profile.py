@@ -239,6 +239,12 @@ def test_a_number_of_samples_that_is_none(measured, refuses, n):
         measured.sample("fc", IMAGES[:1], n=1, seed=-2)
 
 
+@pytest.mark.parametrize(("n", "images"), [(100_001, 1), (50_001, 2), (10**9, 1), (2**70, 3)])
+def test_more_samples_than_memory_holds_are_refused_before_anything_is_drawn(measured, refuses, n, images):
+    with refuses("too many samples", f"{n:,} of each of {images} images", "at most 100,000 in all"):
+        measured.sample("fc", IMAGES[:images], n=n)
+
+
 @pytest.mark.parametrize(
     ("images", "words"),
     [

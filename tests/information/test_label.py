@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 
 from infoplane.information import accuracy, fit_probe, label_information
 from infoplane.information.class_prior import ClassPrior
@@ -102,6 +102,23 @@ def test_the_probe_takes_the_penalty_that_held_out_pairs_prefer():
     # So few pairs cannot find the very best on 1,840 new ones, but neither of the ends.
     assert probe.log_probs(*new).mean() > max(scores) - 0.03
     assert max(scores) > max(scores[0], scores[-1]) + 0.03
+
+
+@pytest.mark.parametrize("fit", [fit_probe, fit_wide_probe])
+def test_a_penalty_that_is_hardly_one_is_found_where_it_does_best(fit):
+    """Five standard normal features, log odds of 8 of the first: I(y;h) = log 2 − E H(y|h), by quadrature."""
+    generator = np.random.default_rng(1)
+    h = generator.normal(size=(6000, 5))
+    y = (8 * h[:, 0] + generator.logistic(size=6000) > 0).astype(int)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(201)
+    odds = 8 * nodes
+    entropy = np.logaddexp(0, odds) - odds * special.expit(odds)
+    truth = np.log(2) - float(weights @ entropy) / math.sqrt(2 * math.pi)
+    found = fit(h[:150], y[:150], h[150:200], y[150:200], classes=2)
+    reached = label_information(found.log_probs(h[200:], y[200:]), y[200:], classes=2)
+    assert reached.value == pytest.approx(truth, abs=0.04)
+    held_back = label_information(LinearProbe(h[:200], y[:200], 2, 0.1).log_probs(h[200:], y[200:]), y[200:], classes=2)
+    assert held_back.value < truth - 0.04
 
 
 @pytest.mark.parametrize("seed", [3, 4])

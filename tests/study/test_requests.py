@@ -54,6 +54,12 @@ def test_a_default_is_no_request(tmp_path):
     check(tiny_study.tiny(tmp_path, contrastive__candidates=64))
 
 
+@pytest.mark.parametrize(("asked", "said"), [(30, "K = 4, not 30: 40 images make 10 batches of so many"), (4, "")])
+def test_fewer_candidates_than_were_asked_for_are_said(tmp_path, capsys, asked, said):
+    check(tiny_study.tiny(tmp_path, contrastive__candidates=asked))
+    assert capsys.readouterr().err.strip() == (f"note: contrastive.candidates: {said}" if said else "")
+
+
 def test_a_study_of_too_many_parts(tmp_path, refuses, monkeypatch):
     spec = tiny_study.tiny(tmp_path)
     monkeypatch.setattr(plan, "MOST_CELLS", len(make_plan(spec).cells))

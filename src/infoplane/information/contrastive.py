@@ -47,6 +47,11 @@ def contrastive_batches(images: int, *, candidates: int, batches: int) -> Batche
     return Batches(k, max(LEAST_BATCHES, min(batches, images // k)))
 
 
+def lowered_words(candidates: int, asked: int, images: int) -> str:
+    """Returns what must be said where so many images allow fewer candidates than were asked for."""
+    return f"K = {candidates}, not {asked}: {images:,} images make {LEAST_BATCHES} batches of so many"
+
+
 def one_of_each(groups: np.ndarray | None, images: int) -> np.ndarray:
     """Returns the places (m,) of the first image of every group, in their order: every image without groups.
 

@@ -29,7 +29,7 @@ Prior = Sequence[float] | np.ndarray | Literal["uniform"]
 WIDE_BYTES = 512 * 1024**2
 
 #: inverse strengths of the probe's L2 penalty to choose from
-STRENGTHS = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+STRENGTHS = tuple(10.0**power for power in range(-7, 5))
 #: parts of a cross-validation, and entries of features beyond which the held-out part alone decides
 FOLDS, VALIDATED = 5, 2**22
 

@@ -16,7 +16,7 @@ from infoplane.information.class_prior import ClassPrior
 from infoplane.torch_state import own_state
 
 #: inverse strengths of the L2 penalty, from strong to weak; with thousands of features the strong ones matter
-WIDE_STRENGTHS = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+WIDE_STRENGTHS = tuple(10.0**power for power in range(-7, 5))
 
 #: share of the uniform distribution in every q(y|h), so that none is 0 by rounding
 TRACE = 1e-6
@@ -26,6 +26,8 @@ ROWS = 1024
 STEPS, LOOKS = 10, 20
 #: looks without improvement after which a strength ends
 STALE_LOOKS = 2
+#: strengths in a row, at whose end the held-out loss was so many times the best, after which the path ends
+STALE_STRENGTHS, OVERFITTED = 2, 1.01
 #: a fit has converged where no component of the gradient of the mean loss is larger, or the mean loss falls by less, in
 #: nats, between two looks: products in float32 carry no further
 GRADIENT, PROGRESS = 1e-6, 1e-7
@@ -101,9 +103,9 @@ def fit_wide_probe(
         labels: (n,) whole numbers 0 … classes − 1; held_labels (m,) likewise.
     """
     best, best_loss = None, np.inf
-    last = None
+    last, in_vain = None, 0
     for strength in WIDE_STRENGTHS:
-        idle = 0
+        idle, loss = 0, np.inf
         for weights in descend_penalised(features, labels, classes, strength, start=last):
             last, loss = weights, mean_loss(held_features, held_labels, weights)
             if loss < best_loss:
@@ -112,6 +114,9 @@ def fit_wide_probe(
                 idle += 1
             if idle == STALE_LOOKS:
                 break
+        in_vain = in_vain + 1 if loss > OVERFITTED * best_loss else 0
+        if in_vain == STALE_STRENGTHS:
+            break  # weaker penalties only overfit more
     if best is None:  # the first look at finite features is better than infinity
         raise UsageError("features are not finite", received="a loss that is no number", legal="finite numbers")
     prior = ClassPrior.of(labels, classes)

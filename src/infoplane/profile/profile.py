@@ -20,6 +20,7 @@ from infoplane.estimate import KINDS, Estimate
 from infoplane.files import TEMPORARY
 from infoplane.report.build import build, load_run, writing
 from infoplane.report.text import table
+from infoplane.study.check import MOST_SAMPLES
 from infoplane.study.lock import LOCK_FILE
 from infoplane.study.plan import Plan
 from infoplane.study.progress import Display
@@ -79,7 +80,7 @@ class Profile:
         Args:
             layer: One of the measured layers.
             images: uint8 (B, C, H, W).
-            n: Samples per image.
+            n: Samples per image; of all images together 100,000 at most.
             seed: Of the draws.
             temperature: Below 1 sharpens, above 1 flattens the distribution of every pixel; 1 draws from q itself.
             rows: So many first rows are those of the images; only the others are drawn.
@@ -87,8 +88,12 @@ class Profile:
         Returns: uint8 (B, n, C, H, W), from the first refit's density.
         """
         seed = check_whole("seed", seed, least=0)
-        density, contexts = self._inverse(layer, images, seed)
         n = check_whole("number of samples", n, least=1)
+        wanted = len(self._images(images))
+        if n * wanted > MOST_SAMPLES:
+            received, legal = f"{n:,} of each of {wanted:,} images", f"at most {MOST_SAMPLES:,} in all"
+            raise UsageError("too many samples", received=received, legal=legal, mend="draw them in several calls")
+        density, contexts = self._inverse(layer, images, seed)
         if check_whole("number of rows to keep", rows, least=0) > density.shape[1]:
             raise UsageError("the images have fewer rows to keep", received=rows, legal=f"0 … {density.shape[1]}")
         kept = torch.from_numpy(self._images(images)[:, :, :rows]).repeat_interleave(n, 0) if rows else None

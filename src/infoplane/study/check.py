@@ -8,8 +8,10 @@ from torch import nn
 
 from infoplane import data
 from infoplane.capture import Tap, default_transform, readings_of
+from infoplane.data.notes import say
 from infoplane.data.split import PARTS
 from infoplane.errors import UsageError
+from infoplane.information.contrastive import contrastive_batches, lowered_words, one_of_each
 from infoplane.information.label import check_prior
 from infoplane.study.cells import load_data, sizes_of
 from infoplane.study.spec import StudySpec
@@ -30,7 +32,9 @@ def check(spec: StudySpec) -> tuple[Result, dict[str, tuple[int, ...]]]:
         UsageError: One of these cannot be done.
     """
     _check_network(spec)
-    return _checked(spec, load_data(spec.data, spec.seed, spec.name))
+    found = _checked(spec, load_data(spec.data, spec.seed, spec.name))
+    say(_lowered(spec, found[0]))
+    return found
 
 
 def outlined(spec: StudySpec) -> tuple[Result, dict[str, tuple[int, ...]]]:
@@ -59,6 +63,19 @@ def _checked(spec: StudySpec, result: Result) -> tuple[Result, dict[str, tuple[i
     check_classes(spec, result)
     check_requests(spec, {part: len(result.arrays[part]) for part in PARTS})
     return result, contexts_of(spec, result)
+
+
+def _lowered(spec: StudySpec, result: Result) -> list[str]:
+    """What is done with fewer than was asked for, though it can be done: a default is no request."""
+    asked, default = spec.contrastive.candidates, type(spec.contrastive).model_fields["candidates"].default
+    if "contrastive" not in spec.measure or asked == default:
+        return []
+    evaluation, groups = result.arrays["evaluation"], result.arrays.get("groups")
+    images = len(one_of_each(None if groups is None else groups[evaluation], len(evaluation)))
+    sizes = contrastive_batches(images, candidates=asked, batches=spec.contrastive.batches)
+    if sizes is None or sizes.candidates >= asked:
+        return []
+    return [f"contrastive.candidates: {lowered_words(sizes.candidates, asked, images)}"]
 
 
 def check_requests(spec: StudySpec, sizes: Mapping[str, int]) -> None:

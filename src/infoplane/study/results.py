@@ -21,7 +21,7 @@ from infoplane.information import (
     usable_information,
     whole_variance,
 )
-from infoplane.information.contrastive import LEAST_BATCHES, LEAST_IMAGES
+from infoplane.information.contrastive import LEAST_BATCHES, LEAST_IMAGES, lowered_words
 from infoplane.information.label import falls_short, lacks
 from infoplane.study.comparisons import settled
 from infoplane.study.measured import READERS, Measured
@@ -170,7 +170,7 @@ class Results(Measured):
         distinct, images = self._distinct(data)
         flags = ()
         if candidates < asked:
-            flags += (f"K = {candidates}, not {asked}: {distinct:,} images make {LEAST_BATCHES} batches of so many",)
+            flags += (lowered_words(candidates, asked, distinct),)
         if distinct < images:
             flags += (f"of one image of each of {distinct:,} groups, not of all {images:,} images",)
         return flags
