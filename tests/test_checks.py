@@ -13,6 +13,7 @@ from infoplane.checks import (
     check_same_shape,
     check_whole,
 )
+from infoplane.data import Dataset
 from infoplane.information import contrastive_terms, cross_entropy, difference, label_information, usable_information
 
 VALUES = np.array([[-1.5, -2.0, -0.25], [-3.0, -0.5, -1.0]])
@@ -140,6 +141,21 @@ def test_labels_of_any_whole_type():
 def test_labels_that_cannot_be_used_say_how_they_could(refuses, labels, words):
     with refuses("labels", words):
         check_labels(labels, 3, 3, of="example")
+
+
+def test_no_label_is_so_large_that_a_table_of_classes_would_not_fit(refuses):
+    assert check_labels([0, 65_535], 2).tolist() == [0, 65_535]
+    for large in (65_536, 10**15, 3 * 10**18):
+        with refuses("labels are outside the classes", "0 to 65535", "numpy.unique"):
+            check_labels([0, large], 2)
+    assert check_labels([0, 10**15], 2, None, what="groups").tolist() == [0, 10**15]
+    with refuses("classes cannot be used", "from 1 to 65536"):
+        label_information(np.zeros(4), [0, 1, 0, 1], classes=10**18)
+    images = np.zeros((4, 1, 2, 2), np.uint8)
+    with refuses("labels of data set 'x' are outside the classes", "0 to 65535"):
+        Dataset("x", images, np.array([0, 1, 2, 10**15]))
+    with refuses("classes of data set 'x' cannot be used", "from 1 to 65536"):
+        Dataset("x", images, np.arange(4), classes=10**15)
 
 
 def test_whole_numbers(refuses):

@@ -12,6 +12,8 @@ from infoplane.errors import UsageError
 
 #: fewest examples whose mean has a standard error
 LEAST = 2
+#: most classes that labels may come from: tables are as long as there are classes, whether they occur or not
+MOST_CLASSES = 65_536
 #: torch's floating-point types that numpy lacks; all of them fit into float32
 NARROW = ("bfloat16", "float8")
 #: torch's types that levels of pixels and indices may come as
@@ -70,6 +72,11 @@ def check_whole(what: str, value: Any, *, least: int, most: int | None = None) -
     if number is None or not in_range or isinstance(value, bool | np.bool_):
         raise UsageError(f"{what} cannot be used", received=f"{value!r:.60}", legal=legal)
     return number
+
+
+def check_classes(classes: Any, *, what: str = "classes") -> int:
+    """Returns a number of classes as an int, or raises UsageError."""
+    return check_whole(what, classes, least=1, most=MOST_CLASSES)
 
 
 def check_numbers(values: Any, *, what: str, kinds: str = "biuf", lowest: bool = False) -> np.ndarray:
@@ -169,14 +176,14 @@ def check_activations(values: Any, *, least: int = 1, what: str = "activations")
 
 
 def check_labels(
-    labels: Any, count: int, classes: int | None = None, *, what: str = "labels", of: str = "image"
+    labels: Any, count: int, classes: int | None = MOST_CLASSES, *, what: str = "labels", of: str = "image"
 ) -> np.ndarray:
     """Returns `labels` as a C-contiguous int64 array `(count,)`, or says why it cannot.
 
     Args:
         labels: numpy array, torch tensor or sequence of whole numbers, `(count,)`.
         count: Number of examples that they belong to.
-        classes: Number of classes, or None where any label >= 0 will do.
+        classes: Number of classes; None where any number >= 0 will do, as of groups.
         what: What error messages call the labels.
         of: What they call one of the examples.
 
@@ -200,7 +207,11 @@ def check_labels(
     low, high = int(array.min()), int(array.max())
     if low < 0 or (classes is not None and high >= classes) or high > np.iinfo(np.int64).max:
         legal = "0 or more" if classes is None else f"0 to {classes - 1}"
-        mend = "leave examples without a label out, or count classes from 0" if low < 0 else None
+        mend = None
+        if low < 0:
+            mend = "leave examples without a label out, or count classes from 0"
+        elif high >= MOST_CLASSES:
+            mend = "if they are codes, numpy.unique(labels, return_inverse=True)[1] numbers those that occur"
         raise UsageError(f"{what} are outside the classes", received=f"labels {low} to {high}", legal=legal, mend=mend)
     return np.ascontiguousarray(array, dtype=np.int64)
 

@@ -95,11 +95,13 @@ def test_grey_stays_one_channel_unless_there_is_colour(tmp_path):
         (("training", "val"), (0, 0, 1)),
         (("train", "dev", "testing"), (0, 1, 2)),
         (("val", "test"), (0, 0, 1)),
+        (("TRAIN", "VAL", "TEST"), (0, 1, 2)),
+        (("train", "valid", "test"), (0, 1, 2)),
     ],
 )
 @pytest.mark.parametrize("classes", [True, False])
 def test_parts_by_any_usual_name_are_no_classes(tmp_path, capsys, names, pools, classes):
-    image, order = CONTENT["train/cat/0.png"], ("train", "valid", "test")
+    image = CONTENT["train/cat/0.png"]
     written = {f"{part}/{label}{i}.png": image for part in names for label in ("a/", "b/") for i in (0, 1)}
     if not classes:
         written = {name.replace("/a/", "/a").replace("/b/", "/b"): pixels for name, pixels in written.items()}
@@ -113,7 +115,8 @@ def test_parts_by_any_usual_name_are_no_classes(tmp_path, capsys, names, pools, 
     found = [dataset.pools[part].tolist() for part in ("encoding", "decoding", "evaluation")]
     assert found == [[*range(4 * at, 4 * at + 4)] for at in pools]
     said = capsys.readouterr().err
-    assert ("read as official parts, not as classes" in said) == (len(names) < len(order))
+    assert "read as official parts, not as classes: " in said
+    assert ("their images have no labels" in said) == (not classes)
 
 
 def test_one_folder_called_like_a_part_is_a_class(tmp_path):
@@ -144,7 +147,8 @@ def test_what_is_ignored_in_parts_is_counted(tmp_path, capsys):
     (tmp_path / "test" / "cat" / "deeper").mkdir()
     (tmp_path / "docs").mkdir()
     dataset = load(tmp_path)
-    (note,) = dataset.notes
+    parted, note = dataset.notes
+    assert parted == "read as official parts, not as classes: train, valid, test"
     assert note.startswith("4 files or folders were ignored: ")
     for kind in ("1 × .txt", "1 × hidden", "1 × folder inside class folders", "1 × folder beside the parts"):
         assert kind in note
@@ -156,7 +160,7 @@ def test_images_that_are_dropped_beside_parts_are_counted(tmp_path):
     extra = {f"unlabeled/x/{at}.png": CONTENT["train/cat/0.png"] for at in range(7)}
     extra |= {f"test/cat/more/{at}.png": CONTENT["train/cat/0.png"] for at in range(3)}
     official_files.write_parted(tmp_path, extra)
-    (note,) = load(tmp_path).notes
+    _, note = load(tmp_path).notes
     assert "7 × image in folders beside the parts" in note
     assert "3 × image in folders inside class folders" in note
 
@@ -188,7 +192,9 @@ def test_what_macos_adds_to_archives_is_hidden(tmp_path):
             made.writestr(name, FILES["train/cat/0.png"])
     dataset = load(tmp_path / "zoo.zip")
     check(dataset, "zoo")
-    assert dataset.notes == ("22 files or folders were ignored: 1 × image elsewhere than in PART/CLASS, 21 × hidden",)
+    assert dataset.notes[1:] == (
+        "22 files or folders were ignored: 1 × image elsewhere than in PART/CLASS, 21 × hidden",
+    )
 
 
 @pytest.mark.parametrize("suffix", [".tar", ".zip"])

@@ -127,11 +127,11 @@ def test_labels_that_do_not_fit(images, refuses):
         Dataset("toy", images, [[0], [1], [2]])
     with refuses("not whole numbers", "float64", "int64"):
         Dataset("toy", images, [0.0, 1.0, 2.0])
-    with refuses("outside the classes", "-1 to 2", "0 or more"):
+    with refuses("outside the classes", "-1 to 2", "0 to 65535"):
         Dataset("toy", images, [0, -1, 2])
     with refuses("outside the classes", "0 to 2", "0 to 1"):
         Dataset("toy", images, [0, 1, 2], classes=2)
-    with refuses("classes", "0", "1 or more"):
+    with refuses("classes", "0", "from 1 to 65536"):
         Dataset("toy", images, [0, 0, 0], classes=0)
 
 

@@ -129,6 +129,22 @@ def test_folders_called_like_parts_are_asked_about(tmp_path, pixels, refuses, na
         (("testudo", "latest", "devil", "oval", "trainer", "contest"), ""),
         (("train", "bus", "car"), "train"),
         (("Train Station", "Test_Tube", "valley"), "Test_Tube, Train Station"),
+        (("tr", "te"), "te, tr"),
+        (("cifar_tr", "cifar_va"), "cifar_tr, cifar_va"),
+        (("训练集", "测试集"), "测试集, 训练集"),
+        (("学習データ", "テスト"), "テスト, 学習データ"),
+        (("학습", "테스트"), "테스트, 학습"),
+        (("Обучение", "Тест"), "Обучение, Тест"),
+        (("entrainement", "test"), "entrainement, test"),
+        (("Données d'entraînement", "données de validation"), "Données d'entraînement, données de validation"),
+        (("apprentissage", "essai"), "apprentissage, essai"),
+        (("entrenamiento", "prueba"), "entrenamiento, prueba"),
+        (("addestramento", "prova"), "addestramento, prova"),
+        (("fold1", "fold2"), "fold1, fold2"),
+        (("testi", "prova", "essai2"), ""),
+        (("tr", "tram", "tree"), ""),
+        (("treinen", "autos", "te"), ""),
+        (("1", "2", "part"), ""),
     ],
 )
 def test_classes_called_like_parts_are_classes_and_said(tmp_path, pixels, names, like):
@@ -136,7 +152,10 @@ def test_classes_called_like_parts_are_classes_and_said(tmp_path, pixels, names,
         write(tmp_path / name / "1.png", pixels[0])
     dataset = load(tmp_path)
     assert (dataset.class_names, dataset.pools) == (tuple(sorted(names)), None)
-    said = f"class folders are called like parts, and were read as classes: {like}"
+    said = (
+        f"class folders are called like parts, and were read as classes: {like}; if they are parts, rename them to "
+        "train, valid and test"
+    )
     assert dataset.notes == ((said,) if like else ())
 
 

@@ -192,9 +192,106 @@ def test_reading_runs_nothing(refuses, monkeypatch):
     for name in ("call", "check_call", "run", "check_output"):
         monkeypatch.setattr(subprocess, name, started)
     eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n0 0 8 8 rectfill\nshowpage\n%%EOF\n"
-    for content in (eps, b"P6 2 2 255\n" + bytes(12), b"", b"%PDF-1.4\n"):
+    for content in (eps, b"", b"%PDF-1.4\n"):
         with refuses("cannot read the image the file", "png, jpg, jpeg"):
             read(content)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"", "an empty file"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "PostScript (EPS)"),
+        (b"8BPS\0\1" + bytes(40), "a Photoshop file (PSD)"),
+        (saved(Image.fromarray(COLOURS), "ICO"), "an icon (ICO)"),
+        (saved(Image.fromarray(COLOURS), "JPEG2000"), "JPEG 2000"),
+        (saved(Image.fromarray(COLOURS), "PDF"), "a PDF"),
+        (b"<?xml version='1.0'?><svg/>", "XML or a drawing (SVG)"),
+        (b"<!DOCTYPE html>\n<title>404</title>", "a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "a pointer of Git LFS"),
+        (b"not found\r\n", "a text"),
+        (bytes(100), "zeros alone"),
+        (b"\x99\x12" * 50, "no known picture"),
+    ],
+)
+def test_what_is_called_like_a_picture_and_is_none_is_named(refuses, content, kind):
+    with refuses(f"cannot read the image the file; received {kind}", "an intact png, jpg", "ppm or pnm file; replace"):
+        read(content)
+
+
+def bmp(pixels: np.ndarray, *, masks: tuple[int, ...] = (), down: bool = False) -> bytes:
+    """A BMP of 32 bits straight from its definition: (H, W, 4) bytes as they lie in the file; `masks` make it a V4."""
+    height, width = pixels.shape[:2]
+    size, rows = (108, pixels[::-1]) if masks else (40, pixels[::-1])
+    head = struct.pack("<IiiHHIIiiII", size, width, height, 1, 32, 3 if masks else 0, 4 * pixels.size, 0, 0, 0, 0)
+    if down:
+        head = head[:8] + struct.pack("<i", -height) + head[12:]
+        rows = pixels
+    head += struct.pack(f"<{len(masks)}I", *masks)
+    head = head.ljust(size, b"\0")
+    content = head + rows.tobytes()
+    return b"BM" + struct.pack("<IHHI", 14 + len(content), 0, 0, 14 + size) + content
+
+
+COVER = np.where(np.arange(20).reshape(4, 5) % 3, 255, 0).astype(np.uint8)
+
+
+@pytest.mark.parametrize("down", [False, True])
+@pytest.mark.parametrize(
+    ("masks", "order"),
+    [
+        ((), (2, 1, 0, 3)),  # the header says nothing of an alpha channel
+        ((0xFF0000, 0xFF00, 0xFF, 0), (2, 1, 0, 3)),
+        ((0xFF000000, 0xFF0000, 0xFF00, 0), (3, 2, 1, 0)),
+        ((0xFF0000, 0xFF00, 0xFF, 0xFF000000), (2, 1, 0, 3)),
+        ((0xFF, 0xFF00, 0xFF0000, 0xFF000000), (0, 1, 2, 3)),
+    ],
+)
+def test_the_alpha_channel_of_a_bmp_is_read_like_that_of_a_png(refuses, masks, order, down):
+    def packed(cover):
+        rgba = np.concatenate([COLOURS, np.broadcast_to(np.uint8(cover), (4, 5))[..., None]], axis=-1)
+        stored = np.empty_like(rgba)
+        stored[..., list(order)] = rgba
+        return bmp(stored, masks=masks, down=down), saved(Image.fromarray(rgba), "PNG")
+
+    content, as_png = packed(COVER)
+    with refuses("can be seen through", "from 0 to 255", "alpha: white, black, drop, only"):
+        read(content)
+    for alpha in ("white", "black", "drop", "only"):
+        assert np.array_equal(read(content, alpha)[0], read(as_png, alpha)[0])
+        assert read(content, alpha)[1] == read(as_png, alpha)[1]
+    assert np.array_equal(read(content, "only")[0][..., 0], COVER)
+    for nothing in (0, 255):  # what programs leave there that write no alpha channel
+        pixels, notes = read(packed(nothing)[0])
+        assert np.array_equal(pixels, COLOURS)
+        assert notes == []
+    with refuses("can be seen through", "from 7 to 7"):
+        read(packed(7)[0])
+    with refuses("cannot read the image the file"):
+        read(content[:-7])
+
+
+def netpbm(kind: int, most: int, pixels: np.ndarray) -> bytes:
+    """A .pgm or .ppm straight from its definition; kinds 2 and 3 in digits, 5 and 6 in bytes."""
+    head = f"P{kind}\n# a comment\n{pixels.shape[1]} {pixels.shape[0]}\n{most}\n".encode()
+    if kind < 4:
+        return head + b" ".join(str(value).encode() for value in pixels.ravel())
+    return head + pixels.astype(">u2" if most > 255 else "u1").tobytes()
+
+
+def test_netpbm_is_read_and_its_depth_is_looked_at(refuses):
+    for kind, pixels in ((2, GREY[..., None]), (5, GREY[..., None]), (3, COLOURS), (6, COLOURS)):
+        found, notes = read(netpbm(kind, 255, pixels))
+        assert np.array_equal(found, pixels)
+        assert notes == []
+        found, notes = read(netpbm(kind, 15, pixels // 16))
+        assert np.array_equal(found, pixels // 16 * 17)
+        assert notes == ["1 of 1 images have fewer than 8 bits a channel: their values are spread over 0 to 255"]
+        for most in (256, 1000, 65535):  # Pillow makes 8 bits of these where there are colours
+            with refuses("cannot use the pixels of the file", "8 bits per channel"):
+                read(netpbm(kind, most, pixels))
+    with refuses("cannot use the pixels of the file", "32 bits a channel"):
+        read(b"Pf\n5 4\n-1.0\n" + bytes(4 * 20))
 
 
 def test_damaged_pictures_are_one_line(refuses):

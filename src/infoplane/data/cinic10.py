@@ -126,9 +126,10 @@ def _load(path: Path, alpha: str | None, groups: str | None, blank: Blank | None
     # The layout is CINIC-10's; what lies in it need not be, whatever it is called.
     if "cinic" in name.lower() and ([len(images) for _, images, _ in parts] != [PUBLISHED] * 3):
         name += " (not CINIC-10)"
-    there = [part for part, _, _ in parts]
-    whole = there == ["train", "valid", "test"]
-    notes = [] if whole else [f"read as official parts, not as classes: {', '.join(there)}"]
+    notes = []
+    if [len(images) for _, images, _ in parts] != [PUBLISHED] * 3:  # of CINIC-10 itself nobody needs to be told
+        there = f"{', '.join(part for part, _, _ in parts)}{'' if labelled else '; their images have no labels'}"
+        notes.append(f"read as official parts, not as classes: {there}")
     notes += [*ignored_notes(found.ignored), *notes_of(found.done, len(names))]
     return join(
         name,

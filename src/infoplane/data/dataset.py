@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from infoplane.checks import as_numpy, check_labels, check_whole
+from infoplane.checks import MOST_CLASSES, as_numpy, check_classes, check_labels, check_whole
 from infoplane.errors import UsageError
 
 #: The purposes that an example can serve, see `Split`.
@@ -25,7 +25,7 @@ class Dataset:
         images: uint8 `(N, C, H, W)`, C-contiguous, every value below `levels`; N >= 2.
         labels: int64 `(N,)` in `0 … classes − 1`, or None.
         levels: Number of values a pixel can take, 2 to 256 (17 for the digits set).
-        classes: Number of classes; the largest label plus one where it is not given.
+        classes: Number of classes, at most 65,536; the largest label plus one where it is not given.
         latents: Extra arrays `(N, d)`, float32, one row per example, whose information about the image is known
             (e.g. the template and the shift of the `truth` generator).
         pools: Which examples may serve which purpose, where the data set's authors parted it: "encoding",
@@ -57,10 +57,10 @@ class Dataset:
         owner = f"data set {self.name!r}"
         images = check_images(self.images, self.levels, what=f"images of {owner}")
         if self.classes is not None:
-            check_whole(f"classes of {owner}", self.classes, least=1)
+            check_classes(self.classes, what=f"classes of {owner}")
         labels, classes = self.labels, self.classes
         if labels is not None:
-            labels = check_labels(labels, len(images), classes, what=f"labels of {owner}")
+            labels = check_labels(labels, len(images), classes or MOST_CLASSES, what=f"labels of {owner}")
             classes = int(labels.max()) + 1 if classes is None else classes
         latents = {
             key: _check_latent(f"latent {key!r} of {owner}", value, len(images)) for key, value in self.latents.items()

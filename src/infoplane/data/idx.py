@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from infoplane.checks import check_whole
+from infoplane.checks import check_classes
 from infoplane.data.dataset import Dataset
 from infoplane.data.files import check_range, corrupt, join, listing, read_bytes, read_start
 from infoplane.errors import UsageError, unknown
@@ -94,7 +94,7 @@ def load_idx(
     """
     path = Path(path)
     name, found = _choose(path, files)
-    classes = CLASSES.get(name, 10) if classes is None else check_whole("classes", classes, least=1)
+    classes = CLASSES.get(name, 10) if classes is None else check_classes(classes)
     parts = []
     for part in ("train", "test"):
         for kind in ("images", "labels"):

@@ -11,15 +11,16 @@ import numpy as np
 from infoplane.data.files import check_regular
 from infoplane.errors import UsageError, unknown
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif")
-ENDINGS = "png, jpg, jpeg, bmp, webp, tif, tiff, gif"
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".pbm", ".pgm", ".ppm", ".pnm")
+ENDINGS = ", ".join(suffix[1:] for suffix in SUFFIXES)
+_INTACT = f"an intact {' or '.join(ENDINGS.rsplit(', ', 1))} file"
 
 #: What to do with pixels that can be seen through: lay the image on a ground, drop the alpha channel, or read nothing
 #: but it.
 Alpha = Literal["white", "black", "drop", "only"]
 
 # All that Pillow is let try, whatever a file is called: for some formats (EPS) it starts other programs.
-_FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF")
+_FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
 
 # Pillow's modes of 8 bits a channel or fewer. Others (I, I;16, F) hold more than 256 levels, and converting them would
 # clip without a word.
@@ -33,8 +34,33 @@ _ORIENTATION = 0x0112
 _BITS_PER_SAMPLE, _SAMPLES_PER_PIXEL, _SAMPLE_FORMAT = 258, 277, 339
 _UNSIGNED = 1
 
+#: how files begin that are called like pictures and are something else, at the byte where it stands
+_OTHERS = (
+    (0, b"%!PS", "PostScript (EPS)"),
+    (0, b"\xc5\xd0\xd3\xc6", "PostScript (EPS)"),
+    (0, b"%PDF", "a PDF"),
+    (0, b"8BPS", "a Photoshop file (PSD)"),
+    (0, b"\0\0\1\0", "an icon (ICO)"),
+    (0, b"\0\0\2\0", "a cursor (CUR)"),
+    (0, b"\0\0\0\x0cjP  ", "JPEG 2000"),
+    (0, b"\xffO\xffQ", "JPEG 2000"),
+    (0, b"\xff\x0a", "JPEG XL"),
+    (4, b"JXL ", "JPEG XL"),
+    (4, b"ftyp", "HEIC, AVIF or a film"),
+    (0, b"DDS ", "a texture (DDS)"),
+    (0, b"v/1\1", "OpenEXR"),
+    (0, b"SIMPLE", "FITS"),
+    (0, b"#?RADIANCE", "Radiance HDR"),
+    (128, b"DICM", "DICOM"),
+    (0, b"\x89HDF", "HDF5"),
+    (0, b"\x93NUMPY", "a numpy array"),
+    (0, b"PK\3\4", "a zip archive"),
+    (0, b"\x1f\x8b", "gzip"),
+    (0, b"version https://git-lfs", "a pointer of Git LFS in the place of the file (git lfs pull)"),
+)
+
 _PNG = b"\x89PNG\r\n\x1a\n"
-_HEAD = 32
+_HEAD = 256
 
 
 def check_alpha(alpha: str | None) -> None:
@@ -74,17 +100,24 @@ def decode(source: Path | bytes, name: object, done: Counter[str], alpha: str | 
     Raises:
         UsageError: It is damaged, no picture of a known format, has more than 8 bits a channel, or can be seen through.
     """
-    from PIL import ImageOps
+    from PIL import Image, ImageOps
 
     with _opened(source, name) as (image, bits):
         steps = list(_conversions(image, bits))
         if getattr(image, "n_frames", 1) > 1:
             steps.append(f"have several frames, of which the first of {image.n_frames} was read")
         orientation = _orientation(image)  # of a TIFF it is gone once it is loaded, of a PNG it may come last
+        cover = _unread_alpha(image)
         image.load()
         if (orientation or _orientation(image)) in _ORIENTATIONS:
             steps.append("were turned as their EXIF orientation says")
             image = ImageOps.exif_transpose(image)
+        if image.format == "BMP" and image.mode == "RGBA":
+            cover = np.asarray(image)[..., 3]
+        if cover is not None:
+            image = image.convert("RGB")
+            if alpha == "only" or cover.min() < cover.max() or cover.min() not in (0, 255):
+                image.putalpha(Image.fromarray(cover))
         found = _pixels(image, name, steps, alpha)
     done.update(steps)
     return found if found.ndim == 3 else found[..., None]
@@ -108,7 +141,7 @@ class _opened:
         self._warnings.__enter__()
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)  # Pillow only warns of what is too large
-        self._stream = None
+        self._stream, head = None, None
         try:
             if isinstance(self._source, Path):
                 check_regular(self._source)
@@ -121,7 +154,7 @@ class _opened:
             bits = _bits(self._image, head)
         except Exception as error:
             self._close()
-            raise _refused(self._name, error) from error
+            raise _refused(self._name, error, head) from error
         try:
             _check_depth(self._name, self._image, bits)
         except UsageError:
@@ -140,15 +173,65 @@ class _opened:
             self._stream.close()
 
 
+def _kind(head: bytes) -> str:
+    """Returns what a file that is no picture of these formats holds, as far as its beginning tells."""
+    if not head:
+        return "an empty file"
+    if not any(head):
+        return "zeros alone"
+    text = head.lstrip(b"\xef\xbb\xbf").lstrip().lower()
+    if b"<svg" in text or text.startswith(b"<?xml"):
+        return "XML or a drawing (SVG)"
+    if text.startswith((b"<!doctype", b"<html")):
+        return "a web page"
+    for at, start, kind in _OTHERS:
+        if head[at:].startswith(start):
+            return kind
+    if head.isascii() and head.decode("ascii").replace("\n", "").replace("\r", "").replace("\t", "").isprintable():
+        return "a text"
+    return "no known picture, or one that is damaged at its beginning"
+
+
 def _bits(image: Any, head: bytes) -> int:
     """Returns the bits a channel that the file has, whatever mode Pillow reads it in."""
     if head[:8] == _PNG:
         return head[24]
     if image.format == "TIFF":
         return max(image.tag_v2.get(_BITS_PER_SAMPLE, (1,)))
-    if image.format == "BMP" and int.from_bytes(head[28:30], "little") == 16:
+    rawmode, *rest = _raw(image)
+    if image.format == "BMP" and rawmode in ("BGR;15", "BGR;16"):
         return 5
-    return 1 if image.mode == "1" else 8
+    if image.format == "PPM" and len(rest) == 1:  # of one whose greatest value is another than 255
+        return 7 if rest[0] < 255 else 8 if rest[0] == 255 else rest[0].bit_length()
+    # Those of other modes have more: Pillow's I is of 16 bits or 32, its F of 32.
+    return {"1": 1, "I": 16, "F": 32}.get(image.mode, 8)
+
+
+def _raw(image: Any) -> tuple[Any, ...]:
+    """Returns how a picture's decoder is told that the pixels lie in the file: in what order, and more."""
+    args = image.tile[0][3] if image.tile else ()
+    return args if isinstance(args, tuple) and args else (args,)
+
+
+def _unread_alpha(image: Any) -> np.ndarray | None:
+    """Returns what a .bmp of 32 bits holds beside its colours, uint8 (H, W), where Pillow skips it; else None.
+
+    The header of most of them has no way to say that there is an alpha channel: programs write it none the less.
+    """
+    order, *rest = _raw(image)
+    if (
+        image.format != "BMP"
+        or image.mode != "RGB"
+        or not (isinstance(order, str) and len(order) == 4 and "X" in order)
+    ):
+        return None
+    (width, height), (stride, direction) = image.size, rest
+    image.fp.seek(image.tile[0][2])
+    content = image.fp.read(stride * height)
+    if len(content) < stride * height:
+        return None  # it is cut short, as its decoder will find
+    rows = np.frombuffer(content, np.uint8).reshape(height, stride)[::direction, : 4 * width]
+    return np.ascontiguousarray(rows.reshape(height, width, 4)[..., order.index("X")])
 
 
 def _check_depth(name: object, image: Any, bits: int) -> None:
@@ -191,6 +274,8 @@ def _is_grey(image: Any) -> bool:
 
 
 def _has_alpha(image: Any) -> bool:
+    if image.format == "BMP" and "X" in str(_raw(image)[0]):
+        return True  # or what may be one
     return "A" in image.getbands() or "transparency" in image.info
 
 
@@ -249,13 +334,22 @@ def _see_through(name: object, cover: np.ndarray) -> UsageError:
     )
 
 
-def _refused(name: object, error: Exception) -> UsageError:
-    """Returns the error for a file that Pillow refuses; its decoders raise almost anything on corrupt input."""
+def _refused(name: object, error: Exception, head: bytes | None = None) -> UsageError:
+    """Returns the error for a file that Pillow refuses; its decoders raise almost anything on corrupt input.
+
+    Args:
+        head: How the file begins, where Pillow may not have known what it is.
+    """
+    from PIL import UnidentifiedImageError
+
     if isinstance(error, UsageError):
         return error
+    if isinstance(error, UnidentifiedImageError) and head is not None:
+        mend = "replace or remove it; pictures of other kinds can be converted to PNG"
+        return UsageError(f"cannot read the image {name}", received=_kind(head), legal=_INTACT, mend=mend)
     return UsageError(
         f"cannot read the image {name}",
         received=f"{type(error).__name__}: {error}",
-        legal=f"an intact {ENDINGS.replace(', gif', ' or gif')} file",
+        legal=_INTACT,
         mend="replace or remove it",
     )

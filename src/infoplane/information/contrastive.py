@@ -63,7 +63,7 @@ def one_of_each(groups: np.ndarray | None, images: int) -> np.ndarray:
         images: n.
     """
     images = check_whole("number of images", images, least=1)
-    groups = None if groups is None else check_labels(groups, images, what="groups")
+    groups = None if groups is None else check_labels(groups, images, None, what="groups")
     return np.arange(images) if groups is None else np.sort(np.unique(groups, return_index=True)[1])
 
 

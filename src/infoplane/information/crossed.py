@@ -163,7 +163,7 @@ def crossed_mean(terms: np.ndarray, *, groups: np.ndarray | None = None) -> Mean
     """
     terms = check_log_probs(terms, what="terms", least=1)
     if groups is not None:
-        groups = check_labels(groups, terms.shape[1], what="groups", of="example")
+        groups = check_labels(groups, terms.shape[1], None, what="groups", of="example")
     value, fits, examples = float(terms.mean()), over_fits(terms.mean(1)), over_examples(terms, groups)
     return Mean.of(value, (fits, examples)) if examples.dof else Mean(value, math.inf, math.inf)
 
@@ -171,7 +171,11 @@ def crossed_mean(terms: np.ndarray, *, groups: np.ndarray | None = None) -> Mean
 def count(terms: np.ndarray, groups: np.ndarray | None) -> int:
     """Returns how many independent examples stand behind terms (R, n) or (n,): their groups, where there are any."""
     examples = check_log_probs(terms, what="terms", least=1, lowest=True).shape[1]
-    return examples if groups is None else len(np.unique(check_labels(groups, examples, what="groups", of="example")))
+    return (
+        examples
+        if groups is None
+        else len(np.unique(check_labels(groups, examples, None, what="groups", of="example")))
+    )
 
 
 def over_fits(means: np.ndarray) -> Part:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from scipy import special
 
-from infoplane.checks import as_numpy, check_labels, check_log_probs, check_numbers, check_whole
+from infoplane.checks import as_numpy, check_classes, check_labels, check_log_probs, check_numbers
 from infoplane.errors import UsageError
 from infoplane.estimate import NO_CLASSIFIER, Estimate
 from infoplane.information.class_prior import ClassPrior
@@ -61,7 +61,7 @@ def fit_probe(
     Raises:
         UsageError: Features are not finite numbers (n, d), or there is not one class number for each.
     """
-    classes = check_whole("classes", classes, least=1)
+    classes = check_classes(classes)
     shapes = [check_features(each, what) for each, what in ((features, "features"), (held_features, "held features"))]
     if shapes[0][1] != shapes[1][1]:
         raise UsageError("features and held features differ in width", received=f"{shapes[0][1]} and {shapes[1][1]}")
@@ -73,7 +73,7 @@ def fit_probe(
     x = np.concatenate([_array(features), _array(held_features)])
     check_numbers(x, what="features", kinds="f")
     y = np.concatenate([labels, held_labels])
-    groups = np.arange(count) if groups is None else check_labels(groups, count, what="groups", of="row")
+    groups = np.arange(count) if groups is None else check_labels(groups, count, None, what="groups", of="row")
     if count * width <= VALIDATED:
         parts = _folds(y, groups)
     else:
@@ -229,7 +229,7 @@ def label_information(
         UsageError: The log-probabilities are not finite or above 0, there is not one class number for each, or the
             prior is none of these classes.
     """
-    log_probs, classes = check_log_probs(log_probs, discrete=True), check_whole("classes", classes, least=1)
+    log_probs, classes = check_log_probs(log_probs, discrete=True), check_classes(classes)
     labels = check_labels(labels, log_probs.shape[1], classes, of="log-probability")
     frequency = np.bincount(labels, minlength=classes) / len(labels)
     if prior is not None:

@@ -25,8 +25,6 @@ from infoplane.study.task import Live
 LEAST_IMAGES = 40
 #: what can be measured of one's own network, as `kinds` names it; nce first, as in the table
 MEASURABLE: tuple[Measure, ...] = ("nce", "usable", "contrastive", "label", "mse", "samples")
-#: most classes a label may come from
-MOST_CLASSES = 65_536
 
 
 def dataset_of(images: Any, labels: Any, levels: int | None, groups: Any) -> data.Dataset:
@@ -41,7 +39,7 @@ def dataset_of(images: Any, labels: Any, levels: int | None, groups: Any) -> dat
     levels = 256 if levels is None else levels
     checked = data.check_images(images, levels, least=LEAST_IMAGES)
     if labels is not None:
-        labels = data.check_labels(labels, len(checked), MOST_CLASSES)
+        labels = data.check_labels(labels, len(checked))
     made = data.Dataset("your images", checked, labels, levels, groups=groups)
     return dataclasses.replace(made, notes=tuple(data.class_notes(made.labels, made.classes)))
 
