@@ -2,11 +2,11 @@
 
 from infoplane.capture.dependence import Dependence, DependenceWarning, dependence
 from infoplane.capture.functions import functions_of
-from infoplane.capture.inputs import as_taken, model_input
+from infoplane.capture.inputs import as_taken, model_input, quoted
 from infoplane.capture.layout import Reading, check_pattern, vector
 from infoplane.capture.listing import fired, list_layers, readings_of
 from infoplane.capture.recording import activations, at_once, recorded
-from infoplane.capture.taps import Inputs, LayerInfo, Tap, capture, default_transform, seeded
+from infoplane.capture.taps import Inputs, LayerInfo, Tap, capture, default_transform, own_batch, seeded
 
 __all__ = [
     "Dependence",
@@ -26,6 +26,8 @@ __all__ = [
     "functions_of",
     "list_layers",
     "model_input",
+    "own_batch",
+    "quoted",
     "readings_of",
     "recorded",
     "seeded",

@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
@@ -12,11 +11,11 @@ from torch import Tensor, nn
 
 from infoplane.arguments import checked
 from infoplane.capture.dependence import DependenceWarning, dependence
-from infoplane.capture.inputs import model_input
+from infoplane.capture.inputs import model_input, quoted
 from infoplane.capture.runs import values_of
-from infoplane.capture.taps import Device, Inputs, capture
+from infoplane.capture.taps import Device, Inputs, capture, own_batch
 from infoplane.errors import UsageError
-from infoplane.torch_state import for_caller, own_state
+from infoplane.torch_state import own_state
 
 #: most images that a network is run on together, and values of their inputs: its layers take many times as much
 MOST_ROWS, WORK = 256, 2**21
@@ -56,9 +55,7 @@ def activations(
         received = f"{images.dtype} of shape {tuple(images.shape)}"
         raise UsageError("cannot use these images", received=received, legal="uint8 (N, C, H, W) with N >= 1")
     starts = range(0, len(images), batch_size)
-    # np.array copies: torch takes neither read-only (memory-mapped) arrays nor negative strides.
-    slices = (images[start : start + batch_size] for start in starts)
-    batches = (torch.from_numpy(np.array(part)) if isinstance(part, np.ndarray) else part for part in slices)
+    batches = (own_batch(images[start : start + batch_size]) for start in starts)
     if warn:
         _warn(model, layers, images, transform)
     whole: dict[str, Tensor] = {}
@@ -93,10 +90,8 @@ def recorded(
             sizes.append(len(part))
             yield torch.cat([part, part]) if len(part) == 1 else part
 
-    # The caller's code: what it raises is one line that quotes it.
-    quoted = partial(model_input, for_caller(transform))
     start = 0
-    for batch in capture(model, layers, at_least_two(), transform=quoted, device=device):
+    for batch in capture(model, layers, at_least_two(), transform=quoted(transform), device=device):
         wanted = sizes.pop()
         cut = {name: found[:1] if wanted == 1 and len(found) == 2 else found for name, found in batch.items()}
         for name, h in cut.items():
@@ -119,9 +114,8 @@ def at_once(inputs: Inputs) -> int:
 
 def _warn(model: nn.Module, layers: Sequence[str], images: Any, transform: Callable[[Tensor], Inputs]) -> None:
     """Warns of layers whose activations are not decided by their image alone."""
-    few = images[: min(4, len(images))]
-    few = torch.from_numpy(np.array(few)) if isinstance(few, np.ndarray) else few
-    example = model_input(for_caller(transform), torch.cat([few, few]) if len(few) == 1 else few)
+    few = own_batch(images[: min(4, len(images))])
+    example = model_input(transform, torch.cat([few, few]) if len(few) == 1 else few)
     found = dependence(model, example, layers)
     for layer in layers:
         for note in found[layer].notes if layer in found else ():

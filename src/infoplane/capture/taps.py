@@ -5,11 +5,12 @@ called several times, which call; then, if the output is a tuple, list, dict or 
 is: `layer1.0.conv1`, `layer1.0.relu#1`, `lstm[1][0]`, `encoder[last_hidden_state]`. The model itself is `output`.
 """
 
+import copy
 import dataclasses
 import random
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import chain
 from typing import Any
@@ -75,6 +76,7 @@ class Tap:
     Args:
         model: Any module. It computes where its parameters are; inputs are moved there.
         layers: Names as in `list_layers`.
+        transform: From what the tap is called with to model inputs; it gets a copy, which it may write to.
         device: Where activations go; None leaves them where they were computed.
 
     Raises:
@@ -82,22 +84,36 @@ class Tap:
     """
 
     @checked
-    def __init__(self, model: nn.Module, layers: Sequence[str], *, device: Device = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: Sequence[str],
+        *,
+        transform: Callable[[Any], Inputs] | None = None,
+        device: Device = None,
+    ) -> None:
         if isinstance(layers, str) or not layers:
             raise UsageError("layers must be a list of one or more names", received=repr(layers))
         self.model = _unwrap(model)
         self.layers = tuple(dict.fromkeys(layers))
+        self.transform = None if transform is None else for_caller(transform)
         self.device = device
         self._plan: dict[_Key, LayerInfo] | None = None
         self._noise = _RandomStream()
 
     @own_state()
-    def __call__(self, inputs: Inputs) -> dict[str, Tensor]:
+    def __call__(self, batch: Any) -> dict[str, Tensor]:
         """Returns the activations by layer, `(B, ...)`, detached, float32 (float64 stays).
 
         Raises:
             UsageError: If a name is unknown or ambiguous, or its tap cannot be captured or did not fire.
         """
+        single = next((len(x) for _, x in _leaves(batch) if x.ndim), 0) == 1
+        inputs: Inputs = batch
+        if self.transform is not None:
+            own = own_batch(batch)
+            with self._noise:  # a transform may draw noise as well
+                inputs = self.transform(torch.cat([own, own]) if single and isinstance(own, Tensor) else own)
         if self._plan is None:
             self._plan = _resolve(self.model, self.layers, _dry_run(self.model, inputs))
         plan, found = self._plan, dict[str, Tensor]()
@@ -113,7 +129,6 @@ class Tap:
                 )
 
         # Never a batch of one, in which `squeeze()` takes the batch dimension for one that is not there.
-        single = next((len(x) for _, x in _leaves(inputs) if x.ndim), 0) == 1
         with self._noise:
             _forward(self.model, _rows(inputs, 2) if single else inputs, {path for path, _, _ in plan}, visit)
         if missing := [name for name in self.layers if name not in found]:
@@ -136,15 +151,14 @@ def capture(
         model: Any module; left as found (flags, buffers, hooks, random state) after every batch.
         layers: Names as in `list_layers`.
         batches: Model inputs, or what `transform` turns into model inputs; batch dimension first.
-        transform: Applied to each batch before the model.
+        transform: Applied to a copy of each batch before the model.
         device: Where activations go; None leaves them where they were computed.
 
     Raises:
         UsageError: As `Tap`; about names, when the first batch is asked for.
     """
-    tap = Tap(model, layers, device=device)
-    transform = None if transform is None else for_caller(transform)
-    return (tap(batch if transform is None else transform(batch)) for batch in batches)
+    tap = Tap(model, layers, transform=transform, device=device)
+    return (tap(batch) for batch in batches)
 
 
 @checked
@@ -445,6 +459,28 @@ def _map(function: Callable[[Tensor], Tensor], inputs: Any) -> Any:
     if isinstance(inputs, tuple | list):
         return tuple(_map(function, value) for value in inputs)
     return inputs
+
+
+def own_batch(batch: Any) -> Any:
+    """Returns a batch with tensors of its own, which the caller's code may write to, whatever memory they came from.
+
+    Arrays of numpy's become tensors.
+    """
+    if isinstance(batch, Tensor):
+        return batch.clone()
+    if isinstance(batch, np.ndarray):
+        # np.array copies: torch takes neither read-only (memory-mapped) arrays nor negative strides.
+        return torch.from_numpy(np.array(batch))
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*map(own_batch, batch))
+    if isinstance(batch, tuple | list):
+        return type(batch)(map(own_batch, batch))
+    if isinstance(batch, MutableMapping):
+        found = copy.copy(batch)
+        for key, value in batch.items():
+            found[key] = own_batch(value)
+        return found
+    return batch
 
 
 def _rows(example: Inputs, size: int) -> Inputs:

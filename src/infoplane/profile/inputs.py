@@ -7,12 +7,10 @@ from dataclasses import replace
 from typing import Any, Literal, cast
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from infoplane import data
-from infoplane.capture import Tap, as_taken, at_once, default_transform, list_layers
-from infoplane.capture.inputs import model_input
+from infoplane.capture import Tap, as_taken, at_once, default_transform, list_layers, model_input
 from infoplane.checks import as_numpy
 from infoplane.errors import UsageError, unknown
 from infoplane.information.label import Prior, check_prior
@@ -61,7 +59,7 @@ def transform_of(model: nn.Module, dataset: data.Dataset) -> Callable[[Tensor], 
     plain = default_transform(dataset.levels)
     if not isinstance(model, nn.Module):
         return plain
-    example = plain(torch.from_numpy(dataset.images[:2]))
+    example = model_input(plain, dataset.images[:2])
     taken = cast(Tensor, as_taken(model, example)).dtype
     return plain if taken == example.dtype else lambda x: plain(x).to(taken)
 
@@ -71,7 +69,7 @@ def fire(live: Live, dataset: data.Dataset, layers: list[str], read_as: Mapping[
     if not isinstance(live.model, nn.Module):
         mend = "build the network, and load the weights into it" if isinstance(live.model, Mapping) else None
         raise UsageError("not a model", received=type(live.model).__name__, legal="a torch.nn.Module", mend=mend)
-    example = model_input(live.transform, torch.from_numpy(dataset.images[:LOOKED_AT]))
+    example = live.inputs(dataset.images[:LOOKED_AT])
     Tap(live.model, layers)(example)
     for layer in read_as:
         if layer not in layers:
@@ -84,7 +82,7 @@ def look_up(live: Live, example: Any, dataset: data.Dataset, layers: list[str], 
     found = list_layers(live.model, example, read_as=read_as, image=dataset.shape[1:])
     # Steps from one layer to the next are spoken of as losses: that needs the order in which they are computed.
     readings = {info.name: info.reading for info in found if info.name in layers and info.reading is not None}
-    few = torch.from_numpy(dataset.images[: at_once(example)])
+    few = dataset.images[: at_once(example)]
     notes, drawn = look_closer(live, few, [info for info in found if info.name in readings])
     return replace(live, readings=readings, notes=notes, random=drawn)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from infoplane import data
-from infoplane.capture import activations, seeded
+from infoplane.capture import activations, own_batch, seeded
 from infoplane.study.base import END
 from infoplane.study.origin import Origin
 from infoplane.study.task import Live
@@ -28,9 +28,7 @@ def origin_of(dataset: data.Dataset, live: Live, layers: list[str]) -> Origin:
         if each is not None:
             digest.update(np.ascontiguousarray(each).data)
     with seeded(0):
-        found = activations(
-            live.model, layers, torch.from_numpy(dataset.images[:16]), transform=live.transform, warn=False
-        )
+        found = activations(live.model, layers, own_batch(dataset.images[:16]), transform=live.transform, warn=False)
     states = {END: live.model.state_dict(), **live.states}
     return Origin(
         digest.hexdigest()[:16],

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from infoplane import data, densities
-from infoplane.capture import activations, seeded
+from infoplane.capture import activations, own_batch, seeded
 from infoplane.checks import check_whole
 from infoplane.errors import CellError, UsageError, unknown
 from infoplane.estimate import KINDS, Estimate
@@ -96,7 +96,7 @@ class Profile:
         density, contexts = self._inverse(layer, images, seed)
         if check_whole("number of rows to keep", rows, least=0) > density.shape[1]:
             raise UsageError("the images have fewer rows to keep", received=rows, legal=f"0 … {density.shape[1]}")
-        kept = torch.from_numpy(self._images(images)[:, :, :rows]).repeat_interleave(n, 0) if rows else None
+        kept = own_batch(self._images(images)[:, :, :rows]).repeat_interleave(n, 0) if rows else None
         generator = torch.Generator(self._device).manual_seed(seed)
         contexts_n = contexts.repeat_interleave(n, 0)
         with Display({"drawing samples-": 1.0}, quiet=self._quiet) as display:
@@ -123,7 +123,7 @@ class Profile:
         Returns: log q(candidate_j | h(given_i)) in nats, float64 (B, M), from the first refit's density.
         """
         density, contexts = self._inverse(layer, given)
-        scored = torch.from_numpy(self._images(candidates)).to(self._device)
+        scored = own_batch(self._images(candidates)).to(self._device)
         rows = [
             torch.cat(
                 [
@@ -179,7 +179,7 @@ class Profile:
             )
         model, transform = self._live.model, self._live.transform
         with seeded(seed):
-            return activations(model, [layer], torch.from_numpy(images), transform=transform, warn=False)[layer]
+            return activations(model, [layer], own_batch(images), transform=transform, warn=False)[layer]
 
     def _images(self, images: Any) -> np.ndarray:
         loaded = self._results.cell("data")

@@ -226,8 +226,7 @@ def ways_out(places: int) -> str:
 def _seconds_per_image(dataset: data.Dataset, live: Live, layers: list[str]) -> float:
     """The time that the network takes for one image, from eight."""
     start = time.perf_counter()
-    images = torch.from_numpy(dataset.images[:8])
-    activations(live.model, layers[:1], images, transform=live.transform, warn=False)
+    activations(live.model, layers[:1], dataset.images[:8], transform=live.transform, warn=False)
     return (time.perf_counter() - start) / 8
 
 

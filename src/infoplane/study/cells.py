@@ -12,7 +12,6 @@ from torch import Tensor
 from infoplane import data, densities, subjects
 from infoplane.capture import (
     LayerInfo,
-    Tap,
     at_once,
     default_transform,
     dependence,
@@ -230,7 +229,7 @@ def run_capture(task: Task) -> Result:
 
 def _captured(task: Task, live: Live) -> Result:
     params, layers = task.params, task.params["layers"]
-    example = live.transform(task.images(task.split("decoding")[:LOOKED_AT]))
+    example = live.inputs(task.images(task.split("decoding")[:LOOKED_AT]))
     known = bool(live.readings)
     image = task.data.values["shape"][1:]
     listed = (
@@ -256,7 +255,7 @@ def _captured(task: Task, live: Live) -> Result:
     values["shapes"] = {layer: list(sizes[layer].shape) for layer in layers}
     values["read_as"] = {layer: readings[layer].to_json() for layer in layers if layer in readings}
     values["notes"] = {layer: list(notes[layer]) for layer in layers if layer in notes}
-    paired = live.transform(task.images(task.split("decoding")[: min(PAIRED, at_once(example))]))
+    paired = live.inputs(task.images(task.split("decoding")[: min(PAIRED, at_once(example))]))
     values["function_of"] = functions_of(live.model, layers, paired, unsure=[*notes])
     for layer in layers:
         # Activations are measured in float32, whatever finer type they were computed in.
@@ -291,14 +290,14 @@ def _captured(task: Task, live: Live) -> Result:
 
 
 def look_closer(
-    live: Live, images: Tensor, layers: Sequence[LayerInfo]
+    live: Live, images: np.ndarray | Tensor, layers: Sequence[LayerInfo]
 ) -> tuple[dict[str, tuple[str, ...]], frozenset[str]]:
     """Returns what must be said of layers that depend on more than their images, and those that are random.
 
     They are tried again in a batch as large as those that are captured, for what the few images by which they were
     looked up do not show.
     """
-    closer = dependence(live.model, live.transform(images), [info.name for info in layers], rows=max(2, len(images)))
+    closer = dependence(live.model, live.inputs(images), [info.name for info in layers], rows=max(2, len(images)))
     notes = {name: own.notes for name, own in closer.items()} | {info.name: info.notes for info in layers if info.notes}
     random = {name for name, own in closer.items() if own.random} | {info.name for info in layers if info.random}
     return notes, frozenset(random)
@@ -330,7 +329,7 @@ def answers(task: Task, live: Live, images: Tensor) -> np.ndarray | int | None:
 
     None where it ends in no vector.
     """
-    inputs = live.transform(images[:2])
+    inputs = live.inputs(images[:2])
     taps, batch = fired(live.model, inputs), at_once(inputs)
     root = "<output>" if "output" in dict(live.model.named_children()) else "output"
     # Tapped like any layer, so that the network is left as it was found, whatever it does.
@@ -339,8 +338,8 @@ def answers(task: Task, live: Live, images: Tensor) -> np.ndarray | int | None:
         return None
     if scores.shape[0] != task.data.values["classes"]:
         return scores.shape[0]
-    tap = Tap(live.model, [scores.name], device="cpu")
-    chunks = [tap(live.transform(images[i : i + batch]))[scores.name] for i in range(0, len(images), batch)]
+    tap = live.tap([scores.name], "cpu")
+    chunks = [tap(images[i : i + batch])[scores.name] for i in range(0, len(images), batch)]
     return torch.cat(chunks).argmax(1).numpy()
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from infoplane import data, subjects
-from infoplane.capture import Reading, Tap, default_transform
+from infoplane.capture import Reading, Tap, default_transform, model_input, quoted, seeded
 from infoplane.data.split import PARTS
 from infoplane.inversion import Pairs, Standardiser
 from infoplane.study.base import END
@@ -42,6 +42,15 @@ class Live:
     notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     random: frozenset[str] = frozenset()
     weights: Mapping[str, Tensor] | None = None
+
+    def inputs(self, images: np.ndarray | Tensor) -> Any:
+        """The network's inputs for a few images, always the same ones; the images are left as they are."""
+        with seeded(0):
+            return model_input(self.transform, images)
+
+    def tap(self, layers: list[str], device: torch.device | str) -> Tap:
+        """From images to the activations of layers."""
+        return Tap(self.model, layers, transform=quoted(self.transform), device=device)
 
     def at(self, checkpoint: str) -> "Live":
         """The network at a checkpoint."""
@@ -172,11 +181,11 @@ class Task:
 
     def _on_the_fly(self, layer: str) -> Callable[[Tensor], Tensor]:
         live = self.live(self.needs["capture"].values["checkpoint"])
-        tap, reading = Tap(live.model, [layer], device=self.environment.device), self.reading(layer)
+        tap, reading = live.tap([layer], self.environment.device), self.reading(layer)
 
         def of(batch: Tensor) -> Tensor:
             with live.in_place():
-                return reading(tap(live.transform(batch.cpu()))[layer])
+                return reading(tap(batch.cpu())[layer])
 
         return of
 
