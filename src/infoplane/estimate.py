@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from numbers import Integral, Real
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from infoplane.errors import UsageError
 
@@ -84,10 +84,26 @@ class Estimate:
     ceiling: float | None = dataclasses.field(default=None, metadata=IN_UNIT)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.kind, str) or not self.kind.isprintable() or not self.kind:
+            raise UsageError("the kind of a number must be words", received=repr(self.kind), legal=", ".join(KINDS))
         name = f"a number of kind {self.kind!r}"
+        for what, given, legal in (
+            ("unit", self.unit, get_args(Unit)),
+            ("bound", self.bound, (*get_args(Bound), None)),
+        ):
+            if given not in legal:
+                choices = ", ".join(map(str, legal))
+                raise UsageError(f"the {what} of {name} cannot be used", received=repr(given), legal=choices)
+        if isinstance(self.flags, str) or not all(isinstance(flag, str) and flag.isprintable() for flag in self.flags):
+            legal = "a tuple of sentences in letters that can be printed"
+            raise UsageError(f"the flags of {name} cannot be used", received=repr(self.flags)[:80], legal=legal)
         _check_finite(f"the value of {name}", self.value)
         if self.stderr is not None:
             _check_finite(f"the standard error of {name}", self.stderr, least=0.0)
+        if self.ceiling is not None:
+            _check_finite(f"the ceiling of {name}", self.ceiling)
+        if self.unit == "fraction" and not 0 <= self.value <= 1:
+            raise UsageError(f"the value of {name} must be a share", received=self.value, legal="0 to 1")
         # Infinite where the error is known from many examples; NaN is no number of anything.
         if not isinstance(self.dof, Real) or isinstance(self.dof, bool) or not float(self.dof) > 0:
             raise UsageError(f"the degrees of freedom of {name} must be above 0", received=self.dof)
@@ -134,6 +150,8 @@ class Estimate:
             )
         # An error of nothing reaches nowhere, however few fits or examples it is known from.
         reach = quantile * self.stderr if self.stderr else 0.0
+        if self.unit == "fraction":  # of an unknown number of images
+            return max(0.0, self.value - reach), min(1.0, self.value + reach)
         if self.ceiling is None or not reach:
             return self.value - reach, self.value + reach
         low = self._below(self.ceiling, reach)

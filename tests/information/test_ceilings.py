@@ -117,3 +117,8 @@ def test_what_cannot_be_counted(refuses):
         seen_values([np.zeros((3, 1))], np.zeros(2, int))
     with refuses("bits cannot be used"):
         states_ceiling(3, 0)
+    with refuses("units cannot be used"):
+        states_ceiling(10**400, 2)
+    for counts in ((0, 3, 1), (-1, 3, 1), (2, 3, 4), (2, 3, 0.5)):
+        with refuses("cannot be used"):
+            Seen(*counts)

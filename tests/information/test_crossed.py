@@ -92,6 +92,11 @@ def test_by_hand():
     assert (single.value, single.stderr, single.p_value) == (2.5, math.inf, 1.0)
 
 
+def test_parts_that_are_none(refuses):
+    with refuses("there are no parts of a variance"):
+        equivalent_dof([], 0.05)
+
+
 def test_p_values():
     assert Mean(0.0, 1.0, 10).p_value == 1
     assert Mean(2.0, 1.0, math.inf).p_value == pytest.approx(2 * stats.norm.sf(2.0))

@@ -58,6 +58,27 @@ def test_an_error_is_not_negative_and_counts_are_whole(refuses):
                 Estimate(1.0, 0.1, **{name: count})
 
 
+@pytest.mark.parametrize(
+    ("fields", "word"),
+    [
+        ({"unit": "bit"}, "the unit"),
+        ({"bound": "up"}, "the bound"),
+        ({"flags": "saturated"}, "the flags"),
+        ({"flags": ("\x1b[31mred",)}, "the flags"),
+        ({"kind": "a\nb"}, "the kind of a number"),
+        ({"kind": ""}, "the kind of a number"),
+        ({"kind": 3}, "the kind of a number"),
+        ({"ceiling": -math.inf}, "the ceiling"),
+        ({"ceiling": math.nan}, "the ceiling"),
+        ({"unit": "fraction", "kind": "accuracy", "value": 1.2}, "must be a share"),
+        ({"unit": "fraction", "kind": "accuracy", "value": -0.1}, "must be a share"),
+    ],
+)
+def test_words_and_limits_that_are_none(refuses, fields, word):
+    with refuses(word):
+        Estimate(**{"value": 1.0, **fields})
+
+
 def test_bits_are_a_view():
     bits = USABLE.bits
     assert bits.unit == "bits"

@@ -199,6 +199,14 @@ def test_features_that_cannot_be_read(refuses):
         fit_probe(h, y + 1, h, y, classes=2)
 
 
+def test_a_reader_or_chance_that_is_none(refuses):
+    with refuses("kind", "label, forward, own"):
+        label_information(np.full(8, -1.0), np.arange(8) % 2, classes=2, kind="probe")
+    for chance in (2.0, -0.1, math.nan, "half"):
+        with refuses("the share that would agree by chance"):
+            accuracy(np.arange(8) % 2 == 0, chance=chance)
+
+
 def test_accuracy_is_a_share_with_a_binomial_error():
     estimate = accuracy(np.array([True] * 30 + [False] * 10))
     assert estimate.value == 0.75

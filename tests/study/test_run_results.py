@@ -303,7 +303,7 @@ def test_flags(made):
     assert "* marks a flag:" in text
     save("density", density(LAYER[0], batches=np.tile([1.38, 1.37], 5)), "logits", 1)
     save("density", density(LAYER[1], batches=np.tile([1.38, 1.37], 5)), "logits", 2)
-    assert find(results(), "logits", "contrastive").flags == ("saturated near log 4 = 1.386",)
+    assert find(results(), "logits", "contrastive").flags == ("saturated near log 4 = 1.386 nats",)
 
 
 @pytest.mark.parametrize(

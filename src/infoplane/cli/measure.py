@@ -1,6 +1,5 @@
 """infoplane measure MODEL --data … --layers … --out DIR"""
 
-import dataclasses
 from pathlib import Path
 
 from infoplane import data
@@ -39,11 +38,6 @@ def measure(
 ) -> int:
     """Measures a network by reference, writes the page, prints the table."""
     dataset = data.load({"name": source, **chosen(options, groups)}, quiet=True)
-    if dataset.pools is not None:
-        # A published network has as a rule seen the official training images: only the others are fair.
-        part = dataset.subset(dataset.pools["evaluation"])
-        note = f"measuring on the {len(part):,} official test images of {dataset.name}: the others are left out"
-        dataset = dataclasses.replace(part, pools=None, notes=(*part.notes, note))
     if levels is not None and levels < dataset.levels and dataset.levels != 256:
         raise UsageError("fewer levels than the data have", received=levels, legal=f"{dataset.levels} or more")
     measure_model(

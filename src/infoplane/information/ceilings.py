@@ -14,6 +14,8 @@ from scipy import special
 from infoplane.checks import as_numpy, check_whole
 from infoplane.errors import UsageError
 
+#: most that is counted of units, bits, values and examples: what no memory holds
+MOST_COUNTED = 2**63 - 1
 #: how sure it is that values never seen have no more than the mass that is taken for them
 SURE = 0.95
 
@@ -26,11 +28,19 @@ class Seen:
         values: D, the number of distinct ones.
         tested: Independent examples of a half of all that were compared with the other half.
         unseen: How many of them have a value that does not occur in that other half.
+
+    Raises:
+        UsageError: These are no such counts.
     """
 
     values: int
     tested: int
     unseen: int
+
+    def __post_init__(self) -> None:
+        check_whole("values", self.values, least=1, most=MOST_COUNTED)
+        check_whole("examples", self.tested, least=0, most=MOST_COUNTED)
+        check_whole("unseen examples", self.unseen, least=0, most=self.tested)
 
     @property
     def mass(self) -> float:
@@ -119,5 +129,7 @@ def states_ceiling(units: int, bits: int) -> float:
     Raises:
         UsageError: These are no counts.
     """
-    units, bits = check_whole("units", units, least=1), check_whole("bits", bits, least=1)
+    units, bits = (
+        check_whole(what, count, least=1, most=MOST_COUNTED) for what, count in (("units", units), ("bits", bits))
+    )
     return units * bits * math.log(2)

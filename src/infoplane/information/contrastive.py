@@ -111,6 +111,6 @@ def contrastive_bound(batches: np.ndarray, candidates: int) -> Estimate:
     if batches.max() > limit + 1e-6:
         received = f"up to {batches.max():g} with {candidates} candidates"
         raise UsageError("contrastive terms exceed log K", received=received, legal=f"at most {limit:.6g}")
-    flags = (f"saturated near log {candidates} = {limit:.3f}",) if mean.value > SATURATION * limit else ()
+    flags = (f"saturated near log {candidates} = {limit:.3f} nats",) if mean.value > SATURATION * limit else ()
     value = min(mean.value, limit)  # which rounding may pass by some 10⁻¹⁵
     return Estimate(value, mean.stderr, "nats", "contrastive", "lower", count, refits, mean.dof, flags, limit)

@@ -12,6 +12,7 @@ from scipy import optimize, special
 
 from infoplane.arguments import check_argument
 from infoplane.checks import check_labels, check_log_probs
+from infoplane.errors import UsageError
 
 #: the size of test for which `Mean.dof` is stated: that of 95 % intervals
 SIZE = 0.05
@@ -109,8 +110,14 @@ def p_of(errors: float, parts: Sequence[Part]) -> float:
 
 
 def equivalent_dof(parts: Sequence[Part], size: float) -> float:
-    """Returns the degrees of freedom with which Student's t has the `reach` of a test of this size."""
+    """Returns the degrees of freedom with which Student's t has the `reach` of a test of this size.
+
+    Raises:
+        UsageError: The size is none, or there are no parts.
+    """
     check_argument("the size of the test", size, Annotated[float, Gt(0), Le(1)])
+    if not parts:
+        raise UsageError("there are no parts of a variance", received="none", legal="one or more")
     dofs = [part.dof for part in parts if part.variance > 0] or [part.dof for part in parts]
     low, high = min(dofs), max(dofs)
     # Next to 1 all quantiles are 0; the degrees of freedom there are those a little further out.

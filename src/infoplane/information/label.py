@@ -3,11 +3,13 @@
 import math
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
+from annotated_types import Ge, Le
 from scipy import special
 
+from infoplane.arguments import check_argument
 from infoplane.checks import as_numpy, check_classes, check_labels, check_log_probs, check_numbers
 from infoplane.errors import UsageError
 from infoplane.estimate import NO_CLASSIFIER, Estimate
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 FAILS = "below 0"
 #: size of the test by which answers are better than chance
 BETTER = 0.05
+#: what reads a label from a layer: a linear probe, the rest of the network trained anew, or the network itself
+Reader = Literal["label", "forward", "own"]
 #: classes' probabilities as they are given: one for each class, or all alike
 Prior = Sequence[float] | np.ndarray | Literal["uniform"]
 #: features that take more than this in float64 are not given to scikit-learn
@@ -207,7 +211,7 @@ def label_information(
     labels: np.ndarray,
     *,
     classes: int,
-    kind: str = "label",
+    kind: Reader = "label",
     groups: np.ndarray | None = None,
     prior: Prior | None = None,
 ) -> Estimate:
@@ -229,6 +233,7 @@ def label_information(
         UsageError: The log-probabilities are not finite or above 0, there is not one class number for each, or the
             prior is none of these classes.
     """
+    check_argument("kind", kind, Reader)
     log_probs, classes = check_log_probs(log_probs, discrete=True), check_classes(classes)
     labels = check_labels(labels, log_probs.shape[1], classes, of="log-probability")
     frequency = np.bincount(labels, minlength=classes) / len(labels)
@@ -257,8 +262,10 @@ def accuracy(correct: np.ndarray, *, groups: np.ndarray | None = None, chance: f
             no more do, by an exact one-sided binomial test at 5 %, a flag says that this is no classifier.
 
     Raises:
-        UsageError: They are not n times yes or no.
+        UsageError: They are not n times yes or no, or `chance` is no share.
     """
+    if chance is not None:
+        check_argument("the share that would agree by chance", chance, Annotated[float, Ge(0), Le(1)])
     correct = check_numbers(correct, what="answers")
     if correct.ndim != 1 or not np.isin(correct, (0, 1)).all():
         received = f"shape {correct.shape}, {correct.min():g} … {correct.max():g}"

@@ -26,12 +26,20 @@ MEASURABLE: tuple[Measure, ...] = ("nce", "usable", "contrastive", "label", "mse
 
 
 def dataset_of(images: Any, labels: Any, levels: int | None, groups: Any) -> data.Dataset:
-    """The images as a data set, with what is given beside them."""
+    """The images as a data set, with what is given beside them.
+
+    Of a data set in official parts it is the test images alone: the network has as a rule seen the others, and nothing
+    of what it was trained on is held out.
+    """
     if isinstance(images, data.Dataset):
         if labels is not None:
             raise UsageError("labels beside a data set", received="labels=…", mend="leave them out, or replace its own")
         own = images.groups if groups is None else groups
         dataset = dataclasses.replace(images, levels=images.levels if levels is None else levels, groups=own)
+        if dataset.pools is not None:
+            part = dataset.subset(dataset.pools["evaluation"])
+            note = f"measuring on the {len(part):,} official test images of {dataset.name}: the others are left out"
+            dataset = dataclasses.replace(part, pools=None, notes=(*part.notes, note))
         data.check_images(dataset.images, dataset.levels, least=LEAST_IMAGES)
         return dataset
     levels = 256 if levels is None else levels

@@ -65,7 +65,7 @@ def measure(
     Args:
         model: Any module; it is left as it was found.
         images: uint8 (N, C, H, W), numpy or torch, N ≥ 40; or a `Dataset`, which brings its labels, levels, groups
-            and notes along.
+            and notes along, and of which only the official test images are taken where it has any.
         labels: Whole numbers (N,), or None.
         layers: Names as `infoplane layers` lists them; reported in depth order.
         checkpoints: Earlier states of the network, in training order: name (as a rule a count of updates or epochs) ->
