@@ -211,7 +211,7 @@ def label_information(
     labels: np.ndarray,
     *,
     classes: int,
-    kind: Reader = "label",
+    kind: str = "label",
     groups: np.ndarray | None = None,
     prior: Prior | None = None,
 ) -> Estimate:
