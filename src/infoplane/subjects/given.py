@@ -1,23 +1,25 @@
 """Earlier states of one's own network, from which it is measured through training."""
 
+import copy
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+import textwrap
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from infoplane.errors import UsageError
+from infoplane.subjects.kept import cast, imaginary, misfit, weights_in
 
 #: what the network as it is is called among its checkpoints
 LAST = "end"
 #: what a checkpoint may be called, which becomes part of file names; and one that is a count of updates or epochs
 NAME, COUNT = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,39}"), re.compile(r"\d+(\.\d+)?")
-#: keys under which training scripts keep a model's weights beside other things
-WRAPPED = ("state_dict", "model_state_dict", "model", "net", "network", "model_state", "net_state_dict", "weights")
 LEGAL = "name in training order -> state dict of the model, or a file of one"
 
 
@@ -37,10 +39,11 @@ def load_states(model: nn.Module, checkpoints: Any, *, quiet: bool = False) -> d
 
     Args:
         checkpoints: Name -> state dict, or path of a file that `torch.save` wrote of one, alone or under the key
-            "state_dict", "model", "net" and the like. In training order; names are as a rule counts of updates or
-            epochs. The model itself is the last checkpoint, "end". A prefix that all weights have in the file and none
-            in the model, as wrappers put it there, is taken off; one that all have in the model is added.
-        quiet: Whether not to say on standard error which prefix that was.
+            "state_dict", "model", "net" and the like, at whatever depth; or a file of safetensors. In training order;
+            names are as a rule counts of updates or epochs. The model itself is the last checkpoint, "end". A prefix
+            that all of the model's weights have in the file and none in the model, as wrappers put it there, is taken
+            off, and what lies beside it left out; one that all have in the model is added.
+        quiet: Whether not to say on standard error where weights were found, and what was left out.
 
     Raises:
         UsageError: A name cannot be used, a file cannot be read, or the weights are not this model's.
@@ -53,22 +56,14 @@ def load_states(model: nn.Module, checkpoints: Any, *, quiet: bool = False) -> d
         if not NAME.fullmatch(name) or name == LAST or name in found:
             legal = f"distinct names of letters, digits, . _ - other than {LAST!r}, which is the model itself"
             raise UsageError("checkpoints cannot be told apart", received=repr(name), legal=legal)
-        state = _read(given) if isinstance(given, str | Path) else given
-        state = next((state[key] for key in WRAPPED if isinstance(state, Mapping) and key in state), state)
-        if not isinstance(state, Mapping):
-            raise UsageError(f"checkpoint {name!r} cannot be used", received=type(state).__name__, legal=LEGAL)
-        state = {weight: value.detach().clone() for weight, value in state.items() if isinstance(value, Tensor)}
-        state, said = _fitted(state, model.state_dict().keys())
-        if said and not quiet:
-            print(f"checkpoint {name!r}: {said}", file=sys.stderr)
-        try:
-            with holding(model, state):
-                pass
-        except Exception as error:
-            # Whatever a model's own loading raises; its lines become one.
-            received = " ".join(str(error).split())[:160]
-            mend = "give a state dict of this very model"
-            raise UsageError(f"checkpoint {name!r} does not fit the model", received=received, mend=mend) from error
+        content = _read(given) if isinstance(given, str | Path) else given
+        if not isinstance(content, Mapping | list | tuple):
+            mend = "pass its state_dict()" if isinstance(content, nn.Module) else None
+            received = type(content).__name__
+            raise UsageError(f"checkpoint {name!r} cannot be used", received=received, legal=LEGAL, mend=mend)
+        state, words = _state(model, content, name)
+        if words and not quiet:
+            print(f"checkpoint {name!r}: {'; '.join(words)}", file=sys.stderr)
         found[name] = state
     counts = [float(name) for name in found if COUNT.fullmatch(name)]
     if counts != sorted(counts):
@@ -76,13 +71,48 @@ def load_states(model: nn.Module, checkpoints: Any, *, quiet: bool = False) -> d
     return found
 
 
+def _state(model: nn.Module, content: Any, name: str) -> tuple[dict[str, Any], list[str]]:
+    """The weights of a checkpoint, tried on the model, and what was done to find them."""
+    own = model.state_dict()
+    found = weights_in(content, own, name)
+    state = {key: value.detach().clone() if isinstance(value, Tensor) else value for key, value in found.state.items()}
+    words, wrong = found.words, misfit(state, own)
+    what, mend = f"checkpoint {name!r} does not fit the model", "give a state dict of this very model"
+    if any(imaginary(x, own.get(key)) for key, x in state.items()):
+        raise UsageError(what, received=wrong, mend=mend)
+    named = bool(own.keys() & state.keys())
+    before = {} if named else copy.deepcopy(own)
+    try:
+        with holding(model, state):
+            taken = named or _differs(before, model.state_dict())
+    except Exception as error:
+        # Whatever a model's own loading raises; torch's list of names is put into fewer words.
+        received = wrong or textwrap.shorten(f"{type(error).__name__}: {error}", 300, placeholder=" …")
+        raise UsageError(what, received=received, mend=mend) from error
+    if own and not taken:  # a loader that takes whatever fits took nothing
+        raise UsageError(what, received=wrong, mend=mend)
+    return state, [*words, *cast(state, own)]
+
+
+def _differs(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    return any(isinstance(x, Tensor) and not torch.equal(x, second[name]) for name, x in first.items())
+
+
 def _read(path: str | Path) -> Any:
     try:
+        if Path(path).exists() and not Path(path).is_file():
+            raise OSError
+        with open(path, "rb") as file:
+            header = file.read(9)
+        if header[8:] == b"{":  # after the length of the table of contents: safetensors
+            return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         legal = "a file that torch.save wrote of a state dict"
         if isinstance(error, FileNotFoundError):
             mend = "there is no such file"
+        elif not Path(path).is_file():
+            mend = "it is no regular file"
         elif (
             other := re.search(r"(?:GLOBAL|Unsupported (?:class|global):?(?: GLOBAL)?) `?([\w.]+)", str(error))
         ) is not None:
@@ -93,25 +123,3 @@ def _read(path: str | Path) -> Any:
         else:
             mend = f"it holds something else ({type(error).__name__}); weights_only=True is how it was read"
         raise UsageError("cannot read the checkpoint", received=path, legal=legal, mend=mend) from error
-
-
-def _fitted(state: dict[str, Tensor], own: Iterable[str]) -> tuple[dict[str, Tensor], str]:
-    """Returns the weights under the model's names, where one prefix is all that is between, and what was done."""
-    wanted, prefix = set(own), ""
-    if not state or not wanted or wanted & state.keys():
-        return state, ""
-    stripped = dict(state)
-    while not wanted & stripped.keys():
-        first = {name.partition(".")[0] for name in stripped}
-        if len(first) != 1 or not all("." in name for name in stripped):
-            break
-        prefix += f"{first.pop()}."
-        stripped = {name.removeprefix(prefix): value for name, value in state.items()}
-    if wanted & stripped.keys():
-        return stripped, f"prefix {prefix!r} taken off the names of all weights"
-    parts = next(iter(sorted(wanted))).split(".")
-    for count in range(1, len(parts)):
-        prefix = ".".join(parts[:count]) + "."
-        if all(name.startswith(prefix) for name in wanted) and {prefix + name for name in state} & wanted:
-            return {prefix + name: value for name, value in state.items()}, f"prefix {prefix!r} added to all names"
-    return state, ""
