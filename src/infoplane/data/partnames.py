@@ -31,8 +31,8 @@ _SHORT = {"tr": "train", "te": "test", "ts": "test", "va": "valid", "vl": "valid
 #: how words for parts begin in other languages
 _STEMS = {
     "train": (
-        "entrain", "apprentiss", "entrena", "treina", "treino", "addestra", "antrena", "antrenman", "egitim", "tranings",
-        "trening", "trenov", "uczen", "uczac", "ucenje", "opleid", "koulutus", "latih", "pelatihan",
+        "entrain", "apprentiss", "entrena", "treina", "treino", "addestra", "antrena", "antrenman", "egitim",
+        "tranings", "trening", "trenov", "uczen", "uczac", "ucenje", "opleid", "koulutus", "latih", "pelatihan",
         "huanluyen", "huan luyen", "обуч", "трен", "навч", "εκπαιδ", "تدريب", "אימון", "प्रशिक्षण", "ฝึก",
         "训练", "訓練", "学習", "学习", "學習", "학습", "훈련",
     ),
