@@ -1,8 +1,8 @@
-"""What an unknown name is answered with, and how numbers are said."""
+"""What an unknown name is answered with, how numbers are said, and what is text."""
 
 import pytest
 
-from infoplane.errors import plain, unknown
+from infoplane.errors import UsageError, check_text, is_text, plain, printable, unknown
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,34 @@ def test_only_what_is_near_is_suggested(received, legal, suggested):
 )
 def test_whole_numbers_are_said_as_such(value, words):
     assert plain(value) == words
+
+
+def test_what_is_no_text_is_known_among_all_letters():
+    refused = {code for code in range(0x110000) if not is_text(chr(code))}
+    controls = {*range(0x20), 0x7F, *range(0x80, 0xA0)} - {9}
+    turns = {*range(0x202A, 0x202F), *range(0x2066, 0x206A)}
+    assert refused == controls | turns | {0x2028, 0x2029} | {*range(0xD800, 0xE000)}
+
+
+@pytest.mark.parametrize("letter", ["\x1b", "\x9b", "\x7f", "\n", "\r", "\u2028", "\u202e", "\u2066", "\udc80"])
+def test_what_is_no_text_is_refused_or_written_out(refuses, letter):
+    with refuses("title holds what is no text", ascii(letter), "take"):
+        check_text("title", f"a{letter}b")
+    written = printable(f"a{letter}b")
+    assert written.isprintable()
+    assert written.encode().decode("unicode_escape").encode("utf-8", "surrogatepass") == f"a{letter}b".encode(
+        "utf-8", "surrogatepass"
+    )
+    assert str(UsageError("what", received=f"a{letter}b")).isprintable()
+    assert check_text("note", "a\nb", lines=True) == "a\nb"
+
+
+def test_texts_stay_as_they_are():
+    for text in (
+        "H\u2082 \u00b1 5\u00a0%",
+        "\u05d0\u05d1 \u200f",
+        "\u0645\u200c\u0645",
+        "\U0001f600\u200d\U0001f680",
+        "a\tb",
+    ):
+        assert check_text("title", text) == printable(text) == text

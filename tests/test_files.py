@@ -1,10 +1,11 @@
 """Files are there whole or not at all, whoever writes them at the same time."""
 
 import os
+from pathlib import Path
 
 import pytest
 
-from infoplane.files import TEMPORARY, write_whole
+from infoplane.files import TEMPORARY, open_regular, read_text, write_whole
 
 REPLACE = os.replace
 
@@ -48,3 +49,27 @@ def test_others_may_read_it(tmp_path):
     write_whole(tmp_path / "a", b"text")
     (tmp_path / "b").write_bytes(b"text")
     assert (tmp_path / "a").stat().st_mode == (tmp_path / "b").stat().st_mode
+
+
+def test_a_text_is_what_python_reads(tmp_path):
+    path = tmp_path / "a"
+    for content in (b"", b"a\r\nb\rc\n", "\u00e4\u2028\U0001f600".encode(), b"\xef\xbb\xbfa"):
+        path.write_bytes(content)
+        assert read_text(path) == path.read_text(encoding="utf-8")
+    path.write_bytes(b"a\xff")
+    with pytest.raises(ValueError, match="utf-8"):
+        read_text(path)
+    assert read_text(path, errors="replace") == "a\ufffd"
+    assert len(read_text(path, most=2, errors="replace")) == 2
+    with pytest.raises(OSError, match="more than 1 bytes"):
+        read_text(path, most=1)
+
+
+def test_only_regular_files_are_read_and_nothing_is_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for path in (tmp_path / "pipe", tmp_path / "link", tmp_path, Path("/dev/zero")):
+        with pytest.raises(OSError, match="no regular file"):
+            read_text(path)
+    with pytest.raises(FileNotFoundError):
+        open_regular(tmp_path / "gone")

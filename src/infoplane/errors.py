@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import unicodedata
 from collections.abc import Iterable
 from numbers import Real
 
@@ -31,7 +32,7 @@ class InfoplaneError(Exception):
             parts.append(f"legal: {legal}")
         if mend is not None:
             parts.append(mend)
-        super().__init__(" ".join("; ".join(parts).split()))
+        super().__init__(printable(" ".join("; ".join(parts).split())))
 
 
 class UsageError(InfoplaneError):
@@ -62,21 +63,37 @@ def check_positive(what: str, value: object, *, legal: str | None = None) -> flo
     raise UsageError(f"{what} must be a positive number", received=value, legal=legal)
 
 
-def check_text(what: str, text: str) -> str:
-    """Returns a text that can be printed and kept, or raises UsageError: some strings are no text.
+#: what turns the order of the letters that follow it round, so that a name looks like another
+_TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
-    Halves of surrogate pairs, as names of files in another encoding leave them, cannot be written to any file; other
-    control characters than tabs and line ends would be acted on by a terminal.
+
+def check_text(what: str, text: str, *, lines: bool = False) -> str:
+    """Returns a text that can be printed and kept, or raises UsageError: see `is_text`.
+
+    Args:
+        lines: Whether it may have several lines.
     """
-    bad = next((letter for letter in text if _is_no_text(letter)), None)
+    bad = next((letter for letter in text if not is_text(letter) and not (lines and letter == "\n")), None)
     if bad is not None:
         received, mend = ascii(text if len(text) < 60 else f"{text[:57]}..."), f"take {bad!a} out"
-        raise UsageError(f"{what} holds what is no text", received=received, legal="text in Unicode", mend=mend)
+        legal = f"text in Unicode{'' if lines else ' of one line'}"
+        raise UsageError(f"{what} holds what is no text", received=received, legal=legal, mend=mend)
     return text
 
 
-def _is_no_text(letter: str) -> bool:
-    return "\ud800" <= letter <= "\udfff" or (ord(letter) < 32 and letter not in "\t\n\r")
+def printable(text: str) -> str:
+    """Returns a text with whatever is none written out, as "\\x1b": for names that are not ours to refuse."""
+    return text if text.isprintable() else "".join(each if is_text(each) else ascii(each)[1:-1] for each in text)
+
+
+def is_text(letter: str) -> bool:
+    """Whether a letter is one, or a tab.
+
+    Halves of surrogate pairs, as names of files in another encoding leave them, cannot be written to any file; control
+    characters (of both sets, C0 and C1) and what turns the direction of writing would be acted on by a terminal; ends
+    of lines, of whatever kind, would part a line of a table in two.
+    """
+    return letter == "\t" or (unicodedata.category(letter) not in ("Cc", "Cs", "Zl", "Zp") and letter not in _TURNS)
 
 
 def unknown(

@@ -1,13 +1,49 @@
-"""Files that are there whole or not at all."""
+"""Files that are written whole or not at all, and of which no more is read than can be."""
 
+import errno
 import os
+import stat
 import uuid
+from io import BufferedReader
 from pathlib import Path
 
 #: how the names of half-written files begin
 TEMPORARY = ".tmp-"
 #: how often a file is written whose temporary name was swept away meanwhile
 _ATTEMPTS = 5
+
+
+#: most bytes of a text that is read
+MOST_TEXT = 256 << 20
+
+
+def open_regular(path: str | Path) -> BufferedReader:
+    """Returns a regular file, open for reading.
+
+    Raises:
+        OSError: It is not there, cannot be read, or is something else: opening a pipe would wait for ever, and a device
+            may never end.
+    """
+    # Without waiting, so that what is looked at is what was opened.
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "it is a folder, pipe or device and no regular file", str(path))
+    return os.fdopen(handle, "rb")
+
+
+def read_text(path: str | Path, *, most: int = MOST_TEXT, errors: str = "strict") -> str:
+    """Returns a text in UTF-8 as it is in a regular file, its line ends as "\\n".
+
+    Raises:
+        OSError: As `open_regular`, or it has more than `most` bytes.
+        ValueError: It is no text in UTF-8.
+    """
+    with open_regular(path) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"it has more than {most:,} bytes", str(path))
+    return content.decode("utf-8", errors).replace("\r\n", "\n").replace("\r", "\n")
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

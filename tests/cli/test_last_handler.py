@@ -65,7 +65,16 @@ def test_letters_that_a_terminal_lacks_do_not_end_a_command(tmp_path):
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("title", "half \ud800"), ("figure", "a\x1b[2Jb"), ("note", "x\udfff"), ("layers", ["conv1", "\x00"])],
+    [
+        ("title", "half \ud800"),
+        ("title", "two\nlines"),
+        ("title", "right\u202eleft"),
+        ("figure", "a\x1b[2Jb"),
+        ("figure", "a\x9b2Jb"),
+        ("note", "x\udfff"),
+        ("note", "x\ry"),
+        ("layers", ["conv1", "\x00"]),
+    ],
 )
 def test_texts_that_cannot_be_printed_are_refused_before_anything_runs(capsys, tmp_path, field, value):
     study = write_study(tmp_path)

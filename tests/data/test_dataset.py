@@ -186,3 +186,9 @@ def test_images_with_channels_last_are_refused(refuses):
     for channels in (1, 2, 3, 4):
         with refuses("look channels-last", "transpose(0, 3, 1, 2)"):
             check_images(np.zeros((2, 8, 9, channels), np.uint8), 256)
+
+
+def test_control_characters_in_names_are_written_out(images):
+    dataset = Dataset("a\x1b[2J", images, [0, 1, 1], class_names=("c\x9b1m", "x\udc80"), notes=("in b\nc",))
+    assert (dataset.name, dataset.class_names) == ("a\\x1b[2J", ("c\\x9b1m", "x\\udc80"))
+    assert dataset.notes == ("in b\\nc",)

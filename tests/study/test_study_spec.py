@@ -414,3 +414,29 @@ def test_the_study_that_one_is_like_must_come_with_the_package(tmp_path, refuses
     path.write_text("like: resnet-clasifier\n")
     with refuses("study that", "'resnet-clasifier'", "did you mean 'resnet-classifier'?"):
         load_study(str(path))
+
+
+def test_a_study_that_is_no_file_is_not_waited_for(tmp_path, refuses):
+    os.mkfifo(tmp_path / "pipe.yaml")
+    (tmp_path / "endless.yaml").symlink_to("/dev/zero")
+    (tmp_path / "folder.yaml").mkdir()
+    for path in sorted(tmp_path.iterdir()):
+        for read in (load_study, lambda name: read_study(Path(name))):
+            with refuses("cannot read the study", "no regular file"):
+                read(str(path))
+
+
+def test_a_study_of_too_many_entries_is_refused_unread(tmp_path, refuses):
+    path = tiny_study.write_study(tmp_path)
+    start = path.read_text()
+    for listed in ("".join(f"\n- layer{at}" for at in range(100_000)), f"[{', '.join(map(str, range(100_000)))}]"):
+        path.write_text(f"{start}\nlatents: {listed}\n")
+        with refuses("tiny.yaml: too many entries", "20,000 at most"):
+            load_study(str(path))
+    with refuses("--set: too many entries"):
+        parse_value(f"[{'1,' * 20_001}]")
+
+
+def test_nothing_is_measured_twice(load, refuses):
+    with refuses("what is measured must be distinct", "measure: nce, nce"):
+        load({"measure": ["nce", "nce"]})

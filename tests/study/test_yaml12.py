@@ -44,6 +44,8 @@ def test_not_a_number_is_one():
         ("\ta: 1", ["line 1", "token"]),
         ("a: !!python/object/apply:os.getcwd []", ["line 1"]),
         ("[" * 5000, ["deeply"]),
+        ("a: " + "9" * 5000, ["5,000 digits", "line 1"]),
+        ("a: 0x" + "9" * 5000, ["digits", "line 1"]),
     ],
 )
 def test_what_is_refused_is_one_line_with_its_place(text, words):

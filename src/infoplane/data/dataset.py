@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from infoplane.checks import MOST_CLASSES, as_numpy, check_classes, check_labels, check_whole
-from infoplane.errors import UsageError
+from infoplane.errors import UsageError, printable
 
 #: The purposes that an example can serve, see `Split`.
 PARTS = ("encoding", "decoding", "evaluation")
@@ -21,7 +21,7 @@ class Dataset:
     """Images on a grid of levels, with labels and known latents where there are any.
 
     Attributes:
-        name: What reports call the data set.
+        name: What reports call the data set; here and in other texts control characters are written out, as "\\x1b".
         images: uint8 `(N, C, H, W)`, C-contiguous, every value below `levels`; N >= 2.
         labels: int64 `(N,)` in `0 … classes − 1`, or None.
         levels: Number of values a pixel can take, 2 to 256 (17 for the digits set).
@@ -54,7 +54,8 @@ class Dataset:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        owner = f"data set {self.name!r}"
+        name = printable(str(self.name))
+        owner = f"data set {name!r}"
         images = check_images(self.images, self.levels, what=f"images of {owner}")
         if self.classes is not None:
             check_classes(self.classes, what=f"classes of {owner}")
@@ -66,12 +67,12 @@ class Dataset:
             key: _check_latent(f"latent {key!r} of {owner}", value, len(images)) for key, value in self.latents.items()
         }
         pools = None if self.pools is None else _check_pools(owner, self.pools, len(images))
-        names = None if self.class_names is None else tuple(map(str, self.class_names))
+        names = None if self.class_names is None else tuple(printable(str(each)) for each in self.class_names)
         if names is not None and len(names) != classes:
             raise UsageError(f"class names of {owner} do not match", received=len(names), legal=f"{classes} names")
         # The class is frozen for its users; only here are checked arrays put in the place of what was passed.
         checked = {"images": images, "labels": labels, "classes": classes, "latents": latents, "pools": pools}
-        checked |= {"class_names": names, "notes": tuple(self.notes)}
+        checked |= {"class_names": names, "notes": tuple(map(printable, self.notes)), "name": name}
         checked["groups"] = None if self.groups is None else check_groups(self.groups, len(images), owner)
         for field, value in checked.items():
             object.__setattr__(self, field, value)

@@ -6,11 +6,13 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from infoplane.errors import printable
+
 
 def say(notes: Iterable[str]) -> None:
     """Prints notes on standard error, one a line."""
     for note in notes:
-        print(f"note: {note}", file=sys.stderr)
+        print(f"note: {printable(note)}", file=sys.stderr)
 
 
 def counted(what: Counter[str], most: int = 5) -> str:

@@ -109,6 +109,8 @@ def kinds_of(kinds: Sequence[str] | None, labelled: bool) -> tuple[Measure, ...]
         return tuple(legal)
     if isinstance(kinds, str) or not kinds or not all(isinstance(kind, str) for kind in kinds):
         raise UsageError("kinds must be a list of names", received=repr(kinds), legal=", ".join(MEASURABLE))
+    if len(set(kinds)) < len(kinds):
+        raise UsageError("kinds must be distinct", received=", ".join(kinds))
     for kind in kinds:
         if kind == "label" and not labelled:
             raise UsageError("there are no labels to read", received="kinds with label", mend="pass labels=")

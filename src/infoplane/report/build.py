@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from infoplane.errors import UsageError
-from infoplane.files import TEMPORARY
+from infoplane.files import TEMPORARY, read_text
 from infoplane.report import flow_gather, flow_page, inversion, page, text
 from infoplane.report.contents import PageContents
 from infoplane.report.standing import remember, stands, state_of
@@ -56,7 +56,7 @@ def load_run(folder: Path) -> RunResults[Any]:
     if not (folder / STUDY_FILE).is_file() or not (folder / "cells" / PLAN_FILE).is_file():
         raise UsageError("no run in this folder", received=folder, legal="the --out folder of a run or measure")
     spec = read_study(folder / STUDY_FILE)
-    if Plan.study(folder) not in (None, (folder / STUDY_FILE).read_text(encoding="utf-8")):
+    if Plan.study(folder) not in (None, read_text(folder / STUDY_FILE)):
         mend = "run the same command again, which writes it anew; --set changes a study"
         raise UsageError("the study was edited since it was run", received=folder / STUDY_FILE, mend=mend)
     results = FAMILIES[spec.kind].results(spec, Plan.load(folder), Store(folder / "cells"))

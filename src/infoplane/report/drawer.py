@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from infoplane.files import write_whole
+from infoplane.files import open_regular, read_text, write_whole
 from infoplane.report.printing import SUFFIXES, Print
 from infoplane.report.theme import style
 
@@ -125,7 +125,7 @@ def _code() -> bytes:
 def _read(path: Path) -> dict[str, Any]:
     """What is remembered; nothing where it cannot be read: then all is drawn."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
     except (OSError, ValueError):
         return {}
     whole = isinstance(content, dict) and all(isinstance(content.get(key), dict) for key in ("sources", "files"))
@@ -134,5 +134,5 @@ def _read(path: Path) -> dict[str, Any]:
 
 def checksum(path: Path) -> str:
     """Returns a file's SHA-256, as text."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from infoplane.files import read_text
 from infoplane.study.plan import INPUT
 from infoplane.study.run_results import RunResults
 from infoplane.study.watch import EVENTS_FILE
@@ -85,9 +86,9 @@ def _missing(results: RunResults[Any], stages: Mapping[str, str]) -> Iterator[tu
 
 def _events(folder: Path) -> Iterator[dict[str, Any]]:
     path = folder / EVENTS_FILE
-    if not path.exists():
+    if not path.is_file():
         return
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in read_text(path, errors="replace").splitlines():
         try:
             event = json.loads(line)
         except ValueError:

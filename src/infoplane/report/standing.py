@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import infoplane
-from infoplane.files import TEMPORARY, write_whole
+from infoplane.files import TEMPORARY, read_text, write_whole
 from infoplane.report.drawer import DRAWN_FILE, checksum
 from infoplane.study.run import STUDY_FILE
 from infoplane.study.watch import EVENTS_FILE
@@ -69,7 +69,7 @@ def _checksum(path: Path) -> str:
 
 def _remembered(folder: Path) -> dict[str, Any]:
     with suppress(OSError, ValueError):
-        content = json.loads((folder / DRAWN_FILE).read_text(encoding="utf-8"))
+        content = json.loads(read_text(folder / DRAWN_FILE))
         return content if isinstance(content, dict) else {}
     return {}
 

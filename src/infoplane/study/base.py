@@ -95,7 +95,7 @@ def _leaves(content: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, A
 def check_texts(content: Any) -> None:
     """Raises UsageError where plain values hold a string that is no text."""
     for path, text in _texts(content):
-        check_text(path, text)
+        check_text(path, text, lines=path == "note")
 
 
 def _texts(content: Any, path: str = "") -> Iterator[tuple[str, str]]:

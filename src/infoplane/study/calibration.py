@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from infoplane.data import catalogue
-from infoplane.files import write_whole
+from infoplane.files import read_text, write_whole
 from infoplane.study.bench import calibrate
 from infoplane.study.machine import Machine
 from infoplane.study.plan import code_version
@@ -97,7 +97,7 @@ def stored(device: torch.device) -> Calibration | None:
     with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
         if not any(folder().glob(_FILES)):
             return None  # without finding out what the file would be called, which takes a second
-        content = json.loads(_path(device).read_text(encoding="utf-8"))
+        content = json.loads(read_text(_path(device)))
         speeds = {field.name: float(content["seconds"][field.name]) for field in fields(Machine)}
         usable = all(0 <= speed < 1 for speed in speeds.values()) and speeds["per_operation"] + speeds["per_flop"] > 0
         if usable and content["machine"] == identity(device):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infoplane.errors import UsageError
-from infoplane.files import TEMPORARY
+from infoplane.files import TEMPORARY, read_text
 from infoplane.study.lock import LOCK_FILE, locked
 from infoplane.study.plan import PLAN_FILE
 from infoplane.study.store import SUMS_FILE, VALUES_FILE, Store
@@ -104,7 +104,7 @@ def _ours(entry: Path) -> int | None:
     if not files.keys() >= {SUMS_FILE, VALUES_FILE} or (size := _bytes(files.values())) is None:
         return None
     try:
-        listed = set(json.loads(files[SUMS_FILE].read_text(encoding="utf-8")))
+        listed = set(json.loads(read_text(files[SUMS_FILE])))
     except (OSError, ValueError, TypeError):
         return None
     return size if files.keys() <= {SUMS_FILE, *listed} else None

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from infoplane import data
 from infoplane.errors import UsageError, unknown
+from infoplane.files import read_text
 from infoplane.settings import first_error, shown
 from infoplane.study import yaml12
 from infoplane.study.base import LAPTOP, PAPER, Study, check_texts, set_field
@@ -18,6 +19,8 @@ from infoplane.study.families import DEFAULT, FAMILIES
 
 #: what a study is called, which no note speaks of
 _NAMES = ("name", "title", "figure")
+#: most lines and commas of what is read of a study: more take seconds, and no run has so many parts
+_MOST_ENTRIES = 20_000
 #: what stands under this in a data set's section holds for every scale
 EVERY = "every"
 
@@ -157,6 +160,7 @@ def _files(study: str) -> list[_File]:
         text = _read(Path(study))
     else:
         raise unknown("study", study, named_studies(), mend="or give the path of a .yaml file")
+    _check_size(text, study)
     parsed = _parse(text, study)
     own = {"name": Path(study).stem, **parsed}
     if own.get("scale") is None:
@@ -226,21 +230,29 @@ def _is_changes(part: Any) -> bool:
 
 def read_study(path: Path) -> Study:
     """Returns the resolved study that a run keeps in its folder."""
-    return read_text(_read(path), str(path))
+    return study_of(_read(path), str(path))
 
 
-def read_text(text: str, where: str) -> Study:
+def study_of(text: str, where: str) -> Study:
     """Returns the resolved study of a YAML text."""
     return validate(_parse(text, where), where=where)
 
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return read_text(path)
     except (OSError, ValueError) as error:  # ValueError: no text, or no name that a file can have
         reason = error.strerror if isinstance(error, OSError) else None
         mend = f"{reason[0].lower()}{reason[1:]}" if reason else "it holds something else than text in UTF-8"
         raise UsageError("cannot read the study", received=path, legal="a readable YAML file", mend=mend) from error
+
+
+def _check_size(text: str, where: str) -> None:
+    """Raises UsageError for what takes long to read, and asks for more than any run can have parts."""
+    if (count := text.count("\n") + text.count(",")) > _MOST_ENTRIES:
+        raise UsageError(
+            f"{where}: too many entries", received=f"{count:,} lines and commas", legal=f"{_MOST_ENTRIES:,} at most"
+        )
 
 
 def _parse(text: str, where: str) -> dict[str, Any]:
@@ -282,6 +294,7 @@ def _check_keys(content: Any, where: str, path: str = "") -> None:
 
 def parse_value(text: str) -> Any:
     """Reads the value of a `--set key=value` as YAML does."""
+    _check_size(text, "--set")
     try:
         return yaml12.load(text)
     except ValueError as error:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from infoplane.errors import UsageError
+from infoplane.files import read_text
 
 LOCK_FILE = ".lock"
 #: seconds to wait for workers that outlived a killed run: they notice within one
@@ -75,7 +76,7 @@ def _take(handle: int, path: Path, quiet: bool) -> None:
 
 
 def _read(path: Path) -> int | None:
-    text = path.read_text(encoding="utf-8")
+    text = read_text(path)
     return int(text) if text.isdecimal() else None
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import infoplane
 from infoplane import data, densities, subjects
 from infoplane.errors import UsageError
+from infoplane.files import read_text
 from infoplane.study.base import END
 from infoplane.study.cell import Cell
 from infoplane.study.meaning import code_of
@@ -141,7 +142,7 @@ class Plan:
 def _readable(path: Path) -> Iterator[Any]:
     """The content of a plan's file; whatever is wrong with it becomes a UsageError."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
         # Versions that kept no checksum did not keep the code's modules either.
         if "code" in content and content.pop("sum") != _sum(content):
             raise ValueError("edited")

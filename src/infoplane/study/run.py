@@ -24,7 +24,7 @@ from infoplane.errors import CellError, UsageError, check_text
 from infoplane.settings import shown
 from infoplane.study.base import Study
 from infoplane.study.cell import Cell
-from infoplane.study.load import read_study, read_text
+from infoplane.study.load import read_study, study_of
 from infoplane.study.lock import LOCK_FILE
 from infoplane.study.origin import NOTHING_SAID, Origin
 from infoplane.study.plan import PLAN_FILE, Plan
@@ -128,7 +128,7 @@ def another(folder: Path, spec: Study, origin: Origin) -> str | None:
     planned = (folder / "cells" / PLAN_FILE).exists()
     try:
         known = Plan.study(folder) if planned else None
-        content = read_study(folder / STUDY_FILE) if known is None else read_text(known, str(folder / STUDY_FILE))
+        content = read_study(folder / STUDY_FILE) if known is None else study_of(known, str(folder / STUDY_FILE))
     except UsageError as error:
         return f"its study cannot be read: {error}"
     if type(content) is not type(spec):

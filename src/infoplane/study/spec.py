@@ -313,6 +313,8 @@ class StudySpec(Study):
             if layer not in self.layers:
                 raise unknown("layer in read_as", layer, self.layers, mend="take it out there too")
             check_pattern(layer, pattern)
+        if len(set(self.measure)) < len(self.measure):
+            raise UsageError("what is measured must be distinct", received=f"measure: {', '.join(self.measure)}")
         names = [*self.latents, *self.layers]
         for layer in self.density_at:
             if layer not in names:

@@ -20,7 +20,7 @@ from safetensors.torch import save_file as save_weights
 from torch import Tensor
 
 from infoplane.errors import CellError
-from infoplane.files import TEMPORARY, write_whole
+from infoplane.files import TEMPORARY, open_regular, read_text, write_whole
 from infoplane.study.arrays import ArrayFile, write_arrays
 from infoplane.study.cell import Cell
 
@@ -62,7 +62,7 @@ class Stored:
         self.folder = folder
         self._seen: set[str] = set()
         try:
-            self._sums: dict[str, str] = dict(json.loads((folder / SUMS_FILE).read_text()))
+            self._sums: dict[str, str] = dict(json.loads(read_text(folder / SUMS_FILE)))
         except (OSError, ValueError, TypeError) as error:
             raise _damaged(folder / SUMS_FILE) from error
         _ = self.cell  # which checks it; kept, those of thousands would fill tens of megabytes
@@ -74,7 +74,7 @@ class Stored:
             return None
         path = self._checked(CELL_FILE)
         try:
-            cell = Cell(**json.loads(path.read_text()))
+            cell = Cell(**json.loads(read_text(path)))
             bound = cell.name == self.folder.name and cell.sound
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise _damaged(path) from error
@@ -95,7 +95,7 @@ class Stored:
     @cached_property
     def values(self) -> dict[str, Any]:
         """The cell's JSON values."""
-        return json.loads(self._checked(VALUES_FILE).read_text())
+        return json.loads(read_text(self._checked(VALUES_FILE)))
 
     @cached_property
     def _arrays(self) -> ArrayFile:
@@ -206,9 +206,7 @@ class Store:
             for path in temporary.iterdir():
                 path.chmod(rights)  # safetensors gives them to nobody else, whatever the umask says
                 _to_disk(path)  # before the name says that it is whole
-            stored = (
-                content if self._publish(temporary, cell.name) else (self.folder / cell.name / SUMS_FILE).read_text()
-            )
+            stored = content if self._publish(temporary, cell.name) else read_text(self.folder / cell.name / SUMS_FILE)
             _to_disk(self.folder)
             self.failure_file(cell.name).unlink(missing_ok=True)
         finally:
@@ -256,9 +254,9 @@ class Store:
         """Returns (message, traceback) of a failed cell, or None."""
         path = self.failure_file(cell)
         # A run that is killed right after a cell is stored may leave the traceback of its earlier failure.
-        if not path.exists() or self.has(cell):
+        if not path.is_file() or self.has(cell):
             return None
-        message, _, traceback = path.read_text(encoding="utf-8", errors="replace").partition("\n")
+        message, _, traceback = read_text(path, errors="replace").partition("\n")
         return message, traceback
 
 
@@ -303,5 +301,5 @@ def _damaged(path: Path) -> CellError:
 
 
 def _checksum(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

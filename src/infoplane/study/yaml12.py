@@ -16,6 +16,8 @@ _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(
     r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
 )
+#: of a whole number; Python refuses to write out one of some thousands
+_MOST_DIGITS = 100
 _SCALARS = (("null", _NULL), ("bool", _BOOL), ("int", _INT), ("float", _FLOAT))
 
 
@@ -43,6 +45,8 @@ class _Loader(yaml.SafeLoader):
 
 def _int(loader: _Loader, node: Any) -> int:
     text = loader.construct_scalar(node)
+    if len(text) > _MOST_DIGITS:
+        raise yaml.MarkedYAMLError(None, None, f"a whole number of {len(text):,} digits", node.start_mark)
     sign, digits = (-1 if text.startswith("-") else 1), text.lstrip("+-")
     base = {"0o": 8, "0x": 16}.get(digits[:2], 10)
     return sign * int(digits[2:] if base != 10 else digits, base)
