@@ -57,6 +57,28 @@ def test_four_layouts_of_one_map(size, fixed):
     assert {found[name].grid for name in ("first", "last", "tokens", "prefixed")} == {(size[0] // 2, size[1] // 2)}
 
 
+@pytest.mark.parametrize("size", [(8, 8), (8, 12)])
+def test_a_map_without_a_channel_axis_is_a_map_where_it_grows_so(size):
+    """Rows alone, which grow with the height only, are no proof of a map."""
+
+    class Bare(nn.Module):
+        def __init__(self, rows_only: bool = False) -> None:
+            super().__init__()
+            self.rows_only = rows_only
+            self.conv, self.bare = nn.Conv2d(1, 1, 3, padding=1), nn.Identity()
+
+        def forward(self, x: Tensor) -> Tensor:
+            assert not self.rows_only or x.shape[3] == size[1]
+            return self.bare(self.conv(x)[:, 0]).mean((1, 2))[:, None]
+
+    x = images(*size, channels=1)
+    found = {info.name: info.reading for info in list_layers(Bare(), x) if info.reading is not None}
+    assert (found["bare"].pattern, found["bare"].guess, found["bare"].grid) == ("hw", False, size)
+    h = torch.rand(5, 1, *size)
+    assert torch.equal(found["bare"](h[:, 0]), found["conv"](h))
+    assert read(Bare(rows_only=True), x)["bare"].endswith("?")
+
+
 def test_colours_last_at_the_input():
     class Last(nn.Module):
         def __init__(self) -> None:

@@ -116,8 +116,8 @@ def _map(shape: Shape, at: tuple[int, int], **options: bool) -> Reading:
 
 def _map_axes(layer: Evidence, image: Grid | None, counted: Collection[int]) -> tuple[int, int] | None:
     """The axes of rows and columns by how the layer scales, or else by the module that made it."""
-    if len(layer.shape) < 3:
-        return None
+    if len(layer.shape) < 2 or (len(layer.shape) == 2 and layer.wider is None):
+        return None  # what grows with the height alone may be a sequence of rows
     rows, columns = (_changed(layer, other) for other in (layer.taller, layer.wider))
     if rows or columns:
         # An axis that follows height and width alike counts tokens.
