@@ -1,6 +1,7 @@
 """Folders of images: what is on disk is what comes back."""
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -205,6 +206,69 @@ def test_images_that_lie_deeper_are_pointed_to(tmp_path, pixels, refuses):
     write(tmp_path / "other" / "dog" / "black" / "1.png", pixels[0])
     with refuses("a class folder has no images", "images deeper"):
         load_folder(tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("names", "given", "words"),
+    [
+        (("data/train/a", "data/train/b", "data/test/a", "data/test/b"), "data", ()),
+        (("photos/2021/jan", "photos/2021/feb"), "photos/2021", ()),
+        (("x/y/z/deep/er/a",), "x/y/z/deep/er", ()),
+        (("tr/cat", "tr/dog", "te/cat", "te/dog"), "te", ("if its folders are parts, rename them",)),
+        (("cat/train", "cat/test", "dog/train", "dog/test"), None, ("parts come first: train/CLASS",)),
+        (("n01/images", "n02/images"), "n01", ()),
+    ],
+)
+def test_images_at_any_depth_are_pointed_to(tmp_path, pixels, refuses, names, given, words):
+    for name in names:
+        write(tmp_path / name / "1.png", pixels[0])
+        write(tmp_path / name / "2.png", pixels[1])
+    (tmp_path / names[0] / "loop").symlink_to(tmp_path)
+    held = f"which holds {2 * len(names)} × .png"
+    with refuses("no images in the folder", held, *words):
+        load(tmp_path)
+    if given is not None:
+        with refuses(f"give the path of {tmp_path / given}"):
+            load(tmp_path)
+        assert len(load(tmp_path / given, quiet=True)) > 1  # which is advice that can be taken
+
+
+def test_what_lies_there_instead_of_images_is_counted(tmp_path, pixels, refuses):
+    (tmp_path / "a").mkdir()
+    for name in ("1.heic", "2.heic", "3.HEIC", "notes.txt", "img"):
+        (tmp_path / "a" / name).write_text("x")
+    with refuses("no images in the folder", "which holds 3 × .heic", "1 × .txt", "1 × file without an ending"):
+        load(tmp_path)
+    write(tmp_path / "a" / "1.png", pixels[0])
+    beside = ("3 × .heic", "1 × .txt", "1 × file without an ending", "which were ignored; legal: 2 or more")
+    with refuses(f"images of {tmp_path} are too few; received 1 image, beside", *beside):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("ending", [".zip", ".tar", ".tar.gz", ".7z", ".rar", ".tar.xz"])
+def test_archives_that_are_not_read_are_to_be_unpacked(tmp_path, pixels, refuses, ending):
+    folder = tmp_path / "folder"
+    for name in ("a/1.png", "b/1.png"):
+        write(folder / name, pixels[0])
+    if ending in (".zip", ".tar", ".tar.gz"):
+        kind = {".zip": "zip", ".tar": "tar", ".tar.gz": "gztar"}[ending]
+        made = Path(shutil.make_archive(str(tmp_path / "x"), kind, folder))
+    else:
+        made = tmp_path / f"x{ending}"
+        made.write_bytes(b"packed")
+    with refuses("cannot tell how to read the file", "unpack it, and give the path of the folder"):
+        load(made)
+    shutil.rmtree(folder)
+    folder.mkdir()
+    made.rename(folder / made.name)
+    with refuses("no images in the folder", f"unpack {made.name}, and give the path of the folder"):
+        load(folder)
+
+
+def test_a_single_picture_is_no_folder(tmp_path, pixels, refuses):
+    write(tmp_path / "1.png", pixels[0])
+    with refuses("cannot tell how to read the file", f"give the folder of all images, e.g. {tmp_path}"):
+        load(tmp_path / "1.png")
 
 
 def test_orientation_decides_the_size(tmp_path, pixels, refuses):

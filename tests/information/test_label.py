@@ -320,3 +320,11 @@ def test_probabilities_that_are_not_those_of_the_classes(refuses):
     for prior in ([0.5, 0.5], [0.5, 0.6, 0.1], [1.5, -0.25, -0.25], [0.5, 0.5, 0.0]):
         with refuses("class probabilities do not fit the labels"):
             label_information(np.full(3, -1.0), np.array([0, 1, 2]), classes=3, prior=np.array(prior))
+
+
+@pytest.mark.filterwarnings("error")
+def test_many_classes_of_few_examples_are_read_without_a_warning():
+    labels = np.arange(60) % 45
+    features = np.random.default_rng(0).normal(size=(60, 3))
+    probe = fit_probe(features[:50], labels[:50], features[50:], labels[50:], classes=45)
+    assert np.allclose(probe.probabilities(features).sum(1), 1)

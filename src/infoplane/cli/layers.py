@@ -10,7 +10,7 @@ from torch import Tensor
 from infoplane import data
 from infoplane.capture import as_taken, default_transform, list_layers, model_input
 from infoplane.cli.references import patterns, resolve, resolve_model
-from infoplane.errors import UsageError
+from infoplane.errors import UsageError, printable
 
 
 def layers(reference: str, shape: str | None, source: str | None, transform: str | None, read_as: list[str]) -> int:
@@ -49,7 +49,7 @@ def layers(reference: str, shape: str | None, source: str | None, transform: str
         rows.append((info.name, "×".join(map(str, info.shape)) or "scalar", info.module, note))
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)).rstrip())
+        print(printable("  ".join(cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)).rstrip()))
     return 0
 
 

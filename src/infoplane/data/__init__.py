@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar, overload
 
 from infoplane.checks import check_labels
 from infoplane.data import catalogue, formats
+from infoplane.data.archive import PACKED
 from infoplane.data.arrays import load_arrays
 from infoplane.data.copies import describe, group_images
 from infoplane.data.dataset import Dataset, check_images
@@ -23,6 +24,7 @@ from infoplane.data.formats import Format
 from infoplane.data.notes import class_notes, say
 from infoplane.data.options import OPTIONS, apply
 from infoplane.data.outlining import Outline
+from infoplane.data.pictures import SUFFIXES as PICTURES
 from infoplane.data.split import Split, hold_out, split
 from infoplane.data.truth import Truth, load_truth
 from infoplane.errors import UsageError, unknown
@@ -156,7 +158,12 @@ def _load(
         if os.path.isdir(text):
             return _call(f"image folder {path}", outline_folder if outlined else load_folder, (path,), options, at)
         legal = f"a {_SUFFIXES} file, the official file of a known data set, or a folder of images"
-        raise UsageError("cannot tell how to read the file", received=path, legal=legal)
+        mend = None
+        if path.name.lower().endswith(PACKED):
+            mend = "unpack it, and give the path of the folder"
+        elif path.suffix.lower() in PICTURES:
+            mend = f"give the folder of all images, e.g. {path.parent}"
+        raise UsageError("cannot tell how to read the file", received=path, legal=legal, mend=mend)
     # Nothing is there: was it meant as a path or as a name?
     names = [*available(), *catalogue.BY_NAME]
     if suffix or isinstance(spec, os.PathLike) or any(mark in spec for mark in "/\\~"):

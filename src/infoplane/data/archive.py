@@ -15,6 +15,9 @@ from infoplane.errors import UsageError
 
 SUFFIXES = (".tar.gz", ".tgz", ".tar", ".zip")
 
+#: how the names of files end that hold other files, whether they can be read here or not
+PACKED = (*SUFFIXES, ".gz", ".bz2", ".xz", ".tbz2", ".txz", ".zst", ".7z", ".rar")
+
 #: Data sets of pictures hardly compress: an archive that unpacks to more than so many times its size is a bomb …
 _MOST_RATIO = 64
 #: … unless it is small.

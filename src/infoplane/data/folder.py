@@ -2,12 +2,14 @@
 
 import os
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
+from infoplane.data.archive import PACKED
 from infoplane.data.dataset import Dataset
 from infoplane.data.notes import counted
 from infoplane.data.outlining import Blank, Outline
@@ -17,6 +19,8 @@ from infoplane.errors import UsageError
 
 #: endings of files that may hold labels
 _TABLES = (".csv", ".tsv", ".json", ".jsonl", ".xml", ".parquet", ".xlsx", ".mat", ".npy", ".npz", ".pkl")
+#: most folders that are looked into for what could be given instead
+_LOOK = 1000
 _LEGAL = f"DIR/CLASS/*.png or DIR/*.png (or another of {ENDINGS})"
 
 
@@ -67,6 +71,9 @@ def _load(path: Path, alpha: str | None, groups: str | None, blank: Blank | None
     files, labels, classes = _list(path, ignored)
     done: Counter[str] = Counter()
     images = _decoded(path, files, done, alpha) if blank is None else blank.of(files, alpha)
+    if len(files) < 2:
+        beside = f", beside {counted(+ignored)}, which were ignored" if ignored.total() else ""
+        raise UsageError(f"images of {path} are too few", received=f"{len(files)} image{beside}", legal="2 or more")
     names = [file.relative_to(path).as_posix() for file in files]
     return Dataset(
         path.resolve().name,
@@ -169,11 +176,11 @@ def class_images(folder: Path, ignored: Counter[str]) -> list[Path]:
     """
     images, folders = contents(folder, ignored)
     if not images:
-        deeper = next((each for each in folders if contents(each, Counter())[0]), None)
-        mend = "fill the folder or remove it"
-        if deeper is not None:
-            mend = f"there are images deeper, in {deeper}: give the path of {folder} if its folders are the classes"
-        raise UsageError("a class folder has no images", received=folder, legal=_LEGAL, mend=mend)
+        mend = _mend_of_packed(folder) or "fill the folder or remove it"
+        if (deeper := _deeper(folder)) is not None:
+            own = deeper if folder not in (deeper, deeper.parent) else folder
+            mend = f"there are images deeper, in {deeper}: give the path of {own} if its folders are the classes"
+        raise UsageError("a class folder has no images", received=_held(folder), legal=_LEGAL, mend=mend)
     ignore_folders(folders, "inside class folders", ignored)
     return images
 
@@ -184,13 +191,15 @@ def _list(path: Path, ignored: Counter[str]) -> tuple[list[Path], np.ndarray | N
     filled = [folder for folder in folders if contents(folder, Counter())[0]]
     if not filled:
         if not flat:
-            deeper = next((f for f in folders if any(contents(each, Counter())[0] for each in _folders(f))), None)
-            mend = None
-            if deeper is not None:
-                parts = len(parts_among([folder.name for folder in folders])) > 1
-                mend = "if its folders are parts, rename them to train, valid and test; " if parts else ""
-                mend += f"there are images deeper: give the path of {deeper}"
-            raise UsageError("no images in the folder", received=path, legal=_LEGAL, mend=mend)
+            mend = _mend_of_packed(path)
+            if (deeper := _deeper(path)) is not None:
+                shared = _shared(folders)
+                mend = f"there are images deeper: give the path of {deeper}"
+                if len(parts_among(sorted(shared))) > 1:
+                    mend = "parts come first: train/CLASS and test/CLASS, not CLASS/train and CLASS/test"
+                elif len(shared) > 1 or len(parts_among([folder.name for folder in folders])) > 1:
+                    mend = f"if its folders are parts, rename them to train, valid and test; {mend}"
+            raise UsageError("no images in the folder", received=_held(path), legal=_LEGAL, mend=mend)
         ignore_folders(folders, "beside the images", ignored)
         return flat, None, None
     if flat:
@@ -214,8 +223,42 @@ def _list(path: Path, ignored: Counter[str]) -> tuple[list[Path], np.ndarray | N
     return [file for files in found.values() for file in files], labels, tuple(folder.name for folder in folders)
 
 
-def _folders(folder: Path) -> list[Path]:
-    return contents(folder, Counter())[1]
+def _deeper(path: Path) -> Path | None:
+    """Returns the nearest folder below that could be given: it has images, or folders that are classes or parts."""
+    waiting = deque([path])
+    for _ in range(_LOOK):
+        if not waiting:
+            break
+        with suppress(UsageError):  # of a folder that cannot be listed
+            folder = waiting.popleft()
+            images, inner = contents(folder, Counter())
+            parts = len(parts_among([each.name for each in inner])) > 1 and images_within(folder)
+            if folder != path and (images or parts or any(contents(each, Counter())[0] for each in inner)):
+                return folder
+            waiting += inner
+    return None
+
+
+def _shared(folders: Sequence[Path]) -> set[str]:
+    """Returns the names that the folders in each of several folders have in common."""
+    names = [{each.name for each in contents(folder, Counter())[1]} for folder in folders]
+    return set.intersection(*names) if len(names) > 1 else set()
+
+
+def _held(folder: Path) -> str:
+    """Returns a folder with what lies in it at any depth, for a message that says that no image does."""
+    kinds = Counter(
+        Path(name).suffix.lower() or "file without an ending"
+        for _, _, names in os.walk(folder)
+        for name in names
+        if not name.startswith(".")
+    )
+    return f"{folder}, which holds {counted(kinds)}" if kinds else str(folder)
+
+
+def _mend_of_packed(folder: Path) -> str | None:
+    packed = [entry for entry in sorted(folder.iterdir()) if entry.name.lower().endswith(PACKED)]
+    return f"unpack {packed[0].name}, and give the path of the folder" if packed else None
 
 
 def group_names(names: Sequence[str], pattern: str) -> np.ndarray:

@@ -147,6 +147,8 @@ class LinearProbe:
         with warnings.catch_warnings():
             # An unconverged probe is a weaker probe: its bound is still a bound.
             warnings.simplefilter("ignore", ConvergenceWarning)
+            # It asks whether many classes of few examples are numbers of something: here they are not.
+            warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
             self.model.fit(features, labels)
 
     def probabilities(self, features: Features) -> np.ndarray:
