@@ -5,7 +5,7 @@ from infoplane.capture.functions import functions_of
 from infoplane.capture.inputs import as_taken, model_input, quoted
 from infoplane.capture.layout import Reading, check_pattern, vector
 from infoplane.capture.listing import fired, list_layers, readings_of
-from infoplane.capture.recording import activations, at_once, recorded
+from infoplane.capture.recording import activations, at_once, in_single, recorded
 from infoplane.capture.taps import Inputs, LayerInfo, Tap, capture, default_transform, own_batch, seeded
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "dependence",
     "fired",
     "functions_of",
+    "in_single",
     "list_layers",
     "model_input",
     "own_batch",

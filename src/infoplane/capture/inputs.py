@@ -1,6 +1,6 @@
 """From images to what a network takes, by the caller's own function."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from infoplane.arguments import checked
-from infoplane.capture.taps import Inputs, _map, _outlines, _RandomStream, _rows, _unwrap, own_batch, type_of
+from infoplane.capture.taps import Inputs, _leaves, _map, _outlines, _RandomStream, _rows, _unwrap, own_batch, type_of
 from infoplane.errors import UsageError
 from infoplane.torch_state import callers_state
 
@@ -26,20 +26,58 @@ def model_input(transform: Callable[[Tensor], Any], images: np.ndarray | Tensor)
         return quoted(transform)(own_batch(images))
 
 
+#: what a transform is
+LEGAL = "a function from uint8 images (B, C, H, W) to the model's input"
+
+
+def check_transform(transform: Any) -> None:
+    """Raises UsageError unless a transform can be called."""
+    if not callable(transform):
+        received, mend = f"{transform!r:.60}", "pass a function: transform=lambda x: x.float() / 255"
+        raise UsageError("the transform is not a function", received=received, legal=LEGAL, mend=mend)
+
+
 def quoted(transform: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:
-    """Returns a function of the caller's that runs in the caller's state and whose failures are one line each."""
+    """Returns a function of the caller's that runs in the caller's state and whose failures are one line each.
+
+    What it returns is checked as far as that can be done without the model.
+    """
 
     def run(images: Tensor) -> Any:
         try:
             with callers_state():
-                return transform(images)
+                found = transform(images)
         except Exception as error:
             # The caller's code: whatever it raises is theirs to mend, and one line says what.
             received = f"{type(error).__name__}: {error}"
-            legal = "a function from uint8 images (B, C, H, W) to the model's input"
-            raise UsageError("the transform fails on these images", received=received, legal=legal) from error
+            raise UsageError("the transform fails on these images", received=received, legal=LEGAL) from error
+        _check_input(found)
+        return found
 
     return run
+
+
+def _check_input(found: Any) -> None:
+    """Raises UsageError unless this is what a model can be called with."""
+    what, legal, received = "the transform returns no input of a model", "a tensor, or a dict or tuple of tensors", ""
+    mend = "return a tensor"
+    parts = (
+        list(found.values()) if isinstance(found, Mapping) else found if isinstance(found, tuple | list) else [found]
+    )
+    tensors = [x for _, x in _leaves(found)]
+    if any(isinstance(part, np.ndarray) for part in parts):
+        received, mend = "a numpy array", "return torch.from_numpy(array)"
+    elif isinstance(found, list) and not tensors:
+        received, mend = "a list of numbers", "return torch.tensor(list)"
+    elif not tensors:
+        received = "None" if found is None else f"a {type(found).__name__}"
+        mend = "is a return missing?" if found is None else mend
+    elif any(x.layout != torch.strided or x.is_nested for x in tensors):
+        received, mend = "a sparse or nested tensor", "return x.to_dense()"
+    elif any(x.is_meta for x in tensors):
+        received, mend = "a tensor without values, on the meta device", "return it on the device of the images"
+    if received:
+        raise UsageError(what, received=received, legal=legal, mend=mend)
 
 
 @checked

@@ -106,6 +106,20 @@ def recorded(
         start += wanted
 
 
+def in_single(layer: str, h: Tensor) -> Tensor:
+    """Returns activations in single precision, in which they are measured.
+
+    Raises:
+        UsageError: They are finite, but beyond what it holds.
+    """
+    found = h.float()
+    if not bool(found.isfinite().all()):
+        received = f"up to {float(h.abs().max()):.3g} at layer {layer!r}"
+        legal = f"up to {torch.finfo(torch.float32).max:.3g}, since they are measured in single precision"
+        raise UsageError("activations are beyond float32", received=received, legal=legal)
+    return found
+
+
 @checked
 def at_once(inputs: Inputs) -> int:
     """Returns how many images a network is run on together, given its inputs of some: fewer where they are large."""

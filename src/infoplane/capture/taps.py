@@ -177,6 +177,12 @@ def _unwrap(model: nn.Module) -> nn.Module:
     if not isinstance(model, nn.Module) or isinstance(model, torch.jit.ScriptModule):
         mend = "pass a model that is not scripted"
         raise UsageError("hooks need a Python nn.Module", received=f"a {type(model).__name__}", mend=mend)
+    if isinstance(model, torch.fx.GraphModule) and "eval" in vars(model):  # which `torch.export` puts there
+        mend = "pass the module that was exported"
+        raise UsageError("hooks need modules that are called", received="an exported program", mend=mend)
+    if any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
+        mend = "model.to_empty(device='cpu'), then load its weights"
+        raise UsageError("the model has no weights", received="parameters on the meta device", mend=mend)
     if any(nn.parameter.is_lazy(tensor) for tensor in (*model.parameters(), *model.buffers())):
         raise UsageError("the model has lazy parameters without a shape yet", mend="run it once on a batch first")
     return model
@@ -302,6 +308,8 @@ def type_of(model: nn.Module) -> torch.dtype:
 def _cast(model: nn.Module, inputs: Inputs) -> str | None:
     """What to do where inputs are not of the model's own type."""
     own, given = type_of(model), {x.dtype for _, x in _leaves(inputs) if x.is_floating_point()}
+    if not given and any(x.dtype == torch.uint8 for _, x in _leaves(inputs)):
+        return "give the model floating point numbers: transform=lambda x: x.float() / 255"
     if own in CASTS and given and own not in given:
         return f"give the model the type of its weights: transform=lambda x: x.{CASTS[own]}() / 255"
     return None

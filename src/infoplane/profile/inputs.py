@@ -1,9 +1,11 @@
 """What `measure` is given: images, layers, kinds, all of them checked before anything is computed."""
 
 import dataclasses
+import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -18,6 +20,7 @@ from infoplane.study.cells import LOOKED_AT, look_closer
 from infoplane.study.plan import INPUT
 from infoplane.study.spec import DensitySpec, Measure
 from infoplane.study.task import Live
+from infoplane.study.watch import Watcher
 
 #: fewest images from which anything can be said
 LEAST_IMAGES = 40
@@ -50,16 +53,50 @@ def dataset_of(images: Any, labels: Any, levels: int | None, groups: Any) -> dat
     return dataclasses.replace(made, notes=tuple(data.class_notes(made.labels, made.classes)))
 
 
-def distinct(layers: Sequence[str]) -> list[str]:
+def distinct(layers: Iterable[str], model: Any) -> list[str]:
     """The layers' names, once each."""
-    if isinstance(layers, str) or not layers or not all(isinstance(layer, str) for layer in layers):
+    if isinstance(layers, Iterator):
+        layers = list(layers)
+    if (
+        isinstance(layers, str | Mapping)
+        or not isinstance(layers, Collection)
+        or not layers
+        or not all(isinstance(layer, str) for layer in layers)
+    ):
         raise UsageError(
             "layers must be a list of names", received=repr(layers), legal='for example ["layer2", "avgpool"]'
         )
     if len(set(layers)) < len(layers):
         raise UsageError("layers must be distinct", received=", ".join(layers))
-    # "input" is what p(x) is called in every table.
-    return [f"<{INPUT}>" if layer == INPUT else layer for layer in layers]
+    # "input" is what p(x) is called in every table; a layer of that name has another one.
+    renamed = isinstance(model, nn.Module) and INPUT in dict(model.named_modules())
+    return [f"<{INPUT}>" if renamed and layer == INPUT else layer for layer in layers]
+
+
+def readings_given(read_as: Any) -> dict[str, str]:
+    """How layers are read, where that was said."""
+    if read_as is not None and not isinstance(read_as, Mapping):
+        mend = 'name the layer: read_as={"layer2": "hwc"}'
+        raise UsageError(
+            "read_as cannot be used", received=f"{read_as!r:.60}", legal="layer -> how its axes are read", mend=mend
+        )
+    return dict(read_as or {})
+
+
+def folder_of(out: Any) -> Path:
+    """The run's folder."""
+    if not isinstance(out, str | os.PathLike):
+        raise UsageError("out cannot be used", received=f"{out!r:.60}", legal="the path of a folder")
+    return Path(out)
+
+
+def watching(watchers: Any) -> list[Watcher]:
+    """Who is told what happens."""
+    legal = "a list of infoplane.study.watch.Watcher, each of your own class"
+    found = list(watchers) if isinstance(watchers, Iterable) else None
+    if found is None or not all(isinstance(each, Watcher) for each in found):
+        raise UsageError("watchers cannot be used", received=f"{watchers!r:.60}", legal=legal)
+    return found
 
 
 def transform_of(model: nn.Module, dataset: data.Dataset) -> Callable[[Tensor], Any]:
@@ -116,7 +153,20 @@ def kinds_of(kinds: Sequence[str] | None, labelled: bool) -> tuple[Measure, ...]
             raise UsageError("there are no labels to read", received="kinds with label", mend="pass labels=")
         if kind not in legal:
             raise unknown("kind to measure", kind, legal)
+    if len(set(kinds)) < len(kinds):
+        raise UsageError("kinds must be distinct", received=", ".join(kinds))
     return tuple(kind for kind in legal if kind in kinds)
+
+
+def check_classes(dataset: data.Dataset, wanted: Sequence[Measure], quiet: bool) -> None:
+    """Says, or refuses where nothing else is asked for, that labels which are all the same tell nothing."""
+    if dataset.labels is None or "label" not in wanted or len(np.unique(dataset.labels)) > 1:
+        return
+    if list(wanted) == ["label"]:
+        legal, mend = "labels of two classes or more", "leave label out of kinds"
+        raise UsageError("there is no label information", received="all labels are the same", legal=legal, mend=mend)
+    if not quiet:
+        print("no label information: all labels are the same", file=sys.stderr)
 
 
 def prior_of(prior: Prior | None, dataset: data.Dataset) -> Literal["uniform"] | tuple[float, ...] | None:

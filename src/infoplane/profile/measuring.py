@@ -5,18 +5,29 @@ import sys
 import tempfile
 import time
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
 from infoplane.budget import Preparing
+from infoplane.capture.inputs import check_transform
 from infoplane.checks import check_whole
-from infoplane.errors import CellError, UsageError
+from infoplane.errors import CellError
 from infoplane.information.label import Prior
-from infoplane.profile.inputs import dataset_of, distinct, kinds_of, prior_of, transform_of
+from infoplane.profile.inputs import (
+    check_classes,
+    dataset_of,
+    distinct,
+    folder_of,
+    kinds_of,
+    prior_of,
+    readings_given,
+    transform_of,
+    watching,
+)
 from infoplane.profile.profile import Profile
 from infoplane.profile.request import Request, is_run, prepared, ways_out
 from infoplane.report.build import build
@@ -97,22 +108,23 @@ def measure(
     """
     begun = time.monotonic()
     if out is not None:
-        check_place(Path(out))
+        check_place(folder_of(out))
+    watchers = watching(watchers)
     dataset = dataset_of(images, labels, levels, groups)
     wanted, where = kinds_of(kinds, dataset.labels is not None), pick_device(device)
-    if transform is not None and not callable(transform):
-        legal = "a function from uint8 images (B, C, H, W) to the model's input"
-        raise UsageError("the transform is not a function", received=f"{transform!r:.60}", legal=legal)
+    check_classes(dataset, wanted, quiet)
+    if transform is not None:
+        check_transform(transform)
     request = Request(
         dataset,
         Live(model, transform_of(model, dataset) if transform is None else for_caller(transform)),
-        distinct(layers),
+        distinct(layers, model),
         wanted,
         seed=check_whole("seed", seed, least=0, most=MOST_SEED),
         refits=check_whole("number of refits", refits, least=1, most=MOST_REFITS),
         device=where,
         workers=workers_of(workers, where),
-        read_as=dict(read_as or {}),
+        read_as=readings_given(read_as),
         prior=prior_of(prior, dataset),
         title=name or f"What each layer of {type(model).__name__} keeps",
         out=None if out is None else Path(out),
@@ -120,11 +132,12 @@ def measure(
     )
     preparing = Preparing(budget, ways_out(len(request.layers) * (1 + len(checkpoints or {}))), begun=begun)
     # A run that was begun goes on with what its budget bought then, however long it takes to come to that.
-    with nullcontext() if is_run(request.out) else preparing.limited():
-        ready = prepared(request, checkpoints or {}, preparing)
-    temporary = None if out is not None else tempfile.mkdtemp(prefix="infoplane-")
-    folder = Path(temporary or str(out))
-    try:
+    limited = nullcontext() if is_run(request.out) else preparing.limited()
+    with _interruption(out):
+        with limited:
+            ready = prepared(request, checkpoints or {}, preparing)
+        temporary = None if out is not None else tempfile.mkdtemp(prefix="infoplane-")
+        folder = Path(temporary or str(out))
         outcome = carry_out(
             ready.spec,
             folder,
@@ -139,12 +152,6 @@ def measure(
             foretell=None if quiet or ready.pace is not None else ready.foretell,
             pace=ready.pace,
         )
-    except KeyboardInterrupt:
-        if out is None:
-            message = "nothing is kept, since the folder was a temporary one: with out=… the same call would go on"
-        else:
-            message = f"what was computed is kept in {out}: the same call goes on from there"
-        raise KeyboardInterrupt(message) from None
     took, seconds = preparing.spent, preparing.seconds
     if not quiet and seconds is not None and took > LATE * seconds:
         slower = "the machine was slower than the first updates let expect"
@@ -153,8 +160,22 @@ def measure(
     if temporary is not None:
         weakref.finalize(profile, shutil.rmtree, temporary, ignore_errors=True)
     if out is not None:
-        build(folder)
+        with _interruption(out):
+            build(folder)
     if outcome.failed:
         cell, message = next(iter(outcome.failed.items()))
         raise CellError(f"{len(outcome.failed)} parts of the measurement failed, first {cell}: {message}")
     return profile
+
+
+@contextmanager
+def _interruption(out: str | Path | None) -> Iterator[None]:
+    """While active, Ctrl-C says what becomes of what was computed."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if out is None:
+            message = "nothing is kept, since the folder was a temporary one: with out=… the same call would go on"
+        else:
+            message = f"what was computed is kept in {out}: the same call goes on from there"
+        raise KeyboardInterrupt(message) from None

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from infoplane import data
-from infoplane.capture import activations, own_batch, seeded
+from infoplane.capture import activations, in_single, own_batch, seeded
 from infoplane.study.base import END
 from infoplane.study.origin import Origin
 from infoplane.study.task import Live
@@ -33,7 +33,7 @@ def origin_of(dataset: data.Dataset, live: Live, layers: list[str]) -> Origin:
     return Origin(
         digest.hexdigest()[:16],
         {name: _of_weights(state) for name, state in states.items()},
-        {name: _of_sizes(activation) for name, activation in found.items()},
+        {name: _of_sizes(in_single(name, h)) for name, h in found.items()},
     )
 
 

@@ -17,6 +17,7 @@ from infoplane.capture import (
     dependence,
     fired,
     functions_of,
+    in_single,
     list_layers,
     recorded,
 )
@@ -316,7 +317,7 @@ def _record(
     found = recorded(live.model, layers, images, transform=live.transform)
     for done, ((part, _), activations) in enumerate(zip(chunks, found, strict=True), start=1):
         for layer, h in activations.items():
-            rows = h.float().numpy()
+            rows = in_single(layer, h).numpy()
             file.append(f"{part}:{layer}", rows)
             if part != "encoding":
                 hashes[layer].append(hashes_of(rows))

@@ -130,7 +130,18 @@ class Results(Measured):
 
     def left_out(self) -> dict[str, str]:
         """Returns kind of number -> why it is not given, of those that were asked for and cannot be had."""
-        return self._no_bound() | self._no_accuracy()
+        return self._no_bound() | self._no_label() | self._no_accuracy()
+
+    def _no_label(self) -> dict[str, str]:
+        """Why there is no label information, where it was asked for and there are labels."""
+        data = self.cell("data")
+        if "label" not in self.spec.measure or data is None or not data.values["classes"]:
+            return {}
+        probes = (self.cell("probe", layer, 0, checkpoint) for layer, checkpoint in self.places)
+        if all(probe is None or probe.values["labels"] for probe in probes):
+            return {}
+        whose = "" if len(np.unique(data.array("labels"))) < 2 else " of the images that it would be learnt on"
+        return {"label": f"all labels{whose} are the same"}
 
     def _no_accuracy(self) -> dict[str, str]:
         """Why there is no accuracy, where the network ends in numbers that are no answers."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from infoplane import data, subjects
-from infoplane.capture import Reading, Tap, default_transform, model_input, quoted, seeded
+from infoplane.capture import Reading, Tap, default_transform, in_single, model_input, quoted, seeded
 from infoplane.data.split import PARTS
 from infoplane.inversion import Pairs, Standardiser
 from infoplane.study.base import END
@@ -185,7 +185,7 @@ class Task:
 
         def of(batch: Tensor) -> Tensor:
             with live.in_place():
-                return reading(tap(batch.cpu())[layer])
+                return reading(in_single(layer, tap(batch.cpu())[layer]))
 
         return of
 
