@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any, Literal, Self, get_args
 
-from infoplane.errors import UsageError
+from infoplane.errors import UsageError, is_text
 
 Unit = Literal["nats", "bits", "fraction", "squared error"]
 Bound = Literal["lower", "upper", "estimate"]
@@ -84,7 +84,7 @@ class Estimate:
     ceiling: float | None = dataclasses.field(default=None, metadata=IN_UNIT)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.kind, str) or not self.kind.isprintable() or not self.kind:
+        if not isinstance(self.kind, str) or not all(map(is_text, self.kind)) or not self.kind:
             raise UsageError("the kind of a number must be words", received=repr(self.kind), legal=", ".join(KINDS))
         name = f"a number of kind {self.kind!r}"
         for what, given, legal in (
@@ -94,7 +94,9 @@ class Estimate:
             if given not in legal:
                 choices = ", ".join(map(str, legal))
                 raise UsageError(f"the {what} of {name} cannot be used", received=repr(given), legal=choices)
-        if isinstance(self.flags, str) or not all(isinstance(flag, str) and flag.isprintable() for flag in self.flags):
+        if isinstance(self.flags, str) or not all(
+            isinstance(flag, str) and all(map(is_text, flag)) for flag in self.flags
+        ):
             legal = "a tuple of sentences in letters that can be printed"
             raise UsageError(f"the flags of {name} cannot be used", received=repr(self.flags)[:80], legal=legal)
         _check_finite(f"the value of {name}", self.value)
