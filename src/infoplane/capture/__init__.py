@@ -1,6 +1,7 @@
 """The layers of any `nn.Module` that fire, their activations, and how their axes are read."""
 
 from infoplane.capture.dependence import Dependence, DependenceWarning, dependence
+from infoplane.capture.feeding import dependence_of_transform
 from infoplane.capture.functions import functions_of
 from infoplane.capture.inputs import as_taken, model_input, quoted
 from infoplane.capture.layout import Reading, check_pattern, vector
@@ -22,6 +23,7 @@ __all__ = [
     "check_pattern",
     "default_transform",
     "dependence",
+    "dependence_of_transform",
     "fired",
     "functions_of",
     "in_single",

@@ -15,6 +15,7 @@ from infoplane.capture import (
     at_once,
     default_transform,
     dependence,
+    dependence_of_transform,
     fired,
     functions_of,
     in_single,
@@ -301,7 +302,12 @@ def look_closer(
     closer = dependence(live.model, live.inputs(images), [info.name for info in layers], rows=max(2, len(images)))
     notes = {name: own.notes for name, own in closer.items()} | {info.name: info.notes for info in layers if info.notes}
     random = {name for name, own in closer.items() if own.random} | {info.name for info in layers if info.random}
-    return notes, frozenset(random)
+    fed = dependence_of_transform(live.transform, images)
+    for info in layers:
+        said = [note for note in fed.notes if note not in notes.get(info.name, ())]
+        if said:
+            notes[info.name] = (*notes.get(info.name, ()), *(f"{note} (in the transform)" for note in said))
+    return notes, frozenset(random | ({info.name for info in layers} if fed.random else set()))
 
 
 def _record(
