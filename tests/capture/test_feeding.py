@@ -7,7 +7,7 @@ import torch
 import infoplane
 import tiny_study
 import toy_networks
-from infoplane.capture import dependence_of_transform
+from infoplane.capture.feeding import dependence_of_transform
 
 IMAGES, LABELS = tiny_study.images_and_labels()
 GENERATOR = np.random.default_rng(0)

@@ -353,6 +353,7 @@ def test_every_module_that_a_cell_runs_through_counts_for_its_name(tmp_path, mon
     # What carries results, and progress, makes none.
     indifferent = {
         "infoplane.errors",
+        "infoplane.files",
         "infoplane.study.store",
         "infoplane.study.arrays",
         "infoplane.study.cell",

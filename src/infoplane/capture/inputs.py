@@ -14,7 +14,7 @@ from infoplane.torch_state import callers_state
 
 
 @checked
-def model_input(transform: Callable[[Tensor], Any], images: np.ndarray | Tensor) -> Any:
+def model_input(transform: Callable[[Tensor], Any], images: Tensor) -> Any:
     """Returns the model's input for a few uint8 images (B, C, H, W), made from a copy of them.
 
     A transform may write to what it is given. Random numbers that it draws do not move the caller's.

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from infoplane import data
 from infoplane.capture import as_taken, default_transform, list_layers, model_input
+from infoplane.capture.taps import own_batch
 from infoplane.cli.references import patterns, resolve, resolve_model
 from infoplane.errors import UsageError, printable
 
@@ -72,4 +73,4 @@ def _first(source: str, transform: Callable[[Tensor], Any] | None) -> tuple[Any,
     """What becomes of the first two images of a data set; their rows and columns."""
     dataset = data.load(source)
     transform = default_transform(dataset.levels) if transform is None else transform
-    return model_input(transform, dataset.images[:2]), dataset.shape[1:]
+    return model_input(transform, own_batch(dataset.images[:2])), dataset.shape[1:]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from infoplane import data
 from infoplane.capture import Tap, as_taken, at_once, default_transform, list_layers, model_input
+from infoplane.capture.taps import own_batch
 from infoplane.checks import as_numpy
 from infoplane.errors import UsageError, unknown
 from infoplane.information.label import Prior, check_prior
@@ -104,7 +105,7 @@ def transform_of(model: nn.Module, dataset: data.Dataset) -> Callable[[Tensor], 
     plain = default_transform(dataset.levels)
     if not isinstance(model, nn.Module):
         return plain
-    example = model_input(plain, dataset.images[:2])
+    example = model_input(plain, own_batch(dataset.images[:2]))
     taken = cast(Tensor, as_taken(model, example)).dtype
     return plain if taken == example.dtype else lambda x: plain(x).to(taken)
 

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from infoplane import data
-from infoplane.capture import activations, in_single, own_batch, seeded
+from infoplane.capture import activations, seeded
+from infoplane.capture.recording import in_single
+from infoplane.capture.taps import own_batch
 from infoplane.study.base import END
 from infoplane.study.origin import Origin
 from infoplane.study.task import Live

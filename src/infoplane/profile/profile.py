@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from infoplane import data, densities
-from infoplane.capture import activations, own_batch, seeded
+from infoplane.capture import activations, seeded
+from infoplane.capture.taps import own_batch
 from infoplane.checks import check_whole
 from infoplane.errors import CellError, UsageError, unknown
 from infoplane.estimate import KINDS, Estimate

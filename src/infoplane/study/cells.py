@@ -15,13 +15,13 @@ from infoplane.capture import (
     at_once,
     default_transform,
     dependence,
-    dependence_of_transform,
     fired,
     functions_of,
-    in_single,
     list_layers,
     recorded,
 )
+from infoplane.capture.feeding import dependence_of_transform
+from infoplane.capture.recording import in_single
 from infoplane.data.split import PARTS
 from infoplane.errors import UsageError
 from infoplane.information import (

@@ -11,7 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from infoplane import data, subjects
-from infoplane.capture import Reading, Tap, default_transform, in_single, model_input, quoted, seeded
+from infoplane.capture import Reading, Tap, default_transform, model_input, seeded
+from infoplane.capture.inputs import quoted
+from infoplane.capture.recording import in_single
+from infoplane.capture.taps import own_batch
 from infoplane.data.split import PARTS
 from infoplane.inversion import Pairs, Standardiser
 from infoplane.study.base import END
@@ -46,7 +49,7 @@ class Live:
     def inputs(self, images: np.ndarray | Tensor) -> Any:
         """The network's inputs for a few images, always the same ones; the images are left as they are."""
         with seeded(0):
-            return model_input(self.transform, images)
+            return model_input(self.transform, own_batch(images))
 
     def tap(self, layers: list[str], device: torch.device | str) -> Tap:
         """From images to the activations of layers."""
