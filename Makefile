@@ -22,7 +22,7 @@ slow: $(VENV)/.test
 
 # A run that is killed at twenty random moments must end as if it had not been (about 3 minutes).
 kill: $(VENV)/.test
-	INFOPLANE_KILLS=20 INFOPLANE_KILL_CHAINS=2 $(BIN)/pytest -n 2 tests/study/test_survival.py -k killed_at_random
+	$(BIN)/pytest -n 2 -m kill
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff format --check src tests benchmarks

@@ -20,8 +20,8 @@ from infoplane.study.plan import Plan
 from infoplane.study.store import Store
 from tiny_study import contents, events
 
-#: kills in an ordinary run of the tests, and in how many folders; `make kill` does twenty in two at once
-KILLS, CHAINS = int(os.environ.get("INFOPLANE_KILLS", "3")), int(os.environ.get("INFOPLANE_KILL_CHAINS", "1"))
+#: how often a run is killed, and in how many folders at once
+KILLS, CHAINS = 20, 2
 
 #: `known-truth` at its smallest
 SMALLEST = {
@@ -69,6 +69,7 @@ def sound(folder: Path) -> dict[str, float]:
     return found
 
 
+@pytest.mark.kill
 @pytest.mark.parametrize("chain", range(CHAINS))
 def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(tmp_path, chain):
     begun = time.monotonic()
