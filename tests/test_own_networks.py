@@ -120,7 +120,8 @@ def test_a_prefix_that_all_weights_have_is_taken_off(prefix, wrapped, tmp_path, 
     torch.save(state if wrapped is None else {wrapped: state}, tmp_path / "x.pt")
     found = load_states(model, {"0": tmp_path / "x.pt"})["0"]
     assert all(torch.equal(found[name], value + 1) for name, value in model.state_dict().items())
-    assert f"checkpoint '0': prefix '{prefix}' taken off" in capsys.readouterr().err
+    said = [f"weights taken from [{wrapped!r}]"] * (wrapped is not None) + [f"prefix '{prefix}' taken off"]
+    assert f"checkpoint '0': {'; '.join(said)}" in capsys.readouterr().err
 
 
 def test_a_prefix_that_only_the_model_has_is_added(capsys):

@@ -40,9 +40,10 @@ def read_text(path: str | Path, *, most: int = MOST_TEXT, errors: str = "strict"
         ValueError: It is no text in UTF-8.
     """
     with open_regular(path) as file:
-        content = file.read(most + 1)
-    if len(content) > most:
-        raise OSError(errno.EFBIG, f"it has more than {most:,} bytes", str(path))
+        # Not `read(most)`, which takes so much memory whatever there is to read.
+        if os.fstat(file.fileno()).st_size > most:
+            raise OSError(errno.EFBIG, f"it has more than {most:,} bytes", str(path))
+        content = file.read()
     return content.decode("utf-8", errors).replace("\r\n", "\n").replace("\r", "\n")
 
 
