@@ -1,6 +1,7 @@
 """Files that are written whole or not at all, and of which no more is read than can be."""
 
 import errno
+import hashlib
 import os
 import stat
 import uuid
@@ -45,6 +46,12 @@ def read_text(path: str | Path, *, most: int = MOST_TEXT, errors: str = "strict"
             raise OSError(errno.EFBIG, f"it has more than {most:,} bytes", str(path))
         content = file.read()
     return content.decode("utf-8", errors).replace("\r\n", "\n").replace("\r", "\n")
+
+
+def checksum(path: Path) -> str:
+    """Returns a regular file's SHA-256, as text; errors as those of `open_regular`."""
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

@@ -69,7 +69,7 @@ def test_each_file_is_checked_once_before_its_first_use(store, monkeypatch):
         hashed.append(path.name)
         return hashlib.sha256(path.read_bytes()).hexdigest()
 
-    monkeypatch.setattr("infoplane.study.store._checksum", counted)
+    monkeypatch.setattr("infoplane.study.store.checksum", counted)
     loaded = store.load("cell")
     assert hashed == ["cell.json"]
     for _ in range(2):

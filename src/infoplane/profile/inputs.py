@@ -154,12 +154,10 @@ def kinds_of(kinds: Sequence[str] | None, labelled: bool) -> tuple[Measure, ...]
             raise UsageError("there are no labels to read", received="kinds with label", mend="pass labels=")
         if kind not in legal:
             raise unknown("kind to measure", kind, legal)
-    if len(set(kinds)) < len(kinds):
-        raise UsageError("kinds must be distinct", received=", ".join(kinds))
     return tuple(kind for kind in legal if kind in kinds)
 
 
-def check_classes(dataset: data.Dataset, wanted: Sequence[Measure], quiet: bool) -> None:
+def check_labels_differ(dataset: data.Dataset, wanted: Sequence[Measure], quiet: bool) -> None:
     """Says, or refuses where nothing else is asked for, that labels which are all the same tell nothing."""
     if dataset.labels is None or "label" not in wanted or len(np.unique(dataset.labels)) > 1:
         return

@@ -18,7 +18,7 @@ from infoplane.checks import check_whole
 from infoplane.errors import CellError
 from infoplane.information.label import Prior
 from infoplane.profile.inputs import (
-    check_classes,
+    check_labels_differ,
     dataset_of,
     distinct,
     folder_of,
@@ -112,7 +112,7 @@ def measure(
     watchers = watching(watchers)
     dataset = dataset_of(images, labels, levels, groups)
     wanted, where = kinds_of(kinds, dataset.labels is not None), pick_device(device)
-    check_classes(dataset, wanted, quiet)
+    check_labels_differ(dataset, wanted, quiet)
     if transform is not None:
         check_transform(transform)
     request = Request(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from infoplane.files import open_regular, read_text, write_whole
+from infoplane.files import checksum, read_text, write_whole
 from infoplane.report.printing import SUFFIXES, Print
 from infoplane.report.theme import style
 
@@ -130,9 +130,3 @@ def _read(path: Path) -> dict[str, Any]:
         return {}
     whole = isinstance(content, dict) and all(isinstance(content.get(key), dict) for key in ("sources", "files"))
     return content if whole else {}
-
-
-def checksum(path: Path) -> str:
-    """Returns a file's SHA-256, as text."""
-    with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

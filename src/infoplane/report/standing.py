@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import infoplane
-from infoplane.files import TEMPORARY, read_text, write_whole
-from infoplane.report.drawer import DRAWN_FILE, checksum
+from infoplane.files import TEMPORARY, checksum, read_text, write_whole
+from infoplane.report.drawer import DRAWN_FILE
 from infoplane.study.run import STUDY_FILE
 from infoplane.study.watch import EVENTS_FILE
 

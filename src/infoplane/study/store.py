@@ -1,7 +1,6 @@
 """A run's folder on disk: one folder per finished cell, written under a temporary name and renamed."""
 
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -20,7 +19,7 @@ from safetensors.torch import save_file as save_weights
 from torch import Tensor
 
 from infoplane.errors import CellError
-from infoplane.files import TEMPORARY, open_regular, read_text, write_whole
+from infoplane.files import TEMPORARY, checksum, read_text, write_whole
 from infoplane.study.arrays import ArrayFile, write_arrays
 from infoplane.study.cell import Cell
 
@@ -87,7 +86,7 @@ class Stored:
 
     def _checked(self, name: str) -> Path:
         path = self.folder / name
-        if not path.is_file() or (name not in self._seen and self._sums.get(name) != _checksum(path)):
+        if not path.is_file() or (name not in self._seen and self._sums.get(name) != checksum(path)):
             raise _damaged(path)
         self._seen.add(name)
         return path
@@ -200,7 +199,7 @@ class Store:
             for name, state in result.weights.items():
                 tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
                 save_weights(tensors, temporary / f"{name}.weights.safetensors")
-            sums = {path.name: _checksum(path) for path in sorted(temporary.iterdir())}
+            sums = {path.name: checksum(path) for path in sorted(temporary.iterdir())}
             (temporary / SUMS_FILE).write_text(content := json.dumps(sums, indent=1))
             rights = (temporary / SUMS_FILE).stat().st_mode
             for path in temporary.iterdir():
@@ -298,8 +297,3 @@ def _to_disk(path: Path) -> None:
 def _damaged(path: Path) -> CellError:
     mend = "run the same command again: what is damaged is computed anew"
     return CellError("a stored result is damaged", received=path, mend=mend)
-
-
-def _checksum(path: Path) -> str:
-    with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from infoplane.errors import UsageError
+from infoplane.files import open_regular
 from infoplane.subjects.kept import cast, imaginary, misfit, weights_in
 
 #: what the network as it is is called among its checkpoints
@@ -100,9 +101,7 @@ def _differs(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
 
 def _read(path: str | Path) -> Any:
     try:
-        if Path(path).exists() and not Path(path).is_file():
-            raise OSError
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             header = file.read(9)
         if header[8:] == b"{":  # after the length of the table of contents: safetensors
             return load_file(path)
