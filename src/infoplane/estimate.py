@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from numbers import Integral, Real
 from typing import Any, Literal, Self, get_args
 
@@ -84,7 +85,7 @@ class Estimate:
     ceiling: float | None = dataclasses.field(default=None, metadata=IN_UNIT)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.kind, str) or not all(map(is_text, self.kind)) or not self.kind:
+        if not isinstance(self.kind, str) or not _is_text(self.kind) or not self.kind:
             raise UsageError("the kind of a number must be words", received=repr(self.kind), legal=", ".join(KINDS))
         name = f"a number of kind {self.kind!r}"
         for what, given, legal in (
@@ -94,9 +95,7 @@ class Estimate:
             if given not in legal:
                 choices = ", ".join(map(str, legal))
                 raise UsageError(f"the {what} of {name} cannot be used", received=repr(given), legal=choices)
-        if isinstance(self.flags, str) or not all(
-            isinstance(flag, str) and all(map(is_text, flag)) for flag in self.flags
-        ):
+        if isinstance(self.flags, str) or not all(isinstance(flag, str) and _is_text(flag) for flag in self.flags):
             legal = "a tuple of sentences in letters that can be printed"
             raise UsageError(f"the flags of {name} cannot be used", received=repr(self.flags)[:80], legal=legal)
         _check_finite(f"the value of {name}", self.value)
@@ -225,6 +224,11 @@ class Estimate:
         bound = {"lower": ", lower bound", "upper": ", upper bound", "estimate": ", estimate"}.get(self.direction, "")
         flags = f"; {'; '.join(self.flags)}" if self.flags else ""
         return f"{self.amount} ({self.meaning}{bound}, n = {self.n}{fits}{flags})"
+
+
+@lru_cache(maxsize=256)  # thousands of numbers have the same few kinds and flags
+def _is_text(words: str) -> bool:
+    return all(map(is_text, words))
 
 
 def confidence(level: float, dof: float) -> float:

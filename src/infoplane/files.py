@@ -14,6 +14,8 @@ TEMPORARY = ".tmp-"
 _ATTEMPTS = 5
 
 
+#: bytes of a file from which on its checksum is taken piece by piece, in a buffer that costs more than a small file
+_AT_ONCE = 1 << 18
 #: most bytes of a text that is read
 MOST_TEXT = 256 << 20
 
@@ -51,6 +53,8 @@ def read_text(path: str | Path, *, most: int = MOST_TEXT, errors: str = "strict"
 def checksum(path: Path) -> str:
     """Returns a regular file's SHA-256, as text; errors as those of `open_regular`."""
     with open_regular(path) as file:
+        if os.fstat(file.fileno()).st_size < _AT_ONCE:
+            return hashlib.sha256(file.read()).hexdigest()
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

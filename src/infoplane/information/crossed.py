@@ -3,8 +3,8 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Annotated
+from functools import cached_property, lru_cache
+from typing import Annotated, Any
 
 import numpy as np
 from annotated_types import Gt, Le
@@ -115,7 +115,8 @@ def equivalent_dof(parts: Sequence[Part], size: float) -> float:
     Raises:
         UsageError: The size is none, or there are no parts.
     """
-    check_argument("the size of the test", size, Annotated[float, Gt(0), Le(1)])
+    if type(size) is not float or not 0 < size <= 1:  # said at length only where it is wrong, or another type
+        check_argument("the size of the test", size, Annotated[float, Gt(0), Le(1)])
     if not parts:
         raise UsageError("there are no parts of a variance", received="none", legal="one or more")
     dofs = [part.dof for part in parts if part.variance > 0] or [part.dof for part in parts]
@@ -136,9 +137,11 @@ def equivalent_dof(parts: Sequence[Part], size: float) -> float:
 
 def _root(function: Callable[[float], float], low: float, high: float) -> float:
     """Where a function that changes its sign between two points is 0."""
-    return float(optimize.root_scalar(function, bracket=(low, high), method="brentq", xtol=1e-14).root)
+    root: Any = optimize.brentq(function, low, high, xtol=1e-14, disp=False)
+    return float(root)
 
 
+@lru_cache(maxsize=256)  # that of the usual size of test is asked for with every error
 def _quantile(dof: float, size: float) -> float:
     """What Student's t exceeds in absolute value with this probability."""
     return float(-special.ndtri(size / 2) if math.isinf(dof) else -special.stdtrit(dof, size / 2))

@@ -80,7 +80,7 @@ def between(estimate: Estimate) -> str:
     """Returns "95 % interval 27.6 to 31.0 nats (39.8 to 44.7 bits)", for where a reader points; "" without one."""
     views = [estimate.nats, estimate.bits] if estimate.unit in ("nats", "bits") else [estimate]
     units = {"fraction": " %"}
-    said = [f"{ends(view)}{units.get(view.unit, f' {view.unit}')}" for view in views if ends(view)]
+    said = [f"{own}{units.get(view.unit, f' {view.unit}')}" for view in views if (own := ends(view))]
     behind = f" ({said[1]})" if len(said) > 1 else ""
     return f"{100 * LEVEL:.0f} % interval {said[0]}{behind}" if said else ""
 

@@ -95,7 +95,7 @@ def tooltip(label: str, estimate: Estimate) -> str:
     """Returns what a mark in a figure says: whose number it is, its error, interval and unit, and what is behind it."""
     unit = {"fraction": "", "squared error": " squared error"}.get(estimate.unit, f" {estimate.unit}")
     refits = {0: "", 1: ", single fit"}.get(estimate.refits, f", {estimate.refits} refits")
-    interval = f", {100 * LEVEL:.0f} % interval {ends(estimate)}" if ends(estimate) else ""
+    interval = f", {100 * LEVEL:.0f} % interval {own}" if (own := ends(estimate)) else ""
     return f"{label}: {united(with_error(estimate.value, estimate.stderr), unit)}{interval}{refits}"
 
 

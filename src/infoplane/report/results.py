@@ -43,9 +43,10 @@ class Results:
 
     def __init__(self, rows: Sequence[Mapping[str, Any]], checkpoints: Sequence[str] = ()) -> None:
         self.all = [result_of(row) for row in rows if number_of(row.get("value")) is not None]
-        self._of: dict[tuple[str, str], list[Result]] = {}
+        self._of: dict[tuple[str, str], dict[str, list[Result]]] = {}
         for result in self.all:
-            self._of.setdefault((result.layer, result.estimate.kind), []).append(result)
+            own = self._of.setdefault((result.layer, result.estimate.kind), {})
+            own.setdefault(result.checkpoint, []).append(result)
         # p(x) belongs to no checkpoint of the network, whatever its rows say.
         dated = [result.checkpoint for result in self.all if result.layer not in (NETWORK, INPUT)]
         self.checkpoints = in_order([checkpoint for checkpoint in dated if checkpoint], checkpoints)
@@ -74,10 +75,11 @@ class Results:
 
     def _find(self, layer: str, kind: str, checkpoint: str | None) -> list[Result]:
         wanted = self.last if checkpoint is None else checkpoint
-        found = self._of.get((layer, kind), [])
-        dated = [result for result in found if result.checkpoint == wanted]
+        found = self._of.get((layer, kind), {})
+        if wanted in found:
+            return found[wanted]
         # What belongs to no checkpoint belongs to every one.
-        return dated or [result for result in found if not result.checkpoint or layer == INPUT]
+        return [result for each in found.values() for result in each] if layer == INPUT else found.get("", [])
 
     def dated(self, layer: str) -> list[str]:
         """Returns the checkpoints at which a layer has numbers, in training order."""

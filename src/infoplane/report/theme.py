@@ -81,6 +81,7 @@ def style(salt: str = "infoplane") -> Iterator[None]:
         "axes.labelsize": 12,
         "axes.edgecolor": LINE,
         "axes.linewidth": 1,
+        "axes.titley": 1.0,  # nothing is above the axes that a title would have to make way for
         "xtick.color": MUTED,
         "ytick.color": MUTED,
         "xtick.labelsize": 11,

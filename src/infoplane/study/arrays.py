@@ -133,6 +133,9 @@ class ArrayFile:
         if dtype.itemsize * math.prod(shape) >= MAPPED:
             mapped = np.memmap(self.path, dtype=dtype, mode="c", offset=self._start + begin, shape=shape)
             return np.asarray(mapped)
-        with self.path.open("rb") as file:
+        found = np.empty(shape, dtype)
+        with open(self.path, "rb", buffering=0) as file:  # thousands are read: a buffer for each costs as much again
             file.seek(self._start + begin)
-            return np.fromfile(file, dtype=dtype, count=math.prod(shape)).reshape(shape)
+            if file.readinto(found.reshape(-1).view(np.uint8).data) != found.nbytes:
+                raise ValueError(f"the file ends within array {name!r}")
+        return found
