@@ -6,7 +6,9 @@ from typing import Any, Literal
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
+from matplotlib.path import Path
 from matplotlib.ticker import MaxNLocator
 
 from infoplane.estimate import LEVEL, NATS_PER_BIT, Estimate
@@ -118,6 +120,18 @@ def point(axes: Axes, estimate: Estimate, row: float, colour: str, label: str) -
     face = PAPER if estimate.refits == 1 else colour
     (mark,) = axes.plot([estimate.value], [row], "o", ms=6, mfc=face, mec=colour, mew=1.6, zorder=5, clip_on=False)
     tip(mark, tooltip(label, estimate))
+
+
+def lines(pieces: Sequence[Sequence[tuple[float, float]]], colour: Any, width: float, **look: Any) -> PathCollection:
+    """Returns many lines of one look as one thing to draw: each by itself would take seconds and megabytes.
+
+    Args:
+        pieces: The points of each; none of them is joined to another.
+    """
+    vertices = [point for piece in pieces for point in piece]
+    codes = [code for piece in pieces for code in (Path.MOVETO, *[Path.LINETO] * (len(piece) - 1))]
+    paths = [Path(vertices, codes)] if vertices else []
+    return PathCollection(paths, facecolors="none", edgecolors=[colour], linewidths=[width], **look)
 
 
 def extent(estimate: Estimate) -> list[float]:

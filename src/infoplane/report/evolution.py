@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -21,6 +20,7 @@ from infoplane.report.drawing import (
     extent,
     framed,
     gutter,
+    lines,
     per_unit,
     scaled,
     shorten,
@@ -123,7 +123,7 @@ def evolution(
         values += [end for _, _, estimate in drawn for end in extent(estimate)]
         bars = [(at, *extent(estimate)) for at, _, estimate in drawn if estimate.stderr is not None]
         for colour, width in ((PAPER, 4.0), (track.colour, 1.6)):
-            axes.add_collection(_lines([[(at, low), (at, high)] for at, low, high in bars], colour, width, **over))
+            axes.add_collection(lines([[(at, low), (at, high)] for at, low, high in bars], colour, width, **over))
         _points(axes, drawn, track)
         ends.append((drawn[-1][2].value, drawn[-1][0], label, track.colour))
     if ceiling is not None:
@@ -164,12 +164,7 @@ def _points(axes: Axes, drawn: Sequence[tuple[float, str, Estimate]], track: Tra
 
 def _path(axes: Axes, points: Sequence[tuple[float, float, bool]], track: Track) -> None:
     """Joins the points, with dashes where the axis does not tell how far apart they are."""
-    steps = list(itertools.pairwise(points))
     for wanted, dashes in ((False, "-"), (True, _DASHES)):
-        own = [[start[:2], end[:2]] for start, end in steps if end[2] == wanted]
-        axes.add_collection(_lines(own, track.colour, 1.6, linestyles=[dashes], alpha=0.75, zorder=3))
-
-
-def _lines(segments: Sequence[Any], colour: str, width: float, **look: Any) -> LineCollection:
-    """Many lines as one thing to draw: a line for each would take seconds and megabytes."""
-    return LineCollection(segments, colors=[colour], linewidths=[width], **look)
+        steps = itertools.groupby(itertools.pairwise(points), key=lambda step: step[1][2] == wanted)
+        own = [[run[0][0][:2], *(end[:2] for _, end in run)] for good, each in steps if good and (run := list(each))]
+        axes.add_collection(lines(own, track.colour, 1.6, linestyles=[dashes], alpha=0.75, zorder=3))

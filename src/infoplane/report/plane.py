@@ -6,13 +6,12 @@ from itertools import pairwise
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from infoplane.estimate import Estimate
-from infoplane.report.drawing import MARKED, Unit, extent, framed, scaled, shorten, tip, tooltip
+from infoplane.report.drawing import MARKED, Unit, extent, framed, lines, scaled, shorten, tip, tooltip
 from infoplane.report.theme import canvas
 from infoplane.report.words import name_of
 
@@ -25,6 +24,8 @@ _HEIGHTS = (4, -19, 20, -35, 36, -51, 52, 68, 84)
 _LONGEST = 16
 #: opacity of the first checkpoint; the last one has all of it
 _FAINT = 0.25
+#: steps of it
+_SHADES = 24
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +55,9 @@ def plane(orbits: Sequence[Orbit], checkpoints: Sequence[str], kinds: tuple[str,
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(nbins=6))
     last = max(len(checkpoints) - 1, 1)
-    opacity = {name: _FAINT + (1 - _FAINT) * index / last for index, name in enumerate(checkpoints)}
+    # In steps that cannot be told apart, so that what is of one shade is drawn at once.
+    shades = [round(index * _SHADES / last) / _SHADES for index in range(len(checkpoints))]
+    opacity = {name: _FAINT + (1 - _FAINT) * shade for name, shade in zip(checkpoints, shades)}
     over: dict[str, Any] = {"zorder": 4, "clip_on": False}
     ends: list[tuple[Orbit, float, float]] = []
     marks: list[tuple[float, float]] = []
@@ -65,9 +68,12 @@ def plane(orbits: Sequence[Orbit], checkpoints: Sequence[str], kinds: tuple[str,
         ]
         crosses = [([(end, y.value) for end in extent(x)], at) for at, x, y in drawn if x.stderr is not None]
         crosses += [([(x.value, end) for end in extent(y)], at) for at, x, y in drawn if y.stderr is not None]
-        for lines, look in ((steps, {"linewidths": 1.4, "zorder": 3}), (crosses, {"linewidths": 1.2, **over})):
-            colours = [to_rgba(orbit.colour, opacity[at]) for _, at in lines]
-            axes.add_collection(LineCollection([line for line, _ in lines], colors=colours, **look))
+        for pieces, width, look in ((steps, 1.4, {"zorder": 3}), (crosses, 1.2, over)):
+            drawn_in: dict[float, list[Any]] = {}
+            for piece, at in pieces:
+                drawn_in.setdefault(opacity[at], []).append(piece)
+            for shade, own in drawn_in.items():
+                axes.add_collection(lines(own, to_rgba(orbit.colour, shade), width, **look))
         marks += [(x.value, y.value) for _, x, y in drawn]
         if len(drawn) > MARKED:
             colours = [to_rgba(orbit.colour, opacity[at]) for at, _, _ in drawn]
