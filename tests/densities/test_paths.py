@@ -19,12 +19,11 @@ NO_COMPILER = pytest.mark.skipif(
     shutil.which("g++") is None or not HEADERS.is_file(), reason="no C++ compiler, or no headers, for torch.compile"
 )
 NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-#: Compiling takes half a minute each time; where the model is small enough it need not be marked.
-SLOW_TO_COMPILE = pytest.param("cpu", "float32", True, id="compiled", marks=[NO_COMPILER, pytest.mark.slow])
 PATHS = [
     pytest.param("cpu", "float32", False, id="eager"),
     pytest.param("cpu", "bfloat16", False, id="bfloat16"),
-    pytest.param("cpu", "float32", True, id="compiled", marks=NO_COMPILER),
+    # Compiling takes half a minute each time, however small the model.
+    pytest.param("cpu", "float32", True, id="compiled", marks=[NO_COMPILER, pytest.mark.slow]),
     pytest.param("cuda", "float32", False, id="gpu", marks=NO_GPU),
     pytest.param("cuda", "bfloat16", True, id="gpu, bfloat16, compiled", marks=NO_GPU),
 ]
@@ -53,7 +52,7 @@ def log_probs(model, *path):
     return Way(lambda images, context: model.log_prob(images, context), *path)
 
 
-@pytest.mark.parametrize(("device", "precision", "compile"), [SLOW_TO_COMPILE, *PATHS[:2], *PATHS[3:]])
+@pytest.mark.parametrize(("device", "precision", "compile"), PATHS)
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 @torch.no_grad()
 def test_probabilities_sum_to_one_and_are_those_of_the_plain_path(likelihood, device, precision, compile):
@@ -87,7 +86,7 @@ def test_no_pixel_changes_anything_before_it(device, precision, compile):
     assert change[places, places].min() > 1e-3
 
 
-@pytest.mark.parametrize(("device", "precision", "compile"), [SLOW_TO_COMPILE, PATHS[1], *PATHS[3:]])
+@pytest.mark.parametrize(("device", "precision", "compile"), PATHS[1:])
 def test_gradients_are_those_of_the_plain_path(device, precision, compile):
     images, found = random_images((1, 5, 5), 4, 16), []
     for path in (("cpu", "float32", False), (device, precision, compile)):

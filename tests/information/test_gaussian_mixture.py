@@ -92,18 +92,20 @@ def test_every_way_keeps_its_tolerance(way, kind, d, beta, tolerance, weighted, 
         assert ((found - expected).abs() <= tolerance + rounding(expected, d)).all()
 
 
-@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", ["uniform", "saturated"])
 @pytest.mark.parametrize(("d", "beta"), [(1, 0.1), (2, 0.005), (3, 0.1), (10, 0.1)])
-def test_every_way_keeps_its_tolerance_where_there_are_many_centres(way, kind, d, beta):
+def test_every_way_keeps_its_tolerance_where_there_are_many_centres(kind, d, beta):
+    """All ways against one sum over all centres, which takes longer than any of them."""
     generator = torch.Generator().manual_seed(d)
     centres = cloud(kind, 40_000, d, generator)
     queries = centres[:300] + beta * torch.randn(300, d, generator=generator, dtype=torch.float64)
-    found = by(way, GaussianMixture(centres, beta), queries)
-    # The transform is for wide Gaussians in few dimensions; there it must be had.
-    assert found is not None or (way == "fourier" and (d, beta) != (3, 0.1))
-    if found is not None:
-        assert (found - brute(queries, centres, beta)).abs().max() < 1e-9
+    expected = brute(queries, centres, beta)
+    for way in WAYS:
+        found = by(way, GaussianMixture(centres, beta), queries)
+        # The transform is for wide Gaussians in few dimensions; there it must be had.
+        assert found is not None or (way == "fourier" and (d, beta) != (3, 0.1)), way
+        if found is not None:
+            assert (found - expected).abs().max() < 1e-9, way
 
 
 @pytest.mark.parametrize(
