@@ -156,50 +156,53 @@ def test_the_version_holds_the_code_that_is_timed(cache, monkeypatch):
     assert calibration.identity(CPU)["infoplane"] != here
 
 
-def damages() -> dict[str, bytes]:
-    good = {"machine": calibration.identity(CPU), "measured": "2026-01-01 00:00", "quick": False}
-    speeds = {field.name: 1e-6 for field in fields(Machine)}
-
-    def content(**changes) -> bytes:
-        return json.dumps({**good, "seconds": speeds, **changes}).encode()
-
-    return {
-        "empty": b"",
-        "cut": content()[:-40],
-        "no text": b"\xff\xfe\x00\x81",
-        "a list": b"[1, 2]",
-        "null": b"null",
-        "no speeds": content(seconds=None),
-        "a speed missing": content(seconds={k: v for k, v in speeds.items() if k != "per_call"}),
-        "a speed that is no number": content(seconds={**speeds, "per_flop": "fast"}),
-        "negative": content(seconds={**speeds, "per_flop": -1e-9}),
-        "not finite": content(seconds={**speeds, "per_flop": float("nan")}),
-        "endless": content(seconds={**speeds, "per_flop": float("inf")}),
-        "all zero": content(seconds=dict.fromkeys(speeds, 0)),
-        "no date": json.dumps({**{k: v for k, v in good.items() if k != "measured"}, "seconds": speeds}).encode(),
-    }
+def content(**changes) -> bytes:
+    """A file of this machine's speeds in which some of its fields are others, or are not there: ABSENT."""
+    good = {"machine": calibration.identity(CPU), "measured": "2026-01-01 00:00", "quick": False, "seconds": SPEEDS}
+    return json.dumps({key: value for key, value in (good | changes).items() if value is not ABSENT}).encode()
 
 
-@pytest.mark.parametrize("damage", damages())
-def test_a_damaged_file_is_as_good_as_none(cache, tmp_path, capsys, monkeypatch, damage):
+SPEEDS, ABSENT = {field.name: 1e-6 for field in fields(Machine)}, object()
+#: what a file may hold, made when it is asked for: to know the machine and the code takes seconds
+DAMAGES = {
+    "empty": lambda: b"",
+    "cut": lambda: content()[:-40],
+    "no text": lambda: b"\xff\xfe\x00\x81",
+    "a list": lambda: b"[1, 2]",
+    "null": lambda: b"null",
+    "no speeds": lambda: content(seconds=None),
+    "a speed missing": lambda: content(seconds={k: v for k, v in SPEEDS.items() if k != "per_call"}),
+    "a speed that is no number": lambda: content(seconds={**SPEEDS, "per_flop": "fast"}),
+    "negative": lambda: content(seconds={**SPEEDS, "per_flop": -1e-9}),
+    "not finite": lambda: content(seconds={**SPEEDS, "per_flop": float("nan")}),
+    "endless": lambda: content(seconds={**SPEEDS, "per_flop": float("inf")}),
+    "all zero": lambda: content(seconds=dict.fromkeys(SPEEDS, 0)),
+    "no date": lambda: content(measured=ABSENT),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_file_is_as_good_as_none(cache, damage):
     path = calibration.keep(CPU, KNOWN, quick=False)
     assert calibration.stored(CPU) is not None
-    path.write_bytes(damages()[damage])
+    path.write_bytes(DAMAGES[damage]())
     assert calibration.stored(CPU) is None
-    monkeypatch.setattr(plan_verb, "fresh", lambda device: calibration.Calibration(KNOWN, "timed just now"))
-    said = command(capsys, "plan", tiny_study.write_study(tmp_path), "--workers", 1)
-    assert said.code == 0
-    assert "speeds: timed just now" in said.out
     # The next measurement mends it.
     calibration.keep(CPU, KNOWN, quick=False)
     assert calibration.stored(CPU).machine == KNOWN
 
 
+def test_plan_with_a_damaged_file_times_the_machine(cache, tmp_path, capsys, monkeypatch):
+    calibration.keep(CPU, KNOWN, quick=False).write_bytes(DAMAGES["cut"]())
+    monkeypatch.setattr(plan_verb, "fresh", lambda device: calibration.Calibration(KNOWN, "timed just now"))
+    said = command(capsys, "plan", tiny_study.write_study(tmp_path), "--workers", 1)
+    assert said.code == 0
+    assert "speeds: timed just now" in said.out
+
+
 def test_the_damages_are_of_a_file_that_would_be_read(cache):
     path = calibration.keep(CPU, KNOWN, quick=False)
-    whole = json.loads(damages()["negative"])
-    whole["seconds"]["per_flop"] = 1e-9
-    path.write_text(json.dumps(whole))
+    path.write_bytes(content())
     assert calibration.stored(CPU) is not None
 
 

@@ -26,6 +26,8 @@ from infoplane.study.plan import Plan, make_plan
 from tiny_study import command
 
 SCALED = tiny_study.STUDY + "scales: {{laptop: {{fit.refits: 1}}}}\n"
+#: the least that is a run
+LITTLE = ["--set", "measure=[nce]", "--set", "layers=[logits]"]
 
 
 @pytest.fixture(autouse=True)
@@ -164,7 +166,7 @@ def test_plan_decodes_no_picture(photographs, tmp_path, capsys, monkeypatch):
 def test_run_takes_a_scale_and_names_the_folder_after_it(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     study = tiny_study.write_study(tmp_path, SCALED)
-    said = command(capsys, "run", study, "--workers", 0, "--quiet")
+    said = command(capsys, "run", study, "--workers", 0, "--quiet", *LITTLE)
     assert said.code == 0, said.err
     assert read_study(tmp_path / "runs" / "tiny-laptop" / "study.yaml").fit.refits == 1
 
@@ -186,7 +188,8 @@ def test_an_engine_that_is_not_there_is_one_line(tmp_path, capsys):
 
 def test_tensorboard_on_the_command_line(tmp_path, capsys):
     study = tiny_study.write_study(tmp_path)
-    said = command(capsys, "run", study, "--workers", 0, "--quiet", "--tensorboard", "--out", tmp_path / "run")
+    words = ["--workers", 0, "--quiet", "--tensorboard", "--out", tmp_path / "run", *LITTLE]
+    said = command(capsys, "run", study, *words)
     assert said.code == 0, said.err
     assert list((tmp_path / "run" / "tensorboard").glob("events.out.tfevents.*"))
 

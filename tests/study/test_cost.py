@@ -131,9 +131,7 @@ def test_drawing_is_counted_as_torch_counts_it_where_images_are_drawn(rows, colu
     found = costs(shape=(channels, rows, columns)).drawing(spec, images)
     built = {key: value for key, value in spec.items() if key != "kind"}
     real = densities.build("pixelcnn", (channels, rows, columns), 3, None, built, seed=0)
-    with FlopCounterMode(display=False) as flops:
-        real.sample(n=images, generator=torch.Generator().manual_seed(0))
-    with Calls() as counted:
+    with FlopCounterMode(display=False) as flops, Calls() as counted:
         real.sample(n=images, generator=torch.Generator().manual_seed(0))
     # Extended from a few pixels: exact where sizes are multiples of the coarsest pixel, nearly so elsewhere.
     exact = not (rows % 2 ** (spec["scales"] - 1) or columns % 2 ** (spec["scales"] - 1))
