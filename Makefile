@@ -7,6 +7,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 # One thread per process: two such processes are faster than one with two threads.
 export OMP_NUM_THREADS := 1
+# Byte code is kept: the processes that tests start would else each compile the package anew.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test slow kill lint truth warm-start calibrate docs clean
 

@@ -21,6 +21,17 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     return argname if isinstance(val, bytes) else None
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    """Tests of one file that share what takes long to make run in one process (`--dist loadgroup`): dealt out one by
+    one, every process would make it for itself."""
+    for item in items:
+        made = (of for each in item._fixtureinfo.name2fixturedefs.values() for of in each if of.scope == "module")
+        file = item.nodeid.partition("::")[0]
+        if item.get_closest_marker("xdist_group") is None and any(of.baseid == file for of in made):
+            item.add_marker(pytest.mark.xdist_group(file))
+
+
 @pytest.fixture(autouse=True)
 def no_stored_speeds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever `infoplane bench` has found on this machine, tests do not know of it, nor change it."""
