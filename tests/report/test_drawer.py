@@ -10,7 +10,7 @@ import synthetic_report
 from matplotlib.figure import Figure
 
 from infoplane import report
-from infoplane.report.contents import MOST_DRAWN, spread
+from infoplane.report.contents import MOST_DRAWN, MOST_TRAINED, spread
 from infoplane.report.drawer import Drawer, digest
 from infoplane.report.printing import SUFFIXES, Print
 
@@ -128,6 +128,6 @@ def test_a_page_of_many_checkpoints_shows_some_and_says_so(tmp_path: Path, drawi
     sheets = [name for name in drawing if name.startswith("pictures") and name.endswith(".svg")]
     assert len(sheets) == MOST_DRAWN
     trained = [name for name in drawing if "-at-" in name and name.startswith("training") and name.endswith(".svg")]
-    assert len(trained) == MOST_DRAWN
+    assert len(trained) == MOST_TRAINED
     text = page.read_text(encoding="utf-8")
     assert f"{MOST_DRAWN} of {len(points)} checkpoints" in text

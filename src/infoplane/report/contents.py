@@ -10,8 +10,10 @@ from infoplane.errors import UsageError
 
 Point = TypeVar("Point")
 
-#: checkpoints, at most, of which pictures and training curves are drawn
+#: checkpoints, at most, of which pictures are drawn
 MOST_DRAWN = 8
+#: and those before the last, at most, whose training curves are: they tell whether early densities were trained as well
+MOST_TRAINED = 4
 
 
 def _check_images(what: str, images: np.ndarray | None, rank: int, levels: int) -> None:

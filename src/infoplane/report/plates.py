@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from infoplane.estimate import Estimate
 from infoplane.report import amounts, figures, sheets, words
-from infoplane.report.contents import MOST_DRAWN, ReportContents, in_order, spread
+from infoplane.report.contents import MOST_TRAINED, ReportContents, in_order, spread
 from infoplane.report.drawer import Drawer
 from infoplane.report.drawing import Mark, Unit
 from infoplane.report.drawings import Drawings, Drawn, slug
@@ -163,7 +163,7 @@ class Plates:
         points = in_order((curve.checkpoint for curve in curves if curve.checkpoint), self.contents.checkpoints)
         last = points[-1] if points else ""
         places = [(name, at) for name in names for at in dict.fromkeys(("", last))]
-        places += [(name, at) for at in spread(points[:-1], MOST_DRAWN) for name in names]
+        places += [(name, at) for at in spread(points[:-1], MOST_TRAINED) for name in names]
         for name, at in places:
             own = sorted(
                 (curve for curve in curves if (curve.layer, curve.checkpoint) == (name, at)),
