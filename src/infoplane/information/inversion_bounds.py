@@ -10,7 +10,7 @@ import numpy as np
 
 from infoplane.checks import check_log_probs, check_numbers, check_same_shape
 from infoplane.estimate import Estimate
-from infoplane.information.crossed import Mean, count, crossed_mean
+from infoplane.information.crossed import Mean, count, mean_of_checked
 
 
 def negative_cross_entropy(log_probs: np.ndarray, *, groups: np.ndarray | None = None) -> Estimate:
@@ -47,7 +47,7 @@ def difference(first: np.ndarray, second: np.ndarray, *, groups: np.ndarray | No
     Args:
         groups: (n,) group of every example, as in `crossed_mean`.
     """
-    return crossed_mean(_paired(first, second, "two log-probabilities"), groups=groups)
+    return mean_of_checked(_paired(first, second, "two log-probabilities"), groups)
 
 
 def _paired(first: np.ndarray, second: np.ndarray, what: str) -> np.ndarray:
@@ -60,7 +60,7 @@ def _paired(first: np.ndarray, second: np.ndarray, what: str) -> np.ndarray:
 def _estimate(
     terms: np.ndarray, groups: np.ndarray | None, *, kind: str, bound, flags: tuple[str, ...] = ()
 ) -> Estimate:
-    mean, (refits, n) = crossed_mean(terms, groups=groups), terms.shape
+    mean, (refits, n) = mean_of_checked(terms, groups), terms.shape
     if groups is not None:
         n = count(terms, groups)
     return Estimate(mean.value, mean.stderr, "nats", kind, bound, n=n, refits=refits, dof=mean.dof, flags=flags)

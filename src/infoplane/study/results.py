@@ -71,6 +71,11 @@ class Results(Measured):
                 found = whole_variance(drawn[0], levels) if whole else sample_variance(drawn, levels, groups=groups)
                 yield (*place, "all", found)
 
+    @cached_property
+    def _twins(self) -> dict[str, str]:
+        """Layer -> the p(x) of its density, found once for all checkpoints."""
+        return {layer: twin_of(self.spec, layer) for layer in self.layers}
+
     def _accuracy(self, checkpoint: str) -> Estimate | None:
         """The share of evaluation images that the network classifies as labelled, where it classifies them."""
         capture = self.cell("capture", checkpoint=checkpoint)
@@ -96,7 +101,7 @@ class Results(Measured):
                 ignored = unread([stored for _, stored in fits]) + unlearnt
                 # The same number with the other sign, and so with the same error: see `negative_cross_entropy`.
                 yield replace(cross, value=-cross.value, kind="nce", bound="lower", flags=ignored)
-            twin = twin_of(self.spec, layer)
+            twin = self._twins[layer]
             paired = [refit for refit in self.common((layer, checkpoint), (twin, "")) if refit in refits]
             if "usable" in measure and paired:
                 usable = usable_information(
