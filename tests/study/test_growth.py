@@ -1,5 +1,7 @@
 """A run grows: what is asked may change in its folder, and only what is new is computed."""
 
+import shutil
+
 import polars as pl
 import pytest
 import torch
@@ -23,6 +25,20 @@ def inodes(folder):
     return {path.parent.name: path.stat().st_ino for path in (folder / "cells").glob("*/checksums.json")}
 
 
+BASE = {"layers": ["logits"], "fit__refits": 1}
+LEAST = {**BASE, "measure": ["nce"]}
+MEASURED = {"budget": 3, "levels": 3, "refits": 1, "workers": 0, "quiet": True}
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory):
+    """The folder of a study and of two runs of it that have begun small, `base` and `least`; to be copied."""
+    folder = tmp_path_factory.mktemp("begun")
+    for name, changes in (("base", BASE), ("least", LEAST)):
+        assert not execute(tiny_study.tiny(folder, **changes), folder / name, workers=0, quiet=True).failed
+    return folder
+
+
 @pytest.mark.parametrize(
     ("changes", "kinds"),
     [
@@ -35,12 +51,10 @@ def inodes(folder):
         ),
     ],
 )
-def test_a_run_that_grows_computes_what_is_new(tmp_path, changes, kinds):
-    base = {"layers": ["logits"], "fit__refits": 1}
-    folder = tmp_path / "run"
-    execute(tiny_study.tiny(tmp_path, **base), folder, workers=0, quiet=True)
+def test_a_run_that_grows_computes_what_is_new(begun, tmp_path, changes, kinds):
+    folder = shutil.copytree(begun / "base", tmp_path / "run")
     before, old = inodes(folder), Plan.load(folder)
-    spec = tiny_study.tiny(tmp_path, **{**base, **changes})
+    spec = tiny_study.tiny(begun, **{**BASE, **changes})
     assert not execute(spec, folder, workers=0, quiet=True).failed
     after, plan = inodes(folder), Plan.load(folder)
     assert {name: after[name] for name in before} == before  # nothing stored was touched
@@ -93,18 +107,16 @@ def test_a_run_that_grew_says_from_how_many_tests_to_how_many(tmp_path):
         ({"subject__hidden": 6}, "subject.hidden"),
     ],
 )
-def test_another_studys_run_is_refused_and_says_what_differs(tmp_path, refuses, changes, word):
-    folder = tmp_path / "run"
-    execute(tiny_study.tiny(tmp_path, measure=["nce"], layers=["logits"], fit__refits=1), folder, workers=0, quiet=True)
-    spec = tiny_study.tiny(tmp_path, **{"measure": ["nce"], "layers": ["logits"], "fit__refits": 1, **changes})
+def test_another_studys_run_is_refused_and_says_what_differs(begun, refuses, changes, word):
+    folder = begun / "least"
+    check_folder(folder, tiny_study.tiny(begun, **LEAST), Plan.origin(folder))
     with refuses("the output folder holds another study's run", word):
-        check_folder(folder, spec, Plan.origin(folder))
+        check_folder(folder, tiny_study.tiny(begun, **{**LEAST, **changes}), Plan.origin(folder))
 
 
-def test_an_edited_study_is_not_printed_as_if_it_had_been_run(tmp_path, refuses):
-    folder = tmp_path / "run"
-    spec = tiny_study.tiny(tmp_path, measure=["nce"], layers=["logits"], fit__refits=1)
-    execute(spec, folder, workers=0, quiet=True)
+def test_an_edited_study_is_not_printed_as_if_it_had_been_run(begun, tmp_path, refuses):
+    folder = shutil.copytree(begun / "least", tmp_path / "run")
+    spec = tiny_study.tiny(begun, **LEAST)
     study = folder / "study.yaml"
     study.write_text(study.read_text().replace("updates: 3", "updates: 30000"))
     with refuses("the study was edited since it was run", "study.yaml"):
@@ -166,22 +178,41 @@ def earlier(epoch: int) -> dict:
     return {name: torch.rand_like(tensor) if tensor.is_floating_point() else tensor for name, tensor in state.items()}
 
 
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory, short):
+    """The folder of a measurement of one layer; to be copied."""
+    images, labels = tiny_study.images_and_labels()
+    out = tmp_path_factory.mktemp("measured") / "run"
+    return measure(toy_networks.build(), images, labels, out=out, layers=["fc"], **MEASURED).folder
+
+
+@pytest.fixture(scope="module")
+def two_points(tmp_path_factory, short):
+    """The folder of a measurement of two layers at two checkpoints; to be copied."""
+    images, labels = tiny_study.images_and_labels()
+    out = tmp_path_factory.mktemp("points") / "run"
+    return measure(toy_networks.build(), images, labels, out=out, **POINTS, **MEASURED).folder
+
+
+POINTS = {"kinds": ["nce"], "layers": ["conv", "fc"], "checkpoints": {"0": earlier(1)}}
+
+
 @pytest.mark.parametrize(
     "more",
     [
         {"layers": ["conv", "fc"]},
         {"checkpoints": {"0": earlier(1)}},
-        {"layers": ["conv", "fc"], "checkpoints": {"0": earlier(1), "5": earlier(2)}, "refits": 2},
+        {"layers": ["conv", "fc"], "checkpoints": {"0": earlier(1)}, "refits": 2},
         {"layers": ["conv", "fc"], "read_as": {"conv": "vector"}},
         {"name": "another title"},
     ],
 )
 @pytest.mark.usefixtures("short")
-def test_a_measurement_grows_and_what_was_measured_stays(tmp_path, more):
+def test_a_measurement_grows_and_what_was_measured_stays(measured, tmp_path, more):
     images, labels = tiny_study.images_and_labels()
-    options = {"layers": ["fc"], "budget": 3, "levels": 3, "refits": 1, "workers": 0, "quiet": True}
-    first = measure(toy_networks.build(), images, labels, out=tmp_path / "run", **options)
-    before, results = inodes(first.folder), contents(first.folder / "cells")
+    options = {"layers": ["fc"], **MEASURED}
+    first = shutil.copytree(measured, tmp_path / "run")
+    before, results = inodes(first), contents(first / "cells")
     whole = measure(toy_networks.build(), images, labels, out=tmp_path / "whole", **{**options, **more})
     grown = measure(toy_networks.build(), images, labels, out=tmp_path / "run", **{**options, **more})
     after = inodes(grown.folder)
@@ -206,12 +237,10 @@ def test_a_measurement_grows_and_what_was_measured_stays(tmp_path, more):
 
 @pytest.mark.parametrize("what", ["weights", "checkpoint", "code", "images"])
 @pytest.mark.usefixtures("short")
-def test_another_network_under_the_same_names_is_not_taken_for_a_grown_one(tmp_path, refuses, what):
+def test_another_network_under_the_same_names_is_not_taken_for_a_grown_one(two_points, tmp_path, refuses, what):
     images, labels = tiny_study.images_and_labels()
     model = toy_networks.build()
-    options = {"budget": 3, "levels": 3, "refits": 1, "workers": 0, "quiet": True, "kinds": ["nce"]}
-    options |= {"layers": ["conv", "fc"], "checkpoints": {"0": earlier(1)}, "out": tmp_path / "run"}
-    measure(model, images, labels, **options)
+    options = {**MEASURED, **POINTS, "out": shutil.copytree(two_points, tmp_path / "run")}
     if what == "weights":
         model.fc.weight.data += 1.0
     elif what == "checkpoint":
