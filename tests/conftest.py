@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -30,6 +30,29 @@ def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
         file = item.nodeid.partition("::")[0]
         if item.get_closest_marker("xdist_group") is None and any(of.baseid == file for of in made):
             item.add_marker(pytest.mark.xdist_group(file))
+
+
+def unpaint(patch: pytest.MonkeyPatch) -> None:
+    """Figures are put together and not painted, which takes most of a page's time."""
+    patch.setattr("infoplane.report.printing._svg", lambda figure: '<svg viewBox="0 0 1 1"></svg>')
+    patch.setattr("infoplane.report.printing.Print.files", {".svg": b"a figure", ".png": b"a figure"})
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Runs write pages all over the tests; what these look like is looked at in tests/report, and where a test is
+    marked `painted`."""
+    if Path(__file__).parent / "report" in item.path.parents or item.get_closest_marker("painted"):
+        return (yield)
+    with pytest.MonkeyPatch.context() as patch:
+        unpaint(patch)
+        return (yield)
+
+
+@pytest.fixture
+def unpainted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures of this test are not painted, where tests of its folder paint them."""
+    unpaint(monkeypatch)
 
 
 @pytest.fixture(autouse=True)

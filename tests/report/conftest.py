@@ -10,7 +10,6 @@ from browser import CHROMIUM
 from read_report import Seen
 
 from infoplane import report
-from infoplane.report.printing import SUFFIXES, Print
 
 
 @pytest.fixture(scope="session")
@@ -35,10 +34,3 @@ def browser() -> Iterator[Any]:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser
         browser.close()
-
-
-@pytest.fixture
-def unpainted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are put together and not painted, which takes most of a page's time, where nobody looks at them."""
-    monkeypatch.setattr("infoplane.report.printing._svg", lambda figure: '<svg viewBox="0 0 1 1"></svg>')
-    monkeypatch.setattr(Print, "files", dict.fromkeys(SUFFIXES, b"a figure"))
