@@ -228,6 +228,16 @@ def test_of_many_writers_of_different_content_one_wins_for_good(store):
     assert len(set(seen.pop())) == 1
 
 
+def test_a_cell_that_was_finished_meanwhile_is_not_moved(store, monkeypatch):
+    """A writer that found something in the way looks again before it takes it away: another may have been faster."""
+    store.save(a_cell("cell"), a_result())
+    moved = []
+    monkeypatch.setattr(os, "rename", lambda *paths: moved.append(paths))
+    store._clear("cell")
+    assert moved == []
+    assert store.has("cell")
+
+
 def test_many_writers_replace_what_is_no_cell_once(store):
     for _ in range(10):
         (store.folder / "cell").mkdir(parents=True)

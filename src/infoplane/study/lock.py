@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from infoplane.errors import UsageError
 from infoplane.files import read_text
@@ -46,7 +47,23 @@ def _of_its_own(path: str, flags: int) -> int:
         raise UsageError("links are not followed", received=path, legal="a file", mend="delete the link") from error
 
 
-def _take(handle: int, path: Path, quiet: bool) -> None:
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Waits until no other thread or process is in this block with the same folder, and keeps others out meanwhile."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        _system().flock(handle, _system().LOCK_EX)
+        yield
+    finally:
+        os.close(handle)  # which lets go of the lock
+
+
+def _system() -> Any:
+    """What locks files here.
+
+    Raises:
+        UsageError: Nothing does.
+    """
     try:
         import fcntl  # not on every system, and nothing but runs needs it
     except ImportError as error:
@@ -56,6 +73,11 @@ def _take(handle: int, path: Path, quiet: bool) -> None:
             legal="Linux or macOS",
             mend="on Windows, use the Windows Subsystem for Linux",
         ) from error
+    return fcntl
+
+
+def _take(handle: int, path: Path, quiet: bool) -> None:
+    fcntl = _system()
     start, said = time.monotonic(), quiet
     while True:
         try:

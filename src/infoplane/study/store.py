@@ -22,6 +22,7 @@ from infoplane.errors import CellError
 from infoplane.files import TEMPORARY, checksum, read_text, write_whole
 from infoplane.study.arrays import ArrayFile, write_arrays
 from infoplane.study.cell import Cell
+from infoplane.study.lock import alone
 
 #: written last: a folder with this file is a finished cell
 SUMS_FILE = "checksums.json"
@@ -227,13 +228,17 @@ class Store:
                 return True
 
     def _clear(self, cell: str) -> None:
-        """Takes out of a cell's way what has its name and is no finished cell."""
+        """Takes out of a cell's way what has its name and is no finished cell.
+
+        One writer at a time: as long as it is in the way nobody can finish the cell, so that what is moved stays what
+        it was when it was looked at.
+        """
         aside = self._aside(cell)
-        with suppress(FileNotFoundError):
-            os.rename(self.folder / cell, aside)
-        if (aside / SUMS_FILE).exists():  # another writer was faster: it was finished when it was moved
-            with suppress(OSError):
-                os.rename(aside, self.folder / cell)
+        with alone(self.folder):
+            if self.has(cell):  # another writer was faster
+                return
+            with suppress(FileNotFoundError):
+                os.rename(self.folder / cell, aside)
         shutil.rmtree(aside, ignore_errors=True)
 
     def _aside(self, cell: str) -> Path:
