@@ -74,6 +74,34 @@ def test_scores_of_measured_images_are_of_the_activations_that_were_measured(cap
     assert "layer '2' depends on the other images" in capsys.readouterr().err
 
 
+class Single(nn.Module):
+    """One number per image, with an axis of units and without one, and a layer of no units."""
+
+    def __init__(self):
+        super().__init__()
+        self.mean, self.scalar, self.none = nn.Identity(), nn.Identity(), nn.Identity()
+
+    def forward(self, x):
+        mean = self.mean(x.mean((1, 2, 3))[:, None])
+        self.none(mean[:, :0])
+        return self.scalar(mean[:, 0])
+
+
+def test_one_number_per_image_is_a_vector_of_one_unit(refuses):
+    kinds = ("nce", "usable", "contrastive", "label", "mse", "samples")
+    found = measure(Single(), IMAGES, LABELS, layers=["mean", "scalar"], kinds=kinds, **QUICK)
+    for kind, estimate in found["mean"].items():
+        other = found["scalar"][kind]
+        assert (other.value, other.stderr) == (estimate.value, estimate.stderr), kind
+    assert found._results.functions("scalar") == ("mean",)
+    scores = [found.log_prob(layer, IMAGES[:3], given=IMAGES[:2]) for layer in ("mean", "scalar")]
+    assert torch.equal(*scores)
+    line = next(line for line in str(found).splitlines() if line.startswith("scalar"))
+    assert line.split()[1] == "scalar"
+    with refuses("'none'", "no values"):
+        measure(Single(), IMAGES, LABELS, layers=["mean", "none"], **QUICK)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_networks_of_another_type_just_work(dtype, refuses):
     network = toy_networks.build().to(dtype)

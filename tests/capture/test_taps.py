@@ -206,6 +206,7 @@ def test_a_child_called_output_keeps_its_name():
         (lambda h: h @ h.T, "its shape for one example depends on the batch size"),
         (lambda h: h[0] if len(h) == 2 else h, "it has no batch dimension"),
         (lambda h: h.to_sparse(), "it is sparse or nested"),
+        (lambda h: h[:, :0], "it holds no values"),
         (lambda h: h.T, None),
     ],
 )

@@ -253,6 +253,8 @@ def _dry_run(model: nn.Module, example: Inputs) -> list[tuple[_Key, LayerInfo]]:
             shape = shape[:dim] + shape[dim + 1 :]
         if dtype.is_complex or dtype == torch.int64:  # positions and classes, of which none is more than another
             problem = f"its values are {dtype}, not floating point"
+        if problem is None and 0 in shape:
+            problem = "it holds no values"
         module, bits = modules[path], _bits(dtype, modules[path])
         taps.append((key, LayerInfo(name, shape, dtype, type(module).__name__, problem, dim or 0, bits=bits)))
     return taps

@@ -40,7 +40,8 @@ def origin_of(dataset: data.Dataset, live: Live, layers: list[str]) -> Origin:
 
 
 def _of_sizes(activation: Tensor) -> str:
-    sizes = activation.double().flatten(1).abs().mean(1)
+    # A layer of one number per example has no axis of units.
+    sizes = activation.double().reshape(len(activation), -1).abs().mean(1)
     return hashlib.sha256(f"{[f'{size:.3g}' for size in sizes.tolist()]}".encode()).hexdigest()[:16]
 
 

@@ -123,17 +123,17 @@ def _layer(results: Results, name: str, *, pictured: bool) -> Layer:
     read = results.read_as(name)
     said = {} if read is None else {"read_as": read["words"], "spatial": bool(read["at"])}
     said |= {"latent": name in results.spec.latents, "function_of": results.functions(name)}
-    return Layer(name, name, shape_of(results, name), **said, pictures=drawn)
+    return Layer(name, name, shape_of(results, name) or (), **said, pictures=drawn)
 
 
-def shape_of(results: Results, layer: str) -> tuple[int, ...]:
-    """The shape of a layer's activation for one example."""
+def shape_of(results: Results, layer: str) -> tuple[int, ...] | None:
+    """The shape of a layer's activation for one example, () of a scalar; None where it is not known yet."""
     capture, data = results.cell("capture"), results.cell("data")
     if capture is not None and layer in capture.values["shapes"]:
         return tuple(capture.values["shapes"][layer])
     if data is not None and f"latent:{layer}" in data.names():
         return tuple(data.array(f"latent:{layer}").shape[1:])
-    return ()
+    return None
 
 
 def _curves(results: Results) -> Iterator[Curve]:

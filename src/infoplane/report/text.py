@@ -59,7 +59,7 @@ def table(results: Results) -> str:
             [
                 *[checkpoint or "-"] * several,
                 layer,
-                "×".join(map(str, shape_of(results, layer))) or "-",
+                _shape(results, layer),
                 _number(found.get((layer, checkpoint, "nce")), star="nce" in starred),
                 _number(usable, star="usable" in starred),
                 _number(None if usable is None else usable.bits, star="usable" in starred),
@@ -181,3 +181,8 @@ def _number(estimate: Estimate | None, *, star: bool = False) -> str:
     if estimate.unit != "fraction" and estimate.stderr is not None and without_spread(estimate.value, estimate.stderr):
         amount = f"{estimate.value:.4f}{NO_SPREAD}"
     return amount + ("*" if estimate.flags or star else "")
+
+
+def _shape(results: Results, layer: str) -> str:
+    shape = shape_of(results, layer)
+    return "-" if shape is None else "×".join(map(str, shape)) or "scalar"
