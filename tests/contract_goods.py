@@ -75,3 +75,4 @@ def given(function, kinds=None, spared=(), **good):
 
 
 LOGS, ACTS, CONTEXT, LABELS, IMAGES = "log-probabilities", "activations", "context", "labels", "images"
+ROWS = "rows"

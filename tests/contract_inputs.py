@@ -93,6 +93,20 @@ FINITE = {
     "minus inf": (with_one(-np.inf), REFUSED),
 }
 
+#: activations of several units, of which there must be as many as before
+CONTEXT: dict[str, tuple[Callable[[Any], Any], str]] = {
+    **ANYTHING,
+    **FINITE,
+    "one unit": (lambda good: good[:, :1], REFUSED),
+    "flat": (lambda good: good.reshape(-1), REFUSED),
+    "one row less": (lambda good: good[:-1], REFUSED),
+    "nothing": (lambda good: good[:0], REFUSED),
+    "half": (cast(torch.float16), SAME),
+    "bfloat16": (cast(torch.bfloat16), SAME),
+    "double": (cast(torch.float64), SAME),
+    "swapped": (swapped, SAME),
+}
+
 BAD: dict[str, dict[str, tuple[Callable[[Any], Any], str]]] = {
     "log-probabilities": {
         **ANYTHING,
@@ -117,17 +131,11 @@ BAD: dict[str, dict[str, tuple[Callable[[Any], Any], str]]] = {
         "double": (cast(torch.float64), SAME),
         "swapped": (swapped, SAME),
     },
-    "context": {
-        **ANYTHING,
-        **FINITE,
-        "one unit": (lambda good: good[:, :1], REFUSED),
-        "flat": (lambda good: good.reshape(-1), REFUSED),
-        "one row less": (lambda good: good[:-1], REFUSED),
-        "nothing": (lambda good: good[:0], REFUSED),
-        "half": (cast(torch.float16), SAME),
-        "bfloat16": (cast(torch.bfloat16), SAME),
-        "double": (cast(torch.float64), SAME),
-        "swapped": (swapped, SAME),
+    "context": CONTEXT,
+    "rows": {
+        **CONTEXT,
+        "another unit": (lambda good: good[:, [*range(good.shape[1]), 0]], REFUSED),
+        "list": (lambda good: array(good).tolist(), SAME),
     },
     "labels": {
         **ANYTHING,

@@ -1,5 +1,7 @@
 """Public functions of numbers, with good arguments and what each holds; see test_contract.py."""
 
+from functools import cache
+
 from contract_goods import (
     ACTS,
     CLASSES,
@@ -7,6 +9,7 @@ from contract_goods import (
     LABELS,
     LEVELS,
     LOGS,
+    ROWS,
     K,
     N,
     R,
@@ -20,9 +23,21 @@ from contract_goods import (
 )
 from contract_inputs import Call
 from infoplane import claims, estimate, geometry, information
+from infoplane.information.wide_probe import fit_wide_probe
 
 #: the same numbers in other types have other bytes, and so other hashes
 BYTES = [("rows", "half"), ("rows", "bfloat16"), ("rows", "nothing")]
+
+
+@cache
+def linear_probe():
+    return information.fit_probe(drawn(N, 2), labels(), drawn(N, 2), labels(), classes=CLASSES)
+
+
+@cache
+def wide_probe():
+    return fit_wide_probe(drawn(N, 2), labels(), drawn(N, 2), labels(), classes=CLASSES)
+
 
 #: package -> exported name -> calls with bad inputs
 NUMBERS: dict[str, dict[str, list[Call]]] = {
@@ -123,7 +138,17 @@ NUMBERS: dict[str, dict[str, list[Call]]] = {
                 held_labels=labels,
                 classes=always(CLASSES),
                 spared=[("labels", "nothing"), ("classes", "huge")],
-            )
+            ),
+            *(
+                given(
+                    lambda probe, features, labels: probe.log_probs(features, labels),
+                    {"features": ROWS, "labels": LABELS},
+                    probe=probe,
+                    features=lambda: drawn(N, 2),
+                    labels=labels,
+                )
+                for probe in (linear_probe, wide_probe)
+            ),
         ],
         "label_information": [
             given(

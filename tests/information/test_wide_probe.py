@@ -151,3 +151,12 @@ def test_the_bound_on_a_noisy_label_channel(monkeypatch, wide):
     assert (estimate.bound, estimate.n) == ("lower", 4000)
     assert 0.01 < estimate.stderr < 0.03
     assert abs(estimate.value - truth) < 2 * estimate.stderr
+
+
+def test_whole_numbers_and_short_types_are_read_as_the_same_numbers():
+    weights = torch.tensor([[0.3, -0.2], [0.7, 0.1], [0.05, -0.4]], dtype=torch.float64)
+    rows = np.array([[1, 0], [2, 3], [0, 1]])
+    logits = rows @ weights[:2].numpy() + weights[2].numpy()
+    expected = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    for features in (rows, torch.as_tensor(rows), torch.as_tensor(rows).half(), torch.as_tensor(rows).bfloat16()):
+        np.testing.assert_allclose(WideProbe(weights).probabilities(features), expected, atol=2e-6)

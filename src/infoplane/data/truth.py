@@ -228,8 +228,8 @@ def _one_hot(values: np.ndarray, count: int) -> np.ndarray:
 
 def _check_latent_name(latent: str) -> None:
     """Raises `UsageError` for a latent that the generator does not have."""
-    if latent not in get_args(Latent):
-        raise unknown("latent of the truth generator", str(latent), get_args(Latent))
+    if not isinstance(latent, str) or latent not in get_args(Latent):
+        raise unknown("latent of the truth generator", f"{latent!s:.60}", get_args(Latent))
 
 
 def _numbers(latent: Latent, values: Any, shape: tuple[int, ...]) -> np.ndarray:

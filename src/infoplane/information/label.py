@@ -15,7 +15,15 @@ from infoplane.errors import UsageError
 from infoplane.estimate import NO_CLASSIFIER, Estimate
 from infoplane.information.class_prior import ClassPrior
 from infoplane.information.crossed import count, crossed_mean
-from infoplane.information.wide_probe import TRACE, Features, WideProbe, check_features, fit_wide_probe
+from infoplane.information.wide_probe import (
+    TRACE,
+    Features,
+    WideProbe,
+    check_features,
+    check_width,
+    fit_wide_probe,
+    log_probs_of,
+)
 from infoplane.torch_state import own_state
 
 if TYPE_CHECKING:
@@ -138,7 +146,7 @@ class LinearProbe:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
 
-        self.classes, self.prior = classes, ClassPrior.of(labels, classes)
+        self.classes, self.prior, self.width = classes, ClassPrior.of(labels, classes), features.shape[1]
         self.model = LogisticRegression(max_iter=200, warm_start=True) if model is None else model
         self.model.set_params(C=strength)
         self.only = int(labels[0]) if self.prior.seen.sum() == 1 else None
@@ -152,18 +160,29 @@ class LinearProbe:
             self.model.fit(features, labels)
 
     def probabilities(self, features: Features) -> np.ndarray:
-        """(n, d) -> (n, classes), none of them 0."""
-        table = np.zeros((len(features), self.classes))
+        """(n, d) -> (n, classes), none of them 0.
+
+        Raises:
+            UsageError: Features are not finite numbers of the width that the probe was fitted on.
+        """
+        check_width(features, self.width)
+        rows = _array(features)
+        check_numbers(rows, what="features", kinds="f")
+        table = np.zeros((len(rows), self.classes))
         if self.only is None:
-            found = self.model.predict_proba(_array(features)).astype(np.float64)
+            found = self.model.predict_proba(rows).astype(np.float64)
             table[:, self.model.classes_] = found / found.sum(1, keepdims=True)
         else:
             table[:, self.only] = 1.0
         return (1 - TRACE) * self.prior.mix(table) + TRACE / self.classes
 
     def log_probs(self, features: Features, labels: np.ndarray) -> np.ndarray:
-        """log q(y|h) in nats: (n,)."""
-        return np.log(self.probabilities(features)[np.arange(len(labels)), labels])
+        """log q(y|h) in nats: (n,).
+
+        Raises:
+            UsageError: As `probabilities`, or there is not one class number for each row.
+        """
+        return log_probs_of(self.probabilities(features), labels)
 
 
 def check_prior(prior: Prior, labels: np.ndarray, classes: int) -> np.ndarray:

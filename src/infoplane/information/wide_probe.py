@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from infoplane.arguments import check_argument
-from infoplane.checks import as_numpy, check_whole
+from infoplane.checks import as_numpy, check_labels, check_whole
 from infoplane.errors import UsageError
 from infoplane.information.class_prior import ClassPrior
 from infoplane.torch_state import own_state
@@ -76,14 +76,31 @@ class WideProbe:
         self.weights, self.prior = weights, prior
 
     def probabilities(self, features: Features) -> np.ndarray:
-        """(n, d) -> (n, classes), none of them 0."""
+        """(n, d) -> (n, classes), none of them 0.
+
+        Raises:
+            UsageError: Features are not finite numbers of the width that the probe was fitted on.
+        """
+        check_width(features, len(self.weights) - 1)
         table = torch.cat([_log_softmax(chunk, self.weights).exp().cpu() for _, chunk in _chunks(features)]).numpy()
+        if not np.isfinite(table).all():  # whatever is not finite among the features makes it so
+            raise _not_finite("a probability that is no number")
         mixed = table if self.prior is None else self.prior.mix(table)
         return (1 - TRACE) * mixed + TRACE / mixed.shape[1]
 
     def log_probs(self, features: Features, labels: np.ndarray) -> np.ndarray:
-        """log q(y|h) in nats: (n,) float64."""
-        return np.log(self.probabilities(features)[np.arange(len(labels)), labels])
+        """log q(y|h) in nats: (n,) float64.
+
+        Raises:
+            UsageError: As `probabilities`, or there is not one class number for each row.
+        """
+        return log_probs_of(self.probabilities(features), labels)
+
+
+def log_probs_of(table: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Returns the log of each row's probability of its label, (n,), from a table (n, classes)."""
+    labels = check_labels(labels, len(table), table.shape[1], of="row")
+    return np.log(table[np.arange(len(labels)), labels])
 
 
 @own_state()
@@ -118,7 +135,7 @@ def fit_wide_probe(
         if in_vain == STALE_STRENGTHS:
             break  # weaker penalties only overfit more
     if best is None:  # the first look at finite features is better than infinity
-        raise UsageError("features are not finite", received="a loss that is no number", legal="finite numbers")
+        raise _not_finite("a loss that is no number")
     prior = ClassPrior.of(labels, classes)
     return WideProbe(best, prior.weighted(WideProbe(best).log_probs(held_features, held_labels), held_labels))
 
@@ -135,6 +152,17 @@ def check_features(features: Features, what: str) -> tuple[int, int]:
         received = f"{n} rows, the first {row.dtype} of shape {row.shape[1:]}"
         raise UsageError(f"{what} are no rows", received=received, legal=legal)
     return n, row.shape[1]
+
+
+def check_width(features: Features, width: int) -> None:
+    """Raises UsageError unless features are rows of the width that a probe was fitted on."""
+    found = check_features(features, "features")[1]
+    if found != width:
+        raise UsageError("features do not fit the probe", received=f"(n, {found})", legal=f"(n, {width})")
+
+
+def _not_finite(received: str) -> UsageError:
+    return UsageError("features are not finite", received=received, legal="finite numbers")
 
 
 def descend_penalised(
@@ -205,4 +233,7 @@ def _chunks(features: Features) -> Iterator[tuple[slice, Tensor]]:
         chunk = features[part]
         if isinstance(chunk, np.ndarray) and not chunk.flags.writeable:
             chunk = chunk.copy()  # torch takes no read-only memory, such as a mapped file's
-        yield part, torch.as_tensor(chunk)
+        chunk = torch.as_tensor(chunk)
+        if chunk.dtype not in (torch.float32, torch.float64):  # weights would be rounded to its type
+            chunk = chunk.float() if chunk.is_floating_point() else chunk.double()
+        yield part, chunk
