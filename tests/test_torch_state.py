@@ -7,7 +7,11 @@ from contextlib import ExitStack
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.nn.modules.module import register_module_forward_hook
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import tiny_study
 from infoplane import PixelCNN, densities
@@ -34,6 +38,37 @@ def switched(write, value, back):
         write(back)
 
 
+def set_precision(value):
+    torch.set_float32_matmul_precision(value)
+    if value == "highest":  # as it is where it was never set
+        torch.backends.mkldnn.matmul.fp32_precision = torch.backends.cuda.matmul.fp32_precision = "none"
+
+
+class Altering(TorchFunctionMode):
+    """Convolutions are other ones."""
+
+    def __torch_function__(self, function, kinds, args=(), kwargs=None):
+        found = function(*args, **(kwargs or {}))
+        return 2 * found if function is torch.conv2d else found
+
+
+class Rounding(TorchDispatchMode):
+    """Whatever is multiplied is rounded."""
+
+    def __torch_dispatch__(self, function, kinds, args=(), kwargs=None):
+        found = function(*args, **(kwargs or {}))
+        return found.bfloat16().to(found.dtype) if function is torch.ops.aten.mul.Tensor else found
+
+
+@contextlib.contextmanager
+def seen_by_all_modules():
+    handle = register_module_forward_hook(lambda module, given, found: 2 * found if isinstance(found, Tensor) else None)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
 STATES = {
     "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
     "no_grad": torch.no_grad,
@@ -44,8 +79,19 @@ STATES = {
     "set_default_device": lambda: switched(torch.set_default_device, "meta", None),
     "anomaly": lambda: torch.autograd.detect_anomaly(check_nan=False),
     "deterministic": lambda: switched(torch.use_deterministic_algorithms, True, False),
-    "precision": lambda: switched(torch.set_float32_matmul_precision, "medium", "highest"),
+    "precision": lambda: switched(set_precision, "medium", "highest"),
     "numpy": lambda: np.errstate(all="raise"),
+    # What is saved to differentiate by is lost.
+    "saved_tensors": lambda: saved_tensors_hooks(lambda x: x * 0, lambda x: x),
+    "functions": Altering,
+    "dispatch": Rounding,
+    "modules": seen_by_all_modules,
+    "mkldnn": lambda: torch.backends.mkldnn.flags(enabled=False, allow_tf32=None),
+    "nnpack": lambda: torch.backends.nnpack.flags(enabled=False),
+    "denormal": lambda: switched(torch.set_flush_denormal, True, False),
+    "convolutions": lambda: switched(
+        lambda value: setattr(torch.backends.mkldnn.conv, "fp32_precision", value), "bf16", "none"
+    ),
 }
 #: all that can be on at once
 TOGETHER = ("autocast", "inference_mode", "float64", "device", "deterministic", "precision", "numpy")
@@ -73,7 +119,9 @@ def plain(short) -> dict[str, bytes]:
 
 
 @ignore_anomaly
-@pytest.mark.parametrize("state", ["autocast", "no_grad", "inference_mode", "float64", "set_default_device", "anomaly"])
+@pytest.mark.parametrize(
+    "state", ["autocast", "no_grad", "inference_mode", "float64", "set_default_device", "anomaly", "saved_tensors"]
+)
 def test_a_measurement_gives_the_same_bytes_in_any_state(plain, state):
     model, transformed = Seeing(), []
 
@@ -131,7 +179,7 @@ def test_a_layer_captured_while_the_density_trains_is_the_callers_and_the_traini
 
 
 @ignore_anomaly
-@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("state", [state for state in STATES if state not in ("nnpack", "denormal", "convolutions")])
 def test_public_functions_compute_in_their_own_state(state):
     # A density is made where, and of what, the caller wants; what is computed with one is not.
     densities = [PixelCNN((1, 4, 4), 3, (2,), filters=4, residual_layers=1, scales=1) for _ in range(2)]
@@ -218,6 +266,34 @@ def test_the_two_states_nest():
         assert State.now() == outside
     with callers_state():
         assert State.now() == OWN
+
+
+@ignore_anomaly
+@pytest.mark.parametrize("state", STATES)
+def test_what_is_the_callers_is_out_of_force_and_in_force_again(state):
+    fresh = State.now()
+    with STATES[state]():
+        outside = State.now()
+        assert outside != fresh
+        with own_state():
+            assert State.now() == OWN
+            with callers_state():
+                assert State.now() == outside
+            assert State.now() == OWN
+        assert State.now() == outside
+
+
+def test_hooks_on_saved_tensors_are_all_back_in_their_order():
+    first, second = [(lambda x: x.detach(), lambda x: x) for _ in range(2)]
+    top = torch._C._autograd._top_saved_tensors_default_hooks
+    with saved_tensors_hooks(*first):
+        with saved_tensors_hooks(*second):
+            with own_state():
+                assert top(True) is None
+                with callers_state():
+                    assert top(True) == second
+            assert top(True) == second
+        assert top(True) == first
 
 
 def test_an_error_on_the_way_puts_everything_back():

@@ -1,7 +1,7 @@
 """Torch's settings while this package computes, and the caller's own while the caller's code runs.
 
-Autocast, `no_grad`, a default dtype or device, and more of that kind hold for whatever is computed inside them. In a
-training script they are meant for the script: a density that is fitted inside them is another density, or none.
+Autocast, `no_grad`, a default dtype, hooks, modes, and more of that kind hold for whatever is computed inside them. In
+a training script they are meant for the script: a density that is fitted inside them is another density, or none.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,9 +13,16 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import torch
+from torch.nn.modules import module as modules
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
+from torch.utils import _python_dispatch as dispatch
+from torch.utils._device import DeviceContext
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+#: where torch keeps the hooks on saved tensors; only its own context, which adds a pair, is public
+_autograd: Any = torch._C._autograd  # pyright: ignore[reportAttributeAccessIssue]
 
 #: devices for which autocast may be on
 KINDS = ("cpu", "cuda", "mps", "xpu")
@@ -62,20 +69,22 @@ class State:
                 stack.enter_context(torch.inference_mode(self.inference))
             # After inference mode, which decides on gradients too.
             stack.enter_context(torch.set_grad_enabled(self.gradients))
-            own, others = dict(self.autocast), dict(before.autocast)
-            for kind in own.keys() | others.keys():
-                if own.get(kind) != others.get(kind):
-                    dtype = own.get(kind, others.get(kind))
-                    stack.enter_context(torch.autocast(kind, dtype=dtype, enabled=kind in own))
+            casts, others = dict(self.autocast), dict(before.autocast)
+            for kind in casts.keys() | others.keys():
+                if casts.get(kind) != others.get(kind):
+                    dtype = casts.get(kind, others.get(kind))
+                    stack.enter_context(torch.autocast(kind, dtype=dtype, enabled=kind in casts))
             if self.device != before.device:
                 stack.enter_context(torch.device(self.device))
             if self.dtype != before.dtype:
                 torch.set_default_dtype(self.dtype)
                 stack.callback(torch.set_default_dtype, before.dtype)
-            for (_, write, _), wanted, found in zip(_SWITCHES, self.switches, before.switches, strict=True):
-                if wanted != found:
+            found: list[tuple[Callable[[Any], Any], Any]] = []
+            stack.callback(lambda: [write(value) for write, value in found])  # in their order, as they were set
+            for (_, write, _), wanted, own in zip(_SWITCHES, self.switches, before.switches, strict=True):
+                if wanted != own:
+                    found.append((write, own))
                     write(wanted)
-                    stack.callback(write, found)
             yield
 
 
@@ -90,8 +99,122 @@ def _set_deterministic(value: tuple[bool, bool]) -> None:
     torch.use_deterministic_algorithms(value[0], warn_only=value[1])
 
 
-#: what has one value for the whole process: how it is read, how it is set, and what it is in a fresh interpreter
+def _read_saving() -> tuple[tuple[Any, Any], ...]:
+    """The hooks on tensors that are saved to differentiate by, the outermost first: torch shows the innermost only."""
+    found = []
+    while (pair := _autograd._top_saved_tensors_default_hooks(True)) is not None:
+        found.insert(0, pair)
+        _autograd._pop_saved_tensors_default_hooks()
+    for pair in found:
+        _autograd._push_saved_tensors_default_hooks(*pair)
+    return tuple(found)
+
+
+def _set_saving(pairs: tuple[tuple[Any, Any], ...]) -> None:
+    while _autograd._top_saved_tensors_default_hooks(True) is not None:
+        _autograd._pop_saved_tensors_default_hooks()
+    for pair in pairs:
+        _autograd._push_saved_tensors_default_hooks(*pair)
+
+
+def _functions() -> list[Any]:
+    return [torch._C._get_function_stack_at(place) for place in range(torch._C._len_torch_function_stack())]
+
+
+def _read_functions() -> tuple[Any, ...]:
+    """The modes that see torch's functions; without that of the default device, which is told on its own."""
+    return tuple(mode for mode in _functions() if not isinstance(mode, DeviceContext))
+
+
+def _set_functions(modes: tuple[Any, ...]) -> None:
+    devices = [mode for mode in _functions() if isinstance(mode, DeviceContext)]
+    for _ in range(torch._C._len_torch_function_stack()):
+        torch._C._pop_torch_function_stack()
+    for mode in (*devices, *modes):  # torch keeps devices at the bottom
+        torch._C._push_on_torch_function_stack(mode)
+
+
+def _set_dispatch(modes: tuple[Any, ...]) -> None:
+    for _ in range(torch._C._len_torch_dispatch_stack()):
+        dispatch._pop_mode()
+    for mode in modes:
+        dispatch._push_mode(mode)
+
+
+#: hooks that see every module, and every optimiser's step
+_HOOKS = (
+    modules._global_forward_pre_hooks,
+    modules._global_forward_hooks,
+    modules._global_forward_hooks_with_kwargs,
+    modules._global_forward_hooks_always_called,
+    modules._global_backward_pre_hooks,
+    modules._global_backward_hooks,
+    modules._global_module_registration_hooks,
+    modules._global_parameter_registration_hooks,
+    modules._global_buffer_registration_hooks,
+    _global_optimizer_pre_hooks,
+    _global_optimizer_post_hooks,
+)
+
+
+def _set_hooks(hooks: tuple[tuple[tuple[Any, Any], ...], ...]) -> None:
+    for place, items in zip(_HOOKS, hooks, strict=True):
+        place.clear()
+        place.update(items)
+
+
+def _read_cudnn() -> tuple[bool, bool, bool, bool]:
+    try:
+        tf32 = torch._C._get_cudnn_allow_tf32()
+    except RuntimeError:  # convolutions and recurrent layers differ, which `_PRECISIONS` tells
+        tf32 = True
+    return (
+        torch._C._get_cudnn_enabled(),
+        torch._C._get_cudnn_benchmark(),
+        torch._C._get_cudnn_deterministic(),
+        tf32,
+    )
+
+
+def _set_cudnn(value: tuple[bool, bool, bool, bool]) -> None:
+    torch._C._set_cudnn_enabled(value[0])
+    torch._C._set_cudnn_benchmark(value[1])
+    torch._C._set_cudnn_deterministic(value[2])
+    if value[3] != _read_cudnn()[3]:
+        torch._C._set_cudnn_allow_tf32(value[3])
+
+
+#: libraries and operations whose single precision can be set, and what it is in a fresh interpreter; those that others
+#: follow come first
+_PRECISIONS = {
+    ("generic", "all"): "none",
+    ("mkldnn", "all"): "none",
+    ("cuda", "all"): "none",
+    ("mkldnn", "conv"): "none",
+    ("mkldnn", "rnn"): "none",
+    ("mkldnn", "matmul"): "none",
+    ("cuda", "conv"): "tf32",
+    ("cuda", "rnn"): "tf32",
+    ("cuda", "matmul"): "none",
+}
+
+
+def _set_precisions(values: tuple[str, ...]) -> None:
+    for key, value in zip(_PRECISIONS, values, strict=True):
+        if torch._C._get_fp32_precision_getter(*key) != value:  # else it may follow another one, and goes on doing so
+            torch._C._set_fp32_precision_setter(*key, value)
+
+
+#: zero for a processor that takes numbers so small for zero
+_DENORMAL = 5e-324
+
+
+#: what has one value for the whole process or thread: how it is read, how it is set, and a fresh interpreter's
 _SWITCHES: tuple[tuple[Callable[[], Any], Callable[[Any], Any], Any], ...] = (
+    (_read_functions, _set_functions, ()),
+    (lambda: tuple(dispatch._get_current_dispatch_mode_stack()), _set_dispatch, ()),
+    (_read_saving, _set_saving, ()),
+    (lambda: tuple(tuple(place.items()) for place in _HOOKS), _set_hooks, ((),) * len(_HOOKS)),
     (
         lambda: (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()),
         _set_deterministic,
@@ -103,6 +226,17 @@ _SWITCHES: tuple[tuple[Callable[[], Any], Callable[[Any], Any], Any], ...] = (
         (False, True),
     ),
     (_matmul_precision, torch.set_float32_matmul_precision, "highest"),
+    (_read_cudnn, _set_cudnn, (True, False, False, True)),
+    # After the two that set some of these too.
+    (
+        lambda: tuple(torch._C._get_fp32_precision_getter(*key) for key in _PRECISIONS),
+        _set_precisions,
+        tuple(_PRECISIONS.values()),
+    ),
+    (torch._C._get_mkldnn_enabled, torch._C._set_mkldnn_enabled, True),
+    (torch._C._get_mkldnn_deterministic, torch._C._set_mkldnn_deterministic, False),
+    (torch._C._get_nnpack_enabled, torch._C._set_nnpack_enabled, True),
+    (lambda: _DENORMAL == 0.0, torch.set_flush_denormal, False),
     (
         lambda: tuple(np.geterr().items()),
         lambda value: np.seterr(**dict(value)),
