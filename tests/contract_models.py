@@ -217,6 +217,13 @@ MODELS: dict[str, dict[str, list[Call]]] = {
                 spared=[("chunk", "swapped")],
             ),
             given(
+                lambda z: inversion.Standardiser.of([context()]).inverse(z),
+                {"z": CONTEXT},
+                z=context,
+                spared=[("z", "nan"), ("z", "inf"), ("z", "minus inf"), ("z", "one row less"), ("z", "nothing")],
+            ),
+            given(inversion.Standardiser.of, {"chunks": "thing"}, chunks=lambda: [context()]),
+            given(
                 lambda h: inversion.Standardiser.of([context()])(h),
                 {"h": CONTEXT},
                 h=context,

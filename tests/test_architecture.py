@@ -36,7 +36,7 @@ ARROWS = {
     "checks": {"errors", "arguments"},
     "estimate": {"errors"},
     "claims": {"arguments"},
-    "data": {"errors", "checks", "estimate"},
+    "data": {"errors", "arguments", "checks", "estimate"},
     "capture": {"errors", "arguments", "torch_state", "checks", "estimate"},
     "densities": FOUNDATION,
     "geometry": FOUNDATION,

@@ -10,6 +10,8 @@ import tiny_study
 import toy_networks
 from infoplane.capture import activations, list_layers
 from infoplane.cli import main
+from infoplane.profile import Profile
+from infoplane.study.task import Live
 
 IMAGES, LABELS = tiny_study.images_and_labels()
 QUICK = {"budget": 3, "levels": 3, "refits": 1, "workers": 0, "quiet": True, "kinds": ["label"]}
@@ -139,3 +141,10 @@ def test_labels_of_one_class_are_said_to_tell_nothing(refuses, capsys):
     )
     assert "no label information: all labels are the same" in str(found)
     assert "all labels are the same" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("folder", [3, None, b"run", ["run"], len], ids=repr)
+def test_a_report_goes_to_a_folder(tmp_path, folder, refuses):
+    found = Profile(tmp_path, Live(nn.Flatten(), None), torch.device("cpu"))
+    with refuses("folder cannot be used", "the path of a folder"):
+        found.report(folder)

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args,
 import numpy as np
 from annotated_types import Ge, Le
 
-from infoplane.errors import UsageError, unknown
+from infoplane.errors import UsageError, brief, unknown
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -229,7 +229,7 @@ def _names(kind: Any) -> str:
 def _received(value: Any) -> str:
     """A value as a message shows it: plain ones as they are, of others their kind."""
     if isinstance(value, bool | int | float | str | bytes | type(None) | list | tuple | dict):
-        return f"{value!r:.60}"
+        return brief(value)
     shape = getattr(value, "shape", None)
     kind = type(value).__name__
     return kind if shape is None else f"{kind} of {getattr(value, 'dtype', '?')}, shape {tuple(shape)}"

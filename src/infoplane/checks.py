@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from infoplane.errors import UsageError
+from infoplane.errors import UsageError, brief
 
 #: fewest examples whose mean has a standard error
 LEAST = 2
@@ -70,7 +70,7 @@ def check_whole(what: str, value: Any, *, least: int, most: int | None = None) -
         number = None
     in_range = number is not None and number >= least and (most is None or number <= most)
     if number is None or not in_range or isinstance(value, bool | np.bool_):
-        raise UsageError(f"{what} cannot be used", received=f"{value!r:.60}", legal=legal)
+        raise UsageError(f"{what} cannot be used", received=brief(value), legal=legal)
     return number
 
 
@@ -114,7 +114,7 @@ def check_numbers(values: Any, *, what: str, kinds: str = "biuf", lowest: bool =
 
 
 def check_log_probs(
-    values: Any, *, what: str = "log-probabilities", discrete: bool = False, least: int = LEAST, lowest: bool = False
+    values: Any, *, what: str = "log-probabilities", over: float | None = None, least: int = LEAST, lowest: bool = False
 ) -> np.ndarray:
     """Returns log-probabilities as (R, n) float64: R fits, n examples; (n,) is one fit.
 
@@ -123,7 +123,7 @@ def check_log_probs(
 
     Args:
         what: What messages call them.
-        discrete: Whether they are of one out of a few classes, and so cannot be above 0.
+        over: How far rounding may lift them above 0, where they are of discrete values; None where they are not.
         least: Fewest examples that will do.
         lowest: Whether −∞ will do too.
 
@@ -147,7 +147,7 @@ def check_log_probs(
             legal=f"{legal}, n of {least} or more",
             mend=mend,
         )
-    if discrete and array.max() > 1e-6:
+    if over is not None and array.max() > over:
         mend = "pass log q, not q nor −log q"
         raise UsageError(f"{what} are above 0", received=f"up to {array.max():g}", legal="0 or less", mend=mend)
     return np.atleast_2d(array)

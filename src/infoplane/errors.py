@@ -27,7 +27,7 @@ class InfoplaneError(Exception):
     def __init__(self, what: str, *, received: object = None, legal: object = None, mend: str | None = None) -> None:
         parts = [what]
         if received is not None:
-            parts.append(f"received {received}")
+            parts.append(f"received {brief(received) if isinstance(received, int) else received}")
         if legal is not None:
             parts.append(f"legal: {legal}")
         if mend is not None:
@@ -58,9 +58,27 @@ def plain(value: float) -> str:
 
 def check_positive(what: str, value: object, *, legal: str | None = None) -> float:
     """Returns a value that is a finite number above 0, or raises UsageError."""
-    if isinstance(value, Real) and not isinstance(value, bool) and 0 < (number := float(value)) < math.inf:
+    if 0 < (number := as_float(value)) < math.inf:
         return number
     raise UsageError(f"{what} must be a positive number", received=value, legal=legal)
+
+
+def as_float(value: object) -> float:
+    """Returns a real number as a float; NaN, which is within no limits, where it is none or too large for one."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.nan
+
+
+def brief(value: object) -> str:
+    """Returns how a message shows a value, in at most 60 letters."""
+    try:
+        return f"{value!r:.60}"
+    except ValueError:  # Python writes out no numbers of many thousands of digits
+        return f"a {type(value).__name__} of thousands of digits"
 
 
 #: what turns the order of the letters that follow it round, so that a name looks like another
@@ -106,6 +124,7 @@ def unknown(
         elsewhere: Where the name is known, which says more than one that is only like it.
     """
     names = list(legal)
+    received = received if isinstance(received, str) else brief(received)
     near = difflib.get_close_matches(received, names, n=3, cutoff=CLOSE)
     next_to = [name for name in near if _one_edit(received, name)]
     near = next_to or near

@@ -4,10 +4,10 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from functools import lru_cache
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any, Literal, Self, get_args
 
-from infoplane.errors import UsageError, is_text
+from infoplane.errors import UsageError, as_float, brief, is_text
 
 Unit = Literal["nats", "bits", "fraction", "squared error"]
 Bound = Literal["lower", "upper", "estimate"]
@@ -92,12 +92,14 @@ class Estimate:
             ("unit", self.unit, get_args(Unit)),
             ("bound", self.bound, (*get_args(Bound), None)),
         ):
-            if given not in legal:
+            if not isinstance(given, str | None) or given not in legal:
                 choices = ", ".join(map(str, legal))
-                raise UsageError(f"the {what} of {name} cannot be used", received=repr(given), legal=choices)
-        if isinstance(self.flags, str) or not all(isinstance(flag, str) and _is_text(flag) for flag in self.flags):
+                raise UsageError(f"the {what} of {name} cannot be used", received=brief(given), legal=choices)
+        if not isinstance(self.flags, tuple | list) or not all(
+            isinstance(flag, str) and _is_text(flag) for flag in self.flags
+        ):
             legal = "a tuple of sentences in letters that can be printed"
-            raise UsageError(f"the flags of {name} cannot be used", received=repr(self.flags)[:80], legal=legal)
+            raise UsageError(f"the flags of {name} cannot be used", received=brief(self.flags), legal=legal)
         _check_finite(f"the value of {name}", self.value)
         if self.stderr is not None:
             _check_finite(f"the standard error of {name}", self.stderr, least=0.0)
@@ -106,7 +108,7 @@ class Estimate:
         if self.unit == "fraction" and not 0 <= self.value <= 1:
             raise UsageError(f"the value of {name} must be a share", received=self.value, legal="0 to 1")
         # Infinite where the error is known from many examples; NaN is no number of anything.
-        if not isinstance(self.dof, Real) or isinstance(self.dof, bool) or not float(self.dof) > 0:
+        if not as_float(self.dof) > 0:
             raise UsageError(f"the degrees of freedom of {name} must be above 0", received=self.dof)
         for what, count in (("examples", self.n), ("refits", self.refits)):
             if not isinstance(count, Integral) or isinstance(count, bool) or count < 0:
@@ -114,7 +116,15 @@ class Estimate:
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> Self:
-        """Returns the estimate that `dataclasses.asdict` made these fields of, also after a way through JSON."""
+        """Returns the estimate that `dataclasses.asdict` made these fields of, also after a way through JSON.
+
+        Raises:
+            UsageError: These are other fields, or what is in them can be in no estimate.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        if not isinstance(stored, Mapping) or "value" not in stored or not known.issuperset(stored):
+            legal = f"a mapping with value and any of {', '.join(sorted(known - {'value'}))}"
+            raise UsageError("these are not the fields of a number", received=brief(stored), legal=legal)
         return cls(**{name: _restored(value) for name, value in stored.items()})
 
     def interval(self, level: float = LEVEL) -> tuple[float, float]:
@@ -128,9 +138,10 @@ class Estimate:
 
         What has a `ceiling` c piles up below it, with a tail downwards: there what is missing, d = c − value, is taken
         on a logarithmic scale, so that the first end is c − d·exp(t·stderr/d) (not below 0 on this account), and the
-        second one is not above c. Far from the ceiling that is value ± t·stderr. Above `SATURATION` of the ceiling what
-        was drawn may have no low one at all: the first end is then not above value·((1 − level)/2)^(1/n), what is left
-        if a share that n draws can just miss were worth nothing.
+        second one is not above c. Far from the ceiling that is value ± t·stderr. A value that is above c all the same
+        shows that c does not hold for it: it has value ± t·stderr on both sides, so that the ends are never turned
+        round. Above `SATURATION` of the ceiling what was drawn may have no low one at all: the first end is then not
+        above value·((1 − level)/2)^(1/n), what is left if a share that n draws can just miss were worth nothing.
 
         It is about the named number's expectation: for a lower bound on something, the first end is below it too with
         confidence (1 + level)/2. With one fit it is given this fit, as `stderr` is.
@@ -158,12 +169,12 @@ class Estimate:
         low = self._below(self.ceiling, reach)
         if self.value > SATURATION * self.ceiling and self.n:
             low = min(low, self.value * ((1 - level) / 2) ** (1 / self.n))
-        return low, min(self.value + reach, self.ceiling)
+        return low, self.value + reach if self.value > self.ceiling else min(self.value + reach, self.ceiling)
 
     def _below(self, ceiling: float, reach: float) -> float:
         """The first end of the interval of a number that cannot exceed a ceiling."""
         missing, least = ceiling - self.value, min(self.value - reach, 0.0)
-        if missing <= 0:  # by rounding, as the error is then
+        if missing <= 0:  # by rounding, as the error is then, or because the ceiling does not hold
             return self.value - reach
         far = reach / missing > math.log1p((self.value - least) / missing)
         return least if far else ceiling - missing * math.exp(reach / missing)
@@ -239,9 +250,9 @@ def confidence(level: float, dof: float) -> float:
     """
     from scipy.special import ndtri, stdtrit  # not before somebody asks: `import infoplane` is to be quick
 
-    if isinstance(level, bool) or not isinstance(level, Real) or not 0 < float(level) < 1:
+    if not 0 < as_float(level) < 1:
         raise UsageError("no such level of confidence", received=level, legal="a number between 0 and 1, such as 0.95")
-    if isinstance(dof, bool) or not isinstance(dof, Real) or not float(dof) > 0:
+    if not as_float(dof) > 0:
         raise UsageError("degrees of freedom must be above 0", received=dof, legal="a number above 0, or infinity")
     half = (1 + float(level)) / 2
     return float(ndtri(half) if math.isinf(dof) else stdtrit(dof, half))
@@ -275,7 +286,7 @@ def _restored(part: Any) -> Any:
 
 def _check_finite(what: str, value: object, *, least: float = -math.inf) -> None:
     """Raises UsageError unless a value is a finite number and not below `least`."""
-    if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value) or value < least:
+    if not math.isfinite(number := as_float(value)) or number < least:
         legal = "a finite number" + (f", {least:g} or more" if least > -math.inf else "")
         raise UsageError(f"{what} is not finite or out of range", received=value, legal=legal)
 

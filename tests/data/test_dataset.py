@@ -192,3 +192,19 @@ def test_control_characters_in_names_are_written_out(images):
     dataset = Dataset("a\x1b[2J", images, [0, 1, 1], class_names=("c\x9b1m", "x\udc80"), notes=("in b\nc",))
     assert (dataset.name, dataset.class_names) == ("a\\x1b[2J", ("c\\x9b1m", "x\\udc80"))
     assert dataset.notes == ("in b\\nc",)
+
+
+@pytest.mark.parametrize("field", ["name", "class_names", "notes", "pools", "latents"])
+@pytest.mark.parametrize("wrong", [3, 1.5, True, len, b"ab", np.zeros(2), [1, 2], [None], {3: 4}, {"a"}], ids=repr)
+def test_what_is_no_text_or_mapping_is_refused(field, wrong, refuses):
+    with refuses(field.replace("_", " ")):
+        Dataset(**{"name": "some", "images": np.zeros((2, 1, 2, 2), np.uint8), "classes": 2, field: wrong})
+
+
+@pytest.mark.parametrize("field", ["class_names", "notes"])
+def test_a_text_is_no_list_of_letters(field, refuses):
+    images = np.zeros((2, 1, 2, 2), np.uint8)
+    with refuses(field.replace("_", " "), "'ab'", "a list, each a text"):
+        Dataset(**{"name": "some", "images": images, "classes": 2, field: "ab"})
+    for given in (["a", "b"], ("a", "b"), np.array(["a", "b"])):
+        assert getattr(Dataset(**{"name": "some", "images": images, "classes": 2, field: given}), field) == ("a", "b")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from infoplane.data import Dataset, Split, hold_out, load_digits, split
+from infoplane.data import Dataset, Split, group_images, hold_out, load_digits, split
 
 
 def distinct(count: int) -> np.ndarray:
@@ -153,3 +153,45 @@ def test_hold_out_refuses(refuses):
             hold_out(np.arange(10), fraction, seed=0)
     with refuses("too few", "1", "2 or more"):
         hold_out(np.arange(1), 0.5, seed=0)
+
+
+#: groups of ten examples that cannot be used
+NO_GROUPS = [
+    np.array([0, 0, 1]), np.arange(11), np.arange(10.0), np.full(10, np.nan), np.zeros((10, 1), int), "abc", 3, [],
+    {}, len, [None] * 10, [1, [2, 3]],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("groups", NO_GROUPS, ids=repr)
+def test_groups_must_be_whole_numbers_or_names_one_for_each(groups, refuses):
+    with refuses("groups of the indices"):
+        hold_out(np.arange(10), 0.5, 0, groups=groups)
+    with refuses("groups of the images"):
+        split(Dataset("ten", distinct(10)), encoding=2, decoding=4, evaluation=4, seed=0, groups=groups)
+
+
+def test_names_part_as_numbers_do():
+    numbers = np.array([7, 7, 2, 2, 5, 5, 1, 1, 0, 0])
+    names = [f"scene {number}" for number in numbers]
+    for given in (names, np.array(names), np.array(names, dtype=object), numbers.astype(np.uint8)):
+        sides = hold_out(np.arange(10), 0.4, 0, groups=given)
+        np.testing.assert_array_equal(np.concatenate(sides), np.concatenate(hold_out(np.arange(10), 0.4, 0, numbers)))
+        assert sorted(np.concatenate(sides)) == list(range(10))
+        assert not set(numbers[sides[0]]) & set(numbers[sides[1]])
+        whole = split(Dataset("ten", distinct(10)), encoding=0, decoding=4, evaluation=6, seed=0, groups=given)
+        assert [len(set(numbers[part])) for part in parts(whole).values()] == [0, 2, 3]
+
+
+def test_an_index_is_held_out_once(refuses):
+    with refuses("indices cannot be used", "1 repeated indices"):
+        hold_out(np.array([3, 4, 5, 3]), 0.5, 0)
+    with refuses("indices cannot be used", "whole numbers"):
+        hold_out(np.array([1, 2**63], dtype=np.uint64), 0.5, 0)
+
+
+@pytest.mark.parametrize("wrong", [None, 3, "digits", np.zeros((4, 1, 2, 2), np.uint8), {}], ids=repr)
+def test_only_data_sets_are_split_and_grouped(wrong, refuses):
+    with refuses("dataset cannot be used", "Dataset"):
+        split(wrong, encoding=1, decoding=1, evaluation=1, seed=0)
+    with refuses("dataset cannot be used", "Dataset"):
+        group_images(wrong)

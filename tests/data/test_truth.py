@@ -231,3 +231,13 @@ def test_refuses_what_is_not_its_own(refuses):
         truth.entropy(draws=1)
     with refuses("seed", "'x'"):
         truth.sample(5, seed="x")
+
+
+@pytest.mark.parametrize("latent", [None, 3, "color", ["shift"], np.arange(3), len], ids=repr)
+def test_a_latent_that_is_none_is_refused(latent, refuses):
+    truth = Truth()
+    images = truth.sample(2, 0).images
+    calls = [truth.information, truth.conditional_entropy, lambda each: truth.log_prob_under_each(images, each)]
+    for call in calls:
+        with refuses("unknown latent of the truth generator", "template, shift"):
+            call(latent)

@@ -180,8 +180,8 @@ def test_more_than_possible_is_flagged():
 
 def test_errors_are_over_groups_and_groups_are_counted():
     # Forty examples, each five times: there is as much to learn from them as from the forty.
-    terms = np.random.default_rng(0).normal(size=(3, 40))
-    null = np.random.default_rng(1).normal(size=(3, 40))
+    terms = np.random.default_rng(0).normal(-9, size=(3, 40))
+    null = np.random.default_rng(1).normal(-9, size=(3, 40))
     fivefold, groups = np.repeat(terms, 5, axis=1), np.repeat(np.arange(40), 5)
     of_null = np.repeat(null, 5, axis=1)
     pairs = [
@@ -197,3 +197,35 @@ def test_errors_are_over_groups_and_groups_are_counted():
     apparent, true = (negative_cross_entropy(fivefold[:1], groups=each).stderr for each in (None, groups))
     assert apparent == pytest.approx(true * np.sqrt(39 / 199))
     assert difference(fivefold, of_null, groups=groups).stderr == pytest.approx(difference(terms, null).stderr)
+
+
+@pytest.mark.parametrize("values", [np.ones(10), [-3.0, 0.02], [[-1.0, -2.0], [-1.0, 5.0]]], ids=repr)
+def test_images_have_no_probabilities_above_one(values, refuses):
+    below = np.full(np.shape(values), -1.0)
+    for call in (
+        lambda: negative_cross_entropy(values),
+        lambda: cross_entropy(values),
+        lambda: usable_information(values, below),
+        lambda: usable_information(below, values),
+    ):
+        with refuses("log-probabilities are above 0", "0 or less"):
+            call()
+
+
+def test_rounding_may_lift_a_certain_image_above_one():
+    assert negative_cross_entropy([-1.0, 1e-4]).value == pytest.approx(-0.49995)
+
+
+@pytest.mark.parametrize("terms", [[-1e200, -2e200, 0, -1], [-1e308, -1e308, -1e308], [[-1e150, 0], [0, -1e150]]])
+@pytest.mark.parametrize("groups", [None, np.arange(4)])
+def test_terms_whose_spread_no_computer_holds_are_refused(terms, groups, refuses):
+    groups = None if groups is None else groups[: np.shape(terms)[-1]]
+    null = np.full(np.shape(terms), -1.0)
+    for call in (
+        lambda: negative_cross_entropy(terms, groups=groups),
+        lambda: crossed_mean(terms, groups=groups),
+        lambda: usable_information(terms, null, groups=groups),
+        lambda: difference(null, terms, groups=groups),
+    ):
+        with refuses("terms are too large", "1e+140"):
+            call()

@@ -122,3 +122,10 @@ def test_what_cannot_be_counted(refuses):
     for counts in ((0, 3, 1), (-1, 3, 1), (2, 3, 4), (2, 3, 0.5)):
         with refuses("cannot be used"):
             Seen(*counts)
+
+
+@pytest.mark.parametrize("most", [None, -1, -1e-9, math.nan, math.inf, "5", [5.0], True, np.ones(3), 1j], ids=repr)
+def test_the_most_that_there_can_be_is_a_number_from_0_on(most, refuses):
+    with refuses("the most that H(x) can be cannot be used"):
+        Seen(3, 2, 1).ceiling(most)
+    assert Seen(3, 2, 1).ceiling(0) == 0

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 
+from infoplane.checks import check_whole
 from infoplane.estimate import KINDS, Estimate
 
 USABLE = Estimate(12.19, stderr=0.31, unit="nats", kind="usable", bound=None, n=297, refits=3)
@@ -112,3 +113,30 @@ def test_it_cannot_be_changed_and_knows_its_words():
         "estimate",
         "none",
     ]
+
+
+HUGE = [10**400, -(10**400), 10**5000, -(10**5000)]
+
+
+@pytest.mark.parametrize("huge", HUGE, ids=["+", "-", "++", "--"])
+@pytest.mark.parametrize("field", ["value", "stderr", "ceiling", "dof"])
+def test_a_number_that_no_float_holds_is_refused_in_one_line(field, huge, refuses):
+    with refuses("received"):
+        Estimate(**{"value": 1.0, "stderr": 0.1, field: huge})
+    with refuses("received"):
+        Estimate(1.0, 0.1).interval(huge)
+    with refuses("received"):
+        check_whole("a count", huge, least=0, most=5)
+
+
+@pytest.mark.parametrize("wrong", [3, True, len, np.zeros(3), [3], b"nats"], ids=repr)
+@pytest.mark.parametrize("field", ["unit", "bound", "kind", "flags"])
+def test_words_must_be_words(field, wrong, refuses):
+    with refuses(field, "received"):
+        Estimate(**{"value": 1.0, field: wrong})
+
+
+@pytest.mark.parametrize("stored", [None, 3, "abc", [], {}, {"stderr": 1.0}, {"value": 1.0, "worth": 2}], ids=repr)
+def test_what_is_stored_must_be_the_fields_of_an_estimate(stored, refuses):
+    with refuses("not the fields of a number", "a mapping with value"):
+        Estimate.of(stored)

@@ -163,9 +163,9 @@ def test_three_refits_cover_what_every_fit_and_image_would_give(ratio, noise):
     hits = 0
     for _ in range(runs):
         fits = generator.normal(0, math.sqrt(ratio * refits / n), (refits, 1))
-        terms = -5 + fits + generator.normal(size=n) + noise * generator.normal(size=(refits, n))
+        terms = -50 + fits + generator.normal(size=n) + noise * generator.normal(size=(refits, n))
         low, high = negative_cross_entropy(terms).interval()
-        hits += low <= -5 <= high
+        hits += low <= -50 <= high
     assert hits / runs >= 0.93
 
 
@@ -196,3 +196,16 @@ def test_proved_bounds_are_the_interval():
     assert FlowEstimate(0.1, 0.1, bounds=(0.0, 0.2), errors=(("chance", 0.1),)).interval(0.999)[0] == 0
     # At a first layer there is chance alone, and information is never negative.
     assert FlowEstimate(0.1, 0.1).interval() == pytest.approx((0.0, 0.1 + 0.1 * stats.norm.ppf(0.975)))
+
+
+@pytest.mark.parametrize("n", [0, 40])
+@pytest.mark.parametrize("value", [-2.0, 0.5, 0.96, 1.0, 1.0 + 1e-12, 1.05, 2.0, 50.0])
+@pytest.mark.parametrize("stderr", [1e-9, 0.1, 3.0])
+def test_the_ends_are_in_order_and_about_the_value_wherever_the_ceiling_is(value, stderr, n):
+    low, high = Estimate(value, stderr, ceiling=1.0, n=n).interval()
+    assert low <= value <= high
+    z = stats.norm.ppf(0.975)
+    # Within the ceiling nothing is above it; a value that is above it has its own error on that side.
+    assert high == pytest.approx(min(value + z * stderr, 1.0) if value <= 1 else value + z * stderr)
+    if value > 1 and not n:
+        assert low == pytest.approx(value - z * stderr)

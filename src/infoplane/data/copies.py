@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from infoplane.arguments import check_argument
 from infoplane.data.dataset import PARTS, Dataset
 
 _DIGEST_BYTES = 16
@@ -15,7 +16,11 @@ def group_images(dataset: Dataset) -> np.ndarray:
 
     Equal images belong together, and so do those of one of the data set's `groups`; where A belongs with B and B with
     C, all three do. Where nothing is shared, the numbers are 0 … N − 1.
+
+    Raises:
+        UsageError: It is no data set.
     """
+    check_argument("dataset", dataset, Dataset)
     equal = _equal(dataset.images)
     if dataset.groups is None:
         return equal

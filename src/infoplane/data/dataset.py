@@ -1,11 +1,12 @@
 """Discrete images with what is known about them, and the checks that every input passes through."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from infoplane.arguments import check_argument
 from infoplane.checks import MOST_CLASSES, as_numpy, check_classes, check_labels, check_whole
 from infoplane.errors import UsageError, printable
 
@@ -39,7 +40,7 @@ class Dataset:
         notes: What was dropped, converted or guessed when the data were read, a sentence with its count each.
 
     Raises:
-        UsageError: If an array has the wrong type, shape, length or values.
+        UsageError: If an array has the wrong type, shape, length or values, or what should be texts are none.
     """
 
     name: str
@@ -54,7 +55,8 @@ class Dataset:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        name = printable(str(self.name))
+        check_argument("name", self.name, str)
+        name = printable(self.name)
         owner = f"data set {name!r}"
         images = check_images(self.images, self.levels, what=f"images of {owner}")
         if self.classes is not None:
@@ -63,16 +65,18 @@ class Dataset:
         if labels is not None:
             labels = check_labels(labels, len(images), classes or MOST_CLASSES, what=f"labels of {owner}")
             classes = int(labels.max()) + 1 if classes is None else classes
+        check_argument(f"latents of {owner}", self.latents, Mapping[str, Any])
+        check_argument(f"pools of {owner}", self.pools, Mapping[str, Any] | None)
         latents = {
             key: _check_latent(f"latent {key!r} of {owner}", value, len(images)) for key, value in self.latents.items()
         }
         pools = None if self.pools is None else _check_pools(owner, self.pools, len(images))
-        names = None if self.class_names is None else tuple(printable(str(each)) for each in self.class_names)
+        names = None if self.class_names is None else _check_texts(f"class names of {owner}", self.class_names)
         if names is not None and len(names) != classes:
             raise UsageError(f"class names of {owner} do not match", received=len(names), legal=f"{classes} names")
         # The class is frozen for its users; only here are checked arrays put in the place of what was passed.
         checked = {"images": images, "labels": labels, "classes": classes, "latents": latents, "pools": pools}
-        checked |= {"class_names": names, "notes": tuple(map(printable, self.notes)), "name": name}
+        checked |= {"class_names": names, "notes": _check_texts(f"notes of {owner}", self.notes), "name": name}
         checked["groups"] = None if self.groups is None else check_groups(self.groups, len(images), owner)
         for field, value in checked.items():
             object.__setattr__(self, field, value)
@@ -228,6 +232,14 @@ def check_groups(groups: Any, count: int, owner: str = "the images") -> np.ndarr
             legal=f"whole numbers or names of shape ({count},), the same for examples that must not be parted",
         )
     return np.unique(array, return_inverse=True)[1].astype(np.int64).reshape(count)
+
+
+def _check_texts(what: str, texts: Any) -> tuple[str, ...]:
+    """Returns texts with whatever is none in them written out, or raises `UsageError`."""
+    array = as_numpy(texts, what=what) if hasattr(texts, "tolist") else None
+    found = texts if array is None else array.tolist()
+    check_argument(what, found, Sequence[str])
+    return tuple(map(printable, found))
 
 
 def _check_pools(owner: str, pools: Mapping[str, Any], count: int) -> dict[str, np.ndarray]:

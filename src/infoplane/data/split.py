@@ -5,9 +5,10 @@ import math
 
 import numpy as np
 
+from infoplane.arguments import check_argument
 from infoplane.checks import as_numpy, check_whole
 from infoplane.data.copies import group_images
-from infoplane.data.dataset import PARTS, Dataset
+from infoplane.data.dataset import PARTS, Dataset, check_groups
 from infoplane.errors import UsageError
 
 
@@ -72,12 +73,13 @@ def split(
         groups: As `group_images(dataset)` has them, where that is known already.
 
     Raises:
-        UsageError: If the sizes do not fit the data set, or too many images belong together.
+        UsageError: If the sizes or the groups do not fit the data set, or too many images belong together.
     """
+    check_argument("dataset", dataset, Dataset)
     sizes = {"encoding": encoding, "decoding": decoding, "evaluation": evaluation}
     sources = [(names, pool, _resolve(names, len(pool), sizes)) for names, pool in dataset.sources()]
     rng = np.random.default_rng(check_whole("seed", seed, least=0))
-    together = group_images(dataset) if groups is None else groups
+    together = group_images(dataset) if groups is None else check_groups(groups, len(dataset))
     parts: dict[str, np.ndarray] = {}
     for names, pool, counts in sources:
         labels = None if dataset.labels is None else dataset.labels[pool]
@@ -181,15 +183,16 @@ def hold_out(
     """Returns `(kept, held)`: `indices` parted at random, `held` being the share that decides early stopping.
 
     Args:
-        indices: int64 `(n,)`, n >= 2, as a rule `Split.decoding`.
+        indices: int64 `(n,)`, n >= 2, no two of them the same, as a rule `Split.decoding`.
         fraction: Share to hold out, between 0 and 1; rounded to a whole number of examples, at least one on each
             side, and to whole groups.
         seed: Of the random choice, 0 or more.
-        groups: A number for each of the indices, `(n,)`; those with the same number are on one side. None where each
-            stands alone.
+        groups: A whole number or a name for each of the indices, `(n,)`; those with the same one are on one side.
+            None where each stands alone.
 
     Raises:
-        UsageError: If `fraction` is not strictly between 0 and 1, or there are fewer than 2 indices or groups.
+        UsageError: If `fraction` is not strictly between 0 and 1, there are fewer than 2 indices or groups, an index
+            is there twice, or there is not one group for each.
     """
     indices = _check_indices("indices", indices)
     if isinstance(fraction, bool) or not isinstance(fraction, int | float | np.number) or not 0 < fraction < 1:
@@ -197,7 +200,10 @@ def hold_out(
     count = len(indices)
     if count < 2:
         raise UsageError("too few examples to hold some out", received=count, legal="2 or more")
-    _, members = _members(np.arange(count) if groups is None else groups)
+    if twice := count - len(np.unique(indices)):
+        received, legal = f"{twice} repeated indices", "each example once: else it may be on both sides"
+        raise UsageError("indices cannot be used", received=received, legal=legal)
+    _, members = _members(np.arange(count) if groups is None else check_groups(groups, count, "the indices"))
     if len(members) < 2:
         received, legal = f"{count} examples that all belong together", "2 groups or more, each of them on one side"
         raise UsageError("too few examples to hold some out", received=received, legal=legal)
@@ -255,7 +261,7 @@ def _check_indices(what: str, indices: np.ndarray) -> np.ndarray:
     array = as_numpy(indices, what=what)
     if array.size == 0 and array.ndim == 1:
         return np.zeros(0, dtype=np.int64)
-    if array.ndim != 1 or array.dtype.kind not in "iu" or array.min() < 0:
+    if array.ndim != 1 or array.dtype.kind not in "iu" or array.min() < 0 or array.max() >= 2**63:
         raise UsageError(
             f"{what} cannot be used",
             received=f"{array.dtype} of shape {array.shape}",

@@ -7,10 +7,13 @@ I(x;h) ≤ H(B) + (1 − p) log D + p · H(x | h not among them), since h is one
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge
 from scipy import special
 
+from infoplane.arguments import check_argument
 from infoplane.checks import as_numpy, check_whole
 from infoplane.errors import UsageError
 
@@ -63,7 +66,11 @@ class Seen:
 
         Args:
             most: What H(x) cannot exceed, nats: C·H·W·log levels. No ceiling is above it.
+
+        Raises:
+            UsageError: `most` is no number, 0 or more.
         """
+        check_argument("the most that H(x) can be", most, Annotated[float, Ge(0)])
         p = self.mass
         choice = math.log(2) if p >= 0.5 else -(p * math.log(p) + (1 - p) * math.log1p(-p))
         return min(most, choice + (1 - p) * math.log(self.values) + p * most)

@@ -18,6 +18,8 @@ from infoplane.errors import UsageError
 SIZE = 0.05
 #: the exponents of `reach`: the safe one, and by how much it is lower where `SIZE` is tested
 SAFE, EASED = 2.0, 1.5
+#: the largest terms, whose squares can be summed up
+LARGEST = 1e140
 #: no p-value of several parts is below
 SMALLEST = 1e-300
 
@@ -169,7 +171,7 @@ def crossed_mean(terms: np.ndarray, *, groups: np.ndarray | None = None) -> Mean
     Of a single example, or group, the error is not known: it is infinite.
 
     Raises:
-        UsageError: The terms, or the groups, are not of these shapes, or a term is not a finite number.
+        UsageError: The terms, or the groups, are not of these shapes, or a term is not a finite number, or above 1e140.
     """
     terms = check_log_probs(terms, what="terms", least=1)
     if groups is not None:
@@ -180,12 +182,22 @@ def crossed_mean(terms: np.ndarray, *, groups: np.ndarray | None = None) -> Mean
 def mean_of_checked(terms: np.ndarray, groups: np.ndarray | None) -> Mean:
     """Returns `crossed_mean` of terms (R, n) from numbers that are checked: tables hold thousands of them."""
     # Of numbers that were finite, a difference may not be.
-    return (
-        _crossed(terms, groups) if groups is None and math.isfinite(terms.sum()) else crossed_mean(terms, groups=groups)
-    )
+    return _crossed(terms, None) if groups is None and _can_be_squared(terms) else crossed_mean(terms, groups=groups)
+
+
+def check_size(terms: np.ndarray, what: str = "terms") -> None:
+    """Raises UsageError for numbers so large that their spread is none that a computer holds."""
+    if not _can_be_squared(terms):
+        received, legal = f"up to {np.abs(terms).max():g} in size", f"at most {LARGEST:g}"
+        raise UsageError(f"{what} are too large", received=received, legal=legal)
+
+
+def _can_be_squared(terms: np.ndarray) -> bool:
+    return terms.min() >= -LARGEST and terms.max() <= LARGEST  # not NaN either
 
 
 def _crossed(terms: np.ndarray, groups: np.ndarray | None) -> Mean:
+    check_size(terms)
     value, fits, examples = float(terms.mean()), over_fits(terms.mean(1)), over_examples(terms, groups)
     return Mean.of(value, (fits, examples)) if examples.dof else Mean(value, math.inf, math.inf)
 

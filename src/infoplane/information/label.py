@@ -255,7 +255,7 @@ def label_information(
             prior is none of these classes.
     """
     check_argument("kind", kind, Reader)
-    log_probs, classes = check_log_probs(log_probs, discrete=True), check_classes(classes)
+    log_probs, classes = check_log_probs(log_probs, over=1e-6), check_classes(classes)
     labels = check_labels(labels, log_probs.shape[1], classes, of="log-probability")
     frequency = np.bincount(labels, minlength=classes) / len(labels)
     if prior is not None:

@@ -9,7 +9,7 @@ from scipy import optimize
 from infoplane.arguments import checked
 from infoplane.checks import check_numbers
 from infoplane.errors import UsageError
-from infoplane.information.crossed import SMALLEST, Mean, Part, over_fits, p_of
+from infoplane.information.crossed import SMALLEST, Mean, Part, check_size, over_fits, p_of
 
 #: size of a test -> how many times as often it may err at the worst, whatever the spreads of the checkpoints are
 LENT = {0.05: 1.15, 0.001: 2.0}
@@ -44,6 +44,8 @@ def pooled(own: Mean, table: np.ndarray, contrast: Sequence[float] | np.ndarray)
     """
     table = check_numbers(table, what="means of checkpoints", kinds="iuf")
     contrast = check_numbers(contrast, what="contrast")
+    check_size(table, "means of checkpoints")
+    check_size(contrast, "contrast")
     if table.ndim != 2 or contrast.shape != table.shape[:1]:
         received = f"shapes {table.shape} and {contrast.shape}"
         raise UsageError("means and contrast do not pair", received=received, legal="(C, R) and (C,)")

@@ -47,6 +47,7 @@ class Standardiser:
     @classmethod
     def of(cls, chunks: Iterable[Tensor]) -> "Standardiser":
         """Returns the statistics per unit over all chunks, each (B, …), of which one at a time is in memory."""
+        check_argument("chunks", chunks, Iterable)
         count, mean, squares = 0, torch.zeros(()), torch.zeros(())
         for chunk in chunks:
             check_context(chunk)
@@ -66,16 +67,21 @@ class Standardiser:
         return cls(mean.float(), torch.where(varies, variance.sqrt(), 1.0).float())
 
     def __call__(self, context: Tensor) -> Tensor:
-        check_argument("activations", context, Tensor)
-        if context.is_complex() or context.shape[1:] != self.mean.shape:  # it would be broadcast
-            received, legal = tuple(context.shape), f"(B, {', '.join(map(str, self.mean.shape))})"
-            raise UsageError("activations do not fit the standardiser", received=received, legal=legal)
+        self._check(context)
         z = (context - self.mean.to(context.device)) / self.std.to(context.device)
         excess = (z.abs() - TAIL).clamp_min(0)
         return z.clamp(-TAIL, TAIL) + z.sign() * excess.log1p()
 
+    def _check(self, context: Tensor) -> None:
+        """Raises UsageError unless these are activations (B, …) of these units."""
+        check_argument("activations", context, Tensor)
+        if context.is_complex() or context.shape[1:] != self.mean.shape:  # it would be broadcast
+            received, legal = tuple(context.shape), f"(B, {', '.join(map(str, self.mean.shape))})"
+            raise UsageError("activations do not fit the standardiser", received=received, legal=legal)
+
     def inverse(self, z: Tensor) -> Tensor:
         """Returns the activation that became z."""
+        self._check(z)
         excess = (z.abs() - TAIL).clamp_min(0)
         return (z.clamp(-TAIL, TAIL) + z.sign() * excess.expm1()) * self.std.to(z.device) + self.mean.to(z.device)
 

@@ -84,10 +84,10 @@ def readings_given(read_as: Any) -> dict[str, str]:
     return dict(read_as or {})
 
 
-def folder_of(out: Any) -> Path:
+def folder_of(out: Any, what: str = "out") -> Path:
     """The run's folder."""
     if not isinstance(out, str | os.PathLike):
-        raise UsageError("out cannot be used", received=f"{out!r:.60}", legal="the path of a folder")
+        raise UsageError(f"{what} cannot be used", received=f"{out!r:.60}", legal="the path of a folder")
     return Path(out)
 
 

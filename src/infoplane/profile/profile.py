@@ -19,6 +19,7 @@ from infoplane.checks import check_whole
 from infoplane.errors import CellError, UsageError, unknown
 from infoplane.estimate import KINDS, Estimate
 from infoplane.files import TEMPORARY
+from infoplane.profile.inputs import folder_of
 from infoplane.report.build import build, load_run, writing
 from infoplane.report.text import table
 from infoplane.study.check import MOST_SAMPLES
@@ -88,7 +89,7 @@ class Profile:
 
         Returns: uint8 (B, n, C, H, W), from the first refit's density.
         """
-        seed = check_whole("seed", seed, least=0)
+        seed = check_whole("seed", seed, least=0, most=2**63 - 1)  # torch's generators take no more
         n = check_whole("number of samples", n, least=1)
         wanted = len(self._images(images))
         if n * wanted > MOST_SAMPLES:
@@ -144,7 +145,7 @@ class Profile:
             UsageError: The folder holds something else, or cannot be written.
             CellError: The disk is full.
         """
-        folder = Path(folder)
+        folder = folder_of(folder, "folder")
         if folder.resolve() != self.folder.resolve():
             prepare(folder, self._results.spec, self._results.plan, Plan.origin(self.folder))
 
@@ -191,7 +192,7 @@ class Profile:
         return checked
 
     def _check(self, results: Results, layer: str) -> None:
-        if layer not in results.layers:
+        if not isinstance(layer, str) or layer not in results.layers:
             raise unknown("measured layer", layer, results.layers)
 
 
