@@ -418,3 +418,37 @@ def test_mixed_tokens_are_no_features_and_features_no_tokens(channels, patch):
     # As many channels as tokens: which axis is which cannot be known.
     turned = "vector?" if channels == (32 // patch) ** 2 else "cn"
     assert {found["mix.2"], found["mix"]} == {turned}
+
+
+@pytest.mark.parametrize(("channels", "mixed", "turned"), [(16, "nc?", "cn"), (12, "cn", "cn")])
+def test_as_many_tokens_as_channels_side_by_side_are_a_guess_where_nothing_decides(channels, mixed, turned):
+    """What mixes tokens lies in the same module as what shows where they lie."""
+
+    class Flat(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.patch, self.tokens, self.turned = nn.Conv2d(3, channels, 8, 8), nn.Identity(), nn.Identity()
+            self.mix, self.norm, self.after = nn.Linear(16, 16), nn.LayerNorm(channels), nn.Linear(channels, channels)
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = self.tokens(self.patch(x).flatten(2).transpose(1, 2))
+            h = self.mix(self.turned(h.transpose(1, 2))).transpose(1, 2)
+            return self.after(self.norm(h)).mean(1)
+
+    found = read(Flat(), images())
+    assert (found["patch"], found["tokens"], found["norm"]) == ("chw", "nc", "nc")
+    assert (found["mix"], found["turned"]) == (mixed, turned)
+    assert found["after"] == ("nc?" if channels == 16 else "nc")
+
+
+def test_a_cube_that_is_as_another_one_is_a_guess():
+    class Cube(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.last = nn.Conv2d(3, 8, 3, padding=1), nn.Identity()
+
+        def forward(self, x: Tensor) -> Tensor:
+            assert x.shape[2:] == (8, 8), "one size only"
+            return self.last(self.conv(x).permute(0, 2, 3, 1)).mean((1, 2))
+
+    assert read(Cube(), images(8, 8)) == {"conv": "chw", "last": "chw?", "output": "vector"}

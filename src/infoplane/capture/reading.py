@@ -163,11 +163,14 @@ def _like(layers: Sequence[Evidence], found: Mapping[str, Reading], counted: Col
     for reading in found.values():
         if len(reading.at) != 2 or not _attends(reading.shape, (reading.at[0], reading.at[1]), counted):
             known[reading.shape].add(reading)
-    return {
+    like = {
         layer.name: next(iter(known[layer.shape]))
         for layer in layers
         if layer.name not in found and len(known[layer.shape]) == 1
     }
+    # As many channels as rows and columns: another order of the axes has that shape too.
+    cubes = {name for name, reading in like.items() if len(reading.shape) > 2 and len(set(reading.shape)) == 1}
+    return {name: dataclasses.replace(own, guess=own.guess or name in cubes) for name, own in like.items()}
 
 
 def _on_a_grid(shape: Shape, grids: Iterable[Grid], counted: Collection[int]) -> tuple[int, int] | None:
@@ -219,16 +222,24 @@ class _Tokens:
         self.channels: dict[Shape, set[int]] = defaultdict(set)
         #: numbers of features; not those of a `Linear`, which may mix tokens that are turned over
         self.features: set[int] = set()
+        #: those of a `Linear`
+        self.mixed: set[int] = set()
         for layer in layers:
             if (axis := _channel_axis(layer)) is not None:
                 self.channels[layer.shape].add(axis)
-                if not isinstance(layer.module, nn.Linear) and len(layer.shape) > 1:
-                    self.features.add(layer.shape[axis])
+                if len(layer.shape) > 1:
+                    (self.mixed if isinstance(layer.module, nn.Linear) else self.features).add(layer.shape[axis])
         self.counts: dict[int, Fitting | None] = {}
         self.proved: dict[Place, Fitting] = {}
         #: number of tokens -> the modules within which some layer proves where they lie
         self.within: dict[int, set[tuple[str, ...]]] = {}
         self.containers = {_path(layer.name)[:-1] for layer in layers}
+        #: the modules that mix tokens without turning them over
+        self.attending = [
+            _path(layer.name)
+            for layer in layers
+            if any(word in type(layer.module).__name__.lower() for word in ("attention", "attn"))
+        ]
         self.guesses: set[int] = set()
 
     def settle(self, layers: Sequence[Evidence], changes: Changes) -> None:
@@ -238,6 +249,11 @@ class _Tokens:
             for axis in self._axes(layer):
                 if next(self._all(layer.shape[axis]), None) is not None:
                     asked[layer.shape[axis]].append((layer.name, axis))
+        for layer in layers:
+            for axis in self._axes(layer):
+                if (count := layer.shape[axis]) in asked:
+                    own = [(layer.name, other) for other in self._as_well(layer, axis)]
+                    asked[count] += [place for place in own if place not in asked[count]]
         if not asked:
             return
         seen = changes([place for places in asked.values() for place in places])
@@ -258,7 +274,10 @@ class _Tokens:
     def read(self, layer: Evidence) -> Reading | None:
         """The layer as tokens on a grid, as a vector where it holds tokens without one, or None."""
         for axis in [*self._axes(layer), *self._transposed(layer)]:
-            count = layer.shape[axis]
+            count, others = layer.shape[axis], self._as_well(layer, axis)
+            for place in [(layer.name, each) for each in (axis, *others) if others]:
+                if (own := self.proved.get(place)) is not None:
+                    return Reading(layer.shape, (place[1],), own[1], own[0])
             fitting = self.counts.get(count)
             if count not in self.guesses and (
                 layer.random or (count in self.features and not self._beside(layer, count))
@@ -266,8 +285,27 @@ class _Tokens:
                 fitting = self.proved.get((layer.name, axis))
             if fitting is not None:
                 leading, grid = fitting
-                return Reading(layer.shape, (axis,), grid, leading, count in self.guesses)
+                return Reading(layer.shape, (axis,), grid, leading, count in self.guesses or bool(others))
         return None
+
+    def _as_well(self, layer: Evidence, axis: int) -> list[int]:
+        """The axes that could be the tokens as well: as long, where so many are features too, and nothing decides.
+
+        What one token attends to another has two such axes, either of which may be taken: there so many are no
+        features. That of a layer norm is the last one; a `Linear` may mix features, or tokens that are turned over,
+        but hardly beside a module that attends, which mixes tokens as they lie.
+        """
+        count = layer.shape[axis]
+        if count not in self.features | self.mixed or type(layer.module) in (nn.LayerNorm, nn.RMSNorm):
+            return []
+        if _changed(layer, layer.taller) or _changed(layer, layer.wider):
+            return []
+        if not isinstance(layer.module, nn.Linear) and _channel_axis(layer) is not None:
+            return []
+        path = _path(layer.name)[:-1]
+        if any(each[: len(path)] == path or path[: len(each)] == each for each in self.attending):
+            return []
+        return [each for each, size in enumerate(layer.shape) if size == count and each != axis]
 
     def _beside(self, layer: Evidence, count: int) -> bool:
         """Whether some layer within the same module, or within this one, proves where so many tokens lie."""
