@@ -10,7 +10,7 @@ from torch import nn
 
 import infoplane
 from counted_study import Counted, forecast, study
-from infoplane.budget import Preparing, sizes
+from infoplane.budget import Preparing, parse_budget, sizes
 from infoplane.budget.sizes import within
 from infoplane.capture import functions_of, list_layers
 from infoplane.profile import measuring
@@ -136,3 +136,16 @@ def test_only_what_is_asked_for_is_weighed(monkeypatch, kinds, said):
     else:
         assert said in spec.note
         assert "samples" not in spec.note
+
+
+@pytest.mark.parametrize("budget", ["٣m", "१२", "3٫5m", "²s", "1" * 5000, "9" * 400 + "h", "-1m", "0s", "1e3s"])
+def test_a_budget_is_in_the_digits_0_to_9(budget, refuses):
+    with refuses("cannot read the budget", "a time such as 90s, 10m or 2h"):
+        parse_budget(budget)
+
+
+@pytest.mark.parametrize("budget", ["10001h", "999999999h", "600001m", "36000001 s", "10000.1h"])
+def test_no_budget_is_longer_than_a_year_and_more(budget, refuses):
+    with refuses("the budget is too long", f"received '{budget}'", "at most 10,000 h"):
+        parse_budget(budget)
+    assert parse_budget("10000h") == (36_000_000.0, None)

@@ -187,6 +187,12 @@ def test_groups_by_what_is_found_in_the_paths(tmp_path, pixels, refuses):
         load(tmp_path, groups="scene1")
     with refuses("groups cannot be read", "regular expression"):
         load(tmp_path, groups="(")
+    # Brackets that took no part, or matched nothing, name no group.
+    for pattern in (r"(scene2)?", r"(scene2)|.*", r"(scene2|)", r"(x)?(scene2)?"):
+        with refuses("groups do not match every file", "of 4 paths", "'a/scene1_0.png'"):
+            load(tmp_path, groups=pattern)
+    # One of several is enough; as text, "b/" comes before "|".
+    assert load(tmp_path, groups=r"(b/)?(scene\d)").groups.tolist() == [1, 1, 2, 0]
 
 
 def test_class_folders_called_by_other_numbers_are_said(tmp_path, pixels):

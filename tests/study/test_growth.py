@@ -154,13 +154,37 @@ def test_what_the_loader_decides_is_no_key_of_any_section(tmp_path, refuses, tex
         load_study(str(tmp_path / "mine.yaml"))
 
 
-@pytest.mark.parametrize("name", ["nash-layers", "digits", "nash-layers-paper", "nash-layers-laptop"])
-def test_a_name_is_not_that_of_another_study_or_scale(refuses, name):
-    if name == "nash-layers":
-        assert load_study("nash-layers", {"name": name}).name == name  # its own
-        return
+#: names under which numbers would pass for those of a packaged study or scale, whatever study they are of
+TAKEN = [
+    *("nash-layers-paper", "nash-layers-laptop", "NASH-LAYERS", "Nash-Layers-Laptop", "nash-layers-mid"),
+    *("digits-paper", "digits-laptop", "DIGITS", "resnet-classifier-mid", "spiral-laptop", "known-truth-paper"),
+]
+
+
+@pytest.mark.parametrize("name", TAKEN)
+@pytest.mark.parametrize("study", ["nash-layers", "digits", "spiral", "mine.yaml"])
+def test_a_name_is_not_that_of_another_study_or_scale(refuses, tmp_path, study, name):
+    if study == "mine.yaml":
+        study = str(tmp_path / study)
+        (tmp_path / "mine.yaml").write_text("like: nash-layers")
     with refuses("the name would be that of another study or scale", f"--set: name = {name!r}"):
-        load_study("nash-layers", {"name": name})
+        load_study(study, {"name": name})
+
+
+def test_a_study_keeps_its_own_name_or_has_a_new_one(refuses, tmp_path):
+    for study in ("nash-layers", "digits"):
+        for name in (study, f"{study}-2", f"my-{study}", f"{study}-wide"):
+            assert load_study(study, {"name": name}).name == name
+        other = {"nash-layers": "digits", "digits": "nash-layers"}[study]
+        with refuses("the name would be that of another study or scale"):
+            load_study(study, {"name": other})
+    (tmp_path / "mine.yaml").write_text("like: nash-layers\nscales: {wide: {seed: 4}}")
+    mine = str(tmp_path / "mine.yaml")
+    for name in ("mine", "mine-2"):
+        assert load_study(mine, {"name": name}).name == name
+    for name in ("nash-layers", "mine-wide", "MINE-laptop", "digits-wide"):
+        with refuses("the name would be that of another study or scale"):
+            load_study(mine, {"name": name})
 
 
 def test_what_a_data_set_needs_is_taken_for_that_one(tmp_path):

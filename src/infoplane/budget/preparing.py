@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from infoplane.capture.patience import asking
-from infoplane.errors import UsageError
+from infoplane.errors import UsageError, brief
 from infoplane.study.cost import words
 
 #: share of a time budget that may be gone before the first part begins: what is left then buys nothing worth having
@@ -16,19 +16,24 @@ SHARE = 0.5
 LEAST_UPDATES = 50
 #: most updates of a fit that may be asked for, as in a study
 MOST_UPDATES = 10**8
+#: longest time that may be given
+MOST_HOURS = 10_000
 
 
 def parse_budget(budget: str | int) -> tuple[float | None, int | None]:
     """Returns (seconds, None) for a time like "10m", (None, updates) for a number of updates."""
     legal = "a time such as 90s, 10m or 2h, or a whole number of updates per fit"
-    if isinstance(budget, str) and budget.strip().isdecimal():
+    if isinstance(budget, str) and re.fullmatch(r"\s*[0-9]{1,12}\s*", budget):
         budget = int(budget)
     if isinstance(budget, int) and not isinstance(budget, bool) and 1 <= budget <= MOST_UPDATES:
         return None, budget
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|m|min|h)\s*", budget) if isinstance(budget, str) else None
+    match = re.fullmatch(r"\s*([0-9]{1,12}(?:\.[0-9]+)?)\s*(s|m|min|h)\s*", budget) if isinstance(budget, str) else None
     if match is None or float(match[1]) <= 0:
-        raise UsageError("cannot read the budget", received=repr(budget), legal=legal)
-    return float(match[1]) * {"s": 1, "m": 60, "min": 60, "h": 3600}[match[2]], None
+        raise UsageError("cannot read the budget", received=brief(budget), legal=legal)
+    seconds = float(match[1]) * {"s": 1, "m": 60, "min": 60, "h": 3600}[match[2]]
+    if seconds > 3600 * MOST_HOURS:
+        raise UsageError("the budget is too long", received=brief(budget), legal=f"at most {MOST_HOURS:,} h")
+    return seconds, None
 
 
 class Preparing:

@@ -42,7 +42,7 @@ def load_folder(path: str | os.PathLike[str], *, alpha: str | None = None, group
             alpha channel that is opaque throughout is dropped.
         groups: A regular expression, searched for in the path of each file from the folder on ("CLASS/NAME.png"). What
             its brackets match, or the whole of the match where it has none, is the name of the image's group: those of
-            one group are never parted.
+            one group are never parted. It must find a name, of a letter or more, in every path.
 
     Raises:
         UsageError: If there are no images, their sizes differ, one cannot be read, or what the folder holds can be
@@ -265,23 +265,24 @@ def group_names(names: Sequence[str], pattern: str) -> np.ndarray:
     """Returns the group of every file, text (n,), by what a regular expression finds in its path.
 
     Raises:
-        UsageError: It is no regular expression, or does not match every path.
+        UsageError: It is no regular expression, or does not match every path; where it has brackets, that what is in
+            none of them matches is no match, as it names nothing.
     """
     try:
         expression = re.compile(pattern)
     except (re.error, TypeError) as error:
         legal = "a regular expression, e.g. (scene\\d+)"
         raise UsageError("groups cannot be read", received=f"{pattern!r}: {error}", legal=legal) from error
-    found = [expression.search(name) for name in names]
-    if missing := [name for name, match in zip(names, found) if match is None]:
+    matches = [expression.search(name) for name in names]
+    found = [match.groups() or (match[0],) if match is not None else () for match in matches]
+    if missing := [name for name, parts in zip(names, found) if not any(parts)]:
         raise UsageError(
             "groups do not match every file",
             received=f"{len(missing):,} of {len(names):,} paths, the first {missing[0]!r}",
             legal=f"paths in which {pattern!r} is found",
             mend="widen the expression; an alternative |(.*) makes each other file a group of its own",
         )
-    groups = ["|".join(part or "" for part in match.groups() or (match[0],)) for match in found if match is not None]
-    return np.array(groups)
+    return np.array(["|".join(part or "" for part in parts) for parts in found])
 
 
 def ignored_notes(ignored: Counter[str]) -> list[str]:

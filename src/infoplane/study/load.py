@@ -49,9 +49,8 @@ def load_study(study: str, changes: Mapping[str, Any] | None = None, *, scale: s
         _check_free(part, where, legal)
         if "name" in part:
             raise _named(where, part["name"])
-    taken = {*named_studies(), *(f"{file.content['name']}-{each}" for file in files for each in legal)} - {study}
     name = (changes or {}).get("name")
-    if isinstance(name, str) and name in taken:
+    if isinstance(name, str) and _passes_for_another(name, files, legal):
         raise _named("--set", name)
     if scale is None:
         scale = LAPTOP if LAPTOP in legal else legal[0] if legal else None
@@ -73,6 +72,21 @@ def _check_free(changes: Mapping[str, Any], where: str, scales: list[str]) -> No
         legal = ", ".join(f"--scale {scale}" for scale in scales) or "no scale: this study has only one"
         received = f"{where}: scale = {shown(changes['scale'])}"
         raise UsageError("the scale is chosen, not set", received=received, legal=legal, mend="leave the key out")
+
+
+def _passes_for_another(name: str, files: "list[_File]", scales: list[str]) -> bool:
+    """Whether a name, in small or capital letters, is that of a packaged study, or of one or of this study at a scale.
+
+    The study's own name is none of another.
+    """
+    if name == files[-1].content["name"]:
+        return False
+    packaged = named_studies()
+    known = {PAPER, LAPTOP, *scales, *(scale for each in packaged for scale in scales_of(each))}
+    names = [*packaged, *(str(file.content["name"]) for file in files)]
+    taken = {each.casefold() for each in names}
+    taken |= {f"{each}-{scale}".casefold() for each in names for scale in known}
+    return name.casefold() in taken
 
 
 def _named(where: str, name: Any) -> UsageError:
