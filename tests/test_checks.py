@@ -12,6 +12,7 @@ from infoplane.checks import (
     check_numbers,
     check_same_shape,
     check_whole,
+    plural_of,
 )
 from infoplane.data import Dataset
 from infoplane.information import contrastive_terms, cross_entropy, difference, label_information, usable_information
@@ -175,3 +176,7 @@ def test_what_is_checked_is_what_is_used():
     assert cross_entropy(log_probs) == cross_entropy(VALUES)
     assert label_information(log_probs, labels, classes=2) == label_information(VALUES, labels.numpy(), classes=2)
     assert as_numpy(log_probs, what="x").shape == (2, 3)
+
+
+def test_nouns_have_their_plurals():
+    assert [plural_of(word) for word in ("image", "log-probability", "day")] == ["images", "log-probabilities", "days"]

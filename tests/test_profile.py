@@ -641,6 +641,7 @@ def call(**changes):
         ({"images": IMAGES[:, 0]}, ("wrong rank", "images[:, None]")),
         ({"images": IMAGES.repeat(3, 1).repeat(2, 2).transpose(0, 2, 3, 1)}, ("channels-last",)),
         ({"images": "digits"}, ("images",)),
+        ({"name": 3}, ("name cannot be used", "received 3")),
         ({"labels": LABELS[:-1]}, ("labels do not match the images", "(159,)", "(160,)")),
         ({"labels": LABELS / 2}, ("labels are not whole numbers",)),
         ({"labels": LABELS - 1}, ("labels are outside the classes",)),

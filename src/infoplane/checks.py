@@ -176,6 +176,11 @@ def check_activations(values: Any, *, least: int = 1, what: str = "activations")
     return array.reshape(len(array), -1) + 0.0
 
 
+def plural_of(word: str) -> str:
+    """Returns the plural of an English noun: of image images, of log-probability log-probabilities."""
+    return f"{word[:-1]}ies" if word.endswith("y") and word[-2:-1] not in "aeiou" else f"{word}s"
+
+
 def check_labels(
     labels: Any, count: int, classes: int | None = MOST_CLASSES, *, what: str = "labels", of: str = "image"
 ) -> np.ndarray:
@@ -198,7 +203,7 @@ def check_labels(
         )
     if array.shape != (count,):
         raise UsageError(
-            f"{what} do not match the {of}s",
+            f"{what} do not match the {plural_of(of)}",
             received=f"shape {array.shape}",
             legal=f"shape ({count},), one label per {of}",
             mend=_mend_of_shape(array, count),

@@ -510,3 +510,9 @@ def test_default_transform():
     assert torch.equal(y.flatten(), torch.tensor([0, 1 / 3, 2 / 3, 1]))
     with pytest.raises(UsageError, match="legal: a whole number from 2 to 256"):
         default_transform(1)
+
+
+def test_a_model_that_fixes_the_size_of_its_batch_is_told_so():
+    model = Function(lambda m, x: m.fc(x.view(16, 3)), fc=nn.Linear(3, 2))
+    with pytest.raises(UsageError, match=r"invalid for input of size.*fixes.*x\.shape\[0\] or -1"):
+        list_layers(model, torch.rand(16, 3))

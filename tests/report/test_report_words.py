@@ -254,3 +254,14 @@ def test_levels_name_their_flaws_too() -> None:
 def test_flags_from_outside_are_escaped() -> None:
     rows = [row("fc3", "usable", 5.6, 0.4, flags="<b>odd</b>")]
     assert "&lt;b&gt;odd" in opened([], rows).sentence
+
+
+def test_the_largest_step_names_the_flaws_of_its_fits() -> None:
+    rows = [row(name, "usable", 10.0, 0.4) for name in NAMES]
+    plain = opened(differences(), rows).detail
+    rows += [row(name, "generalisation-gap", 5.0, 0.4, flags=FALLING) for name in NAMES]
+    largest = [nats(each) for each in opened(differences(), rows).detail if "largest step" in nats(each)]
+    assert len(largest) == 1
+    assert "But of" in largest[0]
+    assert largest[0].endswith("the held-out loss still fell at the end.")
+    assert not any("But of" in nats(each) for each in plain)

@@ -8,6 +8,7 @@ is: `layer1.0.conv1`, `layer1.0.relu#1`, `lstm[1][0]`, `encoder[last_hidden_stat
 import copy
 import dataclasses
 import random
+import re
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
@@ -294,6 +295,9 @@ def _outlines(model: nn.Module, inputs: Inputs) -> dict[_Key, tuple[tuple[int, .
     except Exception as error:
         message = textwrap.shorten(f"{type(error).__name__}: {error}", 400, placeholder=" …")
         mend = _cast(model, inputs) or "check that the inputs have the shape and dtype the model expects"
+        if re.search(r"shape '\[.*\]' is invalid for input of size", message):
+            mend += "; it is run on batches of other sizes: if it fixes theirs, as x.view(16, 64) does, let it take "
+            mend += "x.shape[0] or -1"
         raise UsageError("the model does not run on these inputs", received=message, mend=mend) from error
     return seen
 

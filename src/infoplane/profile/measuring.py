@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from infoplane.budget import Preparing
 from infoplane.capture.inputs import check_transform
 from infoplane.checks import check_whole
-from infoplane.errors import CellError
+from infoplane.errors import CellError, UsageError
 from infoplane.information.label import Prior
 from infoplane.profile.inputs import (
     check_labels_differ,
@@ -126,7 +126,7 @@ def measure(
         workers=workers_of(workers, where),
         read_as=readings_given(read_as),
         prior=prior_of(prior, dataset),
-        title=name or f"What each layer of {type(model).__name__} keeps",
+        title=_title(name) or f"What each layer of {type(model).__name__} keeps",
         out=None if out is None else Path(out),
         quiet=quiet,
     )
@@ -166,6 +166,13 @@ def measure(
         cell, message = next(iter(outcome.failed.items()))
         raise CellError(f"{len(outcome.failed)} parts of the measurement failed, first {cell}: {message}")
     return profile
+
+
+def _title(name: Any) -> str | None:
+    """The title that a run is given."""
+    if name is not None and not isinstance(name, str):
+        raise UsageError("name cannot be used", received=f"{name!r:.60}", legal="words: the title of the run")
+    return name
 
 
 @contextmanager

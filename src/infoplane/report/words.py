@@ -235,7 +235,9 @@ def _details(
     falls = sorted((step for step in steps if step.verdict == "falls"), key=lambda step: -step.value)
     if len(steps) > 1 and falls:
         size = information(falls[0].value, falls[0].stderr)
-        said.append(Markup("The largest step is from {} to {}: {}.").format(*pair(falls[0]), size))
+        behind = {contents.label(name): name for name in (falls[0].first, falls[0].second)}
+        largest = Markup("The largest step is from {} to {}: {}").format(*pair(falls[0]), size)
+        said.append(largest + _but(behind, falls[0].kind, results))
     ties = [step for step in steps if step.verdict == "not told apart" and step is not total]
     if ties and len(steps) > 1:
         text = Markup("{} and {} ({})")
