@@ -1,7 +1,8 @@
 """Densities of many layers and checkpoints at one total cost: separate fits, warm starts, one shared trunk.
 
-    python benchmarks/amortise.py [--data digits|mnist|mnist28|cifar10_exact_subset] [--updates 400] [--refits 3]
-                                  [--ways …] [--device cpu|cuda] [--workers 2] [--records FILE] [--docs] [--out FILE]
+    python benchmarks/amortise.py [--data digits|mnist|mnist28|cifar10_exact_subset|cifar32] [--updates 400]
+                                  [--refits 3] [--ways …] [--device cpu|cuda] [--workers 2] [--records FILE]
+                                  [--docs] [--out FILE]
 
 A family of densities is one for each place (a layer at a checkpoint) and their null-context twins. Each way of training
 one gets U updates times the number of places and one twin, all that it needs included:
@@ -56,6 +57,7 @@ SETS: dict[str, tuple[str, tuple[int | str, ...], dict[str, Any]]] = {
         {"data.downsample": 1, "density.filters": 64, "density.residual_layers": 3, "density.scales": 3},
     ),
     "cifar10_exact_subset": ("nash-layers", ("end",), {"data.name": "cifar10_exact_subset"}),
+    "cifar32": ("nash-layers", ("end",), {"data.name": "cifar10_exact_subset", "data.downsample": 1}),
 }
 TWIN = "p(x)"
 #: added to a refit's seed for a second stream of batches and dropout

@@ -114,7 +114,7 @@ def test_the_upper_rows_of_an_image_have_the_features_that_they_have_in_the_whol
     biases = model._biases(h)
     assert whole.std() > 1e-3
     for rows in range(1, size[0] + 1):
-        upper = model._features(images[:, :, :rows], biases)
+        upper = model.stream_features(images[:, :, :rows], biases)
         torch.testing.assert_close(upper, whole[:, :, :rows], rtol=1e-12, atol=1e-12)
     if h is not None:
         assert not torch.allclose(model.features(images, -h), whole, rtol=1e-6, atol=1e-6)

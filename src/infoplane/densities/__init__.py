@@ -7,6 +7,7 @@ import torch
 from pydantic import ValidationError
 
 from infoplane.arguments import Seed, checked
+from infoplane.densities.autoregressive import Autoregressive, folds_of
 from infoplane.densities.density import Density
 from infoplane.densities.likelihoods import Categorical, LogisticMixture, log_bin_mass
 from infoplane.densities.pixelcnn import PixelCNN
@@ -15,7 +16,7 @@ from infoplane.settings import check_options, first_error, options_model
 from infoplane.torch_state import own_state
 
 #: name in a study -> class
-REGISTRY: dict[str, type[Density]] = {"pixelcnn": PixelCNN}
+REGISTRY: dict[str, type[Density]] = {"pixelcnn": PixelCNN, "autoregressive": Autoregressive}
 
 
 @checked
@@ -47,4 +48,14 @@ def build(
         return constructor(shape, levels, context, **options)
 
 
-__all__ = ["REGISTRY", "Categorical", "Density", "LogisticMixture", "PixelCNN", "build", "log_bin_mass"]
+__all__ = [
+    "REGISTRY",
+    "Autoregressive",
+    "Categorical",
+    "Density",
+    "LogisticMixture",
+    "PixelCNN",
+    "build",
+    "folds_of",
+    "log_bin_mass",
+]

@@ -2,23 +2,30 @@
 
 import abc
 from collections.abc import Callable, Iterator
+from typing import Annotated, Any, ClassVar
 
 import torch
+from annotated_types import Gt
 from torch import Tensor, nn
 
 from infoplane.arguments import check_argument, checked
 from infoplane.checks import holds_integers, outline
+from infoplane.densities.readout import Batches, Guide
 from infoplane.errors import UsageError
+from infoplane.torch_state import own_state
 
 
 class Density(nn.Module, abc.ABC):
     """A normalised distribution over uint8 images, given a context or none.
 
     Attributes:
+        initial_images: How many images `initialise` should have.
         shape: (C, H, W) of an image.
         levels: L; pixels are 0 … L − 1.
         context: None, (d,) or (c, h, w).
     """
+
+    initial_images: ClassVar[int] = 128
 
     @checked
     def __init__(self, shape: tuple[int, int, int], levels: int, context: tuple[int, ...] | None) -> None:
@@ -34,26 +41,35 @@ class Density(nn.Module, abc.ABC):
                 raise UsageError("bad context shape", received=context, legal="None, (d,) or (c, h, w)")
         self.shape, self.levels, self.context = shape, levels, context
 
+    @property
+    def looked_at(self) -> int:
+        """How many pixels of each image a training step computes."""
+        return self.shape[1] * self.shape[2]
+
+    @classmethod
+    def suited(cls, shape: tuple[int, int, int]) -> dict[str, Any]:
+        """How such densities of images (C, H, W) are trained best: fields of `FitSettings` with their values."""
+        return {}
+
     @abc.abstractmethod
     def log_prob(self, images: Tensor, context: Tensor | None = None) -> Tensor:
         """Returns log q(x|h) in nats: integer images (B, C, H, W), context (B, …) -> (B,)."""
 
     @abc.abstractmethod
-    def sample(
+    def draw(
         self,
-        context: Tensor | None = None,
+        images: Tensor,
+        kept: int,
+        context: Tensor | None,
         *,
-        n: int | None = None,
-        generator: torch.Generator | None = None,
-        progress: Callable[[int, int], None] | None = None,
-        cached: bool = True,
-        temperature: float = 1.0,
-        keep: Tensor | None = None,
-    ) -> Tensor:
-        """Draws uint8 images (B, C, H, W): one per context row, or n. `progress` is told pixels done and in all.
+        generator: torch.Generator | None,
+        progress: Callable[[int, int], None] | None,
+        cached: bool,
+        temperature: float,
+    ) -> None:
+        """Fills images, uint8 (B, C, H, W) on the density's device, from row `kept` on, in evaluation mode.
 
-        `cached` is the fast way, exact; without it the slow one that it can be held against. `temperature` sharpens
-        (below 1) or flattens every pixel's distribution. `keep` are first rows (B or 1, C, r, W) that are given.
+        Args: as `sample` has them, checked; a context of B rows.
         """
 
     @abc.abstractmethod
@@ -65,8 +81,119 @@ class Density(nn.Module, abc.ABC):
         """Sets the context's output weights to zero, so that the context has no effect."""
 
     @abc.abstractmethod
+    def context_modules(self) -> Iterator[tuple[str, nn.Module]]:
+        """The modules, with their names, through which the context enters: none for an unconditional density."""
+
     def context_parameters(self) -> Iterator[nn.Parameter]:
         """The parameters through which the context enters, none for an unconditional density."""
+        for _, module in self.context_modules():
+            yield from module.parameters()
+
+    def context_state(self) -> frozenset[str]:
+        """The keys of the state dict that an unconditional density of the family lacks."""
+        return frozenset(f"{name}.{key}" for name, module in self.context_modules() for key in module.state_dict())
+
+    def context_rates(self, factor: float | None) -> Iterator[tuple[list[nn.Parameter], float]]:
+        """Yields the parameters of the context with their factors on the learning rate.
+
+        Args:
+            factor: What was asked for, or what is usual for these images; None where that is for the density to say.
+        """
+        yield list(self.context_parameters()), 1.0 if factor is None else factor
+
+    def training_loss(self, images: Tensor, context: Tensor | None, guide: Tensor | None = None) -> Tensor:
+        """Returns −log q(x|h) of each image, or an estimate without bias of it that costs less: (B,).
+
+        Args:
+            guide: What `fit_readout` made of these images, where it made something.
+        """
+        return -self.log_prob(images, context)
+
+    def fit_readout(self, batches: Batches, folds: Tensor, *, fixed: bool) -> Guide | None:
+        """Solves what can be solved of the context; returns what training is told of each image, if it is anything."""
+        return None
+
+    @checked
+    @own_state()
+    @torch.no_grad()
+    def sample(
+        self,
+        context: Tensor | None = None,
+        *,
+        n: int | None = None,
+        generator: torch.Generator | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        cached: bool = True,
+        temperature: Annotated[float, Gt(0)] = 1.0,
+        keep: Tensor | None = None,
+    ) -> Tensor:
+        """Draws images pixel by pixel.
+
+        Args:
+            context: (B, d) or (B, c, h, w), None for an unconditional density.
+            n: Number of images; with a context of one row, that row is repeated. Default: one per context row, else 1.
+            generator: Source of randomness, on the density's device.
+            progress: Called with the number of pixels drawn and the number in all.
+            cached: Each pixel from what was computed for those before it: the same distribution, some hundred times as
+                fast; PixelCNN++ on a GPU by CUDA graphs, recorded in every call (`Graphs` says what that costs).
+                Without it the network runs anew for every pixel.
+            temperature: Of every channel's distribution given what came before; 1 draws from q itself.
+            keep: First rows of the images, integer levels (B or 1, C, r, W); only the rows below are drawn.
+
+        Returns: uint8 (B, C, H, W).
+        """
+        context, n = self._wanted(context, n)
+        device = next(self.parameters()).device
+        images = torch.zeros(n, *self.shape, dtype=torch.uint8, device=device)
+        kept = 0 if keep is None else self._keep(keep, images)
+        if not n:
+            return images
+        context = None if context is None else context.to(device)
+        was_training = self.training
+        self.eval()
+        try:
+            self.draw(
+                images,
+                kept,
+                context,
+                generator=generator,
+                progress=progress,
+                cached=cached,
+                temperature=temperature,
+            )
+        finally:
+            self.train(was_training)
+        return images
+
+    def _wanted(self, context: Tensor | None, n: int | None) -> tuple[Tensor | None, int]:
+        """The context row by row, and the number of images."""
+        self.check_context(context)
+        if n is not None and n < 0:
+            raise UsageError("bad number of samples", received=n, legal="a whole number, 0 or more")
+        if context is None:
+            return None, 1 if n is None else n
+        if n is not None and len(context) == 1:
+            context = context.expand(n, *context.shape[1:])
+        if n is not None and n != len(context):
+            raise UsageError("n differs from the number of contexts", received=f"{n} and {len(context)}")
+        return context, len(context)
+
+    def _keep(self, keep: Tensor, images: Tensor) -> int:
+        """Puts given rows into images (B, C, H, W); returns how many."""
+        channels, rows, columns = self.shape
+        legal = f"integer levels ({len(images)} or 1, {channels}, 0 to {rows}, {columns})"
+        fits = keep.ndim == 4 and keep.shape[1] == channels and keep.shape[2] <= rows and keep.shape[3] == columns
+        if not holds_integers(keep) or not fits or len(keep) not in (1, len(images)):
+            raise UsageError(
+                "the rows to keep do not fit the samples",
+                received=outline(keep),
+                legal=legal,
+            )
+        if keep.numel() and not 0 <= int(keep.min()) <= int(keep.max()) < self.levels:
+            received = f"{int(keep.min())} … {int(keep.max())}"
+            raise UsageError("the rows to keep hold other levels", received=received, legal=f"0 … {self.levels - 1}")
+        images[:, :, : keep.shape[2]] = keep.to(images)
+        return keep.shape[2]
 
     def check(self, images: Tensor, context: Tensor | None) -> None:
         """Raises UsageError unless images and context are what this density was made for, and finite."""

@@ -28,7 +28,7 @@ from infoplane.densities.layers import GatedResidual, WeightNormConv, concat_elu
 from infoplane.densities.likelihoods import scale_levels
 
 if TYPE_CHECKING:
-    from infoplane.densities.pixelcnn import PixelCNN
+    from infoplane.densities.streams import Streams
 
 #: (W, C) -> zeros (W, B, C) of the right type on the right device
 Zeros = Callable[[int, int], Tensor]
@@ -44,13 +44,13 @@ class Incremental:
 
     Args:
         density: In evaluation mode; its weights must not change meanwhile.
-        biases: What the context adds, per scale, as `PixelCNN._biases` returns it.
+        biases: What the context adds, per scale, as `Streams.biases_of` returns it.
         batch: B.
         record: Runs a function, or replays what it recorded under the same key. None: everything just runs.
     """
 
     def __init__(
-        self, density: PixelCNN, biases: list[list[Tensor | None]], batch: int, record: Recorder | None = None
+        self, density: Streams, biases: list[list[Tensor | None]], batch: int, record: Recorder | None = None
     ) -> None:
         weight = density.above.weight
         self.levels, self.scales = density.levels, density.scales

@@ -195,7 +195,7 @@ class Categorical(Likelihood):
         drawn = torch.zeros(features.shape[0], 0, *features.shape[2:], dtype=torch.long, device=features.device)
         for c in range(self.channels):
             probs = F.softmax(self._log_probs(features, c, drawn) / temperature, dim=1)
-            drawn = torch.cat((drawn, _draw(probs, uniforms[c])), dim=1)
+            drawn = torch.cat((drawn, pick(probs, uniforms[c])), dim=1)
         return drawn
 
 
@@ -248,7 +248,7 @@ class LogisticMixture(Likelihood):
 
     def draw(self, features: Tensor, uniforms: Sequence[Tensor], temperature: float = 1.0) -> Tensor:
         logits, means, log_scales, couplings = self._split(features)
-        chosen = _draw(F.softmax(logits / temperature, dim=1), uniforms[0])  # one component for all channels
+        chosen = pick(F.softmax(logits / temperature, dim=1), uniforms[0])  # one component for all channels
         scaled = logits.new_zeros(logits.shape[0], 0, *logits.shape[2:])
         drawn = []
         for c in range(self.channels):
@@ -272,7 +272,7 @@ def full_precision(x: Tensor) -> AbstractContextManager[object]:
     return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
 
 
-def _draw(probs: Tensor, uniform: Tensor) -> Tensor:
+def pick(probs: Tensor, uniform: Tensor) -> Tensor:
     """Draws an index along dimension 1: (B, K, H, W) -> (B, 1, H, W), by inverting the cumulative distribution."""
     cumulative = probs.double().cumsum(1)
     index = (cumulative < uniform * cumulative[:, -1:]).sum(1, keepdim=True)

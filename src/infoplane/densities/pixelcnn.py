@@ -1,44 +1,32 @@
 """PixelCNN++ (Salimans et al. 2017), unconditional or conditioned on a vector or a map of any size."""
 
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
 from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor, nn
 
 from infoplane.arguments import checked
-from infoplane.checks import holds_integers, outline
 from infoplane.densities.conditioning import build_conditioning, silence
 from infoplane.densities.density import Density
 from infoplane.densities.graphs import recorder
 from infoplane.densities.incremental import Incremental
-from infoplane.densities.layers import (
-    GatedResidual,
-    WeightNormUpConv,
-    down_conv,
-    down_right_conv,
-    initialising,
-    shift_down,
-    shift_right,
-    without_tf32,
-)
-from infoplane.densities.likelihoods import (
-    Categorical,
-    Likelihood,
-    LogisticMixture,
-    full_precision,
-    scale_levels,
-)
-from infoplane.errors import UsageError
-from infoplane.torch_state import own_state
+from infoplane.densities.layers import initialising, without_tf32
+from infoplane.densities.likelihoods import Categorical, Likelihood, LogisticMixture, full_precision
+from infoplane.densities.streams import Streams
+
+#: factor on the rate of a context's weights for grey images, and for images in colour, which a fast context misleads
+GREY, COLOUR = 5.0, 0.2
+#: channels of a context from which on the rate shrinks: the more of them, the further one step moves their sum
+WIDE = 32
 
 Probability = Annotated[float, Ge(0), Lt(1)]
 Filters = Annotated[int, Gt(0), Le(10**4)]
 Positive = Annotated[int, Gt(0), Le(1000)]
 
 
-class PixelCNN(Density):
+class PixelCNN(Streams, Density):
     """An autoregressive density over the pixels in raster order: log q(x|h) = Σ_i log q(x_i | x_<i, h).
 
     Two streams of gated residual layers run over `scales` resolutions, down and up again: one sees the rows above a
@@ -80,43 +68,11 @@ class PixelCNN(Density):
         weight_norm: bool = True,
     ) -> None:
         super().__init__(shape, levels, context)
-        self.scales, self.residual_layers = scales, residual_layers
-        options: dict[str, Any] = {"weight_norm": weight_norm}
-
-        def gated(conv, side: int) -> GatedResidual:
-            return GatedResidual(conv, filters, side=side, dropout=dropout, weight_norm=weight_norm)
-
-        # The image comes with a channel of ones, so that a convolution can tell the border from a pixel of value 0.
-        self.above = down_conv(shape[0] + 1, filters, (2, 3), **options)
-        self.row_above = down_conv(shape[0] + 1, filters, (1, 3), **options)
-        self.left = down_right_conv(shape[0] + 1, filters, (2, 1), **options)
-        up = [residual_layers] * scales
-        self.up_down = nn.ModuleList(gated(down_conv, 0) for n in up for _ in range(n))
-        self.up_right = nn.ModuleList(gated(down_right_conv, filters) for n in up for _ in range(n))
-        self.shrink_down = nn.ModuleList(
-            down_conv(filters, filters, (2, 3), stride=2, **options) for _ in range(scales - 1)
-        )
-        self.shrink_right = nn.ModuleList(
-            down_right_conv(filters, filters, (2, 2), stride=2, **options) for _ in range(scales - 1)
-        )
-        # On the way back the coarsest scale has one layer fewer: its first skip connection is its own output.
-        down = [residual_layers + (s < scales - 1) for s in reversed(range(scales))]
-        self.down_down = nn.ModuleList(gated(down_conv, filters) for n in down for _ in range(n))
-        self.down_right = nn.ModuleList(gated(down_right_conv, 2 * filters) for n in down for _ in range(n))
-        self.grow_down = nn.ModuleList(WeightNormUpConv(filters, filters, (2, 3), **options) for _ in range(scales - 1))
-        self.grow_right = nn.ModuleList(
-            WeightNormUpConv(filters, filters, (2, 2), **options) for _ in range(scales - 1)
-        )
+        self.build_streams(filters, residual_layers, scales, dropout=dropout, weight_norm=weight_norm)
         self.likelihood = _likelihood(likelihood, filters, shape[0], levels, mixtures, weight_norm)
         # Last, so that the weights above are the unconditional model's for the same seed.
-        self.grids = _grids(shape[1], shape[2], scales)
-        per_scale = [2 * (up[s] + down[scales - 1 - s]) for s in range(scales)]
         self.conditioning = build_conditioning(
-            self.context,
-            self.grids,
-            [[2 * filters] * n for n in per_scale],
-            method=conditioning,
-            dropout=context_dropout,
+            self.context, self.grids, self.stream_widths, method=conditioning, dropout=context_dropout
         )
 
     def features(self, images: Tensor, context: Tensor | None = None) -> Tensor:
@@ -126,55 +82,12 @@ class PixelCNN(Density):
         """
         if images.is_cuda and not self.training:
             with without_tf32():
-                return self._features(images, self._biases(context))
-        return self._features(images, self._biases(context))
-
-    def _features(self, images: Tensor, biases: list[list[Tensor | None]]) -> Tensor:
-        """The features of the upper rows of images, given the biases of the whole: (B, C, h ≤ H, W) -> (B, F, h, W)."""
-        x = scale_levels(images, self.levels, self.above.weight.dtype)
-        x = torch.cat((x, torch.ones_like(x[:, :1])), dim=1)
-        grids = _grids(x.shape[2], x.shape[3], self.scales)
-        bias = [
-            iter([b if b is None or b.shape[2] <= rows else b[:, :, :rows] for b in per_scale])
-            for per_scale, (rows, _) in zip(biases, grids, strict=True)
-        ]
-
-        u = shift_down(self.above(x))
-        v = shift_down(self.row_above(x)) + shift_right(self.left(x))
-        us, vs = [u], [v]
-        layer = 0
-        for s in range(self.scales):
-            for _ in range(self.residual_layers):
-                u = self.up_down[layer](u, None, next(bias[s]))
-                v = self.up_right[layer](v, u, next(bias[s]))
-                us.append(u)
-                vs.append(v)
-                layer += 1
-            if s < self.scales - 1:
-                u, v = self.shrink_down[s](u), self.shrink_right[s](v)
-                us.append(u)
-                vs.append(v)
-
-        u, v = us.pop(), vs.pop()
-        layer = 0
-        for s in reversed(range(self.scales)):
-            for _ in range(self.residual_layers + (s < self.scales - 1)):
-                u = self.down_down[layer](u, us.pop(), next(bias[s]))
-                v = self.down_right[layer](v, torch.cat((u, vs.pop()), dim=1), next(bias[s]))
-                layer += 1
-            if s > 0:
-                rows, columns = grids[s - 1]  # an odd size was rounded up on the way down
-                u = self.grow_down[self.scales - 1 - s](u)[:, :, :rows, :columns]
-                v = self.grow_right[self.scales - 1 - s](v)[:, :, :rows, :columns]
-        return v
+                return self.stream_features(images, self._biases(context))
+        return self.stream_features(images, self._biases(context))
 
     def _biases(self, context: Tensor | None) -> list[list[Tensor | None]]:
         """Per scale, the biases of its gated layers in the order in which they run."""
-        counts = [4 * self.residual_layers + 2 * (s < self.scales - 1) for s in range(self.scales)]
-        if self.conditioning is None or context is None:
-            return [[None] * n for n in counts]
-        biases = iter(self.conditioning(context.to(self.above.weight.dtype)))
-        return [[next(biases) for _ in range(n)] for n in counts]
+        return self.biases_of(self.conditioning, context)
 
     def log_prob(self, images: Tensor, context: Tensor | None = None) -> Tensor:
         """Returns log q(x|h) in nats, float32 or better: integer images (B, C, H, W), context (B, …) -> (B,)."""
@@ -188,80 +101,19 @@ class PixelCNN(Density):
         with full_precision(features):
             return self.likelihood.score(features.to(self.above.weight), images)
 
-    @checked
-    @own_state()
-    @torch.no_grad()
-    def sample(
+    def draw(
         self,
-        context: Tensor | None = None,
+        images: Tensor,
+        kept: int,
+        context: Tensor | None,
         *,
-        n: int | None = None,
-        generator: torch.Generator | None = None,
-        progress: Callable[[int, int], None] | None = None,
-        cached: bool = True,
-        temperature: Annotated[float, Gt(0)] = 1.0,
-        keep: Tensor | None = None,
-    ) -> Tensor:
-        """Draws images pixel by pixel.
-
-        Args:
-            context: (B, d) or (B, c, h, w), None for an unconditional density.
-            n: Number of images; with a context of one row, that row is repeated. Default: one per context row, else 1.
-            generator: Source of randomness, on the density's device.
-            progress: Called with the number of pixels drawn and the number in all.
-            cached: Each pixel from what the convolutions keep (`Incremental`): the same distribution, some hundred
-                times as fast; on a GPU by CUDA graphs, recorded in every call (`Graphs` says what that costs). Without
-                it the network runs anew for every pixel.
-            temperature: Of every channel's distribution given what came before; 1 draws from q itself.
-            keep: First rows of the images, integer levels (B or 1, C, r, W); only the rows below are drawn.
-
-        Returns: uint8 (B, C, H, W).
-        """
-        context, n = self._wanted(context, n)
-        device = self.above.weight.device
-        images = torch.zeros(n, *self.shape, dtype=torch.uint8, device=device)
-        kept = 0 if keep is None else self._keep(keep, images)
-        if not n:
-            return images
-        context = None if context is None else context.to(device)
-        was_training = self.training
-        self.eval()
-        try:
-            draw = self._draw_cached if cached else self._draw_anew
-            draw(images, kept, self._biases(context), generator, temperature, progress)
-        finally:
-            self.train(was_training)
-        return images
-
-    def _wanted(self, context: Tensor | None, n: int | None) -> tuple[Tensor | None, int]:
-        """The context row by row, and the number of images."""
-        self.check_context(context)
-        if n is not None and n < 0:
-            raise UsageError("bad number of samples", received=n, legal="a whole number, 0 or more")
-        if context is None:
-            return None, 1 if n is None else n
-        if n is not None and len(context) == 1:
-            context = context.expand(n, *context.shape[1:])
-        if n is not None and n != len(context):
-            raise UsageError("n differs from the number of contexts", received=f"{n} and {len(context)}")
-        return context, len(context)
-
-    def _keep(self, keep: Tensor, images: Tensor) -> int:
-        """Puts given rows into images (B, C, H, W); returns how many."""
-        channels, rows, columns = self.shape
-        legal = f"integer levels ({len(images)} or 1, {channels}, 0 to {rows}, {columns})"
-        fits = keep.ndim == 4 and keep.shape[1] == channels and keep.shape[2] <= rows and keep.shape[3] == columns
-        if not holds_integers(keep) or not fits or len(keep) not in (1, len(images)):
-            raise UsageError(
-                "the rows to keep do not fit the samples",
-                received=outline(keep),
-                legal=legal,
-            )
-        if keep.numel() and not 0 <= int(keep.min()) <= int(keep.max()) < self.levels:
-            received = f"{int(keep.min())} … {int(keep.max())}"
-            raise UsageError("the rows to keep hold other levels", received=received, legal=f"0 … {self.levels - 1}")
-        images[:, :, : keep.shape[2]] = keep.to(images)
-        return keep.shape[2]
+        generator: torch.Generator | None,
+        progress: Callable[[int, int], None] | None,
+        cached: bool,
+        temperature: float,
+    ) -> None:
+        way = self._draw_cached if cached else self._draw_anew
+        way(images, kept, self._biases(context), generator, temperature, progress)
 
     def _draw_cached(
         self,
@@ -308,7 +160,7 @@ class PixelCNN(Density):
         for i in range(kept, rows):
             for j in range(columns):
                 # Rows below the current one have no say in it: they are left out.
-                features = self._features(images[:, :, : i + 1], biases)[:, :, i:, j : j + 1]
+                features = self.stream_features(images[:, :, : i + 1], biases)[:, :, i:, j : j + 1]
                 drawn = self.likelihood.sample(features, generator, temperature)
                 images[:, :, i : i + 1, j : j + 1] = drawn.to(torch.uint8)
             if progress is not None:
@@ -331,18 +183,16 @@ class PixelCNN(Density):
         if self.conditioning is not None:
             silence(self.conditioning)
 
-    def context_parameters(self) -> Iterator[nn.Parameter]:
-        """The parameters through which the context enters."""
-        return iter(()) if self.conditioning is None else self.conditioning.parameters()
+    def context_modules(self) -> Iterator[tuple[str, nn.Module]]:
+        if self.conditioning is not None:
+            yield "conditioning", self.conditioning
 
-
-def _grids(rows: int, columns: int, scales: int) -> list[tuple[int, int]]:
-    """(rows, columns) of each scale: a stride of 2 rounds up."""
-    grids = [(rows, columns)]
-    for _ in range(scales - 1):
-        rows, columns = (rows + 1) // 2, (columns + 1) // 2
-        grids.append((rows, columns))
-    return grids
+    def context_rates(self, factor: float | None) -> Iterator[tuple[list[nn.Parameter], float]]:
+        """What is not asked for is 5 for grey images, .2 for images of several channels, and for contexts of more than
+        32 units or channels less in proportion."""
+        if factor is None and self.context is not None:
+            factor = (GREY if self.shape[0] == 1 else COLOUR) * min(1.0, WIDE / self.context[0])
+        return super().context_rates(factor)
 
 
 def _likelihood(name: str, features: int, channels: int, levels: int, mixtures: int, weight_norm: bool) -> Likelihood:

@@ -1,9 +1,9 @@
 """What makes a training step fast where there is a GPU: precision, layout, compilation, data that lie there already."""
 
 import warnings
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import FunctionType
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -22,10 +22,8 @@ class CompileWarning(UserWarning):
     """A training step is not compiled."""
 
 
-class Loss(Protocol):
-    """(images, context) -> loss per example (B,)."""
-
-    def __call__(self, images: Tensor, context: Tensor | None) -> Tensor: ...
+#: images (B, C, H, W), context (B, …) or None, in training also what else is known of these examples -> losses (B,)
+Loss = Callable[..., Tensor]
 
 
 def precision_of(settings: FitSettings, device: torch.device) -> torch.dtype:
@@ -64,16 +62,16 @@ class Step:
         self.portion = settings.batch
         self._proved = False
 
-    def __call__(self, images: Tensor, context: Tensor | None) -> Tensor:
+    def __call__(self, *examples: Tensor | None) -> Tensor:
         """Returns the mean loss, no longer to be differentiated; its gradients are added to the model's."""
         random = None if self._proved else _random_state(self.device)
         while True:
             try:
-                loss = self._differentiate(self.compiled or self.loss, images, context)
+                loss = self._differentiate(self.compiled or self.loss, examples)
             except torch.OutOfMemoryError:
                 if self.portion <= 1:
                     raise
-                self.portion = (min(self.portion, len(images)) + 1) // 2
+                self.portion = (min(self.portion, _count(examples)) + 1) // 2
             except Exception as error:  # whatever the compiler, or what it calls, says
                 if self._proved or self.compiled is None:
                     raise
@@ -88,15 +86,21 @@ class Step:
             if random is not None:
                 _set_random_state(random, self.device)
 
-    def _differentiate(self, function: Loss, images: Tensor, context: Tensor | None) -> Tensor:
-        n, total = len(images), torch.zeros((), device=self.device)
+    def _differentiate(self, function: Loss, examples: tuple[Tensor | None, ...]) -> Tensor:
+        n, total = _count(examples), torch.zeros((), device=self.device)
         for begin in range(0, n, self.portion):
             part = slice(begin, begin + self.portion)
             with autocast(self.settings, self.device):
-                loss = function(images[part], None if context is None else context[part]).sum() / n
+                loss = function(*(None if each is None else each[part] for each in examples)).sum() / n
             loss.backward()
             total = total + loss.detach()
         return total
+
+
+def _count(examples: tuple[Tensor | None, ...]) -> int:
+    """How many examples a batch has: the images come first."""
+    assert examples[0] is not None
+    return len(examples[0])
 
 
 def compiling(settings: FitSettings, device: torch.device) -> bool:
@@ -109,8 +113,8 @@ def compiling(settings: FitSettings, device: torch.device) -> bool:
 def compiled(loss: Loss) -> Loss:
     """The loss as torch compiles it when it is first called."""
 
-    def call(images: Tensor, context: Tensor | None) -> Tensor:
-        return loss(images, context)
+    def call(*examples: Tensor | None) -> Tensor:
+        return loss(*examples)
 
     # torch remembers what it compiled by the code, a few times only: each loss gets a copy of its own.
     own = FunctionType(call.__code__.replace(), call.__globals__, call.__name__, closure=call.__closure__)

@@ -141,7 +141,7 @@ class OneSource:
         return ""
 
     def step(self) -> Tensor:
-        return self._differentiate(*self.pairs.batch(next(self.order)))
+        return self._differentiate(*self.pairs.training_batch(next(self.order)))
 
     def held_out_loss(self) -> float:
         return mean_loss(self.model, self.loss, self.held_out)
@@ -287,11 +287,10 @@ def _check(history: History, since: int, settings: FitSettings, source: Source) 
 def _optimiser(model: nn.Module, settings: FitSettings) -> torch.optim.Optimizer:
     """AdamW; the context's parameters may learn at their own rate."""
     densities = [module for module in model.modules() if isinstance(module, Density)]
-    of_context = [list(density.context_parameters()) for density in densities]
-    context = {parameter for each in of_context for parameter in each}
+    of_context = [group for density in densities for group in density.context_rates(settings.context_rate)]
+    context = {parameter for parameters, _ in of_context for parameter in parameters}
     groups = [{"params": [p for p in model.parameters() if p not in context], "base_rate": settings.learning_rate}]
-    for density, parameters in zip(densities, of_context, strict=True):
-        factor = settings.context_factor(density.shape, density.context)
+    for parameters, factor in of_context:
         groups.append({"params": parameters, "base_rate": settings.learning_rate * factor})
     groups = [group for group in groups if group["params"]]
     return torch.optim.AdamW(

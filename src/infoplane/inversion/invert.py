@@ -1,6 +1,6 @@
 """Fit a density q(x|h) to pairs and score held-out ones with it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated
 
 import torch
@@ -8,7 +8,7 @@ from annotated_types import Ge
 from torch import Tensor
 
 from infoplane.arguments import Seed, checked
-from infoplane.densities import Density
+from infoplane.densities import Density, folds_of
 from infoplane.errors import UsageError
 from infoplane.inversion.fast import Loss
 from infoplane.inversion.fit import Curve, Progress, fit, losses_of, scored_at_once
@@ -17,15 +17,20 @@ from infoplane.inversion.parallel import Ranks, fit_on_ranks
 from infoplane.inversion.settings import FitSettings
 from infoplane.torch_state import own_state
 
+#: pairs that what can be solved is solved on in one go
+SOLVED_AT_ONCE = 512
+
 
 class NegativeLogProb:
-    """−log q(x|h) in nats per example, as a loss."""
+    """−log q(x|h) in nats per example, as a loss; in training what the density has in its place."""
 
     @checked
     def __init__(self, density: Density) -> None:
         self.density = density
 
-    def __call__(self, images: Tensor, context: Tensor | None) -> Tensor:
+    def __call__(self, images: Tensor, context: Tensor | None, guide: Tensor | None = None) -> Tensor:
+        if self.density.training:
+            return self.density.training_loss(images, context, guide)
         return -self.density.log_prob(images, context)
 
 
@@ -60,14 +65,38 @@ def fit_density(
         mend = "make it outside torch.inference_mode()"
         raise UsageError("a density made in inference mode cannot be trained", mend=mend)
     if start is None:
-        # Under a null context and on the first images: the same for a conditional model and its twin.
-        density.initialise(pairs.images_of(slice(0, 128)))
+        initialise(density, pairs)
     else:
         _begin_at(density, start)
+    pairs = guided(density, pairs, seed)
     loss: Loss = NegativeLogProb(density)
     if ranks is not None:
         return fit_on_ranks(density, loss, pairs, held_out, settings, seed=seed, ranks=ranks, progress=progress)
     return fit(density, loss, pairs, held_out, settings, seed=seed, watched=watched, progress=progress)
+
+
+def initialise(density: Density, pairs: Pairs) -> None:
+    """Data-dependent initialisation, under a null context and on the first images: the same for a conditional model
+    and its twin."""
+    density.initialise(pairs.images_of(slice(0, density.initial_images)))
+
+
+def guided(density: Density, pairs: Pairs, seed: int) -> Pairs:
+    """Solves what a density can solve of its context; returns the pairs with what training is then told of each."""
+    if pairs.context is None:
+        return pairs
+
+    def batches() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        for rows in torch.arange(len(pairs)).split(SOLVED_AT_ONCE):
+            images, context = pairs.batch(rows)
+            assert context is not None
+            yield rows, images, context
+
+    # What is random in a context is drawn from the fit's seed.
+    with torch.random.fork_rng([pairs.device] if pairs.device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        guide = density.fit_readout(batches, folds_of(pairs.groups, seed), fixed=isinstance(pairs.context, Tensor))
+    return pairs if guide is None else pairs.guided(guide)
 
 
 def _begin_at(density: Density, start: dict[str, Tensor]) -> None:
@@ -75,8 +104,7 @@ def _begin_at(density: Density, start: dict[str, Tensor]) -> None:
     shapes = {name: tuple(value.shape) for name, value in density.state_dict().items()}
     given = {name: tuple(value.shape) for name, value in start.items()}
     missing = shapes.keys() - given.keys()
-    context = {id(parameter) for parameter in density.context_parameters()}
-    whole = {name for name, parameter in density.named_parameters() if id(parameter) in context}
+    whole = density.context_state()
     others = sorted(name for name in given if given[name] != shapes.get(name))
     if others or (missing and missing != whole):
         raise ValueError(f"the start is not of this family: missing {sorted(missing)}, other {others}")

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from infoplane.arguments import check_argument, checked
 from infoplane.checks import as_numpy, holds_integers, outline
+from infoplane.densities.readout import Guide
 from infoplane.errors import UsageError
 from infoplane.inversion.fast import resident
 from infoplane.torch_state import own_state
@@ -99,6 +100,7 @@ class Pairs:
         rows: Whole numbers (n,): which images the pairs have, in their order; None for all of them, so that n = N.
         view: From cached activations to contexts, applied to each batch; None where they are the same.
         standardise: Applied to every context.
+        groups: Whole numbers (n,), the same for examples that belong together; None where each is by itself.
         device: Where batches are delivered.
     """
 
@@ -111,6 +113,7 @@ class Pairs:
         rows: Tensor | None = None,
         view: ContextOf | None = None,
         standardise: Standardiser | None = None,
+        groups: Tensor | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         self._all, self._rows = _trainable(images, "images"), rows
@@ -127,6 +130,11 @@ class Pairs:
         self.view, self.standardise, self.device = view, standardise, torch.device(device)
         #: rows of cached contexts, where they are not all of them in their order
         self._context_rows: Tensor | None = None
+        if groups is not None and tuple(groups.shape) != (len(self),):
+            received, legal = f"shape {tuple(groups.shape)}", f"({len(self)},)"
+            raise UsageError("groups do not pair with images", received=received, legal=legal)
+        self._groups = groups
+        self._guide: Guide | None = None
 
     def __len__(self) -> int:
         return len(self._all if self._rows is None else self._rows)
@@ -150,6 +158,25 @@ class Pairs:
         """Returns images (B, C, H, W) and standardised contexts (B, …) or None, on the device."""
         images = self.images_of(index)
         return images, self.context_of(index, images)
+
+    def training_batch(self, index: Tensor | slice) -> tuple[Tensor | None, ...]:
+        """Returns what `batch` does and, where there is one, what a guide says of these examples."""
+        images, context = self.batch(index)
+        if self._guide is None:
+            return images, context
+        rows = torch.arange(len(self))[index] if isinstance(index, slice) else index
+        return images, context, self._guide.of(rows, context).to(self.device)
+
+    def guided(self, guide: Guide) -> "Pairs":
+        """Returns the pairs with what training is told of each of them beside."""
+        found = copy.copy(self)
+        found._guide = guide
+        return found
+
+    @property
+    def groups(self) -> Tensor:
+        """Whole numbers (n,), the same for examples that belong together."""
+        return torch.arange(len(self)) if self._groups is None else self._groups
 
     def images_of(self, index: Tensor | slice) -> Tensor:
         """Returns the images (B, C, H, W) of these examples, on the device."""
@@ -201,6 +228,8 @@ class Pairs:
         index = _check_index(index, len(self))
         found = copy.copy(self)
         found._rows = index if self._rows is None else self._rows[index]
+        found._groups = None if self._groups is None else self._groups[index]
+        found._guide = None  # which was made for all of them
         if isinstance(self.context, Tensor):
             found._context_rows = index if self._context_rows is None else self._context_rows[index]
         return found

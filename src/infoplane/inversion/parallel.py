@@ -151,9 +151,9 @@ class SharedSource:
 
     def step(self) -> Tensor:
         """Differentiates this process's part of the mean loss of the next global batch; returns that mean."""
-        images, context = self.source.pairs.batch(next(self.source.order)[self._share])
+        examples = self.source.pairs.training_batch(next(self.source.order)[self._share])
         with autocast(self.source.settings, self.ranks.device):
-            part = self._losses(images, context)
+            part = self._losses(*examples)
         part.backward()
         whole = part.detach().clone()
         dist.all_reduce(whole)
@@ -170,7 +170,7 @@ class SharedSource:
 
 
 class _Loss(nn.Module):
-    """A model's losses as a module, which is what can be wrapped: images, context -> their sum times a factor."""
+    """A model's losses as a module, which is what can be wrapped: a batch -> their sum times a factor."""
 
     def __init__(self, source: OneSource, factor: float) -> None:
         super().__init__()
@@ -178,8 +178,8 @@ class _Loss(nn.Module):
         compile = compiling(source.settings, source.pairs.device)
         self.loss, self.factor = compiled(source.loss) if compile else source.loss, factor
 
-    def forward(self, images: Tensor, context: Tensor | None) -> Tensor:
-        return self.factor * self.loss(images, context).sum()
+    def forward(self, *examples: Tensor | None) -> Tensor:
+        return self.factor * self.loss(*examples).sum()
 
 
 _ENVIRONMENT = (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))

@@ -8,11 +8,6 @@ from infoplane.settings import Settings
 
 Decay = Annotated[float, Ge(0), Lt(1)]
 
-#: factor on the rate of a context's weights for grey images, and for images in colour, which a fast context misleads
-GREY, COLOUR = 5.0, 0.2
-#: channels of a context from which on the rate shrinks: the more of them, the further one step moves their sum
-WIDE = 32
-
 
 class FitSettings(Settings):
     """How a model is trained; every field is validated and unknown ones are refused.
@@ -22,8 +17,8 @@ class FitSettings(Settings):
         minutes: Instead of `updates`: the time that training may take, turned into updates by timing a few.
         batch: Examples per step.
         learning_rate: Adam's step size at its peak.
-        context_rate: Factor on the learning rate of the parameters through which the context enters; None: see
-            `context_factor`.
+        context_rate: Factor on the learning rate of the parameters through which the context enters; None: what suits
+            the density, see its `context_rates`.
         betas: Adam's decay rates of its moments.
         weight_decay: Decoupled (AdamW).
         warmup: Steps over which the learning rate rises linearly.
@@ -77,18 +72,6 @@ class FitSettings(Settings):
         """The number of updates of the p(x) that densities start from, 0 if they start from none."""
         early = max(1, self.updates // 4) if self.base_updates is None else self.base_updates
         return {"early": early, "fitted": self.updates}.get(self.warm_start, 0)
-
-    def context_factor(self, shape: tuple[int, ...], context: tuple[int, ...] | None) -> float:
-        """The factor on the learning rate of what a context enters through, for images (C, H, W).
-
-        What is not given is 5 for grey images, .2 for images of several channels, and for contexts of more than 32
-        units or channels less in proportion.
-        """
-        if context is None:
-            return 1.0
-        if self.context_rate is not None:
-            return self.context_rate
-        return (GREY if shape[0] == 1 else COLOUR) * min(1.0, WIDE / context[0])
 
     def rate(self, step: int) -> float:
         """The factor on the learning rate at a step counted from 0."""

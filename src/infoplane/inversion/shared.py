@@ -11,7 +11,7 @@ from infoplane.arguments import Seed, checked
 from infoplane.densities import Density
 from infoplane.errors import UsageError
 from infoplane.inversion.fit import Curve, OneSource, Progress, train
-from infoplane.inversion.invert import NegativeLogProb
+from infoplane.inversion.invert import NegativeLogProb, guided, initialise
 from infoplane.inversion.pairs import Pairs
 from infoplane.inversion.settings import FitSettings
 from infoplane.torch_state import own_state
@@ -70,6 +70,18 @@ def trunk_of(density: Density) -> dict[str, nn.Parameter]:
     return {name: parameter for name, parameter in density.named_parameters() if id(parameter) not in own}
 
 
+@torch.no_grad()
+def share_buffers(densities: Mapping[str, Density]) -> None:
+    """Gives all densities what the first one has found out of the data, but for what is of their contexts."""
+    first, *others = densities.values()
+    found = dict(first.named_buffers())
+    for density in others:
+        of_context = density.context_state()
+        for name, buffer in density.named_buffers():
+            if name in found and name not in of_context:
+                buffer.copy_(found[name])
+
+
 @checked
 @own_state()
 def fit_shared(
@@ -108,8 +120,10 @@ def fit_shared(
         raise UsageError("a trunk cannot be trained by time", received=f"minutes {settings.minutes}", legal="updates")
     shared = SharedTrunk(densities)
     first = pairs[shared.places[0]]
-    source = _Rounds(shared.places, densities, pairs, held_out, settings, seed)
-    densities[shared.places[0]].initialise(first.images_of(slice(0, 128)))
+    initialise(densities[shared.places[0]], first)
+    share_buffers(densities)
+    solved = {place: guided(densities[place], own, seed) for place, own in pairs.items()}
+    source = _Rounds(shared.places, densities, solved, held_out, settings, seed)
     whole = settings.model_copy(update={"updates": settings.updates * len(shared.places)})
     curve = train(shared, source, whole, seed=seed, device=first.device, progress=progress)
     return SharedCurve(**vars(curve), places=source.curves(curve))

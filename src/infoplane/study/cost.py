@@ -141,12 +141,15 @@ class Costs:
                 image = torch.zeros(1, self.shape[0], rows, columns, dtype=torch.uint8)
 
                 def loss(n: int) -> Tensor:
-                    return -density.log_prob(image.expand(n, -1, -1, -1), None)
+                    return _loss_of(density, image.expand(n, -1, -1, -1), None)
 
                 found = count_step(density, loss, 1), count_scoring(density, loss, 1)
-            pixels = math.prod(self.shape[1:]) / (rows * columns)
+            whole = self._built(spec, None, *self.shape[1:])
+            grown = whole.looked_at / density.looked_at, math.prod(self.shape[1:]) / (rows * columns)
             # How often an operation is called is shared by all images of a batch.
-            step, scoring = (replace(work, operations=0).times(1, pixels) for work in found)
+            step, scoring = (
+                replace(work, operations=0).times(1, more) for work, more in zip(found, grown, strict=True)
+            )
             return step, scoring
 
         return self._of_density(spec, ("least",), counted)
@@ -302,7 +305,7 @@ class Costs:
 
     def _loss(self, density: densities.Density, context: tuple[int, ...] | None) -> Callable[[int], Tensor]:
         """The loss of so many images of no data."""
-        return lambda n: -density.log_prob(self._images(n), None if context is None else self._context(context, n))
+        return lambda n: _loss_of(density, self._images(n), None if context is None else self._context(context, n))
 
     def _of_density(self, spec: Mapping[str, Any], key: tuple[Hashable, ...], make: Callable[[], Any]) -> Any:
         """What is counted of a density of these images: the same in every study, so once in a process."""
@@ -328,6 +331,14 @@ class Costs:
 
     def _context(self, shape: tuple[int, ...], n: int) -> Tensor:
         return torch.zeros(n, *shape, device="meta")
+
+
+def _loss_of(density: densities.Density, images: Tensor, context: Tensor | None) -> Tensor:
+    """What a training step differentiates, or scoring computes, whichever the density is about to do."""
+    if not density.training:
+        return -density.log_prob(images, context)
+    guide = None if context is None else torch.zeros(images.shape, device=images.device)
+    return density.training_loss(images, context, guide)
 
 
 def _once(counted: dict[Hashable, Any], key: Hashable, make: Callable[[], Any]) -> Any:

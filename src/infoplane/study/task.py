@@ -139,8 +139,10 @@ class Task:
         index = torch.from_numpy(self.split(part)[:first])
         images = torch.from_numpy(self.data.array("images"))
         device = self.environment.device
+        known = self.groups(index.numpy())
+        groups = None if known is None else torch.from_numpy(known)
         if layer is None:
-            return Pairs(images, rows=index, device=device)
+            return Pairs(images, rows=index, groups=groups, device=device)
         standardise, view = self.standardiser(layer), None
         if self._is_latent(layer):
             context: Any = torch.from_numpy(self.data.array(f"latent:{layer}"))[index]
@@ -148,7 +150,7 @@ class Task:
             context = self._on_the_fly(layer)
         else:
             context, view = self._cached(layer, part, first), self.reading(layer).spread
-        return Pairs(images, context, rows=index, view=view, standardise=standardise, device=device)
+        return Pairs(images, context, rows=index, view=view, standardise=standardise, groups=groups, device=device)
 
     def reading(self, layer: str) -> Reading:
         """How a layer's axes are read."""

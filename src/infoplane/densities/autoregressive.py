@@ -1,0 +1,339 @@
+"""Autoregressive densities put together from parts: a base, a trunk, a head, and the way a context enters.
+
+Shape legend: B images, N pixels, C channels, H rows, W columns, F features.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+from annotated_types import Ge, Gt, Le, Lt
+from torch import Tensor, nn
+
+from infoplane.arguments import checked
+from infoplane.densities.bases import LinearBase
+from infoplane.densities.contexts import Given
+from infoplane.densities.density import Density
+from infoplane.densities.layers import initialising, without_tf32
+from infoplane.densities.likelihoods import Categorical, LogisticMixture, full_precision
+from infoplane.densities.readout import FOLDS, Batches, Guide, predicted
+from infoplane.densities.relative import RelativeLogistics
+from infoplane.densities.trunks import Based, StreamsTrunk, TransformerTrunk, Trunk, WindowTrunk
+from infoplane.densities.window import Places
+from infoplane.errors import UsageError
+
+Probability = Annotated[float, Ge(0), Lt(1)]
+Width = Annotated[int, Gt(0), Le(10**4)]
+Few = Annotated[int, Gt(0), Le(1000)]
+Window = Annotated[int, Gt(0), Le(64)]
+
+#: pixels whose features are computed at once where they need not be kept
+AT_ONCE = 8192
+#: of a pixel's place: how fast its mean loss is followed, and the share of the mean that is added to it
+FOLLOWED, FLOOR = 0.02, 0.15
+#: rate of what h itself enters through, relative to that of everything else
+DIRECT_RATE = 0.1
+
+
+class Autoregressive(Density):
+    """A density of pixels in raster order, log q(x|h) = Σ_i log q(x_i | x_<i, h), normalised exactly.
+
+    What is left out is chosen by the images: in colour a linear base and logistics relative to it on a window of 3 rows
+    and 3 columns to either side, in grey no base and a softmax on 5 and 5.
+
+    Args:
+        shape: (C, H, W), any size.
+        levels: L, 2 … 256; pixels are 0 … L − 1.
+        context: None, (d,) for a vector or (c, h, w) for a map.
+        base: "linear": least squares on the causal window, with the scale of its errors, in closed form; or "none".
+        trunk: "window": a perceptron on a pixel's causal window; "pixelcnn": PixelCNN++'s two streams; or
+            "transformer": causal attention to all pixels before.
+        head: "softmax" over the levels; "logistic": a mixture of logistics on [−1, 1] (Salimans et al. 2017); or
+            "relative": around the base's prediction, in its local scale.
+        form: How a context enters: "biases" of the trunk's layers, as published; "decoded": x̂(h), a cross-fitted
+            linear readout, around the pixel, with h itself if it is a vector, or what of its map is near; or "both".
+        conditioning: For the biases from a map, see `PixelCNN`.
+        up, side: Rows above, and columns beside a pixel, in its window.
+        far: Sizes of boxes above and beside the window whose averages are seen.
+        width, depth: F and residual layers of a window's or a transformer's trunk.
+        heads: Of each of the transformer's layers.
+        filters, residual_layers, scales: Of PixelCNN++'s streams.
+        mixtures: Logistics of a mixture.
+        hidden: Units of each channel's layer in the relative head.
+        dropout: In every residual layer.
+        pixels: Of each image that a training step looks at, at random, with a window's trunk.
+    """
+
+    initial_images: ClassVar[int] = 2048
+    place_loss: Tensor
+
+    @checked
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        levels: int = 256,
+        context: tuple[int, ...] | None = None,
+        base: Literal["none", "linear"] | None = None,
+        trunk: Literal["window", "pixelcnn", "transformer"] = "window",
+        head: Literal["softmax", "logistic", "relative"] | None = None,
+        form: Literal["biases", "decoded", "both"] = "decoded",
+        conditioning: Literal["resize", "learned", "vector"] = "resize",
+        up: Window | None = None,
+        side: Window | None = None,
+        far: tuple[Few, ...] = (),
+        width: Width = 256,
+        depth: Few = 1,
+        heads: Few = 4,
+        filters: Width = 64,
+        residual_layers: Few = 3,
+        scales: Annotated[int, Gt(0), Le(20)] = 3,
+        mixtures: Few = 8,
+        hidden: Width = 96,
+        dropout: Probability = 0.0,
+        pixels: Annotated[int, Gt(0), Le(10**6)] = 8,
+    ) -> None:
+        super().__init__(shape, levels, context)
+        colour = shape[0] > 1
+        base = base or ("linear" if colour else "none")
+        head = head or ("relative" if base == "linear" else "softmax")
+        if head == "relative" and base == "none":
+            raise UsageError(
+                "a relative head has nothing that it is relative to", received="base none", mend="base: linear"
+            )
+        up, side = up or (3 if colour else 5), side or (3 if colour else 5)
+        self.base = LinearBase(self.shape, levels, up, side) if base == "linear" else None
+        options: dict[str, Any] = {"dropout": dropout}
+        if trunk == "pixelcnn":
+            options |= {"filters": filters, "residual_layers": residual_layers, "scales": scales}
+            self.trunk: Trunk = StreamsTrunk(self.shape, levels, weight_norm=True, **options)
+        elif trunk == "transformer":
+            options |= {"width": width, "depth": depth, "heads": heads, "base": base == "linear"}
+            self.trunk = TransformerTrunk(self.shape, levels, **options)
+        else:
+            options |= {"up": up, "side": side, "far": far, "width": width, "depth": depth, "base": base == "linear"}
+            self.trunk = WindowTrunk(self.shape, levels, **options)
+        features = self.trunk.width
+        if head == "relative":
+            assert self.base is not None
+            self.head: nn.Module = RelativeLogistics(features, self.base, mixtures, hidden)
+        elif head == "logistic":
+            self.head = LogisticMixture(features, shape[0], levels, mixtures=mixtures)
+        else:
+            self.head = Categorical(features, shape[0], levels)
+        # Last, so that the weights above are the unconditional model's for the same seed.
+        self.reader = None if self.context is None else self.trunk.reader(self.context, form, conditioning)
+        self.pixels = pixels
+        # By how much the loss of each place varies is about how large it is: where to look oftener.
+        self.register_buffer("place_loss", torch.zeros(shape[1] * shape[2]), persistent=False)
+
+    @property
+    def looked_at(self) -> int:
+        return min(self.pixels, super().looked_at) if self.trunk.alone else super().looked_at
+
+    @classmethod
+    def suited(cls, shape: tuple[int, int, int]) -> dict[str, Any]:
+        return {"batch": 128, "learning_rate": 6e-3 if shape[0] > 1 else 8e-3}
+
+    # --- scoring ---
+
+    def log_prob(self, images: Tensor, context: Tensor | None = None) -> Tensor:
+        """Returns log q(x|h) in nats, float32 or better: integer images (B, C, H, W), context (B, …) -> (B,)."""
+        self.check(images, context)
+        return self.log_prob_map(images, context).flatten(1).sum(1)
+
+    def log_prob_map(self, images: Tensor, context: Tensor | None = None) -> Tensor:
+        """Returns each pixel's log q(x_i | x_<i, h) in nats, its channels summed: (B, H, W)."""
+        given = self._given(context)
+        if images.is_cuda and not self.training:
+            with without_tf32():
+                return self._map(images, given)
+        return self._map(images, given)
+
+    def _map(self, images: Tensor, given: Given | None) -> Tensor:
+        rows, columns = self.shape[1:]
+        every = Places.every(len(images), rows * columns, images.device)
+        if not self.trunk.alone or torch.is_grad_enabled() or images.is_meta:
+            return self._score(images, every, given).view(-1, rows, columns)
+        parts = zip(*(index.split(AT_ONCE) for index in every), strict=True)
+        scores = [self._score(images, Places(*part), given) for part in parts]
+        return torch.cat(scores).view(-1, rows, columns) if scores else images.new_zeros(0, rows, columns)
+
+    def _given(self, context: Tensor | None, image: Tensor | None = None) -> Given | None:
+        """What a context says, x̂ computed where it is not known."""
+        if self.reader is None or context is None:
+            return None
+        if image is None and self.reader.readout is not None:
+            with full_precision(context):
+                image = self.reader.readout(context)
+        return Given(self.reader, context, image)
+
+    def _based(self, images: Tensor, places: Places) -> Based | None:
+        if self.base is None:
+            return None
+        with full_precision(images):
+            values = self.base.values(images, places)
+            return values, self.base(values)
+
+    def _score(self, images: Tensor, places: Places, given: Given | None) -> Tensor:
+        """log q of some pixels: (N,)."""
+        based = self._based(images, places)
+        features = self.trunk(images, places, based, given)
+        target = images.flatten(2)[places.image, :, places.pixel]
+        # Whatever the trunk is computed in, in half precision a log-likelihood is noise.
+        with full_precision(features):
+            features = features.to(self._weight)
+            if isinstance(self.head, RelativeLogistics):
+                assert self.base is not None
+                assert based is not None
+                return self.head.score(features, based[1], self.base.coupling, target)
+            assert isinstance(self.head, Categorical | LogisticMixture)
+            return self.head.score(features[:, :, None, None], target[:, :, None, None])[:, 0, 0]
+
+    @property
+    def _weight(self) -> Tensor:
+        return next(self.parameters())
+
+    # --- training ---
+
+    def training_loss(self, images: Tensor, context: Tensor | None, guide: Tensor | None = None) -> Tensor:
+        """Returns an unbiased estimate of −log q(x|h) of each image, from some of its pixels: (B,).
+
+        These are drawn with probabilities that follow the mean loss of their place, and weighted by their inverses.
+        """
+        self.check(images, context)
+        given = self._given(context, guide)
+        n, places = len(images), self.shape[1] * self.shape[2]
+        if self.looked_at == places:
+            return -self._score(images, Places.every(n, places, images.device), given).view(n, -1).sum(1)
+        known = self.place_loss + FLOOR * self.place_loss.mean() + 1e-9
+        share = known / known.sum()
+        pixel = torch.multinomial(share, n * self.pixels, replacement=True)
+        image = torch.arange(n, device=images.device).repeat_interleave(self.pixels)
+        losses = -self._score(images, Places(image, pixel), given)
+        self._follow(pixel, losses.detach())
+        return (losses / (share[pixel] * self.pixels)).view(n, self.pixels).sum(1)
+
+    @torch.no_grad()
+    def _follow(self, pixel: Tensor, losses: Tensor) -> None:
+        """Updates the mean loss of each place."""
+        zeros = torch.zeros_like(self.place_loss)
+        count = zeros.index_add(0, pixel, torch.ones_like(losses, dtype=zeros.dtype))
+        mean = zeros.index_add(0, pixel, losses.to(zeros.dtype)) / count.clamp_min(1)
+        seen = self.place_loss > 0
+        moved = torch.where(seen, self.place_loss.lerp(mean, FOLLOWED), mean)
+        self.place_loss.copy_(torch.where((count > 0) & mean.isfinite(), moved, self.place_loss))
+
+    @torch.no_grad()
+    def initialise(self, images: Tensor) -> None:
+        """Solves the base on images (B, C, H, W), and initialises what else depends on data."""
+        self.check(images, None if self.context is None else torch.zeros(len(images), *self.context))
+        if self.base is not None:
+            self.base.fit(images)
+        was_training = self.training
+        self.eval()
+        try:
+            with initialising(self):
+                few = images[:128]
+                every = Places.every(len(few), self.shape[1] * self.shape[2], images.device)
+                self._score(few, every, None)
+        finally:
+            self.train(was_training)
+        if isinstance(self.head, Categorical):
+            for channel, module in enumerate(self.head.logits):
+                counts = torch.bincount(images[:, channel].flatten().long(), minlength=self.levels) + 1.0
+                assert isinstance(module.bias, Tensor)
+                module.bias.copy_((counts / counts.sum()).log())
+
+    def fit_readout(self, batches: Batches, folds: Tensor, *, fixed: bool) -> Guide | None:
+        """Solves x̂(h) on the training pairs, and predicts each of them without it (cross-fitting).
+
+        Args:
+            batches: Yields (rows, images, contexts) of all pairs.
+            folds: Of each pair, 0 … 4: those that belong together have the same.
+            fixed: Whether contexts are the same each time, so that predictions can be kept.
+        """
+        readout = None if self.reader is None else self.reader.readout
+        if readout is None:
+            return None
+        weights = readout.fit(batches, folds)
+        predictions = None
+        if fixed:
+            predictions = torch.empty(len(folds), *self.shape, device=weights.device, dtype=weights.dtype)
+            for rows, _, context in batches():
+                predictions[rows] = predicted(readout, weights, folds[rows], context)
+        return Guide(predictions, weights, folds, readout)
+
+    def silence_context(self) -> None:
+        """Sets the context's output weights to zero: log_prob then equals the unconditional model's exactly."""
+        if self.reader is not None:
+            self.reader.silence()
+
+    def context_modules(self) -> Iterator[tuple[str, nn.Module]]:
+        if self.reader is not None:
+            yield "reader", self.reader
+
+    def context_rates(self, factor: float | None) -> Iterator[tuple[list[nn.Parameter], float]]:
+        """What h itself enters through learns slowly; x̂, which was solved for, need not."""
+        if self.reader is None:
+            return
+        direct = list(self.reader.direct())
+        slow = set(direct)
+        yield direct, DIRECT_RATE if factor is None else factor
+        yield [p for p in self.reader.parameters() if p not in slow], 1.0
+
+    # --- sampling ---
+
+    def draw(
+        self,
+        images: Tensor,
+        kept: int,
+        context: Tensor | None,
+        *,
+        generator: torch.Generator | None,
+        progress: Callable[[int, int], None] | None,
+        cached: bool,
+        temperature: float,
+    ) -> None:
+        given, (rows, columns) = self._given(context), images.shape[2:]
+        step, every = self.trunk.stepper(images, given), torch.arange(len(images), device=images.device)
+        flat = images.view(*images.shape[:2], -1)
+        assert isinstance(self.head, RelativeLogistics | Categorical | LogisticMixture)
+        uniforms = torch.empty(self.head.draws, len(images), dtype=torch.float64, device=images.device)
+        for pixel in range(rows * columns):
+            known = pixel < kept * columns
+            if not (known and self.trunk.alone):
+                places = Places(every, torch.full_like(every, pixel))
+                based = self._based(images, places)
+                if cached:
+                    features = step(pixel, based)
+                else:
+                    features = self._anew(images, pixel, given)
+                if not known:
+                    uniforms.uniform_(generator=generator)
+                    flat[:, :, pixel] = self._pixel(features, based, uniforms, temperature).to(torch.uint8)
+            if progress is not None and (pixel + 1) % columns == 0:
+                progress(pixel + 1, rows * columns)
+
+    def _anew(self, images: Tensor, pixel: int, given: Given | None) -> Tensor:
+        """The features of a pixel as scoring computes them: with those of all others."""
+        every = Places.every(len(images), self.shape[1] * self.shape[2], images.device)
+        features = self.trunk(images, every, self._based(images, every), given)
+        return features.unflatten(0, (len(images), -1))[:, pixel]
+
+    def _pixel(self, features: Tensor, based: Based | None, uniforms: Tensor, temperature: float) -> Tensor:
+        """Draws one pixel of every image: (B, F) -> integer levels (B, C)."""
+        if isinstance(self.head, RelativeLogistics):
+            assert self.base is not None
+            assert based is not None
+            return self.head.draw(features, based[1], self.base.coupling, uniforms.unbind(), temperature)
+        assert isinstance(self.head, Categorical | LogisticMixture)
+        columns = uniforms[:, :, None, None, None].unbind()
+        return self.head.draw(features[:, :, None, None], columns, temperature)[:, :, 0, 0]
+
+
+def folds_of(groups: Tensor, seed: int) -> Tensor:
+    """Returns the fold of each example, (n,): groups (n,) are parted whole, at random by the seed."""
+    _, group = groups.unique(return_inverse=True)
+    number = int(group.max()) + 1
+    order = torch.randperm(number, generator=torch.Generator().manual_seed(seed))
+    return (order % min(FOLDS, max(2, number)))[group]

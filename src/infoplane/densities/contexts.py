@@ -1,0 +1,209 @@
+"""How a context enters a density: as biases of its layers, as published, or as x̂(h) and what of h lies near a pixel.
+
+Shape legend: B images, N pixels, C channels, F width of a trunk, (d,) or (c, h, w) a context.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from infoplane.densities.bases import Local
+from infoplane.densities.conditioning import build_conditioning, silence
+from infoplane.densities.readout import Readout
+from infoplane.densities.window import Places, gathered, square_window, with_beyond
+
+#: places to every side of a pixel, in x̂(h) and in a map, that are looked at
+RADIUS = 1
+#: where differences from a prediction are cut off, in scales
+CLIP = 6.0
+#: standard deviation of what a standardised context adds to a trunk at first
+INITIAL = 0.5
+
+
+class Biases(nn.Module):
+    """The published way: a linear map of a vector, or 1×1 convolutions of a resized map, to a bias of every layer.
+
+    Args:
+        grid: (H, W).
+        widths: Of the layers of a trunk.
+    """
+
+    def __init__(self, context: tuple[int, ...], grid: tuple[int, int], widths: Sequence[int], method: str) -> None:
+        super().__init__()
+        conditioning = build_conditioning(context, [grid], [list(widths)], method=method, dropout=0.0)
+        assert conditioning is not None
+        self.conditioning = conditioning
+
+    def forward(self, context: Tensor, places: Places) -> list[Tensor]:
+        """Per layer (N, F)."""
+        weight = next(self.conditioning.parameters())
+        found = []
+        for bias in self.conditioning(context.to(weight.dtype)):
+            flat = bias.flatten(2)  # one column for all pixels of a vector's
+            column = places.pixel if flat.shape[2] > 1 else torch.zeros_like(places.pixel)
+            found.append(flat[places.image, :, column])
+        return found
+
+    def silence(self) -> None:
+        silence(self.conditioning)
+
+
+class Near(nn.Module):
+    """x̂(h) around a pixel, relative to what is predicted of it without h, and of h itself a vector or what lies near.
+
+    Args:
+        shape: (C, H, W) of images.
+        context: (d,) or (c, h, w).
+        width: F.
+    """
+
+    around: Tensor
+    local: Tensor
+
+    def __init__(self, shape: tuple[int, int, int], context: tuple[int, ...], width: int) -> None:
+        super().__init__()
+        channels, rows, columns = shape
+        window = square_window((rows, columns), rows, columns, RADIUS)
+        self.register_buffer("around", window, persistent=False)
+        self.decoded = nn.Linear(channels * window.shape[1], width, bias=False)
+        nn.init.normal_(self.decoded.weight, std=INITIAL * self.decoded.in_features**-0.5)
+        self.spread: nn.Linear | None = None
+        if len(context) == 3:
+            local = square_window((context[1], context[2]), rows, columns, RADIUS)
+            self.register_buffer("local", local, persistent=False)
+            self.spread = nn.Linear(context[0] * local.shape[1], width, bias=False)
+            nn.init.normal_(self.spread.weight, std=INITIAL * self.spread.in_features**-0.5)
+        else:
+            self.whole = nn.Linear(context[0], width, bias=False)
+            nn.init.zeros_(self.whole.weight)
+
+    def forward(self, context: Tensor, image: Tensor, places: Places, local: Local | None) -> Tensor:
+        """What is added to the first layer of a trunk: (N, F); `image` is x̂ (B, C, H, W)."""
+        weight = self.decoded.weight
+        found = gathered(with_beyond(image.to(weight.dtype)), self.around[places.pixel], places.image)
+        if local is not None:
+            scale = torch.exp(-local.log_scale[:, :1, None])
+            found = ((found - local.prediction[:, :, None]) * (0.5 * scale)).clamp(-CLIP, CLIP)
+        added = self.decoded(found.flatten(1))
+        context = context.to(weight.dtype)
+        if self.spread is None:
+            return added + self.whole(context)[places.image]
+        patch = gathered(with_beyond(context), self.local[places.pixel], places.image)
+        return added + self.spread(patch.flatten(1))
+
+    @torch.no_grad()
+    def silence(self) -> None:
+        for module in (self.decoded, self.whole if self.spread is None else self.spread):
+            module.weight.zero_()
+
+    def direct(self) -> Iterator[nn.Parameter]:
+        """The weights of h itself, which mislead where they learn fast."""
+        yield from (self.whole if self.spread is None else self.spread).parameters()
+
+
+class Reader(nn.Module):
+    """All through which a context enters a trunk that is asked place by place.
+
+    Args:
+        shape: (C, H, W) of images.
+        levels: L.
+        context: (d,) or (c, h, w).
+        form: "biases", "decoded" (x̂(h) and what of h is near) or "both".
+        method: For a map's biases, see `build_conditioning`.
+        widths: Of the layers of the trunk.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        levels: int,
+        context: tuple[int, ...],
+        form: str,
+        method: str,
+        widths: Sequence[int],
+    ) -> None:
+        super().__init__()
+        grid = (shape[1], shape[2])
+        self.readout = Readout(shape, levels, context) if form != "biases" else None
+        self.biases = Biases(context, grid, widths, method) if form != "decoded" else None
+        self.near = Near(shape, context, widths[0]) if form != "biases" else None
+
+    def forward(self, context: Tensor, image: Tensor | None, places: Places, local: Local | None) -> list[Tensor]:
+        """What is added at the first layers of a trunk: (N, F) each; `image` is x̂ (B, C, H, W)."""
+        added = [] if self.biases is None else self.biases(context, places)
+        if self.near is None or image is None:
+            return added
+        first = self.near(context, image, places, local)
+        return [first + added[0], *added[1:]] if added else [first]
+
+    def silence(self) -> None:
+        """Sets the weights that scale everything it adds to zero."""
+        for part in (self.biases, self.near):
+            if part is not None:
+                part.silence()
+
+    def direct(self) -> Iterator[nn.Parameter]:
+        """The weights of h itself, beside those of x̂."""
+        if self.near is not None:
+            yield from self.near.direct()
+        if self.biases is not None:
+            yield from self.biases.parameters()
+
+
+class StreamsReader(nn.Module):
+    """All through which a context enters PixelCNN++'s streams: biases from h, and from a map of x̂(h) beside it.
+
+    Args: as for `Reader`; `grids` and `widths` per scale.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        levels: int,
+        context: tuple[int, ...],
+        form: str,
+        method: str,
+        grids: Sequence[tuple[int, int]],
+        widths: Sequence[Sequence[int]],
+    ) -> None:
+        super().__init__()
+        self.readout = Readout(shape, levels, context) if form != "biases" else None
+        image = shape if form != "biases" else None
+        self.of_image = build_conditioning(image, grids, widths, method="resize", dropout=0.0)
+        self.of_context = build_conditioning(context, grids, widths, method=method, dropout=0.0)
+
+    def forward(self, context: Tensor, image: Tensor | None) -> list[Tensor]:
+        """What is added at each gated layer, in the order in which they run: broadcastable to (B, 2F, h, w)."""
+        assert self.of_context is not None
+        weight = self.of_context.output_weights()[0]
+        added = self.of_context(context.to(weight.dtype))
+        if self.of_image is None or image is None:
+            return added
+        return [a + b for a, b in zip(added, self.of_image(image.to(weight.dtype)), strict=True)]
+
+    def silence(self) -> None:
+        """Sets the weights that scale everything it adds to zero."""
+        for part in (self.of_context, self.of_image):
+            if part is not None:
+                silence(part)
+
+    def direct(self) -> Iterator[nn.Parameter]:
+        """The weights of h itself, beside those of x̂."""
+        assert self.of_context is not None
+        yield from self.of_context.parameters()
+
+
+class Given(NamedTuple):
+    """A context with what reads it.
+
+    Attributes:
+        reader: What adds it to a trunk.
+        context: (B, d) or (B, c, h, w).
+        image: x̂ of each, (B, C, H, W), where the reader has one.
+    """
+
+    reader: Reader | StreamsReader
+    context: Tensor
+    image: Tensor | None

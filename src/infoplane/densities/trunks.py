@@ -1,0 +1,331 @@
+"""Trunks: from the pixels before a place to features, from which a head computes the pixel's distribution.
+
+Shape legend: B images, N pixels, C channels, K places of a window, F width.
+"""
+
+import abc
+from collections.abc import Callable, Sequence
+from typing import ClassVar, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from infoplane.densities.bases import Local
+from infoplane.densities.contexts import Given, Reader, StreamsReader
+from infoplane.densities.incremental import Incremental
+from infoplane.densities.likelihoods import scale_levels
+from infoplane.densities.streams import Streams
+from infoplane.densities.window import Boxes, Places, causal_offsets, causal_window, gathered, with_beyond
+from infoplane.errors import UsageError
+
+#: where differences from a prediction are cut off, in scales
+CLIP = 5.0
+
+
+#: a base's windows (N, C, K) of places, and what it says of them
+Based = tuple[Tensor, Local]
+
+
+class Trunk(nn.Module, abc.ABC):
+    """Features (N, F) of places, each a function of the pixels before it and of a context.
+
+    Attributes:
+        width: F.
+        alone: Whether a place costs the same whichever others are asked for; else all of an image are computed at once.
+    """
+
+    width: int
+    alone: ClassVar[bool]
+
+    @abc.abstractmethod
+    def forward(self, images: Tensor, places: Places, based: Based | None, given: Given | None) -> Tensor:
+        """Returns the features of places: integer images (B, C, H, W) -> (N, F). `based` is of the same places."""
+
+    @abc.abstractmethod
+    def stepper(self, images: Tensor, given: Given | None) -> Callable[[int, Based | None], Tensor]:
+        """Returns what gives the features (B, F) of a pixel of all images, asked in raster order from the first on.
+
+        Images become known meanwhile: whoever asks for a pixel has filled in all that come before it.
+        """
+
+    @abc.abstractmethod
+    def reader(self, context: tuple[int, ...], form: str, method: str) -> Reader | StreamsReader:
+        """Makes what a context enters through."""
+
+
+class RMSNorm(nn.Module):
+    """x over its root mean square, times a gain for each feature (Zhang & Sennrich 2019)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, (x.shape[-1],), self.gain)
+
+
+class Residual(nn.Module):
+    """x + W₂ relu(W₁ norm(x))."""
+
+    def __init__(self, width: int, expansion: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = RMSNorm(width)
+        self.first = nn.Linear(width, expansion * width)
+        self.dropout = nn.Dropout(dropout)
+        self.second = nn.Linear(expansion * width, width)
+        nn.init.normal_(self.first.weight, std=1.4 * width**-0.5)
+        nn.init.normal_(self.second.weight, std=0.3 * (expansion * width) ** -0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.second(self.dropout(F.relu(self.first(self.norm(x)))))
+
+
+class WindowTrunk(Trunk):
+    """A perceptron on the causal window of a pixel, on averages of what is farther, and on where the pixel is.
+
+    With a base it sees the window relative to the base's prediction, in local scales; without one, levels and which of
+    them are 0.
+
+    Args:
+        shape: (C, H, W).
+        levels: L.
+        up, side: The window.
+        far: Sizes of the boxes that see farther.
+        width, depth: F, and residual layers.
+        base: Whether there is a base, whose window is the same.
+    """
+
+    alone = True
+    table: Tensor
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        levels: int,
+        *,
+        up: int,
+        side: int,
+        far: Sequence[int],
+        width: int,
+        depth: int,
+        dropout: float,
+        base: bool,
+    ) -> None:
+        super().__init__()
+        channels, rows, columns = shape
+        self.shape, self.levels, self.width, self.depth = shape, levels, width, depth
+        offsets = causal_offsets(up, side)
+        self.register_buffer("table", causal_window(rows, columns, offsets), persistent=False)
+        self.boxes = Boxes(rows, columns, up, side, far)
+        inputs = channels * (len(offsets) + self.boxes.count)
+        inputs += channels + 2 if base else channels * len(offsets)
+        self.window = nn.Linear(inputs, width)
+        nn.init.normal_(self.window.weight, std=inputs**-0.5)
+        self.position = nn.Embedding(rows * columns, width)
+        nn.init.normal_(self.position.weight, std=0.02)
+        self.layers = nn.ModuleList(Residual(width, 2, dropout) for _ in range(depth))
+        self.norm = RMSNorm(width)
+
+    def forward(self, images: Tensor, places: Places, based: Based | None, given: Given | None) -> Tensor:
+        x = self.window(self.inputs(images, places, based)) + self.position(places.pixel)
+        added = added_at(given, places, based)
+        for layer, residual in enumerate((None, *self.layers)):
+            x = x if residual is None else residual(x)
+            if layer < len(added):
+                x = x + added[layer]
+        return self.norm(x)
+
+    def stepper(self, images: Tensor, given: Given | None) -> Callable[[int, Based | None], Tensor]:
+        every = torch.arange(len(images), device=images.device)
+        return lambda pixel, based: self(images, Places(every, torch.full_like(every, pixel)), based, given)
+
+    def reader(self, context: tuple[int, ...], form: str, method: str) -> Reader:
+        return Reader(self.shape, self.levels, context, form, method, [self.width] * (1 + self.depth))
+
+    def inputs(self, images: Tensor, places: Places, based: Based | None) -> Tensor:
+        """What the perceptron takes: (N, …)."""
+        scaled = scale_levels(images, self.levels, self.norm.gain.dtype)
+        if based is None:
+            values = gathered(with_beyond(scaled, -1.0), self.table[places.pixel], places.image)
+            parts = [values + 1, (values > -1).to(values)]
+        else:
+            values, local = based
+            scale = 0.7 * torch.exp(-local.log_scale[:, :1, None])
+            relative = (values - local.prediction[:, :, None]) * scale
+            parts = [relative.clamp(-CLIP, CLIP), local.prediction, local.energy + 3]
+        if self.boxes.count:
+            mean, there = self.boxes(scaled + 1 if based is None else scaled, places)
+            if based is not None:
+                mean = ((mean - based[1].prediction[:, :, None]) * scale).clamp(-CLIP, CLIP)
+            parts.append(torch.where(there, mean, 0.0))
+        return torch.cat([part.flatten(1) for part in parts], dim=1)
+
+
+def added_at(given: Given | None, places: Places, based: Based | None) -> list[Tensor]:
+    """What a context adds at some places to a trunk's layers, (N, F) each; none without one."""
+    if given is None:
+        return []
+    assert isinstance(given.reader, Reader)
+    return given.reader(given.context, given.image, places, None if based is None else based[1])
+
+
+class StreamsTrunk(Streams, Trunk):
+    """PixelCNN++'s two streams; `PixelCNN` says what the arguments are. A base it does not see."""
+
+    alone = False
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        levels: int,
+        *,
+        filters: int,
+        residual_layers: int,
+        scales: int,
+        dropout: float,
+        weight_norm: bool,
+    ) -> None:
+        super().__init__()
+        self.shape, self.levels, self.width = shape, levels, filters
+        self.build_streams(filters, residual_layers, scales, dropout=dropout, weight_norm=weight_norm)
+
+    def forward(self, images: Tensor, places: Places, based: Based | None, given: Given | None) -> Tensor:
+        features = self.stream_features(images, self._biases(given))
+        return features.flatten(2)[places.image, :, places.pixel]
+
+    def _biases(self, given: Given | None) -> list[list[Tensor | None]]:
+        if given is None:
+            return self.by_scale(None)
+        assert isinstance(given.reader, StreamsReader)
+        return self.by_scale(given.reader(given.context, given.image))
+
+    def stepper(self, images: Tensor, given: Given | None) -> Callable[[int, Based | None], Tensor]:
+        state = Incremental(self, self._biases(given), len(images))
+        flat, columns = images.flatten(2), images.shape[3]
+
+        def features(pixel: int, based: Based | None) -> Tensor:
+            if pixel:
+                state.put(flat[:, :, pixel - 1])
+            if pixel % columns == 0:
+                state.begin_row()
+            return state.features()
+
+        return features
+
+    def reader(self, context: tuple[int, ...], form: str, method: str) -> StreamsReader:
+        return StreamsReader(self.shape, self.levels, context, form, method, self.grids, self.stream_widths)
+
+
+class Attention(nn.Module):
+    """x + W(attention of the normalised x to itself and what comes before it)."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = RMSNorm(width)
+        self.project = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        nn.init.normal_(self.out.weight, std=0.3 * width**-0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, F) -> (B, T, F)."""
+        q, k, v = self._parts(x)
+        return x + self._joined(F.scaled_dot_product_attention(q, k, v, is_causal=True))
+
+    def step(self, x: Tensor, keys: Tensor, values: Tensor, at: int) -> Tensor:
+        """The same for place `at` alone, (B, 1, F), whose key and value join those kept (B, heads, T, F/heads)."""
+        q, k, v = self._parts(x)
+        keys[:, :, at], values[:, :, at] = k[:, :, 0], v[:, :, 0]
+        found = F.scaled_dot_product_attention(q, keys[:, :, : at + 1], values[:, :, : at + 1])
+        return x + self._joined(found)
+
+    def _parts(self, x: Tensor) -> tuple[Tensor, ...]:
+        parts = self.project(self.norm(x)).chunk(3, dim=2)
+        return tuple(part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in parts)
+
+    def _joined(self, found: Tensor) -> Tensor:
+        return self.out(found.transpose(1, 2).flatten(2))
+
+
+class TransformerTrunk(Trunk):
+    """A causal transformer over the pixels in raster order, each told the pixel before it and what a base says of it.
+
+    Args:
+        shape: (C, H, W).
+        levels: L.
+        width, depth, heads: F, layers, and heads of attention in each.
+        base: Whether there is a base.
+    """
+
+    alone = False
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        levels: int,
+        *,
+        width: int,
+        depth: int,
+        heads: int,
+        dropout: float,
+        base: bool,
+    ) -> None:
+        super().__init__()
+        if width % heads:
+            mend = "choose a width that is a multiple of heads"
+            raise UsageError("width and heads do not go together", received=f"{width} and {heads}", mend=mend)
+        channels, rows, columns = shape
+        self.shape, self.levels, self.width, self.depth = shape, levels, width, depth
+        self.before = nn.Linear(2 * channels + (channels + 2 if base else 0), width)
+        self.position = nn.Embedding(rows * columns, width)
+        nn.init.normal_(self.position.weight, std=0.1)
+        self.attention = nn.ModuleList(Attention(width, heads) for _ in range(depth))
+        self.layers = nn.ModuleList(Residual(width, 2, dropout) for _ in range(depth))
+        self.norm = RMSNorm(width)
+
+    def forward(self, images: Tensor, places: Places, based: Based | None, given: Given | None) -> Tensor:
+        n, pixels = len(images), images[0, 0].numel()
+        # The base's say is of the places that were asked for: all of them, in order, as a transformer wants them.
+        assert len(places.pixel) == n * pixels
+        scaled = F.pad(scale_levels(images.flatten(2), self.levels, self.norm.gain.dtype), (1, 0))[:, :, :-1]
+        x = self._embedded(scaled.transpose(1, 2).flatten(0, 1), places.pixel, based)
+        added = added_at(given, places, based)
+        for layer in range(self.depth + 1):
+            if layer:
+                x = self.layers[layer - 1](self.attention[layer - 1](x.unflatten(0, (n, pixels))).flatten(0, 1))
+            if layer < len(added):
+                x = x + added[layer]
+        return self.norm(x)
+
+    def _embedded(self, before: Tensor, pixel: Tensor, based: Based | None) -> Tensor:
+        """The first layer: values (N, C) of the pixels before those (N,), 0 before the first."""
+        parts = [before, torch.where(pixel[:, None] > 0, (before <= -1).to(before), 0.0)]
+        if based is not None:
+            parts += [based[1].prediction, based[1].energy + 3]
+        return self.before(torch.cat(parts, dim=1)) + self.position(pixel)
+
+    def stepper(self, images: Tensor, given: Given | None) -> Callable[[int, Based | None], Tensor]:
+        n, flat = len(images), images.flatten(2)
+        every, weight = torch.arange(n, device=images.device), self.norm.gain
+        heads = [cast(Attention, attention).heads for attention in self.attention]
+        kept = [weight.new_zeros(2, n, h, flat.shape[2], self.width // h) for h in heads]
+
+        def features(pixel: int, based: Based | None) -> Tensor:
+            places = Places(every, torch.full_like(every, pixel))
+            before = scale_levels(flat[:, :, max(0, pixel - 1)], self.levels, weight.dtype)
+            x = self._embedded(before if pixel else torch.zeros_like(before), places.pixel, based)
+            added = added_at(given, places, based)
+            for layer in range(self.depth + 1):
+                if layer:
+                    keys, values = kept[layer - 1]
+                    attention = cast(Attention, self.attention[layer - 1])
+                    x = self.layers[layer - 1](attention.step(x[:, None], keys, values, pixel)[:, 0])
+                if layer < len(added):
+                    x = x + added[layer]
+            return self.norm(x)
+
+        return features
+
+    def reader(self, context: tuple[int, ...], form: str, method: str) -> Reader:
+        return Reader(self.shape, self.levels, context, form, method, [self.width] * (1 + self.depth))

@@ -1,0 +1,182 @@
+"""Densities put together from parts: normalised, causal, differentiable, sampled exactly, in every combination."""
+
+import pytest
+import torch
+from composed import CONTEXTS, FORMS, PARTS, TRUNKS, compose, contexts_of, names
+from test_paths import NO_COMPILER
+from tiny_densities import every_image, number_of, random_images
+
+from infoplane.densities import Autoregressive
+from infoplane.errors import UsageError
+from infoplane.inversion.fast import compiled
+
+# The compiler's own modules warn of each other when they are imported.
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+
+NOISE, REAL = 1e-12, 1e-9
+SPACES = [((1, 2, 2), 4), ((3, 2, 2), 2), ((1, 1, 2), 17)]
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+@pytest.mark.parametrize("parts", PARTS, ids=names)
+@torch.no_grad()
+def test_probabilities_of_all_images_sum_to_one(parts, context):
+    for shape, levels in SPACES:
+        for form in FORMS if CONTEXTS[context] else FORMS[:1]:
+            model = compose(shape, levels, parts, CONTEXTS[context], form=form)
+            images, h = every_image(shape, levels), contexts_of(model, 1)
+            probabilities = model.log_prob(images, None if h is None else h.expand(len(images), *h.shape[1:])).exp()
+            assert float(probabilities.sum()) == pytest.approx(1, abs=1e-10)
+            # The test is no test where q is uniform.
+            assert probabilities.max() > 1.02 * probabilities.min()
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+@pytest.mark.parametrize("parts", PARTS, ids=names)
+@torch.no_grad()
+def test_no_pixel_changes_anything_before_it(parts, context):
+    shape, levels = (3, 5, 6), 5
+    model = compose(shape, levels, parts, CONTEXTS[context], form="both", up=2, side=2)
+    image = random_images(shape, levels, 1)
+    copies = image.repeat(1 + image.numel(), 1, 1, 1)
+    flat, every = copies[1:].view(image.numel(), -1), torch.arange(image.numel())
+    flat[every, every] = (flat[every, every] + 1 + every % (levels - 1)).remainder(levels).to(flat.dtype)
+    h = contexts_of(model, 1)
+    pixels = model.log_prob_map(copies, None if h is None else h.expand(len(copies), *h.shape[1:])).flatten(1)
+    change, place = (pixels[1:] - pixels[:1]).abs(), every % 30
+    assert change[torch.arange(30) < place[:, None]].max() < NOISE
+    assert change[every, place].min() > REAL
+    following = place % 6 < 5
+    assert change[every[following], place[following] + 1].min() > REAL
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+@pytest.mark.parametrize("parts", PARTS, ids=names)
+def test_what_training_differentiates_is_the_loss(parts, context):
+    """Over all pixels its value is −log q, and its gradient that of −log q by differences."""
+    shape, levels = (3, 3, 2), 4
+    model = compose(shape, levels, parts, CONTEXTS[context], form="both", scale=0.3, pixels=10**6).train()
+    images, h = random_images(shape, levels, 4), contexts_of(model, 4)
+    loss = model.training_loss(images, h)
+    torch.testing.assert_close(loss, -model.log_prob(images, h), atol=1e-10, rtol=0)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    gradients = torch.autograd.grad(loss.sum(), parameters)
+    generator = torch.Generator().manual_seed(1)
+    step = 1e-5
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        direction = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+        with torch.no_grad():
+            losses = []
+            for sign in (1, -1):
+                parameter.add_(sign * step * direction)
+                losses.append(float(-model.log_prob(images, h).sum()))
+                parameter.sub_(sign * step * direction)
+        slope = (losses[0] - losses[1]) / (2 * step)
+        assert slope == pytest.approx(float((gradient * direction).sum()), rel=1e-3, abs=1e-4)
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+@pytest.mark.parametrize("parts", PARTS, ids=names)
+def test_samples_are_those_that_the_whole_image_gives(parts, context):
+    """Cached or not, the same numbers make the same images, and so they do where the first rows are given."""
+    shape, levels = (3, 4, 5), 7
+    model = compose(shape, levels, parts, CONTEXTS[context], form="both", far=(2, 4))
+    h = contexts_of(model, 6)
+
+    def drawn(**options):
+        return model.sample(h, n=6, generator=torch.Generator().manual_seed(5), **options)
+
+    assert torch.equal(drawn(), drawn(cached=False))
+    kept = random_images(shape, levels, 6)[:, :, :2]
+    given = drawn(keep=kept)
+    assert torch.equal(given[:, :, :2], kept)
+    assert torch.equal(given, drawn(keep=kept, cached=False))
+
+
+@pytest.mark.parametrize("parts", [("none", "window", "softmax"), ("linear", "window", "relative")], ids=names)
+def test_samples_come_as_often_as_they_are_likely(parts):
+    """40,000 images of a space of 256: the largest of 256 standard scores is below 4.5 in all but .2 % of seeds."""
+    shape, levels, n = (1, 2, 2), 4, 40_000
+    model = compose(shape, levels, parts, (5,))
+    h = contexts_of(model, 1)
+    assert h is not None
+    images = model.sample(h, n=n, generator=torch.Generator().manual_seed(0))
+    counts = torch.bincount(number_of(images, levels), minlength=levels**4).double()
+    with torch.no_grad():
+        expected = n * model.log_prob(every_image(shape, levels), h.expand(256, -1)).exp()
+    assert ((counts - expected) / (expected + 1).sqrt()).abs().max() < 4.5
+
+
+@pytest.mark.parametrize("parts", PARTS, ids=names)
+def test_silenced_it_is_the_density_without_a_context(parts):
+    shape, levels = (3, 4, 3), 5
+    plain = compose(shape, levels, parts)
+    for context in ((5,), (2, 2, 3)):
+        model = compose(shape, levels, parts, context, form="both", seed=9)
+        assert set(model.state_dict()) - set(plain.state_dict()) == model.context_state()
+        model.load_state_dict(plain.state_dict(), strict=False)
+        images, h = random_images(shape, levels, 5), contexts_of(model, 5)
+        with torch.no_grad():
+            assert not torch.allclose(model.log_prob(images, h), plain.log_prob(images), atol=1e-3)
+            model.silence_context()
+            torch.testing.assert_close(model.log_prob(images, h), plain.log_prob(images), atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize("parts", PARTS, ids=names)
+def test_saved_and_loaded_it_is_the_same(parts, tmp_path):
+    shape, levels = (3, 4, 3), 5
+    model = compose(shape, levels, parts, (2, 2, 3), form="both")
+    torch.save(model.state_dict(), tmp_path / "weights.pt")
+    other = compose(shape, levels, parts, (2, 2, 3), form="both", seed=5)
+    other.load_state_dict(torch.load(tmp_path / "weights.pt"))
+    images, h = random_images(shape, levels, 5), contexts_of(model, 5)
+    with torch.no_grad():
+        assert torch.equal(model.log_prob(images, h), other.log_prob(images, h))
+
+
+@pytest.mark.parametrize("parts", [parts for parts in PARTS if parts[1] == "window"], ids=names)
+def test_the_estimate_of_the_loss_from_some_pixels_has_no_bias(parts):
+    """Over 20,000 draws its mean is −log q of each image, within 4.5 of its standard errors."""
+    shape, levels = (3, 3, 4), 4
+    model = compose(shape, levels, parts, (5,), pixels=2).train()
+    images, h = random_images(shape, levels, 3), contexts_of(model, 3)
+    assert h is not None
+    with torch.no_grad():
+        truth = -model.log_prob(images, h)
+        torch.manual_seed(0)
+        copies, contexts = images.repeat(2000, 1, 1, 1), h.repeat(2000, 1)
+        model.training_loss(copies, contexts)
+        assert model.place_loss.min() > 0
+        found = torch.cat([model.training_loss(copies, contexts).view(-1, 3) for _ in range(10)])
+    error = found.std(0) / len(found) ** 0.5
+    assert ((found.mean(0) - truth) / error).abs().max() < 4.5
+    assert (error / truth).max() < 0.01
+
+
+@pytest.mark.parametrize("trunk", TRUNKS)
+def test_half_precision_costs_little(trunk):
+    model = compose((3, 5, 5), 16, ("linear", trunk, "relative"), (3,), scale=0.2).float()
+    images, h = random_images((3, 5, 5), 16, 8), torch.randn(8, 3, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        plain = model.log_prob(images, h)
+        with torch.autocast("cpu", torch.bfloat16):
+            half = model.log_prob(images, h)
+    assert half.dtype == torch.float32
+    assert (half - plain).abs().max() < 0.01 * plain.abs().max()
+    assert not torch.equal(half, plain)
+
+
+def test_what_does_not_go_together_is_refused():
+    with pytest.raises(UsageError, match="nothing that it is relative to"):
+        Autoregressive((1, 4, 4), 4, base="none", head="relative")
+    with pytest.raises(UsageError, match="width and heads"):
+        Autoregressive((1, 4, 4), 4, trunk="transformer", width=10, heads=4)
+
+
+@pytest.mark.slow
+@NO_COMPILER
+def test_compiled_it_scores_the_same():
+    model = compose((3, 3, 3), 8, ("linear", "window", "relative"), (5,), form="both", scale=0.3).float()
+    images, h = random_images((3, 3, 3), 8, 6), torch.randn(6, 5, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(model.log_prob)(images, h), model.log_prob(images, h), atol=1e-3, rtol=1e-4)
