@@ -280,7 +280,7 @@ def group_names(names: Sequence[str], pattern: str) -> np.ndarray:
             "groups do not match every file",
             received=f"{len(missing):,} of {len(names):,} paths, the first {missing[0]!r}",
             legal=f"paths in which {pattern!r} is found",
-            mend="widen the expression; an alternative |(.*) makes each other file a group of its own",
+            mend="widen the expression, so that its brackets match something in every name",
         )
     return np.array(["|".join(part or "" for part in parts) for parts in found])
 
