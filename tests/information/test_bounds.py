@@ -12,6 +12,7 @@ from infoplane.information import (
     cross_entropy,
     crossed_mean,
     difference,
+    label_information,
     negative_cross_entropy,
     usable_information,
 )
@@ -229,3 +230,16 @@ def test_terms_whose_spread_no_computer_holds_are_refused(terms, groups, refuses
     ):
         with refuses("terms are too large", "1e+140"):
             call()
+
+
+def test_examples_of_one_group_have_no_error(refuses):
+    """Neither a bound on pixels nor one on labels can say how far off it is, and so is not made."""
+    scores, groups = -np.arange(1.0, 11.0), np.zeros(10, dtype=int)
+    for made in (
+        lambda groups: negative_cross_entropy(scores, groups=groups),
+        lambda groups: usable_information(scores, scores - 1, groups=groups),
+        lambda groups: label_information(scores, np.arange(10) % 2, 2, groups=groups),
+    ):
+        with refuses("all examples are of one group", "2 or more"):
+            made(groups)
+        assert made(np.arange(10) // 5).n == 2

@@ -218,6 +218,13 @@ def over_fits(means: np.ndarray) -> Part:
     return Part(_variance(means) / refits, refits - 1)
 
 
+def check_parted(n: int) -> None:
+    """Raises UsageError where examples are of fewer than two groups, of which no error can be had."""
+    if n < 2:
+        mend = "more examples, or groups that part them"
+        raise UsageError("all examples are of one group", received=f"{n} group", legal="2 or more", mend=mend)
+
+
 def over_examples(terms: np.ndarray, groups: np.ndarray | None = None) -> Part:
     """The part of the variance of the mean of (R, n) that sampling examples causes.
 

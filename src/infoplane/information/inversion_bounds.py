@@ -11,7 +11,7 @@ import numpy as np
 
 from infoplane.checks import check_log_probs, check_numbers, check_same_shape
 from infoplane.estimate import Estimate
-from infoplane.information.crossed import Mean, count, mean_of_checked
+from infoplane.information.crossed import Mean, check_parted, count, mean_of_checked
 
 #: how far above 0 rounding may lift an image's log-probability: by float32's 1e-7 for each of up to 100,000 sub-pixels
 ROUNDING = 1e-2
@@ -67,4 +67,5 @@ def _estimate(
     mean, (refits, n) = mean_of_checked(terms, groups), terms.shape
     if groups is not None:
         n = count(terms, groups)
+        check_parted(n)
     return Estimate(mean.value, mean.stderr, "nats", kind, bound, n=n, refits=refits, dof=mean.dof, flags=flags)

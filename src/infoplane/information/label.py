@@ -14,7 +14,7 @@ from infoplane.checks import as_numpy, check_classes, check_labels, check_log_pr
 from infoplane.errors import UsageError
 from infoplane.estimate import NO_CLASSIFIER, Estimate
 from infoplane.information.class_prior import ClassPrior
-from infoplane.information.crossed import count, crossed_mean
+from infoplane.information.crossed import check_parted, count, crossed_mean
 from infoplane.information.wide_probe import (
     TRACE,
     Features,
@@ -267,6 +267,7 @@ def label_information(
     # A bound still, but one that says nothing: zero is known without any reader.
     flags = (f"{FAILS}: the reader is overconfident and does worse than guessing",) * (mean.value < -2 * mean.stderr)
     n = count(terms, groups)
+    check_parted(n)
     short = 0.0 if prior is not None else falls_short(labels, classes, groups)
     if short > mean.stderr:
         flags += (f"H(y) of {n:,} labels errs low by about {short:.2g} nats, beyond the error",)
