@@ -238,7 +238,7 @@ def test_examples_of_one_group_have_no_error(refuses):
     for made in (
         lambda groups: negative_cross_entropy(scores, groups=groups),
         lambda groups: usable_information(scores, scores - 1, groups=groups),
-        lambda groups: label_information(scores, np.arange(10) % 2, 2, groups=groups),
+        lambda groups: label_information(scores, np.arange(10) % 2, classes=2, groups=groups),
     ):
         with refuses("all examples are of one group", "2 or more"):
             made(groups)
