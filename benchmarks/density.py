@@ -2,7 +2,7 @@
 
     python benchmarks/density.py [--data digits mnist mnist28 cifar10_exact_subset cifar32] [--layers input fc3 …]
                                  [--seconds 15 30 60] [--densities study window …] [--public FOLDER]
-                                 [--device cpu|cuda] [--docs] [--out FILE]
+                                 [--device cpu|cuda] [--out FILE]
 
 Every number is a fit of its own, whose learning rate has fallen to 0 when its time is over: a few updates are timed,
 then their number is set. On a processor it is CPU seconds of one thread, on a GPU the clock. Everything counts that a
