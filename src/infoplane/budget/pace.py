@@ -6,12 +6,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from infoplane.budget.sizes import MOST_EPOCHS, PAGE, Forecast, most_updates, shorter
+from infoplane.study.candidates import AUTO
 from infoplane.study.cell import Cell
 from infoplane.study.plan import Plan
 from infoplane.study.spec import StudySpec
 
 #: share of a budget by which the forecast may exceed it before anything is left out
 SLACK = 0.1
+#: kinds of cells whose time says how fast the machine is
+TIMED = ("candidate", "density", "mse", "samples")
 #: relative change of the number of updates that is worth making
 WORTHWHILE = 0.15
 
@@ -48,7 +51,9 @@ class Pace:
         """The cells with those first from which fits start: they say how fast the machine is."""
         cells = list(cells)
         starts = _starts(cells)
-        first = [cell for cell in cells if cell.kind in ("data", "capture") or cell.name in starts]
+        first = [
+            cell for cell in cells if cell.kind in ("data", "capture", "candidate", "choice") or cell.name in starts
+        ]
         return first + [cell for cell in cells if cell not in first]
 
     def revised(
@@ -62,7 +67,7 @@ class Pace:
             running: Name -> seconds since it began.
         """
         cells = plan.cells
-        timed = [cells[name] for name in took if name in cells and cells[name].kind in ("density", "mse", "samples")]
+        timed = [cells[name] for name in took if name in cells and cells[name].kind in TIMED]
         if not timed:
             return None
         found = sum(took[cell.name] for cell in timed) / sum(self.forecast.seconds(cell) for cell in timed)
@@ -99,10 +104,12 @@ class Pace:
     def _settled(self, spec: StudySpec, rest: Callable[[StudySpec], float], seconds: float) -> StudySpec:
         """The study with the number of updates that its fits have time for, now that their starts are timed."""
         base, old = spec.fit.base, spec.fit.updates
+        trial = spec.fit.trial if spec.density.kind == AUTO else spec.fit.trial_updates
 
         def with_updates(updates: int) -> StudySpec:
-            # The starting points are there or begun: they stay as they are.
-            fit = spec.fit.model_copy(update={"updates": updates, "base_updates": base or None})
+            # The candidates and the starting points are there or begun: they stay as they are.
+            begun = {"base_updates": base or None, "trial_updates": trial}
+            fit = spec.fit.model_copy(update={"updates": updates, **begun})
             reconstruction = spec.reconstruction
             if updates < reconstruction.updates:
                 reconstruction = reconstruction.model_copy(update={"updates": updates})

@@ -14,6 +14,7 @@ from infoplane.errors import UsageError
 from infoplane.information.contrastive import LEAST_BATCHES, LEAST_CANDIDATES
 from infoplane.inversion import FitSettings
 from infoplane.study.bench import free_memory
+from infoplane.study.candidates import is_open
 from infoplane.study.cell import Cell
 from infoplane.study.cost import BASE_MEMORY, FIXED, START_UP, Costs, spoken_size, words
 from infoplane.study.forecast import finished
@@ -87,9 +88,12 @@ class Forecast:
             return sizes["decoding"] + sizes["evaluation"] + params["encoding"]
         if cell.kind not in ("density", "mse") or params["layer"] not in self.on_the_fly:
             return 0
-        fit = FitSettings.model_validate(params["fit"])
-        looked = fit.held_out * sizes["decoding"] * (2 * fit.evaluations + 1)
-        return fit.updates * fit.batch + looked + sizes["evaluation"]
+        fits = [
+            FitSettings.model_validate(each["fit"])
+            for each in (self.costs.ways(params) if is_open(params) else [params])
+        ]
+        looked = fits[0].held_out * sizes["decoding"] * (2 * fits[0].evaluations + 1)
+        return max(fit.updates * fit.batch for fit in fits) + looked + sizes["evaluation"]
 
     def whole(self, spec: StudySpec) -> float:
         """The time that all of a study takes."""

@@ -34,6 +34,8 @@ class FitSettings(Settings):
             trained for `base_updates`. "fitted": from one trained for `updates`. "shared": they are trained together,
             differing only in what their contexts enter through; then each goes on by itself.
         base_updates: Length of the "early" base; None for a quarter of `updates`.
+        trial_updates: Where the data choose the density: updates of each candidate; None for a tenth of `updates`, at
+            least 30. They, and `updates`, are then those of the first candidate; of any other as many as take as long.
         shared: Share of `updates` that are made together where the start is "shared".
         precision: What convolutions compute in while training; "auto" is bfloat16 on a GPU that has it, else float32.
             Likelihoods, weights, and everything that is scored stay in float32.
@@ -58,6 +60,7 @@ class FitSettings(Settings):
     refits: Annotated[int, Ge(1), Le(1000)] = 3
     warm_start: Literal["none", "early", "fitted", "shared"] = "early"
     base_updates: Annotated[int, Ge(1), Le(10**8)] | None = None
+    trial_updates: Annotated[int, Ge(1), Le(10**8)] | None = None
     shared: Annotated[float, Gt(0), Le(1)] = 0.5
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: Literal["auto", True, False] = "auto"
@@ -72,6 +75,11 @@ class FitSettings(Settings):
         """The number of updates of the p(x) that densities start from, 0 if they start from none."""
         early = max(1, self.updates // 4) if self.base_updates is None else self.base_updates
         return {"early": early, "fitted": self.updates}.get(self.warm_start, 0)
+
+    @property
+    def trial(self) -> int:
+        """The number of updates of each candidate, where the data choose the density."""
+        return max(30, self.updates // 10) if self.trial_updates is None else self.trial_updates
 
     def rate(self, step: int) -> float:
         """The factor on the learning rate at a step counted from 0."""

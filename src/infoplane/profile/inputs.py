@@ -17,6 +17,7 @@ from infoplane.capture.taps import own_batch
 from infoplane.checks import as_numpy
 from infoplane.errors import UsageError, unknown
 from infoplane.information.label import Prior, check_prior
+from infoplane.study.candidates import small_pixelcnn
 from infoplane.study.cells import LOOKED_AT, look_closer
 from infoplane.study.plan import INPUT
 from infoplane.study.spec import DensitySpec, Measure
@@ -183,15 +184,4 @@ def prior_of(prior: Prior | None, dataset: data.Dataset) -> Literal["uniform"] |
 
 def suggest_density(shape: tuple[int, int, int], levels: int) -> DensitySpec:
     """Returns a density that learns fast on images of this shape: small, with as many scales as the size asks for."""
-    size = max(shape[1:])
-    options = {
-        "filters": 32,
-        "residual_layers": 2,
-        "scales": 1 if size <= 12 else 2 if size <= 20 else 3,
-        # Few updates cannot teach a softmax that neighbouring levels are alike; many levels or colours need to know.
-        "likelihood": "categorical" if shape[0] == 1 and levels <= 32 else "logistic_mixture",
-        "mixtures": 5,
-        "dropout": 0.2,
-        "weight_norm": False,
-    }
-    return DensitySpec.model_validate({"kind": "pixelcnn", **options})
+    return DensitySpec.model_validate(small_pixelcnn(shape, levels).density)

@@ -160,9 +160,9 @@ class Profile:
         stored, capture, loaded = (results.cell("density", layer, 1), results.cell("capture"), results.cell("data"))
         if stored is None or capture is None or loaded is None:
             raise CellError("this layer's density was not fitted", received=repr(layer), mend="see the report")
-        spec = results.spec.density
+        options = results.density_options
         shape, context = tuple(loaded.values["shape"]), tuple(stored.values["context"])
-        density = densities.build(spec.kind, shape, loaded.values["levels"], context, spec.model_extra or {})
+        density = densities.build(options.pop("kind"), shape, loaded.values["levels"], context, options)
         density.load_state_dict(stored.weights("density"))
         found = self._activations(layer, self._images(images), capture, loaded, seed)
         environment = Environment(self._device, lambda *_: None, self._live)

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 
 from infoplane.data.split import PARTS
+from infoplane.report.amounts import with_error
 from infoplane.report.contents import Curve, Layer, LayerPictures, ReportContents
 from infoplane.report.making import making
 from infoplane.study.base import END
+from infoplane.study.candidates import paced
 from infoplane.study.plan import INPUT, seed_of
 from infoplane.study.results import Results
 from infoplane.study.spec import StudySpec
@@ -19,6 +21,8 @@ from infoplane.subjects import EpochSettings
 STAGES = {
     "subject": "network under study",
     "capture": "activations",
+    "candidate": "trial fit",
+    "choice": "choice of the density",
     "density": "density",
     "trunk": "densities",
     "mse": "reconstructions",
@@ -39,7 +43,7 @@ def contents_of(results: Results, folder: Path) -> ReportContents:
     candidates = [s.values.get("candidates") for place in results.places for _, s in results.fits(*place)]
     return ReportContents(
         **making(results, folder, STAGES),
-        description=_description(spec, results),
+        description=" ".join(filter(None, (_description(spec, results), choice_words(results)))),
         data_notes=data.values.get("notes", ()) if data is not None else (),
         levels=data.values["levels"] if data is not None else 256,
         inputs=inputs,
@@ -55,7 +59,7 @@ def contents_of(results: Results, folder: Path) -> ReportContents:
         **_ages(spec),
         null_samples=None if null is None or data is None else null.array("samples")[0],
         curves=curves,
-        seeds=_seeds(spec),
+        seeds=_seeds(spec, results),
         sanity=list(_sanity(results)),
         candidates=next((k for k in candidates if k is not None), None),
         classes=data.values["classes"] if data is not None else None,
@@ -101,12 +105,39 @@ def _description(spec: StudySpec, results: Results) -> str:
     )
 
 
-def _seeds(spec: StudySpec) -> str:
+def choice_words(results: Results) -> str:
+    """Which density the data chose, by how much, and how it is trained, in two sentences; "" where they chose none."""
+    found, spec = results.choice, results.spec
+    if found is None:
+        return ""
+    own, other = found["chosen"], found["other"]
+    told = found["difference"] > found["stderr"]
+    reason = "which the data chose" if told else "which is taken where the data tell no other from it"
+    apart = with_error(abs(found["difference"]), found["stderr"])
+    less = "less" if found["difference"] >= 0 else "more"
+    losses = [found["losses"][name] for name in (own, other)]
+    nats = " and ".join(with_error(each["nats"], each["stderr"]) for each in losses)
+    return (
+        f"The density is {own}, {reason}: after {losses[0]['updates']:,} updates it needs {apart} nats per image "
+        f"{less} than {other} after {losses[1]['updates']:,}, which by counting take as long ({nats}, on "
+        f"{found['n']:,} {spec.fit_on} images held out). Its fits make {paced(spec.fit.updates, found):,} updates with "
+        f"{found['batch']:,} images each, at a learning rate of {found['learning_rate']:g}."
+    )
+
+
+def _seeds(spec: StudySpec, results: Results) -> str:
+    def updates(asked: int) -> int:
+        return asked if results.choice is None else paced(asked, results.choice)
+
     first, last = seed_of(spec.seed, 1), seed_of(spec.seed, spec.fit.refits)
     seeds = f"study seed {spec.seed}; fits from seeds {first} to {last}"
     if spec.fit.together:
-        return f"{seeds}; those of one seed were trained together for {spec.fit.together} updates each"
-    return f"{seeds}; those of one seed start from one p(x) of {spec.fit.base} updates" if spec.fit.base else seeds
+        return f"{seeds}; those of one seed were trained together for {updates(spec.fit.together)} updates each"
+    return (
+        f"{seeds}; those of one seed start from one p(x) of {updates(spec.fit.base)} updates"
+        if spec.fit.base
+        else seeds
+    )
 
 
 def _layer(results: Results, name: str, *, pictured: bool) -> Layer:

@@ -6,7 +6,7 @@ from infoplane.claims import corrected_for
 from infoplane.estimate import KINDS, Estimate
 from infoplane.information import cross_entropy
 from infoplane.report.amounts import NO_SPREAD, listing, without_spread
-from infoplane.report.inversion import shape_of
+from infoplane.report.inversion import choice_words, shape_of
 from infoplane.study.measured import READERS
 from infoplane.study.plan import INPUT, twin_of
 from infoplane.study.results import Results
@@ -86,6 +86,8 @@ def table(results: Results) -> str:
     if (data := results.cell("data")) is not None:
         notes.append(f"images: {data.values['name']}")
         notes += [f"data: {note}" for note in data.values.get("notes", ())]
+    if words := choice_words(results):
+        notes.append(textwrap.fill(words, 110))
     notes += [f"no {KINDS[kind]}: {reason}" for kind, reason in results.left_out().items()]
     if any(kind in READERS for _, _, kind in found):
         notes.append(textwrap.fill(results.label_entropy(), 110))

@@ -16,22 +16,10 @@ import torch
 from infoplane.data import catalogue
 from infoplane.files import read_text, write_whole
 from infoplane.study.bench import calibrate
-from infoplane.study.machine import Machine
+from infoplane.study.machine import TYPICAL, Machine
 from infoplane.study.plan import code_version
 from infoplane.study.run import device_name, one_thread
 
-#: a machine as there are many (one core of a server of 2024), for forecasts that are not worth a measurement
-TYPICAL = Machine(
-    per_operation=1.3e-5,
-    per_flop=1.4e-11,
-    per_written=7e-10,
-    per_call=2.7e-6,
-    per_product=6e-12,
-    per_moved=6e-10,
-    per_light=6e-6,
-    per_centre=5e-7,
-    per_visit=1.7e-6,
-)
 #: a guess at a GPU: it is told what to do about as fast, and does far more at once
 TYPICAL_GPU = replace(
     TYPICAL, per_operation=1e-5, per_flop=5e-14, per_written=4e-12, per_product=5e-14, per_moved=4e-12

@@ -52,7 +52,7 @@ from infoplane.study.arrays import ArrayWriter
 from infoplane.study.keeping import kept_layers
 from infoplane.study.spec import DataSpec
 from infoplane.study.store import ARRAYS_FILE, Result
-from infoplane.study.task import Live, Progress, Task, build_subject
+from infoplane.study.task import Live, Progress, Task, build_subject, decided
 
 #: images by which it is found out what a layer depends on
 LOOKED_AT = 8
@@ -352,7 +352,7 @@ def answers(task: Task, live: Live, images: Tensor) -> np.ndarray | int | None:
 
 def run_trunk(task: Task) -> Result:
     """Fits the densities of all layers and checkpoints that differ only in their contexts, and their twin, together."""
-    params = task.params
+    params = decided(task).params
     settings = FitSettings.model_validate(params["fit"])
     seed, places = params["seed"], params["places"]
     models, kept, held = {}, {}, {}
@@ -372,7 +372,7 @@ def run_trunk(task: Task) -> Result:
 
 def run_density(task: Task) -> Result:
     """Fits q(x|h) at one layer, or its null-context twin, and scores the evaluation part with it."""
-    params, environment = task.params, task.environment
+    params, environment = decided(task).params, task.environment
     layer, seed = params["layer"], params["seed"]
     pairs, held = task.fitting_pairs(layer, params["fit"]["held_out"], seed)
     followed = task.followed(layer)
@@ -401,7 +401,7 @@ def run_density(task: Task) -> Result:
         "context": pairs.context_shape,
         "train_nats": -float(log_probs(density, some).mean()),
         "heldout_nats": -float(log_probs(density, held).mean()),
-        "heldout_n": task.held_out_groups(params["fit"]["held_out"], seed),
+        "heldout_n": len(np.unique(task.held_out_groups(params["fit"]["held_out"], seed))),
         "parameters": sum(p.numel() for p in density.parameters()),
     }
     arrays = {"log_probs": scores.numpy()}
@@ -504,7 +504,7 @@ def _features(pairs: Pairs, units: Callable[[Tensor], Tensor]) -> Rows:
 
 def run_samples(task: Task) -> Result:
     """Draws images from q(x|h) for the pictured evaluation images, or from the twin."""
-    params, device = task.params, task.environment.device
+    params, device = decided(task).params, task.environment.device
     fitted = task.needs["density"]
     context_shape = fitted.values["context"]
     density = build_density(task, params["density"], None if context_shape is None else tuple(context_shape), 0)

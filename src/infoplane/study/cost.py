@@ -13,7 +13,9 @@ from infoplane.information import contrastive_batches
 from infoplane.inversion import Reconstructor, SquaredError
 from infoplane.inversion.fit import EVALUATION_BATCH
 from infoplane.study import keeping
+from infoplane.study.candidates import AUTO, CANDIDATES, is_open, offer, settled
 from infoplane.study.counting import Drawing, Work, count_memory, count_scoring, count_step
+from infoplane.study.machine import TYPICAL
 from infoplane.subjects.forward import Staged, tail
 
 #: seconds of a cell apart from its passes: reading, splitting, writing
@@ -72,8 +74,29 @@ class Costs:
         self._counted: dict[Hashable, Any] = {}
 
     def of(self, kind: str, params: Mapping[str, Any]) -> Work:
-        """Returns the work of a cell."""
+        """Returns the work of a cell; where the data choose its density, with the dearest that they may choose."""
+        return max((self._work(kind, each) for each in self.ways(params)), key=TYPICAL.seconds)
+
+    def ways(self, params: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """Returns the settings that a cell may have once the data have chosen its density, else its own."""
+        if not is_open(params):
+            return [params]
+        kinds = [params["candidate"]] if "candidate" in params else [*CANDIDATES]
+        return [settled(params, offer(kind, self.shape, self.levels)) for kind in kinds]
+
+    def _offers(self, spec: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The candidates, where the data choose a density; else that density by itself, without a batch."""
+        if spec["kind"] != AUTO:
+            return [{"density": spec, "batch": None, "pace": 1.0}]
+        return [offer(kind, self.shape, self.levels) for kind in CANDIDATES]
+
+    def _dearest(self, spec: Mapping[str, Any], work: Callable[[Mapping[str, Any]], Work]) -> Work:
+        """The work of the density that needs the most of it, of those that the data may choose."""
+        return max((work(each["density"]) for each in self._offers(spec)), key=TYPICAL.seconds)
+
+    def _work(self, kind: str, params: Mapping[str, Any]) -> Work:
         costs = {
+            "candidate": self._candidate,
             "density": self._density,
             "trunk": self._trunk,
             "samples": self._samples,
@@ -89,6 +112,9 @@ class Costs:
 
     def size(self, kind: str, params: Mapping[str, Any]) -> float:
         """Returns about how many bytes a cell stores: its arrays and weights."""
+        return max(self._size(kind, each) for each in self.ways(params))
+
+    def _size(self, kind: str, params: Mapping[str, Any]) -> float:
         evaluation, pixels = self.sizes["evaluation"], math.prod(self.shape)
         if kind == "data":
             # The images, their labels and where they are in the split.
@@ -103,6 +129,8 @@ class Costs:
         if kind == "density":
             scored = evaluation + self._followed(params, ("encoding", "decoding"))
             return WEIGHT * self._weights(params["density"], params["layer"]) + SCORE * scored
+        if kind == "candidate":
+            return SCORE * params["fit"]["held_out"] * self.sizes[params["fit_on"]]
         if kind == "trunk":
             return WEIGHT * sum(self._weights(place["density"], place["layer"]) for place in params["places"])
         if kind == "samples":
@@ -125,14 +153,15 @@ class Costs:
 
     def scoring(self, spec: Mapping[str, Any], layer: str | None) -> Work:
         """Returns the work of a density's log-probability of one image, among many."""
-        return self._counted_passes(spec, layer, None)
+        return self._dearest(spec, lambda density: self._counted_passes(density, layer, None))
 
     def least(self, spec: Mapping[str, Any]) -> tuple[Work, Work]:
         """Returns at least the work for one image of an unconditional density's training step, and of scoring; at once.
 
         It is counted on an image of a few pixels, with data, and grows evenly with their number: tensors without data
-        take seconds to count on.
+        take seconds to count on. Where the data choose the density, it is that of the first candidate.
         """
+        spec = self._offers(spec)[0]["density"]
 
         def counted() -> tuple[Work, Work]:
             rows, columns = (min(size, FEW) for size in self.shape[1:])
@@ -155,25 +184,41 @@ class Costs:
         return self._of_density(spec, ("least",), counted)
 
     def step(self, spec: Mapping[str, Any], layer: str | None, batch: int) -> Work:
-        """Returns the work of one training step of a density on a batch."""
-        return self._counted_passes(spec, layer, batch)
+        """Returns the work of one training step of a density on a batch; on its own where the data choose the density,
+        and of as many steps as take the time of one of the first candidate's."""
+        works = [
+            self._counted_passes(each["density"], layer, each["batch"] or batch).times(each["pace"])
+            for each in self._offers(spec)
+        ]
+        return max(works, key=TYPICAL.seconds)
 
     def memory(self, spec: Mapping[str, Any], layer: str | None, batch: int) -> float:
         """Returns about how many bytes one training step of a density on a batch holds."""
         context = None if layer is None else self._passes[layer]
 
-        def counted() -> float:
+        def counted(spec: Mapping[str, Any], batch: int) -> float:
             density = self._built(spec, context, *self.shape[1:])
             return count_memory(density, self._loss(density, context), batch)
 
-        return self._of_density(spec, ("memory", context, batch), counted)
+        def held(spec: Mapping[str, Any], batch: int) -> float:
+            return self._of_density(spec, ("memory", context, batch), lambda: counted(spec, batch))
+
+        return max(held(each["density"], each["batch"] or batch) for each in self._offers(spec))
 
     def drawing(self, spec: Mapping[str, Any], images: int) -> Work:
         """Returns the work of drawing so many images at once from an unconditional density."""
-        drawing = self._of_density(
-            spec, ("drawing",), lambda: Drawing.of(lambda rows, columns: self._built(spec, None, rows, columns))
-        )
-        return drawing.work(*self.shape[1:], images)
+
+        def work(spec: Mapping[str, Any]) -> Work:
+            drawing = self._of_density(
+                spec, ("drawing",), lambda: Drawing.of(lambda rows, columns: self._built(spec, None, rows, columns))
+            )
+            return drawing.work(*self.shape[1:], images)
+
+        return self._dearest(spec, work)
+
+    def _candidate(self, params: Mapping[str, Any]) -> Work:
+        held = params["fit"]["held_out"] * self.sizes[params["fit_on"]]
+        return self._training({**params, "layer": None}) + self.scoring(params["density"], None).times(held)
 
     def _density(self, params: Mapping[str, Any]) -> Work:
         training = self._training(params) if params["fit"]["updates"] else Work()

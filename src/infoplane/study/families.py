@@ -8,6 +8,7 @@ from typing import Any
 from infoplane.study.base import Study
 from infoplane.study.cells import KINDS as INVERSION_KINDS
 from infoplane.study.check import check, outlined
+from infoplane.study.choosing import CHOOSING_KINDS
 from infoplane.study.counting import Work
 from infoplane.study.flow_cells import FLOW_KINDS, load_points
 from infoplane.study.flow_cost import flow_cost
@@ -70,4 +71,4 @@ FAMILIES: dict[str, Family] = {
 }
 
 #: kind of cell -> function that runs it
-KINDS: Mapping[str, Callable[[Task], Result]] = ChainMap(INVERSION_KINDS, FLOW_KINDS)
+KINDS: Mapping[str, Callable[[Task], Result]] = ChainMap(INVERSION_KINDS, CHOOSING_KINDS, FLOW_KINDS)

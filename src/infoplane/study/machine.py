@@ -82,3 +82,17 @@ class Machine:
             scale[scale == 0] = 1.0
             speeds[part] = nnls(rows / scale, np.ones(len(rows)))[0] / scale
         return cls(*speeds.tolist())
+
+
+#: a machine as there are many (one core of a server of 2024), for forecasts that are not worth a measurement
+TYPICAL = Machine(
+    per_operation=1.3e-5,
+    per_flop=1.4e-11,
+    per_written=7e-10,
+    per_call=2.7e-6,
+    per_product=6e-12,
+    per_moved=6e-10,
+    per_light=6e-6,
+    per_centre=5e-7,
+    per_visit=1.7e-6,
+)

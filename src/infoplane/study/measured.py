@@ -1,8 +1,9 @@
 """The stored cells of a study of inversion by role: scores, readings, samples, and what layers are read as."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -67,6 +68,17 @@ class Measured(RunResults[StudySpec]):
         names = (self.plan.name(kind, layer, refit, point) for point in points)
         name = next((name for name in names if name is not None), None)
         return self.stored(name)
+
+    @property
+    def choice(self) -> Mapping[str, Any] | None:
+        """What `run_choice` found where the data choose the density; None where they do not, or have not yet."""
+        stored = self.cell("choice")
+        return None if stored is None else stored.values
+
+    @property
+    def density_options(self) -> dict[str, Any]:
+        """The kind of the density and its options: those that were chosen where the data choose them."""
+        return dict(self.spec.density.model_dump(mode="json") if self.choice is None else self.choice["density"])
 
     def fits(self, layer: str, checkpoint: str | None = None) -> list[tuple[int, Stored]]:
         """The finished densities of a layer, by refit."""

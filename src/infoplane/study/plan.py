@@ -15,6 +15,7 @@ from infoplane import data, densities, subjects
 from infoplane.errors import UsageError
 from infoplane.files import read_text
 from infoplane.study.base import END
+from infoplane.study.candidates import AUTO, CANDIDATES
 from infoplane.study.cell import Cell
 from infoplane.study.meaning import code_of
 from infoplane.study.origin import NOTHING_SAID, Origin
@@ -27,9 +28,10 @@ MOST_CELLS = 100_000
 
 #: kind -> module that says what such a cell does, where it is not `cells`
 CELLS: dict[str, str] = dict.fromkeys(("points", "descent", "flow", "quadrature", "clustering", "sweep"), "flow_cells")
+CELLS |= dict.fromkeys(("candidate", "choice"), "choosing")
 
 #: the library whose arithmetic a cell's result depends on; torch on a device where none is named
-ARITHMETIC = {"data": "numpy", "truth": "numpy", "probe": "scikit-learn", "points": "numpy"}
+ARITHMETIC = {"data": "numpy", "truth": "numpy", "probe": "scikit-learn", "points": "numpy", "choice": "numpy"}
 
 #: kind -> paths in its params that only say how much is kept, see `Cell.keeps`
 KEEPS: dict[str, tuple[str, ...]] = {
@@ -228,7 +230,7 @@ class _Place:
 
 
 #: fields of a fit that say which fits there are, not how one goes
-OF_THE_FAMILY = ("refits", "shared", "base_updates", "warm_start")
+OF_THE_FAMILY = ("refits", "shared", "base_updates", "trial_updates", "warm_start")
 
 
 def add_densities(plan: Plan, spec: StudySpec, data: Mapping[str, str], places: list[_Place]) -> None:
@@ -237,6 +239,8 @@ def add_densities(plan: Plan, spec: StudySpec, data: Mapping[str, str], places: 
     fit = {key: value for key, value in study["fit"].items() if key not in OF_THE_FAMILY}
     contrastive = study["contrastive"] if "contrastive" in spec.measure else None
     watched = study["losses"] if "losses" in spec.measure else None
+    choice = {"choice": _add_choice(plan, spec, data, fit)} if spec.density.kind == AUTO else {}
+    source = {**data, **choice}
     families: dict[str, list[_Place]] = {INPUT: []}
     for place in places:
         families.setdefault(twin_of(spec, place.layer), []).append(place)
@@ -249,29 +253,37 @@ def add_densities(plan: Plan, spec: StudySpec, data: Mapping[str, str], places: 
             origin: dict[str, str] = {}
             if spec.fit.together:
                 together = {**common, "fit": {**fit, "updates": spec.fit.together}}
-                origin = {"trunk": _add_trunk(plan, spec, together, data, members, twin, refit)}
+                origin = {"trunk": _add_trunk(plan, spec, together, source, members, twin, refit)}
                 common |= {"fit": {**fit, "updates": spec.fit.updates - spec.fit.together}, "place": 0}
             elif spec.fit.base:
                 base = {**common, "losses": None, "fit": {**fit, "updates": spec.fit.base}}
-                origin = {"start": plan.add("density", base, data, layer=f"{twin} base", refit=refit)}
-            plan.add("density", common, {**data, **origin}, layer=twin, refit=refit)
+                origin = {"start": plan.add("density", base, source, layer=f"{twin} base", refit=refit)}
+            plan.add("density", common, {**source, **origin}, layer=twin, refit=refit)
             for position, place in enumerate(members, start=1):
                 own = {"density": spec.density_of(place.layer).model_dump(mode="json"), "contrastive": contrastive}
                 own |= {"place": position} if "trunk" in origin else {}
-                place.add(plan, "density", {**common, **own}, origin, refit)
+                place.add(plan, "density", {**common, **own}, {**choice, **origin}, refit)
+
+
+def _add_choice(plan: Plan, spec: StudySpec, data: Mapping[str, str], fit: Mapping[str, Any]) -> str:
+    """Adds a short p(x) of each candidate, and what chooses one of them, for all layers and refits."""
+    common = {"fit_on": spec.fit_on, "seed": seed_of(spec.seed, 1)}
+    trial = {**common, "fit": {**fit, "updates": spec.fit.trial}, "density": spec.density.model_dump(mode="json")}
+    tried = {kind: plan.add("candidate", {**trial, "candidate": kind}, data, layer=kind) for kind in CANDIDATES}
+    return plan.add("choice", {**common, "held_out": spec.fit.held_out}, {**data, **tried})
 
 
 def _add_trunk(
     plan: Plan,
     spec: StudySpec,
     together: Mapping[str, Any],
-    data: Mapping[str, str],
+    needs: Mapping[str, str],
     members: list[_Place],
     twin: str,
     refit: int,
 ) -> str:
     """Adds what trains a twin, which comes first, and the densities of its family together."""
-    needs: dict[str, str] = dict(data)
+    needs = dict(needs)
     places: list[dict[str, Any]] = [{"layer": None, "density": together["density"]}]
     for place in members:
         density = spec.density_of(place.layer).model_dump(mode="json")
@@ -322,11 +334,12 @@ def add_pictures(
     if "samples" not in spec.measure:
         return
     for place in (_Place(INPUT, "", data), *places):
-        density = plan.name("density", place.layer, 1, place.checkpoint)
+        density, choice = plan.name("density", place.layer, 1, place.checkpoint), plan.name("choice")
         assert density is not None
         shape = spec.density_of(place.layer).model_dump(mode="json")
         params = {**study["samples"], "density": shape, "seed": spec.seed}
-        samples = place.add(plan, "samples", params, {"density": density})
+        needed = {"density": density} if choice is None else {"density": density, "choice": choice}
+        samples = place.add(plan, "samples", params, needed)
         if place.layer != INPUT and judging is not None:
             needs = {**judging, "samples": samples}
             plan.add("judge", {"layer": place.layer}, needs, layer=place.layer, checkpoint=place.checkpoint)
@@ -354,8 +367,9 @@ def roots_of(kind: str, params: Mapping[str, Any]) -> list[str]:
 
 def chosen(params: Mapping[str, Any]) -> list[str]:
     """Returns what a cell's settings choose by name: classes of densities and networks, and what loads the data."""
+    kinds = [each["density"]["kind"] for each in (params, *params.get("places", ())) if "density" in each]
     found: list[Any] = [
-        densities.REGISTRY[each["density"]["kind"]] for each in (params, *params.get("places", ())) if "density" in each
+        densities.REGISTRY[each] for kind in kinds for each in (CANDIDATES if kind == AUTO else (kind,))
     ]
     if "subject" in params:
         found.append(subjects.REGISTRY[params["subject"]["kind"]])

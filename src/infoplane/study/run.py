@@ -436,7 +436,9 @@ def surroundings() -> dict[str, Any]:
 def _weight(cell: Cell) -> float:
     """About how long a cell takes, in updates of a density."""
     updates = cell.params.get("fit", {}).get("updates", 0)
-    share = {"trunk": 1.2 * len(cell.params.get("places", ())), "density": 1.2, "mse": 0.25}.get(cell.kind, 0.0)
+    share = {"trunk": 1.2 * len(cell.params.get("places", ())), "density": 1.2, "candidate": 1.2, "mse": 0.25}.get(
+        cell.kind, 0.0
+    )
     return max(30.0, share * updates)
 
 

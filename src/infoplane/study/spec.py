@@ -12,6 +12,7 @@ from infoplane.errors import UsageError, unknown
 from infoplane.inversion import FitSettings
 from infoplane.settings import Settings, check_options, first_error, options_model
 from infoplane.study.base import END, Study
+from infoplane.study.candidates import AUTO
 from infoplane.subjects import EpochSettings, TrainSettings
 from infoplane.subjects.forward import HELD_OUT
 from infoplane.subjects.train_epochs import name_of
@@ -72,7 +73,12 @@ def _of_networks() -> dict[str, type[BaseModel]]:
 
 def _of_densities() -> dict[str, type[BaseModel]]:
     """What densities take, by kind."""
-    return {kind: options_model(constructor) for kind, constructor in densities.REGISTRY.items()}
+    return {kind: options_model(constructor) for kind, constructor in _densities().items()}
+
+
+def _densities() -> dict[str, Callable[..., Any]]:
+    """What makes a density of each kind, or would: what the data choose takes no options."""
+    return {**densities.REGISTRY, AUTO: lambda: None}
 
 
 class SubjectSpec(Settings):
@@ -122,7 +128,8 @@ class DensitySpec(Settings):
     """The density: its kind and what its constructor takes, but for what the data decide.
 
     Attributes:
-        kind: A key of `infoplane.densities.REGISTRY`.
+        kind: A key of `infoplane.densities.REGISTRY`; or "auto", the one of which a short fit does best on held-out
+            images: it takes no options, and `fit.batch` and `fit.learning_rate` are what suits it.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -132,7 +139,7 @@ class DensitySpec(Settings):
 
     @model_validator(mode="after")
     def _check_options(self) -> "DensitySpec":
-        check_options(_known("density.kind", self.kind, densities.REGISTRY), self.model_extra or {})
+        check_options(_known("density.kind", self.kind, _densities()), self.model_extra or {})
         return self
 
 
@@ -183,6 +190,8 @@ class AskedSpec(Settings):
     measure: tuple[Measure, ...]
 
 
+#: fields of a fit that come with the density where the data choose it
+OF_THE_CHOSEN = ("batch", "learning_rate")
 #: what takes densities
 NEED_DENSITIES: frozenset[Measure] = frozenset({"nce", "usable", "contrastive", "losses", "samples"})
 
@@ -264,8 +273,9 @@ class StudySpec(Study):
         """Returns the study with the options of its network and density written out.
 
         Raises:
-            UsageError: A fit is limited by time, or stops when it no longer improves while usable information is
-                wanted: its twin would get another number of updates.
+            UsageError: A fit is limited by time; or stops when it no longer improves while usable information is
+                wanted: its twin would get another number of updates; or has what comes with a density that the data
+                choose.
         """
         for section in ("fit", "reconstruction"):
             if getattr(self, section).minutes is not None:
@@ -277,14 +287,25 @@ class StudySpec(Study):
                 legal="the same number of updates for a fit and its twin",
                 mend="leave it out (the best weights are kept anyhow), or usable out of measure",
             )
-        taken = options_model(densities.REGISTRY[self.density.kind])
+        for name in OF_THE_CHOSEN if self.density.kind == AUTO else ():
+            value, default = getattr(self.fit, name), type(self.fit).model_fields[name].default
+            if value != default:
+                raise UsageError(
+                    f"fit.{name} beside a density that the data choose",
+                    received=value,
+                    legal="what suits the density that is chosen",
+                    mend=f"leave fit.{name} out, or name a density in density.kind",
+                )
+        constructor = _densities()[self.density.kind]
         for layer, options in self.density_at.items():
             try:
-                check_options(densities.REGISTRY[self.density.kind], options)
+                check_options(constructor, options)
             except ValidationError as error:
-                raise first_error(error, taken, self.name, options, at=f"density_at.{layer}") from error
+                raise first_error(
+                    error, options_model(constructor), self.name, options, at=f"density_at.{layer}"
+                ) from error
         changes: dict[str, Any] = {
-            "density": DensitySpec(kind=self.density.kind, **options_of(self.density, densities.REGISTRY))
+            "density": DensitySpec(kind=self.density.kind, **options_of(self.density, _densities()))
         }
         if self.subject is not None:
             options = options_of(self.subject, subjects.REGISTRY)

@@ -18,6 +18,7 @@ from infoplane.capture.taps import own_batch
 from infoplane.data.split import PARTS
 from infoplane.inversion import Pairs, Standardiser
 from infoplane.study.base import END
+from infoplane.study.candidates import settled
 from infoplane.study.store import Stored
 from infoplane.subjects.given import holding
 
@@ -207,15 +208,22 @@ class Task:
         kept, held = self._parted(held_out, seed)
         return pairs.subset(kept), pairs.subset(held)
 
-    def held_out_groups(self, held_out: float, seed: int) -> int:
-        """How many images are held out for early stopping, those that belong together counted once."""
+    def held_out_groups(self, held_out: float, seed: int) -> np.ndarray:
+        """The group of each image that is held out for early stopping: those that belong together have the same."""
         held, groups = self._parted(held_out, seed)[1], self.groups(self.split(self.params["fit_on"]))
-        return len(held if groups is None else np.unique(groups[held]))
+        return held if groups is None else groups[held]
 
     def _parted(self, held_out: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """The places, in the part that densities are trained on, of what they are trained on and what is held out."""
         index = self.split(self.params["fit_on"])
         return data.hold_out(np.arange(len(index)), held_out, seed, self.groups(index))
+
+
+def decided(task: Task) -> Task:
+    """Returns the task with the density that was chosen and the fit that suits it, where the data choose."""
+    if "choice" not in task.needs:
+        return task
+    return replace(task, params=settled(task.params, task.needs["choice"].values))
 
 
 def build_subject(kind: str, options: Mapping[str, Any], values: Mapping[str, Any]) -> nn.Module:

@@ -1,0 +1,116 @@
+"""What `density: {kind: auto}` chooses from: the candidates, and how many updates of each take the same time."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from infoplane import densities
+from infoplane.study.counting import count_step
+from infoplane.study.machine import TYPICAL
+
+#: the kind of a density that the data choose
+AUTO = "auto"
+
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A density that may be chosen, and how it is trained.
+
+    Attributes:
+        density: Its kind and options, as a study has them.
+        batch, learning_rate: As `FitSettings` has them.
+    """
+
+    density: Mapping[str, Any]
+    batch: int
+    learning_rate: float
+
+
+def window(shape: Shape, levels: int) -> Candidate:
+    """Returns the density of a pixel's window with its defaults."""
+    return Candidate({"kind": "autoregressive"}, **densities.Autoregressive.suited(shape))
+
+
+def small_pixelcnn(shape: Shape, levels: int) -> Candidate:
+    """Returns a PixelCNN++ that learns fast on such images: small, with as many scales as their size asks for."""
+    size = max(shape[1:])
+    options = {
+        "filters": 32,
+        "residual_layers": 2,
+        "scales": 1 if size <= 12 else 2 if size <= 20 else 3,
+        # Few updates cannot teach a softmax that neighbouring levels are alike; many levels or colours need to know.
+        "likelihood": "categorical" if shape[0] == 1 and levels <= 32 else "logistic_mixture",
+        "mixtures": 5,
+        "dropout": 0.2,
+        "weight_norm": False,
+    }
+    return Candidate({"kind": "pixelcnn", **options}, batch=8, learning_rate=3e-3)
+
+
+#: kind of density -> the candidate for such images. Updates are counted in those of the first, which is also taken
+#: where no other is told apart from it
+CANDIDATES: dict[str, Callable[[Shape, int], Candidate]] = {
+    "autoregressive": window,
+    "pixelcnn": small_pixelcnn,
+}
+
+#: what was counted of candidates, which takes a second
+_COUNTED: dict[str, float] = {}
+
+
+def offer(kind: str, shape: Shape, levels: int) -> dict[str, Any]:
+    """Returns what a candidate is for such images, as JSON: the fields of `Candidate`, and `pace`.
+
+    That is how many of its updates take as long as one of the first candidate's: by counting, on a machine as there are
+    many, so that no choice depends on the machine or the moment.
+    """
+    first, own = (CANDIDATES[each](shape, levels) for each in (next(iter(CANDIDATES)), kind))
+    pace = 1.0 if own == first else _seconds(first, shape, levels) / _seconds(own, shape, levels)
+    return {**asdict(own), "pace": pace}
+
+
+def _seconds(candidate: Candidate, shape: Shape, levels: int) -> float:
+    """What an update of its p(x) takes on that machine."""
+    key = repr((candidate, shape, levels))
+    if key not in _COUNTED:
+        options = dict(candidate.density)
+        density = densities.build(options.pop("kind"), shape, levels, None, options, device="meta")
+
+        def loss(n: int) -> Tensor:
+            return density.training_loss(torch.zeros(n, *shape, dtype=torch.uint8, device="meta"), None)
+
+        _COUNTED[key] = TYPICAL.seconds(count_step(density, loss, candidate.batch))
+    return _COUNTED[key]
+
+
+def is_open(params: Mapping[str, Any]) -> bool:
+    """Whether a cell's density is one that the data choose."""
+    return any(each.get("density", {}).get("kind") == AUTO for each in (params, *params.get("places", ())))
+
+
+def settled(params: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a cell's settings with a candidate as its density, trained as suits it, for as long as they say.
+
+    Args:
+        chosen: What `offer` returns.
+    """
+    found = dict(params)
+    if "density" in found:
+        found["density"] = chosen["density"]
+    if "places" in found:
+        found["places"] = [{**place, "density": chosen["density"]} for place in found["places"]]
+    if "fit" in found:
+        updates = found["fit"]["updates"]
+        own = {"updates": paced(updates, chosen), "batch": chosen["batch"], "learning_rate": chosen["learning_rate"]}
+        found["fit"] = {**found["fit"], **own}
+    return found
+
+
+def paced(updates: int, chosen: Mapping[str, Any]) -> int:
+    """Returns how many updates of a candidate take as long as so many of the first candidate's."""
+    return max(1, round(updates * chosen["pace"])) if updates else 0

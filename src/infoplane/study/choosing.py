@@ -1,0 +1,68 @@
+"""The cells that choose a density by the data: a short fit of each candidate, and what their losses say."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from infoplane.information import count, crossed_mean
+from infoplane.inversion import FitSettings, fit_density, log_probs
+from infoplane.study.candidates import CANDIDATES, offer, settled
+from infoplane.study.cells import build_density
+from infoplane.study.store import Result
+from infoplane.study.task import Task
+
+
+def run_candidate(task: Task) -> Result:
+    """Fits p(x) as a candidate has it, and scores the images that are held out for early stopping; no other ones."""
+    found = offer(task.params["candidate"], tuple(task.data.values["shape"]), task.levels)
+    params = settled(task.params, found)
+    fit, seed = FitSettings.model_validate(params["fit"]), params["seed"]
+    pairs, held = task.fitting_pairs(None, fit.held_out, seed)
+    density = build_density(task, params["density"], None, seed)
+    curve = fit_density(density, pairs, held, fit, seed=seed, progress=task.environment.progress)
+    values = {**found, "updates": fit.updates, "curve": asdict(curve)}
+    return Result(values, {"log_probs": log_probs(density, held).numpy()})
+
+
+def run_choice(task: Task) -> Result:
+    """Chooses the candidate with the lowest loss on held-out images, the same for all layers and refits."""
+    groups = task.held_out_groups(task.params["held_out"], task.params["seed"])
+    tried = {name: task.needs[name] for name in CANDIDATES if name in task.needs}
+    found = choose({name: -stored.array("log_probs") for name, stored in tried.items()}, groups)
+    for name, stored in tried.items():
+        found["losses"][name]["updates"] = stored.values["updates"]
+    own = tried[found["chosen"]].values
+    return Result({**found, **{key: own[key] for key in ("density", "batch", "learning_rate", "pace")}})
+
+
+def choose(losses: Mapping[str, np.ndarray], groups: np.ndarray) -> dict[str, Any]:
+    """Returns the candidate of the lowest mean loss, and by how much it is the lowest; the first one in doubt.
+
+    Args:
+        losses: Candidate -> its loss on each of the same images (n,), nats.
+        groups: (n,) group of each of these: copies of one image are one.
+
+    Returns: `chosen`; `losses`: candidate -> its mean `nats` and `stderr`; `difference` from the nearest of the others,
+        which needs so many nats more, with its paired `stderr`, and `other`, its name; `n` groups.
+    """
+    means = {name: crossed_mean(each, groups=groups) for name, each in losses.items()}
+    first, *_ = order = sorted(losses, key=lambda name: means[name].value)
+    usual = next(iter(losses))
+    if first != usual:
+        ahead = crossed_mean(losses[usual] - losses[first], groups=groups)
+        first = first if ahead.value > ahead.stderr else usual
+    other = next(name for name in order if name != first)
+    apart = crossed_mean(losses[other] - losses[first], groups=groups)
+    return {
+        "chosen": first,
+        "losses": {name: {"nats": mean.value, "stderr": mean.stderr} for name, mean in means.items()},
+        "difference": apart.value,
+        "stderr": apart.stderr,
+        "other": other,
+        "n": count(losses[first], groups),
+    }
+
+
+CHOOSING_KINDS: dict[str, Callable[[Task], Result]] = {"candidate": run_candidate, "choice": run_choice}
