@@ -13,12 +13,13 @@ import tiny_study
 from infoplane import densities, subjects
 from infoplane.study import plan as plan_module
 from infoplane.study.cells import KINDS
+from infoplane.study.choosing import CHOOSING_KINDS
 from infoplane.study.execute import execute
 from infoplane.study.families import KINDS as ALL_KINDS
 from infoplane.study.flow_cells import FLOW_KINDS
 from infoplane.study.load import load_study
 from infoplane.study.meaning import CHOICES, Code
-from infoplane.study.plan import CELLS, Plan, chosen, code_version, make_plan
+from infoplane.study.plan import CELLS, Plan, chosen, code_version, make_plan, roots_of
 
 PACKAGE = Path(infoplane.__file__).parent
 
@@ -310,19 +311,25 @@ def run_watched(kind, task):
     return result, {".".join(("infoplane", *file.with_suffix("").parts)).removesuffix(".__init__") for file in files}
 
 
-KINDS_AS_THEY_WERE = dict(KINDS)
+KINDS_AS_THEY_WERE = dict(KINDS) | CHOOSING_KINDS
 
 EPOCHS = {
     "subject": {"kind": "resnet-classifier", "filters": [2, 2, 3], "blocks": 1, "pool": 1, "train": {"epochs": 1}},
     "layers": ["h3"],
     "measure": ["nce", "forward", "own", "losses"],
 }
+CHOSEN = {"density": {"kind": "auto"}, "measure": ["nce", "samples"], "fit__trial_updates": 1, "fit__batch": 8}
 USUAL = {"subject", "capture", "trunk", "density", "mse", "probe", "samples", "judge"}
 
 
 @pytest.mark.parametrize(
     ("on_the_fly", "changes", "kinds"),
-    [(False, {}, USUAL), (True, {}, USUAL), (False, EPOCHS, {"subject", "forward", "own"})],
+    [
+        (False, {}, USUAL),
+        (True, {}, USUAL),
+        (False, EPOCHS, {"subject", "forward", "own"}),
+        (False, CHOSEN, {"candidate", "choice", "trunk", "density", "samples"}),
+    ],
 )
 def test_every_module_that_a_cell_runs_through_counts_for_its_name(tmp_path, monkeypatch, on_the_fly, changes, kinds):
     called: dict[str, set[str]] = {}
@@ -335,8 +342,9 @@ def test_every_module_that_a_cell_runs_through_counts_for_its_name(tmp_path, mon
 
         return run
 
-    for kind in KINDS:
-        monkeypatch.setitem(KINDS, kind, watched(kind))
+    for kinds_of_one_module in (KINDS, CHOOSING_KINDS):
+        for kind in kinds_of_one_module:
+            monkeypatch.setitem(kinds_of_one_module, kind, watched(kind))
     if on_the_fly:
         monkeypatch.setattr("infoplane.study.keeping.CACHE_BYTES", 0)
     spec = tiny_study.tiny(tmp_path, **{"layers": ["logits"], **changes}, fit__refits=1, fit__warm_start="shared")
@@ -347,7 +355,7 @@ def test_every_module_that_a_cell_runs_through_counts_for_its_name(tmp_path, mon
     def counting(name: str) -> set[str]:
         """The modules that count for a cell or for what it needs."""
         cell = plan.cells[name]
-        roots = [f"infoplane.study.cells:run_{cell.kind}", "infoplane.study.task:Task", *chosen(cell.params)]
+        roots = roots_of(cell.kind, cell.params)
         return found.modules(roots).union(*(counting(need) for need in cell.needs.values()))
 
     # What carries results, and progress, makes none.
@@ -364,7 +372,7 @@ def test_every_module_that_a_cell_runs_through_counts_for_its_name(tmp_path, mon
         if cell.kind in called:
             assert called[cell.kind] - indifferent <= counting(name), name
     assert kinds <= called.keys()
-    assert "infoplane.densities.pixelcnn" in called["density"]
+    assert "infoplane.densities.pixelcnn" in called.get("candidate", called["density"])
     if on_the_fly:
         assert "infoplane.subjects.nash_cnn" in called["mse"]
     assert subjects.REGISTRY
