@@ -1,17 +1,24 @@
 """A density that the data choose: `density: {kind: auto}`."""
 
+import itertools
 import shutil
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+import counted_study
 import tiny_study
+import toy_networks
+from infoplane.budget.sizes import time_updates
+from infoplane.profile import measure
 from infoplane.report.build import build, load_run
 from infoplane.report.text import table
 from infoplane.study import candidates
 from infoplane.study.calibration import typical
-from infoplane.study.candidates import CANDIDATES, offer
+from infoplane.study.candidates import CANDIDATES, Candidate, offer
 from infoplane.study.choosing import choose
 from infoplane.study.cost import Costs
 from infoplane.study.execute import execute
@@ -35,6 +42,15 @@ def begun(tmp_path_factory):
     folder = tmp_path_factory.mktemp("auto")
     assert not execute(asked(folder), folder / "run", workers=0, quiet=True).failed
     return folder
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Candidates that take no time, in this process."""
+    window = {"kind": "autoregressive", "width": 16}
+    streams = {**CANDIDATES["pixelcnn"](SHAPE, 3).density, "filters": 8, "residual_layers": 1}
+    for density in (window, streams):
+        monkeypatch.setitem(CANDIDATES, density["kind"], lambda *_, density=density: Candidate(density, 16, 8e-3))
 
 
 # --- what a study says ---
@@ -167,7 +183,7 @@ def test_copies_of_an_image_are_one():
 
 
 @pytest.mark.parametrize("hopeless", [*CANDIDATES])
-def test_a_hopeless_candidate_is_not_chosen(tmp_path, monkeypatch, hopeless):
+def test_a_hopeless_candidate_is_not_chosen(tmp_path, monkeypatch, small, hopeless):
     # Images of one level each, but for noise: whatever learns at all learns that.
     rng = np.random.default_rng(0)
     images = (rng.integers(0, 2, (160, 1, 1, 1)) + rng.binomial(1, 0.2, (160, *SHAPE))).astype(np.uint8)
@@ -175,7 +191,7 @@ def test_a_hopeless_candidate_is_not_chosen(tmp_path, monkeypatch, hopeless):
     data = {"name": str(tmp_path / "even.npz"), "encoding": 0, "decoding": 120, "evaluation": 40}
     made = CANDIDATES[hopeless]
     monkeypatch.setitem(CANDIDATES, hopeless, lambda *images: replace(made(*images), learning_rate=1e-12))
-    fit = {"evaluations": 1, "refits": 1, "trial_updates": 15, "updates": 2, "warm_start": "none"}
+    fit = {"evaluations": 1, "refits": 1, "trial_updates": 60, "updates": 2, "warm_start": "none"}
     spec = asked(tmp_path, data=data, subject=None, layers=[], measure=["nce"], fit=fit)
     assert not execute(spec, tmp_path / "run", workers=0, quiet=True).failed
     results = load_run(tmp_path / "run")
@@ -220,6 +236,36 @@ def test_page_and_table_say_what_was_chosen_and_by_how_much(begun):
         assert f"than {found['other']} after {found['losses'][found['other']]['updates']}" in said
         assert f"on {found['n']} decoding images held out" in said
         assert f"updates with {found['batch']} images each, at a learning rate of {found['learning_rate']:g}." in said
+
+
+def test_ones_own_network_is_measured_with_what_the_data_choose(tmp_path, small, refuses):
+    images, labels = tiny_study.images_and_labels(80)
+    options: dict[str, Any] = {"layers": ["fc"], "levels": 3, "refits": 1, "workers": 0, "quiet": True}
+    with refuses("unknown density to measure with", "auto"):
+        measure(toy_networks.build(), images, labels, budget=3, density="atuo", **options)
+    folder = tmp_path / "run"
+    profile = measure(
+        toy_networks.build(), images, labels, budget=3, density="auto", kinds=["nce", "usable"], out=folder, **options
+    )
+    found = load_run(folder).choice
+    assert found is not None
+    assert found["chosen"] in CANDIDATES
+    # The density is built again as it was fitted.
+    assert profile.sample("fc", images[:2], n=1).shape == (2, 1, 1, 4, 4)
+    scored = profile.log_prob("fc", images[:3], given=images[:2])
+    assert scored.shape == (2, 3)
+    assert bool((scored < 0).all())
+    with refuses("the output folder holds another study's run", "density.kind"):
+        measure(toy_networks.build(), images, labels, budget=3, kinds=["nce", "usable"], out=folder, **options)
+
+
+@pytest.mark.parametrize("seconds", [0.5, 8.0])
+def test_a_machine_is_timed_with_the_first_candidate(small, seconds):
+    spec = counted_study.study(density={"kind": "auto"})
+    costs = Costs(SHAPE, 3, {"encoding": 0, "decoding": 80, "evaluation": 20}, {"a": (4,), "b": (2,)})
+    ticks = itertools.count(0.0, 0.1)
+    slower = time_updates(spec, costs, typical().machine, torch.device("cpu"), seconds, lambda: 2.0 * next(ticks))
+    assert 0.01 <= slower <= 100
 
 
 def test_two_runs_and_any_number_of_processes_give_the_same_bytes(begun, tmp_path):

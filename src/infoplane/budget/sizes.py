@@ -14,9 +14,9 @@ from infoplane.errors import UsageError
 from infoplane.information.contrastive import LEAST_BATCHES, LEAST_CANDIDATES
 from infoplane.inversion import FitSettings
 from infoplane.study.bench import free_memory
-from infoplane.study.candidates import is_open
+from infoplane.study.candidates import AUTO, CANDIDATES, is_open, offer
 from infoplane.study.cell import Cell
-from infoplane.study.cost import BASE_MEMORY, FIXED, START_UP, Costs, spoken_size, words
+from infoplane.study.cost import BASE_MEMORY, FIXED, START_UP, Costs, loss_of, spoken_size, words
 from infoplane.study.forecast import finished
 from infoplane.study.machine import Machine
 from infoplane.study.plan import Plan, make_plan
@@ -365,6 +365,9 @@ def time_updates(
     if spec.layers:
         layer = max(spec.layers, key=lambda name: math.prod(costs.contexts[name]))
     (channels, rows, columns), batch = costs.shape, spec.fit.batch
+    if density["kind"] == AUTO:  # the first candidate stands for all: they take as long
+        first = offer(next(iter(CANDIDATES)), costs.shape, costs.levels)
+        density, batch = dict(first["density"]), first["batch"]
     contexts = {} if layer is None else {layer: costs.contexts[layer]}
 
     def expected() -> float:
@@ -387,7 +390,7 @@ def time_updates(
 
         def train() -> None:
             optimiser.zero_grad(set_to_none=True)
-            (-model.log_prob(images, given)).mean().backward()
+            loss_of(model, images, given).mean().backward()
             optimiser.step()
             if device.type == "cuda":
                 torch.cuda.synchronize(device)

@@ -189,6 +189,9 @@ def measure(
     prior: Annotated[
         str | None, typer.Option(help="The classes' true probabilities, if known: uniform, or 0.2,0.3,0.5.")
     ] = None,
+    density: Annotated[
+        str, typer.Option(help="What is fitted: pixelcnn; or auto, what does better on held-out images.")
+    ] = "pixelcnn",
     device: Device = "auto",
     seed: Seed = 0,
     refits: Refits = None,
@@ -212,6 +215,7 @@ def measure(
         transform=transform,
         read_as=read_as or [],
         prior=prior,
+        density=density,
         levels=levels,
         device=device,
         seed=seed or 0,

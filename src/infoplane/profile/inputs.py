@@ -17,7 +17,7 @@ from infoplane.capture.taps import own_batch
 from infoplane.checks import as_numpy
 from infoplane.errors import UsageError, unknown
 from infoplane.information.label import Prior, check_prior
-from infoplane.study.candidates import small_pixelcnn
+from infoplane.study.candidates import AUTO, small_pixelcnn
 from infoplane.study.cells import LOOKED_AT, look_closer
 from infoplane.study.plan import INPUT
 from infoplane.study.spec import DensitySpec, Measure
@@ -26,6 +26,8 @@ from infoplane.study.watch import Watcher
 
 #: fewest images from which anything can be said
 LEAST_IMAGES = 40
+#: the densities that `measure` fits; the first where none is named
+DENSITIES = ("pixelcnn", AUTO)
 #: what can be measured of one's own network, as `kinds` names it; nce first, as in the table
 MEASURABLE: tuple[Measure, ...] = ("nce", "usable", "contrastive", "label", "mse", "samples")
 
@@ -180,6 +182,13 @@ def prior_of(prior: Prior | None, dataset: data.Dataset) -> Literal["uniform"] |
         return "uniform"
     named = len(np.atleast_1d(as_numpy(prior, what="class probabilities")))
     return tuple(check_prior(prior, dataset.labels, max(dataset.classes, named)).tolist())
+
+
+def density_of(kind: str, shape: tuple[int, int, int], levels: int) -> DensitySpec:
+    """Returns the density that is fitted, of a kind that `measure` knows."""
+    if kind not in DENSITIES:
+        raise unknown("density to measure with", repr(kind) if not isinstance(kind, str) else kind, DENSITIES)
+    return DensitySpec(kind=AUTO) if kind == AUTO else suggest_density(shape, levels)
 
 
 def suggest_density(shape: tuple[int, int, int], levels: int) -> DensitySpec:

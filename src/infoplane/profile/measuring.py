@@ -18,8 +18,10 @@ from infoplane.checks import check_whole
 from infoplane.errors import CellError, UsageError
 from infoplane.information.label import Prior
 from infoplane.profile.inputs import (
+    DENSITIES,
     check_labels_differ,
     dataset_of,
+    density_of,
     distinct,
     folder_of,
     kinds_of,
@@ -66,6 +68,7 @@ def measure(
     out: str | Path | None = None,
     name: str | None = None,
     prior: Prior | None = None,
+    density: str = DENSITIES[0],
     watchers: Iterable[Watcher] = (),
 ) -> Profile:
     """Measures what each layer of a network keeps of its input and of the label.
@@ -99,11 +102,13 @@ def measure(
         name: What the page calls the network.
         prior: The classes' true probabilities where they are known, one for each class, or "uniform": H(y) of label
             information is then exact. Default: H(y) of the evaluation labels, which errs low by about (C − 1)/2n.
+        density: What is fitted: "pixelcnn", a small PixelCNN++; or "auto", that or the window density, whichever does
+            better on held-out images in a short fit of each.
         watchers: Who is told what happens, beside `events.jsonl`: see `infoplane.study.watch`.
 
     Raises:
-        UsageError: Images, labels, layers, checkpoints, kinds, prior, budget or device cannot be used, or the budget is
-            far too short for them.
+        UsageError: Images, labels, layers, checkpoints, kinds, prior, density, budget or device cannot be used, or the
+            budget is far too short for them.
         CellError: A part of the measurement failed.
     """
     begun = time.monotonic()
@@ -113,6 +118,7 @@ def measure(
     dataset = dataset_of(images, labels, levels, groups)
     wanted, where = kinds_of(kinds, dataset.labels is not None), pick_device(device)
     check_labels_differ(dataset, wanted, quiet)
+    density_of(density, dataset.shape, dataset.levels)
     if transform is not None:
         check_transform(transform)
     request = Request(
@@ -126,6 +132,7 @@ def measure(
         workers=workers_of(workers, where),
         read_as=readings_given(read_as),
         prior=prior_of(prior, dataset),
+        density=density,
         title=_title(name) or f"What each layer of {type(model).__name__} keeps",
         out=None if out is None else Path(out),
         quiet=quiet,

@@ -24,7 +24,7 @@ from infoplane.budget import (
 from infoplane.capture import activations
 from infoplane.data.dataset import PARTS
 from infoplane.inversion import FitSettings
-from infoplane.profile.inputs import fire, look_up, say_notes, suggest_density
+from infoplane.profile.inputs import density_of, fire, look_up, say_notes
 from infoplane.profile.origin import origin_of
 from infoplane.study.calibration import stored, typical
 from infoplane.study.cell import Cell
@@ -62,6 +62,7 @@ class Request:
     workers: int
     read_as: dict[str, str]
     prior: Any
+    density: str
     title: str
     out: Path | None
     quiet: bool
@@ -131,7 +132,7 @@ def prepared(request: Request, checkpoints: Mapping[str, Any], preparing: Prepar
         given=tuple(live.states),
         layers=tuple(layers),
         read_as=request.read_as,
-        density=suggest_density(dataset.shape, dataset.levels),
+        density=density_of(request.density, dataset.shape, dataset.levels),
         fit=FitSettings(refits=request.refits),
         measure=request.wanted,
         prior=request.prior,
@@ -157,7 +158,8 @@ def prepared(request: Request, checkpoints: Mapping[str, Any], preparing: Prepar
     )
     known, pace = _begun(request.out, origin), None
     # A run that was begun goes on with what its budget bought then, and with what was left out later.
-    if known is not None and preparing.seconds is not None and _first_asked(known)[1] == spec.measure:
+    same = known is not None and known.density.kind == spec.density.kind and _first_asked(known)[1] == spec.measure
+    if known is not None and preparing.seconds is not None and same:
         spec = spec.model_copy(update={name: getattr(known, name) for name in BOUGHT})
         if request.refits != _first_asked(known)[0]:  # it grows, or is looked at in part
             other = None if spec.asked is None else spec.asked.model_copy(update={"refits": request.refits})
@@ -207,7 +209,7 @@ def _check_least(request: Request, preparing: Preparing, places: int, workers: i
     sizes = {"decoding": len(dataset) - evaluation, "evaluation": evaluation}
     costs = Costs(dataset.shape, dataset.levels, sizes, {})
     machine = (stored(request.device) or typical(request.device)).machine
-    density = suggest_density(dataset.shape, dataset.levels)
+    density = density_of(request.density, dataset.shape, dataset.levels)
     check_least(preparing, density, places, Forecast(costs, machine, workers))
 
 

@@ -170,7 +170,7 @@ class Costs:
                 image = torch.zeros(1, self.shape[0], rows, columns, dtype=torch.uint8)
 
                 def loss(n: int) -> Tensor:
-                    return _loss_of(density, image.expand(n, -1, -1, -1), None)
+                    return loss_of(density, image.expand(n, -1, -1, -1), None)
 
                 found = count_step(density, loss, 1), count_scoring(density, loss, 1)
             whole = self._built(spec, None, *self.shape[1:])
@@ -350,7 +350,7 @@ class Costs:
 
     def _loss(self, density: densities.Density, context: tuple[int, ...] | None) -> Callable[[int], Tensor]:
         """The loss of so many images of no data."""
-        return lambda n: _loss_of(density, self._images(n), None if context is None else self._context(context, n))
+        return lambda n: loss_of(density, self._images(n), None if context is None else self._context(context, n))
 
     def _of_density(self, spec: Mapping[str, Any], key: tuple[Hashable, ...], make: Callable[[], Any]) -> Any:
         """What is counted of a density of these images: the same in every study, so once in a process."""
@@ -378,8 +378,8 @@ class Costs:
         return torch.zeros(n, *shape, device="meta")
 
 
-def _loss_of(density: densities.Density, images: Tensor, context: Tensor | None) -> Tensor:
-    """What a training step differentiates, or scoring computes, whichever the density is about to do."""
+def loss_of(density: densities.Density, images: Tensor, context: Tensor | None) -> Tensor:
+    """Returns what a training step differentiates, or scoring computes, whichever the density is about to do: (B,)."""
     if not density.training:
         return -density.log_prob(images, context)
     guide = None if context is None else torch.zeros(images.shape, device=images.device)

@@ -232,6 +232,9 @@ class _Place:
 #: fields of a fit that say which fits there are, not how one goes
 OF_THE_FAMILY = ("refits", "shared", "base_updates", "trial_updates", "warm_start")
 
+#: most looks at the held-out images during a candidate's short fit
+TRIAL_LOOKS = 2
+
 
 def add_densities(plan: Plan, spec: StudySpec, data: Mapping[str, str], places: list[_Place]) -> None:
     """Adds, per refit, the null-context twins and a density per place, and the trunks or bases that these come from."""
@@ -268,7 +271,9 @@ def add_densities(plan: Plan, spec: StudySpec, data: Mapping[str, str], places: 
 def _add_choice(plan: Plan, spec: StudySpec, data: Mapping[str, str], fit: Mapping[str, Any]) -> str:
     """Adds a short p(x) of each candidate, and what chooses one of them, for all layers and refits."""
     common = {"fit_on": spec.fit_on, "seed": seed_of(spec.seed, 1)}
-    trial = {**common, "fit": {**fit, "updates": spec.fit.trial}, "density": spec.density.model_dump(mode="json")}
+    # A look at the held-out images takes longer than some of so few updates.
+    short = {**fit, "updates": spec.fit.trial, "evaluations": min(TRIAL_LOOKS, spec.fit.evaluations)}
+    trial = {**common, "fit": short, "density": spec.density.model_dump(mode="json")}
     tried = {kind: plan.add("candidate", {**trial, "candidate": kind}, data, layer=kind) for kind in CANDIDATES}
     return plan.add("choice", {**common, "held_out": spec.fit.held_out}, {**data, **tried})
 
