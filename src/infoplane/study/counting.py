@@ -186,6 +186,9 @@ def _drawn(density: densities.Density) -> np.ndarray:
     with torch.no_grad():
         for tensor in (*density.parameters(), *density.buffers()):
             tensor.fill_(1e-3)
-    with _Counter() as counter:
-        density.sample(n=1, generator=torch.Generator())
+    image = torch.zeros(1, *density.shape, dtype=torch.uint8)
+    density.eval()
+    # Inside of `sample` no mode from outside sees anything.
+    with torch.no_grad(), _Counter() as counter:
+        density.draw(image, 0, None, generator=torch.Generator(), progress=None, cached=True, temperature=1.0)
     return np.array([counter.operations, counter.flops, counter.written, counter.weights], dtype=float)
