@@ -420,6 +420,7 @@ def text_of(estimates, layers=("a",)) -> str:
         cell=lambda *_: None,
         left_out=dict,
         tests=0,
+        choice=None,
     )
     return table(fake)
 

@@ -107,9 +107,10 @@ def _description(spec: StudySpec, results: Results) -> str:
 
 def choice_words(results: Results) -> str:
     """Which density the data chose, by how much, and how it is trained, in two sentences; "" where they chose none."""
-    found, spec = results.choice, results.spec
+    found = results.choice
     if found is None:
         return ""
+    spec = results.spec
     own, other = found["chosen"], found["other"]
     told = found["difference"] > found["stderr"]
     reason = "which the data chose" if told else "which is taken where the data tell no other from it"
