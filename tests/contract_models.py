@@ -59,6 +59,12 @@ def sampled(context, n, temperature):
     return density().sample(context, n=n, temperature=temperature, generator=torch.Generator().manual_seed(0))
 
 
+def window():
+    """A small density of parts, the same at every call."""
+    small = {"width": 8, "up": 1, "side": 1}
+    return densities.build("autoregressive", SHAPE, LEVELS, (5,), small).eval()
+
+
 def entered(seed):
     with capture.seeded(seed):
         return torch.rand(1)
@@ -360,6 +366,31 @@ MODELS: dict[str, dict[str, list[Call]]] = {
                 n=always(3),
                 temperature=always(1.0),
                 spared=[("n", "none"), ("n", "numpy's")],
+            ),
+        ],
+        "Autoregressive": [
+            given(
+                lambda images, context: window().log_prob(images, context),
+                {"images": IMAGES, "context": CONTEXT},
+                images=images,
+                context=context,
+                spared=[("images", "nothing")],
+            ),
+            given(
+                densities.Autoregressive,
+                {"shape": "sizes", "levels": "whole", "width": "whole", "trunk": "name", "dropout": "positive"},
+                shape=always(SHAPE),
+                levels=always(LEVELS),
+                width=always(8),
+                trunk=always("window"),
+                dropout=always(0.25),
+                spared=[
+                    ("dropout", "zero"),
+                    ("levels", "numpy's"),
+                    ("width", "numpy's"),
+                    ("dropout", "numpy's"),
+                    ("shape", "list"),
+                ],
             ),
         ],
         "build": [

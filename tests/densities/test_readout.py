@@ -5,7 +5,8 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge
 
-from infoplane.densities import Autoregressive, folds_of
+from infoplane.densities import Autoregressive
+from infoplane.densities.autoregressive import folds_of
 from infoplane.densities.readout import Readout, largest, predicted
 
 LEVELS = 17

@@ -7,7 +7,7 @@ import torch
 from pydantic import ValidationError
 
 from infoplane.arguments import Seed, checked
-from infoplane.densities.autoregressive import Autoregressive, folds_of
+from infoplane.densities.autoregressive import Autoregressive
 from infoplane.densities.density import Density
 from infoplane.densities.likelihoods import Categorical, LogisticMixture, log_bin_mass
 from infoplane.densities.pixelcnn import PixelCNN
@@ -56,6 +56,5 @@ __all__ = [
     "LogisticMixture",
     "PixelCNN",
     "build",
-    "folds_of",
     "log_bin_mass",
 ]

@@ -8,7 +8,8 @@ from annotated_types import Ge
 from torch import Tensor
 
 from infoplane.arguments import Seed, checked
-from infoplane.densities import Density, folds_of
+from infoplane.densities import Density
+from infoplane.densities.autoregressive import folds_of
 from infoplane.errors import UsageError
 from infoplane.inversion.fast import Loss
 from infoplane.inversion.fit import Curve, Progress, fit, losses_of, scored_at_once
