@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from infoplane.densities import PixelCNN
+from infoplane.densities import Autoregressive, PixelCNN
 from infoplane.errors import FitError
 from infoplane.inversion import FitSettings, NegativeLogProb, Pairs, fit, fit_density, losses_of, seconds_per_update
 
@@ -210,12 +210,29 @@ def test_the_context_may_learn_at_its_own_rate():
 @pytest.mark.parametrize(
     ("shape", "context", "factor"),
     [((1, 8, 8), (10,), 5), ((1, 8, 8), (128,), 1.25), ((1, 8, 8), (32, 4, 4), 5), ((3, 8, 8), (10,), 0.2),
-     ((3, 8, 8), (512, 4, 4), 0.0125), ((1, 8, 8), None, 1)],
+     ((3, 8, 8), (512, 4, 4), 0.0125), ((1, 8, 8), None, None)],
 )  # fmt: skip
 def test_what_a_context_learns_at_depends_on_image_and_size(shape, context, factor):
-    assert FitSettings().context_factor(shape, context) == pytest.approx(factor)
-    given = FitSettings(context_rate=3.0)
-    assert given.context_factor(shape, context) == (3 if context else 1)
+    """Without a context there is nothing that learns at a rate of its own."""
+    density = PixelCNN(shape, 16, context, filters=2, residual_layers=1, scales=1)
+    for asked, expected in ((None, factor), (3.0, 3.0)):
+        rates = [(set(parameters), rate) for parameters, rate in density.context_rates(asked) if parameters]
+        if context is None:
+            assert rates == []
+        else:
+            ((parameters, rate),) = rates
+            assert parameters == set(density.context_parameters())
+            assert rate == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("context", "direct"), [((6,), "whole"), ((2, 4, 4), "spread")])
+def test_of_a_density_of_parts_only_what_h_itself_enters_through_learns_slowly(context, direct):
+    density = Autoregressive((1, 8, 8), 16, context, width=4)
+    for asked, expected in ((None, 0.1), (3.0, 3.0)):
+        rates = {parameter: rate for parameters, rate in density.context_rates(asked) for parameter in parameters}
+        assert set(rates) == set(density.context_parameters())
+        for name, parameter in density.reader.named_parameters():
+            assert rates[parameter] == (expected if name == f"near.{direct}.weight" else 1.0)
 
 
 def test_a_planted_huge_gradient_is_shortened():
