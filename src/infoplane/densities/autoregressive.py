@@ -295,7 +295,8 @@ class Autoregressive(Density):
         temperature: float,
     ) -> None:
         given, (rows, columns) = self._given(context), images.shape[2:]
-        step, every = self.trunk.stepper(images, given), torch.arange(len(images), device=images.device)
+        step = self.trunk.stepper(images, given) if cached else lambda pixel, _: self._anew(images, pixel, given)
+        every = torch.arange(len(images), device=images.device)
         flat = images.view(*images.shape[:2], -1)
         assert isinstance(self.head, RelativeLogistics | Categorical | LogisticMixture)
         uniforms = torch.empty(self.head.draws, len(images), dtype=torch.float64, device=images.device)
@@ -304,10 +305,7 @@ class Autoregressive(Density):
             if not (known and self.trunk.alone):
                 places = Places(every, torch.full_like(every, pixel))
                 based = self._based(images, places)
-                if cached:
-                    features = step(pixel, based)
-                else:
-                    features = self._anew(images, pixel, given)
+                features = step(pixel, based)
                 if not known:
                     uniforms.uniform_(generator=generator)
                     flat[:, :, pixel] = self._pixel(features, based, uniforms, temperature).to(torch.uint8)

@@ -57,6 +57,7 @@ class Readout(nn.Module):
         else:
             # Of vectors that are too wide a fixed random projection, which keeps their inner products.
             self.units = min(math.prod(context), largest(math.prod(shape)))
+            self._projection: Tensor | None = None  # made when it is first used: it may be large
             size = (self.units + 1, math.prod(shape))
         self.register_buffer("weight", torch.zeros(size))
         self.register_buffer("mean", torch.zeros(shape))
@@ -69,12 +70,17 @@ class Readout(nn.Module):
             return with_ones(patches.transpose(1, 2).flatten(0, 1))
         flat = context.flatten(1)
         if flat.shape[1] > self.units:
-            flat = flat @ self._projection(flat.shape[1]).to(flat)
+            flat = flat @ self._projected(flat)
         return with_ones(flat)
 
-    def _projection(self, size: int) -> Tensor:
-        generator = torch.Generator().manual_seed(0)
-        return torch.randn(size, self.units, generator=generator) * self.units**-0.5
+    def _projected(self, flat: Tensor) -> Tensor:
+        """The projection of vectors (B, d), of their type and where they are: (d, units)."""
+        kept = self._projection
+        if kept is None:
+            generator = torch.Generator().manual_seed(0)
+            drawn = torch.randn(flat.shape[1], self.units, generator=generator, dtype=torch.float32)
+            self._projection = kept = drawn * self.units**-0.5
+        return kept.to(flat)
 
     def targets(self, images: Tensor) -> Tensor:
         """What is predicted, less its mean over images: (B, C, H, W) -> (B, C·H·W), or (B·h·w, C · cell)."""
@@ -109,11 +115,11 @@ class Readout(nn.Module):
         Args:
             folds: The fold of each example, (n,).
         """
-        count, mean = 0, torch.zeros(self.shape, dtype=torch.float64, device=self.weight.device)
-        for _, images, _ in batches():
-            mean += scale_levels(images, self.levels, torch.float64).sum(0)
-            count += len(images)
+        count = len(folds)
         if not self.local:  # whose constant, the same everywhere, would not give back what another mean takes off
+            mean = torch.zeros(self.shape, dtype=torch.float64, device=self.weight.device)
+            for _, images, _ in batches():
+                mean += scale_levels(images, self.levels, torch.float64).sum(0)
             self.mean.copy_(mean / count)
         number = int(folds.max()) + 1
         size, outputs = self.weight.shape
@@ -135,11 +141,9 @@ class Readout(nn.Module):
                     products[k] += x[own].T @ y[own]
                     cells[k] += own.sum()
         strength = self._strength(grams, products, cells)
-        solved = [
-            _solved(grams.sum(0) - grams[k], products.sum(0) - products[k], cells.sum() - cells[k], strength)
-            for k in range(number)
-        ]
-        self.weight.copy_(_solved(grams.sum(0), products.sum(0), cells.sum(), strength))
+        gram, product, n = grams.sum(0), products.sum(0), cells.sum()
+        solved = [_solved(gram - grams[k], product - products[k], n - cells[k], strength) for k in range(number)]
+        self.weight.copy_(_solved(gram, product, n, strength))
         return torch.stack(solved).to(self.weight.dtype)
 
     def _strength(self, grams: Tensor, products: Tensor, cells: Tensor) -> float:
