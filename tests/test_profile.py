@@ -123,7 +123,7 @@ def test_the_table_is_what_print_shows(measured):
 
 def test_the_frame_is_the_table_of_results(measured):
     frame = measured.frame
-    columns = "study layer checkpoint refit kind value stderr unit direction n refits flags ceiling dof"
+    columns = "study layer checkpoint refit kind value stderr unit direction n refits flags ceiling dof read_through"
     assert " ".join(frame.columns) == columns
     assert frame.equals(pl.read_parquet(measured.folder / "results.parquet"))
     assert set(frame["layer"]) == {"", "input", "conv", "fc"}

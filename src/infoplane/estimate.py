@@ -68,6 +68,7 @@ class Estimate:
         dof: Degrees of freedom of `stderr` (infinite where it is known from many examples).
         flags: Warnings that must be shown with the number, e.g. "saturated".
         ceiling: What no draw of the number can exceed, in the same unit: log K of a contrastive bound; None: nothing.
+        read_through: The later layer with whose density a layer's number was read; "": with its own.
 
     Raises:
         UsageError: The value or its error is not a finite number, the error is negative, or a count is none.
@@ -83,6 +84,7 @@ class Estimate:
     dof: float = math.inf
     flags: tuple[str, ...] = ()
     ceiling: float | None = dataclasses.field(default=None, metadata=IN_UNIT)
+    read_through: str = ""
 
     def __post_init__(self) -> None:
         if not isinstance(self.kind, str) or not _is_text(self.kind) or not self.kind:
@@ -100,6 +102,9 @@ class Estimate:
         ):
             legal = "a tuple of sentences in letters that can be printed"
             raise UsageError(f"the flags of {name} cannot be used", received=brief(self.flags), legal=legal)
+        if not isinstance(self.read_through, str) or not _is_text(self.read_through):
+            received, legal = brief(self.read_through), "the name of a layer"
+            raise UsageError(f"what {name} was read through cannot be used", received=received, legal=legal)
         _check_finite(f"the value of {name}", self.value)
         if self.stderr is not None:
             _check_finite(f"the standard error of {name}", self.stderr, least=0.0)
@@ -234,7 +239,8 @@ class Estimate:
         fits = {0: "", 1: ", single fit"}.get(self.refits, f", {self.refits} refits")
         bound = {"lower": ", lower bound", "upper": ", upper bound", "estimate": ", estimate"}.get(self.direction, "")
         flags = f"; {'; '.join(self.flags)}" if self.flags else ""
-        return f"{self.amount} ({self.meaning}{bound}, n = {self.n}{fits}{flags})"
+        through = f", read through {self.read_through}" if self.read_through else ""
+        return f"{self.amount} ({self.meaning}{bound}{through}, n = {self.n}{fits}{flags})"
 
 
 @lru_cache(maxsize=256)  # thousands of numbers have the same few kinds and flags

@@ -92,6 +92,19 @@ def test_a_rise_is_the_density_s() -> None:
     assert "the rise at CONV2 is a limit of the density" in said(found)
 
 
+def test_two_layers_of_one_density_are_the_same_to_it() -> None:
+    words = "no claim: fc3 and logits are read with one density, that of logits"
+    alone = step("fc3", "logits", 0.0, 0.0, 1.0, verdict=words, first_read_through="logits", second_read_through="")
+    sentence = "What the density could use about the image is the same from FC3 and LOGITS: both are read with that of"
+    found = opened([alone])
+    assert nats(found.sentence).startswith(f"{sentence} LOGITS")
+    assert "claim" not in said(found)
+    before = [step("conv2", "fc3", 3.0, 0.1, 1e-6, verdict="falls"), alone]
+    found = opened([*before, step("conv2", "logits", 3.0, 0.1, 1e-6, verdict="falls")])
+    assert nats(found.sentence).startswith("From CONV2 to LOGITS the network gives up 3.00 ± 0.10 nats")
+    assert "No claim: fc3 and logits are read with one density, that of logits." in said(found)
+
+
 def test_few_fits_make_no_claim() -> None:
     rows = [row("conv1", "usable", 30, 0.4, refits=1), row("conv2", "usable", 10, 0.4, refits=1)]
     found = opened([step("conv1", "conv2", 20.0, 0.4, 1e-6)], rows)

@@ -421,6 +421,7 @@ def text_of(estimates, layers=("a",)) -> str:
         left_out=dict,
         tests=0,
         choice=None,
+        through=lambda *_: "",
     )
     return table(fake)
 

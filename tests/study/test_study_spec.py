@@ -239,6 +239,8 @@ EVERY_STUDY += [pytest.param(name, scale, "cinic10_layout", marks=pytest.mark.xd
 def test_every_named_study_loads_checks_and_plans(name, scale, dataset):
     spec = load_study(name, {"data.name": dataset} if dataset else {}, scale=scale)
     assert (spec.name, spec.scale) == (name, scale)
+    if scale is not None and spec.layers:  # as published, or as well as can be
+        assert spec.readers == ("own" if scale == "paper" else "later")
     assert validate(yaml.safe_load(spec.to_yaml()), where=name) == spec
     plan = make_plan(spec)
     for layer in ("input", *spec.latents, *spec.layers):

@@ -202,6 +202,22 @@ def _crossed(terms: np.ndarray, groups: np.ndarray | None) -> Mean:
     return Mean.of(value, (fits, examples)) if examples.dof else Mean(value, math.inf, math.inf)
 
 
+def mean_over_parts(terms: Sequence[np.ndarray], groups: Sequence[np.ndarray]) -> Mean:
+    """Returns the mean over R fits of the means of terms (n_r,), each fit's on a part of the examples of its own.
+
+    As `crossed_mean`, whose fits have the same examples: fits count by their means, and an example, or group, by all
+    terms that it has in any of the fits, so that one which several of them share is one.
+
+    Args:
+        terms: Of each fit (n_r,).
+        groups: Of each fit (n_r,) the group of every example, or its number; the same in all fits.
+    """
+    means = np.array([each.mean() for each in terms])
+    examples = over_examples(np.concatenate(terms)[None], np.concatenate(groups))
+    value = float(means.mean())
+    return Mean.of(value, (over_fits(means), examples)) if examples.dof else Mean(value, math.inf, math.inf)
+
+
 def count(terms: np.ndarray, groups: np.ndarray | None) -> int:
     """Returns how many independent examples stand behind terms (R, n) or (n,): their groups, where there are any."""
     examples = check_log_probs(terms, what="terms", least=1, lowest=True).shape[1]

@@ -187,6 +187,7 @@ class ReportContents(PageContents):
         source: What the images are called, or "".
         fit_on: Part of the split whose images densities were trained on.
         left_out: Kind of number -> why it is not given, of those that were asked for.
+        readers: Sentences on which layers' numbers are read with another layer's density.
         label_entropy: Which H(y) label information is from, a sentence without its stop, or "".
         losses: Per layer ("input": p(x)) and checkpoint, a density's loss on the parts of the split. Keys: layer,
             checkpoint, refits; per part encoding, decoding and evaluation PART, PART_stderr and PART_n;
@@ -209,6 +210,7 @@ class ReportContents(PageContents):
     fit_on: str = "decoding"
     losses: Sequence[Mapping[str, Any]] = ()
     left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    readers: Sequence[str] = ()
     label_entropy: str = ""
     levels: int = 256
     inputs: np.ndarray | None = None

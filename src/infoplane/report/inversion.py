@@ -13,9 +13,13 @@ from infoplane.report.making import making
 from infoplane.study.base import END
 from infoplane.study.candidates import paced
 from infoplane.study.plan import INPUT, seed_of
+from infoplane.study.readers import Reader
 from infoplane.study.results import Results
 from infoplane.study.spec import StudySpec
 from infoplane.subjects import EpochSettings
+
+#: checkpoints, at most, that a sentence names
+MOST_NAMED = 4
 
 #: kind of cell -> what the reader calls it
 STAGES = {
@@ -40,7 +44,7 @@ def contents_of(results: Results, folder: Path) -> ReportContents:
         inputs = data.array("images")[data.array("evaluation")[: spec.samples.images]]
     null = results.cell("samples", INPUT)
     curves = list(_curves(results))
-    candidates = [s.values.get("candidates") for place in results.places for _, s in results.fits(*place)]
+    candidates = [s.values.get("candidates") for place in results.places for _, s in results.own_fits(*place)]
     return ReportContents(
         **making(results, folder, STAGES),
         description=" ".join(filter(None, (_description(spec, results), choice_words(results)))),
@@ -54,6 +58,7 @@ def contents_of(results: Results, folder: Path) -> ReportContents:
         falls=results.once("falls"),
         losses=results.once("losses"),
         left_out=results.left_out(),
+        readers=reader_words(results),
         label_entropy=results.label_entropy(),
         fit_on=spec.fit_on,
         **_ages(spec),
@@ -126,6 +131,31 @@ def choice_words(results: Results) -> str:
     )
 
 
+def reader_words(results: Results) -> list[str]:
+    """What is said of layers whose numbers are read with the density of a later layer, a sentence for each such two."""
+    found: dict[tuple[str, str], list[tuple[str, Reader]]] = {}
+    for layer, checkpoint in results.places:
+        if through := results.through(layer, checkpoint):
+            found.setdefault((layer, through), []).append((checkpoint, results.reader(layer, checkpoint)))
+    return [_reader_words(results, *layers, read) for layers, read in found.items()]
+
+
+def _reader_words(results: Results, layer: str, through: str, read: list[tuple[str, Reader]]) -> str:
+    points, gains = [point for point, _ in read], [reader.gain for _, reader in read if reader.gain is not None]
+    where = ""
+    if len(results.checkpoints) > 1:
+        named = f"{'' if len(points) == 1 else 's'} {', '.join(points)}"
+        many = f"{len(points)} of {len(results.checkpoints)} checkpoints"
+        where = f" at {many}" if len(points) > MOST_NAMED else f" at checkpoint{named}"
+    low, high = (pick(gains, key=lambda gain: gain.value) for pick in (min, max))
+    less = with_error(low.value, low.stderr)
+    less = less if low is high else f"{less} to {with_error(high.value, high.stderr)}"
+    return (
+        f"{layer} is read through {through}{where}: given {through}, a function of {layer}, the density needs {less} "
+        f"nats per image less than given {layer} itself, on {read[0][1].n:,} {results.spec.fit_on} images held out."
+    )
+
+
 def _seeds(spec: StudySpec, results: Results) -> str:
     def updates(asked: int) -> int:
         return asked if results.choice is None else paced(asked, results.choice)
@@ -170,7 +200,7 @@ def shape_of(results: Results, layer: str) -> tuple[int, ...] | None:
 
 def _curves(results: Results) -> Iterator[Curve]:
     for layer, checkpoint in ((INPUT, ""), *results.places):
-        for refit, stored in results.fits(layer, checkpoint):
+        for refit, stored in results.own_fits(layer, checkpoint):
             curve: dict[str, Any] = stored.values["curve"]
             yield Curve(
                 layer,
@@ -186,7 +216,7 @@ def _curves(results: Results) -> Iterator[Curve]:
 def _sanity(results: Results) -> Iterator[str]:
     """Sentences that help to judge how far the numbers can be trusted."""
     for layer, checkpoint in ((INPUT, ""), *results.places):
-        fits = results.fits(layer, checkpoint)
+        fits = results.own_fits(layer, checkpoint)
         if not fits:
             continue
         name = "p(x)" if layer == INPUT else layer

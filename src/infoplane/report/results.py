@@ -101,6 +101,7 @@ def result_of(row: Mapping[str, Any]) -> Result:
         flags=tuple(flag.strip() for flag in str(row.get("flags") or "").split(";") if flag.strip()),
         ceiling=number_of(row.get("ceiling")),
         dof=math.inf if (dof := row.get("dof")) is None or math.isnan(dof) else float(dof),
+        read_through=row.get("read_through") or "",
     )
     estimate = estimate.nats if estimate.unit == "bits" else estimate
     checkpoint = row.get("checkpoint")
@@ -129,6 +130,7 @@ class Difference:
         refits: Fewest fits behind either layer; None if unknown.
         summed: Whether it is the sum of several steps, its error an upper limit.
         checkpoint: Of the network; "" if unknown.
+        one_density: The layer whose density both are read with; "" where they have one each.
     """
 
     first: str
@@ -143,6 +145,7 @@ class Difference:
     refits: int | None = None
     summed: bool = False
     checkpoint: str = ""
+    one_density: str = ""
 
     @property
     def verdict(self) -> Verdict:
@@ -164,6 +167,7 @@ def differences(rows: Sequence[Mapping[str, Any]], results: Results) -> list[Dif
         dof, p = number_of(row.get("pooled_dof", row.get("dof"))), number_of(row.get("p"))
         refits = row.get("refits") or _fewest(results, first, second, str(kind), at)
         stderr = number_of(row.get("stderr"))
+        readers = {row.get("first_read_through") or first, row.get("second_read_through") or second}
         found.append(
             Difference(
                 first,
@@ -177,6 +181,7 @@ def differences(rows: Sequence[Mapping[str, Any]], results: Results) -> list[Dif
                 claim_of(row),
                 refits,
                 checkpoint=at,
+                one_density=readers.pop() if len(readers) == 1 else "",
             )
         )
     if all("verdict" in row for row in rows):

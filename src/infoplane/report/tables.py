@@ -73,7 +73,10 @@ class Column:
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-    """One layer at one checkpoint. `rows` is how many lines the layer's name stands for, 0 below its first one."""
+    """One layer at one checkpoint. `rows` is how many lines the layer's name stands for, 0 below its first one.
+
+    `through` is the layer with whose density it is read, where that is another one.
+    """
 
     name: str
     checkpoint: str
@@ -82,6 +85,7 @@ class Line:
     colour: str
     shape: str
     read_as: str
+    through: str
     cells: tuple[Cell | None, ...]
 
 
@@ -108,6 +112,11 @@ class Table:
     network: tuple[tuple[str, Cell], ...]
     footnotes: tuple[tuple[str, str], ...]
     words: tuple[tuple[str, str], ...]
+
+    @property
+    def through(self) -> list[str]:
+        """The layers that are read through other ones, as the reader knows them, each once."""
+        return list(dict.fromkeys(line.label for line in self.lines if line.through))
 
 
 #: what cells say besides numbers
@@ -191,14 +200,17 @@ def numbers(contents: ReportContents, results: Results, palette: Palette) -> Tab
         points = points or [""]
         made = []
         for row, checkpoint in enumerate(points):
-            cells = []
-            for column in columns:
-                kind = column.kind
-                estimate = results.get(name, kind, checkpoint) or _twin(name, kind, checkpoint, results)
-                cells.append(None if estimate is None else _cell(estimate, notes, remark=not column.single))
+            kinds = (column.kind for column in columns)
+            found = [results.get(name, kind, checkpoint) or _twin(name, kind, checkpoint, results) for kind in kinds]
+            cells = tuple(
+                None if estimate is None else _cell(estimate, notes, remark=not column.single)
+                for estimate, column in zip(found, columns, strict=True)
+            )
+            through = next((estimate.read_through for estimate in found if estimate and estimate.read_through), "")
             at = checkpoint if several and name in shapes else ""
             rows, labels = (0 if row else len(points)), (contents.label(name), palette.css(name), shapes.get(name, ""))
-            made.append(Line(name, at, rows, *labels, read_as.get(name, ""), tuple(cells)))
+            through = contents.label(through) if through else ""
+            made.append(Line(name, at, rows, *labels, read_as.get(name, ""), through, cells))
         return made
 
     lines = [line for name in names for line in of_layer(name)]

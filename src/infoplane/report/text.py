@@ -6,7 +6,7 @@ from infoplane.claims import corrected_for
 from infoplane.estimate import KINDS, Estimate
 from infoplane.information import cross_entropy
 from infoplane.report.amounts import NO_SPREAD, listing, without_spread
-from infoplane.report.inversion import choice_words, shape_of
+from infoplane.report.inversion import choice_words, reader_words, shape_of
 from infoplane.study.measured import READERS
 from infoplane.study.plan import INPUT, twin_of
 from infoplane.study.results import Results
@@ -37,9 +37,11 @@ def table(results: Results) -> str:
     most, fewer = _refits(found)
     said = _flags(results, found)
     forward = any(kind == "forward" for _, _, kind in found)
+    readers = reader_words(results)
     header = ["checkpoint"] * several + [
         "layer",
         "shape",
+        *["read through"] * bool(readers),
         "NCE [nats]",
         "usable [nats]",
         "[bits]",
@@ -60,6 +62,7 @@ def table(results: Results) -> str:
                 *[checkpoint or "-"] * several,
                 layer,
                 _shape(results, layer),
+                *[results.through(layer, checkpoint) or "-"] * bool(readers),
                 _number(found.get((layer, checkpoint, "nce")), star="nce" in starred),
                 _number(usable, star="usable" in starred),
                 _number(None if usable is None else usable.bits, star="usable" in starred),
@@ -88,6 +91,7 @@ def table(results: Results) -> str:
         notes += [f"data: {note}" for note in data.values.get("notes", ())]
     if words := choice_words(results):
         notes.append(textwrap.fill(words, 110))
+    notes += [textwrap.fill(words, 110) for words in readers]
     notes += [f"no {KINDS[kind]}: {reason}" for kind, reason in results.left_out().items()]
     if any(kind in READERS for _, _, kind in found):
         notes.append(textwrap.fill(results.label_entropy(), 110))

@@ -172,6 +172,9 @@ def _total(step: Difference, contents: ReportContents) -> Markup:
     """What the network's first and last layer differ by, without the stop at the end."""
     first, second = contents.label(step.first), contents.label(step.second)
     size = information(abs(step.value), step.stderr)
+    if step.one_density:
+        text = "What the density could use about the image is the same from {} and {}: both are read with that of {}"
+        return Markup(text).format(first, second, contents.label(step.one_density))
     if step.verdict == "falls" and not _derived(step, contents):
         text = "The density could use {} less about the image from {} than from {}"
         return Markup(text).format(size, second, first)
@@ -258,7 +261,9 @@ def _details(
                 FITS_FOR_A_CLAIM
             )
         )
-    barred = dict.fromkeys(step.claim.words for step in (*steps, total) if step.verdict == "barred")
+    # What the headline says of two layers of one density need not be said again.
+    spoken = [step for step in (*steps, total) if step is not total or not total.one_density]
+    barred = dict.fromkeys(step.claim.words for step in spoken if step.verdict == "barred")
     said += [Markup("{}.").format(words[:1].upper() + words[1:]) for words in barred]
     said += _positions([step for step in (*steps, total) if step.verdict in ("falls", "rises")], contents)
     said.append(_measured(total, results))

@@ -394,17 +394,18 @@ def run_density(task: Task) -> Result:
         )
         curve = curve.then(own)
     evaluation = task.pairs(layer, "evaluation")
-    scores = log_probs(density, evaluation)
+    scores, unseen = log_probs(density, evaluation), log_probs(density, held)
+    groups = task.held_out_groups(params["fit"]["held_out"], seed)
     some = pairs.subset(np.arange(min(len(pairs), len(held))))
     values = {
         "curve": asdict(curve),
         "context": pairs.context_shape,
         "train_nats": -float(log_probs(density, some).mean()),
-        "heldout_nats": -float(log_probs(density, held).mean()),
-        "heldout_n": len(np.unique(task.held_out_groups(params["fit"]["held_out"], seed))),
+        "heldout_nats": -float(unseen.mean()),
+        "heldout_n": len(np.unique(groups)),
         "parameters": sum(p.numel() for p in density.parameters()),
     }
-    arrays = {"log_probs": scores.numpy()}
+    arrays = {"log_probs": scores.numpy(), "log_probs:heldout": unseen.numpy(), "groups:heldout": groups}
     for part, some in followed.items():
         if part != "evaluation":
             arrays[f"log_probs:{part}"] = log_probs(density, some).numpy()

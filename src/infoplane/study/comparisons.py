@@ -87,8 +87,8 @@ def layers_apart(
 ) -> tuple[Mean, Mean, int] | None:
     """Returns what a first layer has more than a second at a checkpoint, twice, and the refits behind it.
 
-    With its own error, and with the refits' spread pooled over all checkpoints at which the two have these refits.
-
+    With its own error, and with the refits' spread pooled over all checkpoints at which the two have these refits, but
+    not of those at which both are of one density, whose difference has no spread.
     """
     refits = common(first.get(at, {}), second.get(at, {}))
     if not refits:
@@ -100,6 +100,8 @@ def layers_apart(
         means, taken = means[[at in shared for at in points]], taken[[at in shared for at in others]]
         points = [point for point in points if point in shared]
     table = means - taken
+    apart = [bool(row.any()) or point == at for point, row in zip(points, table, strict=True)]
+    table, points = table[apart], [point for point, other in zip(points, apart, strict=True) if other]
     contrast = np.zeros(len(points))
     contrast[points.index(at)] = 1.0
     return own, pooled(own, table, contrast), len(refits)

@@ -14,7 +14,8 @@ from infoplane.information import (
     seen_values,
     variances,
 )
-from infoplane.study.plan import Plan
+from infoplane.study.plan import Plan, twin_of
+from infoplane.study.readers import HeldOut, Reader, choose, functions_by_layer
 from infoplane.study.readings import ReadAs
 from infoplane.study.run_results import RunResults
 from infoplane.study.spec import StudySpec
@@ -36,6 +37,7 @@ class Measured(RunResults[StudySpec]):
         self.layers = [*spec.latents, *spec.layers]
         self.checkpoints = spec.checkpoints
         self._fits: dict[tuple[str, str | None], list[tuple[int, Stored]]] = {}
+        self._readers: dict[tuple[str, str | None], Reader] = {}
         # The scores that were read last: those of a fit are asked for by itself, with others and against its twin.
         self._scores = lru_cache(maxsize=LAST)(lambda stored: stored.array("log_probs"))
 
@@ -80,8 +82,47 @@ class Measured(RunResults[StudySpec]):
         """The kind of the density and its options: those that were chosen where the data choose them."""
         return dict(self.spec.density.model_dump(mode="json") if self.choice is None else self.choice["density"])
 
+    @cached_property
+    def twins(self) -> dict[str, str]:
+        """Layer -> the p(x) of its density, found once for all checkpoints."""
+        return {layer: twin_of(self.spec, layer) for layer in self.layers}
+
+    def reader(self, layer: str, checkpoint: str | None = None) -> Reader:
+        """With whose density the numbers of a layer are read at a checkpoint: see `infoplane.study.readers`."""
+        if (key := (layer, checkpoint)) in self._readers:
+            return self._readers[key]
+        capture = self.cell("capture", checkpoint=checkpoint) if layer in self.spec.layers else None
+        if self.spec.readers == "own" or capture is None:
+            return Reader(layer)
+        later = functions_by_layer(capture.values.get("function_of", {})).get(layer, [])
+        # Usable information is against the twin of a layer's family, and of no other.
+        names = [layer, *(name for name in later if name in self.twins and self.twins[name] == self.twins[layer])]
+        fits = {name: self.own_fits(name, checkpoint) for name in names}
+        # Versions before there were any readers kept no more of these losses than their mean.
+        kept = {name: own for name, own in fits.items() if all("groups:heldout" in each.names() for _, each in own)}
+        found = Reader(layer)
+        if layer in kept:
+            means = {name: {at: each.values["heldout_nats"] for at, each in own} for name, own in kept.items()}
+            found = choose(layer, means, lambda name: {refit: _held_out(each) for refit, each in kept[name]})
+        if all(len(own) == self.spec.fit.refits for own in fits.values()):  # there will be no more
+            self._readers[key] = found
+        return found
+
+    def through(self, layer: str, checkpoint: str | None = None) -> str:
+        """The later layer that a layer's numbers are read through; "" where they are read with its own density."""
+        reader = self.reader(layer, checkpoint).layer
+        return "" if reader == layer else reader
+
     def fits(self, layer: str, checkpoint: str | None = None) -> list[tuple[int, Stored]]:
-        """The finished densities of a layer, by refit."""
+        """The finished densities that the numbers of a layer are read with, by refit."""
+        own, reader = self.own_fits(layer, checkpoint), self.reader(layer, checkpoint).layer
+        if reader == layer:
+            return own
+        refits = {refit for refit, _ in own}
+        return [(refit, stored) for refit, stored in self.own_fits(reader, checkpoint) if refit in refits]
+
+    def own_fits(self, layer: str, checkpoint: str | None = None) -> list[tuple[int, Stored]]:
+        """The finished densities of a layer itself, by refit."""
         if (key := (layer, checkpoint)) in self._fits:
             return self._fits[key]
         refits = range(1, self.spec.fit.refits + 1)
@@ -110,7 +151,13 @@ class Measured(RunResults[StudySpec]):
         return sorted(set.intersection(*sets))
 
     def ceiling(self, layer: str, checkpoint: str | None = None) -> float | None:
-        """What I(x;h) cannot exceed, nats: see `Seen`, the states that the layer can be in, and those of the image."""
+        """What I(x;h) cannot exceed, nats, nor that of the layer it is read through."""
+        layers = (layer, self.through(layer, checkpoint) or layer)
+        known = [most for each in layers if (most := self._ceiling(each, checkpoint)) is not None]
+        return min(known, default=None)
+
+    def _ceiling(self, layer: str, checkpoint: str | None = None) -> float | None:
+        """See `Seen`, the states that the layer can be in, and those of the image."""
         capture, data = self.cell("capture", checkpoint=checkpoint), self.cell("data")
         if data is None:
             return None
@@ -170,3 +217,8 @@ class Measured(RunResults[StudySpec]):
         stored = self.cell("samples", layer, 0, checkpoint)
         samples = None if stored is None else stored.array("samples")
         return None if samples is None or samples.shape[1] < 2 else samples
+
+
+def _held_out(stored: Stored) -> HeldOut:
+    """The losses of a fit on the images held out of it."""
+    return HeldOut(-stored.array("log_probs:heldout"), stored.array("groups:heldout"))

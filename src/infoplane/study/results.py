@@ -1,12 +1,13 @@
 """From the stored cells of a study of inversion to its results."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+import polars as pl
 
 from infoplane.data.split import PARTS
 from infoplane.estimate import NATS_PER_BIT, Estimate
@@ -25,9 +26,9 @@ from infoplane.information.contrastive import LEAST_BATCHES, LEAST_IMAGES, lower
 from infoplane.information.label import falls_short, lacks
 from infoplane.study.comparisons import settled
 from infoplane.study.measured import READERS, Measured
-from infoplane.study.plan import INPUT, twin_of
+from infoplane.study.plan import INPUT
 from infoplane.study.readings import flags_of
-from infoplane.study.run_results import tidy
+from infoplane.study.run_results import COLUMNS, tidy
 from infoplane.study.store import Stored
 from infoplane.study.training_flags import STILL_FELL, flags_of_fits, still_falling, unread
 from infoplane.study.truths import truths
@@ -39,6 +40,8 @@ UNLEARNT, ROUNDING = 0.05, 1e-5
 
 class Results(Measured):
     """What a study of inversion has measured so far."""
+
+    columns: ClassVar[Mapping[str, Any]] = {**COLUMNS, "read_through": pl.String}
 
     def estimates(self) -> Iterator[tuple[str, str, str, Estimate]]:
         """Yields (layer, checkpoint, refit, estimate) in the order of the table.
@@ -59,9 +62,10 @@ class Results(Measured):
                 for estimate in self.of_labels("own", "", checkpoint):
                     yield "", checkpoint, "all", replace(estimate, refits=0)
             for refits, label in self._groups(layer, checkpoint):
+                through = self.through(layer, checkpoint)
                 for estimate in self._of_fits(layer, checkpoint, refits):
-                    read = flags_of(estimate.kind, self.read_as(layer, checkpoint))
-                    yield *place, label, replace(estimate, flags=(*estimate.flags, *read))
+                    read = flags_of(estimate.kind, self.read_as(through or layer, checkpoint))
+                    yield *place, label, replace(estimate, flags=(*estimate.flags, *read), read_through=through)
             if layer != INPUT:
                 yield from ((*place, "all", estimate) for estimate in self._of_layer(layer, checkpoint))
             drawn, data = self.drawn(layer, checkpoint), self.cell("data")
@@ -70,11 +74,6 @@ class Results(Measured):
                 whole = layer == INPUT
                 found = whole_variance(drawn[0], levels) if whole else sample_variance(drawn, levels, groups=groups)
                 yield (*place, "all", found)
-
-    @cached_property
-    def _twins(self) -> dict[str, str]:
-        """Layer -> the p(x) of its density, found once for all checkpoints."""
-        return {layer: twin_of(self.spec, layer) for layer in self.layers}
 
     def _accuracy(self, checkpoint: str) -> Estimate | None:
         """The share of evaluation images that the network classifies as labelled, where it classifies them."""
@@ -101,7 +100,7 @@ class Results(Measured):
                 ignored = unread([stored for _, stored in fits]) + unlearnt
                 # The same number with the other sign, and so with the same error: see `negative_cross_entropy`.
                 yield replace(cross, value=-cross.value, kind="nce", bound="lower", flags=ignored)
-            twin = self._twins[layer]
+            twin = self.twins[layer]
             paired = [refit for refit in self.common((layer, checkpoint), (twin, "")) if refit in refits]
             if "usable" in measure and paired:
                 usable = usable_information(
@@ -244,8 +243,8 @@ class Results(Measured):
         )
 
     def rows(self) -> list[dict[str, Any]]:
-        """Returns one tidy row per estimate; keys as `COLUMNS`."""
-        return [tidy(self.spec, *found) for found in self.once("found")]
+        """Returns one tidy row per estimate; keys as `columns`."""
+        return [{**tidy(self.spec, *found), "read_through": found[-1].read_through} for found in self.once("found")]
 
     def found(self) -> list[tuple[str, str, str, Estimate]]:
         """Returns all that `estimates` yields, for `once`: rows, table and truths are of the same."""
@@ -297,6 +296,7 @@ class Results(Measured):
         for layer, checkpoint in ((INPUT, ""), *self.places):
             stored = [fit for _, fit in self.fits(layer, checkpoint)]
             row: dict[str, Any] = {"layer": layer, "checkpoint": checkpoint, "refits": len(stored)}
+            row |= {"read_through": self.through(layer, checkpoint)}
             for part in PARTS if stored else ():
                 name = "log_probs" if part == "evaluation" else f"log_probs:{part}"
                 scores = [fit.array(name) for fit in stored if name in fit.names()]

@@ -210,6 +210,8 @@ class StudySpec(Study):
         latents: Known variables of the data set, studied as if they were layers.
         density: What inverts.
         density_at: Layer -> what the density takes there instead, e.g. {conv1: {dropout: 0.1}}.
+        readers: Whose densities a layer's numbers are read with: "own", or also those of the "later" layers that are
+            functions of it, see `infoplane.study.readers`. It changes no part of a run.
         fit: How it is trained.
         fit_on: The part whose images densities are trained on; "encoding" only where no network was trained on it.
         reconstruction: How the MSE inverter is trained.
@@ -223,7 +225,7 @@ class StudySpec(Study):
     may_change: ClassVar[tuple[str, ...]] = (
         *Study.may_change,
         *("layers", "read_as", "latents", "given", "measure", "density_at", "contrastive", "losses", "samples"),
-        "prior",
+        *("prior", "readers"),
         *("fit.refits", "forward.refits", "subject.train.checkpoints", "asked"),
     )
 
@@ -236,6 +238,7 @@ class StudySpec(Study):
     latents: tuple[str, ...] = ()
     density: DensitySpec = DensitySpec()
     density_at: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    readers: Literal["own", "later"] = "later"
     fit: FitSettings = FitSettings()
     fit_on: Literal["decoding", "encoding"] = "decoding"
     reconstruction: FitSettings = FitSettings(updates=600, batch=32, learning_rate=2e-3, evaluations=6, refits=1)

@@ -31,13 +31,23 @@ def layer_differences(measured: Measured) -> Iterator[Compared]:
                 if found is not None:
                     own, tested, refits = found
                     where = {"first": first, "second": second, "checkpoint": checkpoint, "refits": refits}
-                    read = [measured.read_as(layer, checkpoint) for layer in (first, second)]
-                    bar = barred(first, read[0], second, read[1])
+                    through, bar = _readers(measured, kind, first, second, checkpoint)
                     yield Compared(
-                        where | numbers(own, tested) | {"kind": kind},
+                        where | numbers(own, tested) | {"kind": kind} | through,
                         # What is positive is given up on the way.
                         Hypothesis(-own.value, tested.p_value, refits, one_test(kind, own), barred=bar),
                     )
+
+
+def _readers(measured: Measured, kind: str, first: str, second: str, checkpoint: str) -> tuple[dict[str, str], str]:
+    """The layers that two layers are read through, and why nothing may be claimed of their difference, or ""."""
+    one, other = (measured.through(layer, checkpoint) if kind == "nce" else "" for layer in (first, second))
+    through = {"first_read_through": one, "second_read_through": other}
+    one, other = one or first, other or second
+    if one == other:
+        return through, f"no claim: {first} and {second} are read with one density, that of {one}"
+    read = [measured.read_as(layer, checkpoint) for layer in (one, other)]
+    return through, barred(one, read[0], other, read[1])
 
 
 def checkpoint_changes(measured: Measured) -> Iterator[Compared]:
@@ -71,6 +81,12 @@ class _Flags:
             return [self._of_densities(at, refits) for at in (first, last)]
         return [self._of_readers(at) for at in (first, last)] if self.kind in READERS else [(), ()]
 
+    def through(self, first: str, last: str) -> dict[str, str]:
+        """The layers that it is read through at each of two checkpoints."""
+        points = {"first_read_through": first, "last_read_through": last}
+        read = self._measured.through
+        return {key: read(self.layer, at) if self.kind == "nce" else "" for key, at in points.items()}
+
     def _of_densities(self, at: str, refits: tuple[int, ...]) -> tuple[str, ...]:
         """Of densities that make no use of the layer."""
         if (key := (at, refits)) not in self._unread:
@@ -94,9 +110,10 @@ def _change(flags: _Flags, first: str, last: str, own: Mean, tested: Mean, refit
     # The network itself is what is asked about by "own": it has no refits.
     fits = 0 if kind == "own" else refits
     where = {"layer": flags.layer, "kind": kind, "first": first, "last": last, "unit": DRAWN.get(kind, "nats")}
+    through = flags.through(first, last)
     words = "; ".join(dict.fromkeys(flag for side in said for flag in side))
     return Compared(
-        where | numbers(own, tested) | {"refits": fits, "flags": words},
+        where | numbers(own, tested) | {"refits": fits, "flags": words, **through},
         Hypothesis(own.value, tested.p_value, fits or None, one_test(kind, own), barred=bar, training=True),
     )
 
@@ -115,6 +132,7 @@ def falls_from_peaks(measured: Measured) -> Iterator[Compared]:
         fall = compression(held, scores, seed=measured.spec.seed, groups=measured.groups)
         both = dict.fromkeys(flag for at in (fall.peak, -1) for flag in flags_of_fits(list(fits[at].values())))
         where = {"layer": layer, "peak": points[fall.peak], "end": points[-1], "flags": "; ".join(both)}
+        where |= {f"{at}_read_through": measured.through(layer, where[at]) for at in ("peak", "end")}
         yield Compared(
             where | {key: value for key, value in vars(fall).items() if key != "peak"}, fall.hypothesis, FALL_WORDS
         )
