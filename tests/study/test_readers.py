@@ -95,6 +95,7 @@ def test_the_rule_by_brute_force(refits):
             if expected == layer:
                 assert found.gain is None
                 continue
+            assert found.gain is not None
             chosen += 1
             assert (found.gain.value, found.gain.stderr) == pytest.approx(apart(losses[layer], losses[expected]))
             assert found.n == len({group for own in losses[layer].values() for group in own.groups})
@@ -243,7 +244,10 @@ def test_what_is_read_through_another_layer_is_said(grown):
     page = (profile.folder / "report.html").read_text(encoding="utf-8")
     for said in (words, " ".join(page.split())):
         assert "wide is read through narrow: given narrow, a function of wide, the density needs " in said
-    assert "those of wide, whose numbers are read through a later layer" in page
+    assert "from each layer’s own density, also at wide, whose numbers are read through a later layer" in page
+    step = page[page.index("<td>wide</td><td>narrow</td>") :].partition("</tr>")[0]
+    assert "no spread" not in step
+    assert ">0<" in step
     head, _, *lines = str(profile).splitlines()
     at = head.index("read through")
     assert [line[at:].split()[0] for line in lines[:3]] == ["-", "narrow", "-"]

@@ -110,6 +110,8 @@ def _step(mark: Mark, unit: Unit) -> str:
     step = mark.step
     if step is None:
         return ""
+    if step.one_density:
+        return "read with one density"
     value = -step.value * per_unit(unit)  # as a change, so that a loss carries a minus
     size = with_error(abs(value), None if step.stderr is None else step.stderr * per_unit(unit))
     change = f"{'−' if value < 0 else '+'}{size}"

@@ -270,7 +270,8 @@ def steps(
             step.checkpoint,
             contents.label(step.first),
             contents.label(step.second),
-            information(step.value, step.stderr, unit=False),
+            # Of one density there is nothing to be spread.
+            information(step.value, None if step.one_density else step.stderr, unit=False),
             "∞" if step.dof > 1e6 else f"{step.dof:.0f}" if step.dof >= 10 else f"{step.dof:.1f}",
             probability(step.p),
             probability(step.claim.p),
