@@ -7,6 +7,7 @@ from test_paths import NO_COMPILER
 from tiny_densities import every_image, number_of, random_images
 
 from infoplane.densities import Autoregressive
+from infoplane.densities.window import Places
 from infoplane.errors import UsageError
 from infoplane.inversion.fast import compiled
 
@@ -73,6 +74,37 @@ def test_what_training_differentiates_is_the_loss(parts, context):
                 parameter.sub_(sign * step * direction)
         slope = (losses[0] - losses[1]) / (2 * step)
         assert slope == pytest.approx(float((gradient * direction).sum()), rel=1e-3, abs=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 5), (1, 5, 4)], ids=["colour", "grey"])
+@pytest.mark.parametrize("context", CONTEXTS)
+@pytest.mark.parametrize("parts", PARTS, ids=names)
+@torch.no_grad()
+def test_drawing_computes_of_each_pixel_what_scoring_does(parts, context, shape):
+    """In float64, from images that are filled in pixel by pixel; where there are boxes, from given rows on."""
+    levels, n = 7, 3
+    for form in FORMS if CONTEXTS[context] else FORMS[:1]:
+        for far in ((), (2, 3)) if parts[1] == "window" else ((),):
+            model = compose(shape, levels, parts, CONTEXTS[context], form=form, far=far, up=2, side=3)
+            images, h = random_images(shape, levels, n), contexts_of(model, n)
+            given, pixels = model._given(h), images[0, 0].numel()
+            every = Places.every(n, pixels, images.device)
+            based = model._based(images, every)
+            whole = model.trunk(images, every, based, given).unflatten(0, (n, pixels))
+            assert whole.std(1).min() > 1e-3
+            first = 2 * shape[2] if far else 0
+            growing = torch.zeros_like(images)
+            flat = growing.view(n, shape[0], -1)
+            flat[:, :, :first] = images.flatten(2)[:, :, :first]
+            step = model._stepper(growing, given)
+            for pixel in range(first, pixels):
+                features, local = step(pixel)
+                torch.testing.assert_close(features, whole[:, pixel], atol=1e-11, rtol=1e-11)
+                if based is not None:
+                    for own, all_of_them in zip(local, based[1], strict=True):
+                        expected = all_of_them.unflatten(0, (n, pixels))[:, pixel]
+                        torch.testing.assert_close(own, expected, atol=1e-12, rtol=1e-12)
+                flat[:, :, pixel] = images.flatten(2)[:, :, pixel]
 
 
 @pytest.mark.parametrize("context", CONTEXTS)

@@ -11,10 +11,10 @@ from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor, nn
 
 from infoplane.arguments import checked
-from infoplane.densities.bases import LinearBase
+from infoplane.densities.bases import LinearBase, Local
 from infoplane.densities.contexts import Given
 from infoplane.densities.density import Density
-from infoplane.densities.layers import initialising, without_tf32
+from infoplane.densities.layers import initialising, settled, without_tf32
 from infoplane.densities.likelihoods import Categorical, LogisticMixture, full_precision
 from infoplane.densities.readout import FOLDS, Batches, Guide, predicted
 from infoplane.densities.relative import RelativeLogistics
@@ -295,38 +295,55 @@ class Autoregressive(Density):
         temperature: float,
     ) -> None:
         given, (rows, columns) = self._given(context), images.shape[2:]
-        step = self.trunk.stepper(images, given) if cached else lambda pixel, _: self._anew(images, pixel, given)
-        every = torch.arange(len(images), device=images.device)
-        flat = images.view(*images.shape[:2], -1)
-        assert isinstance(self.head, RelativeLogistics | Categorical | LogisticMixture)
-        uniforms = torch.empty(self.head.draws, len(images), dtype=torch.float64, device=images.device)
+        step = self._stepper(images, given) if cached else lambda pixel: self._anew(images, pixel, given)
+        flat, head = images.view(*images.shape[:2], -1), settled(self.head)
+        assert isinstance(head, RelativeLogistics | Categorical | LogisticMixture)
+        uniforms = torch.empty(head.draws, len(images), dtype=torch.float64, device=images.device)
         for pixel in range(rows * columns):
             known = pixel < kept * columns
             if not (known and self.trunk.alone):
-                places = Places(every, torch.full_like(every, pixel))
-                based = self._based(images, places)
-                features = step(pixel, based)
+                features, local = step(pixel)
                 if not known:
                     uniforms.uniform_(generator=generator)
-                    flat[:, :, pixel] = self._pixel(features, based, uniforms, temperature).to(torch.uint8)
+                    flat[:, :, pixel] = self._pixel(head, features, local, uniforms, temperature).to(torch.uint8)
             if progress is not None and (pixel + 1) % columns == 0:
                 progress(pixel + 1, rows * columns)
 
-    def _anew(self, images: Tensor, pixel: int, given: Given | None) -> Tensor:
-        """The features of a pixel as scoring computes them: with those of all others."""
-        every = Places.every(len(images), self.shape[1] * self.shape[2], images.device)
-        features = self.trunk(images, every, self._based(images, every), given)
-        return features.unflatten(0, (len(images), -1))[:, pixel]
+    def _stepper(self, images: Tensor, given: Given | None) -> Callable[[int], tuple[Tensor, Local | None]]:
+        """Returns what gives a pixel's features (B, F), and what a base says, from what was computed before."""
+        base, step = None if self.base is None else self.base.stepper(images), self.trunk.stepper(images, given)
 
-    def _pixel(self, features: Tensor, based: Based | None, uniforms: Tensor, temperature: float) -> Tensor:
+        def features(pixel: int) -> tuple[Tensor, Local | None]:
+            based = None
+            if base is not None:
+                with full_precision(images):
+                    based = base(pixel)
+            return step(pixel, based), None if based is None else based[1]
+
+        return features
+
+    def _anew(self, images: Tensor, pixel: int, given: Given | None) -> tuple[Tensor, Local | None]:
+        """The same as scoring computes it: with all other pixels."""
+        every = Places.every(len(images), self.shape[1] * self.shape[2], images.device)
+        based = self._based(images, every)
+        features = self.trunk(images, every, based, given)
+        own = every.pixel == pixel
+        return features[own], None if based is None else Local(*(part[own] for part in based[1]))
+
+    def _pixel(
+        self,
+        head: RelativeLogistics | Categorical | LogisticMixture,
+        features: Tensor,
+        local: Local | None,
+        uniforms: Tensor,
+        temperature: float,
+    ) -> Tensor:
         """Draws one pixel of every image: (B, F) -> integer levels (B, C)."""
-        if isinstance(self.head, RelativeLogistics):
+        if isinstance(head, RelativeLogistics):
             assert self.base is not None
-            assert based is not None
-            return self.head.draw(features, based[1], self.base.coupling, uniforms.unbind(), temperature)
-        assert isinstance(self.head, Categorical | LogisticMixture)
-        columns = uniforms[:, :, None, None, None].unbind()
-        return self.head.draw(features[:, :, None, None], columns, temperature)[:, :, 0, 0]
+            assert local is not None
+            return head.draw(features, local, self.base.coupling, uniforms.unbind(), temperature)
+        return head.draw(features, uniforms[:, :, None].unbind(), temperature)
 
 
 def folds_of(groups: Tensor, seed: int) -> Tensor:

@@ -3,13 +3,14 @@
 Shape legend: B batch, C channels, N pixels, K places of a window.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from infoplane.densities.likelihoods import scale_levels
-from infoplane.densities.window import Places, causal_offsets, causal_window, gathered, with_beyond
+from infoplane.densities.window import Growing, Places, causal_offsets, causal_window, gathered, with_beyond
 
 #: pixels that the least squares are solved on
 FITTED_ON = 60_000
@@ -74,6 +75,17 @@ class LinearBase(nn.Module):
         """The scaled values of each pixel's window: integer (B, C, H, W) -> (N, C, K)."""
         scaled = with_beyond(scale_levels(images, self.levels, self.weight.dtype))
         return gathered(scaled, self.table[places.pixel], places.image)
+
+    def stepper(self, images: Tensor) -> Callable[[int], tuple[Tensor, Local]]:
+        """Returns what gives windows (B, C, K) at a pixel and what is known of it, of images (B, C, H, W) that become
+        known in raster order."""
+        known = Growing(images, self.table, lambda pixels: scale_levels(pixels, self.levels, self.weight.dtype))
+
+        def based(pixel: int) -> tuple[Tensor, Local]:
+            values = known.at(pixel)
+            return values, self(values)
+
+        return based
 
     def forward(self, values: Tensor) -> Local:
         """What is known of pixels with windows (N, C, K)."""

@@ -3,7 +3,8 @@
 Shape legend: B images, N pixels, C channels, F width of a trunk, (d,) or (c, h, w) a context.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -46,6 +47,13 @@ class Biases(nn.Module):
             found.append(flat[places.image, :, column])
         return found
 
+    def stepper(self, context: Tensor) -> Callable[[int], list[Tensor]]:
+        """Returns what gives the same for a pixel of all images: per layer (B, F)."""
+        weight = next(self.conditioning.parameters())
+        # Place by place, so that what a pixel takes lies together.
+        found = [bias.flatten(2).permute(2, 0, 1).contiguous() for bias in self.conditioning(context.to(weight.dtype))]
+        return lambda pixel: [bias[pixel if len(bias) > 1 else 0] for bias in found]
+
     def silence(self) -> None:
         silence(self.conditioning)
 
@@ -66,6 +74,7 @@ class Near(nn.Module):
         super().__init__()
         channels, rows, columns = shape
         window = square_window((rows, columns), rows, columns, RADIUS)
+        self.columns = columns
         self.register_buffer("around", window, persistent=False)
         self.decoded = nn.Linear(channels * window.shape[1], width, bias=False)
         nn.init.normal_(self.decoded.weight, std=INITIAL * self.decoded.in_features**-0.5)
@@ -83,15 +92,64 @@ class Near(nn.Module):
         """What is added to the first layer of a trunk: (N, F); `image` is x̂ (B, C, H, W)."""
         weight = self.decoded.weight
         found = gathered(with_beyond(image.to(weight.dtype)), self.around[places.pixel], places.image)
-        if local is not None:
-            scale = torch.exp(-local.log_scale[:, :1, None])
-            found = ((found - local.prediction[:, :, None]) * (0.5 * scale)).clamp(-CLIP, CLIP)
-        added = self.decoded(found.flatten(1))
+        added = self.decoded(self._relative(found, local).flatten(1))
         context = context.to(weight.dtype)
         if self.spread is None:
             return added + self.whole(context)[places.image]
         patch = gathered(with_beyond(context), self.local[places.pixel], places.image)
         return added + self.spread(patch.flatten(1))
+
+    @staticmethod
+    def _relative(found: Tensor, local: Local | None) -> Tensor:
+        """Windows of x̂ (N, C, K) relative to a base's prediction, in its scale, if there is a base."""
+        if local is None:
+            return found
+        scale = torch.exp(-local.log_scale[:, :1, None])
+        return ((found - local.prediction[:, :, None]) * (0.5 * scale)).clamp(-CLIP, CLIP)
+
+    def stepper(self, context: Tensor, image: Tensor) -> Callable[[int, Local | None], Tensor]:
+        """Returns what gives the same for a pixel of all images (B, F), asked in raster order.
+
+        Windows, and what does not depend on the images, are of a whole row at once.
+        """
+        weight, columns = self.decoded.weight, self.columns
+        decoded, of_context = with_beyond(image.to(weight.dtype)), self._of_context(context.to(weight.dtype))
+
+        @lru_cache(maxsize=1)
+        def windows(row: int) -> Tensor:
+            here = self.around[row * columns : (row + 1) * columns]
+            return decoded[:, :, here].permute(2, 0, 1, 3).contiguous()  # (W, B, C, K)
+
+        @lru_cache(maxsize=1)
+        def without_base(row: int) -> Tensor:
+            return self.decoded(windows(row).flatten(2))
+
+        def added(pixel: int, local: Local | None) -> Tensor:
+            row, column = divmod(pixel, columns)
+            if local is None:
+                return without_base(row)[column] + of_context(row, column)
+            return self.decoded(self._relative(windows(row)[column], local).flatten(1)) + of_context(row, column)
+
+        return added
+
+    def _of_context(self, context: Tensor) -> Callable[[int, int], Tensor]:
+        """Returns what gives what h itself adds at a row and column (B, F): the same at all pixels of a map's cell."""
+        if self.spread is None:
+            whole = self.whole(context)
+            return lambda row, column: whole
+        cells, spread, (height, width) = with_beyond(context), self.spread, context.shape[2:]
+        rows, columns = len(self.local) // self.columns, self.columns
+        centres = [column * width // columns for column in range(columns)]
+        first = [column for column in range(columns) if not column or centres[column] != centres[column - 1]]
+        number = {centres[column]: k for k, column in enumerate(first)}
+
+        @lru_cache(maxsize=1)
+        def in_row(centre: int) -> Tensor:
+            row = -(-centre * rows // height)  # the first of those that lie on this row of the map
+            patches = cells[:, :, self.local[row * columns + torch.tensor(first)]]
+            return spread(patches.permute(2, 0, 1, 3).flatten(2))  # (cells, B, F)
+
+        return lambda row, column: in_row(row * height // rows)[number[centres[column]]]
 
     @torch.no_grad()
     def silence(self) -> None:
@@ -135,8 +193,15 @@ class Reader(nn.Module):
         added = [] if self.biases is None else self.biases(context, places)
         if self.near is None or image is None:
             return added
-        first = self.near(context, image, places, local)
-        return [first + added[0], *added[1:]] if added else [first]
+        return _joined(self.near(context, image, places, local), added)
+
+    def stepper(self, context: Tensor, image: Tensor | None) -> Callable[[int, Local | None], list[Tensor]]:
+        """Returns what gives the same for a pixel of all images, asked in raster order: (B, F) each."""
+        biases = (lambda pixel: []) if self.biases is None else self.biases.stepper(context)
+        if self.near is None or image is None:
+            return lambda pixel, local: biases(pixel)
+        near = self.near.stepper(context, image)
+        return lambda pixel, local: _joined(near(pixel, local), biases(pixel))
 
     def silence(self) -> None:
         """Sets the weights that scale everything it adds to zero."""
@@ -150,6 +215,11 @@ class Reader(nn.Module):
             yield from self.near.direct()
         if self.biases is not None:
             yield from self.biases.parameters()
+
+
+def _joined(first: Tensor, added: list[Tensor]) -> list[Tensor]:
+    """What is added at the first layer beside what is added at the first layers, if anything is."""
+    return [first + added[0], *added[1:]] if added else [first]
 
 
 class StreamsReader(nn.Module):

@@ -3,6 +3,7 @@
 Shape legend: B batch, C channels, H rows, W columns, F filters.
 """
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -133,6 +134,28 @@ class WeightNormUpConv(WeightNormConv):
         y = F.conv_transpose2d(x, weight, bias, stride=2, output_padding=1)
         left = (weight.shape[3] - 1) // 2
         return y[:, :, :rows, left : left + columns]
+
+
+class _Point(nn.Module):
+    """What a 1×1 convolution does to a single place, as a matrix product: (B, C) -> (B, outputs)."""
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        super().__init__()
+        self.weight, self.bias = weight[:, :, 0, 0], bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight, self.bias)
+
+
+@torch.no_grad()
+def settled(model: nn.Module) -> nn.Module:
+    """Returns a copy of a model for single places (B, C), whose 1×1 convolutions are normalised once for all."""
+    found = copy.deepcopy(model)
+    for module in list(found.modules()):
+        for name, part in module.named_children():
+            if isinstance(part, WeightNormConv):
+                setattr(module, name, _Point(part._effective_weight(), part.bias))
+    return found
 
 
 def down_conv(inputs: int, outputs: int, kernel: tuple[int, int] = (2, 3), **options) -> WeightNormConv:

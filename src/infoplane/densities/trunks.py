@@ -16,7 +16,7 @@ from infoplane.densities.contexts import Given, Reader, StreamsReader
 from infoplane.densities.incremental import Incremental
 from infoplane.densities.likelihoods import scale_levels
 from infoplane.densities.streams import Streams
-from infoplane.densities.window import Boxes, Places, causal_offsets, causal_window, gathered, with_beyond
+from infoplane.densities.window import Boxes, Growing, Places, causal_offsets, causal_window, gathered, with_beyond
 from infoplane.errors import UsageError
 
 #: where differences from a prediction are cut off, in scales
@@ -44,7 +44,7 @@ class Trunk(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def stepper(self, images: Tensor, given: Given | None) -> Callable[[int, Based | None], Tensor]:
-        """Returns what gives the features (B, F) of a pixel of all images, asked in raster order from the first on.
+        """Returns what gives the features (B, F) of a pixel of all images, asked in raster order.
 
         Images become known meanwhile: whoever asks for a pixel has filled in all that come before it.
         """
@@ -114,7 +114,7 @@ class WindowTrunk(Trunk):
     ) -> None:
         super().__init__()
         channels, rows, columns = shape
-        self.shape, self.levels, self.width, self.depth = shape, levels, width, depth
+        self.shape, self.levels, self.width, self.depth, self.with_base = shape, levels, width, depth, base
         offsets = causal_offsets(up, side)
         self.register_buffer("table", causal_window(rows, columns, offsets), persistent=False)
         self.boxes = Boxes(rows, columns, up, side, far)
@@ -129,7 +129,10 @@ class WindowTrunk(Trunk):
 
     def forward(self, images: Tensor, places: Places, based: Based | None, given: Given | None) -> Tensor:
         x = self.window(self.inputs(images, places, based)) + self.position(places.pixel)
-        added = added_at(given, places, based)
+        return self._layers(x, added_at(given, places, based))
+
+    def _layers(self, x: Tensor, added: list[Tensor]) -> Tensor:
+        """From the first layer's output, before what a context adds to layers, to the features."""
         for layer, residual in enumerate((None, *self.layers)):
             x = x if residual is None else residual(x)
             if layer < len(added):
@@ -137,29 +140,66 @@ class WindowTrunk(Trunk):
         return self.norm(x)
 
     def stepper(self, images: Tensor, given: Given | None) -> Callable[[int, Based | None], Tensor]:
-        every = torch.arange(len(images), device=images.device)
-        return lambda pixel, based: self(images, Places(every, torch.full_like(every, pixel)), based, given)
+        def values(pixels: Tensor) -> Tensor:
+            return self._levels(scale_levels(pixels, self.levels, self.norm.gain.dtype))
+
+        def far(pixels: Tensor) -> Tensor:
+            return self._averaged(scale_levels(pixels, self.levels, self.norm.gain.dtype))
+
+        known = None if self.with_base else Growing(images, self.table, values)
+        boxes = self.boxes.stepper(images, far) if self.boxes.count else None
+        start, added = self.position.weight + self.window.bias, steps_of(given)
+
+        def features(pixel: int, based: Based | None) -> Tensor:
+            levels = None if known is None else known.at(pixel)
+            inputs = self._joined(levels, based, None if boxes is None else boxes(pixel))
+            x = torch.addmm(start[pixel], inputs, self.window.weight.T)
+            return self._layers(x, added(pixel, None if based is None else based[1]))
+
+        return features
 
     def reader(self, context: tuple[int, ...], form: str, method: str) -> Reader:
         return Reader(self.shape, self.levels, context, form, method, [self.width] * (1 + self.depth))
 
     def inputs(self, images: Tensor, places: Places, based: Based | None) -> Tensor:
         """What the perceptron takes: (N, …)."""
-        scaled = scale_levels(images, self.levels, self.norm.gain.dtype)
+        scaled, levels = scale_levels(images, self.levels, self.norm.gain.dtype), None
         if based is None:
-            values = gathered(with_beyond(scaled, -1.0), self.table[places.pixel], places.image)
-            parts = [values + 1, (values > -1).to(values)]
+            levels = self._levels(gathered(with_beyond(scaled, -1.0), self.table[places.pixel], places.image))
+        return self._joined(levels, based, self.boxes(self._averaged(scaled), places) if self.boxes.count else None)
+
+    @staticmethod
+    def _levels(scaled: Tensor) -> Tensor:
+        """What is seen of values without a base, 0 beyond the image: (B, C, …) -> (B, 2C, …)."""
+        return torch.cat((scaled + 1, (scaled > -1).to(scaled)), dim=1)
+
+    def _averaged(self, scaled: Tensor) -> Tensor:
+        return scaled if self.with_base else scaled + 1
+
+    def _joined(self, levels: Tensor | None, based: Based | None, far: tuple[Tensor, Tensor] | None) -> Tensor:
+        """From windows of levels (N, 2C, K) or of a base, and the means of boxes, to what the perceptron takes."""
+        if based is None:
+            assert levels is not None
+            parts = [levels]
         else:
             values, local = based
             scale = 0.7 * torch.exp(-local.log_scale[:, :1, None])
             relative = (values - local.prediction[:, :, None]) * scale
             parts = [relative.clamp(-CLIP, CLIP), local.prediction, local.energy + 3]
-        if self.boxes.count:
-            mean, there = self.boxes(scaled + 1 if based is None else scaled, places)
+        if far is not None:
+            mean, there = far
             if based is not None:
                 mean = ((mean - based[1].prediction[:, :, None]) * scale).clamp(-CLIP, CLIP)
             parts.append(torch.where(there, mean, 0.0))
         return torch.cat([part.flatten(1) for part in parts], dim=1)
+
+
+def steps_of(given: Given | None) -> Callable[[int, Local | None], list[Tensor]]:
+    """Returns what gives what a context adds to a trunk's layers at a pixel of all images, (B, F) each."""
+    if given is None:
+        return lambda pixel, local: []
+    assert isinstance(given.reader, Reader)
+    return given.reader.stepper(given.context, given.image)
 
 
 def added_at(given: Given | None, places: Places, based: Based | None) -> list[Tensor]:
@@ -306,16 +346,15 @@ class TransformerTrunk(Trunk):
         return self.before(torch.cat(parts, dim=1)) + self.position(pixel)
 
     def stepper(self, images: Tensor, given: Given | None) -> Callable[[int, Based | None], Tensor]:
-        n, flat = len(images), images.flatten(2)
-        every, weight = torch.arange(n, device=images.device), self.norm.gain
+        n, flat, weight = len(images), images.flatten(2), self.norm.gain
+        every, added_by = torch.arange(n, device=images.device), steps_of(given)
         heads = [cast(Attention, attention).heads for attention in self.attention]
         kept = [weight.new_zeros(2, n, h, flat.shape[2], self.width // h) for h in heads]
 
         def features(pixel: int, based: Based | None) -> Tensor:
-            places = Places(every, torch.full_like(every, pixel))
             before = scale_levels(flat[:, :, max(0, pixel - 1)], self.levels, weight.dtype)
-            x = self._embedded(before if pixel else torch.zeros_like(before), places.pixel, based)
-            added = added_at(given, places, based)
+            x = self._embedded(before if pixel else torch.zeros_like(before), torch.full_like(every, pixel), based)
+            added = added_by(pixel, None if based is None else based[1])
             for layer in range(self.depth + 1):
                 if layer:
                     keys, values = kept[layer - 1]

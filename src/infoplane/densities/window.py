@@ -3,7 +3,7 @@
 Shape legend: N pixels of some images, C channels, K places of a window, S boxes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -63,6 +63,31 @@ def with_beyond(maps: Tensor, value: float = 0.0) -> Tensor:
     return F.pad(maps.flatten(2), (0, 1), value=value)
 
 
+class Growing:
+    """Windows of images that become known pixel by pixel, in raster order, one pixel of all images at a time.
+
+    Args:
+        images: (B, C, H, W), which whoever asks for a pixel has filled in up to it.
+        table: The places of every pixel's window: int64 (H·W, K).
+        values: From pixels (B, C, n) to what the windows hold of them, (B, c, n).
+        beyond: What stands beyond the image.
+    """
+
+    def __init__(self, images: Tensor, table: Tensor, values: Callable[[Tensor], Tensor], beyond: float = 0.0) -> None:
+        self._pixels, self._table, self._values = images.flatten(2), table, values
+        self._maps = with_beyond(values(self._pixels)[:, :, :, None], beyond)
+        self._known = 0
+
+    def at(self, pixel: int) -> Tensor:
+        """The window of a pixel: (B, c, K)."""
+        if pixel > self._known:
+            some = slice(self._known, pixel)
+            self._maps[:, :, some] = self._values(self._pixels[:, :, some])
+            self._known = pixel
+        index = self._table[pixel].expand(*self._maps.shape[:2], -1)
+        return self._maps.gather(2, index)
+
+
 def square_window(grid: tuple[int, int], rows: int, columns: int, radius: int) -> Tensor:
     """Returns, for every pixel of an image of rows × columns, the places in a map of `grid` around the one that it
     lies on: int64 (H·W, (2r + 1)²); beyond the edge the place h·w."""
@@ -119,6 +144,30 @@ class Boxes(nn.Module):
         """Returns means (N, C, S) of (B, C, H, W), 0 where a box is beyond the edge, and which are not: (N, 1, S)."""
         sums = F.pad(images, (1, 0, 1, 0)).cumsum(2).cumsum(3)
         table = self.corners[places.pixel].flatten(1)
-        a, b, c, d = gathered(sums.flatten(2), table, places.image).unflatten(2, (4, self.count)).unbind(2)
-        area = self.area[places.pixel][:, None]
-        return (a + b - c - d) / area.clamp_min(1).to(images), area > 0
+        return self._means(gathered(sums.flatten(2), table, places.image), self.area[places.pixel][:, None])
+
+    def stepper(self, images: Tensor, values: Callable[[Tensor], Tensor]) -> Callable[[int], tuple[Tensor, Tensor]]:
+        """Returns what gives the same for a pixel of all images, which become known in raster order.
+
+        Args:
+            values: From rows of images (B, C, h, W) to what is averaged.
+        """
+        columns = images.shape[3]
+        sums = F.pad(values(images), (1, 0, 1, 0)).zero_()
+        flat, rows = sums.flatten(2), 0
+
+        def means(pixel: int) -> tuple[Tensor, Tensor]:
+            nonlocal rows
+            while rows < pixel // columns:  # every box ends above its pixel's row
+                own = values(images[:, :, rows : rows + 1]).cumsum(3)
+                torch.add(sums[:, :, rows : rows + 1, 1:], own, out=sums[:, :, rows + 1 : rows + 2, 1:])
+                rows += 1
+            index = self.corners[pixel].flatten().expand(*flat.shape[:2], -1)
+            return self._means(flat.gather(2, index), self.area[pixel])
+
+        return means
+
+    def _means(self, sums: Tensor, area: Tensor) -> tuple[Tensor, Tensor]:
+        """From what stands at the corners (N, C, 4·S) of boxes to their means, and whether there are such boxes."""
+        a, b, c, d = sums.unflatten(2, (4, self.count)).unbind(2)
+        return (a + b - c - d) / area.clamp_min(1).to(sums), area > 0
