@@ -1,6 +1,7 @@
-"""Drawing images from a density: cached against naive, one device, one run.
+"""Drawing images from a density: cached against naive, and the window density against both; one device, one run.
 
     python benchmarks/sample.py [--device cpu|cuda] [--cases …] [--batches 16 64] [--docs] [--out FILE]
+    python benchmarks/sample.py --window [--cases …] [--batches 1 16] [--context 64 7 7] [--docs] [--out FILE]
 
 On a machine with a GPU, from the root of the repository (minutes; for the big colour case add `--cases`, see train.py):
 
@@ -14,6 +15,10 @@ On a GPU each cell is of a second run. The naive way at its best is one CUDA gra
 `--compile`, of what torch.compile makes of the network), or the plain one if that is faster. Cached sampling is timed
 without graphs and with them, their recording included. Precision is torch's default: TF32 in convolutions, which only
 the naive way has. A dash is what does not fit into memory.
+
+With `--window` cached PixelCNN++ is set against the window density (`Autoregressive` with its defaults) of the same
+images, levels and context instead, drawn in turn; on a processor in CPU seconds, the least of three draws (of one where
+it takes long). Batches that would take a processor too long are left out.
 """
 
 import argparse
@@ -24,6 +29,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
+from infoplane import densities
 from infoplane.densities import Density, PixelCNN, pixelcnn
 from infoplane.densities.graphs import Graphs, Recorder
 from tables import add_options, deliver, where
@@ -33,6 +39,8 @@ from train import CASES, Case
 ROWS = 5
 #: how often there, where it is a graph
 REPLAYS = 10
+#: seconds that drawing a batch once may take a processor to be drawn again, and to be drawn at all
+SHORT, LONG = 4.0, 100.0
 
 
 def cached(density: Density, batch: int, device: torch.device) -> float:
@@ -131,17 +139,67 @@ def on_a_gpu(density: PixelCNN, batch: int, device: torch.device, compile: bool)
     return ["—" if "nan" in cell else cell for cell in cells]
 
 
+def set_against(case: Case, context: tuple[int, ...] | None, batches: list[int], device: torch.device) -> Iterator[str]:
+    """Yields cells of lines of the table that sets the window density against PixelCNN++."""
+    images = torch.randint(case.levels, (128, *case.shape), dtype=torch.uint8, device=device)
+    families = []
+    for kind, options in (("pixelcnn", case.options), ("autoregressive", {})):
+        density = densities.build(kind, case.shape, case.levels, context, options, seed=0).to(device)
+        density.initialise(images)
+        families.append(density)
+    clock = time.perf_counter if device.type == "cuda" else time.process_time
+
+    def seconds(density: Density, batch: int) -> float:
+        h = None if context is None else torch.randn(batch, *context, device=device)
+        begin = clock()
+        density.sample(h, n=batch, generator=torch.Generator(device).manual_seed(0))
+        wait(device)
+        return clock() - begin
+
+    for density in families:
+        seconds(density, 1)
+    each = 0.0
+    for batch in batches:
+        if device.type == "cpu" and each * batch > LONG:
+            continue
+        taken = [[seconds(density, batch) for density in families]]
+        while len(taken) < 3 and sum(taken[0]) < SHORT:
+            taken.append([seconds(density, batch) for density in families])
+        usual, window = (min(column) for column in zip(*taken, strict=True))
+        each = usual / batch
+        yield f"{batch} | {usual:.3g} | {window:.3g} | {window / usual:.2f} | {batch / window:,.1f}"
+
+
+def compare(options: argparse.Namespace, device: torch.device) -> None:
+    """Prints the table that sets the window density against PixelCNN++."""
+    context = None if options.context is None else tuple(options.context)
+    columns = ["case", "batch", "PixelCNN++, s", "window, s", "window / PixelCNN++", "images/s of the window"]
+    lines = [f"| {' | '.join(columns)} |", f"| {' | '.join('---' for _ in columns)} |"]
+    print(*lines, sep="\n")
+    for name in options.cases or list(CASES):
+        for cells in set_against(CASES[name], context, options.batches or [1, 16, 64, 256], device):
+            lines.append(f"| {name} | {cells} |")
+            print(lines[-1], flush=True)
+    lines += ["", where(device)]
+    deliver(f"sample window on {device.type}", lines, options)
+
+
 def main() -> None:
     """Runs the benchmark and prints its table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES)[:3])
+    parser.add_argument("--cases", nargs="+", choices=list(CASES), help="default: the first three, with --window all")
     parser.add_argument("--batches", type=int, nargs="+", help="default: 16; on a GPU 16, 64, 256 and 1024")
     parser.add_argument("--compile", action="store_true", help="compile the naive way too (on a GPU; minutes)")
+    parser.add_argument("--window", action="store_true", help="set the window density against PixelCNN++")
+    parser.add_argument("--context", type=int, nargs="+", help="there: the shape of a context, d or c h w")
     add_options(parser)
     options = parser.parse_args()
     device = torch.device(options.device)
     torch.set_num_threads(1)
+    if options.window:
+        compare(options, device)
+        return
     lines = [f"The same images from one seed in float64: {'yes' if same(device) else 'NO'}.", ""]
     gpu = device.type == "cuda"
     ways = [
@@ -155,7 +213,7 @@ def main() -> None:
     ]
     columns = ["case", "batch", *(ways if gpu else ["naive, s", "cached, s", "gain", "images/s"])]
     lines += [f"| {' | '.join(columns)} |", f"| {' | '.join('---' for _ in columns)} |"]
-    for name in options.cases:
+    for name in options.cases or list(CASES)[:3]:
         case: Case = CASES[name]
         density = case.build(device)
         assert isinstance(density, PixelCNN)
