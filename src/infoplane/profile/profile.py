@@ -58,6 +58,8 @@ class Profile:
     def __getitem__(self, layer: str) -> dict[str, Estimate]:
         """The estimates of one layer by kind, all refits together; at the last checkpoint.
 
+        `read_through` names the later layer with whose density one was read, where that is not the layer's own.
+
         Raises:
             UsageError: The layer was not measured; the mapping itself raises it for a kind that was not.
         """
@@ -87,7 +89,8 @@ class Profile:
             temperature: Below 1 sharpens, above 1 flattens the distribution of every pixel; 1 draws from q itself.
             rows: So many first rows are those of the images; only the others are drawn.
 
-        Returns: uint8 (B, n, C, H, W), from the first refit's density.
+        Returns: uint8 (B, n, C, H, W), from the first refit's density of this layer itself, whatever its numbers are
+            read through.
         """
         seed = check_whole("seed", seed, least=0, most=2**63 - 1)  # torch's generators take no more
         n = check_whole("number of samples", n, least=1)
@@ -122,7 +125,8 @@ class Profile:
             candidates: uint8 (M, C, H, W).
             given: uint8 (B, C, H, W).
 
-        Returns: log q(candidate_j | h(given_i)) in nats, float64 (B, M), from the first refit's density.
+        Returns: log q(candidate_j | h(given_i)) in nats, float64 (B, M), from the first refit's density of this layer
+            itself.
         """
         density, contexts = self._inverse(layer, given)
         scored = own_batch(self._images(candidates)).to(self._device)
