@@ -64,7 +64,7 @@ def test_results_do_not_depend_on_who_computes_them(finished, tmp_path):
 
 def test_the_tables_agree_and_hold_no_times(finished):
     csv, parquet = pl.read_csv(finished / "results.csv"), pl.read_parquet(finished / "results.parquet")
-    columns = "study layer checkpoint refit kind value stderr unit direction n refits flags ceiling dof"
+    columns = "study layer checkpoint refit kind value stderr unit direction n refits flags ceiling dof read_through"
     assert " ".join(csv.columns) == " ".join(parquet.columns) == columns
     assert csv["value"].to_list() == parquet["value"].to_list()
     assert csv["kind"].to_list() == parquet["kind"].to_list()
