@@ -6,7 +6,7 @@ from composed import CONTEXTS, FORMS, PARTS, TRUNKS, compose, contexts_of, names
 from test_paths import NO_COMPILER
 from tiny_densities import every_image, number_of, random_images
 
-from infoplane.densities import Autoregressive
+from infoplane.densities import Autoregressive, PixelCNN
 from infoplane.densities.window import Places
 from infoplane.errors import UsageError
 from infoplane.inversion.fast import compiled
@@ -185,17 +185,55 @@ def test_the_estimate_of_the_loss_from_some_pixels_has_no_bias(parts):
     assert (error / truth).max() < 0.01
 
 
-@pytest.mark.parametrize("trunk", TRUNKS)
-def test_half_precision_costs_little(trunk):
-    model = compose((3, 5, 5), 16, ("linear", trunk, "relative"), (3,), scale=0.2).float()
-    images, h = random_images((3, 5, 5), 16, 8), torch.randn(8, 3, generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
-        plain = model.log_prob(images, h)
-        with torch.autocast("cpu", torch.bfloat16):
-            half = model.log_prob(images, h)
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("parts", PARTS, ids=names)
+def test_in_half_precision_the_loss_is_within_a_thousandth(parts, form):
+    """Of images as they are, neighbours alike; and what is solved for and the likelihood are in full precision."""
+    shape, levels, n = (3, 6, 6), 64, 32
+    model = compose(shape, levels, parts, (5,), form=form, scale=0.2, far=()).float().train()
+    generator = torch.Generator().manual_seed(9)
+    shades = 0.2 + 0.6 * torch.rand(n, 1, 1, 1, generator=generator)
+    noisy = shades + 0.08 * torch.randn(n, *shape, generator=generator)
+    images = (noisy.clamp(0, 1) * (levels - 1)).round().to(torch.uint8)
+    if model.base is not None:
+        model.base.fit(images)
+    h, seen, losses = contexts_of(model, n).float(), {}, []
+
+    def watched(name, call):
+        def wrapper(first, *rest):
+            seen.setdefault(name, set()).add((first.dtype, torch.is_autocast_enabled("cpu")))
+            return call(first, *rest)
+
+        return wrapper
+
+    for name, part, method in (
+        ("trunk", model.trunk, "forward"),
+        ("head", model.head, "score"),
+        ("base", model.base, "forward"),
+        ("readout", model.reader.readout, "forward"),
+    ):
+        if part is not None:
+            setattr(part, method, watched(name, getattr(part, method)))
+    for half in (False, True):
+        seen.clear()
+        model.place_loss.zero_()
+        torch.manual_seed(0)  # the same pixels
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=half):
+            losses.append(model.training_loss(images, h))
+    plain, half = losses
     assert half.dtype == torch.float32
-    assert (half - plain).abs().max() < 0.01 * plain.abs().max()
     assert not torch.equal(half, plain)
+    assert float(half.mean()) == pytest.approx(float(plain.mean()), rel=1e-3)
+    exact = {"head", *(["base"] if parts[0] == "linear" else []), *(["readout"] if form != "biases" else [])}
+    assert seen == {"trunk": {(torch.uint8, True)}, **{name: {(torch.float32, False)} for name in exact}}
+
+
+@pytest.mark.parametrize("trunk", TRUNKS)
+def test_wide_products_are_those_of_a_trunk_of_wide_matrices(trunk):
+    model = compose((1, 3, 3), 4, ("none", trunk, "softmax"))
+    assert model.wide == Autoregressive.wide_with({"trunk": trunk}) == (trunk != "pixelcnn")
+    assert Autoregressive.wide_with({})  # a window, where none is named
+    assert not PixelCNN((1, 3, 3), 4, filters=4, residual_layers=1, scales=1).wide
 
 
 def test_what_does_not_go_together_is_refused():

@@ -11,7 +11,8 @@ from torch import nn
 
 from infoplane import densities
 from infoplane.inversion import FitSettings, NegativeLogProb, Pairs, fit_density
-from infoplane.inversion.fast import CompileWarning, History, Step, autocast, compiled, precision_of, shorten
+from infoplane.inversion.fast import CompileWarning, History, Step, compiled, shorten
+from infoplane.inversion.precision import autocast
 
 CPU = torch.device("cpu")
 
@@ -60,11 +61,6 @@ def test_the_first_step_that_is_not_finite_is_found():
     fine.take(torch.tensor(1.0), torch.tensor(1.0), torch.tensor(2.0))
     assert fine.bad(0) is None
     assert fine.guarded() == 0
-
-
-def test_a_processor_computes_in_float32_unless_it_is_asked():
-    assert precision_of(FitSettings(), CPU) == torch.float32
-    assert precision_of(FitSettings(precision="bfloat16"), CPU) == torch.bfloat16
 
 
 def test_half_precision_is_for_convolutions_only():

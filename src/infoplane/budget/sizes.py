@@ -13,6 +13,7 @@ from infoplane.budget.preparing import LEAST_UPDATES, Preparing
 from infoplane.errors import UsageError
 from infoplane.information.contrastive import LEAST_BATCHES, LEAST_CANDIDATES
 from infoplane.inversion import FitSettings
+from infoplane.inversion.precision import autocast
 from infoplane.study.bench import free_memory
 from infoplane.study.candidates import AUTO, CANDIDATES, is_open, offer
 from infoplane.study.cell import Cell
@@ -390,7 +391,9 @@ def time_updates(
 
         def train() -> None:
             optimiser.zero_grad(set_to_none=True)
-            loss_of(model, images, given).mean().backward()
+            with autocast(spec.fit, device, wide=model.wide):
+                loss = loss_of(model, images, given).mean()
+            loss.backward()
             optimiser.step()
             if device.type == "cuda":
                 torch.cuda.synchronize(device)

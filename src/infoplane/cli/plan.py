@@ -21,7 +21,7 @@ from infoplane.study.load import scales_of
 from infoplane.study.machine import Machine
 from infoplane.study.origin import NOTHING_SAID
 from infoplane.study.plan import Plan
-from infoplane.study.run import STUDY_FILE, another, check_a_run, device_name, pick_device, workers_of
+from infoplane.study.run import STUDY_FILE, another, check_a_run, device_name, on_machine, pick_device, workers_of
 from infoplane.study.why import Held
 
 #: seconds
@@ -54,6 +54,7 @@ def plan(
         raise UsageError("--images for a study without images", received=study, mend="leave it out")
     if out is not None:
         check_a_run(out)
+    spec = on_machine(spec, out, where)
     # Whatever is wrong with the study is said before any waiting. Decoding pictures and hashing them takes a while, and
     # tells nothing but whether a run is of them.
     loaded = family.check(spec) if out is not None or family.outline is None else family.outline(spec)

@@ -3,7 +3,7 @@
 Shape legend: B images, N pixels, C channels, H rows, W columns, F features.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -18,7 +18,7 @@ from infoplane.densities.layers import initialising, settled, without_tf32
 from infoplane.densities.likelihoods import Categorical, LogisticMixture, full_precision
 from infoplane.densities.readout import FOLDS, Batches, Guide, predicted
 from infoplane.densities.relative import RelativeLogistics
-from infoplane.densities.trunks import Based, StreamsTrunk, TransformerTrunk, Trunk, WindowTrunk
+from infoplane.densities.trunks import TRUNKS, Based, StreamsTrunk, TransformerTrunk, Trunk, WindowTrunk
 from infoplane.densities.window import Places
 from infoplane.errors import UsageError
 
@@ -125,6 +125,14 @@ class Autoregressive(Density):
         self.pixels = pixels
         # By how much the loss of each place varies is about how large it is: where to look oftener.
         self.register_buffer("place_loss", torch.zeros(shape[1] * shape[2]), persistent=False)
+
+    @property
+    def wide(self) -> bool:
+        return self.trunk.wide
+
+    @classmethod
+    def wide_with(cls, options: Mapping[str, Any]) -> bool:
+        return TRUNKS[options.get("trunk", "window")].wide
 
     @property
     def looked_at(self) -> int:

@@ -1,7 +1,7 @@
 """What every density q(x|h) over discrete images offers."""
 
 import abc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -45,6 +45,16 @@ class Density(nn.Module, abc.ABC):
     def looked_at(self) -> int:
         """How many pixels of each image a training step computes."""
         return self.shape[1] * self.shape[2]
+
+    @property
+    def wide(self) -> bool:
+        """Whether most of a training step's time goes into products so wide that a processor's bfloat16 saves time."""
+        return self.wide_with({})
+
+    @classmethod
+    def wide_with(cls, options: Mapping[str, Any]) -> bool:
+        """Whether such a density with these options is `wide`."""
+        return False
 
     @classmethod
     def suited(cls, shape: tuple[int, int, int]) -> dict[str, Any]:

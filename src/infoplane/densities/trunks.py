@@ -33,10 +33,12 @@ class Trunk(nn.Module, abc.ABC):
     Attributes:
         width: F.
         alone: Whether a place costs the same whichever others are asked for; else all of an image are computed at once.
+        wide: Whether most of its time goes into products of wide matrices.
     """
 
     width: int
     alone: ClassVar[bool]
+    wide: ClassVar[bool]
 
     @abc.abstractmethod
     def forward(self, images: Tensor, places: Places, based: Based | None, given: Given | None) -> Tensor:
@@ -96,7 +98,7 @@ class WindowTrunk(Trunk):
         base: Whether there is a base, whose window is the same.
     """
 
-    alone = True
+    alone, wide = True, True
     table: Tensor
 
     def __init__(
@@ -213,7 +215,7 @@ def added_at(given: Given | None, places: Places, based: Based | None) -> list[T
 class StreamsTrunk(Streams, Trunk):
     """PixelCNN++'s two streams; `PixelCNN` says what the arguments are. A base it does not see."""
 
-    alone = False
+    alone, wide = False, False
 
     def __init__(
         self,
@@ -298,7 +300,7 @@ class TransformerTrunk(Trunk):
         base: Whether there is a base.
     """
 
-    alone = False
+    alone, wide = False, True
 
     def __init__(
         self,
@@ -368,3 +370,7 @@ class TransformerTrunk(Trunk):
 
     def reader(self, context: tuple[int, ...], form: str, method: str) -> Reader:
         return Reader(self.shape, self.levels, context, form, method, [self.width] * (1 + self.depth))
+
+
+#: name in a study -> trunk
+TRUNKS: dict[str, type[Trunk]] = {"window": WindowTrunk, "pixelcnn": StreamsTrunk, "transformer": TransformerTrunk}

@@ -1,13 +1,13 @@
-"""What makes a training step fast where there is a GPU: precision, layout, compilation, data that lie there already."""
+"""What makes a training step fast where there is a GPU: layout, compilation, data that lie there already."""
 
 import warnings
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from types import FunctionType
 
 import torch
 from torch import Tensor, nn
 
+from infoplane.inversion.precision import autocast, is_wide
 from infoplane.inversion.settings import FitSettings
 
 #: fewest updates for which compiling pays
@@ -24,19 +24,6 @@ class CompileWarning(UserWarning):
 
 #: images (B, C, H, W), context (B, …) or None, in training also what else is known of these examples -> losses (B,)
 Loss = Callable[..., Tensor]
-
-
-def precision_of(settings: FitSettings, device: torch.device) -> torch.dtype:
-    """The type that convolutions of a training step are computed in; likelihoods never are in less than float32."""
-    if settings.precision != "auto":
-        return torch.bfloat16 if settings.precision == "bfloat16" else torch.float32
-    return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
-
-
-def autocast(settings: FitSettings, device: torch.device) -> AbstractContextManager[object]:
-    """The context in which the losses of training steps are computed."""
-    kind = precision_of(settings, device)
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=kind == torch.bfloat16)
 
 
 def laid_out(model: nn.Module, device: torch.device) -> nn.Module:
@@ -60,6 +47,7 @@ class Step:
         self.loss, self.model, self.settings, self.device = loss, model, settings, device
         self.compiled = compiled(loss) if compiling(settings, device) else None
         self.portion = settings.batch
+        self._wide = is_wide(model)
         self._proved = False
 
     def __call__(self, *examples: Tensor | None) -> Tensor:
@@ -90,7 +78,7 @@ class Step:
         n, total = _count(examples), torch.zeros((), device=self.device)
         for begin in range(0, n, self.portion):
             part = slice(begin, begin + self.portion)
-            with autocast(self.settings, self.device):
+            with autocast(self.settings, self.device, wide=self._wide):
                 loss = function(*(None if each is None else each[part] for each in examples)).sum() / n
             loss.backward()
             total = total + loss.detach()

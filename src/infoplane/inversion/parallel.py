@@ -25,9 +25,10 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from infoplane.errors import UsageError, unknown
-from infoplane.inversion.fast import Loss, autocast, compiled, compiling, laid_out
+from infoplane.inversion.fast import Loss, compiled, compiling, laid_out
 from infoplane.inversion.fit import Curve, OneSource, Progress, losses_of, train
 from infoplane.inversion.pairs import Pairs
+from infoplane.inversion.precision import autocast, is_wide
 from infoplane.inversion.settings import FitSettings
 from infoplane.torch_state import own_state
 
@@ -152,7 +153,7 @@ class SharedSource:
     def step(self) -> Tensor:
         """Differentiates this process's part of the mean loss of the next global batch; returns that mean."""
         examples = self.source.pairs.training_batch(next(self.source.order)[self._share])
-        with autocast(self.source.settings, self.ranks.device):
+        with autocast(self.source.settings, self.ranks.device, wide=is_wide(self.source.model)):
             part = self._losses(*examples)
         part.backward()
         whole = part.detach().clone()

@@ -37,8 +37,9 @@ class FitSettings(Settings):
         trial_updates: Where the data choose the density: updates of each candidate; None for a tenth of `updates`, at
             least 30. They, and `updates`, are then those of the first candidate; of any other as many as take as long.
         shared: Share of `updates` that are made together where the start is "shared".
-        precision: What convolutions compute in while training; "auto" is bfloat16 on a GPU that has it, else float32.
-            Likelihoods, weights, and everything that is scored stay in float32.
+        precision: What products compute in while training; "auto" is bfloat16 on a GPU that has it, and on a processor
+            that computes it where the density's products are wide, else float32. Likelihoods, weights, and everything
+            that is scored stay in float32.
         compile: Whether torch compiles a training step; "auto" on a GPU, if there are enough updates to pay for it.
     """
 

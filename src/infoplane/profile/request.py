@@ -36,7 +36,7 @@ from infoplane.study.load import read_study
 from infoplane.study.machine import Machine
 from infoplane.study.origin import Origin
 from infoplane.study.plan import PLAN_FILE, Plan, make_plan
-from infoplane.study.run import STUDY_FILE, device_name, one_thread
+from infoplane.study.run import STUDY_FILE, device_name, on_machine, one_thread
 from infoplane.study.spec import NEED_DENSITIES, DataSpec, Measure, StudySpec
 from infoplane.study.store import Result
 from infoplane.study.task import Live
@@ -138,6 +138,7 @@ def prepared(request: Request, checkpoints: Mapping[str, Any], preparing: Prepar
         prior=request.prior,
         seed=request.seed,
     ).resolve()
+    spec = cast(StudySpec, on_machine(spec, request.out, where))
     sizes = {"encoding": 0, "decoding": spec.data.decoding, "evaluation": evaluation}
     loaded = split_data(dataset, sizes, request.seed)
     data.say(loaded.values["notes"])

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Self
 
+import torch
 from annotated_types import Ge, Le
 from pydantic import BaseModel, Field, model_validator
 
@@ -60,6 +61,14 @@ class Study(Settings):
 
         Raises:
             UsageError: Settings do not go together.
+        """
+        return self
+
+    def on(self, device: torch.device, begun: "Study | None" = None) -> Self:
+        """Returns the study with what depends on the machine that computes written out.
+
+        Args:
+            begun: The study of the run that it goes on with, which has decided that already.
         """
         return self
 

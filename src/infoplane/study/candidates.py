@@ -88,16 +88,29 @@ def _seconds(candidate: Candidate, shape: Shape, levels: int) -> float:
     return _COUNTED[key]
 
 
+def is_wide(spec: Mapping[str, Any]) -> bool:
+    """Whether a density, as a study has it, has wide products."""
+    return densities.REGISTRY[spec["kind"]].wide_with(spec)
+
+
+def may_be_wide(spec: Mapping[str, Any]) -> bool:
+    """The same, also of a density that the data choose: whether any candidate has."""
+    if spec["kind"] != AUTO:
+        return is_wide(spec)
+    return any(is_wide(make((1, 8, 8), 2).density) for make in CANDIDATES.values())  # whatever the images are
+
+
 def is_open(params: Mapping[str, Any]) -> bool:
     """Whether a cell's density is one that the data choose."""
     return any(each.get("density", {}).get("kind") == AUTO for each in (params, *params.get("places", ())))
 
 
-def settled(params: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
+def settled(params: Mapping[str, Any], chosen: Mapping[str, Any], device: str = "cpu") -> dict[str, Any]:
     """Returns a cell's settings with a candidate as its density, trained as suits it, for as long as they say.
 
     Args:
         chosen: What `offer` returns.
+        device: Type of the device that trains it: a processor gains nothing by half precision in narrow products.
     """
     found = dict(params)
     if "density" in found:
@@ -107,7 +120,8 @@ def settled(params: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, A
     if "fit" in found:
         updates = found["fit"]["updates"]
         own = {"updates": paced(updates, chosen), "batch": chosen["batch"], "learning_rate": chosen["learning_rate"]}
-        found["fit"] = {**found["fit"], **own}
+        exact = {"precision": "float32"} if device == "cpu" and not is_wide(chosen["density"]) else {}
+        found["fit"] = {**found["fit"], **own, **exact}
     return found
 
 

@@ -17,7 +17,7 @@ from infoplane.study.task import Task
 def run_candidate(task: Task) -> Result:
     """Fits p(x) as a candidate has it, and scores the images that are held out for early stopping; no other ones."""
     found = offer(task.params["candidate"], tuple(task.data.values["shape"]), task.levels)
-    params = settled(task.params, found)
+    params = settled(task.params, found, task.environment.device.type)
     fit, seed = FitSettings.model_validate(params["fit"]), params["seed"]
     pairs, held = task.fitting_pairs(None, fit.held_out, seed)
     density = build_density(task, params["density"], None, seed)

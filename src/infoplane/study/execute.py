@@ -30,6 +30,7 @@ from infoplane.study.run import (
     check_place,
     device_name,
     make_folder,
+    on_machine,
     pick_device,
     prepare,
     workers_of,
@@ -89,6 +90,7 @@ def execute(
     """
     check_place(folder)
     where = pick_device(device)
+    spec = on_machine(spec, folder, where)
     count = workers_of(workers, where)
     if engine not in ENGINES:
         raise unknown("engine", engine, ENGINES)

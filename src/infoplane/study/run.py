@@ -123,21 +123,49 @@ def check_a_run(folder: Path) -> None:
         )
 
 
+def begun(folder: Path) -> Study:
+    """Returns the study that the run in a folder is of.
+
+    Raises:
+        UsageError: It cannot be read.
+    """
+    known = Plan.study(folder) if _planned(folder) else None
+    return read_study(folder / STUDY_FILE) if known is None else study_of(known, str(folder / STUDY_FILE))
+
+
+def _planned(folder: Path) -> bool:
+    return (folder / "cells" / PLAN_FILE).exists()
+
+
+def on_machine(spec: Study, folder: Path | None, device: torch.device) -> Study:
+    """Returns the study with what depends on the machine written out: decided once, as a run begins.
+
+    Whoever goes on with a run, on whatever machine, takes what was decided then.
+
+    Args:
+        folder: The run's; None for a study that is not run.
+    """
+    there = None
+    if folder is not None and (folder / STUDY_FILE).exists():
+        with suppress(UsageError):  # what is wrong with that run is said by `check_folder`
+            there = begun(folder)
+    return spec.on(device, there)
+
+
 def another(folder: Path, spec: Study, origin: Origin) -> str | None:
     """Returns what tells the run in a folder from one of this study, shortly; None where that can go on, or grow."""
-    planned = (folder / "cells" / PLAN_FILE).exists()
     try:
-        known = Plan.study(folder) if planned else None
-        content = read_study(folder / STUDY_FILE) if known is None else study_of(known, str(folder / STUDY_FILE))
+        content = begun(folder)
     except UsageError as error:
         return f"its study cannot be read: {error}"
     if type(content) is not type(spec):
         return f"kind is {content.kind} there"
-    there, here = content.lasting(), spec.lasting()
+    # What is left to the machine, that run has decided.
+    there, here = content.lasting(), spec.on(torch.device("cpu"), content).lasting()
     for path in {**there, **here}:
         if there.get(path) != here.get(path):
             return f"{path} is {shown(there.get(path))} there, {shown(here.get(path))} here"
-    return origin.differs(Plan.origin(folder)) if planned else None
+    return origin.differs(Plan.origin(folder)) if _planned(folder) else None
 
 
 def make_folder(folder: Path) -> None:

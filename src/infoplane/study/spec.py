@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
+import torch
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
@@ -10,9 +11,10 @@ from infoplane import data, densities, subjects
 from infoplane.capture import check_pattern
 from infoplane.errors import UsageError, unknown
 from infoplane.inversion import FitSettings
+from infoplane.inversion.precision import best_precision
 from infoplane.settings import Settings, check_options, first_error, options_model
 from infoplane.study.base import END, Study
-from infoplane.study.candidates import AUTO
+from infoplane.study.candidates import AUTO, may_be_wide
 from infoplane.subjects import EpochSettings, TrainSettings
 from infoplane.subjects.forward import HELD_OUT
 from infoplane.subjects.train_epochs import name_of
@@ -314,6 +316,17 @@ class StudySpec(Study):
             options = options_of(self.subject, subjects.REGISTRY)
             content = {"kind": self.subject.kind, "train": self.subject.train, **options}
             changes["subject"] = type(self.subject).model_validate(content)
+        return self.model_copy(update=changes)
+
+    def on(self, device: torch.device, begun: Study | None = None) -> Self:
+        """Returns the study with the precision of its fits written out, where that is left to the machine."""
+        changes: dict[str, Any] = {}
+        for name, wide in (("fit", may_be_wide(self.density.model_dump())), ("reconstruction", False)):
+            fit: FitSettings = getattr(self, name)
+            if fit.precision == "auto":
+                other = begun if isinstance(begun, StudySpec) else None
+                kept = best_precision(device, wide=wide) if other is None else getattr(other, name).precision
+                changes[name] = fit.model_copy(update={"precision": kept})
         return self.model_copy(update=changes)
 
     def check(self, where: str) -> None:

@@ -223,7 +223,7 @@ def decided(task: Task) -> Task:
     """Returns the task with the density that was chosen and the fit that suits it, where the data choose."""
     if "choice" not in task.needs:
         return task
-    return replace(task, params=settled(task.params, task.needs["choice"].values))
+    return replace(task, params=settled(task.params, task.needs["choice"].values, task.environment.device.type))
 
 
 def build_subject(kind: str, options: Mapping[str, Any], values: Mapping[str, Any]) -> nn.Module:
