@@ -35,8 +35,19 @@ class Counted:
     def least(self, spec: Mapping[str, Any]) -> tuple[Work, Work]:
         return Work(flops=2 * self.scored), Work(flops=self.scored)
 
+    def seen(self, spec: Mapping[str, Any], batch: int) -> float:
+        return float(batch)
+
     def drawing(self, spec: Mapping[str, Any], images: int) -> Work:
         return Work(flops=self.sample * images)
+
+
+class Chosen(Counted):
+    """The same where the data choose the density."""
+
+    def of(self, kind: str, params: Mapping[str, Any]) -> Work:
+        fitted = kind in ("candidate", "density")
+        return Work(flops=params["fit"]["updates"]) if fitted else super().of(kind, params)
 
 
 def weight(density: Mapping[str, Any]) -> float:

@@ -2,9 +2,8 @@
 
 import pytest
 
-from counted_study import Counted, forecast, study
+from counted_study import Chosen, Counted, forecast, study
 from infoplane.budget import Pace
-from infoplane.study.counting import Work
 
 
 class Run:
@@ -58,23 +57,15 @@ def test_the_starts_of_the_fits_settle_their_updates(slow, least, most):
     assert run.spec.asked is None
 
 
-class Chosen(Counted):
-    """The same where the data choose the density."""
-
-    def of(self, kind, params):
-        fitted = kind in ("candidate", "density")
-        return Work(flops=params["fit"]["updates"]) if fitted else super().of(kind, params)
-
-
 def test_a_density_is_not_chosen_anew_when_updates_are_settled():
     spec = timed(updates=1000, density={"kind": "auto"})
-    run = Run(spec, 10 * WHOLE + 200, 1.8, Chosen())
+    run = Run(spec, 10 * WHOLE + 500, 1.8, Chosen())
     tried = {name for name, cell in run.plan.cells.items() if cell.kind in ("candidate", "choice")}
     assert len(tried) == 3
     run.go()
     assert run.changes
     assert run.spec.fit.updates < 700
-    assert run.spec.fit.trial_updates == 100
+    assert run.spec.fit.trial_updates == 250
     assert {name for name, cell in run.plan.cells.items() if cell.kind in ("candidate", "choice")} == tried
     assert run.done.keys() >= run.plan.cells.keys()
 

@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from counted_study import Counted, forecast, study
+from counted_study import Chosen, Counted, forecast, study
 from infoplane.budget import Preparing, sizes
-from infoplane.budget.sizes import PLANNED, by_updates, most_updates, shorter, time_updates, within
+from infoplane.budget.sizes import PLANNED, by_updates, longest_of, most_updates, shorter, time_updates, within
+from infoplane.study.candidates import offer
 from infoplane.study.cost import FIXED, Costs
 from infoplane.study.counting import count_memory
 from infoplane.study.machine import Machine
@@ -51,6 +52,44 @@ def test_updates_fill_the_budget(slowness):
     )
     assert known.slowness == slowness
     assert share <= 3
+
+
+@pytest.mark.parametrize(("layers", "refits"), [(1, 1), (2, 1), (2, 3)])
+def test_choosing_a_density_takes_a_tenth_of_a_budget_at_most(layers, refits):
+    """Of a single fit's budget a quarter for each of two candidates would be more."""
+    spec = study(density={"kind": "auto"}, fit={"refits": refits}, layers=("a", "b")[:layers])
+    found, known, _ = bought("2h", Chosen(), spec)
+    cells = known.plan(found).cells.values()
+    tried, fitted = (
+        [cell.params["fit"]["updates"] for cell in cells if cell.kind == kind] for kind in ("candidate", "density")
+    )
+    assert len(tried) == 2
+    assert {found.fit.trial} == set(tried) == {found.fit.trial_updates}
+    assert sum(tried) <= 0.1 * sum(fitted)
+    # No less than that, but for rounding, unless each candidate has a quarter of a fit.
+    assert tried[0] in (found.fit.updates // 4, int(0.05 * sum(fitted)))
+    assert (tried[0] < found.fit.updates // 4) == (layers * refits < 6)
+    # A number of updates buys what a study of as many has.
+    assert by_updates(spec, 1000).fit.trial == 250
+
+
+def test_a_small_budget_tries_candidates_for_as_many_updates_as_tell_anything():
+    found, *_ = bought("4m", Chosen(), study(density={"kind": "auto"}, fit={"refits": 1}))
+    assert found.fit.trial_updates == 30
+    assert found.fit.updates < 120
+
+
+def test_a_step_looks_at_as_many_images_as_its_pixels_make():
+    costs = Costs((1, 8, 8), 17, {"decoding": 720}, {})
+    window = {"kind": "autoregressive"}
+    assert costs.seen({"kind": "pixelcnn", "filters": 4}, 16) == 16
+    assert costs.seen(window, 128) == 128 * 8 / 64  # eight pixels of each
+    second = offer("pixelcnn", (1, 8, 8), 17)
+    assert costs.seen({"kind": "auto"}, 8) == min(16, second["batch"] * second["pace"])
+    # More updates than that are not bought: sixty passes, of those that look at least.
+    spec = study(density={"kind": "auto"})
+    assert longest_of(spec, costs) == int(60 * 720 / costs.seen({"kind": "auto"}, 8))
+    assert longest_of(study(), costs) == 60 * 720 // 8
 
 
 def test_timing_takes_a_tenth_at_most():

@@ -92,7 +92,7 @@ def test_candidates_are_fitted_once_and_every_density_waits_for_the_choice(tmp_p
     for name in tried.values():
         cell = plan.cells[name]
         assert dict(cell.needs) == {"data": data}
-        assert cell.params["fit"]["updates"] == 100
+        assert cell.params["fit"]["updates"] == 250
         assert cell.params["seed"] == plan.cells[role(plan, "density", "input", 1)].params["seed"]
     for name, cell in plan.cells.items():
         assert (cell.needs.get("choice") == choice) == (cell.kind in ("density", "samples")), name
@@ -206,6 +206,44 @@ def test_a_hopeless_candidate_is_not_chosen(tmp_path, monkeypatch, small, hopele
     assert [fit.values["curve"]["updates"][-1] for _, fit in results.fits("input")] == [
         candidates.paced(2, offer(other, SHAPE, 3))
     ]
+
+
+#: a learning rate at which no number stays finite
+FATAL = 1e38
+
+
+def run_with(tmp_path, monkeypatch, *fatal):
+    """Runs a study in which some candidates' fits fail; returns the outcome and the run's folder."""
+    for kind in fatal:
+        made = CANDIDATES[kind]
+        monkeypatch.setitem(CANDIDATES, kind, lambda *on, made=made: replace(made(*on), learning_rate=FATAL))
+    folder = tmp_path / "run"
+    return execute(asked(tmp_path, measure=["nce"]), folder, workers=0, quiet=True), folder
+
+
+@pytest.mark.parametrize("fatal", [*CANDIDATES])
+def test_a_candidate_whose_fit_fails_has_lost(tmp_path, monkeypatch, small, fatal):
+    outcome, folder = run_with(tmp_path, monkeypatch, fatal)
+    assert not outcome.failed
+    found = load_run(folder).choice
+    assert found is not None
+    (other,) = set(CANDIDATES) - {fatal}
+    assert found["chosen"] == other
+    assert found["failed"].keys() == {fatal}
+    assert (found["other"], found["difference"], found["stderr"]) == (None, None, None)
+    assert found["losses"].keys() == {other}
+    page, text = build(folder).read_text(encoding="utf-8"), " ".join(table(load_run(folder)).split())
+    for said in (page, text):
+        assert f"The density is {other}, which could be trained: {fatal} could not be (training diverged at" in said
+
+
+def test_a_run_stops_with_the_error_where_no_candidate_can_be_trained(tmp_path, monkeypatch, small):
+    outcome, _ = run_with(tmp_path, monkeypatch, *CANDIDATES)
+    (message,) = outcome.failed.values()
+    assert "no density can be trained on these images" in message
+    for kind in CANDIDATES:
+        assert f"{kind}: training diverged at step" in message
+    assert {kind_of(name) for name in outcome.skipped} == {"density"}
 
 
 # --- a run ---

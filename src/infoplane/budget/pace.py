@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
-from infoplane.budget.sizes import MOST_EPOCHS, PAGE, Forecast, most_updates, shorter
+from infoplane.budget.sizes import PAGE, Forecast, longest_of, most_updates, shorter
 from infoplane.study.candidates import AUTO
 from infoplane.study.cell import Cell
 from infoplane.study.plan import Plan
@@ -115,8 +115,7 @@ class Pace:
                 reconstruction = reconstruction.model_copy(update={"updates": updates})
             return spec.model_copy(update={"fit": fit, "reconstruction": reconstruction})
 
-        longest = max(300, MOST_EPOCHS * self.forecast.costs.sizes["decoding"] // spec.fit.batch)
-        updates = most_updates(lambda n: rest(with_updates(n)), seconds, longest)
+        updates = most_updates(lambda n: rest(with_updates(n)), seconds, longest_of(spec, self.forecast.costs))
         if abs(updates - old) <= WORTHWHILE * old:
             return spec
         said = f"{updates} updates per fit instead of {old}, as the first of them took"

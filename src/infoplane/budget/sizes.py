@@ -14,6 +14,7 @@ from infoplane.errors import UsageError
 from infoplane.information.contrastive import LEAST_BATCHES, LEAST_CANDIDATES
 from infoplane.inversion import FitSettings
 from infoplane.inversion.precision import autocast
+from infoplane.inversion.settings import LEAST_TRIAL
 from infoplane.study.bench import free_memory
 from infoplane.study.candidates import AUTO, CANDIDATES, is_open, offer
 from infoplane.study.cell import Cell
@@ -39,6 +40,8 @@ BENEFIT = 2.0
 PAGE = 4.0
 #: passes over the decoding images after which more time is not used: early stopping has long decided
 MOST_EPOCHS = 60
+#: share of a time budget's fits that the candidates' may take together, where the data choose the density
+TRIAL_SHARE = 0.1
 #: most updates of the MSE inverter
 MOST_MSE = 600
 #: what a density becomes where time is short: it learns more from few updates that are quick than from fewer slow ones
@@ -267,7 +270,8 @@ def _bought(
             "samples": spec.samples.model_copy(update=_pictures(0)),
         }
     )
-    spec, left_out = _with_updates(_looks(spec, min(held, HELD[0]), LOOKS[0], sizes), LEAST_UPDATES, LEAST_UPDATES), []
+    spec, left_out = _looks(spec, min(held, HELD[0]), LOOKS[0], sizes), []
+    spec = _with_updates(spec, LEAST_UPDATES, LEAST_UPDATES, trial_of(spec, LEAST_UPDATES))
     # Whether the density is too large shows without what is drawn from it, which takes longest to count.
     fitted = tuple(kind for kind in spec.measure if kind not in ("samples", "mse"))
     if fitted and whole(spec.model_copy(update={"measure": fitted})) > seconds:
@@ -299,9 +303,9 @@ def _bought(
         params = {"layer": widest, "fit": spec.reconstruction.model_dump(mode="json"), "fit_on": spec.fit_on}
         each = slow * machine.seconds(costs.of("mse", params)) / spec.reconstruction.updates
         most = int(max(LEAST_UPDATES, min(MOST_MSE, MSE_SHARE * share / (each * places))))
-    longest = max(300, MOST_EPOCHS * sizes["decoding"] // spec.fit.batch)
-    updates = most_updates(lambda n: whole(_with_updates(spec, n, most)), seconds, longest)
-    return _with_updates(spec, updates, most), left_out
+    longest = longest_of(spec, costs)
+    updates = most_updates(lambda n: whole(_with_updates(spec, n, most, trial_of(spec, n))), seconds, longest)
+    return _with_updates(spec, updates, most, trial_of(spec, updates)), left_out
 
 
 def _looks(spec: StudySpec, held: float, evaluations: int, sizes: Mapping[str, int]) -> StudySpec:
@@ -314,9 +318,28 @@ def _pictures(index: int) -> dict[str, int]:
     return dict(zip(("images", "each"), SAMPLES[index], strict=True))
 
 
-def _with_updates(spec: StudySpec, updates: int, most: int) -> StudySpec:
-    """The study with so many updates of each fit, and at most so many of the MSE inverter."""
-    fit = spec.fit.model_copy(update={"updates": updates})
+def longest_of(spec: StudySpec, costs: Costs) -> int:
+    """Returns the most updates of a fit that more time is used for."""
+    seen = costs.seen(spec.density.model_dump(mode="json"), spec.fit.batch)
+    return max(300, int(MOST_EPOCHS * costs.sizes["decoding"] / seen))
+
+
+def trial_of(spec: StudySpec, updates: int) -> int | None:
+    """Returns the updates of each candidate, of fits of so many: no more than a share of what all of them make.
+
+    In a study they are a quarter of one fit's, of however many fits; a time budget may be for a single one. A run that
+    grows keeps what its budget has decided.
+    """
+    if spec.density.kind != AUTO:
+        return None
+    fit = spec.fit.model_copy(update={"updates": updates, "trial_updates": None})
+    made = fit.refits * (fit.base + updates * (1 + max(1, len(spec.layers) * len(spec.checkpoints))))
+    return max(LEAST_TRIAL, min(fit.trial, int(TRIAL_SHARE * made / len(CANDIDATES))))
+
+
+def _with_updates(spec: StudySpec, updates: int, most: int, trial: int | None = None) -> StudySpec:
+    """The study with so many updates of each fit and each candidate, and at most so many of the MSE inverter."""
+    fit = spec.fit.model_copy(update={"updates": updates, "trial_updates": trial})
     reconstruction = spec.reconstruction.model_copy(update={"updates": min(most, updates)})
     return spec.model_copy(update={"fit": fit, "reconstruction": reconstruction})
 

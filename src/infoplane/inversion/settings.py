@@ -6,6 +6,9 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from infoplane.settings import Settings
 
+#: fewest updates of a candidate, unless fewer are asked for: fewer tell nothing
+LEAST_TRIAL = 30
+
 Decay = Annotated[float, Ge(0), Lt(1)]
 
 
@@ -34,7 +37,7 @@ class FitSettings(Settings):
             trained for `base_updates`. "fitted": from one trained for `updates`. "shared": they are trained together,
             differing only in what their contexts enter through; then each goes on by itself.
         base_updates: Length of the "early" base; None for a quarter of `updates`.
-        trial_updates: Where the data choose the density: updates of each candidate; None for a tenth of `updates`, at
+        trial_updates: Where the data choose the density: updates of each candidate; None for a quarter of `updates`, at
             least 30. They, and `updates`, are then those of the first candidate; of any other as many as take as long.
         shared: Share of `updates` that are made together where the start is "shared".
         precision: What products compute in while training; "auto" is bfloat16 on a GPU that has it, and on a processor
@@ -80,7 +83,7 @@ class FitSettings(Settings):
     @property
     def trial(self) -> int:
         """The number of updates of each candidate, where the data choose the density."""
-        return max(30, self.updates // 10) if self.trial_updates is None else self.trial_updates
+        return max(LEAST_TRIAL, self.updates // 4) if self.trial_updates is None else self.trial_updates
 
     def rate(self, step: int) -> float:
         """The factor on the learning rate at a step counted from 0."""

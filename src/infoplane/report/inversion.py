@@ -115,8 +115,14 @@ def choice_words(results: Results) -> str:
     found = results.choice
     if found is None:
         return ""
-    spec = results.spec
-    own, other = found["chosen"], found["other"]
+    spec, own, other = results.spec, found["chosen"], found["other"]
+    trained = (
+        f"Its fits make {paced(spec.fit.updates, found):,} updates with {found['batch']:,} images each, at a learning "
+        f"rate of {found['learning_rate']:g}."
+    )
+    if other is None:
+        failed = " and ".join(f"{name} could not be ({message})" for name, message in found["failed"].items())
+        return f"The density is {own}, which could be trained: {failed}. {trained}"
     told = found["difference"] > found["stderr"]
     reason = "which the data chose" if told else "which is taken where the data tell no other from it"
     apart = with_error(abs(found["difference"]), found["stderr"])
@@ -126,8 +132,7 @@ def choice_words(results: Results) -> str:
     return (
         f"The density is {own}, {reason}: after {losses[0]['updates']:,} updates it needs {apart} nats per image "
         f"{less} than {other} after {losses[1]['updates']:,}, which by counting take as long ({nats}, on "
-        f"{found['n']:,} {spec.fit_on} images held out). Its fits make {paced(spec.fit.updates, found):,} updates with "
-        f"{found['batch']:,} images each, at a learning rate of {found['learning_rate']:g}."
+        f"{found['n']:,} {spec.fit_on} images held out). {trained}"
     )
 
 

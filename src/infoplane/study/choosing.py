@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from infoplane.errors import FitError
 from infoplane.information import count, crossed_mean
 from infoplane.inversion import FitSettings, fit_density, log_probs
 from infoplane.study.candidates import CANDIDATES, offer, settled
@@ -15,26 +16,42 @@ from infoplane.study.task import Task
 
 
 def run_candidate(task: Task) -> Result:
-    """Fits p(x) as a candidate has it, and scores the images that are held out for early stopping; no other ones."""
+    """Fits p(x) as a candidate has it, and scores the images that are held out for early stopping; no other ones.
+
+    A fit that fails has lost, which is said in `failed`, and stops nothing.
+    """
     found = offer(task.params["candidate"], tuple(task.data.values["shape"]), task.levels)
     params = settled(task.params, found, task.environment.device.type)
     fit, seed = FitSettings.model_validate(params["fit"]), params["seed"]
     pairs, held = task.fitting_pairs(None, fit.held_out, seed)
     density = build_density(task, params["density"], None, seed)
-    curve = fit_density(density, pairs, held, fit, seed=seed, progress=task.environment.progress)
-    values = {**found, "updates": fit.updates, "curve": asdict(curve)}
-    return Result(values, {"log_probs": log_probs(density, held).numpy()})
+    values = {**found, "updates": fit.updates}
+    try:
+        curve = fit_density(density, pairs, held, fit, seed=seed, progress=task.environment.progress)
+    except FitError as error:
+        return Result({**values, "failed": str(error)})
+    return Result({**values, "curve": asdict(curve)}, {"log_probs": log_probs(density, held).numpy()})
 
 
 def run_choice(task: Task) -> Result:
-    """Chooses the candidate with the lowest loss on held-out images, the same for all layers and refits."""
+    """Chooses the candidate with the lowest loss on held-out images, the same for all layers and refits.
+
+    Raises:
+        FitError: None could be trained.
+    """
     groups = task.held_out_groups(task.params["held_out"], task.params["seed"])
     tried = {name: task.needs[name] for name in CANDIDATES if name in task.needs}
-    found = choose({name: -stored.array("log_probs") for name, stored in tried.items()}, groups)
-    for name, stored in tried.items():
+    failed = {name: each.values["failed"] for name, each in tried.items() if "failed" in each.values}
+    fitted = {name: stored for name, stored in tried.items() if name not in failed}
+    if not fitted:
+        why = "; ".join(f"{name}: {message}" for name, message in failed.items())
+        raise FitError("no density can be trained on these images", received=why, mend="name one in density.kind")
+    found = choose({name: -stored.array("log_probs") for name, stored in fitted.items()}, groups)
+    for name, stored in fitted.items():
         found["losses"][name]["updates"] = stored.values["updates"]
-    own = tried[found["chosen"]].values
-    return Result({**found, **{key: own[key] for key in ("density", "batch", "learning_rate", "pace")}})
+    own = fitted[found["chosen"]].values
+    chosen = {key: own[key] for key in ("density", "batch", "learning_rate", "pace")}
+    return Result({**found, "failed": failed, **chosen})
 
 
 def choose(losses: Mapping[str, np.ndarray], groups: np.ndarray) -> dict[str, Any]:
@@ -45,7 +62,8 @@ def choose(losses: Mapping[str, np.ndarray], groups: np.ndarray) -> dict[str, An
         groups: (n,) group of each of these: copies of one image are one.
 
     Returns: `chosen`; `losses`: candidate -> its mean `nats` and `stderr`; `difference` from the nearest of the others,
-        which needs so many nats more, with its paired `stderr`, and `other`, its name; `n` groups.
+        which needs so many nats more, with its paired `stderr`, and `other`, its name, all three None where there is no
+        other; `n` groups.
     """
     means = {name: crossed_mean(each, groups=groups) for name, each in losses.items()}
     first, *_ = order = sorted(losses, key=lambda name: means[name].value)
@@ -53,13 +71,13 @@ def choose(losses: Mapping[str, np.ndarray], groups: np.ndarray) -> dict[str, An
     if first != usual:
         ahead = crossed_mean(losses[usual] - losses[first], groups=groups)
         first = first if ahead.value > ahead.stderr else usual
-    other = next(name for name in order if name != first)
-    apart = crossed_mean(losses[other] - losses[first], groups=groups)
+    other = next((name for name in order if name != first), None)
+    apart = None if other is None else crossed_mean(losses[other] - losses[first], groups=groups)
     return {
         "chosen": first,
         "losses": {name: {"nats": mean.value, "stderr": mean.stderr} for name, mean in means.items()},
-        "difference": apart.value,
-        "stderr": apart.stderr,
+        "difference": None if apart is None else apart.value,
+        "stderr": None if apart is None else apart.stderr,
         "other": other,
         "n": count(losses[first], groups),
     }

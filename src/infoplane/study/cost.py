@@ -192,6 +192,17 @@ class Costs:
         ]
         return max(works, key=TYPICAL.seconds)
 
+    def seen(self, spec: Mapping[str, Any], batch: int) -> float:
+        """Returns how many images' worth of pixels a training step looks at, the fewest of those that the data may
+        choose, for which updates count as for the first candidate's."""
+
+        def looked_at(each: Mapping[str, Any]) -> float:
+            density = self._built(each["density"], None, *self.shape[1:])
+            share = density.looked_at / math.prod(self.shape[1:])
+            return (each["batch"] or batch) * share * each["pace"]
+
+        return min(map(looked_at, self._offers(spec)))
+
     def memory(self, spec: Mapping[str, Any], layer: str | None, batch: int) -> float:
         """Returns about how many bytes one training step of a density on a batch holds."""
         context = None if layer is None else self._passes[layer]
