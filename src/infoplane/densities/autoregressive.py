@@ -29,6 +29,8 @@ Window = Annotated[int, Gt(0), Le(64)]
 
 #: pixels whose features are computed at once where they need not be kept
 AT_ONCE = 8192
+#: pixels by which a trunk is solved for what is known of it in closed form
+FITTED_ON = 20_000
 #: of a pixel's place: how fast its mean loss is followed, and the share of the mean that is added to it
 FOLLOWED, FLOOR = 0.02, 0.15
 #: rate of what h itself enters through, relative to that of everything else
@@ -233,10 +235,12 @@ class Autoregressive(Density):
 
     @torch.no_grad()
     def initialise(self, images: Tensor) -> None:
-        """Solves the base on images (B, C, H, W), and initialises what else depends on data."""
+        """Solves for what is known in closed form on images (B, C, H, W), and initialises what else depends on data."""
         self.check(images, None if self.context is None else torch.zeros(len(images), *self.context))
         if self.base is not None:
             self.base.fit(images)
+        places = Places.some(len(images), self.shape[1] * self.shape[2], FITTED_ON, images.device)
+        self.trunk.fit(images, places, self._based(images, places))
         was_training = self.training
         self.eval()
         try:

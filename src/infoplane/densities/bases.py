@@ -103,12 +103,9 @@ class LinearBase(nn.Module):
     def fit(self, images: Tensor) -> None:
         """Solves the three regressions on pixels of images, integer (B, C, H, W)."""
         channels, rows, columns = self.shape
-        generator = torch.Generator().manual_seed(0)  # of the choice of pixels
-        count = min(FITTED_ON, len(images) * rows * columns)
-        image = torch.randint(len(images), (count,), generator=generator).to(images.device)
-        pixel = torch.randint(rows * columns, (count,), generator=generator).to(images.device)
-        values = self.values(images, Places(image, pixel))
-        target = scale_levels(images.flatten(2)[image, :, pixel], self.levels, self.weight.dtype)
+        places = Places.some(len(images), rows * columns, FITTED_ON, images.device)
+        values = self.values(images, places)
+        target = scale_levels(images.flatten(2)[places.image, :, places.pixel], self.levels, self.weight.dtype)
         solution = ridge(with_ones(values.flatten(1)), target, PREDICTION_RIDGE)
         self.weight.copy_(solution[:-1])
         self.bias.copy_(solution[-1])

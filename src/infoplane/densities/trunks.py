@@ -16,6 +16,7 @@ from infoplane.densities.contexts import Given, Reader, StreamsReader
 from infoplane.densities.incremental import Incremental
 from infoplane.densities.likelihoods import scale_levels
 from infoplane.densities.streams import Streams
+from infoplane.densities.whitening import Whitening
 from infoplane.densities.window import Boxes, Growing, Places, causal_offsets, causal_window, gathered, with_beyond
 from infoplane.errors import UsageError
 
@@ -54,6 +55,9 @@ class Trunk(nn.Module, abc.ABC):
     @abc.abstractmethod
     def reader(self, context: tuple[int, ...], form: str, method: str) -> Reader | StreamsReader:
         """Makes what a context enters through."""
+
+    def fit(self, images: Tensor, places: Places, based: Based | None) -> None:
+        """Solves for what is known in closed form from some places, as `forward` has them; nothing for most trunks."""
 
 
 class RMSNorm(nn.Module):
@@ -122,6 +126,7 @@ class WindowTrunk(Trunk):
         self.boxes = Boxes(rows, columns, up, side, far)
         inputs = channels * (len(offsets) + self.boxes.count)
         inputs += channels + 2 if base else channels * len(offsets)
+        self.whitening = Whitening(inputs)
         self.window = nn.Linear(inputs, width)
         nn.init.normal_(self.window.weight, std=inputs**-0.5)
         self.position = nn.Embedding(rows * columns, width)
@@ -130,8 +135,11 @@ class WindowTrunk(Trunk):
         self.norm = RMSNorm(width)
 
     def forward(self, images: Tensor, places: Places, based: Based | None, given: Given | None) -> Tensor:
-        x = self.window(self.inputs(images, places, based)) + self.position(places.pixel)
+        x = self.window(self.whitening(self.inputs(images, places, based))) + self.position(places.pixel)
         return self._layers(x, added_at(given, places, based))
+
+    def fit(self, images: Tensor, places: Places, based: Based | None) -> None:
+        self.whitening.fit(self.inputs(images, places, based))
 
     def _layers(self, x: Tensor, added: list[Tensor]) -> Tensor:
         """From the first layer's output, before what a context adds to layers, to the features."""
@@ -150,12 +158,13 @@ class WindowTrunk(Trunk):
 
         known = None if self.with_base else Growing(images, self.table, values)
         boxes = self.boxes.stepper(images, far) if self.boxes.count else None
-        start, added = self.position.weight + self.window.bias, steps_of(given)
+        weight, bias = self.whitening.folded(self.window)
+        start, added = self.position.weight + bias, steps_of(given)
 
         def features(pixel: int, based: Based | None) -> Tensor:
             levels = None if known is None else known.at(pixel)
             inputs = self._joined(levels, based, None if boxes is None else boxes(pixel))
-            x = torch.addmm(start[pixel], inputs, self.window.weight.T)
+            x = torch.addmm(start[pixel], inputs, weight)
             return self._layers(x, added(pixel, None if based is None else based[1]))
 
         return features

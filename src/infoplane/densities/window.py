@@ -28,6 +28,15 @@ class Places(NamedTuple):
         index = torch.arange(images * pixels, device=device)
         return cls(index // pixels, index % pixels)
 
+    @classmethod
+    def some(cls, images: int, pixels: int, most: int, device: torch.device) -> "Places":
+        """Returns all pixels of images, or so many of them, drawn at random with replacement: each time the same."""
+        if images * pixels <= most:
+            return cls.every(images, pixels, device)
+        generator = torch.Generator().manual_seed(0)
+        image, pixel = (torch.randint(size, (most,), generator=generator).to(device) for size in (images, pixels))
+        return cls(image, pixel)
+
 
 def causal_offsets(up: int, side: int) -> list[tuple[int, int]]:
     """Returns the (rows, columns) from a pixel to those of its window: `up` rows above it and what is left of it."""
