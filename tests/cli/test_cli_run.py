@@ -18,6 +18,7 @@ SMALL = {
     "data.decoding": 60,
     "data.evaluation": 40,
     "subject.train.updates": 3,
+    "density.kind": "pixelcnn",
     "density.filters": 4,
     "fit.updates": 3,
     "fit.evaluations": 1,
