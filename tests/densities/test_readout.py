@@ -44,25 +44,39 @@ def test_the_solution_is_the_ridge_regression_of_another_library(context):
     folds = folds_of(torch.arange(200), 0)
     readout = Readout(shape, LEVELS, context).double()
     assert not readout.local
-    weights = readout.fit(batches_of(images, h), folds)
+    solutions = readout.fit(batches_of(images, h), folds)
     x = h.flatten(1).numpy()
     y = (images.double() * (2 / (LEVELS - 1)) - 1).flatten(1).numpy()
-    y = y - y.mean(0)
 
     def by_sklearn(rows, strength):
-        # Their penalty is a sum, ours is relative to the mean square of the inputs.
-        alpha = strength * np.square(x[rows]).sum(0).mean()
+        # Their penalty is a sum, ours is relative to the variance of the inputs.
+        alpha = strength * np.square(x[rows] - x[rows].mean(0)).sum(0).mean()
         return Ridge(alpha=alpha, tol=1e-12, solver="cholesky").fit(x[rows], y[rows])
 
     own = folds.numpy() == 0
     strengths = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 30.0, 1000.0)
-    errors = [np.square(by_sklearn(~own, s).predict(x[own]) - y[own]).sum() for s in strengths]
-    best = strengths[int(np.argmin(errors))]
+
+    def error(strength):
+        return np.square(by_sklearn(~own, strength).predict(x[own]) - y[own]).sum()
+
+    best = min(strengths, key=error)
+    for factor in (3**0.5, 3**0.25):
+        best = min((best, best / factor, best * factor), key=error)
     every = np.ones(200, dtype=bool)
-    for found, rows in [(readout.weight, every), *((weights[k], folds.numpy() != k) for k in range(5))]:
+    own = [(weight, offset, folds.numpy() != k) for k, (weight, offset) in enumerate(zip(*solutions, strict=True))]
+    for weight, offset, rows in [(readout.weight, readout.offset, every), *own]:
         theirs = by_sklearn(rows, best)
-        assert np.abs(found[:-1].numpy() - theirs.coef_.T).max() < 1e-6
-        assert np.abs(found[-1].numpy() - theirs.intercept_).max() < 1e-6
+        assert np.abs(weight.numpy() - theirs.coef_.T).max() < 1e-6
+        # What is added back is the mean of the images that it was solved on.
+        assert np.abs(y[rows].mean(0) - offset[0].numpy() - theirs.intercept_).max() < 1e-6
+    assert np.abs(readout.mean.flatten().numpy() - y.mean(0)).max() < 1e-12
+    told = (readout(h) + readout.mean).flatten(1).numpy()
+    assert np.abs(told - by_sklearn(every, best).predict(x)).max() < 1e-6
+    parts = [(by_sklearn(folds.numpy() != k, best), folds.numpy() == k) for k in range(5)]
+    # By how much each fold is missed, counted from the mean of the others.
+    missed = [theirs.predict(x[rows]) - y[~rows].mean(0) - (y[rows] - y.mean(0)) for theirs, rows in parts]
+    assert np.abs(np.square(np.concatenate(missed)).mean(0) - readout.left.flatten().numpy()).max() < 1e-6
+    assert np.abs(np.square(y - y.mean(0)).mean(0) - readout.spread.flatten().numpy()).max() < 1e-9
 
 
 @pytest.mark.parametrize("context", [(6,), (2, 2, 3), (8, 6, 6)])
@@ -78,16 +92,12 @@ def test_no_example_is_predicted_by_what_saw_it(context, monkeypatch):
     found = []
     for x, c in ((images, h), (changed, other)):
         readout = Readout(shape, LEVELS, context).double()
-        # The mean and the strength are of all images: one number for each pixel, one in all.
-        monkeypatch.setattr(readout, "_strength", lambda *_: 0.1)
-        found.append((readout.fit(batches_of(x, c), folds), readout.mean.clone()))
-    (first, mean), (second, moved) = found
+        # The strength is of all images, one number.
+        monkeypatch.setattr("infoplane.densities.readout._strength", lambda *_: 0.1)
+        found.append(readout.fit(batches_of(x, c), folds))
     assert Readout(shape, LEVELS, context).local == (context == (8, 6, 6))
-    # The mean that was taken off may differ: the last input gives it back.
     for k in range(5):
-        one, two = (weights[k] for weights in (first, second))
-        given_back = (mean - moved).flatten() if not readout.local else 0.0
-        same = (one[:-1] - two[:-1]).abs().max() < 1e-9 and (one[-1] - two[-1] + given_back).abs().max() < 1e-9
+        same = all((one[k] - two[k]).abs().max() < 1e-9 for one, two in zip(*found, strict=True))
         assert same == (k == 2)
 
 
@@ -97,16 +107,20 @@ def test_a_local_readout_is_a_convolution_that_gives_the_pixels_below():
     h = torch.randn(80, 24, 4, 5, generator=generator, dtype=torch.float64)
     pattern = torch.randn(24, 1, 3, 3, generator=generator, dtype=torch.float64)
     exact = torch.nn.functional.conv_transpose2d(h, pattern, stride=3)
+    # Every place has its own mean, of the images and of the map.
+    exact = exact + 10 * torch.randn(1, 1, 12, 15, generator=generator, dtype=torch.float64)
+    h = h + torch.randn(1, 24, 4, 5, generator=generator, dtype=torch.float64)
     scaled = exact / exact.abs().max()
     images = ((scaled + 1) * 127.5).round().to(torch.uint8)
     readout = Readout((1, 12, 15), 256, (24, 4, 5)).double()
     readout.local = True
     readout.cell = (3, 3)
-    readout.weight = torch.zeros(9 * 24 + 1, 9, dtype=torch.float64)
+    readout.weight = torch.zeros(9 * 24, 9, dtype=torch.float64)
+    readout.offset = torch.zeros(20, 9, dtype=torch.float64)
     readout.fit(batches_of(images, h), folds_of(torch.arange(80), 0))
-    left = readout(h) - (images.double() / 127.5 - 1)
+    left = readout(h) + readout.mean - (images.double() / 127.5 - 1)
     assert float(left.square().mean().sqrt()) < 0.02
-    assert float(images.double().std()) / 127.5 > 0.1
+    assert float(readout(h).std()) > 0.1
 
 
 @pytest.mark.parametrize("context", [(3, 5, 4), (4, 7, 7), (9, 13, 2), (5000,)])
@@ -115,10 +129,10 @@ def test_whatever_the_sizes_predictions_have_the_shape_of_images(context, monkey
     shape = (2, 7, 9)
     images, h = examples(shape, context, 60)
     readout = Readout(shape, LEVELS, context).double()
-    weights = readout.fit(batches_of(images, h), folds_of(torch.arange(60), 0))
+    solutions = readout.fit(batches_of(images, h), folds_of(torch.arange(60), 0))
     assert readout(h).shape == (60, *shape)
-    assert predicted(readout, weights, folds_of(torch.arange(60), 0), h).shape == (60, *shape)
-    assert readout.weight.shape[0] <= max(48, 9 * context[0]) + 1
+    assert predicted(readout, solutions, folds_of(torch.arange(60), 0), h).shape == (60, *shape)
+    assert readout.weight.shape[0] <= max(48, 9 * context[0])
     assert largest(7 * 9 * 2) == 48
 
 

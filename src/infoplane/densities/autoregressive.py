@@ -33,8 +33,8 @@ AT_ONCE = 8192
 FITTED_ON = 20_000
 #: of a pixel's place: how fast its mean loss is followed, and the share of the mean that is added to it
 FOLLOWED, FLOOR = 0.02, 0.15
-#: rate of what h itself enters through, relative to that of everything else
-DIRECT_RATE = 0.1
+#: rate of what h itself enters through, relative to that of everything else; and up to how many units or channels
+DIRECT_RATE, WIDE = 0.1, 128
 
 
 class Autoregressive(Density):
@@ -267,13 +267,13 @@ class Autoregressive(Density):
         readout = None if self.reader is None else self.reader.readout
         if readout is None:
             return None
-        weights = readout.fit(batches, folds)
+        solutions = readout.fit(batches, folds)
         predictions = None
         if fixed:
-            predictions = torch.empty(len(folds), *self.shape, device=weights.device, dtype=weights.dtype)
+            predictions = readout.mean.new_empty(len(folds), *self.shape)
             for rows, _, context in batches():
-                predictions[rows] = predicted(readout, weights, folds[rows], context)
-        return Guide(predictions, weights, folds, readout)
+                predictions[rows] = predicted(readout, solutions, folds[rows], context)
+        return Guide(predictions, solutions, folds, readout)
 
     def silence_context(self) -> None:
         """Sets the context's output weights to zero: log_prob then equals the unconditional model's exactly."""
@@ -285,12 +285,16 @@ class Autoregressive(Density):
             yield "reader", self.reader
 
     def context_rates(self, factor: float | None) -> Iterator[tuple[list[nn.Parameter], float]]:
-        """What h itself enters through learns slowly; x̂, which was solved for, need not."""
+        """What h itself enters through learns slowly, of more than 128 units or channels in proportion slower, since as
+        many weights then pull at the same features. x̂, which was solved for, need not."""
         if self.reader is None:
             return
         direct = list(self.reader.direct())
         slow = set(direct)
-        yield direct, DIRECT_RATE if factor is None else factor
+        if factor is None:
+            assert self.context is not None
+            factor = DIRECT_RATE * min(1.0, WIDE / self.context[0])
+        yield direct, factor
         yield [p for p in self.reader.parameters() if p not in slow], 1.0
 
     # --- sampling ---

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from infoplane.densities.bases import Local
 from infoplane.densities.conditioning import build_conditioning, silence
-from infoplane.densities.readout import Readout
+from infoplane.densities.readout import Readout, Usual
 from infoplane.densities.window import Places, gathered, square_window, with_beyond
 
 #: places to every side of a pixel, in x̂(h) and in a map, that are looked at
 RADIUS = 1
-#: where differences from a prediction are cut off, in scales
+#: where what calls for another prediction is cut off, in scales
 CLIP = 6.0
 #: standard deviation of what a standardised context adds to a trunk at first
 INITIAL = 0.5
@@ -59,7 +59,12 @@ class Biases(nn.Module):
 
 
 class Near(nn.Module):
-    """x̂(h) around a pixel, relative to what is predicted of it without h, and of h itself a vector or what lies near.
+    """x̂(h) around a pixel in the scale of its surroundings, and of h itself a vector or what lies near.
+
+    With a base, whose prediction p errs by about S, x̂, which on images that it was not fitted to errs by r, calls for
+    p + (x̂ − p)·S²/(S² + r²), by (x̂ − p)·S/(S² + r²) scales away. That is what is seen, less what the mean image m,
+    which errs by σ, calls for: (m − p)·S/(S² + σ²). So an h that says nothing adds nothing: of where a pixel is, which
+    m tells, q(x|h) learns no more than p(x). Without a base it is x̂ − m.
 
     Args:
         shape: (C, H, W) of images.
@@ -88,31 +93,30 @@ class Near(nn.Module):
             self.whole = nn.Linear(context[0], width, bias=False)
             nn.init.zeros_(self.whole.weight)
 
-    def forward(self, context: Tensor, image: Tensor, places: Places, local: Local | None) -> Tensor:
-        """What is added to the first layer of a trunk: (N, F); `image` is x̂ (B, C, H, W)."""
+    def forward(self, context: Tensor, image: Tensor, usual: Usual, places: Places, local: Local | None) -> Tensor:
+        """What is added to the first layer of a trunk: (N, F); `image` is x̂ − m (B, C, H, W)."""
         weight = self.decoded.weight
         found = gathered(with_beyond(image.to(weight.dtype)), self.around[places.pixel], places.image)
-        added = self.decoded(self._relative(found, local).flatten(1))
+        if local is not None:
+            found = _called_for(found, self._around(usual)[:, places.pixel], local)
+        added = self.decoded(found.flatten(1))
         context = context.to(weight.dtype)
         if self.spread is None:
             return added + self.whole(context)[places.image]
         patch = gathered(with_beyond(context), self.local[places.pixel], places.image)
         return added + self.spread(patch.flatten(1))
 
-    @staticmethod
-    def _relative(found: Tensor, local: Local | None) -> Tensor:
-        """Windows of x̂ (N, C, K) relative to a base's prediction, in its scale, if there is a base."""
-        if local is None:
-            return found
-        scale = torch.exp(-local.log_scale[:, :1, None])
-        return ((found - local.prediction[:, :, None]) * (0.5 * scale)).clamp(-CLIP, CLIP)
+    def _around(self, usual: Usual) -> Tensor:
+        """What is usual around each pixel: (3, H·W, C, K)."""
+        return with_beyond(torch.stack(usual))[:, :, self.around].transpose(1, 2)
 
-    def stepper(self, context: Tensor, image: Tensor) -> Callable[[int, Local | None], Tensor]:
+    def stepper(self, context: Tensor, image: Tensor, usual: Usual) -> Callable[[int, Local | None], Tensor]:
         """Returns what gives the same for a pixel of all images (B, F), asked in raster order.
 
         Windows, and what does not depend on the images, are of a whole row at once.
         """
         weight, columns = self.decoded.weight, self.columns
+        around = self._around(usual)
         decoded, of_context = with_beyond(image.to(weight.dtype)), self._of_context(context.to(weight.dtype))
 
         @lru_cache(maxsize=1)
@@ -128,7 +132,8 @@ class Near(nn.Module):
             row, column = divmod(pixel, columns)
             if local is None:
                 return without_base(row)[column] + of_context(row, column)
-            return self.decoded(self._relative(windows(row)[column], local).flatten(1)) + of_context(row, column)
+            found = _called_for(windows(row)[column], around[:, pixel], local)
+            return self.decoded(found.flatten(1)) + of_context(row, column)
 
         return added
 
@@ -161,6 +166,15 @@ class Near(nn.Module):
         yield from (self.whole if self.spread is None else self.spread).parameters()
 
 
+def _called_for(found: Tensor, usual: Tensor, local: Local) -> Tensor:
+    """By how many scales x̂ moves a prediction beyond what the mean image does: x̂ − m and what is usual, (…, C, K)."""
+    mean, left, spread = usual
+    scale = 2 * local.log_scale[:, :1, None].exp()  # such logistics err by about twice their scale
+    beside = mean - local.prediction[:, :, None]
+    moved = (beside + found) * (scale / (scale.square() + left))
+    return moved.clamp(-CLIP, CLIP) - (beside * (scale / (scale.square() + spread))).clamp(-CLIP, CLIP)
+
+
 class Reader(nn.Module):
     """All through which a context enters a trunk that is asked place by place.
 
@@ -189,18 +203,20 @@ class Reader(nn.Module):
         self.near = Near(shape, context, widths[0]) if form != "biases" else None
 
     def forward(self, context: Tensor, image: Tensor | None, places: Places, local: Local | None) -> list[Tensor]:
-        """What is added at the first layers of a trunk: (N, F) each; `image` is x̂ (B, C, H, W)."""
+        """What is added at the first layers of a trunk: (N, F) each; `image` is x̂ less the mean image, (B, C, H, W)."""
         added = [] if self.biases is None else self.biases(context, places)
         if self.near is None or image is None:
             return added
-        return _joined(self.near(context, image, places, local), added)
+        assert self.readout is not None
+        return _joined(self.near(context, image, self.readout.usual, places, local), added)
 
     def stepper(self, context: Tensor, image: Tensor | None) -> Callable[[int, Local | None], list[Tensor]]:
         """Returns what gives the same for a pixel of all images, asked in raster order: (B, F) each."""
         biases = (lambda pixel: []) if self.biases is None else self.biases.stepper(context)
         if self.near is None or image is None:
             return lambda pixel, local: biases(pixel)
-        near = self.near.stepper(context, image)
+        assert self.readout is not None
+        near = self.near.stepper(context, image, self.readout.usual)
         return lambda pixel, local: _joined(near(pixel, local), biases(pixel))
 
     def silence(self) -> None:
@@ -271,7 +287,7 @@ class Given(NamedTuple):
     Attributes:
         reader: What adds it to a trunk.
         context: (B, d) or (B, c, h, w).
-        image: x̂ of each, (B, C, H, W), where the reader has one.
+        image: x̂ of each less the mean image, (B, C, H, W), where the reader has one.
     """
 
     reader: Reader | StreamsReader
