@@ -14,10 +14,12 @@ from infoplane.arguments import checked
 from infoplane.densities.bases import LinearBase, Local
 from infoplane.densities.contexts import Given
 from infoplane.densities.density import Density
+from infoplane.densities.importance import Importance
 from infoplane.densities.layers import initialising, settled, without_tf32
-from infoplane.densities.likelihoods import Categorical, LogisticMixture, full_precision
+from infoplane.densities.likelihoods import LogisticMixture, full_precision
 from infoplane.densities.readout import FOLDS, Batches, Guide, predicted
 from infoplane.densities.relative import RelativeLogistics
+from infoplane.densities.softmax import Softmax
 from infoplane.densities.trunks import TRUNKS, Based, StreamsTrunk, TransformerTrunk, Trunk, WindowTrunk
 from infoplane.densities.window import Places
 from infoplane.errors import UsageError
@@ -27,12 +29,12 @@ Width = Annotated[int, Gt(0), Le(10**4)]
 Few = Annotated[int, Gt(0), Le(1000)]
 Window = Annotated[int, Gt(0), Le(64)]
 
+#: pixels of images of which everything before a pixel is seen, where that is not said
+WHOLE = 256
 #: pixels whose features are computed at once where they need not be kept
 AT_ONCE = 8192
 #: pixels by which a trunk is solved for what is known of it in closed form
 FITTED_ON = 20_000
-#: of a pixel's place: how fast its mean loss is followed, and the share of the mean that is added to it
-FOLLOWED, FLOOR = 0.02, 0.15
 #: rate of what h itself enters through, relative to that of everything else; and up to how many units or channels
 DIRECT_RATE, WIDE = 0.1, 128
 
@@ -41,7 +43,7 @@ class Autoregressive(Density):
     """A density of pixels in raster order, log q(x|h) = Σ_i log q(x_i | x_<i, h), normalised exactly.
 
     What is left out is chosen by the images: in colour a linear base and logistics relative to it on a window of 3 rows
-    and 3 columns to either side, in grey no base and a softmax on 5 and 5.
+    and 3 columns to either side, in grey no base and a softmax on 5 and 5 and, of up to 256 pixels, on all before.
 
     Args:
         shape: (C, H, W), any size.
@@ -57,6 +59,7 @@ class Autoregressive(Density):
         conditioning: For the biases from a map, see `PixelCNN`.
         up, side: Rows above, and columns beside a pixel, in its window.
         far: Sizes of boxes above and beside the window whose averages are seen.
+        whole: Whether a window's trunk also sees all that comes before a pixel, where it is in the image.
         width, depth: F and residual layers of a window's or a transformer's trunk.
         heads: Of each of the transformer's layers.
         filters, residual_layers, scales: Of PixelCNN++'s streams.
@@ -67,7 +70,6 @@ class Autoregressive(Density):
     """
 
     initial_images: ClassVar[int] = 2048
-    place_loss: Tensor
 
     @checked
     def __init__(
@@ -83,7 +85,8 @@ class Autoregressive(Density):
         up: Window | None = None,
         side: Window | None = None,
         far: tuple[Few, ...] = (),
-        width: Width = 256,
+        whole: bool | None = None,
+        width: Width | None = None,
         depth: Few = 1,
         heads: Few = 4,
         filters: Width = 64,
@@ -92,7 +95,7 @@ class Autoregressive(Density):
         mixtures: Few = 8,
         hidden: Width = 96,
         dropout: Probability = 0.0,
-        pixels: Annotated[int, Gt(0), Le(10**6)] = 8,
+        pixels: Annotated[int, Gt(0), Le(10**6)] | None = None,
     ) -> None:
         super().__init__(shape, levels, context)
         colour = shape[0] > 1
@@ -103,6 +106,7 @@ class Autoregressive(Density):
                 "a relative head has nothing that it is relative to", received="base none", mend="base: linear"
             )
         up, side = up or (3 if colour else 5), side or (3 if colour else 5)
+        width = width or (256 if colour else 192)
         self.base = LinearBase(self.shape, levels, up, side) if base == "linear" else None
         options: dict[str, Any] = {"dropout": dropout}
         if trunk == "pixelcnn":
@@ -113,6 +117,7 @@ class Autoregressive(Density):
             self.trunk = TransformerTrunk(self.shape, levels, **options)
         else:
             options |= {"up": up, "side": side, "far": far, "width": width, "depth": depth, "base": base == "linear"}
+            options["whole"] = base == "none" and shape[1] * shape[2] <= WHOLE if whole is None else whole
             self.trunk = WindowTrunk(self.shape, levels, **options)
         features = self.trunk.width
         if head == "relative":
@@ -121,12 +126,11 @@ class Autoregressive(Density):
         elif head == "logistic":
             self.head = LogisticMixture(features, shape[0], levels, mixtures=mixtures)
         else:
-            self.head = Categorical(features, shape[0], levels)
+            self.head = Softmax(features, shape[0], levels)
         # Last, so that the weights above are the unconditional model's for the same seed.
         self.reader = None if self.context is None else self.trunk.reader(self.context, form, conditioning)
-        self.pixels = pixels
-        # By how much the loss of each place varies is about how large it is: where to look oftener.
-        self.register_buffer("place_loss", torch.zeros(shape[1] * shape[2]), persistent=False)
+        self.pixels = pixels or (8 if colour else 16)
+        self.importance = Importance(self.shape, levels)
 
     @property
     def wide(self) -> bool:
@@ -142,7 +146,7 @@ class Autoregressive(Density):
 
     @classmethod
     def suited(cls, shape: tuple[int, int, int]) -> dict[str, Any]:
-        return {"batch": 128, "learning_rate": 6e-3 if shape[0] > 1 else 8e-3}
+        return {"batch": 128, "learning_rate": 6e-3 if shape[0] > 1 else 1.2e-2}
 
     # --- scoring ---
 
@@ -189,6 +193,8 @@ class Autoregressive(Density):
         based = self._based(images, places)
         features = self.trunk(images, places, based, given)
         target = images.flatten(2)[places.image, :, places.pixel]
+        if isinstance(self.head, Softmax):
+            return self.head.score(features, target)
         # Whatever the trunk is computed in, in half precision a log-likelihood is noise.
         with full_precision(features):
             features = features.to(self._weight)
@@ -196,7 +202,7 @@ class Autoregressive(Density):
                 assert self.base is not None
                 assert based is not None
                 return self.head.score(features, based[1], self.base.coupling, target)
-            assert isinstance(self.head, Categorical | LogisticMixture)
+            assert isinstance(self.head, LogisticMixture)
             return self.head.score(features[:, :, None, None], target[:, :, None, None])[:, 0, 0]
 
     @property
@@ -208,30 +214,17 @@ class Autoregressive(Density):
     def training_loss(self, images: Tensor, context: Tensor | None, guide: Tensor | None = None) -> Tensor:
         """Returns an unbiased estimate of −log q(x|h) of each image, from some of its pixels: (B,).
 
-        These are drawn with probabilities that follow the mean loss of their place, and weighted by their inverses.
+        These are drawn from the whole batch, as `Importance` says, and weighted so that each image's mean is right.
         """
         self.check(images, context)
         given = self._given(context, guide)
         n, places = len(images), self.shape[1] * self.shape[2]
         if self.looked_at == places:
             return -self._score(images, Places.every(n, places, images.device), given).view(n, -1).sum(1)
-        known = self.place_loss + FLOOR * self.place_loss.mean() + 1e-9
-        share = known / known.sum()
-        pixel = torch.multinomial(share, n * self.pixels, replacement=True)
-        image = torch.arange(n, device=images.device).repeat_interleave(self.pixels)
-        losses = -self._score(images, Places(image, pixel), given)
-        self._follow(pixel, losses.detach())
-        return (losses / (share[pixel] * self.pixels)).view(n, self.pixels).sum(1)
-
-    @torch.no_grad()
-    def _follow(self, pixel: Tensor, losses: Tensor) -> None:
-        """Updates the mean loss of each place."""
-        zeros = torch.zeros_like(self.place_loss)
-        count = zeros.index_add(0, pixel, torch.ones_like(losses, dtype=zeros.dtype))
-        mean = zeros.index_add(0, pixel, losses.to(zeros.dtype)) / count.clamp_min(1)
-        seen = self.place_loss > 0
-        moved = torch.where(seen, self.place_loss.lerp(mean, FOLLOWED), mean)
-        self.place_loss.copy_(torch.where((count > 0) & mean.isfinite(), moved, self.place_loss))
+        drawn, weight, cells = self.importance.draw(images, n * self.pixels)
+        losses = -self._score(images, drawn, given)
+        self.importance.follow(cells, losses.detach())
+        return torch.zeros_like(losses[:n]).index_add(0, drawn.image, losses * weight)
 
     @torch.no_grad()
     def initialise(self, images: Tensor) -> None:
@@ -250,11 +243,8 @@ class Autoregressive(Density):
                 self._score(few, every, None)
         finally:
             self.train(was_training)
-        if isinstance(self.head, Categorical):
-            for channel, module in enumerate(self.head.logits):
-                counts = torch.bincount(images[:, channel].flatten().long(), minlength=self.levels) + 1.0
-                assert isinstance(module.bias, Tensor)
-                module.bias.copy_((counts / counts.sum()).log())
+        if isinstance(self.head, Softmax):
+            self.head.initialise(images)
 
     def fit_readout(self, batches: Batches, folds: Tensor, *, fixed: bool) -> Guide | None:
         """Solves x̂(h) on the training pairs, and predicts each of them without it (cross-fitting).
@@ -313,7 +303,7 @@ class Autoregressive(Density):
         given, (rows, columns) = self._given(context), images.shape[2:]
         step = self._stepper(images, given) if cached else lambda pixel: self._anew(images, pixel, given)
         flat, head = images.view(*images.shape[:2], -1), settled(self.head)
-        assert isinstance(head, RelativeLogistics | Categorical | LogisticMixture)
+        assert isinstance(head, RelativeLogistics | Softmax | LogisticMixture)
         uniforms = torch.empty(head.draws, len(images), dtype=torch.float64, device=images.device)
         for pixel in range(rows * columns):
             known = pixel < kept * columns
@@ -348,7 +338,7 @@ class Autoregressive(Density):
 
     def _pixel(
         self,
-        head: RelativeLogistics | Categorical | LogisticMixture,
+        head: RelativeLogistics | Softmax | LogisticMixture,
         features: Tensor,
         local: Local | None,
         uniforms: Tensor,

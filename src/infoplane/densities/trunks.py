@@ -22,7 +22,8 @@ from infoplane.errors import UsageError
 
 #: where differences from a prediction are cut off, in scales
 CLIP = 5.0
-
+#: rows above and columns beside a pixel whose levels are also seen through triangles, and how many of these there are
+SHARP, TRIANGLES = (2, 1), 7
 
 #: a base's windows (N, C, K) of places, and what it says of them
 Based = tuple[Tensor, Local]
@@ -60,23 +61,12 @@ class Trunk(nn.Module, abc.ABC):
         """Solves for what is known in closed form from some places, as `forward` has them; nothing for most trunks."""
 
 
-class RMSNorm(nn.Module):
-    """x over its root mean square, times a gain for each feature (Zhang & Sennrich 2019)."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.gain = nn.Parameter(torch.ones(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, (x.shape[-1],), self.gain)
-
-
 class Residual(nn.Module):
-    """x + W₂ relu(W₁ norm(x))."""
+    """x + W₂ relu(W₁ norm(x)), where a norm has mean 0 and variance 1 over the features (Ba et al. 2016)."""
 
     def __init__(self, width: int, expansion: int, dropout: float) -> None:
         super().__init__()
-        self.norm = RMSNorm(width)
+        self.norm = nn.LayerNorm(width, bias=False)
         self.first = nn.Linear(width, expansion * width)
         self.dropout = nn.Dropout(dropout)
         self.second = nn.Linear(expansion * width, width)
@@ -90,8 +80,9 @@ class Residual(nn.Module):
 class WindowTrunk(Trunk):
     """A perceptron on the causal window of a pixel, on averages of what is farther, and on where the pixel is.
 
-    With a base it sees the window relative to the base's prediction, in local scales; without one, levels and which of
-    them are 0.
+    With a base it sees the window relative to the base's prediction, in local scales. Without one it sees levels, which
+    of them are 0, those of the nearest pixels through triangles too (1 at a level, 0 from the next on: any function of
+    a level is about linear in these), and if wanted all that comes before the pixel, where it is in the image.
 
     Args:
         shape: (C, H, W).
@@ -100,10 +91,13 @@ class WindowTrunk(Trunk):
         far: Sizes of the boxes that see farther.
         width, depth: F, and residual layers.
         base: Whether there is a base, whose window is the same.
+        whole: Whether all that comes before is seen.
     """
 
     alone, wide = True, True
     table: Tensor
+    sharp: Tensor
+    before: Tensor
 
     def __init__(
         self,
@@ -117,26 +111,42 @@ class WindowTrunk(Trunk):
         depth: int,
         dropout: float,
         base: bool,
+        whole: bool,
     ) -> None:
         super().__init__()
         channels, rows, columns = shape
-        self.shape, self.levels, self.width, self.depth, self.with_base = shape, levels, width, depth, base
+        self.shape, self.levels, self.width, self.depth = shape, levels, width, depth
+        self.with_base, self.whole = base, whole
         offsets = causal_offsets(up, side)
         self.register_buffer("table", causal_window(rows, columns, offsets), persistent=False)
         self.boxes = Boxes(rows, columns, up, side, far)
         inputs = channels * (len(offsets) + self.boxes.count)
-        inputs += channels + 2 if base else channels * len(offsets)
+        if base:
+            inputs += channels + 2
+        else:
+            sharp = [k for k, (row, column) in enumerate(offsets) if row >= -SHARP[0] and abs(column) <= SHARP[1]]
+            self.register_buffer("sharp", torch.tensor(sharp, dtype=torch.long), persistent=False)
+            inputs += channels * (len(offsets) + len(sharp) * TRIANGLES)
+        if whole:
+            before = torch.ones(rows * columns, rows * columns, dtype=torch.bool).tril(-1)
+            self.register_buffer("before", before, persistent=False)
+            inputs += channels * rows * columns
         self.whitening = Whitening(inputs)
         self.window = nn.Linear(inputs, width)
         nn.init.normal_(self.window.weight, std=inputs**-0.5)
         self.position = nn.Embedding(rows * columns, width)
         nn.init.normal_(self.position.weight, std=0.02)
         self.layers = nn.ModuleList(Residual(width, 2, dropout) for _ in range(depth))
-        self.norm = RMSNorm(width)
+        self.norm = nn.LayerNorm(width, bias=False)
 
     def forward(self, images: Tensor, places: Places, based: Based | None, given: Given | None) -> Tensor:
-        x = self.window(self.whitening(self.inputs(images, places, based))) + self.position(places.pixel)
-        return self._layers(x, added_at(given, places, based))
+        inputs = self.inputs(images, places, based)
+        if self.with_base:
+            x = self.window(self.whitening(inputs))
+        else:  # so many that to whiten every example would cost more than the layer does
+            weight, bias = self.whitening.folded(self.window)
+            x = F.linear(inputs, weight.T, bias)
+        return self._layers(x + self.position(places.pixel), added_at(given, places, based))
 
     def fit(self, images: Tensor, places: Places, based: Based | None) -> None:
         self.whitening.fit(self.inputs(images, places, based))
@@ -144,26 +154,32 @@ class WindowTrunk(Trunk):
     def _layers(self, x: Tensor, added: list[Tensor]) -> Tensor:
         """From the first layer's output, before what a context adds to layers, to the features."""
         for layer, residual in enumerate((None, *self.layers)):
-            x = x if residual is None else residual(x)
+            if residual is not None:
+                # Levels need one layer more than what a base has made of them, where it costs instead of paying.
+                x = residual(x if self.with_base or layer > 1 else F.relu(x))
             if layer < len(added):
                 x = x + added[layer]
         return self.norm(x)
 
     def stepper(self, images: Tensor, given: Given | None) -> Callable[[int, Based | None], Tensor]:
-        def values(pixels: Tensor) -> Tensor:
-            return self._levels(scale_levels(pixels, self.levels, self.norm.gain.dtype))
+        def scaled(pixels: Tensor) -> Tensor:
+            return scale_levels(pixels, self.levels, self.norm.weight.dtype)
 
-        def far(pixels: Tensor) -> Tensor:
-            return self._averaged(scale_levels(pixels, self.levels, self.norm.gain.dtype))
-
-        known = None if self.with_base else Growing(images, self.table, values)
-        boxes = self.boxes.stepper(images, far) if self.boxes.count else None
+        grown: list[Growing] = []
+        if not self.with_base:
+            grown.append(Growing(images, self.table, lambda pixels: self._levels(scaled(pixels))))
+            grown.append(Growing(images, self.table[:, self.sharp], lambda pixels: self._triangles(scaled(pixels))))
+        if self.whole:
+            size = len(self.before)
+            table = torch.where(self.before, torch.arange(size, device=images.device), size)
+            grown.append(Growing(images, table, lambda pixels: scaled(pixels) + 1))
+        boxes = self.boxes.stepper(images, lambda pixels: self._averaged(scaled(pixels))) if self.boxes.count else None
         weight, bias = self.whitening.folded(self.window)
         start, added = self.position.weight + bias, steps_of(given)
 
         def features(pixel: int, based: Based | None) -> Tensor:
-            levels = None if known is None else known.at(pixel)
-            inputs = self._joined(levels, based, None if boxes is None else boxes(pixel))
+            seen = [part.at(pixel) for part in grown]
+            inputs = self._joined(seen, based, None if boxes is None else boxes(pixel))
             x = torch.addmm(start[pixel], inputs, weight)
             return self._layers(x, added(pixel, None if based is None else based[1]))
 
@@ -174,29 +190,37 @@ class WindowTrunk(Trunk):
 
     def inputs(self, images: Tensor, places: Places, based: Based | None) -> Tensor:
         """What the perceptron takes: (N, …)."""
-        scaled, levels = scale_levels(images, self.levels, self.norm.gain.dtype), None
+        scaled, seen = scale_levels(images, self.levels, self.norm.weight.dtype), []
         if based is None:
-            levels = self._levels(gathered(with_beyond(scaled, -1.0), self.table[places.pixel], places.image))
-        return self._joined(levels, based, self.boxes(self._averaged(scaled), places) if self.boxes.count else None)
+            window = gathered(with_beyond(scaled, -1.0), self.table[places.pixel], places.image)
+            seen = [self._levels(window), self._triangles(window.index_select(2, self.sharp))]
+        if self.whole:
+            seen.append((scaled + 1).flatten(2)[places.image] * self.before[places.pixel][:, None])
+        return self._joined(seen, based, self.boxes(self._averaged(scaled), places) if self.boxes.count else None)
 
     @staticmethod
     def _levels(scaled: Tensor) -> Tensor:
         """What is seen of values without a base, 0 beyond the image: (B, C, …) -> (B, 2C, …)."""
         return torch.cat((scaled + 1, (scaled > -1).to(scaled)), dim=1)
 
+    @staticmethod
+    def _triangles(scaled: Tensor) -> Tensor:
+        """What is seen of the nearest values besides, 0 beyond the image: (B, C, …) -> (B, 7C, …)."""
+        at = torch.linspace(-1, 1, TRIANGLES + 2, dtype=scaled.dtype, device=scaled.device)[1:-1]
+        distance = (scaled[:, None] - at.view(-1, *[1] * (scaled.ndim - 1))).abs()
+        return (1 - distance * (0.5 * (TRIANGLES + 1))).clamp_min(0).flatten(1, 2)
+
     def _averaged(self, scaled: Tensor) -> Tensor:
         return scaled if self.with_base else scaled + 1
 
-    def _joined(self, levels: Tensor | None, based: Based | None, far: tuple[Tensor, Tensor] | None) -> Tensor:
-        """From windows of levels (N, 2C, K) or of a base, and the means of boxes, to what the perceptron takes."""
-        if based is None:
-            assert levels is not None
-            parts = [levels]
-        else:
+    def _joined(self, seen: list[Tensor], based: Based | None, far: tuple[Tensor, Tensor] | None) -> Tensor:
+        """From what is seen of levels (N, …), a base's say and the means of boxes to what the perceptron takes."""
+        parts = seen
+        if based is not None:
             values, local = based
             scale = 0.7 * torch.exp(-local.log_scale[:, :1, None])
             relative = (values - local.prediction[:, :, None]) * scale
-            parts = [relative.clamp(-CLIP, CLIP), local.prediction, local.energy + 3]
+            parts = [relative.clamp(-CLIP, CLIP), local.prediction, local.energy + 3, *seen]
         if far is not None:
             mean, there = far
             if based is not None:
@@ -274,7 +298,7 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.norm = RMSNorm(width)
+        self.norm = nn.LayerNorm(width, bias=False)
         self.project = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
         nn.init.normal_(self.out.weight, std=0.3 * width**-0.5)
@@ -333,13 +357,13 @@ class TransformerTrunk(Trunk):
         nn.init.normal_(self.position.weight, std=0.1)
         self.attention = nn.ModuleList(Attention(width, heads) for _ in range(depth))
         self.layers = nn.ModuleList(Residual(width, 2, dropout) for _ in range(depth))
-        self.norm = RMSNorm(width)
+        self.norm = nn.LayerNorm(width, bias=False)
 
     def forward(self, images: Tensor, places: Places, based: Based | None, given: Given | None) -> Tensor:
         n, pixels = len(images), images[0, 0].numel()
         # The base's say is of the places that were asked for: all of them, in order, as a transformer wants them.
         assert len(places.pixel) == n * pixels
-        scaled = F.pad(scale_levels(images.flatten(2), self.levels, self.norm.gain.dtype), (1, 0))[:, :, :-1]
+        scaled = F.pad(scale_levels(images.flatten(2), self.levels, self.norm.weight.dtype), (1, 0))[:, :, :-1]
         x = self._embedded(scaled.transpose(1, 2).flatten(0, 1), places.pixel, based)
         added = added_at(given, places, based)
         for layer in range(self.depth + 1):
@@ -357,7 +381,7 @@ class TransformerTrunk(Trunk):
         return self.before(torch.cat(parts, dim=1)) + self.position(pixel)
 
     def stepper(self, images: Tensor, given: Given | None) -> Callable[[int, Based | None], Tensor]:
-        n, flat, weight = len(images), images.flatten(2), self.norm.gain
+        n, flat, weight = len(images), images.flatten(2), self.norm.weight
         every, added_by = torch.arange(n, device=images.device), steps_of(given)
         heads = [cast(Attention, attention).heads for attention in self.attention]
         kept = [weight.new_zeros(2, n, h, flat.shape[2], self.width // h) for h in heads]
