@@ -23,7 +23,7 @@ def names(parts: tuple[str, ...]) -> str:
 def compose(shape, levels, parts, context=None, *, form="decoded", seed=0, scale=0.5, **options) -> Autoregressive:
     """Returns a small density in evaluation mode, float64, all of whose parameters and readouts are random."""
     base, trunk, head = parts
-    small = {"width": 8, "depth": 1, "heads": 2, "filters": 4, "residual_layers": 1, "scales": 2, "hidden": 4}
+    small = {"width": 16, "depth": 1, "heads": 2, "filters": 4, "residual_layers": 1, "scales": 2, "hidden": 4}
     small |= {"mixtures": 3, "far": (2,), "dropout": 0.0, "whole": True} | options
     torch.manual_seed(seed)
     model = Autoregressive(shape, levels, context, base=base, trunk=trunk, head=head, form=form, **small)

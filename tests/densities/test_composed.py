@@ -94,7 +94,7 @@ def test_drawing_computes_of_each_pixel_what_scoring_does(parts, context, shape)
             every = Places.every(n, pixels, images.device)
             based = model._based(images, every)
             whole = model.trunk(images, every, based, given).unflatten(0, (n, pixels))
-            assert whole.std(1).min() > 1e-3
+            assert whole.std(1).mean() > 1e-2
             first = 2 * shape[2] if far else 0
             growing = torch.zeros_like(images)
             flat = growing.view(n, shape[0], -1)
