@@ -15,7 +15,7 @@ from infoplane.profile import measure
 from infoplane.subjects.given import load_states
 
 IMAGES, LABELS = tiny_study.images_and_labels()
-QUICK = {"budget": 3, "levels": 3, "refits": 1, "workers": 0, "quiet": True}
+QUICK = {"budget": 3, "levels": 3, "refits": 1, "workers": 0, "density": "pixelcnn", "quiet": True}
 
 pytestmark = pytest.mark.usefixtures("short")
 

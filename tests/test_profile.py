@@ -30,7 +30,7 @@ from infoplane.study.store import Store
 from tiny_study import RUN_FILES, contents, events, kind_of
 
 IMAGES, LABELS = tiny_study.images_and_labels()
-QUICK = {"budget": 3, "levels": 3, "refits": 1, "workers": 0, "quiet": True}
+QUICK = {"budget": 3, "levels": 3, "refits": 1, "workers": 0, "density": "pixelcnn", "quiet": True}
 
 
 pytestmark = pytest.mark.usefixtures("short")
@@ -496,7 +496,9 @@ def test_colour():
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (60, 3, 6, 6)).astype(np.uint8)
     model = toy_networks.build(channels=3, size=6)
-    found = measure(model, images, np.arange(60) % 3, layers=["conv"], budget=3, refits=1, workers=0, quiet=True)
+    found = measure(
+        model, images, np.arange(60) % 3, layers=["conv"], budget=3, refits=1, workers=0, quiet=True, density="pixelcnn"
+    )
     assert read_study(found.folder / "study.yaml").density.model_extra["likelihood"] == "logistic_mixture"
     # 108 values of at most 8 bits each, about which a few updates teach next to nothing.
     assert 0.5 * 108 * math.log(256) < found["conv"]["cross-entropy"].value < 2 * 108 * math.log(256)
@@ -755,7 +757,15 @@ def test_a_budget_that_is_far_too_short_is_refused_at_once(refuses, tmp_path):
 def test_a_time_budget_is_taken_up_again_with_the_sizes_it_bought(hurried, tmp_path):
     images = np.random.default_rng(0).integers(0, 4, (60, 1, 4, 4)).astype(np.uint8)
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3))
-    options = {"layers": ["1"], "budget": "1s", "refits": 1, "out": tmp_path / "run", "workers": 0, "quiet": True}
+    options = {
+        "layers": ["1"],
+        "budget": "1s",
+        "refits": 1,
+        "out": tmp_path / "run",
+        "workers": 0,
+        "quiet": True,
+        "density": "pixelcnn",
+    }
     infoplane.measure(model, images, **options)
     first = {name: (tmp_path / "run" / name).read_bytes() for name in ("study.yaml", "results.csv")}
     assert b"No pixel is above 3" in first["study.yaml"]  # of 256 levels, which are hardly meant

@@ -31,7 +31,15 @@ def test_from_measure_to_the_page(tmp_path, monkeypatch):
     monkeypatch.setattr("infoplane.capture.layout.DIRECTIONS", 20)
     images = np.random.default_rng(0).integers(0, 3, (40, 1, 4, 4), dtype=np.uint8)
     torch.manual_seed(0)
-    options = {"levels": 3, "budget": 1, "refits": 1, "workers": 0, "quiet": True, "out": tmp_path / "run"}
+    options = {
+        "levels": 3,
+        "budget": 1,
+        "refits": 1,
+        "workers": 0,
+        "quiet": True,
+        "density": "pixelcnn",
+        "out": tmp_path / "run",
+    }
     layers = ["conv", "last", "wide", "odd", "out"]
     model = Net()
     profile = measure(model, images, layers=layers, read_as={"out": "vector"}, **options)

@@ -24,7 +24,7 @@ from infoplane.torch_state import OWN, State, callers_state, own_state
 from tiny_study import contents
 
 IMAGES, LABELS = tiny_study.images_and_labels()
-QUICK = {"budget": 3, "levels": 3, "refits": 1, "workers": 0, "quiet": True}
+QUICK = {"budget": 3, "levels": 3, "refits": 1, "workers": 0, "density": "pixelcnn", "quiet": True}
 
 pytestmark = pytest.mark.usefixtures("short")
 

@@ -107,7 +107,16 @@ def test_a_layer_of_truth_values_cannot_hold_more_than_their_number(tmp_path):
     """Three units of two states: 3 log 2, which the capture stores, and the networks' own float32 beside it."""
     images = np.random.default_rng(0).integers(0, 4, (60, 1, 4, 4), dtype=np.uint8)
     profile = measure(
-        Binary(), images, layers=["bright", "out"], levels=4, budget=2, refits=1, workers=0, kinds=["nce"], quiet=True
+        Binary(),
+        images,
+        layers=["bright", "out"],
+        levels=4,
+        budget=2,
+        refits=1,
+        workers=0,
+        kinds=["nce"],
+        quiet=True,
+        density="pixelcnn",
     )
     states = profile._results.cell("capture").values["states"]
     assert states == {"bright": pytest.approx(3 * math.log(2)), "out": pytest.approx(64 * math.log(2))}

@@ -156,7 +156,8 @@ def test_data_that_cannot_be_read(refused, arrays, home):
 
 
 def measuring(model="mine:build", *more, data="tiny.npz", layers=("conv",), out="out", budget="3"):
-    return ["measure", model, "--data", data, "--layers", *layers, "--out", out, "--budget", budget, *more]
+    words = ["measure", model, "--data", data, "--layers", *layers, "--out", out, "--budget", budget]
+    return [*words, "--density", "pixelcnn", *more]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from infoplane.study.store import Store
 
 def test_of_official_parts_only_the_test_images_are_measured_on(home, call):
     content = official_files.write_idx(home / "mnist", train=90, test=LEAST_IMAGES + 10)
-    options = ["--layers", "output", "--budget", 2, "--refits", 1, "--workers", 0, "--quiet"]
+    options = ["--layers", "output", "--budget", 2, "--refits", 1, "--density", "pixelcnn", "--workers", 0, "--quiet"]
     said = call("measure", "mine:Constant", "--data", "./mnist", "--out", "out", *options)
     assert said.code == 0, said.err
     stored = Store(home / "out" / "cells").load(Plan.load(home / "out").name("data"))
@@ -22,7 +22,7 @@ def test_of_official_parts_only_the_test_images_are_measured_on(home, call):
 
 def test_it_says_so(home, call):
     official_files.write_idx(home / "mnist", train=90, test=LEAST_IMAGES)
-    options = ["--layers", "output", "--budget", 2, "--refits", 1, "--workers", 0]
+    options = ["--layers", "output", "--budget", 2, "--refits", 1, "--density", "pixelcnn", "--workers", 0]
     said = call("measure", "mine:Constant", "--data", "./mnist", "--out", "out", *options)
     assert said.code == 0, said.err
     assert f"measuring on the {LEAST_IMAGES} official test images of mnist" in said.err

@@ -14,6 +14,7 @@ import tiny_study
 import toy_networks
 from infoplane.budget.sizes import time_updates
 from infoplane.profile import measure
+from infoplane.profile.inputs import density_of
 from infoplane.report.build import build, load_run
 from infoplane.report.text import table
 from infoplane.study import candidates
@@ -282,9 +283,7 @@ def test_ones_own_network_is_measured_with_what_the_data_choose(tmp_path, small,
     with refuses("unknown density to measure with", "auto"):
         measure(toy_networks.build(), images, labels, budget=3, density="atuo", **options)
     folder = tmp_path / "run"
-    profile = measure(
-        toy_networks.build(), images, labels, budget=3, density="auto", kinds=["nce", "usable"], out=folder, **options
-    )
+    profile = measure(toy_networks.build(), images, labels, budget=3, kinds=["nce", "usable"], out=folder, **options)
     found = load_run(folder).choice
     assert found is not None
     assert found["chosen"] in CANDIDATES
@@ -294,7 +293,15 @@ def test_ones_own_network_is_measured_with_what_the_data_choose(tmp_path, small,
     assert scored.shape == (2, 3)
     assert bool((scored < 0).all())
     with refuses("the output folder holds another study's run", "density.kind"):
-        measure(toy_networks.build(), images, labels, budget=3, kinds=["nce", "usable"], out=folder, **options)
+        measure(
+            toy_networks.build(), images, labels, budget=3, kinds=["nce"], density="pixelcnn", out=folder, **options
+        )
+
+
+@pytest.mark.parametrize(("size", "kind"), [(64, "auto"), (65, "pixelcnn")])
+def test_large_images_are_not_left_to_the_data(size, kind):
+    assert density_of("auto", (3, size, size), 256).kind == kind
+    assert density_of("pixelcnn", (3, 8, 8), 256).kind == "pixelcnn"
 
 
 @pytest.mark.parametrize("seconds", [0.5, 8.0])

@@ -27,7 +27,7 @@ def inodes(folder):
 
 BASE = {"layers": ["logits"], "fit__refits": 1}
 LEAST = {**BASE, "measure": ["nce"]}
-MEASURED = {"budget": 3, "levels": 3, "refits": 1, "workers": 0, "quiet": True}
+MEASURED = {"budget": 3, "levels": 3, "refits": 1, "workers": 0, "density": "pixelcnn", "quiet": True}
 
 
 @pytest.fixture(scope="module")

@@ -192,7 +192,15 @@ class Expansion(nn.Module):
         return self.narrow(1e3 * (h[:, 1:] - h[:, :1])) + seen
 
 
-ASKED = {"budget": 60, "levels": 3, "refits": 2, "workers": 0, "quiet": True, "kinds": ["nce", "usable", "samples"]}
+ASKED = {
+    "budget": 60,
+    "levels": 3,
+    "refits": 2,
+    "workers": 0,
+    "quiet": True,
+    "density": "pixelcnn",
+    "kinds": ["nce", "usable", "samples"],
+}
 
 
 @pytest.fixture(scope="module")

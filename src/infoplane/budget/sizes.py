@@ -242,7 +242,17 @@ def least_seconds(density: DensitySpec, places: int, forecast: Forecast, fit: Fi
     step, scoring = map(forecast.machine.seconds, forecast.costs.least(_lighter(density).model_dump(mode="json")))
     # Held out: scored at the start, twice at each look, and twice in the end, beside as many that were trained on.
     scored = min(fit.held_out * sizes["decoding"], HELD[0]) * (1 + 2 * LOOKS[0] + 2) + sizes["evaluation"]
-    return (updates * fit.batch * step + scored * scoring) * (places + 1) / max(1, forecast.workers)
+    batch = _trained(density.model_dump(mode="json"), forecast.costs, fit.batch)[1]
+    return (updates * batch * step + scored * scoring) * (places + 1) / max(1, forecast.workers)
+
+
+def _trained(density: Mapping[str, Any], costs: Costs, batch: int) -> tuple[dict[str, Any], int]:
+    """A density and the batch that it is trained with; where the data choose it the first candidate, which stands for
+    all: their updates take as long."""
+    if density["kind"] != AUTO:
+        return dict(density), batch
+    first = offer(next(iter(CANDIDATES)), costs.shape, costs.levels)
+    return dict(first["density"]), first["batch"]
 
 
 def _lighter(density: DensitySpec) -> DensitySpec:
@@ -388,10 +398,8 @@ def time_updates(
     density, layer = spec.density.model_dump(mode="json"), None
     if spec.layers:
         layer = max(spec.layers, key=lambda name: math.prod(costs.contexts[name]))
-    (channels, rows, columns), batch = costs.shape, spec.fit.batch
-    if density["kind"] == AUTO:  # the first candidate stands for all: they take as long
-        first = offer(next(iter(CANDIDATES)), costs.shape, costs.levels)
-        density, batch = dict(first["density"]), first["batch"]
+    channels, rows, columns = costs.shape
+    density, batch = _trained(density, costs, spec.fit.batch)
     contexts = {} if layer is None else {layer: costs.contexts[layer]}
 
     def expected() -> float:

@@ -190,8 +190,8 @@ def measure(
         str | None, typer.Option(help="The classes' true probabilities, if known: uniform, or 0.2,0.3,0.5.")
     ] = None,
     density: Annotated[
-        str, typer.Option(help="What is fitted: pixelcnn; or auto, what does better on held-out images.")
-    ] = "pixelcnn",
+        str, typer.Option(help="What is fitted: auto, what does better on held-out images; or pixelcnn.")
+    ] = "auto",
     device: Device = "auto",
     seed: Seed = 0,
     refits: Refits = None,

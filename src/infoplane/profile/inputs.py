@@ -1,6 +1,7 @@
 """What `measure` is given: images, layers, kinds, all of them checked before anything is computed."""
 
 import dataclasses
+import math
 import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -27,7 +28,9 @@ from infoplane.study.watch import Watcher
 #: fewest images from which anything can be said
 LEAST_IMAGES = 40
 #: the densities that `measure` fits; the first where none is named
-DENSITIES = ("pixelcnn", AUTO)
+DENSITIES = (AUTO, "pixelcnn")
+#: most values of an image for which the data choose: no window density was tried on larger ones
+LARGEST = 3 * 64 * 64
 #: what can be measured of one's own network, as `kinds` names it; nce first, as in the table
 MEASURABLE: tuple[Measure, ...] = ("nce", "usable", "contrastive", "label", "mse", "samples")
 
@@ -185,10 +188,11 @@ def prior_of(prior: Prior | None, dataset: data.Dataset) -> Literal["uniform"] |
 
 
 def density_of(kind: str, shape: tuple[int, int, int], levels: int) -> DensitySpec:
-    """Returns the density that is fitted, of a kind that `measure` knows."""
+    """Returns the density that is fitted, of a kind that `measure` knows; to large images always PixelCNN++."""
     if kind not in DENSITIES:
         raise unknown("density to measure with", repr(kind) if not isinstance(kind, str) else kind, DENSITIES)
-    return DensitySpec(kind=AUTO) if kind == AUTO else suggest_density(shape, levels)
+    chosen = kind == AUTO and math.prod(shape) <= LARGEST
+    return DensitySpec(kind=AUTO) if chosen else suggest_density(shape, levels)
 
 
 def suggest_density(shape: tuple[int, int, int], levels: int) -> DensitySpec:

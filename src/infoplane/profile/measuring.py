@@ -103,7 +103,7 @@ def measure(
         prior: The classes' true probabilities where they are known, one for each class, or "uniform": H(y) of label
             information is then exact. Default: H(y) of the evaluation labels, which errs low by about (C − 1)/2n.
         density: What is fitted: "pixelcnn", a small PixelCNN++; or "auto", that or the window density, whichever does
-            better on held-out images in a short fit of each.
+            better on held-out images in a short fit of each; for images larger than 64×64 in colour it is "pixelcnn".
         watchers: Who is told what happens, beside `events.jsonl`: see `infoplane.study.watch`.
 
     Raises:
