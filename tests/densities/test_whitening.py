@@ -55,12 +55,12 @@ def test_a_folded_layer_is_the_same_layer():
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 8, 8)])
-def test_a_density_of_windows_begins_with_white_inputs(shape):
+def test_a_density_of_windows_with_a_base_begins_with_white_inputs(shape):
     """Of images whose pixels are much alike. Beyond the edge a window repeats pixels: those directions do not vary."""
     generator = torch.Generator().manual_seed(0)
     smooth = torch.randn(60, shape[0], 8, 8, generator=generator).cumsum(2).cumsum(3)
     images = (120 + 6 * smooth + 3 * torch.randn(60, *shape, generator=generator)).clamp(0, 255).to(torch.uint8)
-    density = Autoregressive(shape)
+    density = Autoregressive(shape, base="linear")
     assert isinstance(density.trunk, WindowTrunk)
     every = Places.every(60, 64, images.device)
     with torch.no_grad():

@@ -140,16 +140,16 @@ class WindowTrunk(Trunk):
         self.norm = nn.LayerNorm(width, bias=False)
 
     def forward(self, images: Tensor, places: Places, based: Based | None, given: Given | None) -> Tensor:
-        inputs = self.inputs(images, places, based)
-        if self.with_base:
-            x = self.window(self.whitening(inputs))
-        else:  # so many that to whiten every example would cost more than the layer does
-            weight, bias = self.whitening.folded(self.window)
-            x = F.linear(inputs, weight.T, bias)
-        return self._layers(x + self.position(places.pixel), added_at(given, places, based))
+        x = self.window(self._white(self.inputs(images, places, based))) + self.position(places.pixel)
+        return self._layers(x, added_at(given, places, based))
 
     def fit(self, images: Tensor, places: Places, based: Based | None) -> None:
-        self.whitening.fit(self.inputs(images, places, based))
+        # Of levels what hardly varies is noise: enlarged, few images are learnt by heart by it.
+        if self.with_base:
+            self.whitening.fit(self.inputs(images, places, based))
+
+    def _white(self, inputs: Tensor) -> Tensor:
+        return self.whitening(inputs) if self.with_base else inputs
 
     def _layers(self, x: Tensor, added: list[Tensor]) -> Tensor:
         """From the first layer's output, before what a context adds to layers, to the features."""
