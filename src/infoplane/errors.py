@@ -3,7 +3,7 @@
 import difflib
 import math
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from numbers import Real
 
 #: how alike (0 to 1, as difflib has it) a legal name must be to what was received to be suggested
@@ -54,6 +54,16 @@ def plain(value: float) -> str:
     if 10 <= abs(value) < 1e7:
         return f"{value:,.0f}"
     return f"{value:.2g}"
+
+
+def in_words(name: str) -> str:
+    """Returns a name as a sentence has it: in quotes where it would read as a number, as names of layers may."""
+    return repr(name) if name[:1].isdigit() else name
+
+
+def joined(parts: Sequence[str]) -> str:
+    """Returns "a, b and c"."""
+    return " and ".join(filter(None, (", ".join(parts[:-1]), *parts[-1:])))
 
 
 def check_positive(what: str, value: object, *, legal: str | None = None) -> float:

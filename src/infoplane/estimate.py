@@ -16,6 +16,8 @@ NATS_PER_BIT = math.log(2.0)
 
 #: how the flag of a network begins whose answers have nothing to do with the labels
 NO_CLASSIFIER = "the last output does not act as a classifier of these labels"
+#: how flags of the p(x) that a number is compared with begin
+OF_TWIN = "of p(x): "
 
 #: a number this close to its ceiling says "at least so much" and no more
 SATURATION = 0.95

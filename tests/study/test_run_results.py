@@ -23,6 +23,7 @@ from infoplane.study.training_flags import FALLING
 from infoplane.study.truths import _beside, _compare, _excess
 
 N, CLASSES = 40, 3
+CROSS = "cross-entropy"
 RNG = np.random.default_rng(0)
 #: log-probabilities (2 refits, N) of p(x) and of one layer, and the probe's (N,)
 TWIN, LAYER = RNG.normal(-20, 2, (2, N)), RNG.normal(-17, 2, (2, N))
@@ -174,10 +175,14 @@ def test_which_entropy_of_the_label_is_used_is_said(made):
     fill(save)
     # Three classes, 14, 13 and 13 times: log 3 is beyond by less than (C − 1)/2n = .025.
     lacks = math.log(3) + sum(share * math.log(share) for share in (14 / 40, 13 / 40, 13 / 40))
-    short = f"errs low by about {lacks:.2g} nats, and by no more than the {lacks:.2g} that it lacks of log 3"
-    said = f"of the 40 evaluation labels, which {short}"
-    assert said in " ".join(table(results()).split())
     counted = find(results(), "logits", "label")
+    # Nobody need know of what is far below the error.
+    assert lacks < 0.1 * counted.stderr
+    assert "H(y)" not in table(results())
+    save("probe", Result({"labels": True}, {"log_probs": np.log(np.bincount(LABELS)[LABELS] / N)}), "logits")
+    said = f"label information is too small by about {lacks:.2g} nats since its H(y) is counted from 40 evaluation"
+    assert said in " ".join(table(results()).split())
+    save("probe", Result({"labels": True}, {"log_probs": PROBE}), "logits")
     known = results()
     known.spec = known.spec.model_copy(update={"prior": (0.2, 0.3, 0.4, 0.1)})
     shares = np.array([0.2, 0.3, 0.4, 0.1])
@@ -289,16 +294,18 @@ def test_flags(made):
     # 2 distinct activations hold hardly more than log 2 nats; the layer claims about 3.
     ceiling = Seen(2, 10_000, 0).ceiling(25 * math.log(LEVELS))
     assert math.log(2) < ceiling < 0.72
-    assert find(results(), "logits", "usable").flags == (f"exceeds the possible {ceiling:.3f} nats",)
     (overfit,) = find(results(), "logits", "generalisation-gap").flags
     assert "better than held-out data" in overfit
+    assert find(results(), "logits", "usable").flags == (f"exceeds the possible {ceiling:.3f} nats", overfit)
+    for kind in ("nce", "contrastive", "cross-entropy"):
+        assert find(results(), "logits", kind).flags == (overfit,)
     assert find(results(), "input", "generalisation-gap").flags == ()
     text = table(results())
     (line,) = [line for line in text.splitlines() if line.startswith("logits ")]
-    assert f"  * logits usable information: exceeds the possible {ceiling:.3f} nats" in text
+    assert f"  * exceeds the possible {ceiling:.3f} nats\n      logits (usable)" in text
     # What is wrong with its densities weakens all that they give: NCE, usable in nats and bits, the contrastive bound.
     assert line.count("*") == 4
-    assert f"  * logits negative cross-entropy, usable information and contrastive bound: {overfit}" in text
+    assert f"  * {overfit}\n      logits (NCE, usable and contrastive)" in text
     assert "gap" not in text
     assert "* marks a flag:" in text
     save("density", density(LAYER[0], batches=np.tile([1.38, 1.37], 5)), "logits", 1)
@@ -322,9 +329,15 @@ def test_a_held_out_loss_that_still_fell_is_flagged(made, curve, flagged):
     fill(save)
     save("density", density(LAYER[1], curve=curve), "logits", 2)
     flag = "the held-out loss still fell at the end: more updates would help"
-    assert find(results(), "logits", "generalisation-gap").flags == ((flag,) if flagged else ())
-    assert find(results(), "logits", "generalisation-gap", "1").flags == ()
-    assert find(results(), "logits", "generalisation-gap", "2").flags == ((flag,) if flagged else ())
+    for kind in ("nce", "usable", "cross-entropy", "generalisation-gap"):
+        assert find(results(), "logits", kind).flags == ((flag,) if flagged else ())
+        assert find(results(), "logits", kind, "1").flags == ()
+        assert find(results(), "logits", kind, "2").flags == ((flag,) if flagged else ())
+    assert find(results(), "input", "cross-entropy").flags == ()
+    rows = [row for row in results().rows() if (row["layer"], row["refit"]) == ("logits", "all")]
+    assert {row["kind"] for row in rows if row["flags"] == flag} == (
+        {"nce", "usable", "cross-entropy", "generalisation-gap"} if flagged else set()
+    )
     # The MSE inverter has a curve of its own.
     assert find(results(), "logits", "mse").flags == ()
     save("mse", inverter(curve), "logits")
@@ -365,7 +378,7 @@ def test_a_contrastive_bound_of_too_few_images_is_left_out_and_says_why(made):
     assert reason.startswith("39 evaluation images (40 with those that belong together): 40 are needed for 10 batches")
     assert "contrastive" not in {estimate.kind for *_, estimate in results().estimates()}
     text = table(results())
-    assert f"no contrastive bound: {reason}" in text
+    assert f"no contrastive bound: {reason}" in " ".join(text.split())
     # What an earlier version left, with too few batches, is not shown either.
     save("data", Result(data, arrays))
     save("density", density(LAYER[0], batches=BATCHES[0, :4]), "logits", 1)
@@ -419,8 +432,8 @@ def text_of(estimates, layers=("a",)) -> str:
         checkpoints=("end",),
         cell=lambda *_: None,
         left_out=dict,
-        tests=0,
         choice=None,
+        spec=SimpleNamespace(measure=("nce", "usable", "contrastive", "label", "mse")),
         through=lambda *_: "",
     )
     return table(fake)
@@ -439,16 +452,17 @@ def test_the_table_shows_each_number_with_its_error_and_bits_beside_nats():
     )
     header, rule, line, *rest = text.splitlines()
     assert header.split("  ")[0] == "layer"
-    for name in ("shape", "NCE [nats]", "usable [nats]", "[bits]", "contrastive [nats]", "MSE"):
+    for name in ("shape", "NCE [nats]", "usable [nats]", "[bits]", "contrastive [nats]", "MSE [squared error]"):
         assert name in header
     assert set(rule) == {"-"}
     cells = [cell.strip() for cell in line.split("  ") if cell.strip()]
     assert cells == [
         "a", "-", "-100.13 ± 0.31", "0.693 ± 0.069", "1.00 ± 0.10", "0.500 ± 0.020", "-", "0.0312 ± 0.0011",
     ]  # fmt: skip
-    closing = "\n".join(rest)
+    closing = " ".join(" ".join(rest).split())
     assert "p(x): 120.0" in closing
     assert "upper bound, n = 297, 3 refits" in closing
+    assert "297 evaluation images and 9 batches in contrastive." in closing
     assert "classifier accuracy: 0.975 [0.950, 0.988] (95 % interval, n = 297)" in closing
     # Three fits of a density, one reconstruction.
     said = "over examples and 3 refits, in NCE, usable and contrastive; over examples, given this single fit, in MSE."
@@ -464,17 +478,32 @@ def test_a_single_fit_is_called_one():
     assert "3 refits" in str(Estimate(1.0, 0.1, kind="nce", n=5, refits=3))
 
 
-def test_a_partial_run_counts_the_refits_of_its_rows(made):
+def test_there_is_one_p_of_x_with_its_own_refits_whatever_the_rows_are_of(made):
     save, results = made
     fill(save, refits=(1,))
     save("density", density(TWIN[1]), "input", 2)
-    text = table(results())
-    assert "given this single fit" in text
-    assert "2 refits" not in text
-    # usable = p(x) − CE, in the numbers that are shown
-    assert f"p(x): {-TWIN[0].mean():.2f} " in text
-    assert f"{(LAYER[0] - TWIN[0]).mean():.2f} ± " in text
-    assert "*" not in text
+    partial = table(results())
+    (row,) = [row for row in results().rows() if (row["layer"], row["kind"], row["refit"]) == ("input", CROSS, "all")]
+    assert (row["value"], row["refits"]) == (pytest.approx(-TWIN.mean()), 2)
+    assert f"{(LAYER[0] - TWIN[0]).mean():.2f} ± " in partial
+    save("density", density(LAYER[1], batches=BATCHES[1]), "logits", 2)
+    whole = table(results())
+    matched = "compares q(x|h) with p(x) in the refits that both have"
+    for text, unequal in ((partial, True), (whole, False)):
+        assert f"p(x): {row['value']:.2f} " in text
+        assert "upper bound, n = 40, 2 refits)" in text
+        assert (matched in " ".join(text.split())) is unequal
+        assert "*" not in text
+
+
+def test_each_row_says_its_refits_where_they_differ():
+    def of(refits):
+        return [Estimate(-1.0, 0.1, kind="nce", n=9, refits=refits), Estimate(1.0, 0.1, kind="mse", n=9)]
+
+    lines = text_of([*(("a", each) for each in of(3)), *(("b", each) for each in of(2))], ("a", "b")).splitlines()
+    assert [lines[at].split()[-1] for at in (0, 2, 3)] == ["refits", "3", "2"]
+    assert "over examples and the refits of each row, in NCE" in " ".join(" ".join(lines).split())
+    assert "refits" not in text_of([("a", each) for each in of(2)]).splitlines()[0]
 
 
 def test_a_number_of_fewer_refits_than_the_others_says_so(made):
@@ -483,19 +512,10 @@ def test_a_number_of_fewer_refits_than_the_others_says_so(made):
     save("density", density(LAYER[1]), "logits", 2)  # without what the contrastive bound needs
     text = table(results())
     row = next(line for line in text.splitlines() if line.startswith("logits"))
-    several = "over examples and 2 refits, in NCE, usable and contrastive; "
-    assert f"{several}over examples, given this single fit, in label and MSE, where no star says otherwise" in text
-    assert row.count("*") == 1
-    assert "  * logits contrastive bound: single fit" in text
-
-
-def test_p_of_x_is_left_out_where_the_rows_use_different_refits_of_it(made):
-    save, results = made
-    fill(save, refits=(1,))
-    save("density", density(LAYER[1]), "logits", 2)
-    text = table(results())
-    assert "p(x):" not in text
-    assert "usable information: single fit" in text
+    several = "over examples and the refits of each row, in NCE, usable and contrastive; "
+    assert f"{several}over examples, given this single fit, in label and MSE." in " ".join(text.split())
+    assert row.endswith("2 (NCE and usable), 1 (contrastive)")
+    assert "*" not in text
 
 
 def test_flags_are_starred_and_explained():
@@ -509,8 +529,8 @@ def test_flags_are_starred_and_explained():
     lines = text.splitlines()
     assert "1.00 ± 0.10*" in lines[2]
     assert "*" not in lines[3]
-    assert lines[-2:] == ["  * a usable information: saturated", "  * a usable information: odd"]
-    assert lines[-3].endswith("* marks a flag:")
+    assert lines[-4:] == ["  * saturated", "      a (usable)", "  * odd", "      a (usable)"]
+    assert lines[-5].endswith("* marks a flag:")
 
 
 def test_what_weakens_p_of_x_weakens_usable_information(made):
@@ -520,8 +540,12 @@ def test_what_weakens_p_of_x_weakens_usable_information(made):
     text = table(results())
     (line,) = [line for line in text.splitlines() if line.startswith("logits ")]
     assert line.count("*") == 2  # usable, in nats and in bits
-    (said,) = [line for line in text.splitlines() if line.startswith("  * ")]
-    assert said.startswith("  * p(x), and with it usable information: q fits its training data better")
+    flag = "q fits its training data better than held-out data: more data would help"
+    assert text.endswith(f"  * {flag}\n      p(x), and with it usable information")
+    assert find(results(), "input", "cross-entropy").flags == (flag,)
+    for refit, flags in (("all", (f"of p(x): {flag}",)), ("1", (f"of p(x): {flag}",)), ("2", ())):
+        assert find(results(), "logits", "usable", refit).flags == flags
+    assert find(results(), "logits", "nce").flags == ()
 
 
 def test_a_flag_of_several_numbers_stands_once():
@@ -531,13 +555,16 @@ def test_a_flag_of_several_numbers_stands_once():
             ("a", Estimate(-1.0, 0.1, kind="nce", flags=flags)),
             ("a", Estimate(1.0, 0.1, kind="usable", flags=(*flags, "odd"))),
             ("a", Estimate(0.5, 0.1, kind="sample-variance", unit="squared error", flags=flags)),
-            ("a", Estimate(0.1, None, kind="generalisation-gap", flags=("overfit",))),
-        ]
+            ("2", Estimate(-1.0, 0.1, kind="nce", flags=("odd",))),
+            ("7", Estimate(-1.0, 0.1, kind="nce", flags=("odd",))),
+        ],
+        ("a", "2", "7"),
     )
-    assert text.splitlines()[-3:] == [
-        "  * a negative cross-entropy, usable information and variance among samples of one image: of a batch",
-        "  * a usable information: odd",
-        "  * a negative cross-entropy and usable information: overfit",
+    assert text.splitlines()[-4:] == [
+        "  * of a batch",
+        "      a (NCE, usable and variance among samples of one image)",
+        "  * odd",
+        "      a (usable); '2' and '7' (NCE)",
     ]
     assert text.splitlines()[2].count("*") == 3
 

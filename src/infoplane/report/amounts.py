@@ -120,6 +120,11 @@ def shape(sizes: Sequence[int]) -> str:
     return " × ".join(str(size) for size in sizes)
 
 
+def capitalised(words: str) -> str:
+    """Returns a sentence with a large first letter."""
+    return words[:1].upper() + words[1:]
+
+
 def listing(parts: Sequence[str | Markup]) -> Markup:
     """Returns "a, b and c", each part escaped unless it is markup already."""
     if not parts:

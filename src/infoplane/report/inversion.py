@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from infoplane.data.split import PARTS
-from infoplane.report.amounts import with_error
+from infoplane.errors import in_words
+from infoplane.report.amounts import capitalised, with_error
 from infoplane.report.contents import Curve, Layer, LayerPictures, ReportContents
 from infoplane.report.making import making
 from infoplane.study.base import END
@@ -59,7 +60,7 @@ def contents_of(results: Results, folder: Path) -> ReportContents:
         losses=results.once("losses"),
         left_out=results.left_out(),
         readers=reader_words(results),
-        label_entropy=results.label_entropy(),
+        label_entropy=capitalised(results.label_entropy()),
         fit_on=spec.fit_on,
         **_ages(spec),
         null_samples=None if null is None or data is None else null.array("samples")[0],
@@ -155,6 +156,7 @@ def _reader_words(results: Results, layer: str, through: str, read: list[tuple[s
     low, high = (pick(gains, key=lambda gain: gain.value) for pick in (min, max))
     less = with_error(low.value, low.stderr)
     less = less if low is high else f"{less} to {with_error(high.value, high.stderr)}"
+    layer, through = in_words(layer), in_words(through)
     return (
         f"{layer} is read through {through}{where}: given {through}, a function of {layer}, the density needs {less} "
         f"nats per image less than given {layer} itself, on {read[0][1].n:,} {results.spec.fit_on} images held out."

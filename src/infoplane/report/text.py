@@ -1,14 +1,15 @@
 """The table of a run as text."""
 
 import textwrap
+from collections.abc import Iterable, Sequence
 
-from infoplane.claims import corrected_for
-from infoplane.estimate import KINDS, Estimate
-from infoplane.information import cross_entropy
-from infoplane.report.amounts import NO_SPREAD, listing, without_spread
-from infoplane.report.inversion import choice_words, reader_words, shape_of
+from infoplane.errors import in_words, joined
+from infoplane.estimate import KINDS, OF_TWIN, Estimate
+from infoplane.report.amounts import NO_SPREAD, capitalised, without_spread
+from infoplane.report.inversion import MOST_NAMED, choice_words, reader_words, shape_of
+from infoplane.report.words import DIRECTIONS, MATCHED, fits
 from infoplane.study.measured import READERS
-from infoplane.study.plan import INPUT, twin_of
+from infoplane.study.plan import INPUT
 from infoplane.study.results import Results
 
 #: the columns: kind of number -> what the footer calls it
@@ -22,9 +23,21 @@ COLUMNS = {
 }
 #: those that come from densities, which are fitted equally often
 FITTED = ("nce", "usable", "contrastive")
+#: what the footer says that numbers bound, by kind
+BOUNDS = {
+    "nce": "NCE bounds I(x;h) from below up to the constant H(x)",
+    "usable": "usable information bounds nothing",
+    "contrastive": "the contrastive bound is a lower bound",
+    "label": "label information is a lower bound",
+    "forward": "so is that by the rest of the network",
+}
+#: letters of a line
+WIDE = 110
 
 #: (layer, checkpoint, kind) -> the estimate over all of its refits
 Found = dict[tuple[str, str, str], Estimate]
+#: (layer, checkpoint)
+Place = tuple[str, str]
 
 
 def table(results: Results) -> str:
@@ -33,160 +46,185 @@ def table(results: Results) -> str:
     for layer, checkpoint, refit, estimate in results.once("found"):
         if refit == "all":
             found[layer, checkpoint, estimate.kind] = estimate
-    several = len(results.checkpoints) > 1
-    most, fewer = _refits(found)
-    said = _flags(results, found)
-    forward = any(kind == "forward" for _, _, kind in found)
-    readers = reader_words(results)
-    header = ["checkpoint"] * several + [
-        "layer",
-        "shape",
-        *["read through"] * bool(readers),
-        "NCE [nats]",
-        "usable [nats]",
-        "[bits]",
-        "contrastive [nats]",
-        "label [nats]",
-        *["by the rest [nats]"] * forward,
-        "MSE",
-    ]
-    lines = [header]
-    for layer, checkpoint in results.places:
-        usable = found.get((layer, checkpoint, "usable"))
-        starred = {kind for kind in COLUMNS if (layer, checkpoint, kind) in fewer}
-        starred.update(*said.get((layer, checkpoint), {}).values())
-        if (INPUT, "") in said and twin_of(results.spec, layer) == INPUT:
-            starred.add("usable")
-        lines.append(
-            [
-                *[checkpoint or "-"] * several,
-                layer,
-                _shape(results, layer),
-                *[results.through(layer, checkpoint) or "-"] * bool(readers),
-                _number(found.get((layer, checkpoint, "nce")), star="nce" in starred),
-                _number(usable, star="usable" in starred),
-                _number(None if usable is None else usable.bits, star="usable" in starred),
-                _number(found.get((layer, checkpoint, "contrastive")), star="contrastive" in starred),
-                _number(found.get((layer, checkpoint, "label")), star="label" in starred),
-                *[_number(found.get((layer, checkpoint, "forward")), star="forward" in starred)] * forward,
-                _number(found.get((layer, checkpoint, "mse")), star="mse" in starred),
-            ]
-        )
-    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    lines = _rows(results, found)
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     text = [text[0], "-" * len(text[0]), *text[1:], ""] if results.places else []
-    notes = []
-    unconditional = _unconditional(results, found)
+    notes = [*_of_whole(results, found), *_of_run(results, found), _errors(found)]
+    flags = _flagged(results, found)
+    if flags:
+        notes[-1] += " * marks a flag:"
+    wrapped = [textwrap.fill(note, WIDE, break_long_words=False, break_on_hyphens=False) for note in notes]
+    return "\n".join([*text, *wrapped, *flags])
+
+
+def _rows(results: Results, found: Found) -> list[list[str]]:
+    """The head and a line for each layer at each checkpoint; columns are those asked for, or that hold a number."""
+    several, readers = len(results.checkpoints) > 1, any(results.through(*place) for place in results.places)
+    asked = {*results.spec.measure, *(kind for _, _, kind in found)}
+    units = {"usable": ("[nats]", "[bits]"), "mse": ("[squared error]",)}
+    shown = [kind for kind in COLUMNS if kind in asked]
+    varying = _varying(found)
+    head = [*["checkpoint"] * several, "layer", "shape", *["read through"] * readers]
+    for kind in shown:
+        first, *others = units.get(kind, ("[nats]",))
+        head += [f"{COLUMNS[kind]} {first}", *others]
+    lines = [[*head, *["refits"] * bool(varying)]]
+    for layer, checkpoint in results.places:
+        line = [*[checkpoint or "-"] * several, layer, _shape(results, layer)]
+        line += [results.through(layer, checkpoint) or "-"] * readers
+        for kind in shown:
+            estimate = found.get((layer, checkpoint, kind))
+            line.append(_number(estimate))
+            if kind == "usable":
+                line.append(_number(None if estimate is None else estimate.bits))
+        own = {kind: found[layer, checkpoint, kind].refits for kind in varying if (layer, checkpoint, kind) in found}
+        lines.append([*line, *[_behind(own)] * bool(varying)])
+    return lines
+
+
+def _behind(own: dict[str, int]) -> str:
+    """How many refits are behind the numbers of a row: "3", or "3 (NCE), 2 (usable)" where they differ."""
+    kinds: dict[int, list[str]] = {}
+    for kind, refits in own.items():
+        kinds.setdefault(refits, []).append(COLUMNS[kind])
+    if len(kinds) < 2:
+        return "".join(map(str, kinds)) or "-"
+    return ", ".join(f"{refits} ({joined(names)})" for refits, names in kinds.items())
+
+
+def _varying(found: Found) -> list[str]:
+    """The columns in which numbers are of different refits; of those of densities all, where any of them are.
+
+    Only while a run goes on, or where a fit failed.
+    """
+    counts: dict[str, set[int]] = {}
+    for (_, _, kind), estimate in _of_rows(found).items():
+        counts.setdefault(FITTED[0] if kind in FITTED else kind, set()).add(estimate.refits)
+    return [kind for kind in COLUMNS if len(counts.get(FITTED[0] if kind in FITTED else kind, ())) > 1]
+
+
+def _of_rows(found: Found) -> Found:
+    """The numbers that stand in the rows of the table."""
+    return {key: each for key, each in found.items() if key[0] not in ("", INPUT) and key[2] in COLUMNS}
+
+
+def _of_whole(results: Results, found: Found) -> list[str]:
+    """What is said of p(x), and of the network as a whole."""
+    notes, several = [], len(results.checkpoints) > 1
+    unconditional = found.get((INPUT, "", "cross-entropy"))
     if unconditional is not None:
-        notes.append(f"p(x): {unconditional}".replace("CE(x|h)", "CE(x)"))
+        behind = (DIRECTIONS[unconditional.direction], f"n = {unconditional.n}", fits(unconditional.refits))
+        notes.append(f"p(x): {_number(unconditional, unit=True)} (cross-entropy CE(x), {', '.join(behind)})")
+        counts = {each.refits for (_, _, kind), each in _of_rows(found).items() if kind in ("nce", "usable")}
+        if counts - {unconditional.refits} and any(kind == "usable" for _, _, kind in found):
+            notes.append(MATCHED)
     for checkpoint in results.checkpoints:
         right = found.get(("", checkpoint, "accuracy"))
         at = f" at {checkpoint}" if several else ""
         if right is not None and right.flags:
-            notes.append(textwrap.fill(f"{'; '.join(right.flags)}{at} (n = {right.n})", 110))
+            notes.append(f"{'; '.join(right.flags)}{at} (n = {right.n})")
         elif right is not None:
             notes.append(f"classifier accuracy{at}: {_number(right)} (95 % interval, n = {right.n})")
+    return notes
+
+
+def _of_run(results: Results, found: Found) -> list[str]:
+    """What is said of the data, of the choice of densities, and of what is missing."""
+    notes = []
     if (data := results.cell("data")) is not None:
         notes.append(f"images: {data.values['name']}")
         notes += [f"data: {note}" for note in data.values.get("notes", ())]
-    if words := choice_words(results):
-        notes.append(textwrap.fill(words, 110))
-    notes += [textwrap.fill(words, 110) for words in readers]
+    notes += [*filter(None, [choice_words(results)]), *reader_words(results)]
     notes += [f"no {KINDS[kind]}: {reason}" for kind, reason in results.left_out().items()]
     if any(kind in READERS for _, _, kind in found):
-        notes.append(textwrap.fill(results.label_entropy(), 110))
-    errors = _covered(most) if most else _over(1 if unconditional is None else unconditional.refits)
-    errors += ", where no star says otherwise" if fewer else ""
-    directions = (
-        " NCE bounds I(x;h) from below up to the constant H(x);\n"
-        "usable information bounds nothing; contrastive and label information are lower bounds."
-    )
-    if count := results.tests:
-        notes.append(textwrap.fill(corrected_for(count, results.tests_before), 110))
-    notes.append(f"± one standard error {errors}.{directions if results.places else ''} * marks a flag:")
-    flags = []
-    for (layer, checkpoint, kind), count in fewer.items():
-        at = f" at {checkpoint}" if several and checkpoint else ""
-        words = "single fit" if count == 1 else f"{count} refits"
-        flags.append(f"  * {layer}{at} {found[layer, checkpoint, kind].meaning}: {words}")
-    for (layer, checkpoint), weakened in said.items():
-        at = f" at {checkpoint}" if several and checkpoint else ""
-        for flag, kinds in weakened.items():
-            named = f"{layer}{at} {listing([KINDS.get(kind, kind) for kind in kinds])}"
-            flags.append(f"  * {'p(x), and with it usable information' if layer == INPUT else named}: {flag}")
-    if not flags:
-        notes[-1] = notes[-1].replace(" * marks a flag:", "")
-    return "\n".join([*text, *notes, *flags])
+        notes += filter(None, [results.label_entropy()])
+    return notes
 
 
-def _flags(results: Results, found: Found) -> dict[tuple[str, str], dict[str, list[str]]]:
-    """Returns (layer, checkpoint) -> flag -> the kinds of numbers that it weakens, each flag once.
-
-    What is said of a density's gap is about all that the density gives, and of p(x) about all usable information.
-    """
-    said: dict[tuple[str, str], dict[str, list[str]]] = {}
-    for (layer, checkpoint, kind), estimate in found.items():
-        for flag in estimate.flags if layer else ():
-            fitted = [each for each in FITTED if (layer, checkpoint, each) in found]
-            kinds = fitted if kind == "generalisation-gap" and fitted else [kind]
-            own = said.setdefault((layer, checkpoint), {}).setdefault(flag, [])
-            own += [each for each in kinds if each not in own]
-    return said
-
-
-def _refits(found: Found) -> tuple[dict[str, int], dict[tuple[str, str, str], int]]:
-    """Returns the most refits behind a number of each column, and which numbers have how many fewer.
-
-    Numbers of one column, and of those that come from the same densities, differ in this only while a run goes on, or
-    where a fit failed.
-    """
-    counts = {key: each.refits for key, each in found.items() if key[0] not in ("", INPUT) and key[2] in COLUMNS}
-    most = {}
-    for column in COLUMNS:
-        alike = FITTED if column in FITTED else (column,)
-        if any(kind == column for _, _, kind in counts):
-            most[column] = max(count for (_, _, kind), count in counts.items() if kind in alike)
-    return most, {key: count for key, count in counts.items() if count < most[key[2]]}
+def _errors(found: Found) -> str:
+    """What the errors are over, of how many images or batches, and what numbers bound."""
+    rows, varying = _of_rows(found), _varying(found)
+    over: dict[str, list[str]] = {}
+    for kind in [kind for kind in COLUMNS if any(key[2] == kind for key in rows)]:
+        refits = max(each.refits for key, each in rows.items() if key[2] == kind)
+        words = f"{refits} refits" if refits > 1 else ""
+        over.setdefault("the refits of each row" if kind in varying else words, []).append(COLUMNS[kind])
+    if not rows:
+        whole = found.get((INPUT, "", "cross-entropy"))
+        over = {f"{whole.refits} refits" if whole is not None and whole.refits > 1 else "": []}
+    parts = [
+        f"over examples{f' and {words}' if words else ', given this single fit'}"
+        + (f", in {joined(names)}" if len(over) > 1 else "")
+        for words, names in sorted(over.items(), key=lambda item: not item[0])
+    ]
+    bounds = [words for kind, words in BOUNDS.items() if any(key[2] == kind for key in rows)]
+    said = [f"± one standard error {'; '.join(parts)}", _sizes(rows), "; ".join(bounds)]
+    return " ".join(f"{capitalised(words)}." for words in said if words)
 
 
-def _covered(most: dict[str, int]) -> str:
-    """What the errors of the columns cover, by how many fits are behind their numbers, the most first."""
-    columns: dict[int, list[str]] = {}
-    for kind, refits in sorted(most.items(), key=lambda item: -item[1]):
-        columns.setdefault(refits, []).append(COLUMNS[kind])
-    if len(columns) == 1:
-        return _over(*columns)
-    return "; ".join(f"{_over(refits)}, in {listing(names)}" for refits, names in columns.items())
+def _sizes(rows: Found) -> str:
+    """Of how many images or batches the numbers of the rows are."""
+    counts: dict[str, set[int]] = {}
+    for (_, _, kind), estimate in rows.items():
+        counts.setdefault("batches in contrastive" if kind == "contrastive" else "evaluation images", set())
+        counts["batches in contrastive" if kind == "contrastive" else "evaluation images"].add(estimate.n)
+    spans = {what: "–".join(f"{n:,}" for n in sorted({min(all_n), max(all_n)})) for what, all_n in counts.items()}
+    return " and ".join(f"{span} {what}" for what, span in sorted(spans.items(), reverse=True) if span != "0")
 
 
-def _over(refits: int) -> str:
-    return f"over examples and {refits} refits" if refits > 1 else "over examples, given this single fit"
-
-
-def _unconditional(results: Results, found: Found) -> Estimate | None:
-    """Returns CE(x) over the refits that the rows use, so that usable information is its difference from CE(x|h).
-
-    None where there is no p(x) yet, or where the rows use different refits of it.
-    """
+def _flagged(results: Results, found: Found) -> list[str]:
+    """Each flag once, and below it the numbers that it weakens."""
+    flagged: dict[str, dict[Place, list[str]]] = {}
     whole = found.get((INPUT, "", "cross-entropy"))
-    rows = [key for key in found if key[0] not in ("", INPUT) and key[2] in ("nce", "usable")]
-    if whole is None or all(found[key].refits == whole.refits for key in rows):
-        return whole
-    places = {(layer, point) for layer, point, _ in rows if twin_of(results.spec, layer) == INPUT}
-    used = {tuple(refit for refit, _ in results.fits(*place)) for place in places}
-    refits = list(used.pop()) if len(used) == 1 else []
-    if not refits or refits != results.common((INPUT, ""), *places):
-        return None
-    return cross_entropy(results.log_probs(INPUT, refits), groups=results.groups)
+    unconditional: tuple[str, ...] = () if whole is None else whole.flags
+    compared = set()
+    for (layer, checkpoint, kind), estimate in found.items():
+        for flag in estimate.flags if kind in COLUMNS or kind.startswith("sample-") else ():
+            own = flag.removeprefix(OF_TWIN)
+            if own != flag and own in unconditional:
+                compared.add(own)
+            elif layer not in ("", INPUT):
+                flagged.setdefault(flag, {}).setdefault((layer, checkpoint), []).append(kind)
+    lines = []
+    for flag in dict.fromkeys([*unconditional, *flagged]):
+        who = ["p(x)" + ", and with it usable information" * (flag in compared)] * (flag in unconditional)
+        who += _whose(flagged.get(flag, {}), results)
+        indent = " " * 6
+        lines += [f"  * {flag}", textwrap.fill("; ".join(who), WIDE, initial_indent=indent, subsequent_indent=indent)]
+    return lines
 
 
-def _number(estimate: Estimate | None, *, star: bool = False) -> str:
+def _whose(weakened: dict[Place, list[str]], results: Results) -> Iterable[str]:
+    """Whose numbers a flag is about: layers with the same kinds and checkpoints are named together."""
+    by_layer: dict[str, dict[tuple[str, ...], list[str]]] = {}
+    for (layer, checkpoint), kinds in weakened.items():
+        by_layer.setdefault(layer, {}).setdefault(tuple(kinds), []).append(checkpoint)
+    alike: dict[tuple[tuple[str, ...], tuple[str, ...]], list[str]] = {}
+    for layer, own in by_layer.items():
+        for kinds, points in own.items():
+            alike.setdefault((kinds, tuple(points)), []).append(layer)
+    for (kinds, points), layers in alike.items():
+        named = joined([COLUMNS.get(kind, KINDS.get(kind, kind)) for kind in kinds])
+        yield f"{joined([in_words(layer) for layer in layers])}{_at(points, results.checkpoints)} ({named})"
+
+
+def _at(points: Sequence[str], checkpoints: Sequence[str]) -> str:
+    """At which checkpoints, where there are several."""
+    if len(checkpoints) < 2 or set(points) == {""}:
+        return ""
+    if len(points) > MOST_NAMED:
+        return f" at {len(points)} of {len(checkpoints)} checkpoints"
+    return f" at {joined(points)}"
+
+
+def _number(estimate: Estimate | None, *, unit: bool = False) -> str:
     if estimate is None:
         return "-"
     amount = estimate.amount.removesuffix(f" {estimate.unit}")
     if estimate.unit != "fraction" and estimate.stderr is not None and without_spread(estimate.value, estimate.stderr):
         amount = f"{estimate.value:.4f}{NO_SPREAD}"
-    return amount + ("*" if estimate.flags or star else "")
+    return f"{amount}{f' {estimate.unit}' if unit else ''}{'*' if estimate.flags else ''}"
 
 
 def _shape(results: Results, layer: str) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from markupsafe import Markup
 
 from infoplane.claims import FITS_FOR_A_CLAIM
-from infoplane.estimate import Estimate
-from infoplane.report.amounts import amount, information, listing, united, with_error
+from infoplane.estimate import OF_TWIN, Estimate
+from infoplane.report.amounts import amount, capitalised, information, listing, united, with_error
 from infoplane.report.contents import ReportContents
 from infoplane.report.results import INPUT, Difference, Results, chain, whole
 
@@ -95,6 +95,12 @@ ERRORS = (
     "fit” has the error given that one fit only; retraining moves it by more. “No spread” stands where all images or "
     "batches gave the same number, as they do at a ceiling: that shows that the number cannot be told from its "
     "ceiling, not that its error is small."
+)
+
+#: what is said where numbers that stand side by side are of different refits
+MATCHED = (
+    "Usable information compares q(x|h) with p(x) in the refits that both have, and in no others: it need not be the "
+    "difference of the two numbers as they are shown."
 )
 
 INFINITE = (
@@ -211,9 +217,10 @@ def _but(behind: Mapping[str, str], kind: str, results: Results) -> Markup:
     labels = dict(behind) | ({"p(x)": INPUT} if kind == "usable" else {})
     flagged: dict[str, list[str]] = {}
     for label, name in labels.items():
-        numbers = (results.get(name, each) for each in (kind, "cross-entropy", "generalisation-gap"))
-        for flag in dict.fromkeys(flag for number in numbers if number is not None for flag in number.flags):
-            flagged.setdefault(flag.partition(":")[0], []).append(label)
+        number = results.get(name, "cross-entropy" if name == INPUT else kind)
+        for flag in () if number is None else number.flags:
+            if not flag.startswith(OF_TWIN):  # that is said of p(x)
+                flagged.setdefault(flag.partition(":")[0], []).append(label)
     together: dict[tuple[str, ...], list[str]] = {}
     for flag, at in flagged.items():
         together.setdefault(tuple(at), []).append(flag)
@@ -264,7 +271,7 @@ def _details(
     # What the headline says of two layers of one density need not be said again.
     spoken = [step for step in (*steps, total) if step is not total or not total.one_density]
     barred = dict.fromkeys(step.claim.words for step in spoken if step.verdict == "barred")
-    said += [Markup("{}.").format(words[:1].upper() + words[1:]) for words in barred]
+    said += [Markup("{}.").format(capitalised(words)) for words in barred]
     said += _positions([step for step in (*steps, total) if step.verdict in ("falls", "rises")], contents)
     said.append(_measured(total, results))
     return said

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from infoplane.data.split import PARTS
-from infoplane.estimate import NATS_PER_BIT, Estimate
+from infoplane.estimate import NATS_PER_BIT, OF_TWIN, Estimate
 from infoplane.information import (
     accuracy,
     contrastive_bound,
@@ -30,12 +30,14 @@ from infoplane.study.plan import INPUT
 from infoplane.study.readings import flags_of
 from infoplane.study.run_results import COLUMNS, tidy
 from infoplane.study.store import Stored
-from infoplane.study.training_flags import STILL_FELL, flags_of_fits, still_falling, unread
+from infoplane.study.training_flags import STILL_FELL, flags_of_fits, still_falling
 from infoplane.study.truths import truths
 from infoplane.study.verdicts import checkpoint_changes, falls_from_peaks, layer_differences
 
 #: size of the two-sided test by which a density does worse than an even guess, and what is put down to arithmetic
 UNLEARNT, ROUNDING = 0.05, 1e-5
+#: by what share of an error a number must be off that this is said
+WORTH_SAYING = 0.1
 
 
 class Results(Measured):
@@ -92,14 +94,13 @@ class Results(Measured):
     def _of_fits(self, layer: str, checkpoint: str, refits: list[int]) -> Iterator[Estimate]:
         fits = [(refit, stored) for refit, stored in self.fits(layer, checkpoint) if refit in refits]
         scores = self.log_probs(layer, refits, checkpoint)
-        measure, unlearnt = self.spec.measure, self._unlearnt(scores)
-        cross = cross_entropy(scores, groups=self.groups)
-        yield replace(cross, flags=unlearnt)
+        measure, flags = self.spec.measure, self._of_densities(layer, checkpoint, refits)
+        cross = replace(cross_entropy(scores, groups=self.groups), flags=flags)
+        yield cross
         if layer != INPUT:
             if "nce" in measure:
-                ignored = unread([stored for _, stored in fits]) + unlearnt
                 # The same number with the other sign, and so with the same error: see `negative_cross_entropy`.
-                yield replace(cross, value=-cross.value, kind="nce", bound="lower", flags=ignored)
+                yield replace(cross, value=-cross.value, kind="nce", bound="lower")
             twin = self.twins[layer]
             paired = [refit for refit in self.common((layer, checkpoint), (twin, "")) if refit in refits]
             if "usable" in measure and paired:
@@ -109,18 +110,19 @@ class Results(Measured):
                     ceiling=self.ceiling(layer, checkpoint),
                     groups=self.groups,
                 )
-                own = unread([stored for refit, stored in fits if refit in paired]) + unlearnt
+                own = self._of_densities(layer, checkpoint, paired)
+                own += tuple(OF_TWIN + flag for flag in self._of_densities(twin, "", paired))
                 yield replace(usable, flags=(*usable.flags, *own))
-            contrast = [stored for _, stored in fits if "contrastive" in stored.names()]
+            contrast = {refit: stored for refit, stored in fits if "contrastive" in stored.names()}
             if contrast and "contrastive" not in self.once("left_out"):
-                batches = np.stack([stored.array("contrastive") for stored in contrast])
-                candidates = contrast[0].values["candidates"]
+                batches = np.stack([stored.array("contrastive") for stored in contrast.values()])
+                candidates = next(iter(contrast.values())).values["candidates"]
                 bound = contrastive_bound(batches, candidates)
-                yield replace(bound, flags=(*bound.flags, *self._lowered(candidates), *unread(contrast)))
+                own = (*self._lowered(candidates), *self._of_densities(layer, checkpoint, [*contrast]))
+                yield replace(bound, flags=(*bound.flags, *own))
         fitted = [stored.values for _, stored in fits]
         gaps = [values["heldout_nats"] - values["train_nats"] for values in fitted]
         held = min(values["heldout_n"] for values in fitted)  # of each fit: an image may be held out of several
-        flags = flags_of_fits([stored for _, stored in fits])
         mean = crossed_mean(np.array(gaps))
         stderr = mean.stderr if len(gaps) > 1 else None
         yield Estimate(
@@ -130,7 +132,14 @@ class Results(Measured):
         if truth is not None and f"log_probs:{layer}" in truth.names():
             excess = crossed_mean(truth.array(f"log_probs:{layer}") - scores, groups=self.groups)
             n = count(scores, self.groups)
-            yield Estimate(excess.value, excess.stderr, kind="excess", n=n, refits=len(refits), dof=excess.dof)
+            yield Estimate(
+                excess.value, excess.stderr, kind="excess", n=n, refits=len(refits), dof=excess.dof, flags=flags
+            )
+
+    def _of_densities(self, layer: str, checkpoint: str, refits: list[int]) -> tuple[str, ...]:
+        """What must be said of the densities that a layer is read with, of these refits, and so of all they give."""
+        fits = [stored for refit, stored in self.fits(layer, checkpoint) if refit in refits]
+        return flags_of_fits(fits) + self._unlearnt(self.log_probs(layer, refits, checkpoint))
 
     def left_out(self) -> dict[str, str]:
         """Returns kind of number -> why it is not given, of those that were asked for and cannot be had."""
@@ -226,20 +235,23 @@ class Results(Measured):
             yield Estimate(mean.value, stderr, "fraction", "sample-accuracy", n=n, dof=mean.dof, flags=flags)
 
     def label_entropy(self) -> str:
-        """Which H(y) label information is from; nothing where there is none."""
+        """Which H(y) label information is from, where that is not plain or moves the numbers; else nothing."""
         data = self.cell("data")
-        if data is None or not data.values["classes"] or not set(READERS) & set(self.spec.measure):
+        told = [each for _, _, refit, each in self.once("found") if each.kind in READERS and refit == "all"]
+        if data is None or not told:
             return ""
         if self.spec.prior is not None:
             given = "all classes alike" if self.spec.prior == "uniform" else "the classes' probabilities as given"
             return f"H(y) is that of {given}"
-        labels = data.array("labels")[data.array("evaluation")]
-        classes = data.values["classes"]
+        labels, classes = data.array("labels")[data.array("evaluation")], data.values["classes"]
         n, short = count(labels, self.groups), falls_short(labels, classes, self.groups)
+        if short < WORTH_SAYING * min(each.stderr or 0.0 for each in told):
+            return ""
+        most = f"{lacks(labels, classes):.2g}"
+        at_most = "" if most == f"{short:.2g}" else f", at most {most},"
         return (
-            f"H(y) is that of the {n:,} evaluation labels, which errs low by about {short:.2g} nats, and by no more "
-            f"than the {lacks(labels, classes):.2g} that it lacks of log {classes}: label information stays a lower "
-            "bound, and is short by so much; known probabilities (prior) mend it"
+            f"label information is too small by about {short:.2g} nats{at_most} since its H(y) is counted from {n:,} "
+            "evaluation labels; the classes' true probabilities (prior), where they are known, mend that"
         )
 
     def rows(self) -> list[dict[str, Any]]:
