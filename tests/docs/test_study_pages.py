@@ -20,7 +20,7 @@ def condition(row: str, scale: str) -> str:
 
 def spoken(rate: float) -> str:
     """A learning rate as the page has it."""
-    return f"{rate:.0e}".replace("e-0", "e-")
+    return f"{rate:.1e}".replace(".0e", "e").replace("e-0", "e-")
 
 
 @pytest.mark.parametrize("scale", ["paper", "laptop"])

@@ -95,7 +95,7 @@ class Autoregressive(Density):
         mixtures: Few = 8,
         hidden: Width = 96,
         dropout: Probability = 0.0,
-        pixels: Annotated[int, Gt(0), Le(10**6)] | None = None,
+        pixels: Annotated[int, Gt(0), Le(10**6)] = 16,
     ) -> None:
         super().__init__(shape, levels, context)
         colour = shape[0] > 1
@@ -106,7 +106,7 @@ class Autoregressive(Density):
                 "a relative head has nothing that it is relative to", received="base none", mend="base: linear"
             )
         up, side = up or (3 if colour else 5), side or (3 if colour else 5)
-        width = width or (256 if colour else 192)
+        width = width or (128 if colour else 192)
         self.base = LinearBase(self.shape, levels, up, side) if base == "linear" else None
         options: dict[str, Any] = {"dropout": dropout}
         if trunk == "pixelcnn":
@@ -129,7 +129,7 @@ class Autoregressive(Density):
             self.head = Softmax(features, shape[0], levels)
         # Last, so that the weights above are the unconditional model's for the same seed.
         self.reader = None if self.context is None else self.trunk.reader(self.context, form, conditioning)
-        self.pixels = pixels or (8 if colour else 16)
+        self.pixels = pixels
         self.importance = Importance(self.shape, levels)
 
     @property
@@ -146,7 +146,7 @@ class Autoregressive(Density):
 
     @classmethod
     def suited(cls, shape: tuple[int, int, int]) -> dict[str, Any]:
-        return {"batch": 128, "learning_rate": 6e-3 if shape[0] > 1 else 1.2e-2}
+        return {"batch": 128, "learning_rate": 1e-2 if shape[0] > 1 else 1.2e-2}
 
     # --- scoring ---
 
