@@ -97,6 +97,15 @@ def test_parts_that_are_none(refuses):
         equivalent_dof([], 0.05)
 
 
+def test_an_error_of_rounding_is_none():
+    terms = np.full((1, 9), 0.1)
+    terms[0, ::2] = np.nextafter(0.1, 1)
+    assert 0 < terms.std() < 1e-16
+    assert crossed_mean(terms).stderr == 0
+    terms[0, 0] += 1e-9
+    assert crossed_mean(terms).stderr == pytest.approx(1e-9 / 9, rel=1e-3)
+
+
 def test_p_values():
     assert Mean(0.0, 1.0, 10).p_value == 1
     assert Mean(2.0, 1.0, math.inf).p_value == pytest.approx(2 * stats.norm.sf(2.0))

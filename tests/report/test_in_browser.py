@@ -236,6 +236,18 @@ def test_on_paper_all_images_are_there(opened: Opened) -> None:
     assert not _visible(page, ".switch")
 
 
+def test_what_is_amiss_is_said_in_letters_as_large_as_those_of_other_notes(browser: Any, tmp_path: Path) -> None:
+    flag = "the held-out loss still fell at the end: more updates would help"
+    flagged = [row | {"flags": flag} for row in synthetic_report.rows()]
+    page = browser.new_page()
+    page.goto(report.write(synthetic_report.contents(rows=flagged, note="A warning."), tmp_path).as_uri())
+    sizes = "found => found.map(each => parseFloat(getComputedStyle(each).fontSize))"
+    (note,), caveats = (page.eval_on_selector_all(name, sizes) for name in (".note", ".caveat"))
+    assert len(caveats) == 2  # of the headline, and of the largest step
+    assert caveats == [note, note]
+    page.close()
+
+
 def _lightness(colour: str) -> float:
     return sum(map(float, re.findall(r"[\d.]+", colour)[:3])) / 3
 

@@ -12,8 +12,8 @@ from infoplane.report.amounts import amount, duration, information, listing, pro
 from infoplane.report.contents import Layer
 from infoplane.report.drawing import shorten
 from infoplane.report.evolution import positions
-from infoplane.report.results import Results
-from infoplane.report.tables import numbers
+from infoplane.report.results import Results, differences
+from infoplane.report.tables import numbers, steps
 from infoplane.report.theme import Palette
 
 
@@ -156,6 +156,32 @@ def test_counts_are_named() -> None:
     assert behind["contrastive"] == "4 batches, 3 refits"
     assert behind["label"] == "297 images, single fit"
     assert behind["generalisation-gap"] == "99 held-out images, 3 refits"
+
+
+def test_each_number_says_its_refits_where_those_of_a_column_differ() -> None:
+    found = [row("a", "nce", -3.0, 0.1, refits=2), row("b", "nce", -3.0, 0.1)]
+    found += [row(name, "usable", 3.0, 0.1, refits=2) for name in ("a", "b")]
+    full = contents(layers=[Layer("a", "a"), Layer("b", "b")], rows=found)
+    for base, remarks in ((2, ["2 refits", "3 refits", "2 refits"]), (3, ["2 refits", "3 refits", "3 refits"])):
+        full = contents(layers=full.layers, rows=[*found, row("input", "cross-entropy", 78.0, 0.4, refits=base)])
+        table = numbers(full, Results(full.rows), Palette(["a", "b"]))
+        cells = [(line.cells[0], line.cells[1]) for line in table.lines]
+        assert [nce.remark for nce, _ in cells if nce is not None] == remarks
+        assert all(usable is None or not usable.remark for _, usable in cells)
+        assert [column.behind for column in table.columns] == [
+            "297 images, refits with each number",
+            "297 images, 2 refits",
+        ]
+        assert "in the refits that both have" in table.matched
+    whole = contents()
+    assert numbers(whole, Results(whole.rows), Palette(["a"])).matched == ""
+
+
+def test_differences_say_how_many_images_and_refits_they_are_of() -> None:
+    full = contents()
+    results = Results(full.rows)
+    shown = steps(differences(full.differences, results), full)
+    assert [row[4:6] for row in shown] == [("297", "3")] * 4
 
 
 def test_samples_are_counted_beside_the_images_they_are_of() -> None:

@@ -72,6 +72,18 @@ def test_a_fall_is_given_up() -> None:
     assert [(one.first, one.second) for one in found.steps] == list(itertools.pairwise(NAMES))
 
 
+def test_names_that_are_numbers_stand_in_quotes_in_sentences() -> None:
+    found = opened([step("2", "10", 9.0, 0.4, 1e-6, verdict="falls")], names=("2", "10"))
+    assert nats(found.sentence).startswith("From '2' to '10' the network gives up 9.00 ± 0.40 nats")
+
+
+def test_that_a_map_says_where_values_belong_may_favour_it() -> None:
+    layers = [Layer("conv1", "CONV1", spatial=True), Layer("conv2", "CONV2", spatial=False, function_of=("conv1",))]
+    full = contents(layers=layers, differences=[step("conv1", "conv2", 9.0, 0.4, 1e-6)], inputs=None)
+    results = Results(full.rows)
+    assert "that may favour maps." in said(opening(full, results, read(full.differences, results)))
+
+
 def test_a_tie_is_not_told_apart() -> None:
     found = opened([step("conv1", "conv2", 0.3, 0.4, 0.5)])
     assert "CONV1 and CONV2 are not told apart: they differ by 0.30 ± 0.40 nats" in nats(found.sentence)

@@ -20,6 +20,8 @@ SIZE = 0.05
 SAFE, EASED = 2.0, 1.5
 #: the largest terms, whose squares can be summed up
 LARGEST = 1e140
+#: an error below this share of its mean is one of arithmetic
+ROUNDING = 1e-12
 #: no p-value of several parts is below
 SMALLEST = 1e-300
 
@@ -53,6 +55,8 @@ class Mean:
         """Returns the mean whose error has these parts; those of no degrees of freedom are unknown and left out."""
         known = tuple(part for part in parts if part.dof > 0)
         stderr = math.sqrt(sum(part.variance for part in known))
+        if stderr < ROUNDING * abs(value):  # that of the sum, not of the terms
+            stderr = 0.0
         return cls(value, stderr, equivalent_dof(known, SIZE), known if len(known) > 1 else ())
 
     @cached_property

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from infoplane.errors import UsageError
+from infoplane.errors import UsageError, in_words
 
 Point = TypeVar("Point")
 
@@ -253,6 +253,10 @@ class ReportContents(PageContents):
         if name == "input":
             return "no layer, p(x)"
         return next((layer.label for layer in self.layers if layer.name == name), name)
+
+    def spoken(self, name: str) -> str:
+        """Returns the same as a sentence has it."""
+        return in_words(self.label(name))
 
 
 def spread(points: Sequence[Point], most: int) -> list[Point]:

@@ -6,6 +6,7 @@ from typing import Any
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from infoplane.errors import in_words
 from infoplane.estimate import Estimate
 from infoplane.report import amounts, figures, sheets, words
 from infoplane.report.contents import MOST_TRAINED, ReportContents, in_order, spread
@@ -92,7 +93,7 @@ class Plates:
         flagged: dict[str, list[str]] = {}
         for mark in marks:
             for flag in mark.estimate.flags if mark.estimate is not None else ():
-                flagged.setdefault(flag, []).append(mark.label)
+                flagged.setdefault(flag, []).append(in_words(mark.label))
         flags = [Markup("{}: {}").format(amounts.listing(labels), flag) for flag, labels in flagged.items()]
         directions = dict.fromkeys(estimate.direction for estimate in known)
         badge = " / ".join(words.DIRECTIONS[direction] for direction in directions)

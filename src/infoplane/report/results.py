@@ -128,6 +128,7 @@ class Difference:
         p: Two-sided p-value, or None.
         claim: What may be said of it among all that is tested on the page.
         refits: Fewest fits behind either layer; None if unknown.
+        n: Examples that the two are compared on; 0 if unknown.
         summed: Whether it is the sum of several steps, its error an upper limit.
         checkpoint: Of the network; "" if unknown.
         one_density: The layer whose density both are read with; "" where they have one each.
@@ -143,6 +144,7 @@ class Difference:
     p: float | None
     claim: Claim
     refits: int | None = None
+    n: int = 0
     summed: bool = False
     checkpoint: str = ""
     one_density: str = ""
@@ -167,6 +169,7 @@ def differences(rows: Sequence[Mapping[str, Any]], results: Results) -> list[Dif
         dof, p = number_of(row.get("pooled_dof", row.get("dof"))), number_of(row.get("p"))
         refits = row.get("refits") or _fewest(results, first, second, str(kind), at)
         stderr = number_of(row.get("stderr"))
+        behind = results.get(first, str(kind), at)
         readers = {row.get("first_read_through") or first, row.get("second_read_through") or second}
         found.append(
             Difference(
@@ -180,6 +183,7 @@ def differences(rows: Sequence[Mapping[str, Any]], results: Results) -> list[Dif
                 p,
                 claim_of(row),
                 refits,
+                int(row.get("n") or (behind.n if behind is not None else 0)),
                 checkpoint=at,
                 one_density=readers.pop() if len(readers) == 1 else "",
             )
@@ -246,7 +250,8 @@ def whole(steps: Sequence[Difference], found: Sequence[Difference], results: Res
     tests = 1 + max(step.claim.tests for step in steps)
     (claim,) = claims([Hypothesis(-value, None if p is None else min(1.0, tests * p), fewest)])
     claim = dataclasses.replace(claim, tests=tests)
-    return Difference(first, second, kind, value, stderr, stderr, dof, p, claim, fewest, True, steps[0].checkpoint)
+    n, at = min(step.n for step in steps), steps[0].checkpoint
+    return Difference(first, second, kind, value, stderr, stderr, dof, p, claim, fewest, n, summed=True, checkpoint=at)
 
 
 def _fewest(results: Results, first: str, second: str, kind: str, checkpoint: str) -> int | None:

@@ -9,6 +9,7 @@ from markupsafe import Markup
 from infoplane.data.split import PARTS
 from infoplane.estimate import NO_CLASSIFIER, Estimate
 from infoplane.report.amounts import (
+    MISSING,
     NEGLIGIBLE,
     amount,
     between,
@@ -22,7 +23,7 @@ from infoplane.report.amounts import (
 from infoplane.report.contents import ReportContents
 from infoplane.report.results import INPUT, NETWORK, Difference, Results
 from infoplane.report.theme import Palette
-from infoplane.report.words import DIRECTIONS, fits, name_of
+from infoplane.report.words import DIRECTIONS, MATCHED, fits, name_of
 
 #: the order of the columns; kinds not named here come last
 COLUMNS = (
@@ -60,7 +61,7 @@ class Cell:
 class Column:
     """One kind of number: its name, its unit, its direction, and what is behind it.
 
-    In a `single` one no number has more than one fit behind it, which need not be said at each.
+    In an `even` one all numbers have as many fits behind them, which need not be said at each.
     """
 
     kind: str
@@ -68,7 +69,7 @@ class Column:
     unit: Markup
     direction: str
     behind: str
-    single: bool
+    even: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,6 +104,7 @@ class Table:
     """All numbers of the layers; `several` checkpoints make a column of them.
 
     `parts` are what stands side by side, `footnotes` are (mark, text), `words` are (what a cell says, what that means).
+    `matched` says that usable information is of the refits that are on both sides, where numbers are of different ones.
     """
 
     columns: tuple[Column, ...]
@@ -112,6 +114,7 @@ class Table:
     network: tuple[tuple[str, Cell], ...]
     footnotes: tuple[tuple[str, str], ...]
     words: tuple[tuple[str, str], ...]
+    matched: str
 
     @property
     def through(self) -> list[str]:
@@ -140,24 +143,24 @@ class Notes:
         return tuple(self.letters[flag] for flag in flags)
 
 
-def _cell(estimate: Estimate, notes: Notes, *, remark: bool = True) -> Cell:
+def _cell(estimate: Estimate, notes: Notes, *, remark: bool) -> Cell:
     other = None
     if estimate.kind == "usable":
         values = [with_error(view.value, view.stderr) for view in (estimate.nats, estimate.bits)]
         other = both(united(values[1], " bits"), united(values[0], " nats"))
-    single = remark and estimate.refits == 1
     return Cell(
         amount(estimate, unit=estimate.unit == "fraction"),
         other,
-        fits(1) if single else "",
+        fits(estimate.refits) if remark else "",
         notes.mark(estimate.flags),
         between(estimate),
     )
 
 
 def _column(kind: str, results: Results, each: int | None) -> Column:
-    found = [result.estimate for result in results.all if result.estimate.kind == kind and result.layer != NETWORK]
-    pooled = [result.estimate for result in results.all if result.estimate.kind == kind and result.refit == "all"]
+    own = [result for result in results.all if result.estimate.kind == kind and result.layer != NETWORK]
+    found = [result.estimate for result in own]
+    pooled = [result.estimate for result in own if result.refit == "all"]
     units = dict.fromkeys(estimate.unit for estimate in found)
     named = " / ".join("share" if unit == "fraction" else unit for unit in units)
     unit = both("nats", "bits") if "nats" in units else Markup.escape(named)
@@ -173,10 +176,11 @@ def _column(kind: str, results: Results, each: int | None) -> Column:
     sizes += f" {COUNTED.get(kind, 'images')}" if counts else ""
     if kind in DRAWN and counts and each is not None:
         sizes += f", {each:,} samples of each"
-    refits = sorted({estimate.refits for estimate in pooled or found})
-    spread = fits(refits[0]) if len(refits) == 1 else f"{refits[0]}–{refits[-1]} refits"
+    twin = _twin(INPUT, kind, "", results)
+    refits = {estimate.refits for estimate in (*(pooled or found), *([twin] if twin else ()))}
+    spread = fits(*refits) if len(refits) == 1 else "refits with each number"
     behind = ", ".join(filter(None, (sizes, spread)))
-    return Column(kind, SHORT.get(kind, name_of(kind)), unit, direction, behind, refits == [1])
+    return Column(kind, SHORT.get(kind, name_of(kind)), unit, direction, behind, len(refits) == 1)
 
 
 def numbers(contents: ReportContents, results: Results, palette: Palette) -> Table:
@@ -203,7 +207,7 @@ def numbers(contents: ReportContents, results: Results, palette: Palette) -> Tab
             kinds = (column.kind for column in columns)
             found = [results.get(name, kind, checkpoint) or _twin(name, kind, checkpoint, results) for kind in kinds]
             cells = tuple(
-                None if estimate is None else _cell(estimate, notes, remark=not column.single)
+                None if estimate is None else _cell(estimate, notes, remark=not column.even)
                 for estimate, column in zip(found, columns, strict=True)
             )
             through = next((estimate.read_through for estimate in found if estimate and estimate.read_through), "")
@@ -229,7 +233,11 @@ def numbers(contents: ReportContents, results: Results, palette: Palette) -> Tab
     cells = [cell for line in lines for cell in line.cells if cell is not None] + [cell for _, cell in network]
     said = " ".join([*(f"{cell.text} {cell.remark}" for cell in cells), *(column.behind for column in columns)])
     meanings = tuple((words, meaning) for words, meaning in WORDS.items() if words in said)
-    return Table(columns, tuple(lines), _parts(columns, lines), several, tuple(network), footnotes, meanings)
+    pooled = [result.estimate for result in results.all if result.refit == "all"]
+    compared = {each.refits for each in pooled if each.kind == "usable"}
+    others = {each.refits for each in pooled if each.kind in ("nce", "cross-entropy")}
+    matched = MATCHED if compared and len(compared | others) > 1 else ""
+    return Table(columns, tuple(lines), _parts(columns, lines), several, tuple(network), footnotes, meanings, matched)
 
 
 def _parts(columns: Sequence[Column], lines: Sequence[Line]) -> tuple[Part, ...]:
@@ -252,7 +260,7 @@ def _twin(name: str, kind: str, checkpoint: str, results: Results) -> Estimate |
 
 def _of_network(estimate: Estimate, notes: Notes) -> Cell:
     """One number of the whole network; answers that have nothing to do with the labels have no accuracy."""
-    cell = dataclasses.replace(_cell(estimate, notes), other=_behind(estimate))
+    cell = dataclasses.replace(_cell(estimate, notes, remark=estimate.refits == 1), other=_behind(estimate))
     no_classifier = any(flag.startswith(NO_CLASSIFIER) for flag in estimate.flags)
     return dataclasses.replace(cell, text=Markup("not above chance")) if no_classifier else cell
 
@@ -263,8 +271,8 @@ def _behind(estimate: Estimate) -> Markup:
 
 def steps(
     found: Sequence[Difference], contents: ReportContents
-) -> list[tuple[str, str, str, Markup, str, str, str, str]]:
-    """Returns (checkpoint, from, to, difference, degrees of freedom, p, corrected p, verdict) of every difference."""
+) -> list[tuple[str, str, str, Markup, str, str, str, str, str, str]]:
+    """Returns (checkpoint, from, to, difference, n, refits, degrees of freedom, p, corrected p, verdict) of each."""
     return [
         (
             step.checkpoint,
@@ -272,6 +280,8 @@ def steps(
             contents.label(step.second),
             # Of one density there is nothing to be spread.
             information(step.value, None if step.one_density else step.stderr, unit=False),
+            f"{step.n:,}" if step.n else MISSING,
+            str(step.refits or MISSING),
             "∞" if step.dof > 1e6 else f"{step.dof:.0f}" if step.dof >= 10 else f"{step.dof:.1f}",
             probability(step.p),
             probability(step.claim.p),

@@ -147,7 +147,7 @@ def opening(contents: ReportContents, results: Results, found: Sequence[Differen
     if steps:
         total = whole(steps, found, results)
         details = tuple(_details(total, steps, contents, results))
-        behind = {contents.label(name): name for name in (total.first, total.second)}
+        behind = {contents.spoken(name): name for name in (total.first, total.second)}
         return Opening(_total(total, contents) + _but(behind, total.kind, results), details, kind, tuple(steps))
     if kind is not None:
         sentence, count = _levels(kind, order, contents, results)
@@ -176,11 +176,11 @@ def in_all(base: Estimate, contents: ReportContents) -> Markup:
 
 def _total(step: Difference, contents: ReportContents) -> Markup:
     """What the network's first and last layer differ by, without the stop at the end."""
-    first, second = contents.label(step.first), contents.label(step.second)
+    first, second = contents.spoken(step.first), contents.spoken(step.second)
     size = information(abs(step.value), step.stderr)
     if step.one_density:
         text = "What the density could use about the image is the same from {} and {}: both are read with that of {}"
-        return Markup(text).format(first, second, contents.label(step.one_density))
+        return Markup(text).format(first, second, contents.spoken(step.one_density))
     if step.verdict == "falls" and not _derived(step, contents):
         text = "The density could use {} less about the image from {} than from {}"
         return Markup(text).format(size, second, first)
@@ -239,13 +239,13 @@ def _details(
     """The largest fall, the ties, what should not be, and what all this was measured as."""
 
     def pair(step: Difference) -> tuple[str, str]:
-        return contents.label(step.first), contents.label(step.second)
+        return contents.spoken(step.first), contents.spoken(step.second)
 
     said = []
     falls = sorted((step for step in steps if step.verdict == "falls"), key=lambda step: -step.value)
     if len(steps) > 1 and falls:
         size = information(falls[0].value, falls[0].stderr)
-        behind = {contents.label(name): name for name in (falls[0].first, falls[0].second)}
+        behind = {contents.spoken(name): name for name in (falls[0].first, falls[0].second)}
         largest = Markup("The largest step is from {} to {}: {}").format(*pair(falls[0]), size)
         said.append(largest + _but(behind, falls[0].kind, results))
     ties = [step for step in steps if step.verdict == "not told apart" and step is not total]
@@ -255,7 +255,7 @@ def _details(
         said.append(Markup("Not told apart: {}.").format(Markup("; ").join(names)))
     rises = [step for step in (*steps, total) if step.verdict == "rises" and _derived(step, contents)]
     if rises:
-        names = listing(list(dict.fromkeys(contents.label(step.second) for step in rises)))
+        names = listing(list(dict.fromkeys(contents.spoken(step.second) for step in rises)))
         said.append(
             Markup(
                 "A layer cannot hold more about the image than the layers it is computed from, so the rise at {} "
@@ -284,8 +284,12 @@ def _positions(claimed: Sequence[Difference], contents: ReportContents) -> list[
     names = list(dict.fromkeys(name for step in mixed for name in (step.first, step.second)))
     if not names:
         return []
-    kinds = {kind: listing([contents.label(name) for name in names if spatial[name] == kind]) for kind in (True, False)}
-    text = "Of a map ({}) q is also told where on the image each value belongs, of a vector ({}) not; that favours maps"
+    kinds = {
+        kind: listing([contents.spoken(name) for name in names if spatial[name] == kind]) for kind in (True, False)
+    }
+    text = (
+        "Of a map ({}) q is also told where on the image each value belongs, of a vector ({}) not; that may favour maps"
+    )
     return [Markup(f"{text}.").format(kinds[True], kinds[False])]
 
 
@@ -304,9 +308,9 @@ def _measured(total: Difference, results: Results) -> Markup:
 
 def _levels(kind: str, order: Sequence[str], contents: ReportContents, results: Results) -> tuple[Markup, int]:
     """What can be said of numbers between which no paired difference was taken, and how many there are."""
-    known = [(contents.label(name), found) for name in order if (found := results.get(name, kind)) is not None]
+    known = [(contents.spoken(name), found) for name in order if (found := results.get(name, kind)) is not None]
     shown = known if len(known) < 3 else [known[0], known[-1]]
-    stop = _but({contents.label(name): name for name in order if results.get(name, kind)}, kind, results)
+    stop = _but({contents.spoken(name): name for name in order if results.get(name, kind)}, kind, results)
     single = [Markup(" (single fit)") if estimate.refits == 1 else Markup() for _, estimate in shown]
     sizes = [amount(estimate) for _, estimate in shown]
     if kind == "nce":

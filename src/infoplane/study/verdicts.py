@@ -9,6 +9,7 @@ from infoplane.claims import Hypothesis
 from infoplane.information import (
     Mean,
     compression,
+    count,
 )
 from infoplane.information.falls import FALL_WORDS
 from infoplane.information.label import FAILS
@@ -31,6 +32,7 @@ def layer_differences(measured: Measured) -> Iterator[Compared]:
                 if found is not None:
                     own, tested, refits = found
                     where = {"first": first, "second": second, "checkpoint": checkpoint, "refits": refits}
+                    where |= {"n": count(next(iter(curves[first][checkpoint].values())), groups[first])}
                     through, bar = _readers(measured, kind, first, second, checkpoint)
                     yield Compared(
                         where | numbers(own, tested) | {"kind": kind} | through,
