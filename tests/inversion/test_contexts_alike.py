@@ -26,7 +26,7 @@ def usable(images, contexts, seed: int, *, groups=None) -> list[torch.Tensor]:
     """Per context the usable nats of each scored image: from one p(x), with a twin of as many updates."""
     trained = len(images) - HELD - SCORED
     train, held, scored = torch.arange(len(images)).split((trained, HELD, SCORED))
-    settings = FitSettings(updates=100, batch=64, learning_rate=6e-3, evaluations=2)
+    settings = FitSettings(updates=100, batch=64, learning_rate=6e-3, evaluations=2, precision="float32")
     start, scores = None, []
     for context in (None, None, *contexts):
         torch.manual_seed(seed)
@@ -70,8 +70,9 @@ def test_noise_of_many_units_tells_nothing(shape, copies):
 
 
 def test_units_may_be_copied_permuted_or_rotated():
-    """What is solved is the same function of h; the weights of h itself find their way by steps that are not. So nats
-    may differ by three standard errors of the paired difference and .02 (of 4); where units are permuted not at all.
+    """The usable nats stay within three of their standard errors; where units are permuted, what they are.
+
+    What is solved is the same function of h, but the weights of h itself find their way by steps that are not.
     """
     images = images_of(TRAINED + HELD + SCORED, 0)
     generator = torch.Generator().manual_seed(1)
@@ -87,5 +88,4 @@ def test_units_may_be_copied_permuted_or_rotated():
     assert plain.mean() > 3
     assert (permuted - plain).abs().mean() < 1e-3
     for other in others:
-        difference = other - plain
-        assert abs(difference.mean()) < 0.02 + 3 * difference.std() / len(difference) ** 0.5
+        assert abs(other.mean() - plain.mean()) < 3 * plain.std() / len(plain) ** 0.5
