@@ -14,6 +14,7 @@ import infoplane
 from contract_inputs import Call, fault
 from contract_models import MODELS
 from contract_numbers import NUMBERS
+from infoplane.errors import UsageError
 
 CALLS: dict[str, dict[str, list[Call]]] = {**NUMBERS, **MODELS, "report": {}}
 PACKAGES = tuple(CALLS)
@@ -65,6 +66,22 @@ def test_every_package_with_public_names_is_here():
     inner = {"study", "budget", "cli", "data", "profile"}  # of a run's own code; of data, which tests/data has
     packages = {each.name for each in pkgutil.iter_modules(infoplane.__path__) if each.ispkg}
     assert packages == (set(PACKAGES) & packages) | inner
+
+
+EXPORTED = [(package, name) for package in (*PACKAGES, "data", "profile") for name in sorted(exported(package))]
+
+
+@pytest.mark.parametrize(("package", "name"), EXPORTED, ids=str)
+def test_an_argument_of_another_name_is_one_line_and_still_a_type_error(package, name):
+    module = infoplane if package == "infoplane" else importlib.import_module(f"infoplane.{package}")
+    called = getattr(module, name)
+    of_class = inspect.isclass(called) and not issubclass(called, BaseException) and not inspect.isabstract(called)
+    if not of_class and not inspect.isfunction(called):
+        pytest.skip("not called")
+    with pytest.raises(UsageError) as refused:
+        called(zzz=1)
+    assert "\n" not in str(refused.value)
+    assert isinstance(refused.value, TypeError) or of_class  # pydantic's settings have words of their own
 
 
 EVERY = [

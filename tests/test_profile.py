@@ -150,6 +150,17 @@ def test_a_kind_that_was_not_measured_is_told_the_nearest(measured, refuses):
     with refuses("unknown kind of estimate", "'usabel'", "did you mean 'usable'"):
         measured["fc"]["usabel"]
     assert measured["fc"].get("usabel") is None
+    with refuses("only information has bits", "reconstruction error in squared error"):
+        _ = measured["fc"]["mse"].bits
+    with pytest.raises(ValueError, match="only information has bits"):  # as before there were errors of one line
+        _ = measured["fc"]["mse"].bits
+
+
+def test_a_misspelt_argument_is_told_the_nearest(measured, refuses):
+    with refuses("unknown argument of measure; received 'buget'; legal: model, images", "did you mean 'budget'?"):
+        measure(toy_networks.build(), IMAGES, layers=["fc"], buget=3)
+    with refuses("unknown argument of sample", "did you mean 'rows'?"):
+        measured.sample("conv", IMAGES[:1], row=2)
 
 
 def test_layers_are_reported_in_the_order_in_which_they_fire():

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args,
 import numpy as np
 from annotated_types import Ge, Le
 
+from infoplane.calls import bound_arguments
 from infoplane.errors import UsageError, brief, unknown
 
 P = ParamSpec("P")
@@ -48,7 +49,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        bound = signature.bind(*args, **kwargs)
+        bound = bound_arguments(function.__name__, signature, args, kwargs)
         hints = _hints(function)
         for name, value in bound.arguments.items():
             if isinstance(value, np.generic):
@@ -69,6 +70,8 @@ def check_argument(name: str, value: Any, hint: Any) -> None:
     mend = None
     if isinstance(value, np.ndarray) and _wants_tensor(hint):
         mend = "pass torch.from_numpy(array)"
+    elif isinstance(value, str) and any(fits([value], part) for part in members(hint)):
+        mend = f"a list of one: {name}=[{value!r:.60}]"
     raise UsageError(f"{name} cannot be used", received=_received(value), legal=described(hint), mend=mend)
 
 

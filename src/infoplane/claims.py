@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Le
 
 from infoplane.arguments import check_argument, checked
+from infoplane.calls import public
 
 #: fits from which on something may be claimed: retraining moves a number by more than its error given one fit
 FITS_FOR_A_CLAIM = 3
@@ -152,3 +153,6 @@ def _claim(each: Hypothesis, p: float | None, tests: int) -> Claim:
     if p is not None and p < CLAIM and abs(each.change) > each.negligible:
         verdict = "rises" if each.change > 0 else "falls"
     return Claim(verdict, f"{WORDS[verdict]}, {ONE_NETWORK}" if each.training else WORDS[verdict], p, tests)
+
+
+public(globals(), ("Claim", "Hypothesis", "claims", "corrected_for", "holm", "verdict_of"))

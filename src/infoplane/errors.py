@@ -41,6 +41,14 @@ class UsageError(InfoplaneError):
     exit_code = 2
 
 
+class CallError(UsageError, TypeError):
+    """A function was called with arguments that it does not take, or without one that it needs."""
+
+
+class UnitError(UsageError, ValueError):
+    """A number has no such unit."""
+
+
 class FitError(InfoplaneError):
     """Training went wrong: names the step, the learning rate and the last good value."""
 
@@ -125,13 +133,20 @@ def is_text(letter: str) -> bool:
 
 
 def unknown(
-    what: str, received: str, legal: Iterable[str], *, mend: str | None = None, elsewhere: str | None = None
+    what: str,
+    received: str,
+    legal: Iterable[str],
+    *,
+    mend: str | None = None,
+    elsewhere: str | None = None,
+    error: type[UsageError] = UsageError,
 ) -> UsageError:
     """Returns the error for a name that is not among the legal ones, with the nearest matches first.
 
     Args:
         mend: What to do where none is near.
         elsewhere: Where the name is known, which says more than one that is only like it.
+        error: What is returned.
     """
     names = list(legal)
     received = received if isinstance(received, str) else brief(received)
@@ -142,7 +157,7 @@ def unknown(
     hint = f"did you mean {' or '.join(repr(name) for name in near)}?" if near else mend
     if elsewhere is not None and not next_to:
         hint = elsewhere
-    return UsageError(f"unknown {what}", received=repr(received), legal=shown or "none", mend=hint)
+    return error(f"unknown {what}", received=repr(received), legal=shown or "none", mend=hint)
 
 
 def _one_edit(first: str, second: str) -> bool:

@@ -7,7 +7,8 @@ from functools import lru_cache
 from numbers import Integral
 from typing import Any, Literal, Self, get_args
 
-from infoplane.errors import UsageError, as_float, brief, is_text
+from infoplane.calls import public
+from infoplane.errors import UnitError, UsageError, as_float, brief, is_text
 
 Unit = Literal["nats", "bits", "fraction", "squared error"]
 Bound = Literal["lower", "upper", "estimate"]
@@ -200,20 +201,28 @@ class Estimate:
 
     @property
     def bits(self) -> Self:
-        """The same number in bits, with all that is in its unit: a view, not another measurement."""
+        """The same number in bits, with all that is in its unit: a view, not another measurement.
+
+        Raises:
+            UnitError: It is no information, but a share or a squared error.
+        """
         if self.unit == "bits":
             return self
         if self.unit != "nats":
-            raise ValueError(f"only information has bits; this is in {self.unit}")
+            raise UnitError("only information has bits", received=f"{self.meaning} in {self.unit}")
         return self._scaled("bits", 1.0 / NATS_PER_BIT)
 
     @property
     def nats(self) -> Self:
-        """The same number in nats."""
+        """The same number in nats.
+
+        Raises:
+            UnitError: It is no information, but a share or a squared error.
+        """
         if self.unit == "nats":
             return self
         if self.unit != "bits":
-            raise ValueError(f"only information has nats; this is in {self.unit}")
+            raise UnitError("only information has nats", received=f"{self.meaning} in {self.unit}")
         return self._scaled("nats", NATS_PER_BIT)
 
     @property
@@ -304,3 +313,6 @@ def _decimals(stderr: float | None) -> int:
     if stderr is None or not math.isfinite(stderr) or stderr <= 0:
         return 2
     return min(6, max(2, 1 - math.floor(math.log10(stderr)))) if stderr >= 1e-6 else 4
+
+
+public(globals(), ("Estimate", "confidence"), methods=True)

@@ -9,7 +9,7 @@ import infoplane
 
 PACKAGE = Path(infoplane.__file__).parent
 PAGE = (Path(__file__).parents[2] / "docs" / "errors.md").read_text(encoding="utf-8")
-RAISED = {"InfoplaneError", "UsageError", "FitError", "CellError", "unknown"}
+RAISED = {"InfoplaneError", "UsageError", "FitError", "CellError", "CallError", "UnitError", "unknown"}
 
 
 def pattern(node: ast.expr) -> str | None:

@@ -1,5 +1,6 @@
 """The layers of any `nn.Module` that fire, their activations, and how their axes are read."""
 
+from infoplane.calls import public
 from infoplane.capture.dependence import Dependence, DependenceWarning, dependence
 from infoplane.capture.functions import functions_of
 from infoplane.capture.inputs import as_taken, model_input
@@ -31,3 +32,5 @@ __all__ = [
     "seeded",
     "vector",
 ]
+
+public(globals(), __all__)

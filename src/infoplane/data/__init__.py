@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
 
+from infoplane.calls import public
 from infoplane.checks import check_labels
 from infoplane.data import catalogue, formats
 from infoplane.data.archive import PACKED
@@ -235,3 +236,6 @@ def _call(what: str, loader: Callable[..., Found], args: tuple[Any, ...], option
             name = f" {at}{option}" if at else ""
             raise unknown(f"option{name} of {what}", str(option), legal)
     return loader(*args, **options)
+
+
+public(globals(), __all__, methods=True)

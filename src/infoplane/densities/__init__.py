@@ -7,6 +7,7 @@ import torch
 from pydantic import ValidationError
 
 from infoplane.arguments import Seed, checked
+from infoplane.calls import public
 from infoplane.densities.autoregressive import Autoregressive
 from infoplane.densities.density import Density
 from infoplane.densities.likelihoods import Categorical, LogisticMixture, log_bin_mass
@@ -58,3 +59,5 @@ __all__ = [
     "build",
     "log_bin_mass",
 ]
+
+public(globals(), __all__)

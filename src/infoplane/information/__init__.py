@@ -1,5 +1,6 @@
 """From log-probabilities to Estimates."""
 
+from infoplane.calls import public
 from infoplane.information.ceilings import Seen, hashes_of, seen_hashes, seen_values, states_ceiling
 from infoplane.information.contrastive import (
     contrastive_batches,
@@ -49,3 +50,5 @@ __all__ = [
     "variances",
     "whole_variance",
 ]
+
+public(globals(), __all__)

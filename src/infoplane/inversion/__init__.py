@@ -1,5 +1,6 @@
 """Fit densities and reconstructions to pairs of images and activations."""
 
+from infoplane.calls import public
 from infoplane.inversion.fit import Curve, fit, losses_of, seconds_per_update
 from infoplane.inversion.invert import NegativeLogProb, cross_log_probs, fit_density, log_probs
 from infoplane.inversion.pairs import Pairs, Standardiser
@@ -28,3 +29,5 @@ __all__ = [
     "seconds_per_update",
     "trunk_of",
 ]
+
+public(globals(), __all__)

@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from infoplane.calls import public
 from infoplane.errors import unknown
 from infoplane.subjects.dense import DenseSettings, dense, orthonormality_step
 from infoplane.subjects.forward import Forward, decode_labels, head, label_log_probs, tail
@@ -67,3 +68,5 @@ __all__ = [
     "train_classifier",
     "train_epochs",
 ]
+
+public(globals(), __all__)
