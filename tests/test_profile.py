@@ -22,6 +22,7 @@ from infoplane import PixelCNN
 from infoplane.budget import parse_budget, preparing, sizes
 from infoplane.errors import CellError, UsageError
 from infoplane.profile import Profile, measure, measuring, request, suggest_density
+from infoplane.profile.inputs import said_of_mode
 from infoplane.study import run
 from infoplane.study.cells import KINDS
 from infoplane.study.load import read_study
@@ -595,7 +596,12 @@ def test_a_time_budget_becomes_a_number_of_updates(hurried, capsys):
 
 def test_a_number_of_updates_needs_no_note(measured):
     spec = read_study(measured.folder / "study.yaml")
-    assert (spec.note, spec.fit.warm_start, spec.fit.context_rate) == (None, "early", None)
+    # What is said is of the network, not of the budget.
+    assert (spec.note, spec.fit.warm_start, spec.fit.context_rate) == (
+        said_of_mode(toy_networks.build()),
+        "early",
+        None,
+    )
 
 
 def test_a_number_of_updates_is_foretold_where_it_takes_a_while(monkeypatch, capsys):
@@ -605,6 +611,28 @@ def test_a_number_of_updates_is_foretold_where_it_takes_a_while(monkeypatch, cap
     monkeypatch.setattr(request, "WORTH_SAYING", 0.0)
     measure(toy_networks.build(), IMAGES, **options)
     assert re.search(r"^about \d+ s on cpu, one process \(", capsys.readouterr().err, re.MULTILINE)
+
+
+def test_a_network_in_training_mode_is_told_that_it_is_measured_in_the_other(tmp_path, capsys):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3), nn.Dropout(0.5))
+    options = {**QUICK, "budget": 2, "kinds": ["mse"], "quiet": False}
+    words = "given in training mode and is measured in evaluation mode, as model.eval() sets it: Dropout computes"
+    profile = measure(model, IMAGES, layers=["1"], out=tmp_path / "training", **options)
+    assert capsys.readouterr().err.count(words) == 1
+    assert words in " ".join(str(profile).split())
+    assert words in (tmp_path / "training" / "report.html").read_text(encoding="utf-8")
+    quiet = measure(model.eval(), IMAGES, layers=["1"], **options)
+    assert "mode" not in str(quiet) + capsys.readouterr().err
+    # What is the same in both modes need not be told.
+    assert said_of_mode(nn.Sequential(nn.Linear(2, 2), nn.ReLU(), toy_networks.build().eval())) is None
+    assert "OnItsOwn and RReLU compute otherwise" in str(said_of_mode(nn.Sequential(OnItsOwn(), nn.RReLU())))
+
+
+class OnItsOwn(nn.Module):
+    """Looks at its mode itself."""
+
+    def forward(self, x):
+        return nn.functional.dropout(x, training=self.training)
 
 
 def test_budgets(refuses):
@@ -652,6 +680,8 @@ def call(**changes):
         ({"images": torch.rand(50, 1, 4, 4)}, ("not uint8", "float32")),
         ({"images": IMAGES[:1], "labels": LABELS[:1]}, ("too few", "received 1", "40 or more")),
         ({"images": IMAGES[:, 0]}, ("wrong rank", "images[:, None]")),
+        ({"images": [1, 2, 3]}, ("wrong rank", "received int64 of shape (3,)", "legal: uint8 of shape (N, C, H, W)")),
+        ({"layers": "fc"}, ("layers must be a list of names", "a list of one: layers=['fc']")),
         ({"images": IMAGES.repeat(3, 1).repeat(2, 2).transpose(0, 2, 3, 1)}, ("channels-last",)),
         ({"images": "digits"}, ("images",)),
         ({"name": 3}, ("name cannot be used", "received 3")),
@@ -661,7 +691,6 @@ def call(**changes):
         ({"labels": LABELS.astype(np.int64) + 65_534}, ("labels are outside the classes", "65536")),
         ({"levels": 2}, ("beyond their levels", "levels=3")),
         ({"levels": 257}, ("levels", "from 2 to 256")),
-        ({"layers": "fc"}, ("layers must be a list of names", "'fc'")),
         ({"layers": []}, ("layers must be a list of names",)),
         ({"layers": [3]}, ("layers must be a list of names",)),
         ({"layers": ["fc", "fc"]}, ("distinct",)),

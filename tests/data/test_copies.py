@@ -110,9 +110,12 @@ def test_one_large_group_is_kept_or_held_whole(refuses):
 
 
 def test_too_few_distinct_images_for_the_parts(refuses):
-    dataset = Dataset("one", np.zeros((60, 1, 2, 2), np.uint8))
-    with refuses("too few images that stand alone", "60 images in 1 groups", "more distinct"):
-        split(dataset, encoding=0, decoding=None, evaluation=40, seed=0)
+    images = np.zeros((60, 1, 2, 2), np.uint8)
+    with refuses("all images are identical; received 60 of them"):
+        split(Dataset("one", images), encoding=0, decoding=None, evaluation=40, seed=0)
+    images[0] = 1
+    with refuses("too few images that stand alone", "60 images in 1 group;", "more distinct"):
+        split(Dataset("one", images, groups=np.zeros(60, int)), encoding=0, decoding=None, evaluation=40, seed=0)
 
 
 def test_copies_are_counted():

@@ -405,6 +405,18 @@ def test_a_contrastive_bound_says_of_what_it_is(tmp_path):
     assert "of one image of each of 60 groups, not of all 110 images" in flags
 
 
+def test_a_layer_that_is_the_same_for_every_image_is_pointed_out_at_every_number(made):
+    save, results = made
+    words = "activations do not vary over images"
+    for values, flagged in ((1, True), (2, False)):
+        fill(save, seen=(values, 60, 0))
+        own = [estimate for layer, _, _, estimate in results().estimates() if layer == "logits"]
+        assert len(own) > 10
+        assert all((words in estimate.flags) is flagged for estimate in own)
+        assert not any(words in estimate.flags for layer, _, _, estimate in results().estimates() if layer != "logits")
+        assert (words in table(results())) is flagged
+
+
 def test_what_a_layer_cannot_exceed(made):
     save, results = made
     image = 25 * math.log(LEVELS)
@@ -433,7 +445,7 @@ def text_of(estimates, layers=("a",)) -> str:
         cell=lambda *_: None,
         left_out=dict,
         choice=None,
-        spec=SimpleNamespace(measure=("nce", "usable", "contrastive", "label", "mse")),
+        spec=SimpleNamespace(measure=("nce", "usable", "contrastive", "label", "mse"), note=None),
         through=lambda *_: "",
     )
     return table(fake)

@@ -163,11 +163,12 @@ def check_images(images: Any, levels: int, *, what: str = "images", least: int =
     levels = check_whole("levels", levels, least=2, most=256)
     array = as_numpy(images, what=what)
     legal = f"uint8 of shape (N, C, H, W), values 0 to {levels - 1}"
-    if array.dtype != np.uint8:
-        raise UsageError(f"{what} are not uint8", received=array.dtype, legal=legal, mend=_to_bytes(array, levels))
     if array.ndim != 4:
         mend = "add the channel axis: images[:, None]" if array.ndim == 3 else None
-        raise UsageError(f"{what} have the wrong rank", received=f"shape {array.shape}", legal=legal, mend=mend)
+        other = "" if array.dtype == np.uint8 else f"{array.dtype} of "
+        raise UsageError(f"{what} have the wrong rank", received=f"{other}shape {array.shape}", legal=legal, mend=mend)
+    if array.dtype != np.uint8:
+        raise UsageError(f"{what} are not uint8", received=array.dtype, legal=legal, mend=_to_bytes(array, levels))
     if len(array) < least:
         raise UsageError(f"{what} are too few", received=len(array), legal=f"{least} or more")
     if 0 in array.shape[1:]:

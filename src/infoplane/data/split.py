@@ -87,9 +87,13 @@ def split(
         for part in names:
             # A single group has no spread, and cannot be divided for early stopping.
             if len(np.unique(together[parts[part]])) < min(2, counts[part]):
+                alone = len(np.unique(together[pool]))
+                if alone == 1 and (dataset.images[pool] == dataset.images[pool[0]]).all():
+                    received, legal = f"{len(pool):,} of them", "images that differ"
+                    raise UsageError("all images are identical", received=received, legal=legal)
                 raise UsageError(
                     f"too few images that stand alone for the {part} part",
-                    received=f"{len(pool):,} images in {len(np.unique(together[pool])):,} groups",
+                    received=f"{len(pool):,} images in {alone:,} group{'s' * (alone > 1)}",
                     legal="2 or more for each part: what belongs together stays in one part",
                     mend="take more distinct images",
                 )

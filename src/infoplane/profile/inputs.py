@@ -1,11 +1,13 @@
 """What `measure` is given: images, layers, kinds, all of them checked before anything is computed."""
 
 import dataclasses
+import inspect
 import math
 import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -16,7 +18,7 @@ from infoplane import data
 from infoplane.capture import Tap, as_taken, at_once, default_transform, list_layers, model_input
 from infoplane.capture.taps import own_batch
 from infoplane.checks import as_numpy
-from infoplane.errors import UsageError, unknown
+from infoplane.errors import UsageError, joined, unknown
 from infoplane.information.label import Prior, check_prior
 from infoplane.study.candidates import AUTO, small_pixelcnn
 from infoplane.study.cells import LOOKED_AT, look_closer
@@ -70,14 +72,35 @@ def distinct(layers: Iterable[str], model: Any) -> list[str]:
         or not layers
         or not all(isinstance(layer, str) for layer in layers)
     ):
-        raise UsageError(
-            "layers must be a list of names", received=repr(layers), legal='for example ["layer2", "avgpool"]'
-        )
+        mend = f"a list of one: layers=[{layers!r:.60}]" if isinstance(layers, str) else None
+        legal = 'for example ["layer2", "avgpool"]'
+        raise UsageError("layers must be a list of names", received=repr(layers), legal=legal, mend=mend)
     if len(set(layers)) < len(layers):
         raise UsageError("layers must be distinct", received=", ".join(layers))
     # "input" is what p(x) is called in every table; a layer of that name has another one.
     renamed = isinstance(model, nn.Module) and INPUT in dict(model.named_modules())
     return [f"<{INPUT}>" if renamed and layer == INPUT else layer for layer in layers]
+
+
+def said_of_mode(model: nn.Module) -> str | None:
+    """What must be said of a network that was given in training mode, and computes otherwise then; else None.
+
+    A module does so where the code of its class looks at `training`, as that of dropout and batch normalisation does.
+    """
+    kinds = {type(each).__name__ for each in model.modules() if each.training and _looks_at_training(type(each))}
+    if not kinds:
+        return None
+    verb = "computes" if len(kinds) == 1 else "compute"
+    return (
+        "The network was given in training mode and is measured in evaluation mode, as model.eval() sets it: "
+        f"{joined(sorted(kinds))} {verb} otherwise while training."
+    )
+
+
+@cache
+def _looks_at_training(kind: type[nn.Module]) -> bool:
+    own = (value for each in kind.__mro__[: kind.__mro__.index(nn.Module)] for value in vars(each).values())
+    return any("training" in value.__code__.co_names for value in own if inspect.isfunction(value))
 
 
 def readings_given(read_as: Any) -> dict[str, str]:

@@ -23,8 +23,9 @@ from infoplane.budget import (
 )
 from infoplane.capture import activations
 from infoplane.data.dataset import PARTS
+from infoplane.errors import in_words, joined
 from infoplane.inversion import FitSettings
-from infoplane.profile.inputs import density_of, fire, look_up, say_notes
+from infoplane.profile.inputs import density_of, fire, look_up, said_of_mode, say_notes
 from infoplane.profile.origin import origin_of
 from infoplane.study.calibration import stored, typical
 from infoplane.study.cell import Cell
@@ -172,16 +173,20 @@ def prepared(request: Request, checkpoints: Mapping[str, Any], preparing: Prepar
             spec = by_updates(spec, preparing.updates)
         else:
             spec, pace = _paced(spec, preparing, forecast, where, quiet)
+        said = [*filter(None, [said_of_mode(live.model)])]
         if 2 * int(dataset.images.max()) < dataset.levels:
             top = dataset.levels - 1
             warning = f"No pixel is above {dataset.images.max()}, of levels 0 to {top}: are there fewer levels?"
-            spec = spec.model_copy(update={"note": " ".join([warning, spec.note or ""]).strip()})
+            said.append(warning)
+        if said:
+            spec = spec.model_copy(update={"note": " ".join(filter(None, [*said, spec.note]))})
             if pace is not None:
                 pace.spec = spec
     if not quiet:
         alone = None
         if on_the_fly and count:
-            alone = f"what is fitted on {', '.join(on_the_fly)} runs one by one in this process, where the network is"
+            named = joined([in_words(layer) for layer in on_the_fly])
+            alone = f"what is fitted on {named} runs one by one in this process, where the network is"
         print(*filter(None, (keeping_words(kept, layers), alone, spec.note)), sep="\n", file=sys.stderr)
     return Ready(spec, loaded, origin, live, forecast, on_the_fly, pace, where)
 

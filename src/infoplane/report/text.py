@@ -131,7 +131,7 @@ def _of_whole(results: Results, found: Found) -> list[str]:
 
 def _of_run(results: Results, found: Found) -> list[str]:
     """What is said of the data, of the choice of densities, and of what is missing."""
-    notes = []
+    notes = [*filter(None, [results.spec.note])]
     if (data := results.cell("data")) is not None:
         notes.append(f"images: {data.values['name']}")
         notes += [f"data: {note}" for note in data.values.get("notes", ())]

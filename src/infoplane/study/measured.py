@@ -23,6 +23,8 @@ from infoplane.study.store import Store, Stored
 
 #: kind of label information -> the cells that it comes from
 READERS = {"label": "probe", "forward": "forward", "own": "own"}
+#: what is said of a layer that tells no image from another
+CONSTANT = "activations do not vary over images"
 #: scores of so many fits are kept
 LAST = 32
 #: kinds of numbers about the samples of one fit -> their unit
@@ -37,6 +39,7 @@ class Measured(RunResults[StudySpec]):
         self.layers = [*spec.latents, *spec.layers]
         self.checkpoints = spec.checkpoints
         self._fits: dict[tuple[str, str | None], list[tuple[int, Stored]]] = {}
+        self._latents: dict[str, Seen] = {}
         self._readers: dict[tuple[str, str | None], Reader] = {}
         # The scores that were read last: those of a fit are asked for by itself, with others and against its twin.
         self._scores = lru_cache(maxsize=LAST)(lambda stored: stored.array("log_probs"))
@@ -162,14 +165,22 @@ class Measured(RunResults[StudySpec]):
         if data is None:
             return None
         most = math.prod(data.values["shape"]) * math.log(data.values["levels"])
-        if f"latent:{layer}" in data.names():
-            groups = data.array("groups") if "groups" in data.names() else None
-            return seen_values([data.array(f"latent:{layer}")], groups).ceiling(most)
-        if capture is None:
-            return most
-        seen = capture.values["seen"].get(layer)
-        certain = min(most, capture.values["states"][layer])
-        return certain if seen is None else min(certain, Seen(**seen).ceiling(most))
+        if capture is not None and layer in capture.values["states"]:
+            most = min(most, capture.values["states"][layer])
+        seen = self._seen(layer, checkpoint)
+        return most if seen is None else min(most, seen.ceiling(most))
+
+    def _seen(self, layer: str, checkpoint: str | None = None) -> Seen | None:
+        """Which values of a layer or latent occurred; None where they were not kept."""
+        data = self.cell("data")
+        if data is not None and f"latent:{layer}" in data.names():
+            if layer not in self._latents:
+                groups = data.array("groups") if "groups" in data.names() else None
+                self._latents[layer] = seen_values([data.array(f"latent:{layer}")], groups)
+            return self._latents[layer]
+        capture = self.cell("capture", checkpoint=checkpoint) if layer in self.spec.layers else None
+        seen = None if capture is None else capture.values.get("seen", {}).get(layer)
+        return None if seen is None else Seen(**seen)
 
     def read_as(self, layer: str, checkpoint: str | None = None) -> ReadAs:
         """How a layer is read, see `Reading.to_json`; None where that is not known, or it is no layer of a network."""
@@ -179,7 +190,9 @@ class Measured(RunResults[StudySpec]):
     def notes(self, layer: str, checkpoint: str) -> tuple[str, ...]:
         """What must stand beside every number of a layer."""
         capture = self.cell("capture", checkpoint=checkpoint) if layer in self.spec.layers else None
-        return () if capture is None else tuple(capture.values.get("notes", {}).get(layer, ()))
+        own = () if capture is None else tuple(capture.values.get("notes", {}).get(layer, ()))
+        seen = self._seen(layer, checkpoint)
+        return own if seen is None or seen.values > 1 else (*own, CONSTANT)
 
     def functions(self, layer: str) -> tuple[str, ...]:
         """The measured layers that a layer was found to be a function of, at the last checkpoint."""
