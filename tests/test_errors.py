@@ -2,7 +2,18 @@
 
 import pytest
 
-from infoplane.errors import UsageError, check_text, is_text, plain, printable, unknown
+from infoplane.errors import (
+    UsageError,
+    agreed,
+    check_text,
+    in_words,
+    is_text,
+    joined,
+    plain,
+    plural,
+    printable,
+    unknown,
+)
 
 
 @pytest.mark.parametrize(
@@ -68,3 +79,13 @@ def test_texts_stay_as_they_are():
         "a\tb",
     ):
         assert check_text("title", text) == printable(text) == text
+
+
+def test_words_agree_with_how_many_they_are_about():
+    grey = "are grey: they became RGB, as others are"
+    assert agreed(1, grey) == "is grey: it became RGB, as others are"
+    assert agreed(2, grey) == grey
+    assert [plural(n, "class", "classes") for n in (1, 1000)] == ["1 class", "1,000 classes"]
+    assert [plural(n, "image") for n in (0, 1)] == ["0 images", "1 image"]
+    assert [joined(parts) for parts in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == ["", "a", "a and b", "a, b and c"]
+    assert [in_words(name) for name in ("fc3", "2", "0.conv")] == ["fc3", "'2'", "'0.conv'"]

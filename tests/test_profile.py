@@ -730,7 +730,7 @@ def test_a_part_that_fails_is_one_error_and_the_rest_is_kept(tmp_path, monkeypat
         raise RuntimeError("no\nluck")
 
     monkeypatch.setitem(KINDS, "mse", broken)
-    with pytest.raises(CellError, match="1 parts of the measurement failed, first mse-fc-") as caught:
+    with pytest.raises(CellError, match="1 part of the measurement failed, first mse-fc-") as caught:
         call(out=tmp_path / "out")
     assert "RuntimeError: no luck" in str(caught.value)
     assert "\n" not in str(caught.value)

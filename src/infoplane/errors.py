@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from numbers import Real
@@ -67,6 +68,28 @@ def plain(value: float) -> str:
 def in_words(name: str) -> str:
     """Returns a name as a sentence has it: in quotes where it would read as a number, as names of layers may."""
     return repr(name) if name[:1].isdigit() else name
+
+
+#: what is said of several -> what is said of one
+_OF_ONE = {"are": "is", "were": "was", "have": "has", "occur": "occurs", "they": "it", "their": "its", "them": "it"}
+
+
+def plural(count: int, one: str, many: str | None = None) -> str:
+    """Returns "1 image", "1,000 images"."""
+    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
+
+
+def agreed(count: int, words: str) -> str:
+    """Returns words about so many, as in "are grey: they became RGB", so that they fit to one as well."""
+    return (
+        re.sub(
+            r"(?<!others )(?<!values )(?<!which )\b(are|were|have|occur|they|their|them)\b",
+            lambda word: _OF_ONE[word[0]],
+            words,
+        )
+        if count == 1
+        else words
+    )
 
 
 def joined(parts: Sequence[str]) -> str:

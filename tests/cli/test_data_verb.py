@@ -232,10 +232,10 @@ def test_what_was_not_taken_as_it_is_is_said(home, call):
     said = call("data", "zoo", "--options", "alpha=black", "subset=7")
     assert said.code == 0
     for sentence in (
-        "1 files or folders were ignored: 1 × .txt",
+        "1 file or folder was ignored: 1 × .txt",
         "7 of 7 images can be seen through: they were laid on black",
-        "1 of 7 images are copies of others: 6 are distinct",
-        "1 of the copies have another label",
+        "1 of 7 images is a copy of another: 6 are distinct",
+        "1 of the copies has another label",
     ):
         assert f"note: {sentence}" in said.err
         assert sentence in said.out

@@ -170,10 +170,10 @@ def test_parts_under_other_names_with_classes_in_them_are_pointed_to(tmp_path, p
 def test_what_is_said_is_on_stderr_unless_quiet(tmp_path, pixels, capsys):
     write(tmp_path / "1.png", pixels[0])
     write(tmp_path / "2.png", pixels[1, 0])
-    assert load(tmp_path, quiet=True).notes == ("1 of 2 images are grey: they became RGB, as others are",)
+    assert load(tmp_path, quiet=True).notes == ("1 of 2 images is grey: it became RGB, as others are",)
     assert capsys.readouterr().err == ""
     load(tmp_path)
-    assert capsys.readouterr().err == "note: 1 of 2 images are grey: they became RGB, as others are\n"
+    assert capsys.readouterr().err == "note: 1 of 2 images is grey: it became RGB, as others are\n"
 
 
 def test_groups_by_what_is_found_in_the_paths(tmp_path, pixels, refuses):

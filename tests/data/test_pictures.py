@@ -69,7 +69,7 @@ def test_grey_and_colours_come_back_as_they_were(form):
         assert np.array_equal(grey, np.stack([GREY] * 3, axis=-1))
     else:
         assert np.array_equal(grey[..., 0], GREY)
-    assert notes == (["1 of 1 images have a palette of greys: they became grey"] if form == "GIF" else [])
+    assert notes == (["1 of 1 image has a palette of greys: it became grey"] if form == "GIF" else [])
     if form != "GIF":
         colours, notes = read(saved(Image.fromarray(COLOURS), form, lossless=True))
         assert np.array_equal(colours, COLOURS)
@@ -111,7 +111,7 @@ def test_shapes_that_live_in_the_alpha_channel_are_not_lost(refuses):
         read(content)
     white, notes = read(content, "white")
     assert np.array_equal(white, np.stack([255 - cover] * 3, axis=-1))
-    assert notes == ["1 of 1 images can be seen through: they were laid on white"]
+    assert notes == ["1 of 1 image can be seen through: it was laid on white"]
     assert np.array_equal(read(content, "only")[0], cover[..., None])
     assert not read(content, "drop")[0].any()
     assert not read(content, "black")[0].any()
@@ -132,7 +132,7 @@ def test_an_opaque_alpha_channel_is_dropped_and_counted(refuses):
     opaque = np.concatenate([COLOURS, np.full((4, 5, 1), 255, np.uint8)], axis=-1)
     pixels, notes = read(saved(Image.fromarray(opaque), "PNG"))
     assert np.array_equal(pixels, COLOURS)
-    assert notes == ["1 of 1 images have an alpha channel that is opaque throughout: it was dropped"]
+    assert notes == ["1 of 1 image has an alpha channel that is opaque throughout: it was dropped"]
     # Transparency that a chunk of its own declares for one grey value or one palette entry.
     some = GREY.copy()
     some[0, 0] = 7
@@ -149,11 +149,11 @@ def test_conversions_are_counted():
     palette = Image.fromarray(COLOURS).quantize(8)
     pixels, notes = read(saved(palette, "PNG"))
     assert np.array_equal(pixels, np.asarray(palette.convert("RGB")))
-    assert notes == ["1 of 1 images have a palette of colours: they became RGB"]
+    assert notes == ["1 of 1 image has a palette of colours: it became RGB"]
     pixels, notes = read(saved(Image.fromarray(GREY > 99), "PNG"))
     assert np.array_equal(pixels[..., 0], (GREY > 99) * 255)
     assert "fewer than 8 bits" in notes[0]
-    assert "are CMYK: they became RGB" in read(saved(Image.fromarray(COLOURS).convert("CMYK"), "TIFF"))[1][0]
+    assert "is CMYK: it became RGB" in read(saved(Image.fromarray(COLOURS).convert("CMYK"), "TIFF"))[1][0]
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "TIFF", "WEBP"])
@@ -172,7 +172,7 @@ def test_exif_orientation_is_applied(form, orientation):
     expected = turns[orientation - 1](stored)
     assert pixels.shape[:2] == expected.shape
     assert np.array_equal(pixels[..., 0] > 127, expected > 127)
-    assert notes == ([] if orientation == 1 else ["1 of 1 images were turned as their EXIF orientation says"])
+    assert notes == ([] if orientation == 1 else ["1 of 1 image was turned as its EXIF orientation says"])
 
 
 @pytest.mark.parametrize("form", ["GIF", "TIFF", "WEBP", "PNG"])
@@ -286,7 +286,7 @@ def test_netpbm_is_read_and_its_depth_is_looked_at(refuses):
         assert notes == []
         found, notes = read(netpbm(kind, 15, pixels // 16))
         assert np.array_equal(found, pixels // 16 * 17)
-        assert notes == ["1 of 1 images have fewer than 8 bits a channel: their values are spread over 0 to 255"]
+        assert notes == ["1 of 1 image has fewer than 8 bits a channel: its values are spread over 0 to 255"]
         for most in (256, 1000, 65535):  # Pillow makes 8 bits of these where there are colours
             with refuses("cannot use the pixels of the file", "8 bits per channel"):
                 read(netpbm(kind, most, pixels))

@@ -7,6 +7,7 @@ import numpy as np
 
 from infoplane.arguments import check_argument
 from infoplane.data.dataset import PARTS, Dataset
+from infoplane.errors import agreed, plural
 
 _DIGEST_BYTES = 16
 
@@ -60,17 +61,22 @@ def describe(
     parted = dataset.pools is not None
     if distinct < total:
         kept = "" if parted else "; copies are kept in one part of the split"
-        found.append(f"{total - distinct:,} of {total:,} images are copies of others: {distinct:,} are distinct{kept}")
+        copied = total - distinct
+        of = "are copies of others" if copied > 1 else "is a copy of another"
+        apart = agreed(distinct, "are distinct")
+        found.append(f"{copied:,} of {total:,} images {of}: {distinct:,} {apart}{kept}")
     if dataset.groups is not None:
         count = len(np.unique(groups))
         kept = "" if parted else ", and each group is in one part of the split"
-        found.append(f"{total:,} images belong to {count:,} groups: the groups are what is counted{kept}")
+        found.append(f"{total:,} images belong to {plural(count, 'group')}: the groups are what is counted{kept}")
     if dataset.labels is not None and distinct < total:
         other = int((dataset.labels != dataset.labels[equal]).sum())
         if other:
-            found.append(f"{other:,} of the copies have another label than the first image that they equal")
+            found.append(
+                f"{other:,} of the copies {agreed(other, 'have')} another label than the first image that they equal"
+            )
     sizes = [
-        f"{len(parts[part]):,} {part} images for {size:,}"
+        f"{plural(len(parts[part]), f'{part} image')} for {size:,}"
         for part, size in wanted.items()
         if size is not None and size != len(parts[part])
     ]
@@ -81,6 +87,7 @@ def describe(
         for later in PARTS[at + 1 :]:
             count = int(np.isin(groups[parts[later]], groups[parts[part]]).sum())
             if count:
-                of = f"{count:,} of {len(parts[later]):,} {later} images"
-                found.append(f"{of} are {shared} {part} images in the official parts: they are no unseen images")
+                of = f"{count:,} of {plural(len(parts[later]), f'{later} image')}"
+                said = agreed(count, f"are {shared} {part} images in the official parts: they are")
+                found.append(f"{of} {said} no unseen {'image' if count == 1 else 'images'}")
     return found

@@ -8,7 +8,7 @@ import numpy as np
 
 from infoplane.arguments import check_argument
 from infoplane.checks import MOST_CLASSES, as_numpy, check_classes, check_labels, check_whole
-from infoplane.errors import UsageError, printable
+from infoplane.errors import UsageError, plural, printable
 
 #: The purposes that an example can serve, see `Split`.
 PARTS = ("encoding", "decoding", "evaluation")
@@ -87,9 +87,9 @@ class Dataset:
 
     def __repr__(self) -> str:
         size = "×".join(map(str, self.shape))
-        classes = "no labels" if self.labels is None else f"{self.classes} classes"
+        classes = "no labels" if self.labels is None else plural(self.classes or 0, "class", "classes")
         latents = f", latents {', '.join(self.latents)}" if self.latents else ""
-        return f"Dataset({self.name!r}: {len(self)} images {size}, {self.levels} levels, {classes}{latents})"
+        return f"Dataset({self.name!r}: {plural(len(self), 'image')} {size}, {self.levels} levels, {classes}{latents})"
 
     @property
     def shape(self) -> tuple[int, int, int]:

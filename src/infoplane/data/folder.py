@@ -15,7 +15,7 @@ from infoplane.data.notes import counted
 from infoplane.data.outlining import Blank, Outline
 from infoplane.data.partnames import parts_among, read_as_classes
 from infoplane.data.pictures import ENDINGS, SUFFIXES, check_alpha, decode, look, notes_of
-from infoplane.errors import UsageError
+from infoplane.errors import UsageError, agreed, plural
 
 #: endings of files that may hold labels
 _TABLES = (".csv", ".tsv", ".json", ".jsonl", ".xml", ".parquet", ".xlsx", ".mat", ".npy", ".npz", ".pkl")
@@ -289,7 +289,8 @@ def ignored_notes(ignored: Counter[str]) -> list[str]:
     """Returns what was ignored as a sentence, none where that is nothing."""
     ignored = Counter({kind: count for kind, count in ignored.items() if count})
     total = sum(ignored.values())
-    notes = [f"{total:,} files or folders were ignored: {counted(ignored)}"] if total else []
+    what = plural(total, "file or folder", "files or folders")
+    notes = [f"{what} {agreed(total, 'were')} ignored: {counted(ignored)}"] if total else []
     if tables := [kind for kind in sorted(ignored) if kind in _TABLES]:
         notes.append(f"labels are those of class folders alone: what {' and '.join(tables)} files say was not read")
     return notes

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from infoplane.errors import printable
+from infoplane.errors import agreed, plural, printable
 
 
 def say(notes: Iterable[str]) -> None:
@@ -29,7 +29,8 @@ def class_notes(labels: np.ndarray | None, classes: int | None) -> list[str]:
     found = np.unique(labels)
     if len(found) == classes:
         return []
-    note = f"{len(found):,} of {classes:,} classes occur: labels go from {found[0]:,} to {found[-1]:,}"
+    there = f"{len(found):,} of {plural(classes, 'class', 'classes')}"
+    note = f"{there} {agreed(len(found), 'occur')}: labels go from {found[0]:,} to {found[-1]:,}"
     if found[0] == 1 and len(found) == classes - 1:
         note += "; if they count from 1, subtract 1, or there is a class 0 without an image"
     elif found[-1] == classes - 1 and len(found) < classes / 2:

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from infoplane.data.files import check_regular
-from infoplane.errors import UsageError, unknown
+from infoplane.errors import UsageError, agreed, plural, unknown
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".pbm", ".pgm", ".ppm", ".pnm")
 ENDINGS = ", ".join(suffix[1:] for suffix in SUFFIXES)
@@ -125,7 +125,7 @@ def decode(source: Path | bytes, name: object, done: Counter[str], alpha: str | 
 
 def notes_of(done: Counter[str], total: int) -> list[str]:
     """Returns what was done to pictures as sentences with their counts."""
-    return [f"{count:,} of {total:,} images {what}" for what, count in sorted(done.items())]
+    return [f"{count:,} of {plural(total, 'image')} {agreed(count, what)}" for what, count in sorted(done.items())]
 
 
 class _opened:

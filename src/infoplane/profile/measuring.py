@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from infoplane.budget import Preparing
 from infoplane.capture.inputs import check_transform
 from infoplane.checks import check_whole
-from infoplane.errors import CellError, UsageError
+from infoplane.errors import CellError, UsageError, plural
 from infoplane.information.label import Prior
 from infoplane.profile.inputs import (
     DENSITIES,
@@ -171,7 +171,7 @@ def measure(
             build(folder)
     if outcome.failed:
         cell, message = next(iter(outcome.failed.items()))
-        raise CellError(f"{len(outcome.failed)} parts of the measurement failed, first {cell}: {message}")
+        raise CellError(f"{plural(len(outcome.failed), 'part')} of the measurement failed, first {cell}: {message}")
     return profile
 
 

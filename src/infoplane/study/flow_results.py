@@ -9,6 +9,7 @@ import polars as pl
 from scipy.special import ndtr, ndtri
 
 from infoplane.claims import ONE_NETWORK, Hypothesis
+from infoplane.errors import agreed
 from infoplane.estimate import Estimate
 from infoplane.information.sample_propagation import FlowEstimate
 from infoplane.study.comparisons import Compared, settled
@@ -107,7 +108,7 @@ class FlowResults(RunResults[FlowSpec]):
         at = int(np.flatnonzero(descent.array("epochs") == epoch)[0])
         share, test = float(descent.array("curve:test accuracy")[at]), points.array("test")
         n = len(np.unique(equal_inputs(points.array("inputs")[test])))
-        words = f"of {len(test):,} test inputs {n:,} are distinct: these are what is counted"
+        words = f"of {len(test):,} test inputs {n:,} {agreed(n, 'are distinct: they are')} what is counted"
         flags = () if n == len(test) else (words,)
         stderr = math.sqrt(share * (1 - share) / n)
         yield "", "all", None, Estimate(share, stderr, "fraction", "accuracy", "estimate", n, 0, flags=flags)

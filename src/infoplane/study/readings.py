@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from infoplane.errors import in_words, joined
+
 #: how a layer is read, as `Reading.to_json` writes it; None where that is not known, as of latents
 ReadAs = Mapping[str, Any] | None
 
@@ -33,8 +35,9 @@ def barred(first: str, one: ReadAs, second: str, other: ReadAs) -> str:
     """
     guessed = [name for name, read in ((first, one), (second, other)) if read is not None and read["guess"]]
     if guessed:
-        return f"no claim: how the axes of {' and '.join(guessed)} lie is a guess; say it with read_as"
+        named = joined([in_words(name) for name in guessed])
+        return f"no claim: how the axes of {named} lie is a guess; say it with read_as"
     altered = [name for name, read in ((first, one), (second, other)) if read is not None and read["altered"]]
     if len(altered) == 1:
-        return f"no claim: only {altered[0]} was pooled or projected, which costs what the other one keeps"
+        return f"no claim: only {in_words(altered[0])} was pooled or projected, which costs what the other one keeps"
     return ""

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from infoplane.data.split import PARTS
+from infoplane.errors import plural
 from infoplane.estimate import NATS_PER_BIT, OF_TWIN, Estimate
 from infoplane.information import (
     accuracy,
@@ -162,7 +163,8 @@ class Results(Measured):
         if capture is None or data is None or "outputs" not in capture.values:
             return {}
         outputs, classes = capture.values["outputs"], data.values["classes"]
-        return {"accuracy": f"the network ends in {outputs:,} numbers, the labels name {classes:,} classes"}
+        named = plural(classes, "class", "classes")
+        return {"accuracy": f"the network ends in {plural(outputs, 'number')}, the labels name {named}"}
 
     def _no_bound(self) -> dict[str, str]:
         """Why there is no contrastive bound, where one was asked for."""
@@ -173,12 +175,13 @@ class Results(Measured):
         if distinct < LEAST_IMAGES:
             copies = f" ({images:,} with those that belong together)" if distinct < images else ""
             least = f"{LEAST_IMAGES} are needed for {LEAST_BATCHES} batches, without which its error is not known"
-            return {"contrastive": f"{distinct:,} evaluation images{copies}: {least}"}
+            return {"contrastive": f"{plural(distinct, 'evaluation image')}{copies}: {least}"}
         fits = (stored for place in self.places for _, stored in self.fits(*place))
         first = next((stored for stored in fits if "contrastive" in stored.names()), None)
         batches = LEAST_BATCHES if first is None else len(first.array("contrastive"))
         if batches < LEAST_BATCHES:
-            return {"contrastive": f"{batches} batches, by an earlier version: its error needs {LEAST_BATCHES}"}
+            made = plural(batches, "batch", "batches")
+            return {"contrastive": f"{made}, by an earlier version: its error needs {LEAST_BATCHES}"}
         return {}
 
     def _distinct(self, data: Stored) -> tuple[int, int]:
@@ -196,7 +199,7 @@ class Results(Measured):
         if candidates < asked:
             flags += (lowered_words(candidates, asked, distinct),)
         if distinct < images:
-            flags += (f"of one image of each of {distinct:,} groups, not of all {images:,} images",)
+            flags += (f"of one image of each of {plural(distinct, 'group')}, not of all {images:,} images",)
         return flags
 
     def _unlearnt(self, scores: np.ndarray) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from itertools import pairwise
 import numpy as np
 
 from infoplane.claims import Hypothesis
+from infoplane.errors import in_words
 from infoplane.information import (
     Mean,
     compression,
@@ -47,7 +48,10 @@ def _readers(measured: Measured, kind: str, first: str, second: str, checkpoint:
     through = {"first_read_through": one, "second_read_through": other}
     one, other = one or first, other or second
     if one == other:
-        return through, f"no claim: {first} and {second} are read with one density, that of {one}"
+        return (
+            through,
+            f"no claim: {in_words(first)} and {in_words(second)} are read with one density, that of {in_words(one)}",
+        )
     read = [measured.read_as(layer, checkpoint) for layer in (one, other)]
     return through, barred(one, read[0], other, read[1])
 
