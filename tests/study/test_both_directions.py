@@ -16,7 +16,7 @@ from infoplane.report.build import build, load_run
 from infoplane.study import cells, keeping
 from infoplane.study.check import check
 from infoplane.study.execute import execute
-from infoplane.study.plan import Plan, seed_of
+from infoplane.study.plan import Plan, make_plan, seed_of
 from infoplane.study.store import Store
 from infoplane.study.task import build_subject
 from infoplane.subjects import forward
@@ -291,3 +291,26 @@ def test_changes_of_a_partial_run_pair_only_refits_that_both_checkpoints_have(fi
     # Two are left on each side, but of the same refit only one.
     assert [row["refits"] for row in found] == [1]
     assert found[0]["value"] == pytest.approx((after[2] - before[2]).mean())
+
+
+def test_the_rest_is_trained_anew_at_the_checkpoints_that_are_named(tmp_path, finished, refuses):
+    """The others' cells stay; what is compared is then what there is."""
+    shutil.copytree(finished, tmp_path / "run")
+    some = study(finished.parent, forward__checkpoints=[0, "end"])
+    before, planned = Plan.load(finished), make_plan(some)
+    kept = {role for role in before.roles if role[0] != "forward" or role[3] in ("0", "end")}
+    assert planned.roles.keys() == kept
+    assert len(kept) < len(before.roles)
+    assert not execute(some, tmp_path / "run", workers=0, quiet=True).failed
+    build(tmp_path / "run")
+    rows = pl.read_parquet(tmp_path / "run" / "results.parquet").filter(pl.col("kind") == "forward")
+    assert set(rows["checkpoint"]) == {"0", "end"}
+    whole = pl.read_parquet(finished / "results.parquet").filter(pl.col("kind") == "forward")
+    kept_rows = whole.filter(pl.col("checkpoint").is_in(["0", "end"]))
+    assert rows.select("layer", "checkpoint", "refit", "value").equals(
+        kept_rows.select("layer", "checkpoint", "refit", "value")
+    )
+    changes = pl.read_parquet(tmp_path / "run" / "changes.parquet").filter(pl.col("kind") == "forward")
+    assert set(zip(changes["first"], changes["last"], strict=True)) == {("0", "end")}
+    with refuses("unknown checkpoint in forward.checkpoints", "3", "0.5"):
+        check(study(finished.parent, forward__checkpoints=[3]))

@@ -307,7 +307,8 @@ def add_forward(plan: Plan, spec: StudySpec, network: Mapping[str, str], places:
         # The schedule of the network itself; which weights of it were kept is another matter.
         fit = {**spec.subject.train.model_dump(mode="json"), "checkpoints": []}
         for place in places:
-            for refit in range(1, spec.forward.refits + 1) if "capture" in place.needs else ():
+            asked = "capture" in place.needs and place.checkpoint in spec.forward_at
+            for refit in range(1, spec.forward.refits + 1) if asked else ():
                 params = {"fit": fit, "held_out": spec.forward.held_out, "seed": seed_of(spec.seed, refit)}
                 place.add(plan, "forward", params, refit=refit)
     if "own" in spec.measure:

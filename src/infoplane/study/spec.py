@@ -17,7 +17,7 @@ from infoplane.study.base import END, Study
 from infoplane.study.candidates import AUTO, may_be_wide
 from infoplane.subjects import EpochSettings, TrainSettings
 from infoplane.subjects.forward import HELD_OUT
-from infoplane.subjects.train_epochs import name_of
+from infoplane.subjects.train_epochs import Epoch, name_of
 
 Measure = Literal["nce", "usable", "contrastive", "label", "forward", "own", "losses", "mse", "samples"]
 
@@ -163,10 +163,12 @@ class ForwardSpec(Settings):
         refits: How often, from other initial weights.
         held_out: Share of the decoding part that is not trained on but chooses the epoch whose weights are taken and
             how much of the classes' shares is mixed into their answers.
+        checkpoints: Of the network, where it is done at some of them only; null: at all.
     """
 
     refits: Annotated[int, Ge(1), Le(1000)] = 3
     held_out: Annotated[float, Gt(0), Lt(1)] = HELD_OUT
+    checkpoints: Annotated[tuple[Epoch, ...], MinLen(1)] | None = None
 
 
 class LossesSpec(Settings):
@@ -228,7 +230,7 @@ class StudySpec(Study):
         *Study.may_change,
         *("layers", "read_as", "latents", "given", "measure", "density_at", "contrastive", "losses", "samples"),
         *("prior", "readers"),
-        *("fit.refits", "forward.refits", "subject.train.checkpoints", "asked"),
+        *("fit.refits", "forward.refits", "forward.checkpoints", "subject.train.checkpoints", "asked"),
     )
 
     kind: Literal["inversion"] = "inversion"
@@ -269,6 +271,12 @@ class StudySpec(Study):
             return (*self.given, END)
         kept = self.subject.train.checkpoints
         return tuple(map(name_of, sorted(set(kept), key=lambda c: float("inf") if c == END else float(c))))
+
+    @property
+    def forward_at(self) -> frozenset[str]:
+        """The checkpoints at which what follows a layer is trained anew."""
+        asked = self.forward.checkpoints
+        return frozenset(self.checkpoints if asked is None else map(name_of, asked))
 
     @property
     def data_name(self) -> str:
@@ -352,6 +360,9 @@ class StudySpec(Study):
             check_pattern(layer, pattern)
         if len(set(self.measure)) < len(self.measure):
             raise UsageError("what is measured must be distinct", received=f"measure: {', '.join(self.measure)}")
+        for checkpoint in self.forward_at.difference(self.checkpoints):
+            mend = "add it to subject.train.checkpoints too"
+            raise unknown("checkpoint in forward.checkpoints", checkpoint, self.checkpoints, mend=mend)
         names = [*self.latents, *self.layers]
         for layer in self.density_at:
             if layer not in names:
