@@ -23,14 +23,12 @@ COLUMNS = {
 }
 #: those that come from densities, which are fitted equally often
 FITTED = ("nce", "usable", "contrastive")
-#: what the footer says that numbers bound, by kind
+#: what the footer says that numbers bound, by kind; and of which it says that they are lower bounds
 BOUNDS = {
     "nce": "NCE bounds I(x;h) from below up to the constant H(x)",
     "usable": "usable information bounds nothing",
-    "contrastive": "the contrastive bound is a lower bound",
-    "label": "label information is a lower bound",
-    "forward": "so is that by the rest of the network",
 }
+LOWER = {"contrastive": "the contrastive bound", "label": "label information", "forward": "that by the rest"}
 #: letters of a line
 WIDE = 110
 
@@ -158,7 +156,11 @@ def _errors(found: Found) -> str:
         + (f", in {joined(names)}" if len(over) > 1 else "")
         for words, names in sorted(over.items(), key=lambda item: not item[0])
     ]
-    bounds = [words for kind, words in BOUNDS.items() if any(key[2] == kind for key in rows)]
+    kinds = {kind for _, _, kind in rows}
+    bounds = [words for kind, words in BOUNDS.items() if kind in kinds]
+    lower = [words for kind, words in LOWER.items() if kind in kinds]
+    if lower:
+        bounds.append(f"{joined(lower)} {'are lower bounds' if len(lower) > 1 else 'is a lower bound'}")
     said = [f"± one standard error {'; '.join(parts)}", _sizes(rows), "; ".join(bounds)]
     return " ".join(f"{capitalised(words)}." for words in said if words)
 
@@ -190,8 +192,8 @@ def _flagged(results: Results, found: Found) -> list[str]:
     for flag in dict.fromkeys([*unconditional, *flagged]):
         who = ["p(x)" + ", and with it usable information" * (flag in compared)] * (flag in unconditional)
         who += _whose(flagged.get(flag, {}), results)
-        indent = " " * 6
-        lines += [f"  * {flag}", textwrap.fill("; ".join(who), WIDE, initial_indent=indent, subsequent_indent=indent)]
+        for words, first, then in ((flag, "  * ", " " * 4), ("; ".join(who), " " * 6, " " * 6)):
+            lines.append(textwrap.fill(words, WIDE, initial_indent=first, subsequent_indent=then))
     return lines
 
 
