@@ -41,6 +41,7 @@ from torch import Tensor
 from infoplane import data, densities, subjects
 from infoplane.capture import activations, default_transform, readings_of
 from infoplane.inversion import FitSettings, Pairs, Standardiser, fit_density, fit_shared, log_probs
+from infoplane.study.candidates import AUTO, small_pixelcnn
 from infoplane.study.cells import load_data
 from infoplane.study.load import load_study
 from infoplane.study.spec import StudySpec
@@ -51,11 +52,7 @@ from tables import add_options, deliver, where
 SETS: dict[str, tuple[str, tuple[int | str, ...], dict[str, Any]]] = {
     "digits": ("digits", (30, "end"), {}),
     "mnist": ("nash-layers", (100, "end"), {}),
-    "mnist28": (
-        "nash-layers",
-        (100, "end"),
-        {"data.downsample": 1, "density.filters": 64, "density.residual_layers": 3, "density.scales": 3},
-    ),
+    "mnist28": ("nash-layers", (100, "end"), {"data.downsample": 1}),
     "cifar10_exact_subset": ("nash-layers", ("end",), {"data.name": "cifar10_exact_subset"}),
     "cifar32": ("nash-layers", ("end",), {"data.name": "cifar10_exact_subset", "data.downsample": 1}),
 }
@@ -111,6 +108,9 @@ def prepare(name: str, folder: str, checkpoints: tuple[int | str, ...] | None = 
             np.save(f"{folder}/{layer}@{checkpoint}.npy", readings[layer](h).numpy())
     fit = spec.fit.model_dump(mode="json")
     density = spec.density.model_dump(mode="json")
+    if spec.density.kind == AUTO:  # what is compared here is one PixelCNN++ with itself
+        small = small_pixelcnn(tuple(found.values["shape"]), found.values["levels"])
+        density, fit = dict(small.density), {**fit, "batch": small.batch, "learning_rate": small.learning_rate}
     return Problem(folder, spec.layers, spec.checkpoints, found.values["levels"], density, fit, accuracy)
 
 

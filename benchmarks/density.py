@@ -1,7 +1,7 @@
 """Nats against seconds: what a density q(x), or q(x|h), reaches in a given time, as a curve.
 
     python benchmarks/density.py [--data digits mnist mnist28 cifar10_exact_subset cifar32] [--layers input fc3 …]
-                                 [--seconds 15 30 60] [--densities study window …] [--public FOLDER]
+                                 [--seconds 15 30 60] [--densities pixelcnn window …] [--public FOLDER]
                                  [--device cpu|cuda] [--out FILE]
 
 Every number is a fit of its own, whose learning rate has fallen to 0 when its time is over: a few updates are timed,
@@ -57,12 +57,12 @@ class Candidate:
 
 
 def candidates(problem: Problem, shape: tuple[int, int, int]) -> dict[str, Candidate]:
-    """What is compared: the study's own PixelCNN++, and what is put together from parts."""
+    """What is compared: a PixelCNN++ of a laptop's size, and what is put together from parts."""
     study = dict(problem.density)
     suited = densities.Autoregressive.suited(shape)
     parts = {
         "window": {},
-        "window, 16 pixels": {"pixels": 16},
+        "window, 8 pixels": {"pixels": 8},
         "window, two layers": {"depth": 2},
         "window, far boxes": {"far": (4, 8)},
         "window, biases": {"form": "biases"},
@@ -70,7 +70,7 @@ def candidates(problem: Problem, shape: tuple[int, int, int]) -> dict[str, Candi
         "window, absolute logistics": {"base": "none", "head": "logistic"},
         "transformer": {"trunk": "transformer", "width": 128, "depth": 2},
     }
-    found = {"study": Candidate(study.pop("kind"), study, problem.fit)}
+    found = {"pixelcnn": Candidate(study.pop("kind"), study, problem.fit)}
     found |= {name: Candidate("autoregressive", options, suited) for name, options in parts.items()}
     slow = {**suited, "batch": 16}
     found["transformer"] = Candidate("autoregressive", parts["transformer"], slow)
@@ -192,7 +192,7 @@ def main() -> None:
     parser.add_argument("--data", nargs="+", choices=list(SETS), default=list(SETS))
     parser.add_argument("--layers", nargs="+", default=[INPUT], help="input for p(x), or names of layers")
     parser.add_argument("--seconds", type=float, nargs="+", default=[15.0, 30.0, 60.0])
-    parser.add_argument("--densities", nargs="+", default=["study", "window"])
+    parser.add_argument("--densities", nargs="+", default=["pixelcnn", "window"])
     parser.add_argument("--public", type=Path, help="folder of a public PixelCNN++")
     parser.add_argument("--device", default="cpu")
     add_options(parser)
