@@ -279,7 +279,7 @@ MODELS: dict[str, dict[str, list[Call]]] = {
                 pairs=pairs,
                 contexts=context,
                 batch=always(8),
-                spared=[("contexts", "one row less"), ("batch", "huge")],
+                spared=[("contexts", "one row less"), ("batch", "huge"), ("batch", "none")],
             )
         ],
         "log_probs": [given(inversion.log_probs, {"density": "thing", "pairs": "thing"}, density=density, pairs=pairs)],
@@ -388,6 +388,7 @@ MODELS: dict[str, dict[str, list[Call]]] = {
                     ("dropout", "zero"),
                     ("levels", "numpy's"),
                     ("width", "numpy's"),
+                    ("width", "none"),
                     ("dropout", "numpy's"),
                     ("shape", "list"),
                 ],
