@@ -14,12 +14,14 @@ from torch import nn
 import tiny_study
 from infoplane.information.crossed import mean_over_parts
 from infoplane.profile import measure
+from infoplane.report.build import load_run
 from infoplane.report.text import table
 from infoplane.study.comparisons import Curve, layers_apart
 from infoplane.study.plan import make_plan
 from infoplane.study.readers import HeldOut, choose, functions_by_layer
 from infoplane.study.results import Results
 from infoplane.study.store import Store, Stored
+from infoplane.study.training_flags import STILL_FELL
 
 # --- the rule, on made-up losses ---
 
@@ -223,6 +225,17 @@ def test_a_layer_is_read_through_what_the_network_makes_of_it(grown):
     assert ", read through narrow, n = " in str(wide["nce"])
     assert not wide["sample-variance"].read_through  # which is of samples, and these of its own density
     assert set(profile.frame.filter(pl.col("layer") == "wide", pl.col("kind") == "nce")["read_through"]) == {"narrow"}
+
+
+def test_what_is_said_of_densities_is_of_those_that_a_layer_is_read_with(grown):
+    profile, *_ = grown
+    for layer, flagged in (("narrow", True), ("wide", False)):
+        results = load_run(profile.folder)
+        for _, stored in results.own_fits(layer):
+            stored.values["curve"] |= {"heldout": [9.0, 8.0], "heldout_ema": [9.0, 8.0]}
+        rows = [row for row in results.rows() if (row["layer"], row["refit"]) == ("wide", "all")]
+        said = {row["kind"] for row in rows if STILL_FELL in row["flags"]}
+        assert said == ({"nce", "usable", "cross-entropy", "generalisation-gap"} if flagged else set())
 
 
 def test_a_branch_is_not_read_through_its_sibling(grown):
