@@ -231,6 +231,7 @@ def test_what_is_said_of_densities_is_of_those_that_a_layer_is_read_with(grown):
     profile, *_ = grown
     for layer, flagged in (("narrow", True), ("wide", False)):
         results = load_run(profile.folder)
+        assert isinstance(results, Results)
         for _, stored in results.own_fits(layer):
             stored.values["curve"] |= {"heldout": [9.0, 8.0], "heldout_ema": [9.0, 8.0]}
         rows = [row for row in results.rows() if (row["layer"], row["refit"]) == ("wide", "all")]
