@@ -7,6 +7,7 @@ from torch import nn
 from counted_study import Chosen, Counted, forecast, study
 from infoplane.budget import Preparing, sizes
 from infoplane.budget.sizes import PLANNED, by_updates, longest_of, most_updates, shorter, time_updates, within
+from infoplane.densities import Autoregressive
 from infoplane.study.candidates import offer
 from infoplane.study.cost import FIXED, Costs
 from infoplane.study.counting import count_memory
@@ -83,7 +84,8 @@ def test_a_step_looks_at_as_many_images_as_its_pixels_make():
     costs = Costs((1, 8, 8), 17, {"decoding": 720}, {})
     window = {"kind": "autoregressive"}
     assert costs.seen({"kind": "pixelcnn", "filters": 4}, 16) == 16
-    assert costs.seen(window, 128) == 128 * 8 / 64  # eight pixels of each
+    assert costs.seen(window | {"pixels": 8}, 128) == 128 * 8 / 64  # eight pixels of each
+    assert costs.seen(window, 128) == 128 * Autoregressive((1, 8, 8), 17).looked_at / 64
     second = offer("pixelcnn", (1, 8, 8), 17)
     assert costs.seen({"kind": "auto"}, 8) == min(16, second["batch"] * second["pace"])
     # More updates than that are not bought: sixty passes, of those that look at least.

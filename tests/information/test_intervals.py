@@ -20,7 +20,7 @@ from infoplane.report.results import result_of
 from infoplane.study.run_results import tidy
 
 #: fields of any estimate that have no unit, or are one
-UNITLESS = {"unit", "kind", "bound", "n", "refits", "dof", "flags"}
+UNITLESS = {"unit", "kind", "bound", "n", "refits", "dof", "flags", "read_through"}
 
 
 def classes() -> list[type[Estimate]]:
@@ -47,6 +47,7 @@ def numbers(part: Any) -> list[float]:
 def filled(kind: type[Estimate]) -> Estimate:
     """An estimate with a number in each of its fields, by their types."""
     made: dict[str, Any] = {"unit": "nats", "kind": "flow", "bound": "estimate", "flags": ("a flag",)}
+    made["read_through"] = "a layer"
     for index, field in enumerate(dataclasses.fields(kind)):
         words = str(field.type)
         if field.name in made:
