@@ -62,6 +62,7 @@ def test_a_density_of_windows_with_a_base_begins_with_white_inputs(shape):
     images = (120 + 6 * smooth + 3 * torch.randn(60, *shape, generator=generator)).clamp(0, 255).to(torch.uint8)
     density = Autoregressive(shape, base="linear")
     assert isinstance(density.trunk, WindowTrunk)
+    assert density.trunk.whitening is not None
     every = Places.every(60, 64, images.device)
     with torch.no_grad():
         density.initialise(images)

@@ -175,9 +175,7 @@ class Categorical(Likelihood):
         if self.hidden:
             y = self.hidden[channel](y)
             if channel:
-                offsets = (
-                    torch.arange(channel, device=previous.device).view(-1, *[1] * (previous.ndim - 2)) * self.levels
-                )
+                offsets = torch.arange(channel, device=previous.device)[None, :, None, None] * self.levels
                 y = y + self.previous[channel - 1](previous.long() + offsets).sum(1).movedim(-1, 1)
             y = concat_elu(y)
         return F.log_softmax(at_least_float32(self.logits[channel](y)), dim=1)

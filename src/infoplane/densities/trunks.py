@@ -131,7 +131,8 @@ class WindowTrunk(Trunk):
             before = torch.ones(rows * columns, rows * columns, dtype=torch.bool).tril(-1)
             self.register_buffer("before", before, persistent=False)
             inputs += channels * rows * columns
-        self.whitening = Whitening(inputs)
+        # Of levels what hardly varies is noise: enlarged, few images are learnt by heart by it.
+        self.whitening = Whitening(inputs) if base else None
         self.window = nn.Linear(inputs, width)
         nn.init.normal_(self.window.weight, std=inputs**-0.5)
         self.position = nn.Embedding(rows * columns, width)
@@ -140,16 +141,13 @@ class WindowTrunk(Trunk):
         self.norm = nn.LayerNorm(width, bias=False)
 
     def forward(self, images: Tensor, places: Places, based: Based | None, given: Given | None) -> Tensor:
-        x = self.window(self._white(self.inputs(images, places, based))) + self.position(places.pixel)
+        inputs = self.inputs(images, places, based)
+        x = self.window(inputs if self.whitening is None else self.whitening(inputs)) + self.position(places.pixel)
         return self._layers(x, added_at(given, places, based))
 
     def fit(self, images: Tensor, places: Places, based: Based | None) -> None:
-        # Of levels what hardly varies is noise: enlarged, few images are learnt by heart by it.
-        if self.with_base:
+        if self.whitening is not None:
             self.whitening.fit(self.inputs(images, places, based))
-
-    def _white(self, inputs: Tensor) -> Tensor:
-        return self.whitening(inputs) if self.with_base else inputs
 
     def _layers(self, x: Tensor, added: list[Tensor]) -> Tensor:
         """From the first layer's output, before what a context adds to layers, to the features."""
@@ -174,7 +172,10 @@ class WindowTrunk(Trunk):
             table = torch.where(self.before, torch.arange(size, device=images.device), size)
             grown.append(Growing(images, table, lambda pixels: scaled(pixels) + 1))
         boxes = self.boxes.stepper(images, lambda pixels: self._averaged(scaled(pixels))) if self.boxes.count else None
-        weight, bias = self.whitening.folded(self.window)
+        if self.whitening is None:
+            weight, bias = self.window.weight.T, self.window.bias
+        else:
+            weight, bias = self.whitening.folded(self.window)
         start, added = self.position.weight + bias, steps_of(given)
 
         def features(pixel: int, based: Based | None) -> Tensor:
