@@ -13,9 +13,9 @@ from infoplane.capture import activations, default_transform
 from infoplane.profile import measure
 from infoplane.study.results import Results
 from infoplane.subjects.given import load_states
+from tiny_study import QUICK
 
 IMAGES, LABELS = tiny_study.images_and_labels()
-QUICK = {"budget": 3, "levels": 3, "refits": 1, "workers": 0, "density": "pixelcnn", "quiet": True}
 
 
 pytestmark = pytest.mark.usefixtures("short")

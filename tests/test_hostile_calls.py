@@ -14,7 +14,7 @@ from infoplane.profile import Profile
 from infoplane.study.task import Live
 
 IMAGES, LABELS = tiny_study.images_and_labels()
-QUICK = {"budget": 3, "levels": 3, "refits": 1, "workers": 0, "density": "pixelcnn", "quiet": True, "kinds": ["label"]}
+QUICK = {**tiny_study.QUICK, "kinds": ["label"]}
 
 pytestmark = pytest.mark.usefixtures("short")
 

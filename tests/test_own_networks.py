@@ -13,9 +13,9 @@ import tiny_study
 import toy_networks
 from infoplane.profile import measure
 from infoplane.subjects.given import load_states
+from tiny_study import QUICK
 
 IMAGES, LABELS = tiny_study.images_and_labels()
-QUICK = {"budget": 3, "levels": 3, "refits": 1, "workers": 0, "density": "pixelcnn", "quiet": True}
 
 pytestmark = pytest.mark.usefixtures("short")
 

@@ -28,10 +28,9 @@ from infoplane.study.cells import KINDS
 from infoplane.study.load import read_study
 from infoplane.study.plan import Plan
 from infoplane.study.store import Store
-from tiny_study import RUN_FILES, contents, events, kind_of
+from tiny_study import QUICK, RUN_FILES, contents, events, kind_of
 
 IMAGES, LABELS = tiny_study.images_and_labels()
-QUICK = {"budget": 3, "levels": 3, "refits": 1, "workers": 0, "density": "pixelcnn", "quiet": True}
 
 
 pytestmark = pytest.mark.usefixtures("short")

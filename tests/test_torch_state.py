@@ -21,10 +21,9 @@ from infoplane.information.mixture_draws import mixture_entropy
 from infoplane.inversion import FitSettings, Pairs, cross_log_probs, fit_density, log_probs
 from infoplane.profile import measure
 from infoplane.torch_state import OWN, State, callers_state, own_state
-from tiny_study import contents
+from tiny_study import QUICK, contents
 
 IMAGES, LABELS = tiny_study.images_and_labels()
-QUICK = {"budget": 3, "levels": 3, "refits": 1, "workers": 0, "density": "pixelcnn", "quiet": True}
 
 pytestmark = pytest.mark.usefixtures("short")
 

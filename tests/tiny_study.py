@@ -13,6 +13,8 @@ from infoplane.study.spec import StudySpec
 
 LEVELS = 3
 LAYERS = ("conv1", "logits")
+#: a measurement of such images that takes about a second
+QUICK = {"budget": 3, "levels": 3, "refits": 1, "workers": 0, "density": "pixelcnn", "quiet": True}
 #: what lies in the folder of every finished run
 RUN_FILES = {
     "report.html",

@@ -320,15 +320,7 @@ def test_a_network_with_its_own_generator_is_measured_alike_whatever_it_drew_bef
             return h + torch.randn(h.shape, generator=self.generator)
 
     images, labels = tiny_study.images_and_labels()
-    options = {
-        "layers": ["output"],
-        "budget": 3,
-        "levels": 3,
-        "refits": 1,
-        "workers": 0,
-        "density": "pixelcnn",
-        "quiet": True,
-    }
+    options = {**tiny_study.QUICK, "layers": ["output"]}
     model, values = Own(), []
     for _ in range(2):
         found = infoplane.measure(model, images, labels, kinds=["nce"], **options)

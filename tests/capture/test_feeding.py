@@ -41,15 +41,7 @@ def test_what_a_transform_depends_on(transform, names):
 
 @pytest.mark.usefixtures("short")
 def test_it_is_said_beside_the_numbers_and_drawn_anew(capsys):
-    options = {
-        "budget": 3,
-        "levels": 3,
-        "refits": 1,
-        "workers": 0,
-        "density": "pixelcnn",
-        "kinds": ["nce"],
-        "layers": ["fc"],
-    }
+    options = {**tiny_study.QUICK, "quiet": False, "kinds": ["nce"], "layers": ["fc"]}
     state = torch.get_rng_state()
     found = [
         infoplane.measure(

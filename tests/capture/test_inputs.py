@@ -77,15 +77,7 @@ def test_a_measurement_is_of_the_callers_images_though_the_transform_writes(kind
     if not kept:  # contexts are then made from the very batches that are inferred
         monkeypatch.setattr("infoplane.study.keeping.CACHE_BYTES", 0)
     images = KINDS[kind](tmp_path)
-    options = {
-        "budget": 3,
-        "levels": 3,
-        "refits": 1,
-        "workers": 0,
-        "density": "pixelcnn",
-        "quiet": True,
-        "kinds": ["nce"],
-    }
+    options = {**tiny_study.QUICK, "kinds": ["nce"]}
     model, before = toy_networks.build(), np.asarray(images).copy()
     found = [
         infoplane.measure(model, images, LABELS, layers=["conv"], transform=transform, out=tmp_path / name, **options)

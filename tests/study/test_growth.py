@@ -18,7 +18,7 @@ from infoplane.study.origin import Origin
 from infoplane.study.plan import Plan, make_plan
 from infoplane.study.run import check_folder
 from infoplane.study.why import reasons
-from tiny_study import contents
+from tiny_study import QUICK, contents
 
 
 def inodes(folder):
@@ -27,7 +27,6 @@ def inodes(folder):
 
 BASE = {"layers": ["logits"], "fit__refits": 1}
 LEAST = {**BASE, "measure": ["nce"]}
-MEASURED = {"budget": 3, "levels": 3, "refits": 1, "workers": 0, "density": "pixelcnn", "quiet": True}
 
 
 @pytest.fixture(scope="module")
@@ -207,7 +206,7 @@ def measured(tmp_path_factory, short):
     """The folder of a measurement of one layer; to be copied."""
     images, labels = tiny_study.images_and_labels()
     out = tmp_path_factory.mktemp("measured") / "run"
-    return measure(toy_networks.build(), images, labels, out=out, layers=["fc"], **MEASURED).folder
+    return measure(toy_networks.build(), images, labels, out=out, layers=["fc"], **QUICK).folder
 
 
 @pytest.fixture(scope="module")
@@ -215,7 +214,7 @@ def two_points(tmp_path_factory, short):
     """The folder of a measurement of two layers at two checkpoints; to be copied."""
     images, labels = tiny_study.images_and_labels()
     out = tmp_path_factory.mktemp("points") / "run"
-    return measure(toy_networks.build(), images, labels, out=out, **POINTS, **MEASURED).folder
+    return measure(toy_networks.build(), images, labels, out=out, **POINTS, **QUICK).folder
 
 
 POINTS = {"kinds": ["nce"], "layers": ["conv", "fc"], "checkpoints": {"0": earlier(1)}}
@@ -234,7 +233,7 @@ POINTS = {"kinds": ["nce"], "layers": ["conv", "fc"], "checkpoints": {"0": earli
 @pytest.mark.usefixtures("short")
 def test_a_measurement_grows_and_what_was_measured_stays(measured, tmp_path, more):
     images, labels = tiny_study.images_and_labels()
-    options = {"layers": ["fc"], **MEASURED}
+    options = {"layers": ["fc"], **QUICK}
     first = shutil.copytree(measured, tmp_path / "run")
     before, results = inodes(first), contents(first / "cells")
     whole = measure(toy_networks.build(), images, labels, out=tmp_path / "whole", **{**options, **more})
@@ -264,7 +263,7 @@ def test_a_measurement_grows_and_what_was_measured_stays(measured, tmp_path, mor
 def test_another_network_under_the_same_names_is_not_taken_for_a_grown_one(two_points, tmp_path, refuses, what):
     images, labels = tiny_study.images_and_labels()
     model = toy_networks.build()
-    options = {**MEASURED, **POINTS, "out": shutil.copytree(two_points, tmp_path / "run")}
+    options = {**QUICK, **POINTS, "out": shutil.copytree(two_points, tmp_path / "run")}
     if what == "weights":
         model.fc.weight.data += 1.0
     elif what == "checkpoint":
