@@ -33,7 +33,7 @@ def test_the_conditions_of_nash_layers_are_those_of_its_file(scale):
     training = condition("its training", scale)
     ways = (fit.batch, fit.learning_rate), (colour.fit.batch, colour.fit.learning_rate)
     if spec.density.kind == AUTO:  # counted in updates of the first candidate, which brings how it is trained
-        ways = tuple((each.batch, each.learning_rate) for each in (made["autoregressive"] for made in tried))
+        ways = tuple((each.batch, each.learning_rate) for each in (made["window"] for made in tried))
     assert f"{fit.updates:,} updates of {ways[0][0]} images" in training
     assert f"Adam {spoken(ways[0][1])}" in training
     if ways[1] != ways[0]:
@@ -55,7 +55,7 @@ def test_the_conditions_of_nash_layers_are_those_of_its_file(scale):
             layers, scales = density["residual_layers"], density["scales"]
             assert f"{layers} residual layers, {scales} scales, {density['filters']} filters" in words
             assert ("no weight normalisation" in words) == (not density["weight_norm"])
-            assert density["likelihood"] == "logistic_mixture"
+            assert density["head"] == "logistic"
             assert f"{density['mixtures']} logistics" in condition("likelihood", scale)
             assert f"of {other.batch} images at {spoken(other.learning_rate)}" in training
             assert f"dropout {density['dropout']:g}" in training

@@ -121,7 +121,7 @@ def test_only_wide_candidates_are_trained_in_half_precision(tmp_path, processor)
     params = plan.cells[role(plan, "density", "logits", 1)].params
     assert params["fit"]["precision"] == "bfloat16"
     found = {kind: settled(params, offer(kind, (1, 4, 4), 3))["fit"]["precision"] for kind in CANDIDATES}
-    assert found == {"autoregressive": "bfloat16", "pixelcnn": "float32"}
+    assert found == {"window": "bfloat16", "pixelcnn": "float32"}
     on_gpu = {kind: settled(params, offer(kind, (1, 4, 4), 3), "cuda")["fit"]["precision"] for kind in CANDIDATES}
     assert set(on_gpu.values()) == {"bfloat16"}
 
@@ -129,7 +129,7 @@ def test_only_wide_candidates_are_trained_in_half_precision(tmp_path, processor)
 def test_a_measurement_decides_once_too(tmp_path, processor, monkeypatch, short):
     processor(True)
     density = {**WINDOW}
-    monkeypatch.setitem(CANDIDATES, "autoregressive", lambda *_: Candidate(density, 16, 8e-3))
+    monkeypatch.setitem(CANDIDATES, "window", lambda *_: Candidate(density, 16, 8e-3))
     images, labels = tiny_study.images_and_labels(80)
     options = {"layers": ["fc"], "levels": 3, "workers": 0, "quiet": True, "density": "auto", "kinds": ["nce"]}
     run = tmp_path / "run"

@@ -372,7 +372,8 @@ def test_every_module_that_a_cell_runs_through_counts_for_its_name(tmp_path, mon
         if cell.kind in called:
             assert called[cell.kind] - indifferent <= counting(name), name
     assert kinds <= called.keys()
-    assert "infoplane.densities.pixelcnn" in called.get("candidate", called["density"])
+    density = "infoplane.densities." + ("streams" if "candidate" in called else "pixelcnn")
+    assert density in called.get("candidate", called["density"])
     if on_the_fly:
         assert "infoplane.subjects.nash_cnn" in called["mse"]
     assert subjects.REGISTRY

@@ -35,15 +35,17 @@ WHOLE = 256
 AT_ONCE = 8192
 #: pixels by which a trunk is solved for what is known of it in closed form
 FITTED_ON = 20_000
-#: rate of what h itself enters through, relative to that of everything else; and up to how many units or channels
-DIRECT_RATE, WIDE = 0.1, 128
+#: rate of what h itself enters through, relative to that of everything else, in PixelCNN++'s streams of grey images,
+#: which gain by a fast one, and everywhere else; and up to how many units or channels
+STREAMS_RATE, DIRECT_RATE, WIDE = 2.0, 0.1, 128
 
 
 class Autoregressive(Density):
     """A density of pixels in raster order, log q(x|h) = Σ_i log q(x_i | x_<i, h), normalised exactly.
 
     What is left out is chosen by the images: in colour a linear base and logistics relative to it on a window of 3 rows
-    and 3 columns to either side, in grey no base and a softmax on 5 and 5 and, of up to 256 pixels, on all before.
+    and 3 columns to either side, in grey no base and a softmax on 5 and 5 or, of up to 256 pixels, on 2 and 2 and on
+    all before.
 
     Args:
         shape: (C, H, W), any size.
@@ -62,7 +64,7 @@ class Autoregressive(Density):
         whole: Whether a window's trunk also sees all that comes before a pixel, where it is in the image.
         width, depth: F and residual layers of a window's or a transformer's trunk.
         heads: Of each of the transformer's layers.
-        filters, residual_layers, scales: Of PixelCNN++'s streams.
+        filters, residual_layers, scales, weight_norm: Of PixelCNN++'s streams, see `PixelCNN`.
         mixtures: Logistics of a mixture.
         hidden: Units of each channel's layer in the relative head.
         dropout: In every residual layer.
@@ -92,6 +94,7 @@ class Autoregressive(Density):
         filters: Width = 64,
         residual_layers: Few = 3,
         scales: Annotated[int, Gt(0), Le(20)] = 3,
+        weight_norm: bool = True,
         mixtures: Few = 8,
         hidden: Width = 96,
         dropout: Probability = 0.0,
@@ -105,26 +108,30 @@ class Autoregressive(Density):
             raise UsageError(
                 "a relative head has nothing that it is relative to", received="base none", mend="base: linear"
             )
-        up, side = up or (3 if colour else 5), side or (3 if colour else 5)
+        if whole is None:
+            whole = base == "none" and shape[1] * shape[2] <= WHOLE
+        # Of what is seen anyway, seen a second time from where the pixel is, only the nearest helps.
+        near = 3 if colour else 2 if whole else 5
+        up, side = up or near, side or near
         width = width or (128 if colour else 192)
         self.base = LinearBase(self.shape, levels, up, side) if base == "linear" else None
         options: dict[str, Any] = {"dropout": dropout}
         if trunk == "pixelcnn":
             options |= {"filters": filters, "residual_layers": residual_layers, "scales": scales}
-            self.trunk: Trunk = StreamsTrunk(self.shape, levels, weight_norm=True, **options)
+            self.trunk: Trunk = StreamsTrunk(self.shape, levels, weight_norm=weight_norm, **options)
         elif trunk == "transformer":
             options |= {"width": width, "depth": depth, "heads": heads, "base": base == "linear"}
             self.trunk = TransformerTrunk(self.shape, levels, **options)
         else:
             options |= {"up": up, "side": side, "far": far, "width": width, "depth": depth, "base": base == "linear"}
-            options["whole"] = base == "none" and shape[1] * shape[2] <= WHOLE if whole is None else whole
+            options["whole"] = whole
             self.trunk = WindowTrunk(self.shape, levels, **options)
         features = self.trunk.width
         if head == "relative":
             assert self.base is not None
             self.head: nn.Module = RelativeLogistics(features, self.base, mixtures, hidden)
         elif head == "logistic":
-            self.head = LogisticMixture(features, shape[0], levels, mixtures=mixtures)
+            self.head = LogisticMixture(features, shape[0], levels, mixtures=mixtures, weight_norm=weight_norm)
         else:
             self.head = Softmax(features, shape[0], levels)
         # Last, so that the weights above are the unconditional model's for the same seed.
@@ -275,15 +282,17 @@ class Autoregressive(Density):
             yield "reader", self.reader
 
     def context_rates(self, factor: float | None) -> Iterator[tuple[list[nn.Parameter], float]]:
-        """What h itself enters through learns slowly, of more than 128 units or channels in proportion slower, since as
-        many weights then pull at the same features. x̂, which was solved for, need not."""
+        """What h itself enters through learns slowly, but for streams of grey images, and of more than 128 units or
+        channels in proportion slower, since as many weights then pull at the same features. x̂, which was solved for,
+        need not."""
         if self.reader is None:
             return
         direct = list(self.reader.direct())
         slow = set(direct)
         if factor is None:
             assert self.context is not None
-            factor = DIRECT_RATE * min(1.0, WIDE / self.context[0])
+            grey_streams = isinstance(self.trunk, StreamsTrunk) and self.shape[0] == 1
+            factor = (STREAMS_RATE if grey_streams else DIRECT_RATE) * min(1.0, WIDE / self.context[0])
         yield direct, factor
         yield [p for p in self.reader.parameters() if p not in slow], 1.0
 

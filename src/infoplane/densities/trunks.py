@@ -82,7 +82,8 @@ class WindowTrunk(Trunk):
 
     With a base it sees the window relative to the base's prediction, in local scales. Without one it sees levels, which
     of them are 0, those of the nearest pixels through triangles too (1 at a level, 0 from the next on: any function of
-    a level is about linear in these), and if wanted all that comes before the pixel, where it is in the image.
+    a level is about linear in these), and if wanted all that comes before the pixel, where it is in the image: then
+    what the first layer makes of it is weighed by where the pixel is.
 
     Args:
         shape: (C, H, W).
@@ -137,13 +138,19 @@ class WindowTrunk(Trunk):
         nn.init.normal_(self.window.weight, std=inputs**-0.5)
         self.position = nn.Embedding(rows * columns, width)
         nn.init.normal_(self.position.weight, std=0.02)
+        # What an image looks like is the same at every pixel that is asked for; what follows from it there is not.
+        self.gain = nn.Embedding(rows * columns, width) if whole else None
+        if self.gain is not None:
+            nn.init.ones_(self.gain.weight)
         self.layers = nn.ModuleList(Residual(width, 2, dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(width, bias=False)
 
     def forward(self, images: Tensor, places: Places, based: Based | None, given: Given | None) -> Tensor:
         inputs = self.inputs(images, places, based)
-        x = self.window(inputs if self.whitening is None else self.whitening(inputs)) + self.position(places.pixel)
-        return self._layers(x, added_at(given, places, based))
+        x = self.window(inputs if self.whitening is None else self.whitening(inputs))
+        if self.gain is not None:
+            x = x * self.gain(places.pixel)
+        return self._layers(x + self.position(places.pixel), added_at(given, places, based))
 
     def fit(self, images: Tensor, places: Places, based: Based | None) -> None:
         if self.whitening is not None:
@@ -176,12 +183,16 @@ class WindowTrunk(Trunk):
             weight, bias = self.window.weight.T, self.window.bias
         else:
             weight, bias = self.whitening.folded(self.window)
-        start, added = self.position.weight + bias, steps_of(given)
+        gain, added = None if self.gain is None else self.gain.weight, steps_of(given)
+        start = self.position.weight + (bias if gain is None else bias * gain)
 
         def features(pixel: int, based: Based | None) -> Tensor:
             seen = [part.at(pixel) for part in grown]
             inputs = self._joined(seen, based, None if boxes is None else boxes(pixel))
-            x = torch.addmm(start[pixel], inputs, weight)
+            if gain is None:
+                x = torch.addmm(start[pixel], inputs, weight)
+            else:
+                x = torch.addcmul(start[pixel], inputs @ weight, gain[pixel])
             return self._layers(x, added(pixel, None if based is None else based[1]))
 
         return features

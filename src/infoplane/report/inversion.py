@@ -12,7 +12,7 @@ from infoplane.report.amounts import capitalised, with_error
 from infoplane.report.contents import Curve, Layer, LayerPictures, ReportContents
 from infoplane.report.making import making
 from infoplane.study.base import END
-from infoplane.study.candidates import paced
+from infoplane.study.candidates import SPOKEN, paced
 from infoplane.study.plan import INPUT, seed_of
 from infoplane.study.readers import Reader
 from infoplane.study.results import Results
@@ -116,23 +116,24 @@ def choice_words(results: Results) -> str:
     found = results.choice
     if found is None:
         return ""
-    spec, own, other = results.spec, found["chosen"], found["other"]
+    spec, name, other = results.spec, found["chosen"], found["other"]
+    own = SPOKEN[name]
     trained = (
         f"Its fits make {paced(spec.fit.updates, found):,} updates with {found['batch']:,} images each, at a learning "
         f"rate of {found['learning_rate']:g}."
     )
     if other is None:
-        failed = " and ".join(f"{name} could not be ({message})" for name, message in found["failed"].items())
+        failed = " and ".join(f"{SPOKEN[each]} could not be ({why})" for each, why in found["failed"].items())
         return f"The density is {own}, which could be trained: {failed}. {trained}"
     told = found["difference"] > found["stderr"]
     reason = "which the data chose" if told else "which is taken where the data tell no other from it"
     apart = with_error(abs(found["difference"]), found["stderr"])
     less = "less" if found["difference"] >= 0 else "more"
-    losses = [found["losses"][name] for name in (own, other)]
+    losses = [found["losses"][each] for each in (name, other)]
     nats = " and ".join(with_error(each["nats"], each["stderr"]) for each in losses)
     return (
         f"The density is {own}, {reason}: after {losses[0]['updates']:,} updates it needs {apart} nats per image "
-        f"{less} than {other} after {losses[1]['updates']:,}, which by counting take as long ({nats}, on "
+        f"{less} than {SPOKEN[other]} after {losses[1]['updates']:,}, which by counting take as long ({nats}, on "
         f"{found['n']:,} {spec.fit_on} images held out). {trained}"
     )
 

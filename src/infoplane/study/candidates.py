@@ -17,6 +17,10 @@ AUTO = "auto"
 Shape = tuple[int, int, int]
 
 
+#: steps of small streams
+SMALL_STEPS: dict[str, Any] = {"batch": 8, "learning_rate": 3e-3}
+
+
 @dataclass(frozen=True)
 class Candidate:
     """A density that may be chosen, and how it is trained.
@@ -36,28 +40,40 @@ def window(shape: Shape, levels: int) -> Candidate:
     return Candidate({"kind": "autoregressive"}, **densities.Autoregressive.suited(shape))
 
 
-def small_pixelcnn(shape: Shape, levels: int) -> Candidate:
-    """Returns a PixelCNN++ that learns fast on such images: small, with as many scales as their size asks for."""
+def small_streams(shape: Shape) -> dict[str, Any]:
+    """Returns options of a small PixelCNN++, which learns fast, with as many scales as the images' size asks for."""
     size = max(shape[1:])
-    options = {
-        "filters": 32,
-        "residual_layers": 2,
-        "scales": 1 if size <= 12 else 2 if size <= 20 else 3,
-        # Few updates cannot teach a softmax that neighbouring levels are alike; many levels or colours need to know.
-        "likelihood": "categorical" if shape[0] == 1 and levels <= 32 else "logistic_mixture",
-        "mixtures": 5,
-        "dropout": 0.2,
-        "weight_norm": False,
-    }
-    return Candidate({"kind": "pixelcnn", **options}, batch=8, learning_rate=3e-3)
+    scales = 1 if size <= 12 else 2 if size <= 20 else 3
+    return {"filters": 32, "residual_layers": 2, "scales": scales, "mixtures": 5, "dropout": 0.2, "weight_norm": False}
 
 
-#: kind of density -> the candidate for such images. Updates are counted in those of the first, which is also taken
+def smooth(shape: Shape, levels: int) -> bool:
+    """Whether a likelihood should know that neighbouring levels are alike: few updates cannot teach it a softmax."""
+    return shape[0] > 1 or levels > 32
+
+
+def small_pixelcnn(shape: Shape, levels: int) -> Candidate:
+    """Returns a small PixelCNN++, conditioned as published."""
+    likelihood = "logistic_mixture" if smooth(shape, levels) else "categorical"
+    return Candidate({"kind": "pixelcnn", "likelihood": likelihood, **small_streams(shape)}, **SMALL_STEPS)
+
+
+def pixelcnn(shape: Shape, levels: int) -> Candidate:
+    """Returns the same density of images without a context; one enters through x̂(h) besides."""
+    head = "logistic" if smooth(shape, levels) else "softmax"
+    parts = {"base": "none", "trunk": "pixelcnn", "head": head, "form": "both"}
+    return Candidate({"kind": "autoregressive", **parts, **small_streams(shape)}, **SMALL_STEPS)
+
+
+#: name of a candidate -> what it is for such images. Updates are counted in those of the first, which is also taken
 #: where no other is told apart from it
 CANDIDATES: dict[str, Callable[[Shape, int], Candidate]] = {
-    "autoregressive": window,
-    "pixelcnn": small_pixelcnn,
+    "window": window,
+    "pixelcnn": pixelcnn,
 }
+
+#: the same in sentences
+SPOKEN = {"window": "the window density", "pixelcnn": "PixelCNN++"}
 
 #: what was counted of candidates, which takes a second
 _COUNTED: dict[str, float] = {}
@@ -91,6 +107,13 @@ def _seconds(candidate: Candidate, shape: Shape, levels: int) -> float:
 def is_wide(spec: Mapping[str, Any]) -> bool:
     """Whether a density, as a study has it, has wide products."""
     return densities.REGISTRY[spec["kind"]].wide_with(spec)
+
+
+def kinds_of(kind: str) -> list[str]:
+    """Returns the registry's names of the densities that a kind may turn out to be."""
+    if kind != AUTO:
+        return [kind]
+    return sorted({str(make((1, 8, 8), 2).density["kind"]) for make in CANDIDATES.values()})  # whatever the images are
 
 
 def may_be_wide(spec: Mapping[str, Any]) -> bool:
