@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from amortise import SETS, Problem, prepare
 from infoplane import data, densities
 from infoplane.inversion import FitSettings, NegativeLogProb, Pairs, Standardiser, fit, fit_density, losses_of
+from infoplane.study.candidates import pixelcnn
 from tables import add_options, deliver, where
 
 INPUT = "input"
@@ -71,6 +72,10 @@ def candidates(problem: Problem, shape: tuple[int, int, int]) -> dict[str, Candi
         "transformer": {"trunk": "transformer", "width": 128, "depth": 2},
     }
     found = {"pixelcnn": Candidate(study.pop("kind"), study, problem.fit)}
+    small = pixelcnn(shape, problem.levels)
+    options = {key: value for key, value in small.density.items() if key != "kind"}
+    own_steps = {**problem.fit, "batch": small.batch, "learning_rate": small.learning_rate}
+    found["pixelcnn, x̂(h)"] = Candidate("autoregressive", options, own_steps)
     found |= {name: Candidate("autoregressive", options, suited) for name, options in parts.items()}
     slow = {**suited, "batch": 16}
     found["transformer"] = Candidate("autoregressive", parts["transformer"], slow)

@@ -276,6 +276,8 @@ class StreamsTrunk(Streams, Trunk):
         super().__init__()
         self.shape, self.levels, self.width = shape, levels, filters
         self.build_streams(filters, residual_layers, scales, dropout=dropout, weight_norm=weight_norm)
+        # A processor's convolutions of few filters are a sixth faster so.
+        self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def forward(self, images: Tensor, places: Places, based: Based | None, given: Given | None) -> Tensor:
         features = self.stream_features(images, self._biases(given))

@@ -20,7 +20,7 @@ from infoplane.study.flow_cost import descent_step, descent_work
 from infoplane.study.machine import Machine, Timing
 
 #: seconds for which a job is repeated: where speeds are found in passing, by a quick measurement, by a whole one
-PASSING, QUICK, WHOLE = 0.1, 0.3, 0.4
+PASSING, QUICK, WHOLE = 0.05, 0.3, 0.4
 #: centres of a reference mixture, and queries
 CENTRES, QUERIES = 100_000, 4_000
 #: what is said to be done where log-probabilities are taken
