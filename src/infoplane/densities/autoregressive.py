@@ -35,9 +35,10 @@ WHOLE = 256
 AT_ONCE = 8192
 #: pixels by which a trunk is solved for what is known of it in closed form
 FITTED_ON = 20_000
-#: rate of what h itself enters through, relative to that of everything else, in PixelCNN++'s streams of grey images,
-#: which gain by a fast one, and everywhere else; and up to how many units or channels
-STREAMS_RATE, DIRECT_RATE, WIDE = 2.0, 0.1, 128
+#: rate of what h itself enters through, relative to that of everything else, and up to how many units or channels
+DIRECT_RATE, WIDE = 0.1, 128
+#: the same in PixelCNN++'s streams of grey images, by the dimensions of a context: of a vector, of a map; and of x̂(h)
+STREAMS_DIRECT, STREAMS_DECODED = {1: 0.5, 3: 2.0}, 5.0
 
 
 class Autoregressive(Density):
@@ -282,19 +283,19 @@ class Autoregressive(Density):
             yield "reader", self.reader
 
     def context_rates(self, factor: float | None) -> Iterator[tuple[list[nn.Parameter], float]]:
-        """What h itself enters through learns slowly, but for streams of grey images, and of more than 128 units or
-        channels in proportion slower, since as many weights then pull at the same features. x̂, which was solved for,
-        need not."""
+        """What h itself enters through learns slowly, of more than 128 units or channels in proportion slower, since as
+        many weights then pull at the same features. x̂, which was solved for, need not; and streams of grey images,
+        whose many layers each add their own, gain by fast ones."""
         if self.reader is None:
             return
+        assert self.context is not None
+        usual, decoded = DIRECT_RATE, 1.0
+        if isinstance(self.trunk, StreamsTrunk) and self.shape[0] == 1:
+            usual, decoded = STREAMS_DIRECT[len(self.context)], STREAMS_DECODED
         direct = list(self.reader.direct())
         slow = set(direct)
-        if factor is None:
-            assert self.context is not None
-            grey_streams = isinstance(self.trunk, StreamsTrunk) and self.shape[0] == 1
-            factor = (STREAMS_RATE if grey_streams else DIRECT_RATE) * min(1.0, WIDE / self.context[0])
-        yield direct, factor
-        yield [p for p in self.reader.parameters() if p not in slow], 1.0
+        yield direct, usual * min(1.0, WIDE / self.context[0]) if factor is None else factor
+        yield [p for p in self.reader.parameters() if p not in slow], decoded
 
     # --- sampling ---
 

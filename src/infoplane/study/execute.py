@@ -60,7 +60,7 @@ class Pace(Protocol):
 Foretell = Callable[[Plan, Sequence[Cell]], Mapping[str, float]]
 
 #: seconds from which on a run is worth a measurement of the machine's speed
-WORTHWHILE = 120.0
+WORTHWHILE = 180.0
 
 
 @own_state()
