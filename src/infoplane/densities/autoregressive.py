@@ -45,7 +45,7 @@ class Autoregressive(Density):
     """A density of pixels in raster order, log q(x|h) = Σ_i log q(x_i | x_<i, h), normalised exactly.
 
     What is left out is chosen by the images: in colour a linear base and logistics relative to it on a window of 3 rows
-    and 3 columns to either side, in grey no base and a softmax on 5 and 5 or, of up to 256 pixels, on 2 and 2 and on
+    and 3 columns to either side, in grey no base and a softmax on 5 and 5 or, of up to 256 pixels, on 3 and 3 and on
     all before.
 
     Args:
@@ -111,8 +111,8 @@ class Autoregressive(Density):
             )
         if whole is None:
             whole = base == "none" and shape[1] * shape[2] <= WHOLE
-        # Of what is seen anyway, seen a second time from where the pixel is, only the nearest helps.
-        near = 3 if colour else 2 if whole else 5
+        # Of what is seen anyway, only the nearest helps a second time, seen from where the pixel is.
+        near = 3 if colour or whole else 5
         up, side = up or near, side or near
         width = width or (128 if colour else 192)
         self.base = LinearBase(self.shape, levels, up, side) if base == "linear" else None
