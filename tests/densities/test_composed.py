@@ -87,7 +87,7 @@ def test_what_training_differentiates_is_the_loss(parts, context, way):
     parameters = [p for p in model.parameters() if p.requires_grad]
     gradients = torch.autograd.grad(loss.sum(), parameters)
     generator = torch.Generator().manual_seed(1)
-    step = 1e-6  # a rectifier that switches in between is rarer the smaller it is
+    step = 1e-7  # a rectifier that switches in between is rarer the smaller it is
     for parameter, gradient in zip(parameters, gradients, strict=True):
         direction = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
         with torch.no_grad():
