@@ -72,10 +72,8 @@ def candidates(problem: Problem, shape: tuple[int, int, int]) -> dict[str, Candi
         "transformer": {"trunk": "transformer", "width": 128, "depth": 2},
     }
     found = {"pixelcnn": Candidate(study.pop("kind"), study, problem.fit)}
-    small = pixelcnn(shape, problem.levels)
-    options = {key: value for key, value in small.density.items() if key != "kind"}
-    own_steps = {**problem.fit, "batch": small.batch, "learning_rate": small.learning_rate}
-    found["pixelcnn, x̂(h)"] = Candidate("autoregressive", options, own_steps)
+    reading = dict(pixelcnn(shape, problem.levels).density)  # trained in the same steps
+    found["pixelcnn, x̂(h)"] = Candidate(reading.pop("kind"), reading, problem.fit)
     found |= {name: Candidate("autoregressive", options, suited) for name, options in parts.items()}
     slow = {**suited, "batch": 16}
     found["transformer"] = Candidate("autoregressive", parts["transformer"], slow)

@@ -35,10 +35,8 @@ WHOLE = 256
 AT_ONCE = 8192
 #: pixels by which a trunk is solved for what is known of it in closed form
 FITTED_ON = 20_000
-#: rate of what h itself enters through, relative to that of everything else, and up to how many units or channels
-DIRECT_RATE, WIDE = 0.1, 128
-#: the same in PixelCNN++'s streams of grey images, by the dimensions of a context: of a vector, of a map; and of x̂(h)
-STREAMS_DIRECT, STREAMS_DECODED = {1: 0.5, 3: 2.0}, 5.0
+#: units or channels up to which what h itself enters through learns at its trunk's rate
+WIDE = 128
 
 
 class Autoregressive(Density):
@@ -283,15 +281,12 @@ class Autoregressive(Density):
             yield "reader", self.reader
 
     def context_rates(self, factor: float | None) -> Iterator[tuple[list[nn.Parameter], float]]:
-        """What h itself enters through learns slowly, of more than 128 units or channels in proportion slower, since as
-        many weights then pull at the same features. x̂, which was solved for, need not; and streams of grey images,
-        whose many layers each add their own, gain by fast ones."""
+        """What suits the trunk; of h itself, of more than 128 units or channels in proportion slower, since as many
+        weights then pull at the same features."""
         if self.reader is None:
             return
         assert self.context is not None
-        usual, decoded = DIRECT_RATE, 1.0
-        if isinstance(self.trunk, StreamsTrunk) and self.shape[0] == 1:
-            usual, decoded = STREAMS_DIRECT[len(self.context)], STREAMS_DECODED
+        usual, decoded = self.trunk.context_rates(self.context)
         direct = list(self.reader.direct())
         slow = set(direct)
         yield direct, usual * min(1.0, WIDE / self.context[0]) if factor is None else factor

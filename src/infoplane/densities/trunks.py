@@ -25,6 +25,11 @@ CLIP = 5.0
 #: rows above and columns beside a pixel whose levels are also seen through triangles, and how many of these there are
 SHARP, TRIANGLES = (2, 1), 7
 
+#: rate of what h itself enters through, relative to that of everything else
+DIRECT_RATE = 0.1
+#: the same in PixelCNN++'s streams of grey images, by the dimensions of a context: of a vector, of a map; and of x̂(h)
+STREAMS_DIRECT, STREAMS_DECODED = {1: 0.5, 3: 2.0}, 5.0
+
 #: a base's windows (N, C, K) of places, and what it says of them
 Based = tuple[Tensor, Local]
 
@@ -56,6 +61,13 @@ class Trunk(nn.Module, abc.ABC):
     @abc.abstractmethod
     def reader(self, context: tuple[int, ...], form: str, method: str) -> Reader | StreamsReader:
         """Makes what a context enters through."""
+
+    def context_rates(self, context: tuple[int, ...]) -> tuple[float, float]:
+        """The rates at which what h itself enters through learns, and what x̂(h) does, relative to everything else.
+
+        Many weights of h pull at the same features. x̂, which was solved for, need not be held back.
+        """
+        return DIRECT_RATE, 1.0
 
     def fit(self, images: Tensor, places: Places, based: Based | None) -> None:
         """Solves for what is known in closed form from some places, as `forward` has them; nothing for most trunks."""
@@ -282,6 +294,12 @@ class StreamsTrunk(Streams, Trunk):
     def forward(self, images: Tensor, places: Places, based: Based | None, given: Given | None) -> Tensor:
         features = self.stream_features(images, self._biases(given))
         return features.flatten(2)[places.image, :, places.pixel]
+
+    def context_rates(self, context: tuple[int, ...]) -> tuple[float, float]:
+        """Of grey images the many layers, to each of which a context is added, gain by fast ones."""
+        if self.shape[0] > 1:
+            return super().context_rates(context)
+        return STREAMS_DIRECT[len(context)], STREAMS_DECODED
 
     def _biases(self, given: Given | None) -> list[list[Tensor | None]]:
         if given is None:

@@ -109,18 +109,16 @@ def is_wide(spec: Mapping[str, Any]) -> bool:
     return densities.REGISTRY[spec["kind"]].wide_with(spec)
 
 
-def kinds_of(kind: str) -> list[str]:
-    """Returns the registry's names of the densities that a kind may turn out to be."""
-    if kind != AUTO:
-        return [kind]
-    return sorted({str(make((1, 8, 8), 2).density["kind"]) for make in CANDIDATES.values()})  # whatever the images are
+def may_be(spec: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Returns what a density may turn out to be: itself, or any candidate where the data choose."""
+    if spec["kind"] != AUTO:
+        return [spec]
+    return [make((1, 8, 8), 2).density for make in CANDIDATES.values()]  # in kind the same whatever the images are
 
 
 def may_be_wide(spec: Mapping[str, Any]) -> bool:
-    """The same, also of a density that the data choose: whether any candidate has."""
-    if spec["kind"] != AUTO:
-        return is_wide(spec)
-    return any(is_wide(make((1, 8, 8), 2).density) for make in CANDIDATES.values())  # whatever the images are
+    """Whether a density, or any that the data may choose, has wide products."""
+    return any(is_wide(each) for each in may_be(spec))
 
 
 def is_open(params: Mapping[str, Any]) -> bool:

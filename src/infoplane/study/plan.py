@@ -15,7 +15,7 @@ from infoplane import data, densities, subjects
 from infoplane.errors import UsageError
 from infoplane.files import read_text
 from infoplane.study.base import END
-from infoplane.study.candidates import AUTO, CANDIDATES, kinds_of
+from infoplane.study.candidates import AUTO, CANDIDATES, may_be
 from infoplane.study.cell import Cell
 from infoplane.study.meaning import code_of
 from infoplane.study.origin import NOTHING_SAID, Origin
@@ -373,8 +373,8 @@ def roots_of(kind: str, params: Mapping[str, Any]) -> list[str]:
 
 def chosen(params: Mapping[str, Any]) -> list[str]:
     """Returns what a cell's settings choose by name: classes of densities and networks, and what loads the data."""
-    kinds = [each["density"]["kind"] for each in (params, *params.get("places", ())) if "density" in each]
-    found: list[Any] = [densities.REGISTRY[each] for kind in kinds for each in kinds_of(kind)]
+    fitted = [each["density"] for each in (params, *params.get("places", ())) if "density" in each]
+    found: list[Any] = [densities.REGISTRY[each["kind"]] for density in fitted for each in may_be(density)]
     if "subject" in params:
         found.append(subjects.REGISTRY[params["subject"]["kind"]])
     name = params.get("data", {}).get("name")
