@@ -24,6 +24,14 @@ WAYS = pytest.mark.parametrize("way", [{}, {"whole": False, "weight_norm": False
 SPACES = [((1, 2, 2), 4), ((3, 2, 2), 2), ((1, 1, 2), 17)]
 
 
+def check_normalised(model: Autoregressive, shape, levels) -> None:
+    images, h = every_image(shape, levels), contexts_of(model, 1)
+    probabilities = model.log_prob(images, None if h is None else h.expand(len(images), *h.shape[1:])).exp()
+    assert float(probabilities.sum()) == pytest.approx(1, abs=1e-10)
+    # The test is no test where q is uniform.
+    assert probabilities.max() > 1.02 * probabilities.min()
+
+
 @WAYS
 @pytest.mark.parametrize("context", CONTEXTS)
 @pytest.mark.parametrize("parts", PARTS, ids=names)
@@ -32,11 +40,7 @@ def test_probabilities_of_all_images_sum_to_one(parts, context, way):
     for shape, levels in SPACES:
         for form in FORMS if CONTEXTS[context] else FORMS[:1]:
             model = compose(shape, levels, parts, CONTEXTS[context], form=form, **way)
-            images, h = every_image(shape, levels), contexts_of(model, 1)
-            probabilities = model.log_prob(images, None if h is None else h.expand(len(images), *h.shape[1:])).exp()
-            assert float(probabilities.sum()) == pytest.approx(1, abs=1e-10)
-            # The test is no test where q is uniform.
-            assert probabilities.max() > 1.02 * probabilities.min()
+            check_normalised(model, shape, levels)
 
 
 @pytest.mark.parametrize("context", CONTEXTS)
@@ -48,10 +52,7 @@ def test_probabilities_of_what_the_data_choose_among_sum_to_one(kind, shape, lev
     torch.manual_seed(0)
     model = build(found.pop("kind"), shape, levels, CONTEXTS[context], found).double().eval()
     scramble(model, 0.3, seed=1)
-    images, h = every_image(shape, levels), contexts_of(model, 1)
-    probabilities = model.log_prob(images, None if h is None else h.expand(len(images), *h.shape[1:])).exp()
-    assert float(probabilities.sum()) == pytest.approx(1, abs=1e-10)
-    assert probabilities.max() > 1.02 * probabilities.min()
+    check_normalised(model, shape, levels)
 
 
 @WAYS

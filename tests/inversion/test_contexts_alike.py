@@ -26,6 +26,8 @@ SMALL = {
         "scales": 1,
     },
 }
+#: nats that each tells of such images at least, from 200 units that say nearly all, after so short a training
+TOLD = {"relative window": 3, "window": 1, "streams": 3}
 PARTS = pytest.mark.parametrize("parts", [*SMALL])
 TRAINED, HELD, SCORED = 800, 200, 1000
 
@@ -115,7 +117,7 @@ def test_units_may_be_copied_permuted_or_rotated(parts):
     rotation = torch.linalg.qr(torch.randn(units, units, generator=generator))[0]
     contexts = [h, h[:, torch.randperm(units, generator=generator)], torch.cat((h, h), dim=1), h @ rotation]
     plain, permuted, *others = usable(images, contexts, 0, parts=parts)
-    assert plain.mean() > 1
+    assert plain.mean() > TOLD[parts]
     assert (permuted - plain).abs().mean() < 1e-3
     for other in others:
         assert abs(other.mean() - plain.mean()) < 3 * plain.std() / len(plain) ** 0.5
