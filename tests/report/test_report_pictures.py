@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import synthetic_report
 
-from infoplane.report import pictures
+from infoplane.report import contents, pictures, sheets
 
 
 @pytest.fixture
@@ -51,3 +51,30 @@ def test_as_many_samples_are_shown_as_the_page_can_carry(drawn: int, heaviest: i
     assert pictures._most(drawn, heavy) == next((count for count in order if count <= heaviest), order[-1])
     assert len(asked) <= 4
     assert drawn < 2 or asked[0] == drawn
+
+
+def test_of_many_images_the_first_are_shown() -> None:
+    full = synthetic_report.contents()
+    many = contents.MOST_IMAGES + 5
+    assert full.inputs is not None
+
+    def repeated(images: np.ndarray | None) -> np.ndarray | None:
+        return None if images is None else np.resize(images, (many, *images.shape[1:]))
+
+    layers = [
+        dataclasses.replace(
+            layer,
+            pictures={
+                at: dataclasses.replace(
+                    drawn, reconstructions=repeated(drawn.reconstructions), samples=repeated(drawn.samples)
+                )
+                for at, drawn in layer.pictures.items()
+            },
+        )
+        for layer in full.layers
+    ]
+    found = pictures.gallery(dataclasses.replace(full, inputs=repeated(full.inputs), layers=layers))
+    assert found is not None
+    assert (found.images, len(found.inputs), len(found.panels)) == (many, contents.MOST_IMAGES, contents.MOST_IMAGES)
+    rows = sheets.rows_of(dataclasses.replace(full, inputs=repeated(full.inputs), layers=layers), "end")
+    assert len(rows) == contents.MOST_IMAGES

@@ -10,6 +10,8 @@ from infoplane.errors import UsageError, in_words
 
 Point = TypeVar("Point")
 
+#: evaluation images, at most, whose pictures are shown
+MOST_IMAGES = 24
 #: checkpoints, at most, of which pictures are drawn
 MOST_DRAWN = 8
 #: and those before the last, at most, whose training curves are: they tell whether early densities were trained as well

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from infoplane.report.contents import Layer, ReportContents
+from infoplane.report.contents import MOST_IMAGES, Layer, ReportContents
 
 SAMPLES = 8  # shown per image, layer and checkpoint, unless they would make the page heavy
 BUDGET = 2_500_000  # bytes of pictures in the page, about
@@ -65,6 +65,7 @@ class Gallery:
         panels: For each of them, the rows of its layers.
         null: The row of p(x), the same for every image, or None.
         checkpoints: The columns; one or none needs no heading.
+        images: How many images there are pictures of; `inputs` are the first of them.
         samples: How many samples of each are shown.
         drawn: How many there are.
         zoom, narrow: What to enlarge by, on a screen and on a phone.
@@ -77,6 +78,7 @@ class Gallery:
     panels: tuple[tuple[Row, ...], ...]
     null: Row | None
     checkpoints: tuple[str, ...]
+    images: int
     samples: int
     drawn: int
     zoom: int
@@ -207,8 +209,10 @@ def gallery(contents: ReportContents) -> Gallery | None:
     drawn = max([*counts, 0 if null is None else min(len(null), SAMPLES)])
     several = len(checkpoints) > 1
     found = [drawn_at(layer, point, 0) for layer in contents.layers for point in _points(layer, checkpoints)]
-    if inputs is None or not len(inputs) or all(redrawn is None and not len(own) for redrawn, own in found):
+    images = 0 if inputs is None else len(inputs)
+    if inputs is None or not images or all(redrawn is None and not len(own) for redrawn, own in found):
         return None
+    inputs = inputs[:MOST_IMAGES]
     encoder = _Encoder(contents.levels)
 
     def heavy(count: int) -> bool:
@@ -225,6 +229,7 @@ def gallery(contents: ReportContents) -> Gallery | None:
         tuple(tuple(_rows(contents, index, checkpoints, count, encoder)) for index in range(len(inputs))),
         None if null is None else _null_row(contents, null[:count], columns, encoder),
         checkpoints,
+        images,
         count,
         drawn,
         zoom=max(1, min(round(_TILE / width), int(room / strip))),

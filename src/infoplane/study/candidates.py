@@ -18,7 +18,7 @@ Shape = tuple[int, int, int]
 
 
 #: steps of small streams
-SMALL_STEPS: dict[str, Any] = {"batch": 8, "learning_rate": 3e-3}
+SMALL_STEPS: dict[str, Any] = {"batch": 8, "learning_rate": 4e-3}
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def small_streams(shape: Shape) -> dict[str, Any]:
     """Returns options of a small PixelCNN++, which learns fast, with as many scales as the images' size asks for."""
     size = max(shape[1:])
     scales = 1 if size <= 12 else 2 if size <= 20 else 3
-    return {"filters": 32, "residual_layers": 2, "scales": scales, "mixtures": 5, "dropout": 0.2, "weight_norm": False}
+    return {"filters": 32, "residual_layers": 2, "scales": scales, "mixtures": 5, "dropout": 0.1, "weight_norm": False}
 
 
 def smooth(shape: Shape, levels: int) -> bool:

@@ -1,5 +1,6 @@
 """What a study of inversion needs from outside: its data, its network, its layers."""
 
+import weakref
 from collections.abc import Mapping
 
 import numpy as np
@@ -146,6 +147,10 @@ def _check_forward(spec: StudySpec, model: nn.Module, result: Result) -> None:
         tail(model, layer)
 
 
+#: the last study whose layers were looked up, its data and what was found: a run asks three times before it begins
+_looked_up: tuple[StudySpec, "weakref.ref[Result]", dict[str, tuple[int, ...]]] | None = None
+
+
 def contexts_of(spec: StudySpec, result: Result) -> dict[str, tuple[int, ...]]:
     """Builds the network on data that are loaded and looks its layers up.
 
@@ -154,6 +159,13 @@ def contexts_of(spec: StudySpec, result: Result) -> dict[str, tuple[int, ...]]:
     Raises:
         UsageError: This cannot be done.
     """
+    global _looked_up
+    if _looked_up is None or _looked_up[0] != spec or _looked_up[1]() is not result:
+        _looked_up = spec, weakref.ref(result), _contexts(spec, result)
+    return dict(_looked_up[2])
+
+
+def _contexts(spec: StudySpec, result: Result) -> dict[str, tuple[int, ...]]:
     sizes = {part: len(result.arrays[part]) for part in PARTS}
     contexts: dict[str, tuple[int, ...]] = {}
     for latent in spec.latents:

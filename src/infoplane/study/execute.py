@@ -159,7 +159,6 @@ def carry_out(
             store.save(plan.cells[name], loaded)
         cells = list(plan.cells.values()) if pace is None else pace.order(plan.cells.values())
         waiting = [cell for cell in cells if not store.has(cell.name)]
-        seconds = None
 
         def revise(
             stored: Callable[[str], bool], took: Mapping[str, float], running: Mapping[str, float]
@@ -174,8 +173,6 @@ def carry_out(
             plan = changed[1]
             return pace.order(plan.cells.values())
 
-        if foretell is not None and waiting:
-            seconds = foretell(plan, waiting)
         return ENGINES[engine](
             folder,
             cells,
@@ -188,7 +185,7 @@ def carry_out(
             quiet=quiet,
             watchers=watchers,
             lock=lock,
-            seconds=seconds,
+            seconds=partial(foretell, plan, waiting) if foretell is not None else None,
             revise=revise if pace is not None else None,
         )
 

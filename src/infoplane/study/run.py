@@ -247,7 +247,7 @@ def run_cells(
     quiet: bool = False,
     watchers: Iterable[Watcher] = (),
     lock: int | None = None,
-    seconds: Mapping[str, float] | None = None,
+    seconds: "Seconds | None" = None,
     revise: "Revise | None" = None,
 ) -> Outcome:
     """Runs all cells that are not stored yet.
@@ -261,7 +261,8 @@ def run_cells(
         local: Whether a cell must run in this process, since it needs `live`; as it has them, on all threads.
         watchers: Who is told, beside `events.jsonl`.
         lock: File descriptor of the folder's lock, which workers inherit.
-        seconds: Cell -> about how long it takes, as far as that is known: what the time left is told from.
+        seconds: Returns cell -> about how long it takes: what the time left is told from. Asked once, before any cell
+            begins and while worker processes start.
         revise: Asked whenever a cell is done which cells there are from then on; see `Revise`.
 
     Raises:
@@ -272,6 +273,9 @@ def run_cells(
     with room_for(folder):
         return runner.run()
 
+
+#: () -> cell -> seconds
+Seconds = Callable[[], Mapping[str, float]]
 
 #: (whether a cell is stored, cell -> seconds it took, cell -> seconds since it began) -> the cells that there are from
 #: now on, or None where they stay; those that run go on
@@ -294,11 +298,10 @@ class _Runner:
         quiet: bool,
         watchers: list[Watcher],
         lock: int | None,
-        seconds: Mapping[str, float] | None,
+        seconds: Seconds | None,
         revise: Revise | None,
     ) -> None:
-        self.weight = (lambda cell: seconds[cell.name]) if seconds else _weight
-        self.revise = revise
+        self.weight, self.seconds, self.revise = _weight, seconds, revise
         self.folder, self.device, self.live, self.quiet = folder, device, live, quiet
         self.store = Store(folder / "cells")
         self.waiting = [cell for cell in cells if not self.store.has(cell.name)]
@@ -316,6 +319,14 @@ class _Runner:
         self.peaks: dict[Any, int] = {}
 
     def run(self) -> Outcome:
+        if self.seconds is not None and self.waiting:
+            try:
+                known = self.seconds()
+            except BaseException:
+                for worker in self.workers:
+                    worker.close()
+                raise
+            self.weight = lambda cell: known[cell.name] if known else _weight(cell)
         start = time.monotonic()
         with (
             self._watched(),
