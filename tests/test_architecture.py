@@ -45,11 +45,12 @@ ARROWS = {
     "information": FOUNDATION,
     "subjects": FOUNDATION | {"information"},
     "inversion": FOUNDATION | {"densities"},
-    "study": FOUNDATION | SCIENCE | {"inversion"},
-    "report": FOUNDATION | SCIENCE | {"inversion", "study"},
-    "budget": FOUNDATION | SCIENCE | {"inversion", "study"},
-    "profile": FOUNDATION | SCIENCE | {"inversion", "study", "report", "budget"},
-    "cli": FOUNDATION | SCIENCE | {"inversion", "study", "report", "budget", "profile"},
+    "engine": {"errors", "files"},
+    "study": FOUNDATION | SCIENCE | {"inversion", "engine"},
+    "report": FOUNDATION | SCIENCE | {"inversion", "engine", "study"},
+    "budget": FOUNDATION | SCIENCE | {"inversion", "engine", "study"},
+    "profile": FOUNDATION | SCIENCE | {"inversion", "engine", "study", "report", "budget"},
+    "cli": FOUNDATION | SCIENCE | {"inversion", "engine", "study", "report", "budget", "profile"},
     "__main__": {"cli"},
 }
 
@@ -85,7 +86,7 @@ FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__in
 
 def test_the_reader_of_imports_sees_all_of_them():
     source = """
-import infoplane.study.run as run, os
+import infoplane.study.folder as run, os
 from infoplane import data
 def f():
     from infoplane.report.page import write

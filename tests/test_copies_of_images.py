@@ -7,12 +7,13 @@ import torch
 from torch import nn
 
 from infoplane import data
+from infoplane.engine.cell import Cell
+from infoplane.engine.store import Store
+from infoplane.engine.worker import Environment
 from infoplane.inversion import Pairs
 from infoplane.profile.origin import origin_of
-from infoplane.study.cell import Cell
 from infoplane.study.cells import run_capture, split_data
-from infoplane.study.store import Store
-from infoplane.study.task import Environment, Live, Task
+from infoplane.study.task import Live, Task
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3000, 1, 48, 48), dtype=np.uint8)  # 7 MB
 CAPTURE = {"layers": ["0"], "checkpoint": "end", "checkpoints": 1, "encoding": 0, "read_as": {}, "seed": 0}

@@ -20,14 +20,14 @@ import tiny_study
 import toy_networks
 from infoplane import PixelCNN
 from infoplane.budget import parse_budget, preparing, sizes
+from infoplane.engine.plan import Plan
+from infoplane.engine.store import Store
 from infoplane.errors import CellError, UsageError
 from infoplane.profile import Profile, measure, measuring, request, suggest_density
 from infoplane.profile.inputs import said_of_mode
 from infoplane.study import run
 from infoplane.study.cells import KINDS
 from infoplane.study.load import read_study
-from infoplane.study.plan import Plan
-from infoplane.study.store import Store
 from tiny_study import QUICK, RUN_FILES, contents, events, kind_of
 
 IMAGES, LABELS = tiny_study.images_and_labels()

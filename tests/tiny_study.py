@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from infoplane.cli import main
+from infoplane.engine.plan import Plan
 from infoplane.study.load import load_study
-from infoplane.study.plan import Plan
 from infoplane.study.spec import StudySpec
 
 LEVELS = 3

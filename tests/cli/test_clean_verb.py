@@ -7,9 +7,9 @@ import shutil
 import pytest
 
 import tiny_study
+from infoplane.engine.lock import locked
+from infoplane.engine.plan import Plan
 from infoplane.report.build import load_run
-from infoplane.study.lock import locked
-from infoplane.study.plan import Plan
 from tiny_study import command, contents
 
 

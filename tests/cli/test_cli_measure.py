@@ -4,10 +4,10 @@ import numpy as np
 
 import official_files
 from infoplane import data
+from infoplane.engine.plan import Plan
+from infoplane.engine.store import Store
 from infoplane.profile import LEAST_IMAGES
 from infoplane.profile.inputs import dataset_of
-from infoplane.study.plan import Plan
-from infoplane.study.store import Store
 
 
 def test_of_official_parts_only_the_test_images_are_measured_on(home, call):

@@ -13,6 +13,7 @@ import official_files
 import tiny_study
 from infoplane.cli import plan as plan_verb
 from infoplane.cli import studies as studies_verb
+from infoplane.engine.plan import Plan
 from infoplane.errors import UsageError
 from infoplane.study.calibration import Calibration
 from infoplane.study.cost import FIXED, START_UP, words
@@ -22,7 +23,7 @@ from infoplane.study.forecast import cost_of
 from infoplane.study.load import load_study, named_studies, read_study, scales_of
 from infoplane.study.machine import Machine
 from infoplane.study.meaning import Code
-from infoplane.study.plan import Plan, make_plan
+from infoplane.study.plan import make_plan
 from tiny_study import command
 
 SCALED = tiny_study.STUDY + "scales: {{laptop: {{fit.refits: 1}}}}\n"

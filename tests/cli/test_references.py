@@ -47,7 +47,7 @@ def test_the_current_folder_does_not_shadow_an_installed_module(home, refuses):
         resolve_model("colorsys.py:build")
 
 
-@pytest.mark.parametrize("words", [["-m", "infoplane", "studies", "--help"], ["-P", "-m", "infoplane.study.worker"]])
+@pytest.mark.parametrize("words", [["-m", "infoplane", "studies", "--help"], ["-P", "-m", "infoplane.engine.worker"]])
 def test_nor_in_the_command_and_its_workers(home, words):
     # A user's file called like one that imports of ours need.
     (home / "uuid.py").write_text("raise RuntimeError('shadowed')\n")

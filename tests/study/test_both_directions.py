@@ -12,12 +12,13 @@ from scipy import stats
 import tiny_study
 from infoplane import subjects
 from infoplane.capture import default_transform
+from infoplane.engine.plan import Plan
+from infoplane.engine.store import Store
 from infoplane.report.build import build, load_run
 from infoplane.study import cells, keeping
 from infoplane.study.check import check
 from infoplane.study.execute import execute
-from infoplane.study.plan import Plan, make_plan, seed_of
-from infoplane.study.store import Store
+from infoplane.study.plan import make_plan, seed_of
 from infoplane.study.task import build_subject
 from infoplane.subjects import forward
 

@@ -13,6 +13,7 @@ import counted_study
 import tiny_study
 import toy_networks
 from infoplane.budget.sizes import time_updates
+from infoplane.engine.plan import Plan
 from infoplane.profile import measure
 from infoplane.profile.inputs import density_of
 from infoplane.report.build import build, load_run
@@ -24,7 +25,7 @@ from infoplane.study.choosing import choose
 from infoplane.study.cost import Costs
 from infoplane.study.execute import execute
 from infoplane.study.load import load_study
-from infoplane.study.plan import Plan, make_plan
+from infoplane.study.plan import make_plan
 from tiny_study import command, contents, kind_of, role
 
 #: an update of the window's density takes as long on images of 4×4 pixels as on larger ones: there are few

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import tiny_flow
 import tiny_study
 from infoplane import densities
+from infoplane.engine.plan import Plan
 from infoplane.study.bench import calibrate
 from infoplane.study.cost import PROBE_READS, READ, Costs, words
 from infoplane.study.counting import QUERY, Work, count
@@ -20,7 +21,7 @@ from infoplane.study.flow_cost import MADE, PROPAGATED, VISITS, flow_cost
 from infoplane.study.forecast import cost_of, expected, finished, seconds_of, size_of
 from infoplane.study.machine import Machine
 from infoplane.study.origin import Origin
-from infoplane.study.plan import Plan, make_plan
+from infoplane.study.plan import make_plan
 
 
 def test_a_convolution_and_a_product_are_counted_by_their_formulas():

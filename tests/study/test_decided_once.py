@@ -7,13 +7,14 @@ import torch
 
 import tiny_study
 import toy_networks
+from infoplane.engine.plan import Plan
 from infoplane.inversion import precision
 from infoplane.profile import measure
 from infoplane.study.candidates import CANDIDATES, Candidate, offer, settled
 from infoplane.study.execute import execute
+from infoplane.study.folder import STUDY_FILE, on_machine
 from infoplane.study.load import load_study, read_study
-from infoplane.study.plan import Plan, make_plan
-from infoplane.study.run import STUDY_FILE, on_machine
+from infoplane.study.plan import make_plan
 from infoplane.study.spec import StudySpec
 from tiny_study import command, kind_of, role
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from infoplane.engine.plan import Plan
+from infoplane.engine.store import Store
 from infoplane.study.execute import execute
-from infoplane.study.plan import Plan
-from infoplane.study.store import Store
 from tiny_study import LEVELS, images_and_labels, tiny
 
 WINDOW = {"kind": "autoregressive", "width": 8, "up": 2, "side": 2, "pixels": 4}

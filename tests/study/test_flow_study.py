@@ -13,6 +13,9 @@ import torch
 from scipy.stats import norm
 
 import tiny_flow
+from infoplane.engine.plan import Plan
+from infoplane.engine.store import Store
+from infoplane.engine.worker import Environment
 from infoplane.errors import UsageError
 from infoplane.estimate import Estimate
 from infoplane.geometry import binned_entropy
@@ -26,9 +29,7 @@ from infoplane.study.families import KINDS
 from infoplane.study.flow_plan import make_flow_plan
 from infoplane.study.flow_results import FlowResults, together
 from infoplane.study.load import load_study, read_study
-from infoplane.study.plan import Plan
-from infoplane.study.store import Store
-from infoplane.study.task import Environment, Task
+from infoplane.study.task import Task
 from infoplane.subjects.dense import DenseSettings, dense
 from infoplane.subjects.points import pair, spiral
 from tiny_study import command, contents, events, kind_of

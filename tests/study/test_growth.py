@@ -8,15 +8,16 @@ import torch
 
 import tiny_study
 import toy_networks
+from infoplane.engine.cell import identity
+from infoplane.engine.plan import Plan
 from infoplane.profile import measure
 from infoplane.report.build import build, load_run
 from infoplane.report.text import table
-from infoplane.study.cell import identity
 from infoplane.study.execute import execute
+from infoplane.study.folder import check_folder, origin_in
 from infoplane.study.load import load_study
 from infoplane.study.origin import Origin
-from infoplane.study.plan import Plan, make_plan
-from infoplane.study.run import check_folder
+from infoplane.study.plan import make_plan
 from infoplane.study.why import reasons
 from tiny_study import QUICK, contents
 
@@ -108,9 +109,9 @@ def test_a_run_that_grew_says_from_how_many_tests_to_how_many(tmp_path):
 )
 def test_another_studys_run_is_refused_and_says_what_differs(begun, refuses, changes, word):
     folder = begun / "least"
-    check_folder(folder, tiny_study.tiny(begun, **LEAST), Plan.origin(folder))
+    check_folder(folder, tiny_study.tiny(begun, **LEAST), origin_in(folder))
     with refuses("the output folder holds another study's run", word):
-        check_folder(folder, tiny_study.tiny(begun, **{**LEAST, **changes}), Plan.origin(folder))
+        check_folder(folder, tiny_study.tiny(begun, **{**LEAST, **changes}), origin_in(folder))
 
 
 def test_an_edited_study_is_not_printed_as_if_it_had_been_run(begun, tmp_path, refuses):

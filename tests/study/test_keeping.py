@@ -3,11 +3,11 @@
 import pytest
 
 import tiny_study
+from infoplane.engine.plan import Plan
+from infoplane.engine.store import Store
 from infoplane.study import keeping
 from infoplane.study.execute import execute
 from infoplane.study.keeping import kept_layers
-from infoplane.study.plan import Plan
-from infoplane.study.store import Store
 
 GIB = 2**30
 

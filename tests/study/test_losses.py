@@ -9,13 +9,13 @@ import torch
 
 import tiny_study
 from infoplane import densities
+from infoplane.engine.plan import Plan
+from infoplane.engine.store import Store
 from infoplane.report.build import build, load_run
 from infoplane.report.text import table
 from infoplane.study import cells
 from infoplane.study.check import check
 from infoplane.study.execute import execute
-from infoplane.study.plan import Plan
-from infoplane.study.store import Store
 
 MEASURE = ["nce", "usable", "losses"]
 FOLLOWED = 12

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 import tiny_study
+from infoplane.engine.plan import Plan
+from infoplane.engine.store import Store
 from infoplane.study.execute import execute
+from infoplane.study.folder import origin_in
 from infoplane.study.origin import Origin
-from infoplane.study.plan import Plan, make_plan
+from infoplane.study.plan import make_plan
 from infoplane.study.results import Results
-from infoplane.study.store import Store
 
 #: groups of roles: of the network's layers, and of p(x)
 LAYER_DENSITY, TWIN = "density of a layer", "density of the input"
@@ -123,16 +125,16 @@ def test_the_plan_reads_back_the_same(tmp_path, refuses):
     origin = Origin("f", {"end": "w"}, {"fc": "a"})
     plan = make_plan(spec, origin)
     path = folder / "cells" / "plan.json"
-    path.write_text(json.dumps(plan.to_json(origin)))
+    path.write_text(json.dumps(plan.to_json({"study": None, "origin": origin.to_json()})))
     again = Plan.load(folder)
-    assert (again.cells, again.roles, Plan.origin(folder)) == (plan.cells, plan.roles, origin)
+    assert (again.cells, again.roles, origin_in(folder)) == (plan.cells, plan.roles, origin)
     assert all(cell.modules == plan.cells[name].modules for name, cell in again.cells.items())
     for damage in (b"", b"{", b"[]", b"{}", b'{"cells": 3}', b"\xff\xfe", b'{"cells": {"a": {}}, "roles": []}'):
         path.write_bytes(damage)
         with refuses("the run's plan is damaged", "plan.json"):
             Plan.load(folder)
     path.unlink()
-    for read in (Plan.load, Plan.origin):
+    for read in (Plan.load, origin_in):
         with refuses("the run's plan is damaged"):
             read(folder)
 

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 import tiny_study
+from infoplane.engine.store import Store, Stored
 from infoplane.information.crossed import mean_over_parts
 from infoplane.profile import measure
 from infoplane.report.build import load_run
@@ -20,7 +21,6 @@ from infoplane.study.comparisons import Curve, layers_apart
 from infoplane.study.plan import make_plan
 from infoplane.study.readers import HeldOut, choose, functions_by_layer
 from infoplane.study.results import Results
-from infoplane.study.store import Store, Stored
 from infoplane.study.training_flags import STILL_FELL
 
 # --- the rule, on made-up losses ---

@@ -9,8 +9,8 @@ import pytest
 
 import tiny_study
 from infoplane.cli.run import choose
+from infoplane.engine import lock, plan
 from infoplane.errors import UsageError
-from infoplane.study import lock, plan
 from infoplane.study.check import check
 from infoplane.study.families import FAMILIES
 from infoplane.study.load import load_study

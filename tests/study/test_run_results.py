@@ -10,6 +10,7 @@ from scipy import stats
 
 import tiny_study
 from infoplane.data import Truth
+from infoplane.engine.store import Result, Store, Stored
 from infoplane.estimate import Estimate
 from infoplane.information import Seen, contrastive_batches, crossed_mean
 from infoplane.report.build import load_run
@@ -18,7 +19,6 @@ from infoplane.study.execute import execute
 from infoplane.study.load import load_study
 from infoplane.study.plan import make_plan
 from infoplane.study.results import Results
-from infoplane.study.store import Result, Store, Stored
 from infoplane.study.training_flags import FALLING
 from infoplane.study.truths import _beside, _compare, _excess
 

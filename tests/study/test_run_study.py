@@ -19,17 +19,21 @@ import torch
 
 import tiny_study
 from infoplane import data, measure
+from infoplane.engine import run as run_module
+from infoplane.engine.devices import default_workers, pick_device
+from infoplane.engine.plan import Plan
+from infoplane.engine.progress import Display
+from infoplane.engine.run import run_cells
+from infoplane.engine.store import Result, Store
+from infoplane.engine.watch import Watcher
 from infoplane.errors import CellError, FitError
 from infoplane.report.build import build, load_run
-from infoplane.study import run as run_module
+from infoplane.study import folder as folder_module
 from infoplane.study.cells import KINDS
 from infoplane.study.execute import execute
+from infoplane.study.families import RUNNER
 from infoplane.study.load import read_study
-from infoplane.study.plan import Plan, make_plan
-from infoplane.study.progress import Display
-from infoplane.study.run import default_workers, pick_device, run_cells
-from infoplane.study.store import Result, Store
-from infoplane.study.watch import Watcher
+from infoplane.study.plan import make_plan
 from tiny_study import contents, events, kind_of
 
 CPU = torch.device("cpu")
@@ -95,7 +99,7 @@ def test_cells_in_this_process_run_on_one_thread_as_in_a_worker(finished, tmp_pa
     (tmp_path / "cells").mkdir()
     torch.set_num_threads(2)
     try:
-        run_cells(tmp_path, Plan.load(finished).cells.values(), device=CPU, workers=0, quiet=True)
+        run_cells(tmp_path, Plan.load(finished).cells.values(), run=RUNNER, device=CPU, workers=0, quiet=True)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(1)
@@ -243,9 +247,9 @@ def test_a_folder_that_cannot_be_is_refused_before_anything_runs(tmp_path, refus
 def test_a_folder_that_may_not_be_written_is_refused(tmp_path, refuses, monkeypatch):
     monkeypatch.setattr("os.access", lambda path, mode: Path(path) != tmp_path)
     with refuses("cannot write the output folder", "Permission denied"):
-        run_module.check_place(tmp_path / "a" / "b")
+        folder_module.check_place(tmp_path / "a" / "b")
     (tmp_path / "c").mkdir()
-    run_module.check_place(tmp_path / "c" / "d")
+    folder_module.check_place(tmp_path / "c" / "d")
     assert not (tmp_path / "c" / "d").exists()
 
 
@@ -261,7 +265,7 @@ def test_a_folder_of_something_else_is_refused_and_left_alone(finished, tmp_path
         run(tmp_path / "file" / "below", spec)
     assert contents(tmp_path / "foreign") == {"thesis.tex": b"x"}
     (tmp_path / "empty").mkdir()
-    run_module.prepare(tmp_path / "empty", spec, make_plan(spec))
+    folder_module.prepare(tmp_path / "empty", spec, make_plan(spec))
     assert (tmp_path / "empty" / "study.yaml").is_file()
 
 
@@ -386,16 +390,16 @@ def test_the_next_run_tries_what_failed_and_what_was_skipped_and_nothing_else(fi
 
 def test_a_worker_that_is_killed_fails_its_cell_and_the_run_goes_on_to_its_end(tmp_path, monkeypatch):
     victims = []
-    handle = run_module._Runner._handle
+    handle = run_module._Run._handle
 
     def kill_the_first_density(self, event):
         cell = event.get("cell", "")
         if event["event"] == "progress" and kind_of(cell) == "density" and not victims:
             victims.append(cell)
-            os.kill(self.running[cell].process.pid, signal.SIGKILL)
+            os.kill(event["process"], signal.SIGKILL)
         handle(self, event)
 
-    monkeypatch.setattr(run_module._Runner, "_handle", kill_the_first_density)
+    monkeypatch.setattr(run_module._Run, "_handle", kill_the_first_density)
     # So many updates that the first density is certainly not done when its first progress is reported.
     changes = {"fit__updates": 250, "fit__refits": 1, "reconstruction__learning_rate": 1e30}
     spec = tiny_study.tiny(tmp_path, layers=["logits"], measure=["nce", "mse", "label"], **changes)
@@ -422,7 +426,7 @@ def test_a_worker_that_dies_of_its_own_says_what_it_wrote(tmp_path, finished):
     # Its plan is gone, so the worker ends before its first cell; every cell given to it fails, the run ends.
     cells = [cell for cell in Plan.load(finished).cells.values() if cell.kind in ("data",)]
     (tmp_path / "cells").mkdir()
-    outcome = run_cells(tmp_path, cells, device=CPU, workers=1, quiet=True)
+    outcome = run_cells(tmp_path, cells, run=RUNNER, device=CPU, workers=1, quiet=True)
     assert list(outcome.failed) == [cells[0].name]
     message, said = Store(tmp_path / "cells").failure(cells[0].name)
     assert "ended unexpectedly (exit code 1)" in message
@@ -434,20 +438,20 @@ def test_cells_that_nothing_can_start_are_an_error(tmp_path, finished):
     cells = [cell for cell in plan.cells.values() if cell.kind == "mse"]
     (tmp_path / "cells").mkdir()
     with pytest.raises(CellError, match="no part of the study can run"):
-        run_cells(tmp_path, cells, device=CPU, workers=0, quiet=True)
+        run_cells(tmp_path, cells, run=RUNNER, device=CPU, workers=0, quiet=True)
 
 
 def test_workers_are_busy_while_a_part_runs_here(tmp_path, finished, monkeypatch):
     """A part that must run in this process hears of the workers, who get one part after the other meanwhile."""
     run_cell, seen = run_module.run_cell, {}
 
-    def slowly(cell, store, device, report, live):
+    def slowly(cell, run, store, device, report, live):
         """Gets on for as long as the worker has something to do: at most a minute."""
         seen[cell.name], end = len(begun), time.monotonic() + 60
         while cell.kind == "density" and len(begun) < seen[cell.name] + 2 and time.monotonic() < end:
             report({"cell": cell.name, "event": "progress", "done": 0, "total": 2, "nats": None})
             time.sleep(0.01)
-        return run_cell(cell, store, device, report, live)
+        return run_cell(cell, run, store, device, report, live)
 
     class Begun(Watcher):
         def event(self, event):
@@ -463,7 +467,7 @@ def test_workers_are_busy_while_a_part_runs_here(tmp_path, finished, monkeypatch
     cells = Plan.load(finished).cells.values()
     one = next(cell for cell in cells if cell.kind == "density" and cell.params["layer"] == "conv1")
     outcome = run_cells(
-        tmp_path / "run", cells, device=CPU, workers=1, local=one.__eq__, quiet=True, watchers=[Begun()]
+        tmp_path / "run", cells, run=RUNNER, device=CPU, workers=1, local=one.__eq__, quiet=True, watchers=[Begun()]
     )
     assert not outcome.failed
     assert list(seen) == [one.name]
@@ -487,7 +491,7 @@ def clock(monkeypatch) -> list[float]:
 
 
 def test_a_plain_line_says_what_runs_its_nats_and_the_time_left(capsys, monkeypatch):
-    monkeypatch.setattr("infoplane.study.progress.PLAIN_EVERY", 0.0)
+    monkeypatch.setattr("infoplane.engine.progress.PLAIN_EVERY", 0.0)
     now = clock(monkeypatch)
     with Display(WEIGHTS) as display:
         display.start(DENSITY)
@@ -524,7 +528,7 @@ def test_a_plain_line_says_what_runs_its_nats_and_the_time_left(capsys, monkeypa
 
 
 def test_quiet_shows_nothing(capsys, monkeypatch):
-    monkeypatch.setattr("infoplane.study.progress.PLAIN_EVERY", 0.0)
+    monkeypatch.setattr("infoplane.engine.progress.PLAIN_EVERY", 0.0)
     with Display({"mse-a": 1.0, "b": 2.0}, quiet=True) as display:
         display.start("mse-a")
         display.tick()

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 import torch
 
+from infoplane.engine.cell import Cell
+from infoplane.engine.store import Result, Store
 from infoplane.errors import CellError
-from infoplane.study.cell import Cell
-from infoplane.study.store import Result, Store
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_each_file_is_checked_once_before_its_first_use(store, monkeypatch):
         hashed.append(path.name)
         return hashlib.sha256(path.read_bytes()).hexdigest()
 
-    monkeypatch.setattr("infoplane.study.store.checksum", counted)
+    monkeypatch.setattr("infoplane.engine.store.checksum", counted)
     loaded = store.load("cell")
     assert hashed == ["cell.json"]
     for _ in range(2):
@@ -252,8 +252,8 @@ WRITER = """
 import sys
 from pathlib import Path
 import numpy as np
-from infoplane.study.cell import Cell
-from infoplane.study.store import Result, Store
+from infoplane.engine.cell import Cell
+from infoplane.engine.store import Result, Store
 store = Store(Path(sys.argv[1]))
 sys.stdin.readline()
 for round in range(25):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from infoplane.study import arrays
-from infoplane.study.arrays import TYPES, ArrayFile, ArrayWriter, write_arrays
+from infoplane.engine import arrays
+from infoplane.engine.arrays import TYPES, ArrayFile, ArrayWriter, write_arrays
 
 RNG = np.random.default_rng(0)
 EVERY = {f"{word} {dtype}": RNG.integers(0, 2, (3, 5)).astype(dtype) for dtype in TYPES.values() for word in "ba"}

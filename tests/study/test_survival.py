@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 import tiny_study
+from infoplane.engine.lock import locked
+from infoplane.engine.plan import Plan
+from infoplane.engine.store import Store
 from infoplane.errors import CellError
 from infoplane.study.execute import execute
 from infoplane.study.load import read_study
-from infoplane.study.lock import locked
-from infoplane.study.plan import Plan
-from infoplane.study.store import Store
 from tiny_study import contents, events
 
 #: how often a run is killed, and in how many folders at once
@@ -159,7 +159,7 @@ def test_a_run_killed_before_its_study_was_written_can_be_begun_again(finished, 
 HOLD = """
 import sys, time
 from pathlib import Path
-from infoplane.study.lock import locked
+from infoplane.engine.lock import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

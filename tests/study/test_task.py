@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from infoplane.capture import vector
-from infoplane.study.task import Environment, Task
+from infoplane.engine.worker import Environment
+from infoplane.study.task import Task
 
 RNG = np.random.default_rng(0)
 ACTIVATIONS = {"first": RNG.normal(3.0, 2.0, (50, 4)), "second": RNG.normal(-1.0, 0.5, (50, 4))}

@@ -7,11 +7,12 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import tiny_study
-from infoplane.study import watch
+from infoplane.engine.plan import Plan
+from infoplane.engine.store import Store
+from infoplane.engine.watch import Watcher
+from infoplane.study import tensorboard as watch
 from infoplane.study.execute import execute
-from infoplane.study.plan import Plan
-from infoplane.study.store import Store
-from infoplane.study.watch import TensorBoard, Watcher, sample_grid
+from infoplane.study.tensorboard import TensorBoard, sample_grid
 from tiny_study import events
 
 

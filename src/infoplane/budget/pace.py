@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from infoplane.budget.sizes import PAGE, Forecast, longest_of, most_updates, shorter
+from infoplane.engine.cell import Cell
+from infoplane.engine.plan import Plan
 from infoplane.study.candidates import AUTO
-from infoplane.study.cell import Cell
-from infoplane.study.plan import Plan
 from infoplane.study.spec import StudySpec
 
 #: share of a budget by which the forecast may exceed it before anything is left out

@@ -10,6 +10,8 @@ import torch
 
 from infoplane import densities
 from infoplane.budget.preparing import LEAST_UPDATES, Preparing
+from infoplane.engine.cell import Cell
+from infoplane.engine.plan import Plan
 from infoplane.errors import UsageError
 from infoplane.information.contrastive import LEAST_BATCHES, LEAST_CANDIDATES
 from infoplane.inversion import FitSettings
@@ -17,11 +19,10 @@ from infoplane.inversion.precision import autocast
 from infoplane.inversion.settings import LEAST_TRIAL
 from infoplane.study.bench import free_memory
 from infoplane.study.candidates import AUTO, CANDIDATES, is_open, offer
-from infoplane.study.cell import Cell
 from infoplane.study.cost import BASE_MEMORY, FIXED, START_UP, Costs, loss_of, spoken_size, words
 from infoplane.study.forecast import finished
 from infoplane.study.machine import Machine
-from infoplane.study.plan import Plan, make_plan
+from infoplane.study.plan import make_plan
 from infoplane.study.spec import AskedSpec, DensitySpec, StudySpec
 
 #: share of a time budget that timing may take

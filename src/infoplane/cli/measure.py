@@ -11,7 +11,7 @@ from infoplane.information.label import Prior
 from infoplane.profile import DEFAULT_REFITS
 from infoplane.profile import measure as measure_model
 from infoplane.report.build import load_run
-from infoplane.study.watch import TensorBoard
+from infoplane.study.tensorboard import TensorBoard
 
 
 def measure(

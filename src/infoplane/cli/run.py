@@ -8,7 +8,7 @@ from infoplane.errors import UsageError
 from infoplane.study.base import Study
 from infoplane.study.execute import execute
 from infoplane.study.load import load_study, parse_value
-from infoplane.study.watch import TensorBoard
+from infoplane.study.tensorboard import TensorBoard
 
 
 def choose(study: str, scale: str | None, settings: list[str], *, seed: int | None, refits: int | None) -> Study:

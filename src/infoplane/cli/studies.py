@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from infoplane.cli.plan import known_speeds, print_rows
 from infoplane.data import catalogue
+from infoplane.engine.devices import default_workers, pick_device
 from infoplane.errors import UsageError
 from infoplane.study.base import Study
 from infoplane.study.cost import words
@@ -12,7 +13,6 @@ from infoplane.study.families import FAMILIES
 from infoplane.study.forecast import expected
 from infoplane.study.load import load_study, named_studies, scales_of
 from infoplane.study.machine import Machine
-from infoplane.study.run import default_workers, pick_device
 
 
 def studies(device: str, *, time: bool) -> int:

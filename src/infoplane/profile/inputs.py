@@ -18,6 +18,7 @@ from infoplane import data
 from infoplane.capture import Tap, as_taken, at_once, default_transform, list_layers, model_input
 from infoplane.capture.taps import own_batch
 from infoplane.checks import as_numpy
+from infoplane.engine.watch import Watcher
 from infoplane.errors import UsageError, joined, unknown
 from infoplane.information.label import Prior, check_prior
 from infoplane.study.candidates import AUTO, small_pixelcnn
@@ -25,7 +26,6 @@ from infoplane.study.cells import LOOKED_AT, look_closer
 from infoplane.study.plan import INPUT
 from infoplane.study.spec import DensitySpec, Measure
 from infoplane.study.task import Live
-from infoplane.study.watch import Watcher
 
 #: fewest images from which anything can be said
 LEAST_IMAGES = 40

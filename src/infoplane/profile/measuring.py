@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from infoplane.budget import Preparing
 from infoplane.capture.inputs import check_transform
 from infoplane.checks import check_whole
+from infoplane.engine.devices import pick_device
+from infoplane.engine.watch import Watcher
 from infoplane.errors import CellError, UsageError, plural
 from infoplane.information.label import Prior
 from infoplane.profile.inputs import (
@@ -33,10 +35,9 @@ from infoplane.profile.inputs import (
 from infoplane.profile.profile import Profile
 from infoplane.profile.request import Request, is_run, prepared, ways_out
 from infoplane.report.build import build
-from infoplane.study.execute import carry_out
-from infoplane.study.run import check_place, pick_device, workers_of
+from infoplane.study.execute import carry_out, workers_of
+from infoplane.study.folder import check_place
 from infoplane.study.task import Live
-from infoplane.study.watch import Watcher
 from infoplane.torch_state import for_caller, own_state
 
 DEFAULT_REFITS = 3

@@ -16,6 +16,10 @@ from infoplane import data, densities
 from infoplane.capture import activations, seeded
 from infoplane.capture.taps import own_batch
 from infoplane.checks import check_whole
+from infoplane.engine.lock import LOCK_FILE
+from infoplane.engine.progress import Display
+from infoplane.engine.store import Stored
+from infoplane.engine.worker import Environment
 from infoplane.errors import CellError, UsageError, unknown
 from infoplane.estimate import KINDS, Estimate
 from infoplane.files import TEMPORARY
@@ -23,13 +27,9 @@ from infoplane.profile.inputs import folder_of
 from infoplane.report.build import build, load_run, writing
 from infoplane.report.text import table
 from infoplane.study.check import MOST_SAMPLES
-from infoplane.study.lock import LOCK_FILE
-from infoplane.study.plan import Plan
-from infoplane.study.progress import Display
+from infoplane.study.folder import origin_in, prepare
 from infoplane.study.results import Results
-from infoplane.study.run import prepare
-from infoplane.study.store import Stored
-from infoplane.study.task import Environment, Live, Task
+from infoplane.study.task import Live, Task
 from infoplane.torch_state import own_state
 
 
@@ -151,7 +151,7 @@ class Profile:
         """
         folder = folder_of(folder, "folder")
         if folder.resolve() != self.folder.resolve():
-            prepare(folder, self._results.spec, self._results.plan, Plan.origin(self.folder))
+            prepare(folder, self._results.spec, self._results.plan, origin_in(self.folder))
 
             with writing(folder):
                 _copy(self.folder, folder)

@@ -23,23 +23,25 @@ from infoplane.budget import (
 )
 from infoplane.capture import activations
 from infoplane.data.dataset import PARTS
+from infoplane.engine.cell import Cell
+from infoplane.engine.devices import device_name, one_thread
+from infoplane.engine.plan import PLAN_FILE, Plan
+from infoplane.engine.store import Result
 from infoplane.errors import in_words, joined
 from infoplane.inversion import FitSettings
 from infoplane.profile.inputs import density_of, fire, look_up, said_of_mode, say_notes
 from infoplane.profile.origin import origin_of
 from infoplane.study.calibration import stored, typical
-from infoplane.study.cell import Cell
 from infoplane.study.cells import split_data
 from infoplane.study.cost import Costs, keeping_words
 from infoplane.study.execute import foretold
+from infoplane.study.folder import STUDY_FILE, on_machine, origin_in
 from infoplane.study.keeping import kept_layers
 from infoplane.study.load import read_study
 from infoplane.study.machine import Machine
 from infoplane.study.origin import Origin
-from infoplane.study.plan import PLAN_FILE, Plan, make_plan
-from infoplane.study.run import STUDY_FILE, device_name, on_machine, one_thread
+from infoplane.study.plan import make_plan
 from infoplane.study.spec import NEED_DENSITIES, DataSpec, Measure, StudySpec
-from infoplane.study.store import Result
 from infoplane.study.task import Live
 from infoplane.subjects.given import load_states
 
@@ -250,6 +252,6 @@ def is_run(out: str | Path | None) -> bool:
 
 def _begun(out: str | Path | None, origin: Origin) -> StudySpec | None:
     """The study of a run that was begun in this folder on the same data and network, or None."""
-    if out is None or not is_run(out) or origin.differs(Plan.origin(Path(out))) is not None:
+    if out is None or not is_run(out) or origin.differs(origin_in(Path(out))) is not None:
         return None
     return cast(StudySpec, read_study(Path(out) / STUDY_FILE))

@@ -8,17 +8,17 @@ from typing import Any
 
 import polars as pl
 
+from infoplane.engine.plan import PLAN_FILE, Plan
+from infoplane.engine.store import Store, is_full, room_for
 from infoplane.errors import UsageError
 from infoplane.files import TEMPORARY, read_text
 from infoplane.report import flow_gather, flow_page, inversion, page, text
 from infoplane.report.contents import PageContents
 from infoplane.report.standing import remember, stands, state_of
 from infoplane.study.families import FAMILIES
+from infoplane.study.folder import STUDY_FILE, study_in, unwritable
 from infoplane.study.load import read_study
-from infoplane.study.plan import PLAN_FILE, Plan
-from infoplane.study.run import STUDY_FILE, unwritable
 from infoplane.study.run_results import RunResults, write_table
-from infoplane.study.store import Store, is_full, room_for
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def load_run(folder: Path) -> RunResults[Any]:
     if not (folder / STUDY_FILE).is_file() or not (folder / "cells" / PLAN_FILE).is_file():
         raise UsageError("no run in this folder", received=folder, legal="the --out folder of a run or measure")
     spec = read_study(folder / STUDY_FILE)
-    if Plan.study(folder) not in (None, read_text(folder / STUDY_FILE)):
+    if study_in(folder) not in (None, read_text(folder / STUDY_FILE)):
         mend = "run the same command again, which writes it anew; --set changes a study"
         raise UsageError("the study was edited since it was run", received=folder / STUDY_FILE, mend=mend)
     results = FAMILIES[spec.kind].results(spec, Plan.load(folder), Store(folder / "cells"))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from infoplane.engine.store import Stored
 from infoplane.report.flow_contents import (
     Cloud,
     FlowContents,
@@ -18,7 +19,6 @@ from infoplane.report.flow_text import table
 from infoplane.report.making import making
 from infoplane.study.flow_results import FlowResults
 from infoplane.study.plan import seed_of
-from infoplane.study.store import Stored
 
 #: kind of cell -> what the reader calls it
 STAGES = {

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from infoplane.engine.watch import EVENTS_FILE
 from infoplane.files import read_text
 from infoplane.study.plan import INPUT
 from infoplane.study.run_results import RunResults
-from infoplane.study.watch import EVENTS_FILE
 
 
 def making(results: RunResults[Any], folder: Path, stages: Mapping[str, str]) -> dict[str, Any]:

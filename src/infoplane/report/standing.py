@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import infoplane
+from infoplane.engine.watch import EVENTS_FILE
 from infoplane.files import TEMPORARY, checksum, read_text, write_whole
 from infoplane.report.drawer import DRAWN_FILE
-from infoplane.study.run import STUDY_FILE
-from infoplane.study.watch import EVENTS_FILE
+from infoplane.study.folder import STUDY_FILE
 
 #: key of what is remembered here, in the file that remembers what was drawn
 _KEY = "run"

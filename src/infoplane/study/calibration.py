@@ -14,11 +14,11 @@ from typing import Any
 import torch
 
 from infoplane.data import catalogue
+from infoplane.engine.devices import device_name, one_thread
 from infoplane.files import read_text, write_whole
 from infoplane.study.bench import calibrate
 from infoplane.study.machine import TYPICAL, Machine
 from infoplane.study.plan import code_version
-from infoplane.study.run import device_name, one_thread
 
 #: a guess at a GPU: it is told what to do about as fast, and does far more at once
 TYPICAL_GPU = replace(

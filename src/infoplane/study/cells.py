@@ -23,6 +23,9 @@ from infoplane.capture import (
 from infoplane.capture.feeding import dependence_of_transform
 from infoplane.capture.recording import in_single
 from infoplane.data.split import PARTS
+from infoplane.engine.arrays import ArrayWriter
+from infoplane.engine.store import ARRAYS_FILE, Result
+from infoplane.engine.worker import Progress
 from infoplane.errors import UsageError
 from infoplane.information import (
     Rows,
@@ -48,11 +51,9 @@ from infoplane.inversion import (
     losses_of,
     trunk_of,
 )
-from infoplane.study.arrays import ArrayWriter
 from infoplane.study.keeping import kept_layers
 from infoplane.study.spec import DataSpec
-from infoplane.study.store import ARRAYS_FILE, Result
-from infoplane.study.task import Live, Progress, Task, build_subject, decided
+from infoplane.study.task import Live, Task, build_subject, decided
 
 #: images by which it is found out what a layer depends on
 LOOKED_AT = 8

@@ -11,12 +11,12 @@ from infoplane import data
 from infoplane.capture import Tap, default_transform, readings_of
 from infoplane.data.notes import say
 from infoplane.data.split import PARTS
+from infoplane.engine.store import Result
 from infoplane.errors import UsageError
 from infoplane.information.contrastive import contrastive_batches, lowered_words, one_of_each
 from infoplane.information.label import check_prior
 from infoplane.study.cells import load_data, sizes_of
 from infoplane.study.spec import StudySpec
-from infoplane.study.store import Result
 from infoplane.study.task import build_subject
 from infoplane.subjects import REGISTRY, EpochSettings, objective_of, settings_of, tail
 

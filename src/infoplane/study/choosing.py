@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from infoplane.engine.store import Result
 from infoplane.errors import FitError
 from infoplane.information import count, crossed_mean
 from infoplane.inversion import FitSettings, fit_density, log_probs
 from infoplane.study.candidates import CANDIDATES, offer, settled
 from infoplane.study.cells import build_density
-from infoplane.study.store import Result
 from infoplane.study.task import Task
 
 

@@ -11,34 +11,25 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from infoplane.checks import check_whole
 from infoplane.data import say
+from infoplane.engine.cell import Cell
+from infoplane.engine.devices import default_workers, device_name, pick_device
+from infoplane.engine.lock import locked
+from infoplane.engine.plan import Plan
+from infoplane.engine.run import ENGINES, Outcome, run_cells
+from infoplane.engine.store import Result, Store, room_for
+from infoplane.engine.watch import Watcher
 from infoplane.errors import unknown
 from infoplane.study.base import Study
 from infoplane.study.calibration import fresh, stored, typical
-from infoplane.study.cell import Cell
 from infoplane.study.cost import words
-from infoplane.study.families import FAMILIES
+from infoplane.study.families import FAMILIES, RUNNER
+from infoplane.study.folder import check_folder, check_place, make_folder, on_machine, prepare, write_study
 from infoplane.study.forecast import finished, seconds_of
-from infoplane.study.lock import locked
 from infoplane.study.machine import Machine
 from infoplane.study.origin import Origin
-from infoplane.study.plan import Plan
-from infoplane.study.run import (
-    ENGINES,
-    Outcome,
-    check_folder,
-    check_place,
-    device_name,
-    make_folder,
-    on_machine,
-    pick_device,
-    prepare,
-    workers_of,
-    write_study,
-)
-from infoplane.study.store import Result, Store, room_for
 from infoplane.study.task import Live
-from infoplane.study.watch import Watcher
 from infoplane.torch_state import own_state
 
 
@@ -59,6 +50,8 @@ class Pace(Protocol):
 #: (plan, the cells that are left) -> cell -> seconds, which it also says something of
 Foretell = Callable[[Plan, Sequence[Cell]], Mapping[str, float]]
 
+#: most worker processes of one machine
+MOST_WORKERS = 10_000
 #: seconds from which on a run is worth a measurement of the machine's speed
 WORTHWHILE = 180.0
 
@@ -81,7 +74,7 @@ def execute(
     Args:
         device: "auto", "cpu" or "cuda".
         workers: Worker processes; default: one per core, none beside a GPU.
-        engine: A key of `infoplane.study.run.ENGINES`.
+        engine: A key of `infoplane.engine.run.ENGINES`.
         watchers: Who is told what happens, beside `events.jsonl`.
 
     Raises:
@@ -173,9 +166,12 @@ def carry_out(
             plan = changed[1]
             return pace.order(plan.cells.values())
 
-        return ENGINES[engine](
+        return run_cells(
             folder,
             cells,
+            run=RUNNER,
+            weigh=_weight,
+            engine=engine,
             device=device,
             workers=workers,
             live=live,
@@ -220,3 +216,22 @@ def origin_of(loaded: Result) -> Origin:
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)
     return Origin(digest.hexdigest()[:16])
+
+
+def workers_of(asked: int | None, device: torch.device) -> int:
+    """Returns how many worker processes there are to be: as many as are asked for, or the default.
+
+    Raises:
+        UsageError: It is no whole number, or one beyond reason.
+    """
+    most = MOST_WORKERS
+    return default_workers(device) if asked is None else check_whole("number of workers", asked, least=0, most=most)
+
+
+def _weight(cell: Cell) -> float:
+    """About how long a cell takes, in updates of a density."""
+    updates = cell.params.get("fit", {}).get("updates", 0)
+    share = {"trunk": 1.2 * len(cell.params.get("places", ())), "density": 1.2, "candidate": 1.2, "mse": 0.25}.get(
+        cell.kind, 0.0
+    )
+    return max(30.0, share * updates)

@@ -5,6 +5,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from infoplane.capture import seeded
+from infoplane.engine.cell import Cell
+from infoplane.engine.plan import Plan
+from infoplane.engine.store import Result, Stored
+from infoplane.engine.worker import Environment
 from infoplane.study.base import Study
 from infoplane.study.cells import KINDS as INVERSION_KINDS
 from infoplane.study.check import check, outlined
@@ -16,11 +21,10 @@ from infoplane.study.flow_plan import make_flow_plan
 from infoplane.study.flow_results import FlowResults
 from infoplane.study.flow_spec import FlowSpec
 from infoplane.study.forecast import cost_of, keeping_of, size_of
-from infoplane.study.plan import Plan, make_plan
+from infoplane.study.plan import make_plan
 from infoplane.study.results import Results
 from infoplane.study.run_results import RunResults
 from infoplane.study.spec import StudySpec
-from infoplane.study.store import Result
 from infoplane.study.task import Task
 
 
@@ -72,3 +76,13 @@ FAMILIES: dict[str, Family] = {
 
 #: kind of cell -> function that runs it
 KINDS: Mapping[str, Callable[[Task], Result]] = ChainMap(INVERSION_KINDS, CHOOSING_KINDS, FLOW_KINDS)
+
+#: what a worker process computes cells with
+RUNNER = f"{__name__}:run"
+
+
+def run(cell: Cell, needs: Mapping[str, Stored], environment: Environment) -> Result:
+    """Computes a cell. A network that draws at random does so by the study's seed and the refit's, whatever the
+    caller's is."""
+    with seeded(cell.params.get("seed", 0)):
+        return KINDS[cell.kind](Task(cell.params, needs, environment))

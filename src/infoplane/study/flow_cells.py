@@ -12,13 +12,13 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from infoplane.engine.store import Result
 from infoplane.errors import UsageError, plain
 from infoplane.geometry import binned_entropy, distance_histogram
 from infoplane.information.quadrature import chain_density, chain_information
 from infoplane.information.sample_propagation import FewSamplesWarning, mutual_information
 from infoplane.settings import check_options, first_error, options_model
 from infoplane.study.flow_spec import FlowSpec, SweepSpec
-from infoplane.study.store import Result
 from infoplane.study.task import Task
 from infoplane.subjects.dense import DenseSettings, dense
 from infoplane.subjects.noisy import LayeredNetwork, NoisyNetwork

@@ -5,13 +5,13 @@ from typing import Any
 
 import torch
 
+from infoplane.engine.plan import Plan
+from infoplane.engine.store import Result
 from infoplane.information.flow_bounds import FRESH, SPREADS, WIDTHS
 from infoplane.study.counting import QUERY, Work, count
 from infoplane.study.flow_cells import check_samples, problem
 from infoplane.study.flow_plan import make_flow_plan
 from infoplane.study.flow_spec import FlowSpec
-from infoplane.study.plan import Plan
-from infoplane.study.store import Result
 from infoplane.subjects.dense import DenseSettings, dense, linear_layers, orthonormality_step
 from infoplane.subjects.train_noisy import loss_of
 

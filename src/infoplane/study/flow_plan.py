@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from infoplane.engine.plan import Plan
 from infoplane.study.flow_spec import FlowSpec
 from infoplane.study.origin import NOTHING_SAID, Origin
-from infoplane.study.plan import Plan, seed_of
+from infoplane.study.plan import Draft, seed_of
 
 
 def make_flow_plan(spec: FlowSpec, origin: Origin = NOTHING_SAID, device: str = "cpu") -> Plan:
@@ -16,7 +17,7 @@ def make_flow_plan(spec: FlowSpec, origin: Origin = NOTHING_SAID, device: str = 
         origin: A hash of the inputs.
         device: Device that computes: "cpu", or a GPU's name.
     """
-    plan = Plan(device)
+    plan = Draft(device)
     study = spec.model_dump(mode="json")
     points = {"points": plan.add("points", {"data": study["data"], "seed": spec.seed, **origin.of_data()}, {})}
     networks: dict[str, tuple[dict[str, Any], dict[str, str]]] = {}

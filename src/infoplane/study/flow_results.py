@@ -9,13 +9,13 @@ import polars as pl
 from scipy.special import ndtr, ndtri
 
 from infoplane.claims import ONE_NETWORK, Hypothesis
+from infoplane.engine.store import Stored
 from infoplane.errors import agreed
 from infoplane.estimate import Estimate
 from infoplane.information.sample_propagation import FlowEstimate
 from infoplane.study.comparisons import Compared, settled
 from infoplane.study.flow_spec import FlowSpec
 from infoplane.study.run_results import COLUMNS, RunResults, tidy
-from infoplane.study.store import Stored
 from infoplane.subjects.points import equal_inputs
 
 #: an error below this is that of arithmetic, nats

@@ -4,15 +4,16 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 
 from infoplane.data.split import PARTS
-from infoplane.study.cell import Cell
+from infoplane.engine.cell import Cell
+from infoplane.engine.plan import Plan
+from infoplane.engine.store import Result
 from infoplane.study.check import contexts_of, outlined
 from infoplane.study.cost import FIXED, START_UP, Costs, keeping_words
 from infoplane.study.counting import Work
 from infoplane.study.keeping import kept_layers
 from infoplane.study.machine import Machine
-from infoplane.study.plan import Plan, make_plan
+from infoplane.study.plan import make_plan
 from infoplane.study.spec import StudySpec
-from infoplane.study.store import Result
 from infoplane.study.task import build_subject
 
 

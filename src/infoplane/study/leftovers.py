@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from infoplane.engine.lock import LOCK_FILE, locked
+from infoplane.engine.plan import PLAN_FILE
+from infoplane.engine.store import SUMS_FILE, VALUES_FILE, Store
 from infoplane.errors import UsageError
 from infoplane.files import TEMPORARY, read_text
-from infoplane.study.lock import LOCK_FILE, locked
-from infoplane.study.plan import PLAN_FILE
-from infoplane.study.store import SUMS_FILE, VALUES_FILE, Store
 from infoplane.study.why import Held, nearest
 
 #: how the name of a cell ends: its identity, and what it keeps

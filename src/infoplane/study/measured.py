@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from infoplane.engine.plan import Plan
+from infoplane.engine.store import Store, Stored
 from infoplane.estimate import Estimate
 from infoplane.information import (
     Seen,
@@ -14,12 +16,11 @@ from infoplane.information import (
     seen_values,
     variances,
 )
-from infoplane.study.plan import Plan, twin_of
+from infoplane.study.plan import twin_of
 from infoplane.study.readers import HeldOut, Reader, choose, functions_by_layer
 from infoplane.study.readings import ReadAs
 from infoplane.study.run_results import RunResults
 from infoplane.study.spec import StudySpec
-from infoplane.study.store import Store, Stored
 
 #: kind of label information -> the cells that it comes from
 READERS = {"label": "probe", "forward": "forward", "own": "own"}

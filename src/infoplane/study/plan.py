@@ -1,30 +1,21 @@
 """From a study to its cells: what there is to do, what needs what, and what each is called."""
 
-import hashlib
 import importlib.metadata
-import json
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import infoplane
 from infoplane import data, densities, subjects
-from infoplane.errors import UsageError
-from infoplane.files import read_text
+from infoplane.engine.cell import Cell
+from infoplane.engine.plan import Plan
 from infoplane.study.base import END
 from infoplane.study.candidates import AUTO, CANDIDATES, may_be
-from infoplane.study.cell import Cell
 from infoplane.study.meaning import code_of
 from infoplane.study.origin import NOTHING_SAID, Origin
 from infoplane.study.spec import StudySpec
-
-PLAN_FILE = "plan.json"
-
-#: most cells of a study: far more than anybody's, few enough to be listed
-MOST_CELLS = 100_000
 
 #: kind -> module that says what such a cell does, where it is not `cells`
 CELLS: dict[str, str] = dict.fromkeys(("points", "descent", "flow", "quadrature", "clustering", "sweep"), "flow_cells")
@@ -41,21 +32,16 @@ KEEPS: dict[str, tuple[str, ...]] = {
 }
 
 
-class Plan:
-    """A study's cells, in an order in which every cell comes after those it needs.
-
-    Attributes:
-        cells: Name -> cell.
-        roles: (kind, layer, refit, checkpoint) -> name; "" and 0 where there is none.
+class Draft(Plan):
+    """A plan in the making, which names its cells by what their code means.
 
     Args:
         device: Device that computes: its last digits are its own.
     """
 
     def __init__(self, device: str = "cpu") -> None:
+        super().__init__()
         self._arithmetic = f"torch {importlib.metadata.version('torch')} on {device}"
-        self.cells: dict[str, Cell] = {}
-        self.roles: dict[tuple[str, str, int, str], str] = {}
 
     def add(
         self,
@@ -83,79 +69,7 @@ class Plan:
             arithmetic=arithmetic,
             modules=modules,
         )
-        self.cells[cell.name] = cell
-        if len(self.cells) > MOST_CELLS:
-            raise UsageError(
-                "a study of too many parts",
-                received=f"more than {MOST_CELLS:,}",
-                legal=f"at most {MOST_CELLS:,}",
-                mend="fewer refits, layers or checkpoints, or several studies",
-            )
-        self.roles[kind, layer, refit, checkpoint] = cell.name
-        return cell.name
-
-    @classmethod
-    def load(cls, folder: Path) -> "Plan":
-        """Returns the plan kept in a run's folder: its names stay valid when the program changes.
-
-        Raises:
-            UsageError: It cannot be read.
-        """
-        plan = cls()
-        with _readable(folder / "cells" / PLAN_FILE) as content:
-            code = content.get("code", {})
-            plan.cells = {
-                name: Cell(**cell, modules=code.get(cell.get("code"), {})) for name, cell in content["cells"].items()
-            }
-            plan.roles = {(kind, layer, refit, point): name for kind, layer, refit, point, name in content["roles"]}
-        return plan
-
-    @staticmethod
-    def origin(folder: Path) -> Origin:
-        """Returns what the study's settings do not say of the run in a folder."""
-        with _readable(folder / "cells" / PLAN_FILE) as content:
-            return Origin(**content["origin"]) if "origin" in content else Origin(str(content["fingerprint"]))
-
-    @staticmethod
-    def study(folder: Path) -> str | None:
-        """Returns the study that the run in a folder is of, as YAML; None in runs of versions that did not keep it."""
-        with _readable(folder / "cells" / PLAN_FILE) as content:
-            return content.get("study")
-
-    def to_json(self, origin: Origin = NOTHING_SAID, study: str | None = None) -> dict[str, Any]:
-        """The plan as JSON, with a checksum of it.
-
-        Args:
-            study: What it is the plan of, as YAML.
-        """
-        cells = {name: cell.to_json() for name, cell in self.cells.items()}
-        # Many cells run through the same code.
-        code = {cell["code"]: cell.pop("modules") for cell in cells.values()}
-        content = {"study": study, "origin": origin.to_json(), "cells": cells, "code": code}
-        content["roles"] = [[*role, name] for role, name in self.roles.items()]
-        return {**content, "sum": _sum(content)}
-
-    def name(self, kind: str, layer: str = "", refit: int = 0, checkpoint: str = "") -> str | None:
-        """The name of the cell in that role, or None."""
-        return self.roles.get((kind, layer, refit, checkpoint))
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[Any]:
-    """The content of a plan's file; whatever is wrong with it becomes a UsageError."""
-    try:
-        content = json.loads(read_text(path))
-        # Versions that kept no checksum did not keep the code's modules either.
-        if "code" in content and content.pop("sum") != _sum(content):
-            raise ValueError("edited")
-        yield content
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        mend = "delete that file and run the same command again: it is written anew, and what is stored is kept"
-        raise UsageError("the run's plan is damaged", received=path, mend=mend) from error
-
-
-def _sum(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return self.put(cell, (kind, layer, refit, checkpoint))
 
 
 #: options of a density that have no effect without a context
@@ -172,7 +86,7 @@ def make_plan(spec: StudySpec, origin: Origin = NOTHING_SAID, device: str = "cpu
             process.
         device: Device that computes: "cpu", or a GPU's name.
     """
-    plan = Plan(device)
+    plan = Draft(device)
     study = spec.model_dump(mode="json")
     data = {"data": plan.add("data", {"data": study["data"], "seed": spec.seed, **origin.of_data()}, {})}
     network = dict(data)
@@ -221,7 +135,7 @@ class _Place:
     origin: Mapping[str, str] = field(default_factory=dict)
 
     def add(
-        self, plan: Plan, kind: str, params: Mapping[str, Any], needs: Mapping[str, str] | None = None, refit: int = 0
+        self, plan: Draft, kind: str, params: Mapping[str, Any], needs: Mapping[str, str] | None = None, refit: int = 0
     ) -> str:
         layer = None if self.layer == INPUT else self.layer
         everything = {**self.needs, **(needs or {})}
@@ -236,7 +150,7 @@ OF_THE_FAMILY = ("refits", "shared", "base_updates", "trial_updates", "warm_star
 TRIAL_LOOKS = 2
 
 
-def add_densities(plan: Plan, spec: StudySpec, data: Mapping[str, str], places: list[_Place]) -> None:
+def add_densities(plan: Draft, spec: StudySpec, data: Mapping[str, str], places: list[_Place]) -> None:
     """Adds, per refit, the null-context twins and a density per place, and the trunks or bases that these come from."""
     study = spec.model_dump(mode="json")
     fit = {key: value for key, value in study["fit"].items() if key not in OF_THE_FAMILY}
@@ -268,7 +182,7 @@ def add_densities(plan: Plan, spec: StudySpec, data: Mapping[str, str], places: 
                 place.add(plan, "density", {**common, **own}, {**choice, **origin}, refit)
 
 
-def _add_choice(plan: Plan, spec: StudySpec, data: Mapping[str, str], fit: Mapping[str, Any]) -> str:
+def _add_choice(plan: Draft, spec: StudySpec, data: Mapping[str, str], fit: Mapping[str, Any]) -> str:
     """Adds a short p(x) of each candidate, and what chooses one of them, for all layers and refits."""
     common = {"fit_on": spec.fit_on, "seed": seed_of(spec.seed, 1)}
     # A look at the held-out images takes longer than some of so few updates.
@@ -279,7 +193,7 @@ def _add_choice(plan: Plan, spec: StudySpec, data: Mapping[str, str], fit: Mappi
 
 
 def _add_trunk(
-    plan: Plan,
+    plan: Draft,
     spec: StudySpec,
     together: Mapping[str, Any],
     needs: Mapping[str, str],
@@ -299,7 +213,7 @@ def _add_trunk(
     return plan.add("trunk", params, needs, layer=f"{twin} together", refit=refit)
 
 
-def add_forward(plan: Plan, spec: StudySpec, network: Mapping[str, str], places: list[_Place]) -> None:
+def add_forward(plan: Draft, spec: StudySpec, network: Mapping[str, str], places: list[_Place]) -> None:
     """Adds what reads the label from each layer through a rest trained anew, and what the network itself says of it."""
     if spec.subject is None:
         return
@@ -328,7 +242,7 @@ def family_of(spec: StudySpec, layer: str) -> dict[str, Any]:
 
 
 def add_pictures(
-    plan: Plan, spec: StudySpec, data: Mapping[str, str], places: list[_Place], judging: Mapping[str, str] | None
+    plan: Draft, spec: StudySpec, data: Mapping[str, str], places: list[_Place], judging: Mapping[str, str] | None
 ) -> None:
     """Adds reconstructions, samples, and what the network under study says of the samples."""
     study = spec.model_dump(mode="json")

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from infoplane.data.split import PARTS
+from infoplane.engine.store import Stored
 from infoplane.errors import plural
 from infoplane.estimate import NATS_PER_BIT, OF_TWIN, Estimate
 from infoplane.information import (
@@ -30,7 +31,6 @@ from infoplane.study.measured import READERS, Measured
 from infoplane.study.plan import INPUT
 from infoplane.study.readings import flags_of
 from infoplane.study.run_results import COLUMNS, tidy
-from infoplane.study.store import Stored
 from infoplane.study.training_flags import STILL_FELL, flags_of_fits, still_falling
 from infoplane.study.truths import truths
 from infoplane.study.verdicts import checkpoint_changes, falls_from_peaks, layer_differences

@@ -8,12 +8,12 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import polars as pl
 
+from infoplane.engine.plan import Plan
+from infoplane.engine.store import Store, Stored
 from infoplane.errors import CellError, UsageError
 from infoplane.estimate import Estimate
 from infoplane.files import write_whole
 from infoplane.study.base import Study
-from infoplane.study.plan import Plan
-from infoplane.study.store import Store, Stored
 
 COLUMNS = {
     "study": pl.String,

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,14 +15,14 @@ from infoplane.capture.inputs import quoted
 from infoplane.capture.recording import in_single
 from infoplane.capture.taps import own_batch
 from infoplane.data.split import PARTS
+from infoplane.engine.store import Stored
+from infoplane.engine.worker import Environment
 from infoplane.inversion import Pairs, Standardiser
 from infoplane.study.base import END
 from infoplane.study.candidates import settled
-from infoplane.study.store import Stored
 from infoplane.subjects.given import holding
 
 Transform = Callable[[Tensor], Any]
-Progress = Callable[[int, int, float | None], None]
 
 
 @dataclass(frozen=True)
@@ -66,20 +65,6 @@ class Live:
         Not a copy of it, which not every model has: one with a lock, or with tensors that it keeps.
         """
         return nullcontext() if self.weights is None else holding(self.model, self.weights)
-
-
-@dataclass(frozen=True)
-class Environment:
-    """Where a cell runs, who hears of it, and the network that exists only here.
-
-    Attributes:
-        scratch: A folder for what is written before it is whole, beside the stored results.
-    """
-
-    device: torch.device
-    progress: Progress
-    live: Live | None = None
-    scratch: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from infoplane.study.store import Stored
+from infoplane.engine.store import Stored
 
 #: a last stretch of training that lowered the held-out loss by this share of it is pointed out
 FALLING = 0.005

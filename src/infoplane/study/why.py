@@ -4,11 +4,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from infoplane.engine.cell import Cell, identity
+from infoplane.engine.plan import PLAN_FILE, Plan
+from infoplane.engine.store import Store
 from infoplane.errors import CellError
 from infoplane.settings import shown
-from infoplane.study.cell import Cell, identity
-from infoplane.study.plan import PLAN_FILE, Plan
-from infoplane.study.store import Store
 
 #: most settings, modules or needs that one reason names
 NAMED = 3

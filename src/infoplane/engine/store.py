@@ -18,11 +18,11 @@ from safetensors.torch import load_file as load_weights
 from safetensors.torch import save_file as save_weights
 from torch import Tensor
 
+from infoplane.engine.arrays import ArrayFile, write_arrays
+from infoplane.engine.cell import Cell
+from infoplane.engine.lock import alone
 from infoplane.errors import CellError
 from infoplane.files import TEMPORARY, checksum, read_text, write_whole
-from infoplane.study.arrays import ArrayFile, write_arrays
-from infoplane.study.cell import Cell
-from infoplane.study.lock import alone
 
 #: written last: a folder with this file is a finished cell
 SUMS_FILE = "checksums.json"

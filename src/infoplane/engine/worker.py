@@ -1,34 +1,63 @@
-"""A worker process: cells by name on standard input, all else from the run's folder, reports as JSON lines.
+"""Running one cell; and a worker process: cells by name on standard input, all else from the run's folder, reports as
+JSON lines.
 
-python -m infoplane.study.worker RUN_FOLDER DEVICE PARENT_PROCESS
+python -m infoplane.engine.worker RUN_FOLDER DEVICE PARENT_PROCESS RUNNER
 """
 
+import importlib
 import json
 import os
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from infoplane.capture import seeded
+from infoplane.engine.cell import Cell
+from infoplane.engine.plan import Plan
+from infoplane.engine.store import Result, Store, Stored, is_full
 from infoplane.errors import InfoplaneError
-from infoplane.study.cell import Cell
-from infoplane.study.families import KINDS
-from infoplane.study.plan import Plan
-from infoplane.study.store import Store, is_full
-from infoplane.study.task import Environment, Live, Task
 
 #: seconds between two progress reports of one cell
 PROGRESS_EVERY = 0.25
 
+#: (done, total, current held-out nats or None)
+Progress = Callable[[int, int, float | None], None]
+Event = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Where a cell runs, who hears of it, and what exists only in this process.
+
+    Attributes:
+        live: What a cell may need that cannot be sent to another process.
+        scratch: A folder for what is written before it is whole, beside the stored results.
+    """
+
+    device: torch.device
+    progress: Progress
+    live: Any = None
+    scratch: Path | None = None
+
+
+#: what computes a cell, from what it needs
+Runner = Callable[[Cell, Mapping[str, Stored], Environment], Result]
+
+
+def runner(path: str) -> Runner:
+    """Returns the function at "module:name"."""
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
+
 
 def run_cell(
-    cell: Cell, store: Store, device: torch.device, report: Callable[[dict[str, Any]], None], live: Live | None = None
+    cell: Cell, run: Runner, store: Store, device: torch.device, report: Callable[[Event], None], live: Any = None
 ) -> bool:
     """Runs one cell and stores its result, or its traceback; returns whether it succeeded.
 
@@ -47,11 +76,8 @@ def run_cell(
 
     try:
         needs = {role: store.load(name) for role, name in cell.needs.items()}
-        # A network that draws at random does so by the study's seed and the refit's, whatever the caller's is.
         with store.scratch(cell.name) as scratch:
-            environment = Environment(device, progress, live, scratch)
-            with seeded(cell.params.get("seed", 0)):
-                result = KINDS[cell.kind](Task(cell.params, needs, environment))
+            result = run(cell, needs, Environment(device, progress, live, scratch))
             first = store.save(cell, result)
     except Exception as error:
         if is_full(error):
@@ -72,18 +98,17 @@ def run_cell(
 
 
 def main() -> None:
-    """Runs cells until standard input ends."""
-    folder, device = Path(sys.argv[1]), torch.device(sys.argv[2])
+    """Serves one run until standard input ends."""
+    folder, device, run = Path(sys.argv[1]), torch.device(sys.argv[2]), runner(sys.argv[4])
     torch.set_num_threads(1)
     # Standard output is the line to the parent: nothing else may write there.
     line = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-
     threading.Thread(target=_end_with, args=(int(sys.argv[3]),), daemon=True).start()
 
-    def report(event: dict[str, Any]) -> None:
+    def report(event: Event) -> None:
         try:
-            line.write(json.dumps(event) + "\n")
+            line.write(json.dumps({**event, "peak_mb": peak_memory_mb()}) + "\n")
         except BrokenPipeError:
             os._exit(1)  # nobody listens any more
 
@@ -92,7 +117,7 @@ def main() -> None:
         name = line_in.strip()
         if name not in cells:
             cells = Plan.load(folder).cells  # the plan was revised since
-        run_cell(cells[name], store, device, lambda event: report({**event, "peak_mb": peak_memory_mb()}))
+        run_cell(cells[name], run, store, device, report)
 
 
 def _end_with(parent: int) -> None:

@@ -1,0 +1,102 @@
+"""What there is to do: cells, each after those that it needs, and the roles that they have in what they are of."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from infoplane.engine.cell import Cell
+from infoplane.errors import UsageError
+from infoplane.files import read_text
+
+PLAN_FILE = "plan.json"
+
+#: most cells of a plan: far more than anybody's, few enough to be listed
+MOST_CELLS = 100_000
+
+#: (kind, layer, refit, checkpoint); "" and 0 where there is none
+Role = tuple[str, str, int, str]
+
+
+class Plan:
+    """Cells, in an order in which every cell comes after those it needs.
+
+    Attributes:
+        cells: Name -> cell.
+        roles: Role -> name.
+    """
+
+    def __init__(self) -> None:
+        self.cells: dict[str, Cell] = {}
+        self.roles: dict[Role, str] = {}
+
+    def put(self, cell: Cell, role: Role) -> str:
+        """Adds a cell in a role and returns its name.
+
+        Raises:
+            UsageError: There are too many.
+        """
+        self.cells[cell.name] = cell
+        if len(self.cells) > MOST_CELLS:
+            raise UsageError(
+                "a study of too many parts",
+                received=f"more than {MOST_CELLS:,}",
+                legal=f"at most {MOST_CELLS:,}",
+                mend="fewer refits, layers or checkpoints, or several studies",
+            )
+        self.roles[role] = cell.name
+        return cell.name
+
+    def name(self, kind: str, layer: str = "", refit: int = 0, checkpoint: str = "") -> str | None:
+        """The name of the cell in that role, or None."""
+        return self.roles.get((kind, layer, refit, checkpoint))
+
+    @classmethod
+    def load(cls, folder: Path) -> "Plan":
+        """Returns the plan kept in a run's folder: its names stay valid when the program changes.
+
+        Raises:
+            UsageError: It cannot be read.
+        """
+        plan = Plan()
+        with read_plan(folder) as content:
+            code = content.get("code", {})
+            plan.cells = {
+                name: Cell(**cell, modules=code.get(cell.get("code"), {})) for name, cell in content["cells"].items()
+            }
+            plan.roles = {(kind, layer, refit, point): name for kind, layer, refit, point, name in content["roles"]}
+        return plan
+
+    def to_json(self, about: Mapping[str, Any]) -> dict[str, Any]:
+        """The plan as JSON, with a checksum of it.
+
+        Args:
+            about: What else it says, of what it is the plan.
+        """
+        cells = {name: cell.to_json() for name, cell in self.cells.items()}
+        # Many cells run through the same code.
+        code = {cell["code"]: cell.pop("modules") for cell in cells.values()}
+        content = {**about, "cells": cells, "code": code}
+        content["roles"] = [[*role, name] for role, name in self.roles.items()]
+        return {**content, "sum": _sum(content)}
+
+
+@contextmanager
+def read_plan(folder: Path) -> Iterator[Any]:
+    """The content of the plan in a run's folder; whatever is wrong with it becomes a UsageError."""
+    path = folder / "cells" / PLAN_FILE
+    try:
+        content = json.loads(read_text(path))
+        # Versions that kept no checksum did not keep the code's modules either.
+        if "code" in content and content.pop("sum") != _sum(content):
+            raise ValueError("edited")
+        yield content
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        mend = "delete that file and run the same command again: it is written anew, and what is stored is kept"
+        raise UsageError("the run's plan is damaged", received=path, mend=mend) from error
+
+
+def _sum(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
