@@ -15,7 +15,7 @@ import infoplane
 from infoplane.errors import UsageError
 from infoplane.estimate import KINDS, Estimate
 from infoplane.information import accuracy, negative_cross_entropy
-from infoplane.information.sample_propagation import FlowEstimate
+from infoplane.information.sample_propagation import NoisyEstimate
 from infoplane.report.results import result_of
 from infoplane.study.run_results import tidy
 
@@ -65,7 +65,7 @@ def filled(kind: type[Estimate]) -> Estimate:
 
 def test_every_field_of_every_estimate_is_in_the_unit_or_has_none():
     found = classes()
-    assert FlowEstimate in found
+    assert NoisyEstimate in found
     for kind in found:
         nats = filled(kind)
         assert type(nats.bits) is kind
@@ -82,7 +82,7 @@ def test_every_field_of_every_estimate_is_in_the_unit_or_has_none():
 
 
 def test_parts_in_bits_are_estimates_in_bits():
-    flow = FlowEstimate(1.0, 0.1, entropy=Estimate(2.0, 0.1, kind="differential-entropy"), bounds=(0.5, 1.5)).bits
+    flow = NoisyEstimate(1.0, 0.1, entropy=Estimate(2.0, 0.1, kind="differential-entropy"), bounds=(0.5, 1.5)).bits
     assert flow.entropy is not None
     assert flow.bounds is not None
     assert flow.entropy.unit == "bits"
@@ -181,7 +181,7 @@ def test_a_level_that_is_none_is_refused(level):
     for estimate in (
         Estimate(1.0, 0.1),
         Estimate(0.5, 0.1, "fraction", n=10),
-        FlowEstimate(1.0, 0.1, bounds=(0.0, 2.0)),
+        NoisyEstimate(1.0, 0.1, bounds=(0.0, 2.0)),
     ):
         with pytest.raises(UsageError, match="no such level of confidence"):
             estimate.interval(level)
@@ -189,14 +189,14 @@ def test_a_level_that_is_none_is_refused(level):
 
 def test_proved_bounds_are_the_interval():
     errors = (("queries", 0.03), ("inputs", 0.0), ("centres", 0.04), ("samples", 0.2))
-    flow = FlowEstimate(2.0, 0.2, errors=errors, bounds=(1.5, 2.3))
+    flow = NoisyEstimate(2.0, 0.2, errors=errors, bounds=(1.5, 2.3))
     assert flow.interval() == (1.5, 2.3)
     assert flow.interval(0.5) == (1.5, 2.3)
     more = (stats.norm.ppf(0.9995) - 2) * 0.05
     assert flow.interval(0.999) == pytest.approx((1.5 - more, 2.3 + more))
-    assert FlowEstimate(0.1, 0.1, bounds=(0.0, 0.2), errors=(("chance", 0.1),)).interval(0.999)[0] == 0
+    assert NoisyEstimate(0.1, 0.1, bounds=(0.0, 0.2), errors=(("chance", 0.1),)).interval(0.999)[0] == 0
     # At a first layer there is chance alone, and information is never negative.
-    assert FlowEstimate(0.1, 0.1).interval() == pytest.approx((0.0, 0.1 + 0.1 * stats.norm.ppf(0.975)))
+    assert NoisyEstimate(0.1, 0.1).interval() == pytest.approx((0.0, 0.1 + 0.1 * stats.norm.ppf(0.975)))
 
 
 @pytest.mark.parametrize("n", [0, 40])

@@ -13,7 +13,7 @@ from infoplane.information import mixture_draws
 from infoplane.information.quadrature import chain_information
 from infoplane.information.sample_propagation import (
     FewSamplesWarning,
-    FlowEstimate,
+    NoisyEstimate,
     mixture_entropy,
     mutual_information,
 )
@@ -254,7 +254,7 @@ def test_two_neurons_against_quadrature():
     assert abs(np.mean(z)) < 0.5
 
 
-def by_chance(found: FlowEstimate) -> float:
+def by_chance(found: NoisyEstimate) -> float:
     """The error that chance makes."""
     return math.hypot(*(part for name, part in found.errors if name != "samples"))
 

@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-import tiny_flow
+import tiny_noisy
 import tiny_study
 from infoplane import densities
 from infoplane.engine.plan import Plan
@@ -17,9 +17,9 @@ from infoplane.study.cost import PROBE_READS, READ, Costs, words
 from infoplane.study.counting import QUERY, Work, count
 from infoplane.study.execute import execute
 from infoplane.study.families import FAMILIES
-from infoplane.study.flow_cost import MADE, PROPAGATED, VISITS, flow_cost
 from infoplane.study.forecast import cost_of, expected, finished, seconds_of, size_of
 from infoplane.study.machine import Machine
+from infoplane.study.noisy_cost import MADE, PROPAGATED, VISITS, noisy_cost
 from infoplane.study.origin import Origin
 from infoplane.study.plan import make_plan
 
@@ -198,9 +198,9 @@ def test_a_plan_s_own_names_are_kept_and_data_are_not_loaded_twice(tmp_path, mon
 
 def test_what_a_noisy_network_costs_follows_its_samples_queries_and_layers(tmp_path):
     def flow(**changes) -> Work:
-        spec = tiny_flow.load(tmp_path, tiny_flow.SPIRAL, {k.replace("__", "."): v for k, v in changes.items()})
+        spec = tiny_noisy.load(tmp_path, tiny_noisy.SPIRAL, {k.replace("__", "."): v for k, v in changes.items()})
         plan = FAMILIES["flow"].plan(spec)
-        costs = flow_cost(spec, plan)
+        costs = noisy_cost(spec, plan)
         assert costs.keys() == plan.cells.keys()
         return next(costs[cell.name] for cell in plan.cells.values() if cell.kind == "flow")
 
@@ -221,8 +221,8 @@ def test_what_a_noisy_network_costs_follows_its_samples_queries_and_layers(tmp_p
 
 def test_descent_costs_by_its_steps(tmp_path):
     def descents(**changes) -> list[Work]:
-        spec = tiny_flow.load(tmp_path, tiny_flow.SPIRAL, changes)
-        return [work for name, work in flow_cost(spec).items() if tiny_study.kind_of(name) == "descent"]
+        spec = tiny_noisy.load(tmp_path, tiny_noisy.SPIRAL, changes)
+        return [work for name, work in noisy_cost(spec).items() if tiny_study.kind_of(name) == "descent"]
 
     plain, deterministic = descents()
     assert deterministic.light < plain.light  # no noise

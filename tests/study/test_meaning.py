@@ -17,9 +17,9 @@ from infoplane.study.cells import KINDS
 from infoplane.study.choosing import CHOOSING_KINDS
 from infoplane.study.execute import execute
 from infoplane.study.families import KINDS as ALL_KINDS
-from infoplane.study.flow_cells import FLOW_KINDS
 from infoplane.study.load import load_study
 from infoplane.study.meaning import CHOICES, Code
+from infoplane.study.noisy_cells import NOISY_KINDS
 from infoplane.study.plan import CELLS, chosen, code_version, make_plan, roots_of
 
 PACKAGE = Path(infoplane.__file__).parent
@@ -190,7 +190,7 @@ def forget(code: Code, file: Path) -> None:
 
 
 DENSITIES = {"density", "trunk", "samples"}
-FLOW, INVERSION = set(FLOW_KINDS), set(KINDS)
+FLOW, INVERSION = set(NOISY_KINDS), set(KINDS)
 
 #: settings that choose by name, for every kind
 PARAMS = {

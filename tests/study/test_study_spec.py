@@ -224,7 +224,7 @@ def test_the_resolved_study_says_everything_and_reads_back_the_same(load, tmp_pa
 
 
 #: (study, scale, data set) for every scale of every study of this kind that comes with the package, and for other data
-#: sets; for the other kind see test_flow_spec.py
+#: sets; for the other kind see test_noisy_spec.py
 NAMES = [name for name in named_studies() if isinstance(load_study(name), StudySpec)]
 EVERY_STUDY = [(name, scale, None) for name in NAMES for scale in scales_of(name) or [None]]
 EVERY_STUDY += [("nash-layers", scale, name) for scale in ("paper", "laptop")

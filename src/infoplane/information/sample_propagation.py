@@ -21,17 +21,17 @@ from torch.nn.modules.dropout import _DropoutNd
 from infoplane.checks import outline
 from infoplane.errors import UsageError, plain
 from infoplane.estimate import IN_UNIT, LEVEL, Estimate, confidence
-from infoplane.information.flow_bounds import FRESH, bounds, own_densities, without
 from infoplane.information.gaussian_mixture import GaussianMixture, log_peak
 from infoplane.information.mixture_blocks import squared_distances
 from infoplane.information.mixture_draws import SATURATED, check_counts, entropy_round, mixture_entropy, normal
+from infoplane.information.noisy_bounds import FRESH, bounds, own_densities, without
 from infoplane.information.sample_theory import fewest_samples
 from infoplane.torch_state import own_state
 
 __all__ = [
     "FewSamplesWarning",
-    "FlowEstimate",
     "Noisy",
+    "NoisyEstimate",
     "check_noisy",
     "log_density",
     "mixture_entropy",
@@ -72,7 +72,7 @@ class Noisy(Protocol):
 
 
 @dataclass(frozen=True)
-class FlowEstimate(Estimate):
+class NoisyEstimate(Estimate):
     """Information about the input in a noisy layer, with what it is made of.
 
     Attributes:
@@ -137,7 +137,7 @@ def mutual_information(
     samples: int = 100_000,
     queries: int = 10_000,
     generator: torch.Generator | None = None,
-) -> FlowEstimate:
+) -> NoisyEstimate:
     """Returns I(X;T_l), nats, for X uniform on the given inputs.
 
     Layer 1: its centres are the network's outputs, so h(T_1|X) = (d/2) log 2πeβ² and only Monte Carlo error is left.
@@ -196,12 +196,12 @@ def _values(inputs: Tensor) -> tuple[Tensor, float]:
 
 def _single(
     network: Noisy, inputs: Tensor, layer: int, each: int, queries: int, generator: torch.Generator | None
-) -> FlowEstimate:
+) -> NoisyEstimate:
     """One value of X, of which there is nothing to know: h(T) is h(T|X)."""
     centres = _propagated(network, inputs, layer, each, generator)[0]
     entropy = mixture_entropy(centres, network.beta, queries=queries, generator=generator)
     errors = (("queries", 0.0), ("inputs", 0.0), ("centres", 0.0), ("samples", 0.0))
-    return FlowEstimate(
+    return NoisyEstimate(
         0.0, 0.0, "nats", "flow", "estimate", each, 0,
         entropy=entropy, conditional_entropy=entropy, errors=errors, bounds=(0.0, 0.0),
     )  # fmt: skip
@@ -245,7 +245,7 @@ def check_noisy(network: object, layer: int) -> None:
 
 def _first_layer(
     network: Noisy, inputs: Tensor, ceiling: float, queries: int, generator: torch.Generator | None
-) -> FlowEstimate:
+) -> NoisyEstimate:
     centres = _propagated(network, inputs, 1, 1, generator)[:, 0]
     if not torch.equal(centres, _propagated(network, inputs, 1, 1, generator)[:, 0]):
         raise UsageError(
@@ -263,7 +263,7 @@ def _first_layer(
     distinct = -float((mixture.weights * mixture.weights.log()).sum())
     information = min(max(value - known, 0.0), ceiling, distinct)
     errors = (("queries", stderr), ("inputs", 0.0), ("centres", 0.0), ("samples", 0.0))
-    return FlowEstimate(
+    return NoisyEstimate(
         information, stderr, "nats", "flow", "estimate", len(inputs), 0, flags=_near_ceiling(information, ceiling),
         entropy=entropy, conditional_entropy=conditional, errors=errors,
     )  # fmt: skip
@@ -277,7 +277,7 @@ def _deeper(
     ceiling: float,
     queries: int,
     generator: torch.Generator | None,
-) -> FlowEstimate:
+) -> NoisyEstimate:
     """Layers from the second on, with so many propagated samples of each input, whose entropy is `ceiling`."""
     centres, beta = _propagated(network, inputs, layer, each, generator), network.beta
     m, _, d = centres.shape
@@ -334,7 +334,7 @@ def _deeper(
         text = f"{m * each:,} samples for h(T) and {each:,} for each h(T|x) at {who}: {asked}"
         flags.append(f"fewer samples than the worst case asks for, {rounded} of every input")
         warnings.warn(FewSamplesWarning(text), stacklevel=4)
-    return FlowEstimate(
+    return NoisyEstimate(
         value,
         _in_all(errors),
         "nats", "flow", "estimate", m * each, 0, flags=tuple(flags),

@@ -12,7 +12,7 @@ from infoplane.engine.plan import PLAN_FILE, Plan
 from infoplane.engine.store import Store, is_full, room_for
 from infoplane.errors import UsageError
 from infoplane.files import TEMPORARY, read_text
-from infoplane.report import flow_gather, flow_page, inversion, page, text
+from infoplane.report import inversion, noisy_gather, noisy_page, page, text
 from infoplane.report.contents import PageContents
 from infoplane.report.standing import remember, stands, state_of
 from infoplane.study.families import FAMILIES
@@ -41,7 +41,7 @@ CORRECTED = ("differences", "changes", "compression")
 #: a key of `infoplane.study.families.FAMILIES` -> its pages
 PAGES = {
     "inversion": Pages(inversion.contents_of, page.write, text.table),
-    "flow": Pages(flow_gather.flow_contents, flow_page.write, flow_gather.flow_table),
+    "flow": Pages(noisy_gather.noisy_contents, noisy_page.write, noisy_gather.noisy_table),
 }
 
 

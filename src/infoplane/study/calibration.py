@@ -27,7 +27,7 @@ TYPICAL_GPU = replace(
 #: names of files with speeds
 _FILES = "machine-*.json"
 #: files that say in which units work is counted and what is timed
-_UNITS = ("counting.py", "cost.py", "flow_cost.py", "machine.py", "bench.py")
+_UNITS = ("counting.py", "cost.py", "noisy_cost.py", "machine.py", "bench.py")
 
 
 @dataclass(frozen=True)

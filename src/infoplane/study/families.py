@@ -15,12 +15,12 @@ from infoplane.study.cells import KINDS as INVERSION_KINDS
 from infoplane.study.check import check, outlined
 from infoplane.study.choosing import CHOOSING_KINDS
 from infoplane.study.counting import Work
-from infoplane.study.flow_cells import FLOW_KINDS, load_points
-from infoplane.study.flow_cost import flow_cost
-from infoplane.study.flow_plan import make_flow_plan
-from infoplane.study.flow_results import FlowResults
-from infoplane.study.flow_spec import FlowSpec
 from infoplane.study.forecast import cost_of, keeping_of, size_of
+from infoplane.study.noisy_cells import NOISY_KINDS, load_points
+from infoplane.study.noisy_cost import noisy_cost
+from infoplane.study.noisy_plan import make_noisy_plan
+from infoplane.study.noisy_results import NoisyResults
+from infoplane.study.noisy_spec import NoisySpec
 from infoplane.study.plan import make_plan
 from infoplane.study.results import Results
 from infoplane.study.run_results import RunResults
@@ -71,11 +71,11 @@ FAMILIES: dict[str, Family] = {
         keeping_of,
         lambda spec: outlined(spec)[0],
     ),
-    "flow": Family(FlowSpec, "points", load_points, make_flow_plan, FlowResults, flow_cost),
+    "flow": Family(NoisySpec, "points", load_points, make_noisy_plan, NoisyResults, noisy_cost),
 }
 
 #: kind of cell -> function that runs it
-KINDS: Mapping[str, Callable[[Task], Result]] = ChainMap(INVERSION_KINDS, CHOOSING_KINDS, FLOW_KINDS)
+KINDS: Mapping[str, Callable[[Task], Result]] = ChainMap(INVERSION_KINDS, CHOOSING_KINDS, NOISY_KINDS)
 
 #: what a worker process computes cells with
 RUNNER = f"{__name__}:run"

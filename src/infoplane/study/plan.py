@@ -18,7 +18,7 @@ from infoplane.study.origin import NOTHING_SAID, Origin
 from infoplane.study.spec import StudySpec
 
 #: kind -> module that says what such a cell does, where it is not `cells`
-CELLS: dict[str, str] = dict.fromkeys(("points", "descent", "flow", "quadrature", "clustering", "sweep"), "flow_cells")
+CELLS: dict[str, str] = dict.fromkeys(("points", "descent", "flow", "quadrature", "clustering", "sweep"), "noisy_cells")
 CELLS |= dict.fromkeys(("candidate", "choice"), "choosing")
 
 #: the library whose arithmetic a cell's result depends on; torch on a device where none is named

@@ -10,20 +10,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-import synthetic_flow
+import synthetic_noisy
 from PIL import Image
 from read_report import Seen
-from synthetic_flow import HOSTILE, row
+from synthetic_noisy import HOSTILE, row
 
-from infoplane.report import flow_page
-from infoplane.report.flow_contents import FlowContents, NetworkThroughTraining, Snapshot
+from infoplane.report import noisy_page
+from infoplane.report.noisy_contents import NetworkThroughTraining, NoisyContents, Snapshot
 
 SECTIONS = {"clouds", "bins", "values", "distances", "units", "numbers", "meanings"}
 
 
-def see(contents: FlowContents, folder: Path) -> Seen:
+def see(contents: NoisyContents, folder: Path) -> Seen:
     """Returns the page of `contents`."""
-    return Seen(flow_page.write(contents, folder).read_text(encoding="utf-8"))
+    return Seen(noisy_page.write(contents, folder).read_text(encoding="utf-8"))
 
 
 def sections(seen: Seen) -> set[str]:
@@ -34,7 +34,7 @@ def sections(seen: Seen) -> set[str]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("flow")
-    flow_page.write(synthetic_flow.contents(), folder)
+    noisy_page.write(synthetic_noisy.contents(), folder)
     return folder
 
 
@@ -74,19 +74,19 @@ def test_is_whole_and_light(seen: Seen) -> None:
 def test_a_page_of_many_clouds_stays_light(tmp_path: Path, page_only: None) -> None:
     layers = {f"layer {depth}": 3 for depth in range(1, 6)}
     snapshots = [
-        Snapshot(epoch, {name: synthetic_flow.cloud(3, 40, falls=False, seed=at) for at, name in enumerate(layers)})
+        Snapshot(epoch, {name: synthetic_noisy.cloud(3, 40, falls=False, seed=at) for at, name in enumerate(layers)})
         for epoch in (0, 1, 10, 100, 1000, 10000)
     ]
     changes: dict[str, Any] = {"layers": layers, "snapshots": snapshots}
-    networks = [synthetic_flow.network(name, falls=False, **changes) for name in ("a", "b", "c")]
-    seen = see(FlowContents(title="t", networks=networks), tmp_path)
+    networks = [synthetic_noisy.network(name, falls=False, **changes) for name in ("a", "b", "c")]
+    seen = see(NoisyContents(title="t", networks=networks), tmp_path)
     pictures = [link for link in seen.attributes("href") if link.startswith("data:image/png")]
     assert len(pictures) == 3 * 6 * 5
     assert len(seen.source) < 3_000_000
 
 
 def test_same_contents_give_same_bytes(folder: Path, tmp_path: Path) -> None:
-    flow_page.write(synthetic_flow.contents(), tmp_path)
+    noisy_page.write(synthetic_noisy.contents(), tmp_path)
     paths = sorted(folder.rglob("*.*"))
     assert len(paths) == 2 + 2 * 7
     for path in paths:
@@ -118,7 +118,7 @@ def test_the_numbers_are_those_put_in(seen: Seen) -> None:
 
 
 def test_points_say_what_they_are(seen: Seen) -> None:
-    expected = synthetic_flow.information(5, 80, falls=True)
+    expected = synthetic_noisy.information(5, 80, falls=True)
     assert f"layer 5, epoch 80: {expected:.3f} ± 0.080 nats" in seen.text
     bits = f"layer 5, epoch 80: {expected / np.log(2):.2f} ± 0.12 bits"
     assert bits in seen.text
@@ -156,12 +156,12 @@ def test_clouds_hold_the_points(seen: Seen) -> None:
 @pytest.mark.parametrize(
     ("make", "expected"),
     [
-        (synthetic_flow.contents, {"clouds", "values", "distances", "numbers", "meanings"}),
-        (synthetic_flow.deterministic, {"clouds", "values", "distances", "numbers", "meanings"}),
-        (synthetic_flow.neuron, {"units", "numbers", "meanings"}),
-        (lambda: synthetic_flow.neuron(sweep=None), {"units", "numbers", "meanings"}),
-        (lambda: synthetic_flow.light(synthetic_flow.three()), {"numbers", "meanings"}),
-        (lambda: FlowContents(title="t"), set()),
+        (synthetic_noisy.contents, {"clouds", "values", "distances", "numbers", "meanings"}),
+        (synthetic_noisy.deterministic, {"clouds", "values", "distances", "numbers", "meanings"}),
+        (synthetic_noisy.neuron, {"units", "numbers", "meanings"}),
+        (lambda: synthetic_noisy.neuron(sweep=None), {"units", "numbers", "meanings"}),
+        (lambda: synthetic_noisy.light(synthetic_noisy.three()), {"numbers", "meanings"}),
+        (lambda: NoisyContents(title="t"), set()),
     ],
 )
 def test_parts_are_there_where_they_have_something_to_show(
@@ -173,7 +173,7 @@ def test_parts_are_there_where_they_have_something_to_show(
 
 
 def test_one_neuron_has_its_densities_weights_and_sweep(tmp_path: Path) -> None:
-    seen = see(synthetic_flow.neuron(), tmp_path)
+    seen = see(synthetic_noisy.neuron(), tmp_path)
     names = {path.stem for path in (tmp_path / "figures").iterdir()}
     assert names == {"opening", "densities", "weights", "sweep"}
     for words in (
@@ -185,7 +185,7 @@ def test_one_neuron_has_its_densities_weights_and_sweep(tmp_path: Path) -> None:
 
 
 def test_a_network_without_noise_has_a_panel_per_bin_size(tmp_path: Path) -> None:
-    seen = see(synthetic_flow.light(synthetic_flow.deterministic()), tmp_path)
+    seen = see(synthetic_noisy.light(synthetic_noisy.deterministic()), tmp_path)
     for size in ("0.0005", "0.005", "0.05", "0.5"):
         assert f"H(Bin(T)) [nats], bins of {size}" in seen.text
         assert f"bins of {size} " in seen.text
@@ -195,7 +195,7 @@ def test_a_network_without_noise_has_a_panel_per_bin_size(tmp_path: Path) -> Non
 
 
 def test_bins_of_a_noisy_network_have_a_part_of_their_own(tmp_path: Path) -> None:
-    study = synthetic_flow.light(synthetic_flow.contents())
+    study = synthetic_noisy.light(synthetic_noisy.contents())
     finer = [
         {**one, "bin": 0.001, "value": one["value"] + 0.5} for one in study.rows if one["kind"] == "binned-entropy"
     ]
@@ -206,7 +206,7 @@ def test_bins_of_a_noisy_network_have_a_part_of_their_own(tmp_path: Path) -> Non
 
 
 def test_three_networks_of_which_one_has_no_noise(tmp_path: Path, page_only: None) -> None:
-    seen = see(synthetic_flow.light(synthetic_flow.three()), tmp_path)
+    seen = see(synthetic_noisy.light(synthetic_noisy.three()), tmp_path)
     for words in ("deterministic · no noise", "I(X;T) is constant", "bins of 0.001", "bins of 0.05"):
         assert words in seen.text, words
     assert "The deterministic network has no noise" in seen.text
@@ -215,7 +215,7 @@ def test_three_networks_of_which_one_has_no_noise(tmp_path: Path, page_only: Non
 @pytest.mark.parametrize("count", [1, 4])
 def test_any_number_of_networks(count: int, tmp_path: Path, page_only: None) -> None:
     names = tuple(f"net {at}" for at in range(count))
-    seen = see(synthetic_flow.light(synthetic_flow.contents(names)), tmp_path)
+    seen = see(synthetic_noisy.light(synthetic_noisy.contents(names)), tmp_path)
     assert seen.open == []
     assert all(f"{name} · noise β = 0.005" in seen.text for name in names)
 
@@ -224,14 +224,14 @@ def test_whatever_comes_from_outside_is_escaped(tmp_path: Path) -> None:
     epochs = (0, 1)
     snapshots = [
         dataclasses.replace(
-            synthetic_flow.neuron().networks[0].snapshots[0],
+            synthetic_noisy.neuron().networks[0].snapshots[0],
             epoch=epoch,
             densities={
                 HOSTILE: dataclasses.replace(
-                    synthetic_flow.neuron().networks[0].snapshots[0].densities["layer 1"], inputs=[HOSTILE] * 4
+                    synthetic_noisy.neuron().networks[0].snapshots[0].densities["layer 1"], inputs=[HOSTILE] * 4
                 )
             },
-            clouds={HOSTILE: synthetic_flow.cloud(2, 5, falls=True)},
+            clouds={HOSTILE: synthetic_noisy.cloud(2, 5, falls=True)},
         )
         for epoch in epochs
     ]
@@ -244,7 +244,7 @@ def test_whatever_comes_from_outside_is_escaped(tmp_path: Path) -> None:
     found.append(row(HOSTILE, "", 1, "accuracy", 0.5, 0.1, unit="fraction"))
     lost = {"network": HOSTILE, "layer": HOSTILE, "kind": "flow", "peak": 0, "end": 1, "value": 3.0, "stderr": 0.1}
     other = dataclasses.replace(network, name=f"{HOSTILE} 2", beta=None)
-    contents = FlowContents(
+    contents = NoisyContents(
         title=HOSTILE, description=HOSTILE, note=HOSTILE, networks=[network, other], rows=found,
         differences=[{**lost, "p": 1e-4, "constant": 0.1}], ceiling=(2.0, HOSTILE), settings=HOSTILE,
         failures=[(HOSTILE, HOSTILE, HOSTILE)], missing=[(HOSTILE, HOSTILE)], sanity=[HOSTILE],
@@ -261,9 +261,9 @@ def test_whatever_comes_from_outside_is_escaped(tmp_path: Path) -> None:
             assert not list(root.iter("{http://www.w3.org/2000/svg}script"))
 
 
-def _going() -> FlowContents:
+def _going() -> NoisyContents:
     """A run of which only the first epochs of the first three layers of one network were measured."""
-    full = synthetic_flow.light(synthetic_flow.contents())
+    full = synthetic_noisy.light(synthetic_noisy.contents())
     early = [
         one for one in full.rows
         if int(one["checkpoint"]) < 28 and one["network"] == "plain" and one["layer"] not in ("layer 4", "layer 5")
@@ -292,25 +292,25 @@ def test_a_run_that_is_not_whole_has_a_page(tmp_path: Path, page_only: None) -> 
     [
         ({}, "There are no numbers yet."),
         ({"failures": [("flow-1", "loss is NaN", "Traceback …")]}, "There are no numbers: 1 part of the run failed."),
-        ({"networks": [synthetic_flow.network("", falls=True, snapshots=())]}, "There are no numbers yet."),
+        ({"networks": [synthetic_noisy.network("", falls=True, snapshots=())]}, "There are no numbers yet."),
         ({"rows": [row("gone", "layer 1", 3, "flow", 1.0, 0.1)]}, "There are no numbers yet."),
         (
             {
-                "networks": [synthetic_flow.network("", falls=True, snapshots=[Snapshot(0)])],
+                "networks": [synthetic_noisy.network("", falls=True, snapshots=[Snapshot(0)])],
                 "rows": [row("", "layer 1", 0, "flow", float("nan"), None)],
             },
             "There are no numbers yet.",
         ),
         (
             {
-                "networks": [synthetic_flow.network("", falls=True, snapshots=(), curves={}, history=np.array([]))],
+                "networks": [synthetic_noisy.network("", falls=True, snapshots=(), curves={}, history=np.array([]))],
                 "rows": [row("", "layer 1", 0, "flow", 1.5, 0.1)],
             },
             "Layer 1 holds 1.50 ± 0.10 nats about the input at epoch 0.",
         ),
         (
             {
-                "networks": [synthetic_flow.network("", falls=True, snapshots=())],
+                "networks": [synthetic_noisy.network("", falls=True, snapshots=())],
                 "rows": [row("", "layer 1", 0, "information", 1.5, None)],
             },
             "Layer 1 holds 1.500 nats about the input at epoch 0.",
@@ -318,14 +318,14 @@ def test_a_run_that_is_not_whole_has_a_page(tmp_path: Path, page_only: None) -> 
     ],
 )
 def test_a_run_with_next_to_nothing_has_a_page(changes: dict, sentence: str, tmp_path: Path, unpainted: None) -> None:
-    seen = see(FlowContents(title="going", **changes), tmp_path)
+    seen = see(NoisyContents(title="going", **changes), tmp_path)
     assert seen.open == []
     assert sentence in re.sub(r"(nats) [\d.]+ (± [\d.]+ )?bits", r"\1", seen.text)
 
 
 def test_quadrature_is_no_generator(tmp_path: Path, unpainted: None) -> None:
     truth = [{"name": "I(X;T), layer 1, epoch 10", "truth": 1.2, "measured": 1.21, "stderr": 0.01, "verdict": "holds"}]
-    text = see(synthetic_flow.neuron(truth=truth), tmp_path).text
+    text = see(synthetic_noisy.neuron(truth=truth), tmp_path).text
     assert "Against quadrature" in text
     assert "generator" not in text
     assert "known truth" not in text
@@ -334,7 +334,7 @@ def test_quadrature_is_no_generator(tmp_path: Path, unpainted: None) -> None:
 def test_a_cluster_of_a_noisy_network_is_as_wide_as_its_noise(seen: Seen, tmp_path: Path, unpainted: None) -> None:
     assert "about β√(2d) apart" in seen.text
     assert "A peak at zero is a cluster" not in seen.text
-    silent = see(synthetic_flow.deterministic(), tmp_path).text
+    silent = see(synthetic_noisy.deterministic(), tmp_path).text
     assert "A peak at zero is a cluster" in silent
     assert "β√(2d)" not in silent
     assert "noise included" not in silent
@@ -347,13 +347,13 @@ def test_says_of_what_the_bins_are(seen: Seen) -> None:
 
 def test_upright_lines_are_spoken_of_where_there_are_pictures(seen: Seen, tmp_path: Path, unpainted: None) -> None:
     assert "Upright lines are the epochs of which this page has pictures." in seen.text
-    bare = synthetic_flow.network("", falls=True, snapshots=[Snapshot(0), Snapshot(28)])
-    study = dataclasses.replace(synthetic_flow.deterministic(), networks=[bare])
+    bare = synthetic_noisy.network("", falls=True, snapshots=[Snapshot(0), Snapshot(28)])
+    study = dataclasses.replace(synthetic_noisy.deterministic(), networks=[bare])
     assert "Upright" not in see(study, tmp_path).text
 
 
 def test_levels_and_losses_of_the_table_add_up(tmp_path: Path, unpainted: None) -> None:
-    study = synthetic_flow.light(synthetic_flow.contents())
+    study = synthetic_noisy.light(synthetic_noisy.contents())
     levels = {"at_first": 3.0, "at_peak": 7.13, "at_end": 5.0}
     steps = [{**one, **levels, **{f"{name}_stderr": 0.07 for name in levels}} for one in study.differences]
     text = see(dataclasses.replace(study, differences=steps), tmp_path).text
@@ -362,7 +362,7 @@ def test_levels_and_losses_of_the_table_add_up(tmp_path: Path, unpainted: None) 
 
 
 def test_tables_beside_the_page_are_linked(tmp_path: Path, unpainted: None) -> None:
-    contents = synthetic_flow.neuron()
+    contents = synthetic_noisy.neuron()
     assert not [link for link in see(contents, tmp_path).attributes("href") if link.endswith(".csv")]
     (tmp_path / "differences.csv").write_text("layer\n")
     links = see(contents, tmp_path).attributes("href")

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from infoplane.report import flow_meanings, flow_tables, flow_words, publish, tables
+from infoplane.report import noisy_meanings, noisy_tables, noisy_words, publish, tables
 from infoplane.report.drawer import Drawer
-from infoplane.report.flow_contents import FlowContents
-from infoplane.report.flow_numbers import FlowNumbers, losses, plain
-from infoplane.report.flow_plates import FlowPlates
+from infoplane.report.noisy_contents import NoisyContents
+from infoplane.report.noisy_numbers import NoisyNumbers, losses, plain
+from infoplane.report.noisy_plates import NoisyPlates
 
 #: files with tables that a run's folder may hold, and what they are called
 TABLES = {
@@ -18,7 +18,7 @@ TABLES = {
 }
 
 
-def write(contents: FlowContents, folder: Path) -> Path:
+def write(contents: NoisyContents, folder: Path) -> Path:
     """Returns the path of the page, having written it and its figures.
 
     Every file is written under a temporary name and renamed, the page last, so that a page that can be opened is
@@ -31,17 +31,17 @@ def write(contents: FlowContents, folder: Path) -> Path:
     return publish.publish(folder, contents, tuple(TABLES), lambda *found: _render(contents, *found))
 
 
-def _render(contents: FlowContents, files: Sequence[str], drawer: Drawer) -> str:
+def _render(contents: NoisyContents, files: Sequence[str], drawer: Drawer) -> str:
     """Returns the page, its figures put away, given the names of the tables that lie beside it."""
-    numbers, found = FlowNumbers(contents.rows, contents.networks), losses(contents.differences)
-    plates = FlowPlates(contents, numbers, drawer)
+    numbers, found = NoisyNumbers(contents.rows, contents.networks), losses(contents.differences)
+    plates = NoisyPlates(contents, numbers, drawer)
     shown = [kind for kind in ("flow", "information", "binned-entropy") if numbers.has(kind)]
     shown += ["loss"] * bool(found) + ["accuracy"] * numbers.has("accuracy")
     return publish.render(
-        "flow.html.j2",
+        "noisy.html.j2",
         contents=contents,
         palette=plates.palette,
-        opening=flow_words.opening(contents, numbers, found),
+        opening=noisy_words.opening(contents, numbers, found),
         hero=plates.hero(),
         bins=plates.bins(),
         noisy=any(network.beta is not None for network in contents.networks),
@@ -53,9 +53,9 @@ def _render(contents: FlowContents, files: Sequence[str], drawer: Drawer) -> str
         weights=plates.weights(),
         sweep=plates.sweep(),
         bias=plain(contents.sweep.bias_per_weight) if contents.sweep else "",
-        table=flow_tables.numbers(contents, numbers, found),
+        table=noisy_tables.numbers(contents, numbers, found),
         files={name: TABLES[name] for name in files},
-        meanings=[flow_meanings.MEANINGS[kind] for kind in shown],
-        errors=flow_meanings.ERRORS if numbers.has("flow") else "",
+        meanings=[noisy_meanings.MEANINGS[kind] for kind in shown],
+        errors=noisy_meanings.ERRORS if numbers.has("flow") else "",
         truths=tables.truths(contents.truth),
     )

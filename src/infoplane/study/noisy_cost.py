@@ -7,11 +7,11 @@ import torch
 
 from infoplane.engine.plan import Plan
 from infoplane.engine.store import Result
-from infoplane.information.flow_bounds import FRESH, SPREADS, WIDTHS
+from infoplane.information.noisy_bounds import FRESH, SPREADS, WIDTHS
 from infoplane.study.counting import QUERY, Work, count
-from infoplane.study.flow_cells import check_samples, problem
-from infoplane.study.flow_plan import make_flow_plan
-from infoplane.study.flow_spec import FlowSpec
+from infoplane.study.noisy_cells import check_samples, problem
+from infoplane.study.noisy_plan import make_noisy_plan
+from infoplane.study.noisy_spec import NoisySpec
 from infoplane.subjects.dense import DenseSettings, dense, linear_layers, orthonormality_step
 from infoplane.subjects.train_noisy import loss_of
 
@@ -30,7 +30,7 @@ STEP = 20
 PAIR = 25.0
 
 
-def flow_cost(spec: FlowSpec, plan: Plan | None = None, loaded: Result | None = None) -> dict[str, Work]:
+def noisy_cost(spec: NoisySpec, plan: Plan | None = None, loaded: Result | None = None) -> dict[str, Work]:
     """Returns the work of every cell of a study, by name.
 
     Args:
@@ -45,7 +45,7 @@ def flow_cost(spec: FlowSpec, plan: Plan | None = None, loaded: Result | None = 
     check_samples(spec, inputs)
     steps: dict[str, Work] = {}
     found = {}
-    for cell in (plan or make_flow_plan(spec)).cells.values():
+    for cell in (plan or make_noisy_plan(spec)).cells.values():
         work, params = Work(), dict(cell.params)
         if cell.kind == "descent":
             batch = params["train"]["batch"] or len(points.training)

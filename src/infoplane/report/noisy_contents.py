@@ -108,7 +108,7 @@ class Sweep:
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class FlowContents(PageContents):
+class NoisyContents(PageContents):
     """What the page of a study of noisy networks shows.
 
     Attributes:

@@ -12,9 +12,9 @@ from infoplane.claims import ONE_NETWORK, Hypothesis
 from infoplane.engine.store import Stored
 from infoplane.errors import agreed
 from infoplane.estimate import Estimate
-from infoplane.information.sample_propagation import FlowEstimate
+from infoplane.information.sample_propagation import NoisyEstimate
 from infoplane.study.comparisons import Compared, settled
-from infoplane.study.flow_spec import FlowSpec
+from infoplane.study.noisy_spec import NoisySpec
 from infoplane.study.run_results import COLUMNS, RunResults, tidy
 from infoplane.subjects.points import equal_inputs
 
@@ -32,7 +32,7 @@ TO_THE_END = {
 }
 
 
-class FlowResults(RunResults[FlowSpec]):
+class NoisyResults(RunResults[NoisySpec]):
     """What a study of noisy networks has measured so far."""
 
     #: network: its name; bin: bin size of a binned entropy; inputs: number of equally likely inputs; lower, upper: what
@@ -65,11 +65,11 @@ class FlowResults(RunResults[FlowSpec]):
         points = self.cell("points")
         return None if points is None else len(points.array("inputs"))
 
-    def flows(self, network: str, epoch: int) -> dict[int, list[FlowEstimate]]:
+    def flows(self, network: str, epoch: int) -> dict[int, list[NoisyEstimate]]:
         """Repeat -> I(X;T_l) of every layer, of the repeats that are finished."""
         repeats = range(1, self.spec.estimate.repeats + 1)
         found = ((repeat, self.cell("flow", network, epoch, repeat)) for repeat in repeats)
-        return {r: [FlowEstimate.of(layer) for layer in s.values["layers"]] for r, s in found if s is not None}
+        return {r: [NoisyEstimate.of(layer) for layer in s.values["layers"]] for r, s in found if s is not None}
 
     def rows(self) -> list[dict[str, Any]]:
         """Returns one tidy row per estimate; keys as `columns`."""
@@ -208,17 +208,17 @@ def fallen(row: Mapping[str, Any]) -> Hypothesis:
     return Hypothesis(change, p, negligible=max(ERRORS_FOR_A_CLAIM * stderr, NEGLIGIBLE), training=True)
 
 
-def together(repeats: Sequence[Estimate]) -> FlowEstimate:
+def together(repeats: Sequence[Estimate]) -> NoisyEstimate:
     """Returns the mean of independent estimates of one number; what few samples leave does not average away."""
     value = float(np.mean([each.value for each in repeats]))
     lasting, chance = [_lasting(each) for each in repeats], [_chance(each) for each in repeats]
-    known = [each.bounds for each in repeats if isinstance(each, FlowEstimate) and each.bounds is not None]
+    known = [each.bounds for each in repeats if isinstance(each, NoisyEstimate) and each.bounds is not None]
     bounds = (min(low for low, _ in known), max(high for _, high in known)) if known else None
     errors = (("chance", math.hypot(*chance) / len(chance)), ("samples", float(np.mean(lasting))))
     flags = tuple(dict.fromkeys(flag for each in repeats for flag in each.flags))
     n, first = sum(each.n for each in repeats), repeats[0]
     stderr = math.hypot(*(part for _, part in errors))
-    return FlowEstimate(
+    return NoisyEstimate(
         value, stderr, first.unit, first.kind, first.bound, n, 0, flags=flags, errors=errors, bounds=bounds
     )  # fmt: skip
 
@@ -247,7 +247,7 @@ def _typical(estimates: Any) -> float:
 
 def _lasting(estimate: Estimate) -> float:
     """The part of an error that no repetition averages away."""
-    return dict(estimate.errors).get("samples", 0.0) if isinstance(estimate, FlowEstimate) else 0.0
+    return dict(estimate.errors).get("samples", 0.0) if isinstance(estimate, NoisyEstimate) else 0.0
 
 
 def _chance(estimate: Estimate) -> float:

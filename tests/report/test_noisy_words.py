@@ -5,15 +5,15 @@ import re
 from typing import Any
 
 import pytest
-import synthetic_flow
-from synthetic_flow import row
+import synthetic_noisy
+from synthetic_noisy import row
 
 from infoplane.claims import Claim
-from infoplane.report import flow_tables
-from infoplane.report.flow_contents import FlowContents
-from infoplane.report.flow_numbers import FlowNumbers, Loss, levels, losses, peak_of, plain
-from infoplane.report.flow_text import table
-from infoplane.report.flow_words import opening
+from infoplane.report import noisy_tables
+from infoplane.report.noisy_contents import NoisyContents
+from infoplane.report.noisy_numbers import Loss, NoisyNumbers, levels, losses, peak_of, plain
+from infoplane.report.noisy_text import table
+from infoplane.report.noisy_words import opening
 
 
 def lost(layer: str = "layer 1", value: float = 2.0, stderr: float | None = 0.1, **other: Any) -> dict[str, Any]:
@@ -22,9 +22,9 @@ def lost(layer: str = "layer 1", value: float = 2.0, stderr: float | None = 0.1,
     return plain | {"stderr": stderr, "p": 1e-4, "constant": 0.1} | other
 
 
-def said(contents: FlowContents) -> tuple[str, str]:
+def said(contents: NoisyContents) -> tuple[str, str]:
     """Returns the headline and what follows it, in nats and without markup."""
-    spoken = opening(contents, FlowNumbers(contents.rows, contents.networks), losses(contents.differences))
+    spoken = opening(contents, NoisyNumbers(contents.rows, contents.networks), losses(contents.differences))
 
     def plain(text: str) -> str:
         return re.sub(r"<[^>]*>", "", re.sub(r'<span class="bits">[^<]*</span>', "", text))
@@ -32,11 +32,11 @@ def said(contents: FlowContents) -> tuple[str, str]:
     return plain(spoken.sentence), plain(" ".join(spoken.detail))
 
 
-def study(*steps: dict[str, Any], names: tuple[str, ...] = ("",), rows: Any = None, **changes: Any) -> FlowContents:
+def study(*steps: dict[str, Any], names: tuple[str, ...] = ("",), rows: Any = None, **changes: Any) -> NoisyContents:
     """Returns a study of these losses; each network has a number for every layer and epoch."""
-    networks = [synthetic_flow.network(name, falls=True, snapshots=()) for name in names]
-    found = [one for name in names for one in synthetic_flow.rows(name, beta=0.005, bins=(0.05,), falls=True)]
-    return FlowContents(
+    networks = [synthetic_noisy.network(name, falls=True, snapshots=()) for name in names]
+    found = [one for name in names for one in synthetic_noisy.rows(name, beta=0.005, bins=(0.05,), falls=True)]
+    return NoisyContents(
         title="t", networks=networks, rows=found if rows is None else rows, differences=steps, **changes
     )
 
@@ -107,8 +107,8 @@ def test_the_numbers_of_the_tables_add_up() -> None:
     assert re.split(r"  +", line)[2:6] == [
         "3.000 ± 0.060", "6.000 ± 0.080 (28)", "4.000 ± 0.060 (10,000)", "2.00 ± 0.10 (lost)"
     ]  # fmt: skip
-    found = FlowNumbers(contents.rows, contents.networks)
-    page = flow_tables.numbers(contents, found, losses(contents.differences))
+    found = NoisyNumbers(contents.rows, contents.networks)
+    page = noisy_tables.numbers(contents, found, losses(contents.differences))
     cells = next(line for line in page.groups[0][1] if line.layer == "layer 5").cells
     nats = [re.findall(r'class="nats">([^<]*)', str(cell.text))[0] for cell in cells[:4] if cell]
     assert nats == ["3.000 ± 0.060", "6.000 ± 0.080", "4.000 ± 0.060", "2.00 ± 0.10"]
@@ -119,7 +119,7 @@ def test_the_numbers_of_the_tables_add_up() -> None:
     assert [(epoch, number.value, number.flags) for epoch, number in flagged if number] == [
         (0, 3.0, ()), (640, 6.0, ("within error of its ceiling",)), (10000, 4.0, ("within error of its ceiling",))
     ]  # fmt: skip
-    assert not flow_tables.numbers(contents, found, losses([lost("layer 5")])).remark
+    assert not noisy_tables.numbers(contents, found, losses([lost("layer 5")])).remark
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_settings_are_written_so_that_nobody_counts_zeros(value: float, words: s
 
 
 def test_fine_bins_are_powers_of_ten_in_headline_and_table() -> None:
-    full = synthetic_flow.deterministic()
+    full = synthetic_noisy.deterministic()
     finer = dataclasses.replace(
         full, rows=[{**one, "bin": 1e-9} if one.get("bin") == 0.0005 else one for one in full.rows]
     )
@@ -213,7 +213,7 @@ def test_losses_of_unknown_networks_are_not_spoken_of() -> None:
 
 
 def test_bins_of_a_network_without_noise() -> None:
-    headline, rest = said(synthetic_flow.deterministic())
+    headline, rest = said(synthetic_noisy.deterministic())
     assert headline == (
         "With bins of 0.0005 every layer has ln 4096 = 8.318 nats at every epoch; with bins of 0.5 layers have 3.778 "
         "nats (layer 5) to 6.522 nats (layer 1) at epoch 10,000."
@@ -223,7 +223,7 @@ def test_bins_of_a_network_without_noise() -> None:
 
 
 def test_a_ceiling_that_was_missed_once_is_not_claimed_for_every_epoch() -> None:
-    full = synthetic_flow.deterministic()
+    full = synthetic_noisy.deterministic()
     off = [
         {**one, "value": 8.0} if (one["bin"], one["checkpoint"], one["layer"]) == (0.0005, "3", "layer 2") else one
         for one in full.rows
@@ -242,8 +242,8 @@ def test_numbers_are_looked_up_by_network_layer_bin_and_epoch() -> None:
         row("b", "layer 1", 2, "flow", 7.0, 0.1), {**row("a", "layer 1", 3, "flow", 8.0, 0.1), "checkpoint": "end"},
         row("a", "layer 1", 5, "flow", float("nan"), 0.1), {**row("a", "layer 2", 2, "flow", 1.0, 0.1), "unit": "bits"},
     ]  # fmt: skip
-    networks = [synthetic_flow.network("a", falls=True, snapshots=())]
-    numbers = FlowNumbers(rows, networks)
+    networks = [synthetic_noisy.network("a", falls=True, snapshots=())]
+    numbers = NoisyNumbers(rows, networks)
     series = numbers.series("a", "layer 1", "flow")
     assert {epoch: estimate.value for epoch, estimate in series.items()} == {2: 4.0, 10: 2.0}
     assert list(series) == [2, 10]
@@ -258,7 +258,7 @@ def test_numbers_are_looked_up_by_network_layer_bin_and_epoch() -> None:
 
 
 def test_the_table_of_a_run_is_one_line_per_layer() -> None:
-    contents = synthetic_flow.light(synthetic_flow.three())
+    contents = synthetic_noisy.light(synthetic_noisy.three())
     lines = table(contents.rows, contents.differences, contents.networks).splitlines()
     assert lines[0].split("  ")[0] == "network"
     assert len(lines[: lines.index("")]) == 2 + 3 * 5
@@ -281,7 +281,7 @@ def test_the_table_of_a_run_is_one_line_per_layer() -> None:
 
 
 def test_the_table_of_bins_has_a_column_for_each_size() -> None:
-    contents = synthetic_flow.deterministic()
+    contents = synthetic_noisy.deterministic()
     text = table(contents.rows, contents.differences, contents.networks)
     assert re.split(r"  +", text.splitlines()[0]) == [
         "layer", "units", "H(Bin), 0.0005", "H(Bin), 0.005", "H(Bin), 0.05", "H(Bin), 0.5",
@@ -292,6 +292,6 @@ def test_the_table_of_bins_has_a_column_for_each_size() -> None:
 
 
 def test_the_table_of_a_run_without_numbers_is_still_one() -> None:
-    networks = [synthetic_flow.network("", falls=True, snapshots=())]
+    networks = [synthetic_noisy.network("", falls=True, snapshots=())]
     assert len(table([], [], networks).splitlines()) == 2 + 5
     assert table([], [], []).startswith("layer")

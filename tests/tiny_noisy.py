@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from infoplane.study.flow_spec import FlowSpec
 from infoplane.study.load import load_study
+from infoplane.study.noisy_spec import NoisySpec
 
 #: two networks of two layers on a spiral of forty inputs
 SPIRAL = """
@@ -41,8 +41,8 @@ def write(folder: Path, text: str, name: str = "flow") -> Path:
     return path
 
 
-def load(folder: Path, text: str, changes: dict | None = None, name: str = "flow") -> FlowSpec:
+def load(folder: Path, text: str, changes: dict | None = None, name: str = "flow") -> NoisySpec:
     """Returns a study, with changes by dotted path."""
     spec = load_study(str(write(folder, text, name)), changes)
-    assert isinstance(spec, FlowSpec)
+    assert isinstance(spec, NoisySpec)
     return spec

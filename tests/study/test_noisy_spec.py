@@ -6,12 +6,12 @@ import os
 import pytest
 import yaml
 
-import tiny_flow
+import tiny_noisy
 from infoplane.errors import UsageError
 from infoplane.study.families import FAMILIES
-from infoplane.study.flow_plan import make_flow_plan
-from infoplane.study.flow_spec import FlowSpec
 from infoplane.study.load import load_study, named_studies, read_study, scales_of, validate
+from infoplane.study.noisy_plan import make_noisy_plan
+from infoplane.study.noisy_spec import NoisySpec
 
 #: the studies of Goldfeld et al. 2018
 NOISY = [
@@ -31,7 +31,7 @@ train: {epochs: 100}
 @pytest.fixture
 def load(tmp_path):
     """Returns a function that loads a study with changes by dotted path."""
-    return lambda changes=None, text=PLAIN: tiny_flow.load(tmp_path, text, changes)
+    return lambda changes=None, text=PLAIN: tiny_noisy.load(tmp_path, text, changes)
 
 
 # --- what is left to defaults ---
@@ -85,14 +85,14 @@ def test_marked_epochs_are_the_nearest_checkpoints(load, marked, shown):
 
 
 def test_the_resolved_study_reads_back_the_same(load, tmp_path):
-    for text in (PLAIN, tiny_flow.SPIRAL, tiny_flow.CHAIN):
+    for text in (PLAIN, tiny_noisy.SPIRAL, tiny_noisy.CHAIN):
         spec = load(text=text)
         path = tmp_path / "study.yaml"
         path.write_text(spec.to_yaml(), encoding="utf-8")
         again = read_study(path)
         assert again == spec
         assert again.to_yaml() == spec.to_yaml()
-        assert make_flow_plan(again).cells == make_flow_plan(spec).cells
+        assert make_noisy_plan(again).cells == make_noisy_plan(spec).cells
 
 
 # --- what is refused ---
@@ -288,19 +288,19 @@ def test_options_that_the_problem_does_not_take(load, refuses, options):
 
 
 def test_the_studies_of_noisy_networks_are_there():
-    assert [name for name in named_studies() if isinstance(load_study(name), FlowSpec)] == NOISY
+    assert [name for name in named_studies() if isinstance(load_study(name), NoisySpec)] == NOISY
 
 
 @pytest.mark.parametrize(("name", "scale"), list(itertools.product(NOISY, ("paper", "laptop"))))
 def test_every_named_study_loads_checks_and_plans(name, scale):
     spec = load_study(name, scale=scale)
-    assert isinstance(spec, FlowSpec)
+    assert isinstance(spec, NoisySpec)
     assert (spec.name, spec.scale) == (name, scale)
     assert scales_of(name) == ["paper", "laptop"]
     assert spec.figure.startswith("Goldfeld et al. 2018, ")
     assert spec.marked
     assert validate(yaml.safe_load(spec.to_yaml()), where=name) == spec
-    plan = make_flow_plan(spec)
+    plan = make_noisy_plan(spec)
     seen = set()
     for cell in plan.cells.values():
         assert set(cell.needs.values()) <= seen, "a cell comes after those it needs"

@@ -7,9 +7,9 @@ from typing import Any
 from infoplane.claims import corrected_for
 from infoplane.estimate import Estimate
 from infoplane.report.amounts import with_error
-from infoplane.report.flow_contents import NetworkThroughTraining
-from infoplane.report.flow_numbers import FlowNumbers, Loss, epoch_text, epochs_text, levels, losses, plain
-from infoplane.report.flow_words import verdict_words
+from infoplane.report.noisy_contents import NetworkThroughTraining
+from infoplane.report.noisy_numbers import Loss, NoisyNumbers, epoch_text, epochs_text, levels, losses, plain
+from infoplane.report.noisy_words import verdict_words
 
 
 def table(
@@ -21,12 +21,12 @@ def table(
     """Returns the table that closes a run: one line per network and layer, every number with its error.
 
     Args:
-        rows: As in `FlowContents.rows`.
-        differences: As in `FlowContents.differences`.
-        networks: As in `FlowContents.networks`.
+        rows: As in `NoisyContents.rows`.
+        differences: As in `NoisyContents.differences`.
+        networks: As in `NoisyContents.networks`.
         before: As `PageContents.tests_before`.
     """
-    numbers, found = FlowNumbers(rows, networks), losses(differences)
+    numbers, found = NoisyNumbers(rows, networks), losses(differences)
     flow, several = numbers.has("flow"), len(networks) > 1
     sizes = _sizes(numbers, networks, flow)
     header = ["network"] * several + ["layer", "units"]
@@ -58,7 +58,7 @@ def table(
     return "\n".join([*text, "", *notes] if notes else text)
 
 
-def _sizes(numbers: FlowNumbers, networks: Sequence[NetworkThroughTraining], flow: bool) -> list[float | None]:
+def _sizes(numbers: NoisyNumbers, networks: Sequence[NetworkThroughTraining], flow: bool) -> list[float | None]:
     """The bin sizes that have a column; None is each network's own first one."""
     own = [numbers.bins(network.name) for network in networks if numbers.bins(network.name)]
     if not own:
@@ -70,7 +70,7 @@ def _sizes(numbers: FlowNumbers, networks: Sequence[NetworkThroughTraining], flo
 
 
 def _information(
-    network: NetworkThroughTraining, layer: str, numbers: FlowNumbers, found: Sequence[Loss]
+    network: NetworkThroughTraining, layer: str, numbers: NoisyNumbers, found: Sequence[Loss]
 ) -> tuple[list[str], list[str]]:
     """I(X;T) of a layer at first, at its peak and at the end, and what it lost; and the flags of these."""
     known = levels(numbers, network.name, layer, found)
@@ -96,7 +96,7 @@ def _information(
 
 def _notes(
     networks: Sequence[NetworkThroughTraining],
-    numbers: FlowNumbers,
+    numbers: NoisyNumbers,
     starred: bool,
     *,
     flow: bool,

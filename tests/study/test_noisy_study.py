@@ -12,23 +12,23 @@ import pytest
 import torch
 from scipy.stats import norm
 
-import tiny_flow
+import tiny_noisy
 from infoplane.engine.plan import Plan
 from infoplane.engine.store import Store
 from infoplane.engine.worker import Environment
 from infoplane.errors import UsageError
 from infoplane.estimate import Estimate
 from infoplane.geometry import binned_entropy
-from infoplane.information.sample_propagation import FlowEstimate
-from infoplane.report import flow_gather
+from infoplane.information.sample_propagation import NoisyEstimate
+from infoplane.report import noisy_gather
 from infoplane.report.amounts import with_error
 from infoplane.report.build import build, load_run
-from infoplane.study import flow_cells
+from infoplane.study import noisy_cells
 from infoplane.study.execute import execute
 from infoplane.study.families import KINDS
-from infoplane.study.flow_plan import make_flow_plan
-from infoplane.study.flow_results import FlowResults, together
 from infoplane.study.load import load_study, read_study
+from infoplane.study.noisy_plan import make_noisy_plan
+from infoplane.study.noisy_results import NoisyResults, together
 from infoplane.study.task import Task
 from infoplane.subjects.dense import DenseSettings, dense
 from infoplane.subjects.points import pair, spiral
@@ -36,7 +36,7 @@ from tiny_study import command, contents, events, kind_of
 
 
 def finished(folder: Path, text: str) -> Path:
-    outcome = execute(tiny_flow.load(folder, text), folder / "run", workers=0, quiet=True)
+    outcome = execute(tiny_noisy.load(folder, text), folder / "run", workers=0, quiet=True)
     assert not outcome.failed
     build(folder / "run")
     return folder / "run"
@@ -45,18 +45,18 @@ def finished(folder: Path, text: str) -> Path:
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory) -> Path:
     """A finished run of single units; only to be read."""
-    return finished(tmp_path_factory.mktemp("chain"), tiny_flow.CHAIN)
+    return finished(tmp_path_factory.mktemp("chain"), tiny_noisy.CHAIN)
 
 
 @pytest.fixture(scope="module")
 def arms(tmp_path_factory) -> Path:
     """A finished run of a noisy and a deterministic network on a spiral; only to be read."""
-    return finished(tmp_path_factory.mktemp("arms"), tiny_flow.SPIRAL)
+    return finished(tmp_path_factory.mktemp("arms"), tiny_noisy.SPIRAL)
 
 
-def results_of(folder: Path) -> FlowResults:
+def results_of(folder: Path) -> NoisyResults:
     results = load_run(folder)
-    assert isinstance(results, FlowResults)
+    assert isinstance(results, NoisyResults)
     return results
 
 
@@ -69,7 +69,7 @@ def where(rows: list[dict[str, Any]], **wanted: Any) -> list[dict[str, Any]]:
 
 def test_rows_say_what_was_measured_where(arms):
     rows = results_of(arms).rows()
-    assert all(set(row) == set(FlowResults.columns) for row in rows)
+    assert all(set(row) == set(NoisyResults.columns) for row in rows)
     assert {row["study"] for row in rows} == {"flow"}
     assert {row["inputs"] for row in rows} == {40}
     assert {row["checkpoint"] for row in rows} == {"0", "2", "7", "20"}
@@ -111,7 +111,7 @@ def test_all_is_the_mean_of_the_repeats_with_its_error(arms):
 def test_the_tables_in_the_folder_are_the_rows(arms):
     rows = results_of(arms).rows()
     csv, parquet = pl.read_csv(arms / "results.csv"), pl.read_parquet(arms / "results.parquet")
-    assert csv.columns == parquet.columns == list(FlowResults.columns)
+    assert csv.columns == parquet.columns == list(NoisyResults.columns)
     assert parquet["value"].to_list() == csv["value"].to_list() == [row["value"] for row in rows]
     tables = results_of(arms).tables()
     assert set(tables) == {"differences", "history"}
@@ -232,10 +232,10 @@ def test_the_sweep_is_of_one_tanh_unit(chain):
 
 
 def flow(value, stderr=0.01):
-    return FlowEstimate(value, stderr, "nats", "flow", "estimate", 10, 0)
+    return NoisyEstimate(value, stderr, "nats", "flow", "estimate", 10, 0)
 
 
-class Made(FlowResults):
+class Made(NoisyResults):
     """Results of which the estimates are made up: epoch -> repeat -> value of either layer."""
 
     made: dict[int, dict[int, float]]
@@ -246,8 +246,8 @@ class Made(FlowResults):
 
 @pytest.fixture
 def made(tmp_path):
-    spec = tiny_flow.load(tmp_path, tiny_flow.SPIRAL, {"networks": {}})
-    return Made(spec, make_flow_plan(spec), Store(tmp_path / "cells"))
+    spec = tiny_noisy.load(tmp_path, tiny_noisy.SPIRAL, {"networks": {}})
+    return Made(spec, make_noisy_plan(spec), Store(tmp_path / "cells"))
 
 
 def test_the_peak_is_chosen_on_the_first_repeat_and_read_off_the_others(made):
@@ -393,7 +393,7 @@ def test_a_network_that_diverges_fails_with_its_epoch_and_what_needs_it_is_skipp
         "train.epochs": 400,
         "sweep": None,
     }
-    spec = tiny_flow.load(tmp_path, tiny_flow.CHAIN, changes)
+    spec = tiny_noisy.load(tmp_path, tiny_noisy.CHAIN, changes)
     outcome = execute(spec, tmp_path / "run", workers=0, quiet=True)
     (cell,) = outcome.failed
     assert kind_of(cell) == "descent"
@@ -478,7 +478,7 @@ def test_a_density_that_cannot_be_drawn_does_not_cost_the_clustering(chain, monk
     def refuse(*_):
         raise UsageError("activations lie too far apart for quadrature")
 
-    monkeypatch.setattr(flow_cells, "chain_density", refuse)
+    monkeypatch.setattr(noisy_cells, "chain_density", refuse)
     without = KINDS["clustering"](task)
     assert without.values == whole.values
     stored = results.cell("clustering", "", 0).values["binned"]
@@ -491,7 +491,7 @@ def test_a_density_that_cannot_be_drawn_does_not_cost_the_clustering(chain, monk
 def test_a_deterministic_layer_that_saturates_can_be_drawn():
     # Values that differ in their last digit only, or not at all.
     for values in (np.array([[1.0], [1.0 - 2**-53], [1.0]]), np.ones((3, 1))):
-        found = flow_cells._pictured("layer 1", torch.from_numpy(values), spiral(inputs=4, test=0.25).__class__(
+        found = noisy_cells._pictured("layer 1", torch.from_numpy(values), spiral(inputs=4, test=0.25).__class__(
             "x", values, np.array([0, 1, 0]), np.zeros(2), np.arange(3), np.arange(0)
         ))  # fmt: skip
         assert found["values:layer 1:all"].sum() == 3
@@ -520,9 +520,9 @@ def test_the_page_holds_the_numbers(arms, chain):
                 # The table's levels are those that its losses were taken from.
                 losses = where(results.differences(), network=row["network"], layer=row["layer"])
                 words = with_error(losses[0]["at_end"], losses[0]["at_end_stderr"])
-                assert f"{words} (20)" in flow_gather.flow_table(results).replace("*", "")
+                assert f"{words} (20)" in noisy_gather.noisy_table(results).replace("*", "")
         assert sum(path.suffix == ".svg" for path in (folder / "figures").iterdir()) >= 4
-        words = flow_gather.flow_table(results)
+        words = noisy_gather.noisy_table(results)
         for layer in ("layer 1", "layer 2"):
             assert layer in words
 
@@ -531,9 +531,9 @@ def test_layers_stand_in_depth_order_on_the_page(tmp_path):
     widths = [2] * 11
     changes = {"network.widths": widths, "networks": {}, "train.epochs": 1, "train.checkpoints": [1], "marked": [1],
                "estimate": {"samples": 80, "queries": 20, "repeats": 2}}  # fmt: skip
-    spec = tiny_flow.load(tmp_path, tiny_flow.SPIRAL, changes)
+    spec = tiny_noisy.load(tmp_path, tiny_noisy.SPIRAL, changes)
     assert not execute(spec, tmp_path / "run", workers=0, quiet=True).failed
-    (network,) = flow_gather.flow_contents(results_of(tmp_path / "run"), tmp_path / "run").networks
+    (network,) = noisy_gather.noisy_contents(results_of(tmp_path / "run"), tmp_path / "run").networks
     (snapshot,) = network.snapshots
     assert list(snapshot.distances) == ["input", *(f"layer {k}" for k in range(1, 12))]
     assert list(snapshot.clouds) == [f"layer {k}" for k in range(1, 12)]
@@ -551,10 +551,10 @@ def test_progress_of_training_is_the_held_out_loss(arms):
 
 def test_plan_and_run_on_the_command_line(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    tiny_flow.write(tmp_path, tiny_flow.CHAIN, "mine")
+    tiny_noisy.write(tmp_path, tiny_noisy.CHAIN, "mine")
     said = command(capsys, "plan", "mine.yaml", "--workers", 1)
     assert said.code == 0, said.err
-    cells = make_flow_plan(load_study("mine.yaml")).cells
+    cells = make_noisy_plan(load_study("mine.yaml")).cells
     assert f"{len(cells)} parts: 1 points, 1 descent, 1 quadrature, 1 sweep, 3 clustering, 6 flow" in said.out
     said = command(capsys, "run", "mine.yaml", "--workers", 0, "--quiet")
     assert (said.code, said.err) == (0, "")
@@ -570,7 +570,7 @@ def test_plan_and_run_on_the_command_line(tmp_path, monkeypatch, capsys):
 
 def test_a_run_whose_network_diverges_ends_with_one_line_and_exit_2(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    tiny_flow.write(tmp_path, tiny_flow.SPIRAL, "mine")
+    tiny_noisy.write(tmp_path, tiny_noisy.SPIRAL, "mine")
     words = ["run", "mine.yaml", "--workers", 0, "-q", "--out", "out", "--set", "network.activation=linear"]
     said = command(capsys, *words, "--set", "train.learning_rate=1e200")
     assert said.code == 2
@@ -595,7 +595,7 @@ def test_a_run_whose_network_diverges_ends_with_one_line_and_exit_2(tmp_path, mo
 )
 def test_wrong_settings_are_one_line_and_leave_nothing(tmp_path, monkeypatch, capsys, verb, setting, words):
     monkeypatch.chdir(tmp_path)
-    tiny_flow.write(tmp_path, tiny_flow.CHAIN, "mine")
+    tiny_noisy.write(tmp_path, tiny_noisy.CHAIN, "mine")
     said = command(capsys, verb, "mine.yaml", "--set", setting, "--workers", 0)
     assert said.code == 2
     assert len(said.err.splitlines()) == 1
@@ -609,8 +609,8 @@ def test_an_estimate_comes_back_from_its_cell_as_it_was(chain):
     layers = stored.values["layers"]
     assert json.dumps(layers)
     for raw in layers:
-        found = FlowEstimate.of(raw)
-        assert isinstance(found, FlowEstimate)
+        found = NoisyEstimate.of(raw)
+        assert isinstance(found, NoisyEstimate)
         assert found.entropy is not None
         assert found.conditional_entropy is not None
         gap = found.entropy.value - found.conditional_entropy.value

@@ -15,8 +15,8 @@ from matplotlib.ticker import MaxNLocator
 
 from infoplane.report.amounts import listing
 from infoplane.report.drawing import gutter, shorten
-from infoplane.report.flow_axes import HUES, box, write
-from infoplane.report.flow_contents import Cloud, Histogram, NetworkThroughTraining, UnitDensity
+from infoplane.report.noisy_axes import HUES, box, write
+from infoplane.report.noisy_contents import Cloud, Histogram, NetworkThroughTraining, UnitDensity
 from infoplane.report.theme import GHOST, INK, LINE, MUTED, PIXELS_PER_INCH, Palette, canvas
 
 _WIDTH = 960  # pixels

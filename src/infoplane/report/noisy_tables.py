@@ -7,14 +7,14 @@ from markupsafe import Markup
 from infoplane.claims import ONE_NETWORK, corrected_for
 from infoplane.estimate import NATS_PER_BIT, Estimate
 from infoplane.report.amounts import MISSING, amount, between, both, information, probability, rounded
-from infoplane.report.flow_contents import FlowContents, NetworkThroughTraining
-from infoplane.report.flow_numbers import FlowNumbers, Loss, epoch_text, levels, plain, titled
-from infoplane.report.flow_words import verdict_words
+from infoplane.report.noisy_contents import NetworkThroughTraining, NoisyContents
+from infoplane.report.noisy_numbers import Loss, NoisyNumbers, epoch_text, levels, plain, titled
+from infoplane.report.noisy_words import verdict_words
 from infoplane.report.tables import Cell, Notes
 
 
 @dataclasses.dataclass(frozen=True)
-class FlowColumn:
+class NoisyColumn:
     """What a column holds, in which unit, and what more must be said of it."""
 
     name: str
@@ -23,7 +23,7 @@ class FlowColumn:
 
 
 @dataclasses.dataclass(frozen=True)
-class FlowLine:
+class NoisyLine:
     """One layer of one network."""
 
     layer: str
@@ -32,15 +32,15 @@ class FlowLine:
 
 
 @dataclasses.dataclass(frozen=True)
-class FlowTable:
+class NoisyTable:
     """All numbers.
 
     `groups` are (network's title, its lines); `network` are facts of whole networks; `remark` is on the columns;
     `corrected` says over how many tests the verdicts hold.
     """
 
-    columns: tuple[FlowColumn, ...]
-    groups: tuple[tuple[str, tuple[FlowLine, ...]], ...]
+    columns: tuple[NoisyColumn, ...]
+    groups: tuple[tuple[str, tuple[NoisyLine, ...]], ...]
     network: tuple[tuple[str, Cell], ...]
     footnotes: tuple[tuple[str, str], ...]
     remark: str = ""
@@ -56,27 +56,27 @@ ADDS_UP = (
 )
 
 
-def numbers(contents: FlowContents, found: FlowNumbers, losses: list[Loss]) -> FlowTable:
+def numbers(contents: NoisyContents, found: NoisyNumbers, losses: list[Loss]) -> NoisyTable:
     """Returns what each layer of each network held at first, at its peak and at the end, and what it lost."""
     unit, notes = both("nats", "bits"), Notes()
     flow, exact = found.has("flow"), found.has("information")
     lost = flow and bool(losses)
     columns = []
     if flow:
-        columns += [FlowColumn("I(X;T) at first", unit), FlowColumn("at its peak", unit, "epoch")]
-        columns += [FlowColumn("at the end", unit, "epoch")]
-    columns += [FlowColumn("at the end, by quadrature", unit)] * exact
+        columns += [NoisyColumn("I(X;T) at first", unit), NoisyColumn("at its peak", unit, "epoch")]
+        columns += [NoisyColumn("at the end", unit, "epoch")]
+    columns += [NoisyColumn("at the end, by quadrature", unit)] * exact
     if lost:
         columns += [
-            FlowColumn("Lost since the peak", unit, "p, corrected"),
-            FlowColumn("By chance", unit),
-            FlowColumn("Reading", Markup(), ONE_NETWORK),
+            NoisyColumn("Lost since the peak", unit, "p, corrected"),
+            NoisyColumn("By chance", unit),
+            NoisyColumn("Reading", Markup(), ONE_NETWORK),
         ]
     sizes = {network.name: found.bins(network.name) for network in contents.networks}
     several = any(len(each) > 1 for each in sizes.values())
     shown = sorted({size for each in sizes.values() for size in each}) if several else [None] * any(sizes.values())
     columns += [
-        FlowColumn("H(Bin(T)) at the end", unit, "" if size is None else f"bins of {plain(size)}") for size in shown
+        NoisyColumn("H(Bin(T)) at the end", unit, "" if size is None else f"bins of {plain(size)}") for size in shown
     ]
     groups = []
     for network in contents.networks:
@@ -92,7 +92,7 @@ def numbers(contents: FlowContents, found: FlowNumbers, losses: list[Loss]) -> F
                 end = found.last(network.name, layer, "binned-entropy", own)
                 remark = f"bins of {plain(own)}" if size is None and own is not None else ""
                 cells.append(None if end is None else _cell(end[1], notes, remark))
-            lines.append(FlowLine(layer, units, tuple(cells)))
+            lines.append(NoisyLine(layer, units, tuple(cells)))
         groups.append((titled(network) if len(contents.networks) > 1 or network.name else "", tuple(lines)))
     facts = tuple(fact for network in contents.networks for fact in _facts(network, contents, found, notes))
     groups = groups if columns else []
@@ -100,7 +100,7 @@ def numbers(contents: FlowContents, found: FlowNumbers, losses: list[Loss]) -> F
     remark = ADDS_UP if lost and any(loss.at_peak is not None for loss in losses) else ""
     tests = max((loss.claim.tests for loss in losses), default=0)
     corrected = corrected_for(tests, contents.tests_before) if lost else ""
-    return FlowTable(tuple(columns), tuple(groups), facts, footnotes, remark, corrected)
+    return NoisyTable(tuple(columns), tuple(groups), facts, footnotes, remark, corrected)
 
 
 def _cell(estimate: Estimate, notes: Notes, remark: str = "") -> Cell:
@@ -108,7 +108,7 @@ def _cell(estimate: Estimate, notes: Notes, remark: str = "") -> Cell:
 
 
 def _information(
-    network: NetworkThroughTraining, layer: str, found: FlowNumbers, losses: list[Loss], notes: Notes
+    network: NetworkThroughTraining, layer: str, found: NoisyNumbers, losses: list[Loss], notes: Notes
 ) -> list[Cell | None]:
     """I(X;T) at first, at its peak and at the end."""
     known = levels(found, network.name, layer, losses)
@@ -136,7 +136,7 @@ def _lost(network: NetworkThroughTraining, layer: str, losses: list[Loss]) -> li
 
 
 def _facts(
-    network: NetworkThroughTraining, contents: FlowContents, found: FlowNumbers, notes: Notes
+    network: NetworkThroughTraining, contents: NoisyContents, found: NoisyNumbers, notes: Notes
 ) -> list[tuple[str, Cell]]:
     end = found.last(network.name, "", "accuracy")
     if end is None:

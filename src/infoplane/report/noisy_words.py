@@ -6,8 +6,8 @@ from markupsafe import Markup
 
 from infoplane.report.amounts import both, information, listing, rounded
 from infoplane.report.drawing import per_unit
-from infoplane.report.flow_contents import FlowContents, NetworkThroughTraining
-from infoplane.report.flow_numbers import FlowNumbers, Loss, ceiling_name, epoch_text, epochs_text, plain
+from infoplane.report.noisy_contents import NetworkThroughTraining, NoisyContents
+from infoplane.report.noisy_numbers import Loss, NoisyNumbers, ceiling_name, epoch_text, epochs_text, plain
 from infoplane.report.words import Opening
 
 #: how flags begin that many numbers have, so that they are said once below the headline, or stand in the table only:
@@ -18,14 +18,14 @@ _WORST_CASE, _SAMPLES, _CEILING = "fewer samples than the worst case", "most of 
 _EQUAL = 5e-4
 
 
-def _of(network: NetworkThroughTraining | None, contents: FlowContents) -> Markup:
+def _of(network: NetworkThroughTraining | None, contents: NoisyContents) -> Markup:
     """Returns "the plain network", where there are several."""
     if network is None or len(contents.networks) < 2:
         return Markup("the network")
     return Markup("the {} network").format(network.name)
 
 
-def opening(contents: FlowContents, numbers: FlowNumbers, found: Sequence[Loss]) -> Opening:
+def opening(contents: NoisyContents, numbers: NoisyNumbers, found: Sequence[Loss]) -> Opening:
     """Returns the sentence that the losses, else the numbers, else the failures support."""
     known = {network.name: network for network in contents.networks}
     found = [loss for loss in found if loss.network in known]
@@ -58,8 +58,8 @@ def _capital(name: str) -> str:
 
 
 def _lost(
-    contents: FlowContents,
-    numbers: FlowNumbers,
+    contents: NoisyContents,
+    numbers: NoisyNumbers,
     found: Sequence[Loss],
     known: Mapping[str, NetworkThroughTraining],
 ) -> Opening:
@@ -96,7 +96,7 @@ def _short(loss: Loss) -> Markup:
     return Markup("it has {} less, without a test").format(information(loss.value, loss.stderr))
 
 
-def _kept(contents: FlowContents, found: Sequence[Loss], several: bool) -> Markup:
+def _kept(contents: NoisyContents, found: Sequence[Loss], several: bool) -> Markup:
     """The headline where nothing can be said to fall."""
     tested = [loss for loss in found if loss.verdict in ("not told apart", "rises", "not tested")]
     if not tested:
@@ -116,7 +116,7 @@ def _kept(contents: FlowContents, found: Sequence[Loss], several: bool) -> Marku
 
 
 def _others(
-    contents: FlowContents,
+    contents: NoisyContents,
     found: Sequence[Loss],
     spoken: Loss,
     known: Mapping[str, NetworkThroughTraining],
@@ -152,7 +152,7 @@ def _others(
     return said
 
 
-def _but(spoken: Loss | None, found: Sequence[Loss], numbers: FlowNumbers) -> Markup:
+def _but(spoken: Loss | None, found: Sequence[Loss], numbers: NoisyNumbers) -> Markup:
     """Returns the end of a headline: what is amiss with the numbers behind it, if anything is, and the stop."""
     behind = [spoken] if spoken is not None else list(found)
     flags: dict[str, dict[str, list[int]]] = {}
@@ -172,7 +172,7 @@ def _but(spoken: Loss | None, found: Sequence[Loss], numbers: FlowNumbers) -> Ma
     return Markup('. <span class="caveat">But: {}.</span>').format(listing(clauses))
 
 
-def _qualified(contents: FlowContents, numbers: FlowNumbers) -> list[Markup]:
+def _qualified(contents: NoisyContents, numbers: NoisyNumbers) -> list[Markup]:
     """What all this was measured as, and which networks it says nothing about."""
     said = []
     silent = [network for network in contents.networks if network.beta is None and numbers.bins(network.name)]
@@ -208,7 +208,7 @@ def _capitalised(text: Markup) -> Markup:
     return Markup(str(text)[:1].upper() + str(text)[1:])
 
 
-def _levels(contents: FlowContents, numbers: FlowNumbers, kind: str) -> Opening:
+def _levels(contents: NoisyContents, numbers: NoisyNumbers, kind: str) -> Opening:
     """What can be said of numbers of which no losses were taken."""
     sentences = []
     for network in contents.networks:
@@ -240,7 +240,7 @@ def _levels(contents: FlowContents, numbers: FlowNumbers, kind: str) -> Opening:
     return Opening(sentence, (untested, *_qualified(contents, numbers)), kind)
 
 
-def _binned(network: NetworkThroughTraining, contents: FlowContents, numbers: FlowNumbers) -> Opening:
+def _binned(network: NetworkThroughTraining, contents: NoisyContents, numbers: NoisyNumbers) -> Opening:
     """What can be said of a network without noise: what its bins show."""
     sizes = sorted(numbers.bins(network.name))
     parts, epochs, full = [], set(), None

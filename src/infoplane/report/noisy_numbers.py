@@ -8,9 +8,9 @@ from infoplane.claims import Claim, Verdict, claims
 from infoplane.estimate import Estimate
 from infoplane.report.amounts import MISSING, listing
 from infoplane.report.drawing import Unit
-from infoplane.report.flow_contents import FlowContents, NetworkThroughTraining
+from infoplane.report.noisy_contents import NetworkThroughTraining, NoisyContents
 from infoplane.report.results import claim_of, number_of, result_of
-from infoplane.study.flow_results import fallen
+from infoplane.study.noisy_results import fallen
 
 #: from where on a setting is written with a power of ten
 SMALL = 1e-4
@@ -36,11 +36,11 @@ def titled(network: NetworkThroughTraining) -> str:
     return f"{network.name} · {noise}" if network.name else noise
 
 
-class FlowNumbers:
+class NoisyNumbers:
     """Looks up the rows of a page.
 
     Args:
-        rows: As in `FlowContents.rows`. Rows without a finite value or without an epoch are left out.
+        rows: As in `NoisyContents.rows`. Rows without a finite value or without an epoch are left out.
         networks: Those that are shown; rows of others are left out.
     """
 
@@ -117,7 +117,7 @@ class Loss:
 
 
 def losses(rows: Sequence[Mapping[str, Any]]) -> list[Loss]:
-    """Returns what can be read of `FlowContents.differences`."""
+    """Returns what can be read of `NoisyContents.differences`."""
     found, numbered = [], [row for row in rows if _whole(row)]
     # Rows from elsewhere come without verdicts: they are the whole family then.
     own = claims([fallen({key: _plain(value) for key, value in row.items()}) for row in numbered])
@@ -150,7 +150,7 @@ def _level(row: Mapping[str, Any], name: str) -> Estimate | None:
 
 
 def levels(
-    numbers: FlowNumbers, network: str, layer: str, found: Sequence[Loss]
+    numbers: NoisyNumbers, network: str, layer: str, found: Sequence[Loss]
 ) -> tuple[tuple[int, Estimate | None], ...]:
     """Returns (epoch, I(X;T)) of a layer at first, at its peak and at the end, with flags; empty without numbers.
 
@@ -171,7 +171,7 @@ def levels(
     return tuple(said)
 
 
-def peak_of(numbers: FlowNumbers, network: str, layer: str, found: Sequence[Loss]) -> int | None:
+def peak_of(numbers: NoisyNumbers, network: str, layer: str, found: Sequence[Loss]) -> int | None:
     """Returns the epoch of a layer's peak: as it was chosen where a loss was estimated, else of the largest number."""
     series = numbers.series(network, layer, "flow")
     chosen = next((loss.peak for loss in found if (loss.network, loss.layer) == (network, layer)), None)
@@ -180,7 +180,7 @@ def peak_of(numbers: FlowNumbers, network: str, layer: str, found: Sequence[Loss
     return max(series, key=lambda epoch: series[epoch].value)
 
 
-def layers_of(contents: FlowContents) -> list[str]:
+def layers_of(contents: NoisyContents) -> list[str]:
     """Returns the names of all networks' layers by depth, which colours are given to."""
     # The deepest network first: what another calls otherwise comes after.
     networks = sorted(contents.networks, key=lambda network: -len(network.layers))

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from infoplane.report import flow_figures, flow_pictures
+from infoplane.report import noisy_figures, noisy_pictures
 from infoplane.report.drawer import Drawer
 from infoplane.report.drawing import Unit
 from infoplane.report.drawings import Drawings, Drawn, slug
-from infoplane.report.flow_contents import FlowContents, NetworkThroughTraining
-from infoplane.report.flow_numbers import FlowNumbers, layers_of, titled
+from infoplane.report.noisy_contents import NetworkThroughTraining, NoisyContents
+from infoplane.report.noisy_numbers import NoisyNumbers, layers_of, titled
 from infoplane.report.theme import Palette, style
 
 UPRIGHT = "Upright lines are the epochs of which this page has pictures."
@@ -22,10 +22,10 @@ def _pictured(network: NetworkThroughTraining) -> bool:
     return any(each.clouds or each.values or each.distances or each.densities for each in network.snapshots)
 
 
-class FlowPlates:
+class NoisyPlates:
     """Draws the figures of one page."""
 
-    def __init__(self, contents: FlowContents, numbers: FlowNumbers, drawer: Drawer) -> None:
+    def __init__(self, contents: NoisyContents, numbers: NoisyNumbers, drawer: Drawer) -> None:
         self.contents, self.numbers = contents, numbers
         self.palette = Palette(layers_of(contents))
         self.drawings = Drawings(self.palette, drawer)
@@ -54,7 +54,7 @@ class FlowPlates:
                 return None
 
         def draw(unit: Unit, narrow: bool) -> Figure:
-            return flow_figures.hero(self.contents, numbers, self.palette, unit, narrow=narrow)
+            return noisy_figures.hero(self.contents, numbers, self.palette, unit, narrow=narrow)
 
         flow = numbers.has("flow")
         label = f"{'I(X;T) and ' if flow else ''}clustering of each layer against the epoch"
@@ -80,7 +80,7 @@ class FlowPlates:
         """H(Bin(T)) of one network, for each bin size, and its losses."""
 
         def draw(unit: Unit, narrow: bool) -> Figure:
-            return flow_figures.binned(
+            return noisy_figures.binned(
                 network, self.contents, self.numbers, self.palette, unit, narrow=narrow, losses=losses
             )
 
@@ -122,31 +122,31 @@ class FlowPlates:
     def clouds(self) -> list[Drawn]:
         """Layers of two or three units as points."""
         drawn, label = (
-            flow_pictures.drawn_of(self.contents.networks),
+            noisy_pictures.drawn_of(self.contents.networks),
             "Activations at the marked epochs, coloured by class",
         )
-        return self._each("clouds", label, lambda network: flow_pictures.clouds(network, drawn))
+        return self._each("clouds", label, lambda network: noisy_pictures.clouds(network, drawn))
 
     def values(self) -> list[Drawn]:
         """How often units take which values."""
         label = "Histograms of the values of each layer’s units at the marked epochs"
-        highest = max(map(flow_pictures.most, self.contents.networks), default=0.0)
-        return self._each("values", label, lambda network: flow_pictures.values(network, self.palette, highest))
+        highest = max(map(noisy_pictures.most, self.contents.networks), default=0.0)
+        return self._each("values", label, lambda network: noisy_pictures.values(network, self.palette, highest))
 
     def distances(self) -> list[Drawn]:
         """How far activations lie apart."""
         label = "Histograms of distances between activations, within and between classes, at the marked epochs"
-        return self._each("distances", label, lambda network: flow_pictures.distances(network, self.palette))
+        return self._each("distances", label, lambda network: noisy_pictures.distances(network, self.palette))
 
     def densities(self) -> list[Drawn]:
         """Densities of layers of one unit."""
-        return self._each("densities", "Density of each single unit at the marked epochs", flow_pictures.densities)
+        return self._each("densities", "Density of each single unit at the marked epochs", noisy_pictures.densities)
 
     def weights(self) -> list[Drawn]:
         """Weights of single units through training."""
 
         def draw(network: NetworkThroughTraining) -> Figure | None:
-            return flow_figures.weights(network, self.contents, self.palette) if network.weights else None
+            return noisy_figures.weights(network, self.contents, self.palette) if network.weights else None
 
         return self._each("weights", "Weights through training", draw)
 
@@ -159,6 +159,6 @@ class FlowPlates:
         limit = self.contents.ceiling[0] if self.contents.ceiling else math.inf
 
         def draw(unit: Unit) -> Figure:
-            return flow_figures.sweep(found, unit, limit)
+            return noisy_figures.sweep(found, unit, limit)
 
         return Drawn("sweep", label, self.drawings.views("sweep", label, draw))

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from infoplane.estimate import Estimate
 from infoplane.report.amounts import rounded, with_error
 from infoplane.report.drawing import Unit, beside, gutter, per_unit, scaled, shorten, tip
-from infoplane.report.flow_axes import (
+from infoplane.report.noisy_axes import (
     DASHES,
     DOTS,
     HUES,
@@ -27,8 +27,8 @@ from infoplane.report.flow_axes import (
     track,
     write,
 )
-from infoplane.report.flow_contents import FlowContents, NetworkThroughTraining, Sweep
-from infoplane.report.flow_numbers import FlowNumbers, ceiling_name, plain, titled
+from infoplane.report.noisy_contents import NetworkThroughTraining, NoisyContents, Sweep
+from infoplane.report.noisy_numbers import NoisyNumbers, ceiling_name, plain, titled
 from infoplane.report.theme import INK, MUTED, PAPER, Palette, canvas
 
 _WIDE, _NARROW = 960, 360  # pixels
@@ -39,7 +39,7 @@ _NAME = 12  # letters of a name beside a line
 _ACROSS = 3  # networks side by side at most
 
 
-def hero(contents: FlowContents, numbers: FlowNumbers, palette: Palette, unit: Unit, *, narrow: bool) -> Figure:
+def hero(contents: NoisyContents, numbers: NoisyNumbers, palette: Palette, unit: Unit, *, narrow: bool) -> Figure:
     """Draws every network as a column: I(X;T) of its layers against the epoch, below it H(Bin(T)) and its losses.
 
     Args:
@@ -79,12 +79,12 @@ def hero(contents: FlowContents, numbers: FlowNumbers, palette: Palette, unit: U
     return figure
 
 
-def _named(contents: FlowContents) -> bool:
+def _named(contents: NoisyContents) -> bool:
     """Whether networks need a name above them."""
     return len(contents.networks) > 1 or any(network.name for network in contents.networks)
 
 
-def _name(kind: str, network: NetworkThroughTraining, numbers: FlowNumbers, unit: Unit) -> str:
+def _name(kind: str, network: NetworkThroughTraining, numbers: NoisyNumbers, unit: Unit) -> str:
     sizes = numbers.bins(network.name)
     bins = f", bins of {plain(sizes[0])}" if sizes else ""
     return {"flow": f"I(X;T) [{unit}]", "binned-entropy": f"H(Bin(T)) [{unit}]{bins}", "loss": "loss"}[kind]
@@ -94,7 +94,7 @@ def _losses(network: NetworkThroughTraining) -> dict[str, np.ndarray]:
     return {name.removesuffix(" loss"): curve for name, curve in network.curves.items() if name.endswith(" loss")}
 
 
-def _limits(kind: str, contents: FlowContents, numbers: FlowNumbers, unit: Unit) -> tuple[float, float]:
+def _limits(kind: str, contents: NoisyContents, numbers: NoisyNumbers, unit: Unit) -> tuple[float, float]:
     """The same for every network, so that heights can be compared."""
     values, top = [], _top(contents, unit)
     for network in contents.networks:
@@ -110,13 +110,13 @@ def _limits(kind: str, contents: FlowContents, numbers: FlowNumbers, unit: Unit)
     return margins(values)
 
 
-def _top(contents: FlowContents, unit: Unit) -> float:
+def _top(contents: NoisyContents, unit: Unit) -> float:
     """What no layer can exceed."""
     return math.inf if contents.ceiling is None else contents.ceiling[0] * per_unit(unit)
 
 
 def _drawn(
-    kind: str, network: NetworkThroughTraining, layer: str, numbers: FlowNumbers
+    kind: str, network: NetworkThroughTraining, layer: str, numbers: NoisyNumbers
 ) -> list[Mapping[int, Estimate]]:
     """The numbers of a layer in a panel, and under them those by quadrature."""
     if kind == "binned-entropy":
@@ -129,8 +129,8 @@ def _panel(
     axes: Axes,
     kind: str,
     network: NetworkThroughTraining,
-    contents: FlowContents,
-    numbers: FlowNumbers,
+    contents: NoisyContents,
+    numbers: NoisyNumbers,
     palette: Palette,
     unit: Unit,
     axis: EpochAxis,
@@ -198,7 +198,7 @@ def ceiling(axes: Axes, limit: tuple[float, str], unit: Unit, *, named: bool) ->
 
 
 def binned(
-    network: NetworkThroughTraining, contents: FlowContents, numbers: FlowNumbers, palette: Palette, unit: Unit,
+    network: NetworkThroughTraining, contents: NoisyContents, numbers: NoisyNumbers, palette: Palette, unit: Unit,
     *, narrow: bool, losses: bool,
 ) -> Figure:  # fmt: skip
     """Draws H(Bin(T)) of one network's layers against the epoch, one panel per bin size, all to one scale.
@@ -242,7 +242,7 @@ def binned(
     return figure
 
 
-def weights(network: NetworkThroughTraining, contents: FlowContents, palette: Palette) -> Figure:
+def weights(network: NetworkThroughTraining, contents: NoisyContents, palette: Palette) -> Figure:
     """Draws the weights of single units through training."""
     axis = EpochAxis.of(contents)
     figure = canvas(460, 280)

@@ -3,12 +3,12 @@
 from typing import Any
 
 from infoplane.engine.plan import Plan
-from infoplane.study.flow_spec import FlowSpec
+from infoplane.study.noisy_spec import NoisySpec
 from infoplane.study.origin import NOTHING_SAID, Origin
 from infoplane.study.plan import Draft, seed_of
 
 
-def make_flow_plan(spec: FlowSpec, origin: Origin = NOTHING_SAID, device: str = "cpu") -> Plan:
+def make_noisy_plan(spec: NoisySpec, origin: Origin = NOTHING_SAID, device: str = "cpu") -> Plan:
     """Returns the cells of a study, in the order in which its pictures can first be drawn.
 
     A network's cells are filed under its name as their layer.

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from infoplane.estimate import Estimate
 from infoplane.report.drawing import Unit, extent, scaled, tip, tooltip
-from infoplane.report.flow_contents import FlowContents
+from infoplane.report.noisy_contents import NoisyContents
 from infoplane.report.theme import INK, LINE, MUTED, PAPER, PIXELS_PER_INCH
 
 DASHES, DOTS = (0, (4, 3)), (0, (1.2, 1.6))
@@ -51,7 +51,7 @@ class EpochAxis:
     last: int
 
     @classmethod
-    def of(cls, contents: FlowContents) -> "EpochAxis":
+    def of(cls, contents: NoisyContents) -> "EpochAxis":
         """Returns the axis on which all that was measured of all networks stands."""
         measured = {int(epoch) for network in contents.networks for epoch in network.epochs}
         dense = {int(epoch) for network in contents.networks for epoch in np.asarray(network.history).ravel()}

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from infoplane.report.flow_contents import (
+from infoplane.report.noisy_contents import (
     Cloud,
-    FlowContents,
     Histogram,
     NetworkThroughTraining,
+    NoisyContents,
     Snapshot,
     Sweep,
     UnitDensity,
@@ -136,7 +136,7 @@ def snapshot(epoch: int, *, falls: bool) -> Snapshot:
     return Snapshot(epoch, {"layer 5": cloud(3, epoch, falls=falls)}, values, distances)
 
 
-def light(contents: FlowContents) -> FlowContents:
+def light(contents: NoisyContents) -> NoisyContents:
     """Returns the study without pictures, which take the time."""
     return dataclasses.replace(
         contents, networks=[dataclasses.replace(network, snapshots=()) for network in contents.networks]
@@ -157,7 +157,7 @@ def network(name: str, *, beta: float | None = 0.005, falls: bool, **changes: An
     return dataclasses.replace(full, **changes)
 
 
-def contents(names: tuple[str, ...] = (PLAIN, ORTHONORMAL), **changes: Any) -> FlowContents:
+def contents(names: tuple[str, ...] = (PLAIN, ORTHONORMAL), **changes: Any) -> NoisyContents:
     """Returns a study of noisy networks, of which the first clusters and the others do not."""
     networks, found, steps = [], [], []
     for index, name in enumerate(names):
@@ -165,7 +165,7 @@ def contents(names: tuple[str, ...] = (PLAIN, ORTHONORMAL), **changes: Any) -> F
         networks.append(network(name, falls=falls))
         found += rows(name, beta=0.005, bins=(0.05,), falls=falls)
         steps += differences(name, falls=falls)
-    full = FlowContents(
+    full = NoisyContents(
         title="Information flow in a tanh network",
         description="A network of 12-10-7-5-4-3-2 units was trained on 3,276 of 4,096 binary patterns with noise of "
         "β = 0.005 after every hidden layer.",
@@ -179,9 +179,9 @@ def contents(names: tuple[str, ...] = (PLAIN, ORTHONORMAL), **changes: Any) -> F
 BINS = (0.0005, 0.005, 0.05, 0.5)
 
 
-def deterministic(**changes: Any) -> FlowContents:
+def deterministic(**changes: Any) -> NoisyContents:
     """Returns a study of one network without noise, binned finely and coarsely."""
-    full = FlowContents(
+    full = NoisyContents(
         title="What bins measure",
         networks=[network("", beta=None, falls=True)],
         rows=rows("", beta=None, bins=BINS, falls=True),
@@ -190,7 +190,7 @@ def deterministic(**changes: Any) -> FlowContents:
     return dataclasses.replace(full, **changes)
 
 
-def three(**changes: Any) -> FlowContents:
+def three(**changes: Any) -> NoisyContents:
     """Returns a study of two networks with noise and one without, whose bins are finer."""
     both = contents()
     found = rows("deterministic", beta=None, bins=(0.001,), falls=True)
@@ -206,7 +206,7 @@ def _density(epoch: int) -> UnitDensity:
     return UnitDensity(values, parts.sum(axis=0), parts, ["−3", "−1", "1", "3"], np.array([0, 0, 0, 1]))
 
 
-def neuron(**changes: Any) -> FlowContents:
+def neuron(**changes: Any) -> NoisyContents:
     """Returns a study of a single tanh unit, with the exact information beside the estimates, and a sweep."""
     epochs = (0, 10, 100, 1000, 10000, 100000)
     exact = [math.log(4) * (1 - math.exp(-math.log1p(epoch) / 3)) for epoch in epochs]
@@ -224,7 +224,7 @@ def neuron(**changes: Any) -> FlowContents:
     swept = np.geomspace(0.1, 10, 40)
     betas = (0.01, 0.1, 0.5)
     exact = np.array([math.log(4) * (1 - np.exp(-swept / (20 * beta))) for beta in betas])
-    full = FlowContents(
+    full = NoisyContents(
         title="One tanh neuron",
         networks=[one],
         rows=found,

@@ -18,7 +18,7 @@ from infoplane.geometry import binned_entropy, distance_histogram
 from infoplane.information.quadrature import chain_density, chain_information
 from infoplane.information.sample_propagation import FewSamplesWarning, mutual_information
 from infoplane.settings import check_options, first_error, options_model
-from infoplane.study.flow_spec import FlowSpec, SweepSpec
+from infoplane.study.noisy_spec import NoisySpec, SweepSpec
 from infoplane.study.task import Task
 from infoplane.subjects.dense import DenseSettings, dense
 from infoplane.subjects.noisy import LayeredNetwork, NoisyNetwork
@@ -35,7 +35,7 @@ HUGE = 1e6
 GRID = 1500
 
 
-def load_points(spec: FlowSpec) -> Result:
+def load_points(spec: NoisySpec) -> Result:
     """The problem that a study asks for, as a cell's result.
 
     Raises:
@@ -52,7 +52,7 @@ def load_points(spec: FlowSpec) -> Result:
     return result
 
 
-def check_samples(spec: FlowSpec, inputs: int) -> None:
+def check_samples(spec: NoisySpec, inputs: int) -> None:
     """Raises UsageError where there are too few samples for a layer behind the first one."""
     deep = any(one.network.beta is not None and len(one.network.widths) > 1 for one in map(spec.one, spec.names))
     if deep and spec.estimate.samples < 2 * inputs:
@@ -269,7 +269,7 @@ def run_sweep(task: Task) -> Result:
     return Result({}, {"weights": weights, "exact": exact, "value": value, "stderr": stderr})
 
 
-FLOW_KINDS: dict[str, Callable[[Task], Result]] = {
+NOISY_KINDS: dict[str, Callable[[Task], Result]] = {
     "points": run_points,
     "descent": run_descent,
     "flow": run_flow,

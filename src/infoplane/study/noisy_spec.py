@@ -29,7 +29,7 @@ class PointsSpec(Settings):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
-class FlowEstimates(Settings):
+class NoisyEstimates(Settings):
     """How I(X;T_l) is estimated.
 
     Attributes:
@@ -69,7 +69,7 @@ class OneNetwork(Settings):
     bins: Annotated[tuple[Annotated[float, Gt(0)], ...], MinLen(1)] | None = None
 
 
-class FlowSpec(Study):
+class NoisySpec(Study):
     """A study of noisy networks: I(X;T_l) by sample propagation and clustering, through training.
 
     Attributes:
@@ -95,7 +95,7 @@ class FlowSpec(Study):
     train: DescentSettings
     bins: Annotated[tuple[Annotated[float, Gt(0)], ...], MinLen(1)] | None = None
     networks: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    estimate: FlowEstimates = FlowEstimates()
+    estimate: NoisyEstimates = NoisyEstimates()
     marked: tuple[Annotated[int, Ge(0), Le(10**9)], ...] = ()
     sweep: SweepSpec | None = None
 

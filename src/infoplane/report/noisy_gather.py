@@ -6,18 +6,18 @@ from pathlib import Path
 import numpy as np
 
 from infoplane.engine.store import Stored
-from infoplane.report.flow_contents import (
+from infoplane.report.making import making
+from infoplane.report.noisy_contents import (
     Cloud,
-    FlowContents,
     Histogram,
     NetworkThroughTraining,
+    NoisyContents,
     Snapshot,
     Sweep,
     UnitDensity,
 )
-from infoplane.report.flow_text import table
-from infoplane.report.making import making
-from infoplane.study.flow_results import FlowResults
+from infoplane.report.noisy_text import table
+from infoplane.study.noisy_results import NoisyResults
 from infoplane.study.plan import seed_of
 
 #: kind of cell -> what the reader calls it
@@ -31,10 +31,10 @@ STAGES = {
 }
 
 
-def flow_contents(results: FlowResults, folder: Path) -> FlowContents:
+def noisy_contents(results: NoisyResults, folder: Path) -> NoisyContents:
     """Gathers what the page shows."""
     spec, m = results.spec, results.inputs
-    return FlowContents(
+    return NoisyContents(
         **making(results, folder, STAGES),
         description=_description(results),
         seeds=f"study seed {spec.seed}; estimates from seeds {', '.join(str(seed) for seed in _seeds(results))}",
@@ -44,17 +44,17 @@ def flow_contents(results: FlowResults, folder: Path) -> FlowContents:
     )
 
 
-def flow_table(results: FlowResults) -> str:
+def noisy_table(results: NoisyResults) -> str:
     """Returns the table that closes a run."""
     networks = [_network(results, name) for name in results.spec.names]
     return table(results.rows(), results.differences(), networks, results.tests_before)
 
 
-def _seeds(results: FlowResults) -> list[int]:
+def _seeds(results: NoisyResults) -> list[int]:
     return [seed_of(results.spec.seed, repeat) for repeat in range(1, results.spec.estimate.repeats + 1)]
 
 
-def _description(results: FlowResults) -> str:
+def _description(results: NoisyResults) -> str:
     spec, points = results.spec, results.cell("points")
     if points is None:
         return "No part of this run has finished yet."
@@ -67,7 +67,7 @@ def _description(results: FlowResults) -> str:
     )
 
 
-def _network(results: FlowResults, name: str) -> NetworkThroughTraining:
+def _network(results: NoisyResults, name: str) -> NetworkThroughTraining:
     one, descent = results.spec.one(name), results.cell("descent", name)
     history, curves, weights = np.array([]), {}, {}
     if descent is not None:
@@ -96,7 +96,7 @@ def _weights(descent: Stored) -> Iterator[tuple[str, np.ndarray]]:
         yield f"layer {layer + 1} bias", found[:, layer, 1]
 
 
-def _snapshots(results: FlowResults, name: str) -> Iterator[Snapshot]:
+def _snapshots(results: NoisyResults, name: str) -> Iterator[Snapshot]:
     points = results.cell("points")
     if points is None:
         return
@@ -135,7 +135,7 @@ def _density(stored: Stored, key: str, inputs: list[str], labels: np.ndarray) ->
     return UnitDensity(stored.array(f"{key}:values"), parts.sum(0), parts, inputs, labels)
 
 
-def _sweep(results: FlowResults) -> Sweep | None:
+def _sweep(results: NoisyResults) -> Sweep | None:
     spec, stored = results.spec.sweep, results.cell("sweep")
     if spec is None or stored is None:
         return None
