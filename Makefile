@@ -10,7 +10,7 @@ export OMP_NUM_THREADS := 1
 # Byte code is kept: the processes that tests start would else each compile the package anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test slow kill lint truth warm-start calibrate docs clean
+.PHONY: demo test slow kill golden golden-renew lint truth warm-start calibrate docs clean
 
 demo: $(VENV)/.core
 	$(BIN)/infoplane run digits
@@ -25,6 +25,14 @@ slow: $(VENV)/.test
 # A run that is killed at twenty random moments must end as if it had not been (about 3 minutes).
 kill: $(VENV)/.test
 	$(BIN)/pytest -n 2 -m kill
+
+# Numbers and words of kept runs are as they were (about 3 minutes after `make demo`).
+golden: $(VENV)/.test
+	$(BIN)/pytest -n 2 -m golden tests/golden
+
+# Keeps what there is now: the commit says why.
+golden-renew: $(VENV)/.test
+	$(BIN)/python tests/golden/golden.py --renew
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff format --check src tests benchmarks
