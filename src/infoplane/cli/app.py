@@ -7,7 +7,6 @@ import typer
 
 app = typer.Typer(
     name="infoplane",
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -251,6 +250,17 @@ def data(
     from infoplane.cli.data import data as command
 
     return command(name, download, options or [], groups)
+
+
+@app.command()
+def schema() -> int:
+    """Print what a study's file may hold, as a JSON Schema for editors."""
+    import json
+
+    from infoplane.study.schema import schema as found
+
+    print(json.dumps(found(), indent=1, ensure_ascii=False))
+    return 0
 
 
 @app.command()

@@ -1,0 +1,90 @@
+"""What a study's file may hold, as a JSON Schema: editors read it, and help while one is written."""
+
+import inspect
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from infoplane.study.families import FAMILIES
+
+#: where the packaged studies have it beside them
+SCHEMA_FILE = "study.schema.json"
+#: "fit.updates": a field of a field, as scales and `--set` name it
+DOTTED = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_-]+)+$"
+
+
+def schema() -> dict[str, Any]:
+    """Returns the schema of a study's file (JSON Schema, draft 2020-12), one alternative for each family of studies."""
+    definitions: dict[str, Any] = {}
+    alternatives = []
+    for family in FAMILIES.values():
+        own = family.spec.model_json_schema()
+        definitions |= own.pop("$defs", {})
+        own.pop("required", None)  # `like` brings what a file leaves out
+        own["properties"] = {**own["properties"], **_OF_FILES}
+        own["patternProperties"] = {DOTTED: {"description": "A field of a field."}}
+        for model, part in _models(family.spec, own, definitions):
+            _describe(model, part)
+        alternatives.append(own)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A study of infoplane",
+        "anyOf": alternatives,
+        "$defs": dict(sorted(definitions.items())),
+    }
+
+
+#: dotted path -> value
+_CHANGES = {"type": "object"}
+#: what only files have
+_OF_FILES: dict[str, Any] = {
+    "like": {"type": "string", "description": "The study that this one is like but for what it says itself."},
+    "scales": {
+        "type": "object",
+        "additionalProperties": _CHANGES,
+        "description": "Name of a scale -> dotted path -> value; what stands outside is the paper's scale.",
+    },
+    "datasets": {
+        "type": "object",
+        "additionalProperties": {"type": "object", "additionalProperties": _CHANGES},
+        "description": "Name of a data set -> `every`, or name of a scale -> dotted path -> value.",
+    },
+}
+
+
+def _models(
+    spec: type[BaseModel], own: dict[str, Any], definitions: Mapping[str, dict[str, Any]]
+) -> Iterator[tuple[type[BaseModel], dict[str, Any]]]:
+    """Yields every model that a family's settings are made of, with its part of the schema."""
+    yield spec, own
+    seen: set[type] = set()
+    open_ends: list[Any] = [field.annotation for field in spec.model_fields.values()]
+    while open_ends:
+        found = open_ends.pop()
+        open_ends += getattr(found, "__args__", ())
+        if inspect.isclass(found) and issubclass(found, BaseModel) and found not in seen:
+            seen.add(found)
+            open_ends += [field.annotation for field in found.model_fields.values()]
+            if found.__name__ in definitions:
+                yield found, definitions[found.__name__]
+
+
+def _describe(model: type[BaseModel], part: dict[str, Any]) -> None:
+    """Puts what the docstrings of a model and of those that it is made from say of its fields into its schema."""
+    summary = inspect.cleandoc(model.__doc__ or "").partition("\n\n")[0]
+    part["description"] = "" if summary.startswith("Attributes:") else " ".join(summary.split())
+    for base in reversed(model.__mro__):
+        for name, words in _attributes(base.__doc__ or ""):
+            if name in part.get("properties", {}):
+                part["properties"][name]["description"] = words
+
+
+def _attributes(doc: str) -> Iterator[tuple[str, str]]:
+    """Yields the names and words of the attributes that a docstring lists."""
+    listed = re.search(r"Attributes:\s*\n?(.*?)(?:\n\s*\n|\Z)", inspect.cleandoc(doc), re.DOTALL)
+    text = re.sub(r"; (?=[a-z_]+: )", "\n", listed[1]) if listed else ""
+    for names, words in re.findall(r"(?ms)^ *([a-z_]+(?:, [a-z_]+)*): (.*?)(?=^ *[a-z_]+(?:, [a-z_]+)*: |\Z)", text):
+        for name in names.split(", "):
+            yield name, " ".join(words.split())
