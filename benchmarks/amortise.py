@@ -41,11 +41,11 @@ from torch import Tensor
 from infoplane import data, densities, subjects
 from infoplane.capture import activations, default_transform, readings_of
 from infoplane.inversion import FitSettings, Pairs, Standardiser, fit_density, fit_shared, log_probs
-from infoplane.study.candidates import AUTO, small_pixelcnn
-from infoplane.study.cells import load_data
+from infoplane.measurements.candidates import AUTO, small_pixelcnn
+from infoplane.measurements.inputs import load_data
+from infoplane.measurements.task import build_subject
 from infoplane.study.load import load_study
 from infoplane.study.spec import StudySpec
-from infoplane.study.task import build_subject
 from tables import add_options, deliver, where
 
 #: name -> (study, checkpoints of its network, what is changed besides)

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from amortise import SETS, Problem, prepare
 from infoplane import data, densities
 from infoplane.inversion import FitSettings, NegativeLogProb, Pairs, Standardiser, fit, fit_density, losses_of
-from infoplane.study.candidates import pixelcnn
+from infoplane.measurements.candidates import pixelcnn
 from tables import add_options, deliver, where
 
 INPUT = "input"

@@ -5,8 +5,8 @@ from typing import Any
 
 from infoplane.budget import Forecast
 from infoplane.inversion import FitSettings
-from infoplane.study.counting import Work
-from infoplane.study.machine import Machine
+from infoplane.measurements.counting import Work
+from infoplane.measurements.machine import Machine
 from infoplane.study.spec import DataSpec, DensitySpec, StudySpec
 
 

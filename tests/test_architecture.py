@@ -46,11 +46,12 @@ ARROWS = {
     "subjects": FOUNDATION | {"information"},
     "inversion": FOUNDATION | {"densities"},
     "engine": {"errors", "files"},
-    "study": FOUNDATION | SCIENCE | {"inversion", "engine"},
-    "report": FOUNDATION | SCIENCE | {"inversion", "engine", "study"},
-    "budget": FOUNDATION | SCIENCE | {"inversion", "engine", "study"},
-    "profile": FOUNDATION | SCIENCE | {"inversion", "engine", "study", "report", "budget"},
-    "cli": FOUNDATION | SCIENCE | {"inversion", "engine", "study", "report", "budget", "profile"},
+    "measurements": FOUNDATION | SCIENCE | {"inversion", "engine"},
+    "study": FOUNDATION | SCIENCE | {"inversion", "engine", "measurements"},
+    "report": FOUNDATION | SCIENCE | {"inversion", "engine", "measurements", "study"},
+    "budget": FOUNDATION | SCIENCE | {"inversion", "engine", "measurements", "study"},
+    "profile": FOUNDATION | SCIENCE | {"inversion", "engine", "measurements", "study", "report", "budget"},
+    "cli": FOUNDATION | SCIENCE | {"inversion", "engine", "measurements", "study", "report", "budget", "profile"},
     "__main__": {"cli"},
 }
 

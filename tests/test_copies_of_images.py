@@ -11,9 +11,9 @@ from infoplane.engine.cell import Cell
 from infoplane.engine.store import Store
 from infoplane.engine.worker import Environment
 from infoplane.inversion import Pairs
+from infoplane.measurements.inputs import Capture, split_data
+from infoplane.measurements.task import Live, Task
 from infoplane.profile.origin import origin_of
-from infoplane.study.cells import run_capture, split_data
-from infoplane.study.task import Live, Task
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3000, 1, 48, 48), dtype=np.uint8)  # 7 MB
 CAPTURE = {"layers": ["0"], "checkpoint": "end", "checkpoints": 1, "encoding": 0, "read_as": {}, "seed": 0}
@@ -46,7 +46,7 @@ def test_images_are_not_copied_on_their_way_through_a_run(tmp_path):
     found = {}
 
     def read():
-        found["task"] = Task({}, {"data": store.load(named.name)}, Environment(torch.device("cpu"), lambda *_: None))
+        found["task"] = Task({"data": store.load(named.name)}, Environment(torch.device("cpu"), lambda *_: None))
         found["pairs"] = found["task"].pairs(None, "decoding").subset(np.arange(2000))
         for start in range(0, 2000, 256):
             found["pairs"].batch(slice(start, start + 256))
@@ -67,7 +67,7 @@ def test_activations_of_all_images_are_never_in_memory_at_once(tmp_path):
     def captured():
         with store.scratch(capture.name) as scratch:
             environment = Environment(torch.device("cpu"), lambda *_: done.append(1), live, scratch)
-            store.save(capture, run_capture(Task(CAPTURE, {"data": store.load(named.name)}, environment)))
+            store.save(capture, Capture(**CAPTURE).run(Task({"data": store.load(named.name)}, environment)))
 
     assert peak_of(captured) < 1.0
     assert len(done) > 10

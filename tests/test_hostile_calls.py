@@ -10,8 +10,8 @@ import tiny_study
 import toy_networks
 from infoplane.capture import activations, list_layers
 from infoplane.cli import main
+from infoplane.measurements.task import Live
 from infoplane.profile import Profile
-from infoplane.study.task import Live
 
 IMAGES, LABELS = tiny_study.images_and_labels()
 QUICK = {**tiny_study.QUICK, "kinds": ["label"]}
@@ -83,7 +83,7 @@ def test_an_exported_program_is_refused(refuses):
 @pytest.mark.parametrize("kept", [True, False])
 def test_values_beyond_single_precision_are_named(kept, refuses, monkeypatch):
     if not kept:
-        monkeypatch.setattr("infoplane.study.keeping.CACHE_BYTES", 0)
+        monkeypatch.setattr("infoplane.measurements.keeping.CACHE_BYTES", 0)
     model = toy_networks.build().double()
     model.fc.weight.data *= 1e200
     with refuses("activations are beyond float32", "layer 'fc'"):

@@ -23,10 +23,10 @@ from infoplane.budget import parse_budget, preparing, sizes
 from infoplane.engine.plan import Plan
 from infoplane.engine.store import Store
 from infoplane.errors import CellError, UsageError
+from infoplane.measurements import KINDS
 from infoplane.profile import Profile, measure, measuring, request, suggest_density
 from infoplane.profile.inputs import said_of_mode
-from infoplane.study import run
-from infoplane.study.cells import KINDS
+from infoplane.study import execute as run
 from infoplane.study.load import read_study
 from tiny_study import QUICK, RUN_FILES, contents, events, kind_of
 
@@ -400,7 +400,7 @@ def test_workers_give_the_same_bytes(measured, tmp_path):
 
 
 def test_layers_too_large_to_cache_are_computed_on_the_fly_to_the_same_numbers(measured, monkeypatch):
-    monkeypatch.setattr("infoplane.study.keeping.CACHE_BYTES", 0)
+    monkeypatch.setattr("infoplane.measurements.keeping.CACHE_BYTES", 0)
     found = measure(toy_networks.build(), IMAGES, LABELS, layers=["conv", "fc"], **{**QUICK, "refits": 2})
     ours, theirs = found.frame, measured.frame
     assert ours.drop("value", "stderr").equals(theirs.drop("value", "stderr"))
@@ -412,7 +412,7 @@ def test_layers_too_large_to_cache_are_computed_on_the_fly_to_the_same_numbers(m
 
 def test_only_what_is_not_kept_is_fitted_where_the_network_is(measured, monkeypatch, capsys):
     kept = 4 * len(IMAGES) * 3  # of "fc", three units; "conv" is wider
-    monkeypatch.setattr("infoplane.study.keeping.CACHE_BYTES", kept)
+    monkeypatch.setattr("infoplane.measurements.keeping.CACHE_BYTES", kept)
     here, run_cell = [], run.run_cell
     monkeypatch.setattr(run, "run_cell", lambda cell, *rest: here.append(cell) or run_cell(cell, *rest))
     options = {**QUICK, "refits": 2, "workers": 1, "quiet": False}
@@ -725,10 +725,10 @@ def test_a_gpu_that_is_not_there(refuses, tmp_path, monkeypatch):
 
 
 def test_a_part_that_fails_is_one_error_and_the_rest_is_kept(tmp_path, monkeypatch):
-    def broken(task):
+    def broken(self, task):
         raise RuntimeError("no\nluck")
 
-    monkeypatch.setitem(KINDS, "mse", broken)
+    monkeypatch.setattr(KINDS["mse"], "run", broken)
     with pytest.raises(CellError, match="1 part of the measurement failed, first mse-fc-") as caught:
         call(out=tmp_path / "out")
     assert "RuntimeError: no luck" in str(caught.value)

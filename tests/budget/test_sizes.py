@@ -8,10 +8,10 @@ from counted_study import Chosen, Counted, forecast, study
 from infoplane.budget import Preparing, sizes
 from infoplane.budget.sizes import PLANNED, by_updates, longest_of, most_updates, shorter, time_updates, within
 from infoplane.densities import Autoregressive
-from infoplane.study.candidates import offer
-from infoplane.study.cost import FIXED, Costs
-from infoplane.study.counting import count_memory
-from infoplane.study.machine import Machine
+from infoplane.measurements.candidates import offer
+from infoplane.measurements.cost import FIXED, Costs
+from infoplane.measurements.counting import count_memory
+from infoplane.measurements.machine import Machine
 
 #: fits in units of one: three refits of p(x) and two layers, each with a base of a quarter
 FITS = 3 * (3 + 0.25)

@@ -11,12 +11,12 @@ import torch
 import tiny_study
 from infoplane.cli import bench as bench_verb
 from infoplane.cli import plan as plan_verb
+from infoplane.measurements.cost import words
+from infoplane.measurements.counting import Work
+from infoplane.measurements.machine import Machine
 from infoplane.study import bench, calibration
-from infoplane.study.cost import words
-from infoplane.study.counting import Work
 from infoplane.study.forecast import cost_of, expected
 from infoplane.study.load import load_study
-from infoplane.study.machine import Machine
 from infoplane.study.plan import make_plan
 from tiny_study import command
 

@@ -15,13 +15,13 @@ from infoplane.cli import plan as plan_verb
 from infoplane.cli import studies as studies_verb
 from infoplane.engine.plan import Plan
 from infoplane.errors import UsageError
+from infoplane.measurements.cost import FIXED, START_UP, words
+from infoplane.measurements.counting import Work
+from infoplane.measurements.machine import Machine
 from infoplane.study.calibration import Calibration
-from infoplane.study.cost import FIXED, START_UP, words
-from infoplane.study.counting import Work
 from infoplane.study.families import FAMILIES
 from infoplane.study.forecast import cost_of
 from infoplane.study.load import load_study, named_studies, read_study, scales_of
-from infoplane.study.machine import Machine
 from infoplane.study.meaning import Code
 from infoplane.study.plan import make_plan
 from tiny_study import command

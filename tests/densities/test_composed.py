@@ -13,7 +13,7 @@ from infoplane.densities.importance import Importance
 from infoplane.densities.window import Places
 from infoplane.errors import UsageError
 from infoplane.inversion.fast import compiled
-from infoplane.study.candidates import CANDIDATES
+from infoplane.measurements.candidates import CANDIDATES
 
 # The compiler's own modules warn of each other when they are imported.
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from infoplane.study.candidates import AUTO, CANDIDATES
+from infoplane.measurements.candidates import AUTO, CANDIDATES
 from infoplane.study.load import load_study
 
 PAGE = Path(__file__).parents[2] / "docs" / "studies" / "nash-layers.md"

@@ -8,7 +8,7 @@ import pytest
 
 from infoplane.estimate import Estimate, confidence
 from infoplane.information import contrastive_batches, contrastive_bound, contrastive_terms, one_of_each
-from infoplane.study.cells import batches_of
+from infoplane.measurements.fits import batches_of
 
 
 def test_there_are_ten_batches_of_four_or_more_or_none():
@@ -37,9 +37,8 @@ def test_no_two_images_of_a_group_are_in_any_batch(copies, expected):
     task = SimpleNamespace(
         split=lambda _: evaluation,
         groups=lambda index: groups if index is evaluation else None,
-        params={"contrastive": {"candidates": 20, "batches": 16}},
     )
-    batches = batches_of(task)  # type: ignore[arg-type]
+    batches = batches_of(task, {"candidates": 20, "batches": 16})  # type: ignore[arg-type]
     if expected is None:
         assert batches == []
         return

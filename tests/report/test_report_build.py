@@ -20,11 +20,11 @@ from torch import nn
 
 import tiny_study
 from infoplane.errors import CellError
+from infoplane.measurements.task import Live
 from infoplane.profile import Profile
 from infoplane.report.build import PAGES, build, load_run
 from infoplane.report.inversion import contents_of
 from infoplane.study.execute import execute
-from infoplane.study.task import Live
 
 CHECKPOINTS = ("0", "2", "end")
 

@@ -14,12 +14,12 @@ from infoplane import subjects
 from infoplane.capture import default_transform
 from infoplane.engine.plan import Plan
 from infoplane.engine.store import Store
+from infoplane.measurements import fits, keeping, label
+from infoplane.measurements.task import build_subject
 from infoplane.report.build import build, load_run
-from infoplane.study import cells, keeping
 from infoplane.study.check import check
 from infoplane.study.execute import execute
 from infoplane.study.plan import make_plan, seed_of
-from infoplane.study.task import build_subject
 from infoplane.subjects import forward
 
 LAYERS, CHECKPOINTS = ("h1", "h3", "h4"), ("0", "0.5", "1", "end")
@@ -116,9 +116,9 @@ def test_no_image_serves_two_purposes(tmp_path, monkeypatch):
         asked.append({image.numpy().tobytes() for image in pairs.images})
         return features(pairs, *units)
 
-    fit_density, features, asked = cells.fit_density, cells._features, []
-    monkeypatch.setattr(cells, "fit_density", of_pairs)
-    monkeypatch.setattr(cells, "_features", of_features)
+    fit_density, features, asked = fits.fit_density, label._features, []
+    monkeypatch.setattr(fits, "fit_density", of_pairs)
+    monkeypatch.setattr(label, "_features", of_features)
     monkeypatch.setattr(keeping, "CACHE_BYTES", 0)  # nothing is captured: what is trained on are images
     monkeypatch.setattr(subjects, "train_epochs", spy("network", subjects.train_epochs))
     monkeypatch.setattr(forward, "train_epochs", spy("rest", forward.train_epochs))
@@ -196,10 +196,10 @@ def test_changes_between_checkpoints_are_paired(finished):
     frame = pl.read_csv(finished / "changes.csv", schema_overrides={"first": pl.String, "last": pl.String})
     steps = [("0", "0.5"), ("0.5", "1"), ("1", "end"), ("0", "end"), ("0.5", "end")]
     results = load_run(finished)
-    for layer, kind, fits in (("h3", "nce", 2), ("h3", "forward", 3), ("h3", "label", 1), (None, "own", 0)):
+    for layer, kind, count in (("h3", "nce", 2), ("h3", "forward", 3), ("h3", "label", 1), (None, "own", 0)):
         rows = frame.filter((pl.col("kind") == kind) & pl.col("layer").fill_null("").eq(layer or ""))
         assert list(zip(rows["first"], rows["last"], strict=True)) == steps
-        assert set(rows["refits"]) == {fits}
+        assert set(rows["refits"]) == {count}
         row = rows.row(3, named=True)
         scores = {
             at: results.log_probs("h3", checkpoint=at)

@@ -9,11 +9,11 @@ import tiny_study
 from infoplane.capture import activations, default_transform
 from infoplane.engine.plan import Plan
 from infoplane.engine.store import Store
+from infoplane.measurements.task import build_subject
 from infoplane.report.build import build, load_run
 from infoplane.study.execute import execute
 from infoplane.study.plan import make_plan
 from infoplane.study.results import Results
-from infoplane.study.task import build_subject
 
 CHECKPOINTS = ("0", "2", "end")
 

@@ -14,15 +14,15 @@ import tiny_study
 import toy_networks
 from infoplane.budget.sizes import time_updates
 from infoplane.engine.plan import Plan
+from infoplane.measurements import candidates, settings_of
+from infoplane.measurements.candidates import CANDIDATES, SPOKEN, Candidate, offer
+from infoplane.measurements.cost import Costs
+from infoplane.measurements.fits import choose
 from infoplane.profile import measure
 from infoplane.profile.inputs import density_of
 from infoplane.report.build import build, load_run
 from infoplane.report.text import table
-from infoplane.study import candidates
 from infoplane.study.calibration import typical
-from infoplane.study.candidates import CANDIDATES, SPOKEN, Candidate, offer
-from infoplane.study.choosing import choose
-from infoplane.study.cost import Costs
 from infoplane.study.execute import execute
 from infoplane.study.load import load_study
 from infoplane.study.plan import make_plan
@@ -114,8 +114,8 @@ def test_the_code_of_all_candidates_counts(tmp_path):
         if cell.kind in ("candidate", "density", "samples"):
             assert {"infoplane.densities.streams", "infoplane.densities.window"} <= cell.modules.keys()
     # A fit does not run through what counts its time: that is the candidates' matter.
-    assert "infoplane.study.counting" in plan.cells[role(plan, "candidate", "pixelcnn")].modules
-    assert "infoplane.study.counting" not in plan.cells[role(plan, "density", "input", 1)].modules
+    assert "infoplane.measurements.counting" in plan.cells[role(plan, "candidate", "pixelcnn")].modules
+    assert "infoplane.measurements.counting" not in plan.cells[role(plan, "density", "input", 1)].modules
 
 
 # --- equal time ---
@@ -135,20 +135,23 @@ def test_candidates_get_the_same_time_by_counting(shape, levels):
 def test_a_forecast_takes_the_dearest_that_may_be_chosen(tmp_path):
     spec, machine = asked(tmp_path), typical().machine
     plan, costs = make_plan(spec), Costs(SHAPE, 3, {"encoding": 40, "decoding": 80, "evaluation": 40}, {"logits": (3,)})
-    parts = {
-        kind: plan.cells[role(plan, kind, layer, refit)].params
+    parts = [
+        settings_of(plan.cells[role(plan, kind, layer, refit)])
         for kind, layer, refit in (("density", "logits", 1), ("samples", "input", 0))
-    }
-    for kind, params in parts.items():
+    ]
+    for kind in parts:
         ways = []
         for found in (offer(each, SHAPE, 3) for each in CANDIDATES):
-            fit = {**params.get("fit", {}), "batch": found["batch"], "updates": round(FIT["updates"] * found["pace"])}
-            ways.append({**params, "density": found["density"], "fit": fit})
-        seconds = [machine.seconds(costs.of(kind, way)) for way in ways]
-        assert machine.seconds(costs.of(kind, params)) == max(seconds) > 0
-        assert costs.size(kind, params) == max(costs.size(kind, way) for way in ways) > 0
-    for kind in CANDIDATES:
-        assert machine.seconds(costs.of("candidate", plan.cells[role(plan, "candidate", kind)].params)) > 0
+            changes = {"density": found["density"]}
+            if kind.kind == "density":
+                updates = round(FIT["updates"] * found["pace"])
+                changes["fit"] = {**kind.fit, "batch": found["batch"], "updates": updates}
+            ways.append(kind.model_copy(update=changes))
+        seconds = [machine.seconds(costs.of(way)) for way in ways]
+        assert machine.seconds(costs.of(kind)) == max(seconds) > 0
+        assert costs.size(kind) == max(costs.size(way) for way in ways) > 0
+    for name in CANDIDATES:
+        assert machine.seconds(costs.of(settings_of(plan.cells[role(plan, "candidate", name)]))) > 0
     most = max(costs.memory(each["density"], None, each["batch"]) for each in (offer(k, SHAPE, 3) for k in CANDIDATES))
     assert costs.memory({"kind": "auto"}, None, 8) == most
 

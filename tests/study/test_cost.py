@@ -12,14 +12,18 @@ import tiny_noisy
 import tiny_study
 from infoplane import densities
 from infoplane.engine.plan import Plan
+from infoplane.measurements.cost import PROBE_READS, READ, Costs, words
+from infoplane.measurements.counting import QUERY, Work, count
+from infoplane.measurements.fits import Density
+from infoplane.measurements.flow import MADE, PROPAGATED, VISITS
+from infoplane.measurements.label import Probe
+from infoplane.measurements.machine import Machine
+from infoplane.measurements.pictures import Mse, Samples
 from infoplane.study.bench import calibrate
-from infoplane.study.cost import PROBE_READS, READ, Costs, words
-from infoplane.study.counting import QUERY, Work, count
 from infoplane.study.execute import execute
 from infoplane.study.families import FAMILIES
 from infoplane.study.forecast import cost_of, expected, finished, seconds_of, size_of
-from infoplane.study.machine import Machine
-from infoplane.study.noisy_cost import MADE, PROPAGATED, VISITS, noisy_cost
+from infoplane.study.noisy_check import noisy_cost
 from infoplane.study.origin import Origin
 from infoplane.study.plan import make_plan
 
@@ -50,7 +54,11 @@ def density(**changes) -> dict:
     options = {"kind": "pixelcnn", "filters": 4, "residual_layers": 1, "scales": 1, "weight_norm": False}
     fit = {"updates": 10, "batch": 4, "evaluations": 2, "held_out": 0.5}
     own = {"density": options, "layer": None, "fit": fit, "fit_on": "decoding", "losses": None, "contrastive": None}
-    return {**own, **changes}
+    return {**own, "seed": 0, **changes}
+
+
+def mse(**changes) -> Mse:
+    return Mse(layer="a", fit={**density()["fit"], **changes}, fit_on="decoding", images=8, seed=0)
 
 
 def costs(**changes) -> Costs:
@@ -59,9 +67,9 @@ def costs(**changes) -> Costs:
 
 
 def test_the_cost_of_a_fit_grows_with_its_updates_and_batch():
-    shorter, longer = (costs().of("density", density(fit={**density()["fit"], "updates": n})) for n in (10, 110))
+    shorter, longer = (costs().of(Density(**density(fit={**density()["fit"], "updates": n}))) for n in (10, 110))
     per_update = (longer.flops - shorter.flops) / 100
-    larger = costs().of("density", density(fit={**density()["fit"], "updates": 110, "batch": 8}))
+    larger = costs().of(Density(**density(fit={**density()["fit"], "updates": 110, "batch": 8})))
     assert larger.flops - longer.flops == pytest.approx(110 * per_update)
     # A training step is a forward pass and, for all but the first layer, twice as much backwards.
     forward = costs().scoring(density()["density"], None).flops
@@ -79,25 +87,27 @@ def test_a_step_is_counted_on_its_batch_the_weights_once():
 
 
 def test_a_context_costs_and_scoring_pairs_costs():
-    assert costs().of("density", density(layer="a")).flops > costs().of("density", density()).flops
+    assert costs().of(Density(**density(layer="a"))).flops > costs().of(Density(**density())).flops
     pairs = density(layer="a", contrastive={"candidates": 5, "batches": 8})
     forward = costs().scoring(density()["density"], "a").flops
-    extra = costs().of("density", pairs).flops - costs().of("density", density(layer="a")).flops
+    extra = costs().of(Density(**pairs)).flops - costs().of(Density(**density(layer="a"))).flops
     # 40 images: ten batches of four.
     assert extra == pytest.approx(10 * 16 * forward)
 
 
 def test_reading_activations_costs_by_their_size():
-    once = {layer: costs(contexts={"a": (6,), "b": (3, 4, 5)}).of("probe", {"layer": layer}) for layer in ("a", "b")}
+    once = {
+        layer: costs(contexts={"a": (6,), "b": (3, 4, 5)}).of(
+            Probe(layer=layer, held_out=0.5, fit_on="decoding", seed=0)
+        )
+        for layer in ("a", "b")
+    }
     assert once["b"].written == 10 * once["a"].written
     assert once["a"].written == (READ + PROBE_READS) * 6 * 100
-    kept = costs().of("mse", {"layer": "a", "fit": density()["fit"], "fit_on": "decoding"})
-    more = costs(sizes={"decoding": 100, "evaluation": 50}).of(
-        "mse", {"layer": "a", "fit": density()["fit"], "fit_on": "decoding"}
-    )
+    kept, more = costs().of(mse()), costs(sizes={"decoding": 100, "evaluation": 50}).of(mse())
     scored = (more - kept).times(1 / 10)
     assert scored.flops > 0
-    step = costs().of("mse", {"layer": "a", "fit": {**density()["fit"], "updates": 0}, "fit_on": "decoding"})
+    step = costs().of(mse(updates=0))
     assert step.written - scored.written * (0.5 * 100 * 2 * 2 + 40) == pytest.approx(READ * 6 * 100)
 
 
@@ -163,8 +173,8 @@ def test_counting_a_drawing_leaves_chance_alone():
 
 
 def test_a_context_adds_to_samples_what_it_adds_to_a_pass():
-    cell = {**density(layer="a"), "images": 3, "each": 2}
-    found, without = costs().of("samples", cell), costs().of("samples", {**cell, "layer": None, "each": 6})
+    drawn = Samples(layer="a", density=density()["density"], images=3, each=2, seed=0)
+    found, without = (costs().of(each) for each in (drawn, drawn.model_copy(update={"layer": None, "each": 6})))
     assert (found.calls, found.products) == (without.calls, without.products)
     spec = density()["density"]
     assert found.flops == pytest.approx(6 * (costs().scoring(spec, "a").flops - costs().scoring(spec, None).flops))

@@ -9,8 +9,9 @@ import tiny_study
 import toy_networks
 from infoplane.engine.plan import Plan
 from infoplane.inversion import precision
+from infoplane.measurements import settings_of
+from infoplane.measurements.candidates import CANDIDATES, Candidate, as_chosen, offer
 from infoplane.profile import measure
-from infoplane.study.candidates import CANDIDATES, Candidate, offer, settled
 from infoplane.study.execute import execute
 from infoplane.study.folder import STUDY_FILE, on_machine
 from infoplane.study.load import load_study, read_study
@@ -119,11 +120,11 @@ def test_a_run_of_a_version_that_left_it_open_goes_on_as_it_was(tmp_path, proces
 def test_only_wide_candidates_are_trained_in_half_precision(tmp_path, processor):
     processor(True)
     plan = make_plan(on_machine(asked(tmp_path, density={"kind": "auto"}, fit={"updates": 2}), None, CPU))
-    params = plan.cells[role(plan, "density", "logits", 1)].params
-    assert params["fit"]["precision"] == "bfloat16"
-    found = {kind: settled(params, offer(kind, (1, 4, 4), 3))["fit"]["precision"] for kind in CANDIDATES}
+    asked_for = settings_of(plan.cells[role(plan, "density", "logits", 1)])
+    assert asked_for.fit["precision"] == "bfloat16"
+    found = {kind: as_chosen(asked_for, offer(kind, (1, 4, 4), 3)).fit["precision"] for kind in CANDIDATES}
     assert found == {"window": "bfloat16", "pixelcnn": "float32"}
-    on_gpu = {kind: settled(params, offer(kind, (1, 4, 4), 3), "cuda")["fit"]["precision"] for kind in CANDIDATES}
+    on_gpu = {kind: as_chosen(asked_for, offer(kind, (1, 4, 4), 3), "cuda").fit["precision"] for kind in CANDIDATES}
     assert set(on_gpu.values()) == {"bfloat16"}
 
 

@@ -5,9 +5,9 @@ import pytest
 import tiny_study
 from infoplane.engine.plan import Plan
 from infoplane.engine.store import Store
-from infoplane.study import keeping
+from infoplane.measurements import keeping
+from infoplane.measurements.keeping import kept_layers
 from infoplane.study.execute import execute
-from infoplane.study.keeping import kept_layers
 
 GIB = 2**30
 

@@ -11,9 +11,9 @@ import tiny_study
 from infoplane import densities
 from infoplane.engine.plan import Plan
 from infoplane.engine.store import Store
+from infoplane.measurements import fits
 from infoplane.report.build import build, load_run
 from infoplane.report.text import table
-from infoplane.study import cells
 from infoplane.study.check import check
 from infoplane.study.execute import execute
 
@@ -110,9 +110,9 @@ def test_a_density_of_the_encoding_part_sees_that_part_alone(tmp_path, monkeypat
 
     def recording(density, pairs, held, *rest, **options):
         seen["trained"] = {image.numpy().tobytes() for image in (*pairs.images, *held.images)}
-        return cells.Curve()
+        return fits.Curve()
 
-    monkeypatch.setattr(cells, "fit_density", recording)
+    monkeypatch.setattr(fits, "fit_density", recording)
     spec = tiny_study.tiny(tmp_path, subject=None, layers=[], fit_on="encoding", measure=["losses"], fit__refits=1)
     images, labels = tiny_study.images_and_labels()
     images[:, 0, 0] = np.array([[n // 27 % 3, n // 9 % 3, n // 3 % 3, n % 3] for n in range(len(images))])

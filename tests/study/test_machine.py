@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from infoplane.study.counting import Work
-from infoplane.study.machine import Machine, Timing
+from infoplane.measurements.counting import Work
+from infoplane.measurements.machine import Machine, Timing
 
 TRUE = Machine(1e-5, 2e-11, 3e-10, 4e-6, 5e-12, 6e-10, 7e-6, 8e-7, 9e-7)
 

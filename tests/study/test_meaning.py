@@ -12,15 +12,13 @@ import infoplane
 import tiny_study
 from infoplane import densities, subjects
 from infoplane.engine.plan import Plan
+from infoplane.measurements import KINDS, settings_of
+from infoplane.measurements.task import Task
 from infoplane.study import plan as plan_module
-from infoplane.study.cells import KINDS
-from infoplane.study.choosing import CHOOSING_KINDS
 from infoplane.study.execute import execute
-from infoplane.study.families import KINDS as ALL_KINDS
 from infoplane.study.load import load_study
 from infoplane.study.meaning import CHOICES, Code
-from infoplane.study.noisy_cells import NOISY_KINDS
-from infoplane.study.plan import CELLS, chosen, code_version, make_plan, roots_of
+from infoplane.study.plan import chosen, make_plan, roots_of
 
 PACKAGE = Path(infoplane.__file__).parent
 
@@ -39,8 +37,8 @@ TINY = {
     "room/__init__.py": "from infoplane.room.one import f\nfrom infoplane.room.two import g\n",
     "room/one.py": "LIMIT = 3\n\ndef f(x):\n    return x + LIMIT\n",
     "room/two.py": "def g(x):\n    return 2 * x\n",
-    "study/__init__.py": "",
-    "study/cells.py": (
+    "measurements/__init__.py": "",
+    "measurements/cells.py": (
         "from infoplane import room\n"
         "def run_one(task):\n    return room.f(task)\n"
         "def run_two(task):\n    from infoplane.room import g as h\n    return h(task)\n"
@@ -50,7 +48,7 @@ TINY = {
 
 def meanings(tmp_path: Path, files: dict[str, str] | None = None) -> tuple[str, str]:
     found = code(tmp_path, {**TINY, **(files or {})})
-    one, two = (found.meaning([f"infoplane.study.cells:run_{name}"]) for name in ("one", "two"))
+    one, two = (found.meaning([f"infoplane.measurements.cells:run_{name}"]) for name in ("one", "two"))
     return one, two
 
 
@@ -70,7 +68,7 @@ def meanings(tmp_path: Path, files: dict[str, str] | None = None) -> tuple[str, 
         ),
         ("room/three.py", "import infoplane.room.one\n"),
         ("room/__init__.py", TINY["room/__init__.py"] + "from infoplane.room.one import LIMIT\n__all__ = ['f', 'g']\n"),
-        ("study/cells.py", TINY["study/cells.py"] + "def run_three(task):\n    return 3\n"),
+        ("measurements/cells.py", TINY["measurements/cells.py"] + "def run_three(task):\n    return 3\n"),
     ],
 )
 def test_what_means_nothing_changes_nothing(tmp_path, file, text):
@@ -89,7 +87,7 @@ def test_what_means_nothing_changes_nothing(tmp_path, file, text):
             "from infoplane.room.two import g as f\nfrom infoplane.room.two import g\n",
             (True, False),
         ),
-        ("study/cells.py", TINY["study/cells.py"].replace("h(task)", "h(h(task))"), (False, True)),
+        ("measurements/cells.py", TINY["measurements/cells.py"].replace("h(task)", "h(h(task))"), (False, True)),
     ],
 )
 def test_what_means_something_changes_those_that_import_it(tmp_path, file, text, changed):
@@ -121,8 +119,8 @@ def test_what_means_something_changes_those_that_import_it(tmp_path, file, text,
     ],
 )
 def test_every_way_to_a_module_is_followed(tmp_path, cells):
-    files = {**TINY, "study/cells.py": cells}
-    root = ["infoplane.study.cells:run_one"]
+    files = {**TINY, "measurements/cells.py": cells}
+    root = ["infoplane.measurements.cells:run_one"]
     before = code(tmp_path / "a", files).meaning(root)
     after = code(tmp_path / "b", {**files, "room/one.py": TINY["room/one.py"].replace("3", "4")}).meaning(root)
     assert before != after
@@ -139,19 +137,17 @@ def test_every_way_to_a_module_is_followed(tmp_path, cells):
     ],
 )
 def test_what_is_not_used_is_not_followed(tmp_path, cells):
-    files = {**TINY, "study/cells.py": cells}
-    root = ["infoplane.study.cells:run_one"]
+    files = {**TINY, "measurements/cells.py": cells}
+    root = ["infoplane.measurements.cells:run_one"]
     before = code(tmp_path / "a", files).meaning(root)
     after = code(tmp_path / "b", {**files, "room/one.py": TINY["room/one.py"].replace("3", "4")}).meaning(root)
     assert before == after
 
 
-def test_choices_by_name_and_functions_of_cells_are_there():
+def test_choices_by_name_are_there():
     for choice in CHOICES:
         module, _, name = choice.partition(":")
         assert re.search(rf"^(def )?{name}\b", (PACKAGE / module / "__init__.py").read_text(), re.MULTILINE), choice
-    for kind, function in ALL_KINDS.items():
-        assert f"{function.__module__}:{function.__name__}" == f"infoplane.study.{CELLS.get(kind, 'cells')}:run_{kind}"
 
 
 # --- the package itself ---
@@ -190,7 +186,7 @@ def forget(code: Code, file: Path) -> None:
 
 
 DENSITIES = {"density", "trunk", "samples"}
-FLOW, INVERSION = set(NOISY_KINDS), set(KINDS)
+FLOW = {"points", "descent", "flow", "quadrature", "sweep", "clustering"}
 
 #: settings that choose by name, for every kind
 PARAMS = {
@@ -204,7 +200,17 @@ PARAMS = {
 
 
 def versions() -> dict[str, str]:
-    return {kind: code_version(kind, PARAMS.get(kind)) for kind in INVERSION | FLOW}
+    return {kind: version(kind) for kind in KINDS}
+
+
+def version(kind: str, params: dict[str, Any] | None = None) -> str:
+    """A hash of what the code of a cell means."""
+    settings = PARAMS.get(kind, {}) if params is None else params
+    return plan_module.code_of(PACKAGE).meaning([*paths(KINDS[kind], Task), *chosen(settings)])
+
+
+def paths(*found: type) -> list[str]:
+    return [f"{each.__module__}:{each.__qualname__}" for each in found]
 
 
 @pytest.mark.parametrize(
@@ -217,16 +223,16 @@ def versions() -> dict[str, str]:
         ("subjects/nash_cnn.py", {"subject"}),
         ("subjects/resnet.py", set()),
         ("densities/pixelcnn.py", DENSITIES),
-        ("densities/likelihoods.py", DENSITIES),
+        ("densities/likelihoods.py", DENSITIES | {"candidate", "choice"}),
         ("inversion/reconstruction.py", {"mse"}),
-        ("inversion/invert.py", {"density", "trunk"}),
+        ("inversion/invert.py", {"candidate", "density", "trunk"}),
         ("inversion/shared.py", {"trunk"}),
         ("information/wide_probe.py", {"probe"}),
         ("information/label.py", {"probe"}),
         ("information/variety.py", set()),
         ("geometry/binned.py", {"clustering"}),
-        ("study/run.py", set()),
-        ("study/store.py", set()),
+        ("engine/run.py", set()),
+        ("engine/store.py", set()),
         ("errors.py", set()),
         ("report/page.py", set()),
         ("cli/app.py", set()),
@@ -261,7 +267,7 @@ def test_a_study_does_not_depend_on_what_it_does_not_use(package):
     spec: Any = load_study("digits")
     found = package
     for cell in make_plan(spec).cells.values():
-        roots = [f"infoplane.study.cells:run_{cell.kind}", "infoplane.study.task:Task", *chosen(cell.params)]
+        roots = [*paths(KINDS[cell.kind], Task), *chosen(cell.params)]
         modules = found.modules(roots)
         assert not modules & {"infoplane.data.svhn", "infoplane.data.catalogue", "infoplane.subjects.resnet"}, cell.name
 
@@ -286,9 +292,9 @@ def test_what_lies_outside_the_package_counts_by_its_file(tmp_path, monkeypatch)
     import their_density  # pyright: ignore[reportMissingImports]
 
     monkeypatch.setitem(densities.REGISTRY, "theirs", their_density.Theirs)
-    before = code_version("density", {"density": {"kind": "theirs"}})
+    before = version("density", {"density": {"kind": "theirs"}})
     module.write_text(module.read_text() + "LIMIT = 1\n")
-    assert code_version("density", {"density": {"kind": "theirs"}}) != before
+    assert version("density", {"density": {"kind": "theirs"}}) != before
     sys.modules.pop("their_density")
 
 
@@ -305,14 +311,14 @@ def run_watched(kind, task):
 
     sys.setprofile(look)
     try:
-        result = KINDS_AS_THEY_WERE[kind](task)
+        result = RUNS_AS_THEY_WERE[type(kind).kind](kind, task)
     finally:
         sys.setprofile(None)
     files = {Path(name).relative_to(PACKAGE) for name in seen if name.startswith(str(PACKAGE))}
     return result, {".".join(("infoplane", *file.with_suffix("").parts)).removesuffix(".__init__") for file in files}
 
 
-KINDS_AS_THEY_WERE = dict(KINDS) | CHOOSING_KINDS
+RUNS_AS_THEY_WERE = {kind: each.run for kind, each in KINDS.items()}
 
 EPOCHS = {
     "subject": {"kind": "resnet-classifier", "filters": [2, 2, 3], "blocks": 1, "pool": 1, "train": {"epochs": 1}},
@@ -335,19 +341,15 @@ USUAL = {"subject", "capture", "trunk", "density", "mse", "probe", "samples", "j
 def test_every_module_that_a_cell_runs_through_counts_for_its_name(tmp_path, monkeypatch, on_the_fly, changes, kinds):
     called: dict[str, set[str]] = {}
 
-    def watched(kind):
-        def run(task):
-            result, modules = run_watched(kind, task)
-            called.setdefault(kind, set()).update(modules)
-            return result
+    def watched(self, task):
+        result, modules = run_watched(self, task)
+        called.setdefault(type(self).kind, set()).update(modules)
+        return result
 
-        return run
-
-    for kinds_of_one_module in (KINDS, CHOOSING_KINDS):
-        for kind in kinds_of_one_module:
-            monkeypatch.setitem(kinds_of_one_module, kind, watched(kind))
+    for kind in KINDS.values():
+        monkeypatch.setattr(kind, "run", watched)
     if on_the_fly:
-        monkeypatch.setattr("infoplane.study.keeping.CACHE_BYTES", 0)
+        monkeypatch.setattr("infoplane.measurements.keeping.CACHE_BYTES", 0)
     spec = tiny_study.tiny(tmp_path, **{"layers": ["logits"], **changes}, fit__refits=1, fit__warm_start="shared")
     outcome = execute(spec, tmp_path / "run", workers=0, quiet=True)
     assert not outcome.failed
@@ -356,7 +358,7 @@ def test_every_module_that_a_cell_runs_through_counts_for_its_name(tmp_path, mon
     def counting(name: str) -> set[str]:
         """The modules that count for a cell or for what it needs."""
         cell = plan.cells[name]
-        roots = roots_of(cell.kind, cell.params)
+        roots = roots_of(settings_of(cell))
         return found.modules(roots).union(*(counting(need) for need in cell.needs.values()))
 
     # What carries results, and progress, makes none.

@@ -13,6 +13,7 @@ import torch
 from scipy.stats import norm
 
 import tiny_noisy
+from infoplane import measurements
 from infoplane.engine.plan import Plan
 from infoplane.engine.store import Store
 from infoplane.engine.worker import Environment
@@ -20,16 +21,15 @@ from infoplane.errors import UsageError
 from infoplane.estimate import Estimate
 from infoplane.geometry import binned_entropy
 from infoplane.information.sample_propagation import NoisyEstimate
+from infoplane.measurements import clustering
+from infoplane.measurements.task import Task
 from infoplane.report import noisy_gather
 from infoplane.report.amounts import with_error
 from infoplane.report.build import build, load_run
-from infoplane.study import noisy_cells
 from infoplane.study.execute import execute
-from infoplane.study.families import KINDS
 from infoplane.study.load import load_study, read_study
 from infoplane.study.noisy_plan import make_noisy_plan
 from infoplane.study.noisy_results import NoisyResults, together
-from infoplane.study.task import Task
 from infoplane.subjects.dense import DenseSettings, dense
 from infoplane.subjects.points import pair, spiral
 from tiny_study import command, contents, events, kind_of
@@ -422,12 +422,12 @@ def test_activations_that_are_not_finite_name_layer_and_epoch(arms, refuses):
         cell = plan.cells[plan.name(kind, "plain", repeat, "7")]
         environment = Environment(torch.device("cpu"), lambda *_: None)
         needs: Any = {"points": results.cell("points"), "descent": Poisoned()}
-        return Task(cell.params, needs, environment)
+        return measurements.settings_of(cell).run(Task(needs, environment))
 
     with refuses("epoch 7", "layer 2", "activations are not finite"):
-        KINDS["flow"](task("flow", 1))
+        task("flow", 1)
     with refuses("epoch 7", "layer 2", "activations are not finite"):
-        KINDS["clustering"](task("clustering", 0))
+        task("clustering", 0)
 
 
 @pytest.mark.parametrize(
@@ -443,7 +443,8 @@ def test_activations_that_are_not_finite_name_layer_and_epoch(arms, refuses):
 def test_a_network_without_noise_that_has_diverged_is_not_blamed_on_its_bins(arms, refuses, bias, words):
     results, plan = results_of(arms), Plan.load(arms)
     cell = plan.cells[plan.name("clustering", "deterministic", 0, "7")]
-    network = {**cell.params["network"], "activation": "linear"}
+    binned = measurements.settings_of(cell)
+    binned = binned.model_copy(update={"network": {**binned.network, "activation": "linear"}})
     weights = results.cell("descent", "deterministic").weights("epoch7")
     weights["layers.1.0.bias"][:] = bias
 
@@ -452,22 +453,21 @@ def test_a_network_without_noise_that_has_diverged_is_not_blamed_on_its_bins(arm
             return weights
 
     needs: Any = {"points": results.cell("points"), "descent": Diverged()}
-    task = Task({**cell.params, "network": network}, needs, Environment(torch.device("cpu"), lambda *_: None))
+    task = Task(needs, Environment(torch.device("cpu"), lambda *_: None))
     with refuses("epoch 7, layer 2: ", *words):
-        KINDS["clustering"](task)
+        binned.run(task)
     # Bins that are too fine for common activations still are.
     weights["layers.1.0.bias"][:] = 0.0
-    fine = Task({**task.params, "bins": [1e-300]}, needs, task.environment)
     with refuses("epoch 7, layer 1: the bin size is too fine"):
-        KINDS["clustering"](fine)
+        binned.model_copy(update={"bins": (1e-300,)}).run(task)
 
 
 def test_a_density_that_cannot_be_drawn_does_not_cost_the_clustering(chain, monkeypatch):
     results, plan = results_of(chain), Plan.load(chain)
     cell = plan.cells[plan.name("clustering", "", 0, "0")]
     needs: Any = {role: Store(chain / "cells").load(name) for role, name in cell.needs.items()}
-    task = Task(cell.params, needs, Environment(torch.device("cpu"), lambda *_: None))
-    whole = KINDS["clustering"](task)
+    task = Task(needs, Environment(torch.device("cpu"), lambda *_: None))
+    whole = measurements.settings_of(cell).run(task)
     assert {name for name in whole.arrays if name.startswith("density:")} == {
         f"density:layer {layer}:{part}" for layer in (1, 2) for part in ("values", "parts")
     }
@@ -478,8 +478,8 @@ def test_a_density_that_cannot_be_drawn_does_not_cost_the_clustering(chain, monk
     def refuse(*_):
         raise UsageError("activations lie too far apart for quadrature")
 
-    monkeypatch.setattr(noisy_cells, "chain_density", refuse)
-    without = KINDS["clustering"](task)
+    monkeypatch.setattr(clustering, "chain_density", refuse)
+    without = measurements.settings_of(cell).run(task)
     assert without.values == whole.values
     stored = results.cell("clustering", "", 0).values["binned"]
     assert [[each["value"] for each in layer] for layer in whole.values["binned"]] == [
@@ -491,7 +491,7 @@ def test_a_density_that_cannot_be_drawn_does_not_cost_the_clustering(chain, monk
 def test_a_deterministic_layer_that_saturates_can_be_drawn():
     # Values that differ in their last digit only, or not at all.
     for values in (np.array([[1.0], [1.0 - 2**-53], [1.0]]), np.ones((3, 1))):
-        found = noisy_cells._pictured("layer 1", torch.from_numpy(values), spiral(inputs=4, test=0.25).__class__(
+        found = clustering._pictured("layer 1", torch.from_numpy(values), spiral(inputs=4, test=0.25).__class__(
             "x", values, np.array([0, 1, 0]), np.zeros(2), np.arange(3), np.arange(0)
         ))  # fmt: skip
         assert found["values:layer 1:all"].sum() == 3

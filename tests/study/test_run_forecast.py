@@ -9,13 +9,13 @@ import torch
 import tiny_study
 from infoplane.engine import run as run_module
 from infoplane.engine.plan import Plan
+from infoplane.measurements.cost import words
+from infoplane.measurements.machine import Machine
 from infoplane.study import calibration, execute
 from infoplane.study.calibration import TYPICAL, Calibration
-from infoplane.study.cost import words
 from infoplane.study.execute import execute as run
 from infoplane.study.forecast import cost_of, finished, seconds_of
 from infoplane.study.load import read_study
-from infoplane.study.machine import Machine
 
 CPU = torch.device("cpu")
 #: slow enough for a tiny study to take hours

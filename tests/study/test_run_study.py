@@ -27,9 +27,9 @@ from infoplane.engine.run import run_cells
 from infoplane.engine.store import Result, Store
 from infoplane.engine.watch import Watcher
 from infoplane.errors import CellError, FitError
+from infoplane.measurements import KINDS
 from infoplane.report.build import build, load_run
 from infoplane.study import folder as folder_module
-from infoplane.study.cells import KINDS
 from infoplane.study.execute import execute
 from infoplane.study.families import RUNNER
 from infoplane.study.load import read_study
@@ -90,12 +90,12 @@ def test_cells_in_this_process_run_on_one_thread_as_in_a_worker(finished, tmp_pa
     # More threads add up in another order, so the last digits would depend on the number of workers.
     seen = []
 
-    def look(task):
+    def look(self, task):
         seen.append(torch.get_num_threads())
         return Result()
 
     for kind in KINDS:
-        monkeypatch.setitem(KINDS, kind, look)
+        monkeypatch.setattr(KINDS[kind], "run", look)
     (tmp_path / "cells").mkdir()
     torch.set_num_threads(2)
     try:
@@ -360,14 +360,14 @@ def test_densities_that_diverge_leave_the_rest_whole(tmp_path):
 
 
 def test_the_next_run_tries_what_failed_and_what_was_skipped_and_nothing_else(finished, tmp_path, monkeypatch):
-    whole = KINDS["density"]
+    whole = KINDS["density"].run
 
-    def moody(task):
-        if task.params["layer"] == "conv1" and task.params["seed"] == 1:
+    def moody(self, task):
+        if self.layer == "conv1" and self.seed == 1:
             raise ValueError("not\ntoday")
-        return whole(task)
+        return whole(self, task)
 
-    monkeypatch.setitem(KINDS, "density", moody)
+    monkeypatch.setattr(KINDS["density"], "run", moody)
     spec, folder = read_study(finished / "study.yaml"), tmp_path / "run"
     outcome = run(folder, spec)
     ((cell, message),) = outcome.failed.items()
@@ -380,7 +380,7 @@ def test_the_next_run_tries_what_failed_and_what_was_skipped_and_nothing_else(fi
     assert rows["refits"].to_list() == [1]
 
     before = len(events(folder))
-    monkeypatch.setitem(KINDS, "density", whole)
+    monkeypatch.setattr(KINDS["density"], "run", whole)
     assert not run(folder, spec).failed
     assert set(computed(folder, before)) == {cell, *outcome.skipped}
     assert {kind_of(name) for name in outcome.skipped} == {"samples", "judge"}

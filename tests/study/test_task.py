@@ -8,7 +8,7 @@ import torch
 
 from infoplane.capture import vector
 from infoplane.engine.worker import Environment
-from infoplane.study.task import Task
+from infoplane.measurements.task import Task
 
 RNG = np.random.default_rng(0)
 ACTIVATIONS = {"first": RNG.normal(3.0, 2.0, (50, 4)), "second": RNG.normal(-1.0, 0.5, (50, 4))}
@@ -38,7 +38,7 @@ def task():
     values = {"on_the_fly": [], "read_as": {"h": vector((4,)).to_json()}}
     captures = {name: Held({"decoding:h": found.astype(np.float32)}, values) for name, found in ACTIVATIONS.items()}
     needs = {"data": data, **captures, "capture": captures["first"]}
-    return Task({}, needs, Environment(torch.device("cpu"), lambda *_: None))
+    return Task(needs, Environment(torch.device("cpu"), lambda *_: None))
 
 
 @pytest.mark.parametrize("order", [("first", "second"), ("second", "first")])

@@ -8,7 +8,7 @@ from dataclasses import replace
 from infoplane.budget.sizes import PAGE, Forecast, longest_of, most_updates, shorter
 from infoplane.engine.cell import Cell
 from infoplane.engine.plan import Plan
-from infoplane.study.candidates import AUTO
+from infoplane.measurements.candidates import AUTO
 from infoplane.study.spec import StudySpec
 
 #: share of a budget by which the forecast may exceed it before anything is left out

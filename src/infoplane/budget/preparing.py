@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from infoplane.capture.patience import asking
 from infoplane.errors import UsageError, brief
-from infoplane.study.cost import words
+from infoplane.measurements.cost import words
 
 #: share of a time budget that may be gone before the first part begins: what is left then buys nothing worth having
 SHARE = 0.5

@@ -17,11 +17,15 @@ from infoplane.information.contrastive import LEAST_BATCHES, LEAST_CANDIDATES
 from infoplane.inversion import FitSettings
 from infoplane.inversion.precision import autocast
 from infoplane.inversion.settings import LEAST_TRIAL
+from infoplane.measurements import settings_of
+from infoplane.measurements.candidates import AUTO, CANDIDATES, offer
+from infoplane.measurements.cost import BASE_MEMORY, FIXED, START_UP, Costs, loss_of, spoken_size, words
+from infoplane.measurements.fits import Density
+from infoplane.measurements.inputs import Capture
+from infoplane.measurements.machine import Machine
+from infoplane.measurements.pictures import Mse
 from infoplane.study.bench import free_memory
-from infoplane.study.candidates import AUTO, CANDIDATES, is_open, offer
-from infoplane.study.cost import BASE_MEMORY, FIXED, START_UP, Costs, loss_of, spoken_size, words
 from infoplane.study.forecast import finished
-from infoplane.study.machine import Machine
 from infoplane.study.plan import make_plan
 from infoplane.study.spec import AskedSpec, DensitySpec, StudySpec
 
@@ -83,20 +87,18 @@ class Forecast:
 
     def seconds(self, cell: Cell) -> float:
         """The time that a cell takes."""
-        counted = self.machine.seconds(self.costs.of(cell.kind, cell.params)) * self.slowness
+        counted = self.machine.seconds(self.costs.of(settings_of(cell))) * self.slowness
         return FIXED + counted + self.per_image * self._passes(cell)
 
     def _passes(self, cell: Cell) -> float:
         """For how many images the network under study runs."""
-        sizes, params = self.costs.sizes, cell.params
-        if cell.kind == "capture":
-            return sizes["decoding"] + sizes["evaluation"] + params["encoding"]
-        if cell.kind not in ("density", "mse") or params["layer"] not in self.on_the_fly:
+        sizes, kind = self.costs.sizes, settings_of(cell)
+        if isinstance(kind, Capture):
+            return sizes["decoding"] + sizes["evaluation"] + kind.encoding
+        if not isinstance(kind, Density | Mse) or kind.layer not in self.on_the_fly:
             return 0
-        fits = [
-            FitSettings.model_validate(each["fit"])
-            for each in (self.costs.ways(params) if is_open(params) else [params])
-        ]
+        ways = [way for way in self.costs.ways(kind) if isinstance(way, Density | Mse)]
+        fits = [FitSettings.model_validate(way.fit) for way in ways]
         looked = fits[0].held_out * sizes["decoding"] * (2 * fits[0].evaluations + 1)
         return max(fit.updates * fit.batch for fit in fits) + looked + sizes["evaluation"]
 
@@ -311,8 +313,9 @@ def _bought(
         spec = larger if whole(larger) <= seconds else spec
     most = LEAST_UPDATES
     if "mse" in spec.measure and widest is not None:
-        params = {"layer": widest, "fit": spec.reconstruction.model_dump(mode="json"), "fit_on": spec.fit_on}
-        each = slow * machine.seconds(costs.of("mse", params)) / spec.reconstruction.updates
+        fit = spec.reconstruction.model_dump(mode="json")
+        inverter = Mse(layer=widest, fit=fit, fit_on=spec.fit_on, images=spec.samples.images, seed=spec.seed)
+        each = slow * machine.seconds(costs.of(inverter)) / spec.reconstruction.updates
         most = int(max(LEAST_UPDATES, min(MOST_MSE, MSE_SHARE * share / (each * places))))
     longest = longest_of(spec, costs)
     updates = most_updates(lambda n: whole(_with_updates(spec, n, most, trial_of(spec, n))), seconds, longest)

@@ -15,10 +15,10 @@ from infoplane.cli.plan import print_rows
 from infoplane.engine.devices import one_thread, pick_device
 from infoplane.errors import UsageError
 from infoplane.files import write_whole
+from infoplane.measurements.cost import words
+from infoplane.measurements.machine import Machine, Timing
 from infoplane.study.bench import QUICK, WHOLE, Job, jobs, speeds, timed
 from infoplane.study.calibration import identity, keep
-from infoplane.study.cost import words
-from infoplane.study.machine import Machine, Timing
 
 
 def bench(device: str, *, quick: bool, out: Path | None) -> int:

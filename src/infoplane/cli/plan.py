@@ -12,16 +12,16 @@ from infoplane.engine.cell import Cell
 from infoplane.engine.devices import device_name, pick_device
 from infoplane.engine.plan import Plan
 from infoplane.errors import UsageError, check_positive
+from infoplane.measurements.cost import FIXED, spoken_size, words
+from infoplane.measurements.counting import Work
+from infoplane.measurements.machine import Machine
 from infoplane.study.base import LAPTOP, Study
 from infoplane.study.calibration import Calibration, fresh, stored
-from infoplane.study.cost import FIXED, spoken_size, words
-from infoplane.study.counting import Work
 from infoplane.study.execute import origin_of, workers_of
 from infoplane.study.families import FAMILIES
 from infoplane.study.folder import STUDY_FILE, another, check_a_run, on_machine
 from infoplane.study.forecast import expected, finished, seconds_of
 from infoplane.study.load import scales_of
-from infoplane.study.machine import Machine
 from infoplane.study.origin import NOTHING_SAID
 from infoplane.study.why import Held
 

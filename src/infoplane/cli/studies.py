@@ -7,12 +7,12 @@ from infoplane.cli.plan import known_speeds, print_rows
 from infoplane.data import catalogue
 from infoplane.engine.devices import default_workers, pick_device
 from infoplane.errors import UsageError
+from infoplane.measurements.cost import words
+from infoplane.measurements.machine import Machine
 from infoplane.study.base import Study
-from infoplane.study.cost import words
 from infoplane.study.families import FAMILIES
 from infoplane.study.forecast import expected
 from infoplane.study.load import load_study, named_studies, scales_of
-from infoplane.study.machine import Machine
 
 
 def studies(device: str, *, time: bool) -> int:

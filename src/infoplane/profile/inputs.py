@@ -21,11 +21,11 @@ from infoplane.checks import as_numpy
 from infoplane.engine.watch import Watcher
 from infoplane.errors import UsageError, joined, unknown
 from infoplane.information.label import Prior, check_prior
-from infoplane.study.candidates import AUTO, small_pixelcnn
-from infoplane.study.cells import LOOKED_AT, look_closer
+from infoplane.measurements.candidates import AUTO, small_pixelcnn
+from infoplane.measurements.inputs import LOOKED_AT, look_closer
+from infoplane.measurements.task import Live
 from infoplane.study.plan import INPUT
 from infoplane.study.spec import DensitySpec, Measure
-from infoplane.study.task import Live
 
 #: fewest images from which anything can be said
 LEAST_IMAGES = 40

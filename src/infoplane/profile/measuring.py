@@ -19,6 +19,7 @@ from infoplane.engine.devices import pick_device
 from infoplane.engine.watch import Watcher
 from infoplane.errors import CellError, UsageError, plural
 from infoplane.information.label import Prior
+from infoplane.measurements.task import Live
 from infoplane.profile.inputs import (
     DENSITIES,
     check_labels_differ,
@@ -37,7 +38,6 @@ from infoplane.profile.request import Request, is_run, prepared, ways_out
 from infoplane.report.build import build
 from infoplane.study.execute import carry_out, workers_of
 from infoplane.study.folder import check_place
-from infoplane.study.task import Live
 from infoplane.torch_state import for_caller, own_state
 
 DEFAULT_REFITS = 3

@@ -12,9 +12,8 @@ from infoplane import data
 from infoplane.capture import activations, seeded
 from infoplane.capture.recording import in_single
 from infoplane.capture.taps import own_batch
-from infoplane.study.base import END
+from infoplane.measurements.task import END, Live
 from infoplane.study.origin import Origin
-from infoplane.study.task import Live
 
 
 def origin_of(dataset: data.Dataset, live: Live, layers: list[str]) -> Origin:

@@ -23,13 +23,13 @@ from infoplane.engine.worker import Environment
 from infoplane.errors import CellError, UsageError, unknown
 from infoplane.estimate import KINDS, Estimate
 from infoplane.files import TEMPORARY
+from infoplane.measurements.task import Live, Task
 from infoplane.profile.inputs import folder_of
 from infoplane.report.build import build, load_run, writing
 from infoplane.report.text import table
 from infoplane.study.check import MOST_SAMPLES
 from infoplane.study.folder import origin_in, prepare
 from infoplane.study.results import Results
-from infoplane.study.task import Live, Task
 from infoplane.torch_state import own_state
 
 
@@ -170,7 +170,7 @@ class Profile:
         density.load_state_dict(stored.weights("density"))
         found = self._activations(layer, self._images(images), capture, loaded, seed)
         environment = Environment(self._device, lambda *_: None, self._live)
-        task = Task({}, {"data": loaded, "capture": capture}, environment)
+        task = Task({"data": loaded, "capture": capture}, environment)
         contexts = task.standardiser(layer)(task.reading(layer)(found).to(self._device))
         return density.to(self._device).eval(), contexts
 

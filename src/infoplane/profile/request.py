@@ -29,20 +29,20 @@ from infoplane.engine.plan import PLAN_FILE, Plan
 from infoplane.engine.store import Result
 from infoplane.errors import in_words, joined
 from infoplane.inversion import FitSettings
+from infoplane.measurements.cost import Costs, keeping_words
+from infoplane.measurements.inputs import split_data
+from infoplane.measurements.keeping import kept_layers
+from infoplane.measurements.machine import Machine
+from infoplane.measurements.task import Live
 from infoplane.profile.inputs import density_of, fire, look_up, said_of_mode, say_notes
 from infoplane.profile.origin import origin_of
 from infoplane.study.calibration import stored, typical
-from infoplane.study.cells import split_data
-from infoplane.study.cost import Costs, keeping_words
 from infoplane.study.execute import foretold
 from infoplane.study.folder import STUDY_FILE, on_machine, origin_in
-from infoplane.study.keeping import kept_layers
 from infoplane.study.load import read_study
-from infoplane.study.machine import Machine
 from infoplane.study.origin import Origin
 from infoplane.study.plan import make_plan
 from infoplane.study.spec import NEED_DENSITIES, DataSpec, Measure, StudySpec
-from infoplane.study.task import Live
 from infoplane.subjects.given import load_states
 
 #: seconds that a measurement takes at least, of which it is said beforehand how long it takes

@@ -8,11 +8,11 @@ import numpy as np
 
 from infoplane.data.split import PARTS
 from infoplane.errors import in_words
+from infoplane.measurements.candidates import SPOKEN, paced
+from infoplane.measurements.task import END
 from infoplane.report.amounts import capitalised, with_error
 from infoplane.report.contents import Curve, Layer, LayerPictures, ReportContents
 from infoplane.report.making import making
-from infoplane.study.base import END
-from infoplane.study.candidates import SPOKEN, paced
 from infoplane.study.plan import INPUT, seed_of
 from infoplane.study.readers import Reader
 from infoplane.study.results import Results

@@ -12,8 +12,6 @@ from infoplane.errors import UsageError, check_text
 from infoplane.settings import Settings
 from infoplane.study import yaml12
 
-#: the checkpoint of the finished network
-END = "end"
 #: the scale that a study's file describes outside `scales`
 PAPER = "paper"
 #: the scale that is run where the file has it and none is asked for

@@ -14,10 +14,10 @@ from torch import Tensor
 from infoplane import densities
 from infoplane.information.gaussian_mixture import GaussianMixture
 from infoplane.inversion import FitSettings, NegativeLogProb, Pairs, fit, losses_of
-from infoplane.study.cost import Costs
-from infoplane.study.counting import QUERY, Work
-from infoplane.study.machine import Machine, Timing
-from infoplane.study.noisy_cost import descent_step, descent_work
+from infoplane.measurements.cost import Costs
+from infoplane.measurements.counting import QUERY, Work
+from infoplane.measurements.machine import Machine, Timing
+from infoplane.measurements.noisy import descent_step, descent_work
 
 #: seconds for which a job is repeated: where speeds are found in passing, by a quick measurement, by a whole one
 PASSING, QUICK, WHOLE = 0.05, 0.3, 0.4

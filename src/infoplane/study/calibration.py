@@ -16,9 +16,9 @@ import torch
 from infoplane.data import catalogue
 from infoplane.engine.devices import device_name, one_thread
 from infoplane.files import read_text, write_whole
+from infoplane.measurements.machine import TYPICAL, Machine
 from infoplane.study.bench import calibrate
-from infoplane.study.machine import TYPICAL, Machine
-from infoplane.study.plan import code_version
+from infoplane.study.meaning import code_of
 
 #: a guess at a GPU: it is told what to do about as fast, and does far more at once
 TYPICAL_GPU = replace(
@@ -26,8 +26,19 @@ TYPICAL_GPU = replace(
 )
 #: names of files with speeds
 _FILES = "machine-*.json"
-#: files that say in which units work is counted and what is timed
-_UNITS = ("counting.py", "cost.py", "noisy_cost.py", "machine.py", "bench.py")
+#: what says in which units work is counted, and what is timed
+_UNITS = (
+    "infoplane.measurements.counting",
+    "infoplane.measurements.cost",
+    "infoplane.measurements.machine",
+    "infoplane.study.bench",
+)
+#: kinds of cells whose work is told from these speeds, and what is counted of the first
+_TIMED = (
+    "infoplane.measurements.fits:Density",
+    "infoplane.densities.pixelcnn:PixelCNN",
+    "infoplane.measurements.flow:Flow",
+)
 
 
 @dataclass(frozen=True)
@@ -50,10 +61,10 @@ def folder() -> Path:
 
 def identity(device: torch.device) -> dict[str, Any]:
     """Returns what speeds depend on: processor, device, and versions."""
-    density = {"density": {"kind": "pixelcnn"}}
-    digest = hashlib.sha256((code_version("density", density) + code_version("flow")).encode())
+    package = resources.files("infoplane")
+    digest = hashlib.sha256(code_of(Path(str(package))).meaning(_TIMED).encode())
     for name in _UNITS:
-        digest.update((resources.files("infoplane") / "study" / name).read_bytes())
+        digest.update(package.joinpath(*name.split(".")[1:-1], f"{name.rpartition('.')[2]}.py").read_bytes())
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),

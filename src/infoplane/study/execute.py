@@ -21,15 +21,15 @@ from infoplane.engine.run import ENGINES, Outcome, run_cells
 from infoplane.engine.store import Result, Store, room_for
 from infoplane.engine.watch import Watcher
 from infoplane.errors import unknown
+from infoplane.measurements.cost import words
+from infoplane.measurements.machine import Machine
+from infoplane.measurements.task import Live
 from infoplane.study.base import Study
 from infoplane.study.calibration import fresh, stored, typical
-from infoplane.study.cost import words
 from infoplane.study.families import FAMILIES, RUNNER
 from infoplane.study.folder import check_folder, check_place, make_folder, on_machine, prepare, write_study
 from infoplane.study.forecast import finished, seconds_of
-from infoplane.study.machine import Machine
 from infoplane.study.origin import Origin
-from infoplane.study.task import Live
 from infoplane.torch_state import own_state
 
 

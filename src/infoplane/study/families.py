@@ -1,6 +1,5 @@
 """The families of studies: what each says of itself, how it is planned, what comes of it and what it costs."""
 
-from collections import ChainMap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,14 +9,13 @@ from infoplane.engine.cell import Cell
 from infoplane.engine.plan import Plan
 from infoplane.engine.store import Result, Stored
 from infoplane.engine.worker import Environment
+from infoplane.measurements import settings_of
+from infoplane.measurements.counting import Work
+from infoplane.measurements.task import Task
 from infoplane.study.base import Study
-from infoplane.study.cells import KINDS as INVERSION_KINDS
 from infoplane.study.check import check, outlined
-from infoplane.study.choosing import CHOOSING_KINDS
-from infoplane.study.counting import Work
 from infoplane.study.forecast import cost_of, keeping_of, size_of
-from infoplane.study.noisy_cells import NOISY_KINDS, load_points
-from infoplane.study.noisy_cost import noisy_cost
+from infoplane.study.noisy_check import load_points, noisy_cost
 from infoplane.study.noisy_plan import make_noisy_plan
 from infoplane.study.noisy_results import NoisyResults
 from infoplane.study.noisy_spec import NoisySpec
@@ -25,7 +23,6 @@ from infoplane.study.plan import make_plan
 from infoplane.study.results import Results
 from infoplane.study.run_results import RunResults
 from infoplane.study.spec import StudySpec
-from infoplane.study.task import Task
 
 
 @dataclass(frozen=True)
@@ -74,9 +71,6 @@ FAMILIES: dict[str, Family] = {
     "flow": Family(NoisySpec, "points", load_points, make_noisy_plan, NoisyResults, noisy_cost),
 }
 
-#: kind of cell -> function that runs it
-KINDS: Mapping[str, Callable[[Task], Result]] = ChainMap(INVERSION_KINDS, CHOOSING_KINDS, NOISY_KINDS)
-
 #: what a worker process computes cells with
 RUNNER = f"{__name__}:run"
 
@@ -85,4 +79,4 @@ def run(cell: Cell, needs: Mapping[str, Stored], environment: Environment) -> Re
     """Computes a cell. A network that draws at random does so by the study's seed and the refit's, whatever the
     caller's is."""
     with seeded(cell.params.get("seed", 0)):
-        return KINDS[cell.kind](Task(cell.params, needs, environment))
+        return settings_of(cell).run(Task(needs, environment))

@@ -7,14 +7,15 @@ from infoplane.data.split import PARTS
 from infoplane.engine.cell import Cell
 from infoplane.engine.plan import Plan
 from infoplane.engine.store import Result
+from infoplane.measurements import settings_of
+from infoplane.measurements.cost import FIXED, START_UP, Costs, keeping_words
+from infoplane.measurements.counting import Work
+from infoplane.measurements.keeping import kept_layers
+from infoplane.measurements.machine import Machine
+from infoplane.measurements.task import build_subject
 from infoplane.study.check import contexts_of, outlined
-from infoplane.study.cost import FIXED, START_UP, Costs, keeping_words
-from infoplane.study.counting import Work
-from infoplane.study.keeping import kept_layers
-from infoplane.study.machine import Machine
 from infoplane.study.plan import make_plan
 from infoplane.study.spec import StudySpec
-from infoplane.study.task import build_subject
 
 
 def cost_of(
@@ -31,7 +32,7 @@ def cost_of(
         UsageError: The study cannot be run here, e.g. since its data are missing.
     """
     costs = _costs(spec, loaded, images)
-    return {cell.name: costs.of(cell.kind, cell.params) for cell in (plan or make_plan(spec)).cells.values()}
+    return {cell.name: costs.of(settings_of(cell)) for cell in (plan or make_plan(spec)).cells.values()}
 
 
 def size_of(
@@ -39,7 +40,7 @@ def size_of(
 ) -> dict[str, float]:
     """Returns about how many bytes every cell of a study stores, by name; arguments as those of `cost_of`."""
     costs = _costs(spec, loaded, images)
-    return {cell.name: costs.size(cell.kind, cell.params) for cell in plan.cells.values()}
+    return {cell.name: costs.size(settings_of(cell)) for cell in plan.cells.values()}
 
 
 def keeping_of(spec: StudySpec, loaded: Result | None = None, *, images: int | None = None) -> str | None:

@@ -15,13 +15,15 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-#: carry results or say what went wrong with them, and make none
-INDIFFERENT = frozenset({"errors", "files", "study.cell", "study.store"})
+#: rooms that carry results or say what went wrong with them, and make none
+INDIFFERENT = ("errors", "files", "engine")
 #: where one of many is chosen by its name
 CHOICES = frozenset({"data:_load", "densities:REGISTRY", "subjects:REGISTRY"})
 #: rooms whose modules bring together what belongs to different cells: their definitions are followed one by one.
 #: So are those of every `__init__`. Any other module counts as a whole
-HUBS = ("study", "estimate")
+HUBS = ("measurements", "estimate")
+#: methods of cells that foretell what they take, and make nothing
+FORECASTS = frozenset({"work", "size"})
 
 #: a module, and one of its definitions, or None for all of it
 Unit = tuple[str, str | None]
@@ -110,7 +112,8 @@ class Code:
         """The units that a name in a module stands for."""
         source = self._module(module)
         short = self._short(module)
-        if source is None or short in INDIFFERENT or f"{short}:{name}" in CHOICES or (module, name) in seen:
+        indifferent = short.partition(".")[0] in INDIFFERENT or f"{short}:{name}" in CHOICES
+        if source is None or indifferent or (module, name) in seen:
             return []
         if name is None:
             return list(self._whole(module))
@@ -204,6 +207,10 @@ class _Module:
             if isinstance(statement, ast.Import | ast.ImportFrom):
                 self.imports.update(_bindings(statement, self.parent))
         self.statements = tree.body
+        if ".measurements." in self.name:
+            for statement in self.statements:
+                if isinstance(statement, ast.ClassDef):
+                    statement.body = [each for each in statement.body if getattr(each, "name", "") not in FORECASTS]
 
     @property
     def is_package(self) -> bool:

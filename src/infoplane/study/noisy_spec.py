@@ -9,6 +9,7 @@ from annotated_types import Ge, Gt, Le, MinLen
 from pydantic import Field, ValidationError
 
 from infoplane.errors import UsageError, unknown
+from infoplane.measurements.flow import SweepSpec
 from infoplane.settings import Settings, first_error, shown
 from infoplane.study import yaml12
 from infoplane.study.base import Study, set_field
@@ -43,22 +44,6 @@ class NoisyEstimates(Settings):
     queries: Annotated[int, Ge(4), Le(10**8)] = 10_000
     repeats: Annotated[int, Ge(2), Le(1000)] = 2
     exact: bool = False
-
-
-class SweepSpec(Settings):
-    """I(X;T) of a single tanh unit over its weight.
-
-    Attributes:
-        weights: The smallest and the largest.
-        count: How many, evenly spaced on a logarithmic scale.
-        betas: Standard deviations of the noise.
-        bias_per_weight: The bias, in units of the weight.
-    """
-
-    weights: tuple[Annotated[float, Gt(0)], Annotated[float, Gt(0)]] = (0.05, 20.0)
-    count: Annotated[int, Ge(2), Le(10**4)] = 40
-    betas: Annotated[tuple[Annotated[float, Gt(0)], ...], MinLen(1)] = (0.01, 0.1, 0.5, 1.0)
-    bias_per_weight: float = -2.0
 
 
 class OneNetwork(Settings):

@@ -10,26 +10,18 @@ from typing import Any
 import infoplane
 from infoplane import data, densities, subjects
 from infoplane.engine.cell import Cell
+from infoplane.engine.kind import Kind
 from infoplane.engine.plan import Plan
-from infoplane.study.base import END
-from infoplane.study.candidates import AUTO, CANDIDATES, may_be
+from infoplane.measurements.candidates import AUTO, CANDIDATES, may_be
+from infoplane.measurements.fits import Candidate, Choice, Density, Trunk
+from infoplane.measurements.inputs import Capture, Data, Subject
+from infoplane.measurements.label import Forward, Own, Probe
+from infoplane.measurements.pictures import Judge, Mse, Samples
+from infoplane.measurements.task import END, Task
+from infoplane.measurements.truth import Truth
 from infoplane.study.meaning import code_of
 from infoplane.study.origin import NOTHING_SAID, Origin
 from infoplane.study.spec import StudySpec
-
-#: kind -> module that says what such a cell does, where it is not `cells`
-CELLS: dict[str, str] = dict.fromkeys(("points", "descent", "flow", "quadrature", "clustering", "sweep"), "noisy_cells")
-CELLS |= dict.fromkeys(("candidate", "choice"), "choosing")
-
-#: the library whose arithmetic a cell's result depends on; torch on a device where none is named
-ARITHMETIC = {"data": "numpy", "truth": "numpy", "probe": "scikit-learn", "points": "numpy", "choice": "numpy"}
-
-#: kind -> paths in its params that only say how much is kept, see `Cell.keeps`
-KEEPS: dict[str, tuple[str, ...]] = {
-    "subject": ("subject.train.checkpoints",),
-    "capture": ("layers", "encoding", "checkpoints", "activations", "read_as"),
-    "descent": ("train.checkpoints",),
-}
 
 
 class Draft(Plan):
@@ -41,35 +33,28 @@ class Draft(Plan):
 
     def __init__(self, device: str = "cpu") -> None:
         super().__init__()
-        self._arithmetic = f"torch {importlib.metadata.version('torch')} on {device}"
+        self._torch = f"torch {importlib.metadata.version('torch')} on {device}"
 
     def add(
-        self,
-        kind: str,
-        params: Mapping[str, Any],
-        needs: Mapping[str, str],
-        *,
-        layer: str = "",
-        refit: int = 0,
-        checkpoint: str = "",
+        self, kind: Kind, needs: Mapping[str, str], *, layer: str = "", refit: int = 0, checkpoint: str = ""
     ) -> str:
         """Adds a cell and returns its name."""
-        library = ARITHMETIC.get(kind)
-        arithmetic = self._arithmetic if library is None else f"{library} {importlib.metadata.version(library)}"
+        library = kind.library
+        arithmetic = self._torch if library == "torch" else f"{library} {importlib.metadata.version(library)}"
         at = "" if checkpoint in ("", END) else f"at{checkpoint}"
         label = "-".join(part for part in (_slug(layer), at, f"r{refit}" if refit else "") if part)
-        code, modules = code_of(Path(infoplane.__file__).parent).read(roots_of(kind, params))
+        code, modules = code_of(Path(infoplane.__file__).parent).read(roots_of(kind))
         cell = Cell.named(
-            kind,
-            params,
+            kind.kind,
+            kind.model_dump(mode="json"),
             needs,
             label=label,
-            keeps=KEEPS.get(kind, ()),
+            keeps=kind.keeps,
             code=code,
             arithmetic=arithmetic,
             modules=modules,
         )
-        return self.put(cell, (kind, layer, refit, checkpoint))
+        return self.put(cell, (kind.kind, layer, refit, checkpoint))
 
 
 #: options of a density that have no effect without a context
@@ -88,36 +73,42 @@ def make_plan(spec: StudySpec, origin: Origin = NOTHING_SAID, device: str = "cpu
     """
     plan = Draft(device)
     study = spec.model_dump(mode="json")
-    data = {"data": plan.add("data", {"data": study["data"], "seed": spec.seed, **origin.of_data()}, {})}
+    data = {"data": plan.add(Data(data=study["data"], seed=spec.seed, fingerprint=origin.data), {})}
     network = dict(data)
     if spec.subject is not None:
-        network["subject"] = plan.add("subject", {"subject": study["subject"], "seed": spec.seed}, data)
+        network["subject"] = plan.add(Subject(subject=study["subject"], seed=spec.seed), data)
     followed = spec.losses.images if "losses" in spec.measure and spec.subject is not None else 0
     places = [_Place(latent, "", data) for latent in spec.latents]
     for checkpoint in spec.checkpoints if spec.layers else ():
-        params = {"layers": study["layers"], "checkpoint": checkpoint, "encoding": followed, **origin.of_data()}
-        params |= {"read_as": study["read_as"], "seed": spec.seed, **origin.of_state(checkpoint)}
-        # With how many others a checkpoint shares the room for activations.
-        params["checkpoints"] = len(spec.checkpoints)
-        params |= {"activations": {layer: origin.layers[layer] for layer in spec.layers if layer in origin.layers}}
-        capture = plan.add("capture", params, network, checkpoint=checkpoint)
-        captured = {**network, "capture": capture}
+        recorded = Capture(
+            layers=spec.layers,
+            checkpoint=checkpoint,
+            encoding=followed,
+            # With how many others a checkpoint shares the room for activations.
+            checkpoints=len(spec.checkpoints),
+            read_as=study["read_as"],
+            seed=spec.seed,
+            fingerprint=origin.data,
+            weights=origin.states.get(checkpoint, ""),
+            activations={layer: origin.layers[layer] for layer in spec.layers if layer in origin.layers},
+        )
+        captured = {**network, "capture": plan.add(recorded, network, checkpoint=checkpoint)}
         for layer in spec.layers:
-            read_as = {"read_as": spec.read_as[layer]} if layer in spec.read_as else {}
-            places.append(_Place(layer, checkpoint, captured, {**origin.of_layer(layer), **read_as}))
+            read = {"read_as": spec.read_as.get(layer, ""), "activations": origin.layers.get(layer, "")}
+            places.append(_Place(layer, checkpoint, captured, read))
     # The finished network judges all samples, whichever checkpoint they come from.
     judging = {**network, "capture": capture} if (capture := plan.name("capture", checkpoint=END)) else network
     if spec.needs_densities:
         add_densities(plan, spec, data, places)
     add_pictures(plan, spec, data, places, judging if len(judging) > 1 else None)
     if "label" in spec.measure:
-        params = {"fit": {"held_out": spec.fit.held_out}, "fit_on": spec.fit_on, "seed": spec.seed}
         for place in places:
-            place.add(plan, "probe", params)
+            probe = Probe(held_out=spec.fit.held_out, fit_on=spec.fit_on, seed=spec.seed, **place.layer_fields)
+            place.add(plan, probe)
     add_forward(plan, spec, network, places)
     if spec.data.name == "truth":
-        params = {"options": study["data"]["options"], "contrastive": study["contrastive"], "draws": 100_000}
-        plan.add("truth", params, data)
+        options = {"options": study["data"]["options"], "contrastive": study["contrastive"]}
+        plan.add(Truth(**options, draws=100_000), data)
     return plan
 
 
@@ -126,21 +117,22 @@ class _Place:
     """Where information is measured: a layer at a checkpoint, with the cells that its contexts come from.
 
     Attributes:
-        origin: What its cells' settings say of its activations beside.
+        read: What `OfLayer` has beside a layer.
     """
 
     layer: str
     checkpoint: str
     needs: Mapping[str, str]
-    origin: Mapping[str, str] = field(default_factory=dict)
+    read: Mapping[str, str] = field(default_factory=dict)
 
-    def add(
-        self, plan: Draft, kind: str, params: Mapping[str, Any], needs: Mapping[str, str] | None = None, refit: int = 0
-    ) -> str:
-        layer = None if self.layer == INPUT else self.layer
+    @property
+    def layer_fields(self) -> dict[str, Any]:
+        """The fields of `OfLayer`."""
+        return {"layer": None if self.layer == INPUT else self.layer, **self.read}
+
+    def add(self, plan: Draft, kind: Kind, needs: Mapping[str, str] | None = None, refit: int = 0) -> str:
         everything = {**self.needs, **(needs or {})}
-        params = {**params, "layer": layer, **self.origin}
-        return plan.add(kind, params, everything, layer=self.layer, refit=refit, checkpoint=self.checkpoint)
+        return plan.add(kind, everything, layer=self.layer, refit=refit, checkpoint=self.checkpoint)
 
 
 #: fields of a fit that say which fits there are, not how one goes
@@ -166,7 +158,7 @@ def add_densities(plan: Draft, spec: StudySpec, data: Mapping[str, str], places:
         for twin, members in families.items():
             density = family_of(spec, twin.removeprefix(f"{INPUT}:"))
             common = {"fit": fit, "fit_on": spec.fit_on, "seed": seed, "density": density}
-            common |= {"contrastive": None, "losses": watched, "layer": None}
+            common |= {"contrastive": None, "losses": watched}
             origin: dict[str, str] = {}
             if spec.fit.together:
                 together = {**common, "fit": {**fit, "updates": spec.fit.together}}
@@ -174,12 +166,12 @@ def add_densities(plan: Draft, spec: StudySpec, data: Mapping[str, str], places:
                 common |= {"fit": {**fit, "updates": spec.fit.updates - spec.fit.together}, "place": 0}
             elif spec.fit.base:
                 base = {**common, "losses": None, "fit": {**fit, "updates": spec.fit.base}}
-                origin = {"start": plan.add("density", base, source, layer=f"{twin} base", refit=refit)}
-            plan.add("density", common, {**source, **origin}, layer=twin, refit=refit)
+                origin = {"start": plan.add(Density(layer=None, **base), source, layer=f"{twin} base", refit=refit)}
+            plan.add(Density(layer=None, **common), {**source, **origin}, layer=twin, refit=refit)
             for position, place in enumerate(members, start=1):
                 own = {"density": spec.density_of(place.layer).model_dump(mode="json"), "contrastive": contrastive}
                 own |= {"place": position} if "trunk" in origin else {}
-                place.add(plan, "density", {**common, **own}, {**choice, **origin}, refit)
+                place.add(plan, Density(**{**common, **own, **place.layer_fields}), {**choice, **origin}, refit)
 
 
 def _add_choice(plan: Draft, spec: StudySpec, data: Mapping[str, str], fit: Mapping[str, Any]) -> str:
@@ -188,8 +180,8 @@ def _add_choice(plan: Draft, spec: StudySpec, data: Mapping[str, str], fit: Mapp
     # A look at the held-out images takes longer than some of so few updates.
     short = {**fit, "updates": spec.fit.trial, "evaluations": min(TRIAL_LOOKS, spec.fit.evaluations)}
     trial = {**common, "fit": short, "density": spec.density.model_dump(mode="json")}
-    tried = {kind: plan.add("candidate", {**trial, "candidate": kind}, data, layer=kind) for kind in CANDIDATES}
-    return plan.add("choice", {**common, "held_out": spec.fit.held_out}, {**data, **tried})
+    tried = {name: plan.add(Candidate(candidate=name, **trial), data, layer=name) for name in CANDIDATES}
+    return plan.add(Choice(**common, held_out=spec.fit.held_out), {**data, **tried})
 
 
 def _add_trunk(
@@ -207,10 +199,10 @@ def _add_trunk(
     for place in members:
         density = spec.density_of(place.layer).model_dump(mode="json")
         source = {} if "capture" not in place.needs else {"capture": f"capture at {place.checkpoint}"}
-        places.append({"layer": place.layer, "density": density, **source, **place.origin})
+        places.append({"density": density, **source, **place.layer_fields})
         needs |= {source.get(role, role): name for role, name in place.needs.items()}
-    params = {key: together[key] for key in ("fit", "fit_on", "seed")} | {"places": places}
-    return plan.add("trunk", params, needs, layer=f"{twin} together", refit=refit)
+    trunk = Trunk(places=tuple(places), **{key: together[key] for key in ("fit", "fit_on", "seed")})
+    return plan.add(trunk, needs, layer=f"{twin} together", refit=refit)
 
 
 def add_forward(plan: Draft, spec: StudySpec, network: Mapping[str, str], places: list[_Place]) -> None:
@@ -223,11 +215,11 @@ def add_forward(plan: Draft, spec: StudySpec, network: Mapping[str, str], places
         for place in places:
             asked = "capture" in place.needs and place.checkpoint in spec.forward_at
             for refit in range(1, spec.forward.refits + 1) if asked else ():
-                params = {"fit": fit, "held_out": spec.forward.held_out, "seed": seed_of(spec.seed, refit)}
-                place.add(plan, "forward", params, refit=refit)
+                own = {"held_out": spec.forward.held_out, "seed": seed_of(spec.seed, refit)}
+                place.add(plan, Forward(fit=fit, **own, **place.layer_fields), refit=refit)
     if "own" in spec.measure:
         for checkpoint in spec.checkpoints:
-            plan.add("own", {"checkpoint": checkpoint}, network, checkpoint=checkpoint)
+            plan.add(Own(checkpoint=checkpoint), network, checkpoint=checkpoint)
 
 
 def twin_of(spec: StudySpec, layer: str) -> str:
@@ -248,21 +240,20 @@ def add_pictures(
     study = spec.model_dump(mode="json")
     if "mse" in spec.measure:
         for place in places:
-            params = {"fit": study["reconstruction"], "fit_on": spec.fit_on, "seed": spec.seed}
-            params |= {"images": spec.samples.images}
-            place.add(plan, "mse", params)
+            own = {"fit_on": spec.fit_on, "images": spec.samples.images, "seed": spec.seed}
+            place.add(plan, Mse(fit=study["reconstruction"], **own, **place.layer_fields))
     if "samples" not in spec.measure:
         return
     for place in (_Place(INPUT, "", data), *places):
         density, choice = plan.name("density", place.layer, 1, place.checkpoint), plan.name("choice")
         assert density is not None
         shape = spec.density_of(place.layer).model_dump(mode="json")
-        params = {**study["samples"], "density": shape, "seed": spec.seed}
         needed = {"density": density} if choice is None else {"density": density, "choice": choice}
-        samples = place.add(plan, "samples", params, needed)
+        drawn = Samples(**study["samples"], density=shape, seed=spec.seed, **place.layer_fields)
+        samples = place.add(plan, drawn, needed)
         if place.layer != INPUT and judging is not None:
             needs = {**judging, "samples": samples}
-            plan.add("judge", {"layer": place.layer}, needs, layer=place.layer, checkpoint=place.checkpoint)
+            plan.add(Judge(layer=place.layer), needs, layer=place.layer, checkpoint=place.checkpoint)
 
 
 def seed_of(seed: int, refit: int) -> int:
@@ -270,19 +261,9 @@ def seed_of(seed: int, refit: int) -> int:
     return 1000 * seed + refit
 
 
-def code_version(kind: str, params: Mapping[str, Any] | None = None) -> str:
-    """Returns a hash of what the code means that a cell of this kind runs through.
-
-    Args:
-        params: Its settings, which choose some of that code by name.
-    """
-    return code_of(Path(infoplane.__file__).parent).meaning(roots_of(kind, params or {}))
-
-
-def roots_of(kind: str, params: Mapping[str, Any]) -> list[str]:
-    """Returns where the code begins that a cell of this kind runs through."""
-    cells = f"infoplane.study.{CELLS.get(kind, 'cells')}:run_{kind}"
-    return [cells, "infoplane.study.task:Task", *chosen(params)]
+def roots_of(kind: Kind) -> list[str]:
+    """Returns where the code begins that a cell runs through."""
+    return [_path(type(kind)), _path(Task), *chosen(vars(kind))]
 
 
 def chosen(params: Mapping[str, Any]) -> list[str]:
@@ -291,12 +272,15 @@ def chosen(params: Mapping[str, Any]) -> list[str]:
     found: list[Any] = [densities.REGISTRY[each["kind"]] for density in fitted for each in may_be(density)]
     if "subject" in params:
         found.append(subjects.REGISTRY[params["subject"]["kind"]])
-    name = params.get("data", {}).get("name")
+    name = params["data"].get("name") if isinstance(params.get("data"), Mapping) else None
     if name in subjects.POINTS:
         found.append(subjects.POINTS[name])
-        name = params["data"]["options"].get("path", name)
-    roots = [f"{each.__module__}:{each.__qualname__}" for each in found]
-    return roots + ([] if name is None else data.loaders(name))
+        name = params["data"].get("options", {}).get("path", name)
+    return [*map(_path, found), *([] if name is None else data.loaders(name))]
+
+
+def _path(found: Any) -> str:
+    return f"{found.__module__}:{found.__qualname__}"
 
 
 def _slug(text: str) -> str:

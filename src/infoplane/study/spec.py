@@ -7,14 +7,16 @@ import torch
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
-from infoplane import data, densities, subjects
+from infoplane import densities, subjects
 from infoplane.capture import check_pattern
 from infoplane.errors import UsageError, unknown
 from infoplane.inversion import FitSettings
 from infoplane.inversion.precision import best_precision
+from infoplane.measurements.candidates import AUTO, may_be_wide
+from infoplane.measurements.inputs import DataSpec
+from infoplane.measurements.task import END
 from infoplane.settings import Settings, check_options, first_error, options_model
-from infoplane.study.base import END, Study
-from infoplane.study.candidates import AUTO, may_be_wide
+from infoplane.study.base import Study
 from infoplane.subjects import EpochSettings, TrainSettings
 from infoplane.subjects.forward import HELD_OUT
 from infoplane.subjects.train_epochs import Epoch, name_of
@@ -26,46 +28,6 @@ def _known(what: str, name: str, registry: Mapping[str, Any]) -> Any:
     if name not in registry:
         raise unknown(what, name, registry)
     return registry[name]
-
-
-class DataSpec(Settings):
-    """Which data, and how many examples serve which purpose.
-
-    Attributes:
-        name: Data set or path, as `infoplane.data.load` takes it.
-        encoding, decoding, evaluation: Sizes of the three parts; null for the rest: at most once where all draw from
-            the same examples, once for each of the official parts where the data set has them.
-        subset: Use only so many examples, chosen by class at random, the same ones for every seed; null for all.
-        downsample: Average squares of so many pixels a side into one; 1 leaves the images as they are.
-        options: What that data set's loader accepts.
-    """
-
-    name: str
-    subset: Annotated[int, Ge(8), Le(10**9)] | None = None
-    downsample: Annotated[int, Ge(1), Le(10**4)] = 1
-    encoding: Annotated[int, Ge(0), Le(10**9)] | None = None
-    decoding: Annotated[int, Ge(2), Le(10**9)] | None = None
-    evaluation: Annotated[int, Ge(2), Le(10**9)] | None = None
-    options: dict[str, Any] = Field(default_factory=dict)
-
-    def load(self) -> data.Dataset:
-        """Returns the data set, whose notes are still to be said.
-
-        Raises:
-            UsageError: It cannot be had, or does not take these options.
-        """
-        return data.load(self._asked(), quiet=True, at="data.options.")
-
-    def outline(self) -> data.Outline:
-        """Returns what the data set holds, without its pixels; errors as those of `load`."""
-        return data.outline(self._asked(), at="data.options.")
-
-    def _asked(self) -> dict[str, Any]:
-        shared = {"subset": self.subset} if self.subset is not None else {}
-        shared |= {"downsample": self.downsample} if self.downsample > 1 else {}
-        if "name" in self.options:  # which is no option, and would be another data set
-            raise UsageError("unknown option data.options.name", received="'name'", mend="set data.name")
-        return {"name": self.name, **self.options, **shared}
 
 
 def _of_networks() -> dict[str, type[BaseModel]]:

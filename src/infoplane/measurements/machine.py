@@ -14,7 +14,7 @@ from dataclasses import astuple, dataclass, fields
 import numpy as np
 from scipy.optimize import nnls
 
-from infoplane.study.counting import Work
+from infoplane.measurements.counting import Work
 
 #: parts of a `Work` whose speeds are found together
 _TOGETHER = (slice(0, 3), slice(3, 6), slice(6, 7), slice(7, 8), slice(8, 9))

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from infoplane import densities
-from infoplane.information import contrastive_batches
+from infoplane.engine.kind import Kind
 from infoplane.inversion import Reconstructor, SquaredError
 from infoplane.inversion.fit import EVALUATION_BATCH
-from infoplane.study import keeping
-from infoplane.study.candidates import AUTO, CANDIDATES, is_open, offer, settled
-from infoplane.study.counting import Drawing, Work, count_memory, count_scoring, count_step
-from infoplane.study.machine import TYPICAL
+from infoplane.measurements import keeping
+from infoplane.measurements.candidates import AUTO, CANDIDATES, as_chosen, is_open, offer
+from infoplane.measurements.counting import Drawing, Work, count_memory, count_scoring, count_step
+from infoplane.measurements.machine import TYPICAL
 from infoplane.subjects.forward import Staged, tail
 
 #: seconds of a cell apart from its passes: reading, splitting, writing
@@ -30,8 +30,6 @@ SUBJECT_BATCH = 512
 CLASSES = 10
 #: bytes of a weight or an activation, and of a score
 WEIGHT, SCORE = 4, 8
-#: kinds of cells that read a layer's activations
-READERS = ("density", "samples", "mse", "probe", "forward")
 #: numbers written for every unit and example of a layer that a cell reads: checked, loaded, standardised
 READ = 20
 #: most rows and columns of an image on which as little as possible is counted at once
@@ -52,7 +50,7 @@ class Costs:
         levels: Number of values of a pixel.
         sizes: Part of the split -> number of examples.
         contexts: Layer -> shape of its activation, as densities see it.
-        subject: Builds the network under study, or None.
+        network: Builds the network under study, or None.
         alike: Whether what passes through a density or an inverter is counted at the widest layer only, and taken to be
             as much at all others: counting takes a second for each.
     """
@@ -63,26 +61,30 @@ class Costs:
         levels: int,
         sizes: Mapping[str, int],
         contexts: Mapping[str, tuple[int, ...]],
-        subject: Callable[[], nn.Module] | None = None,
+        network: Callable[[], nn.Module] | None = None,
         *,
         alike: bool = False,
     ) -> None:
         widest = max(contexts.values(), key=math.prod, default=())
         self._passes = dict.fromkeys(contexts, widest) if alike else contexts
         self.shape, self.levels, self.sizes, self.contexts = shape, levels, sizes, contexts
-        self.subject = subject
+        self.network = network
         self._counted: dict[Hashable, Any] = {}
 
-    def of(self, kind: str, params: Mapping[str, Any]) -> Work:
+    def of(self, kind: Kind) -> Work:
         """Returns the work of a cell; where the data choose its density, with the dearest that they may choose."""
-        return max((self._work(kind, each) for each in self.ways(params)), key=TYPICAL.seconds)
+        return max((way.work(self) or Work() for way in self.ways(kind)), key=TYPICAL.seconds)
 
-    def ways(self, params: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    def size(self, kind: Kind) -> float:
+        """Returns about how many bytes a cell stores: its arrays and weights."""
+        return max(way.size(self) for way in self.ways(kind))
+
+    def ways(self, kind: Kind) -> list[Kind]:
         """Returns the settings that a cell may have once the data have chosen its density, else its own."""
-        if not is_open(params):
-            return [params]
-        kinds = [params["candidate"]] if "candidate" in params else [*CANDIDATES]
-        return [settled(params, offer(kind, self.shape, self.levels)) for kind in kinds]
+        if not is_open(kind):
+            return [kind]
+        own = getattr(kind, "candidate", None)
+        return [as_chosen(kind, offer(each, self.shape, self.levels)) for each in ([own] if own else CANDIDATES)]
 
     def _offers(self, spec: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The candidates, where the data choose a density; else that density by itself, without a batch."""
@@ -94,50 +96,8 @@ class Costs:
         """The work of the density that needs the most of it, of those that the data may choose."""
         return max((work(each["density"]) for each in self._offers(spec)), key=TYPICAL.seconds)
 
-    def _work(self, kind: str, params: Mapping[str, Any]) -> Work:
-        costs = {
-            "candidate": self._candidate,
-            "density": self._density,
-            "trunk": self._trunk,
-            "samples": self._samples,
-            "mse": self._mse,
-            "subject": self._subject,
-            "probe": self._probe,
-            "forward": self._forward,
-            "own": self._own,
-            "capture": self._capture,
-        }
-        work = costs[kind](params) if kind in costs else Work()
-        return work + self._reading(params.get("layer")) if kind in READERS else work
-
-    def size(self, kind: str, params: Mapping[str, Any]) -> float:
-        """Returns about how many bytes a cell stores: its arrays and weights."""
-        return max(self._size(kind, each) for each in self.ways(params))
-
-    def _size(self, kind: str, params: Mapping[str, Any]) -> float:
-        evaluation, pixels = self.sizes["evaluation"], math.prod(self.shape)
-        if kind == "data":
-            # The images, their labels and where they are in the split.
-            return (pixels + 16.0) * sum(self.sizes.values())
-        if kind == "subject":
-            return WEIGHT * self._subject_weights() * len(params["subject"]["train"]["checkpoints"])
-        if kind == "capture":
-            read = self.sizes["decoding"] + evaluation
-            read += min(params["encoding"], self.sizes["encoding"])
-            shapes = {layer: self.contexts[layer] for layer in params["layers"]}
-            return sum(keeping.kept_layers(shapes, read, params["checkpoints"]).values()) / params["checkpoints"]
-        if kind == "density":
-            scored = evaluation + self._followed(params, ("encoding", "decoding"))
-            return WEIGHT * self._weights(params["density"], params["layer"]) + SCORE * scored
-        if kind == "candidate":
-            return SCORE * params["fit"]["held_out"] * self.sizes[params["fit_on"]]
-        if kind == "trunk":
-            return WEIGHT * sum(self._weights(place["density"], place["layer"]) for place in params["places"])
-        if kind == "samples":
-            return float(pixels * params["each"] * (1 if params["layer"] is None else params["images"]))
-        return float(SCORE * evaluation) if kind in ("probe", "forward", "own", "mse") else 0.0
-
-    def _weights(self, spec: Mapping[str, Any], layer: str | None) -> int:
+    def weights(self, spec: Mapping[str, Any], layer: str | None) -> int:
+        """Returns how many weights a density has."""
         context = None if layer is None else self.contexts[layer]
 
         def counted() -> int:
@@ -145,11 +105,12 @@ class Costs:
 
         return self._of_density(spec, ("weights", context), counted)
 
-    def _subject_weights(self) -> int:
-        if self.subject is None:
+    def subject_weights(self) -> int:
+        """Returns how many weights the network under study has."""
+        if self.network is None:
             return 0
         with torch.device("meta"):
-            return sum(p.numel() for p in self.subject().parameters())
+            return sum(p.numel() for p in self.network().parameters())
 
     def scoring(self, spec: Mapping[str, Any], layer: str | None) -> Work:
         """Returns the work of a density's log-probability of one image, among many."""
@@ -227,48 +188,27 @@ class Costs:
 
         return self._dearest(spec, work)
 
-    def _candidate(self, params: Mapping[str, Any]) -> Work:
-        held = params["fit"]["held_out"] * self.sizes[params["fit_on"]]
-        return self._training({**params, "layer": None}) + self.scoring(params["density"], None).times(held)
+    def training(
+        self, spec: Mapping[str, Any], layer: str | None, fit: Mapping[str, Any], part: str, watched: int | None = None
+    ) -> Work:
+        """Returns the work of a fit's steps and of its evaluations: at the start, and of raw and averaged weights.
 
-    def _density(self, params: Mapping[str, Any]) -> Work:
-        training = self._training(params) if params["fit"]["updates"] else Work()
-        # The evaluation part, and as many of the training images as are held out, twice: with and without them.
-        scored = 2 * params["fit"]["held_out"] * self.sizes[params["fit_on"]] + self.sizes["evaluation"]
-        scored += self._followed(params, ("encoding", "decoding"))
-        if params["contrastive"] is not None:
-            sizes = contrastive_batches(self.sizes["evaluation"], **params["contrastive"])
-            scored += 0 if sizes is None else sizes.candidates**2 * sizes.count
-        return training + self.scoring(params["density"], params["layer"]).times(scored)
-
-    def _trunk(self, params: Mapping[str, Any]) -> Work:
-        places = [{**place, "fit": params["fit"], "fit_on": params["fit_on"]} for place in params["places"]]
-        return sum((self._training(place) + self._reading(place["layer"]) for place in places), Work())
-
-    def _training(self, params: Mapping[str, Any]) -> Work:
-        """The work of a fit's steps and of its evaluations: at the start, and of raw and averaged weights."""
-        fit, spec, layer = params["fit"], params["density"], params["layer"]
-        scored = fit["held_out"] * self.sizes[params["fit_on"]] * (2 * fit["evaluations"] + 1)
-        scored += self._followed(params, tuple(self.sizes)) * fit["evaluations"]
+        Args:
+            fit: Fields of `FitSettings`.
+            part: What it is trained on.
+            watched: On how many images of each part its loss is followed; None where it is not.
+        """
+        scored = fit["held_out"] * self.sizes[part] * (2 * fit["evaluations"] + 1)
+        scored += self.followed(watched, tuple(self.sizes)) * fit["evaluations"]
         return self.step(spec, layer, fit["batch"]).times(fit["updates"]) + self.scoring(spec, layer).times(scored)
 
-    def _followed(self, params: Mapping[str, Any], parts: Sequence[str]) -> int:
-        """The number of images in these parts of the split on which a density's loss is followed."""
-        if params.get("losses") is None:
-            return 0
-        return sum(min(params["losses"]["images"], self.sizes[part]) for part in parts)
+    def followed(self, images: int | None, parts: Sequence[str]) -> int:
+        """Returns the number of images in these parts of the split on which a density's loss is followed."""
+        return 0 if images is None else sum(min(images, self.sizes[part]) for part in parts)
 
-    def _samples(self, params: Mapping[str, Any]) -> Work:
-        spec, layer = params["density"], params["layer"]
-        images = params["each"] if layer is None else params["images"] * params["each"]
-        work = self.drawing(spec, images)
-        if layer is not None:
-            # What the context adds is the same for all pixels and computed once.
-            work += (self.scoring(spec, layer) - self.scoring(spec, None)).times(images)
-        return work
-
-    def _mse(self, params: Mapping[str, Any]) -> Work:
-        context, fit = self._passes[params["layer"]], params["fit"]
+    def reconstructor(self, layer: str, batch: int) -> tuple[Work, Work]:
+        """Returns the work of the MSE inverter's score of one image, and of a training step on a batch."""
+        context = self._passes[layer]
 
         def both() -> tuple[Work, Work]:
             with torch.device("meta"):
@@ -278,61 +218,37 @@ class Costs:
             def loss(n: int) -> Tensor:
                 return squared(self._images(n), self._context(context, n))
 
-            return count_scoring(model, loss, EVALUATION_BATCH), count_step(model, loss, fit["batch"])
+            return count_scoring(model, loss, EVALUATION_BATCH), count_step(model, loss, batch)
 
-        image, step = _once(_COUNTED, ("mse", self.shape, self.levels, context, fit["batch"]), both)
-        scored = fit["held_out"] * self.sizes[params["fit_on"]] * 2 * fit["evaluations"] + self.sizes["evaluation"]
-        return step.times(fit["updates"]) + image.times(scored)
+        return _once(_COUNTED, ("mse", self.shape, self.levels, context, batch), both)
 
-    def _subject(self, params: Mapping[str, Any]) -> Work:
-        train = params["subject"]["train"]
-        held = train["held_out"] * self.sizes["encoding"]
-        if "epochs" in train:
-            steps = train["epochs"] * (self.sizes["encoding"] - held) / train["batch"]
-            evaluations = train["epochs"] + 1
-        else:
-            steps, evaluations = train["updates"], train["updates"] / train["evaluate_every"]
-        step, image = self._subject_passes(train["batch"]), self._subject_passes()
-        return step.times(steps) + image.times(evaluations * held)
-
-    def _forward(self, params: Mapping[str, Any]) -> Work:
-        layer, fit = params["layer"], params["fit"]
+    def rest(self, layer: str, batch: int) -> tuple[Work, Work]:
+        """Returns the work of what follows a layer: of one example, and of a training step on a batch."""
         shape = self.contexts[layer]
 
         def both() -> tuple[Work, Work]:
-            assert self.subject is not None
+            assert self.network is not None
             with torch.device("meta"):
-                network = self.subject()
+                network = self.network()
                 assert isinstance(network, Staged)
                 rest = tail(network.classifier(CLASSES), layer)
 
             def loss(n: int) -> Tensor:
                 return rest(self._context(shape, n)).float().sum()
 
-            return count_scoring(rest, loss, SUBJECT_BATCH), count_step(rest, loss, fit["batch"])
+            return count_scoring(rest, loss, SUBJECT_BATCH), count_step(rest, loss, batch)
 
-        example, step = _once(self._counted, ("forward", layer, fit["batch"]), both)
-        held = params["held_out"] * self.sizes["decoding"]
-        steps = fit["epochs"] * (self.sizes["decoding"] - held) / fit["batch"]
-        scored = self.sizes["evaluation"] + (fit["epochs"] + 2) * held
-        return step.times(steps) + example.times(scored)
+        return _once(self._counted, ("forward", layer, batch), both)
 
-    def _own(self, params: Mapping[str, Any]) -> Work:
-        return self._subject_passes().times(self.sizes["evaluation"])
-
-    def _capture(self, params: Mapping[str, Any]) -> Work:
-        examples = self.sizes["decoding"] + self.sizes["evaluation"] + params["encoding"]
-        return sum((self._reading(layer) for layer in params["layers"]), self._subject_passes().times(examples))
-
-    def _subject_passes(self, batch: int | None = None) -> Work:
-        """The work of one training step of the network under study on a batch, or of one image."""
-        subject = self.subject
-        if subject is None:
+    def subject(self, batch: int | None = None) -> Work:
+        """Returns the work of one training step of the network under study on a batch, or of one image."""
+        network = self.network
+        if network is None:
             return Work()
 
         def counted() -> Work:
             with torch.device("meta"):
-                model = subject()
+                model = network()
 
             def loss(n: int) -> Tensor:
                 return model(self._images(n).float()).float().sum()
@@ -341,13 +257,10 @@ class Costs:
 
         return _once(self._counted, ("subject", batch), counted)
 
-    def _reading(self, layer: str | None) -> Work:
+    def reading(self, layer: str | None, times: float = READ) -> Work:
+        """Returns the work of going through a layer's activations of the decoding part so many times."""
         features = 0 if layer is None else math.prod(self.contexts[layer])
-        return Work(written=READ * features * self.sizes["decoding"])
-
-    def _probe(self, params: Mapping[str, Any]) -> Work:
-        features = math.prod(self.contexts[params["layer"]])
-        return Work(written=PROBE_READS * features * self.sizes["decoding"])
+        return Work(written=times * features * self.sizes["decoding"])
 
     def _counted_passes(self, spec: Mapping[str, Any], layer: str | None, batch: int | None) -> Work:
         context = None if layer is None else self._passes[layer]

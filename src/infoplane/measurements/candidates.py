@@ -2,19 +2,21 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from infoplane import densities
-from infoplane.study.counting import count_step
-from infoplane.study.machine import TYPICAL
+from infoplane.engine.kind import Kind
+from infoplane.measurements.counting import count_step
+from infoplane.measurements.machine import TYPICAL
 
 #: the kind of a density that the data choose
 AUTO = "auto"
 
 Shape = tuple[int, int, int]
+Fitted = TypeVar("Fitted", bound=Kind)
 
 
 #: steps of small streams
@@ -121,29 +123,30 @@ def may_be_wide(spec: Mapping[str, Any]) -> bool:
     return any(is_wide(each) for each in may_be(spec))
 
 
-def is_open(params: Mapping[str, Any]) -> bool:
+def is_open(kind: Kind) -> bool:
     """Whether a cell's density is one that the data choose."""
-    return any(each.get("density", {}).get("kind") == AUTO for each in (params, *params.get("places", ())))
+    fields = vars(kind)
+    return any(each.get("density", {}).get("kind") == AUTO for each in (fields, *fields.get("places", ())))
 
 
-def settled(params: Mapping[str, Any], chosen: Mapping[str, Any], device: str = "cpu") -> dict[str, Any]:
+def as_chosen(kind: Fitted, chosen: Mapping[str, Any], device: str = "cpu") -> Fitted:
     """Returns a cell's settings with a candidate as its density, trained as suits it, for as long as they say.
 
     Args:
         chosen: What `offer` returns.
         device: Type of the device that trains it: a processor gains nothing by half precision in narrow products.
     """
-    found = dict(params)
-    if "density" in found:
-        found["density"] = chosen["density"]
-    if "places" in found:
-        found["places"] = [{**place, "density": chosen["density"]} for place in found["places"]]
-    if "fit" in found:
-        updates = found["fit"]["updates"]
+    fields, changes = vars(kind), {}
+    if "density" in fields:
+        changes["density"] = chosen["density"]
+    if "places" in fields:
+        changes["places"] = tuple({**place, "density": chosen["density"]} for place in fields["places"])
+    if "fit" in fields:
+        updates = fields["fit"]["updates"]
         own = {"updates": paced(updates, chosen), "batch": chosen["batch"], "learning_rate": chosen["learning_rate"]}
         exact = {"precision": "float32"} if device == "cpu" and not is_wide(chosen["density"]) else {}
-        found["fit"] = {**found["fit"], **own, **exact}
-    return found
+        changes["fit"] = {**fields["fit"], **own, **exact}
+    return kind.model_copy(update=changes)
 
 
 def paced(updates: int, chosen: Mapping[str, Any]) -> int:

@@ -18,9 +18,10 @@ from infoplane.data.split import PARTS
 from infoplane.engine.store import Stored
 from infoplane.engine.worker import Environment
 from infoplane.inversion import Pairs, Standardiser
-from infoplane.study.base import END
-from infoplane.study.candidates import settled
 from infoplane.subjects.given import holding
+
+#: the checkpoint of the finished network
+END = "end"
 
 Transform = Callable[[Tensor], Any]
 
@@ -69,9 +70,8 @@ class Live:
 
 @dataclass(frozen=True)
 class Task:
-    """One cell about to run."""
+    """One cell about to run: what it needs, and where it runs."""
 
-    params: Mapping[str, Any]
     needs: Mapping[str, Stored]
     environment: Environment
     #: layer -> what standardises its contexts, found once
@@ -180,35 +180,27 @@ class Task:
 
         return of
 
-    def followed(self, layer: str | None) -> dict[str, Pairs]:
-        """The pairs of every part of the split on which a density's loss is followed; none if it is not asked for."""
-        if self.params["losses"] is None:
+    def followed(self, layer: str | None, images: int | None) -> dict[str, Pairs]:
+        """The first pairs of every part of the split, on which a density's loss is followed; none for None."""
+        if images is None:
             return {}
-        there = [part for part in PARTS if len(self.split(part))]
-        return {part: self.pairs(layer, part, self.params["losses"]["images"]) for part in there}
+        return {part: self.pairs(layer, part, images) for part in PARTS if len(self.split(part))}
 
-    def fitting_pairs(self, layer: str | None, held_out: float, seed: int) -> tuple[Pairs, Pairs]:
+    def fitting_pairs(self, layer: str | None, part: str, held_out: float, seed: int) -> tuple[Pairs, Pairs]:
         """The part that densities are trained on, without and with only the examples held out for early stopping."""
-        pairs = self.pairs(layer, self.params["fit_on"])
-        kept, held = self._parted(held_out, seed)
+        kept, held = self.parted(part, held_out, seed)
+        pairs = self.pairs(layer, part)
         return pairs.subset(kept), pairs.subset(held)
 
-    def held_out_groups(self, held_out: float, seed: int) -> np.ndarray:
+    def held_out_groups(self, part: str, held_out: float, seed: int) -> np.ndarray:
         """The group of each image that is held out for early stopping: those that belong together have the same."""
-        held, groups = self._parted(held_out, seed)[1], self.groups(self.split(self.params["fit_on"]))
+        held, groups = self.parted(part, held_out, seed)[1], self.groups(self.split(part))
         return held if groups is None else groups[held]
 
-    def _parted(self, held_out: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """The places, in the part that densities are trained on, of what they are trained on and what is held out."""
-        index = self.split(self.params["fit_on"])
+    def parted(self, part: str, held_out: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """The places, in a part, of what is trained on and of what is held out for early stopping."""
+        index = self.split(part)
         return data.hold_out(np.arange(len(index)), held_out, seed, self.groups(index))
-
-
-def decided(task: Task) -> Task:
-    """Returns the task with the density that was chosen and the fit that suits it, where the data choose."""
-    if "choice" not in task.needs:
-        return task
-    return replace(task, params=settled(task.params, task.needs["choice"].values, task.environment.device.type))
 
 
 def build_subject(kind: str, options: Mapping[str, Any], values: Mapping[str, Any]) -> nn.Module:

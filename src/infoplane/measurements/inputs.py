@@ -1,0 +1,401 @@
+"""What is measured: the data, the network under study, and its activations."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+import torch
+from annotated_types import Ge, Le
+from pydantic import Field
+from torch import Tensor
+
+from infoplane import data, subjects
+from infoplane.capture import (
+    LayerInfo,
+    at_once,
+    default_transform,
+    dependence,
+    fired,
+    functions_of,
+    list_layers,
+    recorded,
+)
+from infoplane.capture.feeding import dependence_of_transform
+from infoplane.capture.recording import in_single
+from infoplane.data.split import PARTS
+from infoplane.engine.arrays import ArrayWriter
+from infoplane.engine.kind import Kind
+from infoplane.engine.store import ARRAYS_FILE, Result
+from infoplane.engine.worker import Progress
+from infoplane.errors import UsageError
+from infoplane.information import hashes_of, seen_hashes, states_ceiling
+from infoplane.measurements.cost import WEIGHT, Costs
+from infoplane.measurements.counting import Work
+from infoplane.measurements.keeping import kept_layers
+from infoplane.measurements.task import Live, Task, build_subject
+from infoplane.settings import Settings
+
+#: images by which it is found out what a layer depends on
+LOOKED_AT = 8
+#: images that are paired to find out which layers are functions of which
+PAIRED = 32
+
+
+class DataSpec(Settings):
+    """Which data, and how many examples serve which purpose.
+
+    Attributes:
+        name: Data set or path, as `infoplane.data.load` takes it.
+        encoding, decoding, evaluation: Sizes of the three parts; null for the rest: at most once where all draw from
+            the same examples, once for each of the official parts where the data set has them.
+        subset: Use only so many examples, chosen by class at random, the same ones for every seed; null for all.
+        downsample: Average squares of so many pixels a side into one; 1 leaves the images as they are.
+        options: What that data set's loader accepts.
+    """
+
+    name: str
+    subset: Annotated[int, Ge(8), Le(10**9)] | None = None
+    downsample: Annotated[int, Ge(1), Le(10**4)] = 1
+    encoding: Annotated[int, Ge(0), Le(10**9)] | None = None
+    decoding: Annotated[int, Ge(2), Le(10**9)] | None = None
+    evaluation: Annotated[int, Ge(2), Le(10**9)] | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    def load(self) -> data.Dataset:
+        """Returns the data set, whose notes are still to be said.
+
+        Raises:
+            UsageError: It cannot be had, or does not take these options.
+        """
+        return data.load(self._asked(), quiet=True, at="data.options.")
+
+    def outline(self) -> data.Outline:
+        """Returns what the data set holds, without its pixels; errors as those of `load`."""
+        return data.outline(self._asked(), at="data.options.")
+
+    def _asked(self) -> dict[str, Any]:
+        shared = {"subset": self.subset} if self.subset is not None else {}
+        shared |= {"downsample": self.downsample} if self.downsample > 1 else {}
+        if "name" in self.options:  # which is no option, and would be another data set
+            raise UsageError("unknown option data.options.name", received="'name'", mend="set data.name")
+        return {"name": self.name, **self.options, **shared}
+
+
+class Data(Kind):
+    """The data, split three ways.
+
+    Attributes:
+        data: What is asked for.
+        fingerprint: A hash of the data, whose file may change while its name stays.
+    """
+
+    kind: ClassVar[str] = "data"
+    library: ClassVar[str] = "numpy"
+
+    data: dict[str, Any]
+    seed: int
+    fingerprint: str = ""
+
+    def run(self, task: Task) -> Result:
+        return load_data(DataSpec.model_validate(self.data), self.seed)
+
+    def size(self, costs: Costs) -> float:
+        # The images, their labels and where they are in the split.
+        return (math.prod(costs.shape) + 16.0) * sum(costs.sizes.values())
+
+
+def load_data(spec: DataSpec, seed: int, study: str = "the study") -> Result:
+    """The data set that a study asks for, with its split, as a cell's result.
+
+    Args:
+        study: What messages call the study.
+
+    Raises:
+        UsageError: The data cannot be had, or not be split so.
+    """
+    dataset = spec.load()
+    return split_data(dataset, sizes_of(spec, dataset, study), seed)
+
+
+def sizes_of(spec: DataSpec, dataset: data.Dataset, study: str) -> dict[str, int | None]:
+    """The sizes of the parts that a study asks for.
+
+    Raises:
+        UsageError: They do not say how the data set is split.
+    """
+    sizes = {part: getattr(spec, part) for part in PARTS}
+    for names, _ in dataset.sources():
+        missing = [f"data.{part}" for part in names if sizes[part] is None]
+        if len(missing) > 1:
+            raise UsageError(
+                f"{study}: sizes of the split are missing",
+                received=", ".join(f"{key}: null" for key in missing),
+                legal="data.encoding, data.decoding and data.evaluation: at least two must be given, or, where the "
+                "data set has official parts, all but one of those that draw from the same; null is all that is left",
+                mend=f"give {' and '.join(missing[1:])} a number of images, in the file or with --set",
+            )
+    return sizes
+
+
+def split_data(dataset: data.Dataset, sizes: Mapping[str, int | None], seed: int) -> Result:
+    """A data set with its split into parts of these sizes, as a cell's result.
+
+    Raises:
+        UsageError: It cannot be split so.
+    """
+    groups = data.group_images(dataset)
+    split = data.split(dataset, **{part: sizes[part] for part in PARTS}, seed=seed, groups=groups)
+    parts = {part: getattr(split, part) for part in PARTS}
+    arrays = {"images": dataset.images, **{f"latent:{name}": a for name, a in dataset.latents.items()}}
+    arrays |= {**parts, "groups": groups}
+    if dataset.labels is not None:
+        arrays["labels"] = dataset.labels
+    classes = dataset.classes if dataset.labels is not None else None
+    values = {"name": dataset.name, "levels": dataset.levels, "classes": classes, "shape": list(dataset.shape)}
+    values["notes"] = [*data.describe(dataset, groups, parts, sizes), *dataset.notes]
+    return Result(values, arrays)
+
+
+class Subject(Kind):
+    """The network under study, trained on the encoding part.
+
+    Attributes:
+        subject: Its kind, how it is trained, and what its constructor takes.
+    """
+
+    kind: ClassVar[str] = "subject"
+    keeps: ClassVar[tuple[str, ...]] = ("subject.train.checkpoints",)
+
+    subject: dict[str, Any]
+    seed: int
+
+    def run(self, task: Task) -> Result:
+        spec = dict(self.subject)
+        train, kind = spec.pop("train"), spec.pop("kind")
+        seed, device = self.seed, task.environment.device
+        settings, objective = subjects.settings_of(kind).model_validate(train), subjects.objective_of(kind)
+        encoding = task.split("encoding")
+        kept, held = encoding, encoding[:0]
+        if settings.held_out:
+            kept, held = data.hold_out(encoding, settings.held_out, seed, task.groups(encoding))
+        if objective == "cross-entropy" and not task.data.values["classes"]:
+            raise UsageError(
+                "a classifier needs labels", received=f"data set {task.data.values['name']!r} without labels"
+            )
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            model = build_subject(kind, spec, task.data.values).to(device)
+        images, looked_at = task.images(kept).to(device), task.images(held).to(device)
+        labels, known = (_on(device, task.labels(index)) for index in (kept, held))
+        transform, progress = default_transform(task.levels), task.environment.progress
+        values: dict[str, Any] = {"kind": kind, "options": spec}
+        if isinstance(settings, subjects.EpochSettings):
+            told = progress if objective == "cross-entropy" else without_nats(progress)
+            network = subjects.train_epochs(
+                model,
+                *(images, labels, looked_at, known),
+                settings,
+                objective=objective,
+                transform=transform,
+                seed=seed,
+                progress=told,
+            )
+            values |= {"epochs": network.epochs, "curves": network.curves, "objective": objective}
+            return Result(values, weights=network.states)
+        assert labels is not None
+        assert known is not None
+        trained = subjects.train_classifier(
+            model,
+            *(images, labels, looked_at, known),
+            settings=settings,
+            transform=transform,
+            seed=seed,
+            progress=progress,
+        )
+        values |= {
+            "updates": trained.updates,
+            "validation_accuracy": trained.validation_accuracy,
+            "best_update": trained.best_update,
+        }
+        return Result(values, weights=trained.states)
+
+    def work(self, costs: Costs) -> Work:
+        train = self.subject["train"]
+        held = train["held_out"] * costs.sizes["encoding"]
+        if "epochs" in train:
+            steps = train["epochs"] * (costs.sizes["encoding"] - held) / train["batch"]
+            evaluations = train["epochs"] + 1
+        else:
+            steps, evaluations = train["updates"], train["updates"] / train["evaluate_every"]
+        return costs.subject(train["batch"]).times(steps) + costs.subject().times(evaluations * held)
+
+    def size(self, costs: Costs) -> float:
+        return WEIGHT * costs.subject_weights() * len(self.subject["train"]["checkpoints"])
+
+
+def _on(device: torch.device, labels: np.ndarray | None) -> Tensor | None:
+    return None if labels is None else torch.as_tensor(labels).to(device)
+
+
+def without_nats(progress: Progress) -> Progress:
+    """Returns a progress whose third figure, the display's nats, is left out: what is reported is something else."""
+    return lambda done, total, _: progress(done, total, None)
+
+
+class Capture(Kind):
+    """The layers' activations on the decoding and evaluation parts, and the classifier's right answers.
+
+    Attributes:
+        encoding: Also those of so many images of the encoding part, on which a density's loss is followed.
+        checkpoints: With how many checkpoints the room for activations is shared.
+        read_as: Layer -> how its axes are read, where that is not left to the program.
+        fingerprint, weights, activations: Hashes of the data, and of a network that exists in the calling process: of
+            its weights, and of each layer's activations.
+    """
+
+    kind: ClassVar[str] = "capture"
+    keeps: ClassVar[tuple[str, ...]] = ("layers", "encoding", "checkpoints", "activations", "read_as")
+
+    layers: tuple[str, ...]
+    checkpoint: str
+    encoding: int
+    checkpoints: int
+    read_as: dict[str, str]
+    seed: int
+    fingerprint: str = ""
+    weights: str = ""
+    activations: dict[str, str] = Field(default_factory=dict)
+
+    def run(self, task: Task) -> Result:
+        live = task.live(self.checkpoint)
+        with live.in_place():
+            return self._captured(task, live)
+
+    def work(self, costs: Costs) -> Work:
+        examples = costs.sizes["decoding"] + costs.sizes["evaluation"] + self.encoding
+        return sum((costs.reading(layer) for layer in self.layers), costs.subject().times(examples))
+
+    def size(self, costs: Costs) -> float:
+        read = costs.sizes["decoding"] + costs.sizes["evaluation"] + min(self.encoding, costs.sizes["encoding"])
+        shapes = {layer: costs.contexts[layer] for layer in self.layers}
+        return sum(kept_layers(shapes, read, self.checkpoints).values()) / self.checkpoints
+
+    def _captured(self, task: Task, live: Live) -> Result:
+        layers = list(self.layers)
+        example = live.inputs(task.images(task.split("decoding")[:LOOKED_AT]))
+        known = bool(live.readings)
+        image = task.data.values["shape"][1:]
+        listed = (
+            fired(live.model, example) if known else list_layers(live.model, example, read_as=self.read_as, image=image)
+        )
+        sizes = {info.name: info for info in listed}
+        readings = live.readings or {name: info.reading for name, info in sizes.items() if info.reading is not None}
+        if known:
+            notes, drawn = live.notes, live.random
+        else:
+            few = task.images(task.split("decoding")[: at_once(example)])
+            notes, drawn = look_closer(live, few, [sizes[layer] for layer in layers])
+        parts = {part: task.split(part) for part in ("decoding", "evaluation")}
+        if self.encoding:
+            parts["encoding"] = task.split("encoding")[: self.encoding]
+        # What is random is drawn anew for every batch of every fit, from the fit's own seed.
+        keepable = {layer: sizes[layer].shape for layer in layers if layer not in drawn}
+        cached = list(kept_layers(keepable, sum(map(len, parts.values())), self.checkpoints))
+        on_the_fly = [layer for layer in layers if layer not in cached]
+        values = {"on_the_fly": on_the_fly, "seen": {}, "states": {}, "checkpoint": self.checkpoint}
+        values["shapes"] = {layer: list(sizes[layer].shape) for layer in layers}
+        values["read_as"] = {layer: readings[layer].to_json() for layer in layers if layer in readings}
+        values["notes"] = {layer: list(notes[layer]) for layer in layers if layer in notes}
+        paired = live.inputs(task.images(task.split("decoding")[: min(PAIRED, at_once(example))]))
+        values["function_of"] = functions_of(live.model, layers, paired, unsure=[*notes])
+        for layer in layers:
+            # Activations are measured in float32, whatever finer type they were computed in.
+            bits = min(32, sizes[layer].bits)
+            values["states"][layer] = states_ceiling(math.prod(sizes[layer].shape), bits)
+        labels, arrays = task.labels(task.split("evaluation")), {}
+        given = answers(task, live, task.images(task.split("evaluation"))) if labels is not None else None
+        if isinstance(given, int):
+            values["outputs"] = given
+        elif given is not None and labels is not None:
+            classes = task.data.values["classes"]
+            shares = [np.bincount(each, minlength=classes) / len(given) for each in (given, labels)]
+            values["chance"] = float(shares[0] @ shares[1])
+            arrays["correct"] = (given == labels).astype(np.uint8)
+        if not cached:
+            return Result(values, arrays)
+        outlines = {
+            f"{part}:{layer}": (np.dtype(np.float32), (len(index), *sizes[layer].shape))
+            for part, index in parts.items()
+            for layer in cached
+        }
+        outlines |= {name: (array.dtype, array.shape) for name, array in arrays.items()}
+        assert task.environment.scratch is not None
+        path = task.environment.scratch / ARRAYS_FILE
+        with ArrayWriter(path, outlines) as file:
+            for name, array in arrays.items():
+                file.append(name, array)
+            hashes = _record(task, live, cached, parts, at_once(example), file)
+        groups = task.groups(np.concatenate([parts["decoding"], parts["evaluation"]]))
+        values["seen"] = {layer: asdict(seen_hashes(hashes[layer], groups)) for layer in cached}
+        return Result(values, file=path)
+
+
+def look_closer(
+    live: Live, images: np.ndarray | Tensor, layers: Sequence[LayerInfo]
+) -> tuple[dict[str, tuple[str, ...]], frozenset[str]]:
+    """Returns what must be said of layers that depend on more than their images, and those that are random.
+
+    They are tried again in a batch as large as those that are captured, for what the few images by which they were
+    looked up do not show.
+    """
+    closer = dependence(live.model, live.inputs(images), [info.name for info in layers], rows=max(2, len(images)))
+    notes = {name: own.notes for name, own in closer.items()} | {info.name: info.notes for info in layers if info.notes}
+    random = {name for name, own in closer.items() if own.random} | {info.name for info in layers if info.random}
+    fed = dependence_of_transform(live.transform, images)
+    for info in layers:
+        said = [note for note in fed.notes if note not in notes.get(info.name, ())]
+        if said:
+            notes[info.name] = (*notes.get(info.name, ()), *(f"{note} (in the transform)" for note in said))
+    return notes, frozenset(random | ({info.name for info in layers} if fed.random else set()))
+
+
+def _record(
+    task: Task, live: Live, layers: list[str], parts: Mapping[str, np.ndarray], batch: int, file: ArrayWriter
+) -> dict[str, np.ndarray]:
+    """Writes the activations of all parts in one pass over the images.
+
+    Returns: Layer -> hashes of its values on the decoding and evaluation parts.
+    """
+    chunks = [(part, index[i : i + batch]) for part, index in parts.items() for i in range(0, len(index), batch)]
+    hashes: dict[str, list[np.ndarray]] = {layer: [] for layer in layers}
+    images = (task.images(chunk) for _, chunk in chunks)
+    found = recorded(live.model, layers, images, transform=live.transform)
+    for done, ((part, _), activations) in enumerate(zip(chunks, found, strict=True), start=1):
+        for layer, h in activations.items():
+            rows = in_single(layer, h).numpy()
+            file.append(f"{part}:{layer}", rows)
+            if part != "encoding":
+                hashes[layer].append(hashes_of(rows))
+        task.environment.progress(done, len(chunks), None)
+    return {layer: np.concatenate(each) for layer, each in hashes.items()}
+
+
+def answers(task: Task, live: Live, images: Tensor) -> np.ndarray | int | None:
+    """The class that the network gives each image, (n,); where its outputs are not one for each class, their number.
+
+    None where it ends in no vector.
+    """
+    inputs = live.inputs(images[:2])
+    taps, batch = fired(live.model, inputs), at_once(inputs)
+    root = "<output>" if "output" in dict(live.model.named_children()) else "output"
+    # Tapped like any layer, so that the network is left as it was found, whatever it does.
+    scores = next((tap for tap in taps if tap.name in (root, f"{root}[logits]")), None)
+    if scores is None or scores.problem or len(scores.shape) != 1:
+        return None
+    if scores.shape[0] != task.data.values["classes"]:
+        return scores.shape[0]
+    tap = live.tap([scores.name], "cpu")
+    chunks = [tap(images[i : i + batch])[scores.name] for i in range(0, len(images), batch)]
+    return torch.cat(chunks).argmax(1).numpy()
