@@ -39,7 +39,11 @@ def without_signature(_app: Any, _what: str, name: str, thing: Any, *_: Any) -> 
 
 def escape(_app: Any, what: str, _name: str, _thing: Any, _options: Any, lines: list[str]) -> None:
     """Docstrings say |z| and CE(x|h), and comments on data say **options: outside code these are no markup."""
+    example = False  # which goes on, with what is printed, to the next empty line
     for number, line in enumerate(lines):
+        example = bool(line.strip()) and (example or line.lstrip().startswith(">>>"))
+        if example:
+            continue
         parts = line.split("`")  # every second one is code
         parts[::2] = (part.replace("|", "\\|") for part in parts[::2])
         if what == "data":

@@ -75,6 +75,13 @@ class Estimate:
 
     Raises:
         UsageError: The value or its error is not a finite number, the error is negative, or a count is none.
+
+    Examples:
+        >>> number = Estimate(12.194, 0.31, kind="nce", bound="lower", n=360, refits=3)
+        >>> print(number)
+        12.19 ± 0.31 nats (negative cross-entropy, lower bound, n = 360, 3 refits)
+        >>> number.bits.amount
+        '17.59 ± 0.45 bits'
     """
 
     value: float = dataclasses.field(metadata=IN_UNIT)
@@ -158,6 +165,11 @@ class Estimate:
 
         Raises:
             UsageError: The number has no standard error, or the level is not between 0 and 1.
+
+        Examples:
+            >>> low, high = Estimate(0.9, unit="fraction", kind="accuracy", n=100, refits=0).interval()
+            >>> round(low, 3), round(high, 3)
+            (0.826, 0.945)
         """
         quantile = confidence(level, math.inf if self.unit == "fraction" else self.dof)
         if self.unit == "fraction" and self.n > 0:

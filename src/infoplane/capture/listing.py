@@ -53,6 +53,13 @@ def list_layers(
 
     Raises:
         UsageError: If the model cannot be hooked, or does not run on the example; if a layer cannot be read so.
+
+    Examples:
+        >>> model = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.Flatten(), torch.nn.Linear(8, 3))
+        >>> for layer in list_layers(model, torch.zeros(2, 1, 4, 4))[:2]:
+        ...     print(layer.name, layer.shape, layer.reading.words)
+        0 (2, 2, 2) map 2×2×2, channels first
+        1 (8,) vector of 8
     """
     model = _unwrap(model)
     fired = [(key, info) for key, info in _dry_run(model, example)]

@@ -157,6 +157,11 @@ def capture(
 
     Raises:
         UsageError: As `Tap`; about names, when the first batch is asked for.
+
+    Examples:
+        >>> model = torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Linear(2, 1))
+        >>> [found["0"] for found in capture(model, ["0"], [torch.tensor([[-1.0, 2.0]])])]
+        [tensor([[0., 2.]])]
     """
     tap = Tap(model, layers, transform=transform, device=device)
     return (tap(batch) for batch in batches)

@@ -20,6 +20,11 @@ def group_images(dataset: Dataset) -> np.ndarray:
 
     Raises:
         UsageError: It is no data set.
+
+    Examples:
+        >>> images = np.array([0, 1, 0, 2, 1], np.uint8).reshape(5, 1, 1, 1)
+        >>> group_images(Dataset("copies", images))
+        array([0, 1, 0, 3, 1])
     """
     check_argument("dataset", dataset, Dataset)
     equal = _equal(dataset.images)

@@ -41,6 +41,10 @@ class Dataset:
 
     Raises:
         UsageError: If an array has the wrong type, shape, length or values, or what should be texts are none.
+
+    Examples:
+        >>> Dataset("tiny", np.zeros((2, 1, 4, 4), np.uint8), np.array([0, 1]), levels=2)
+        Dataset('tiny': 2 images 1×4×4, 2 levels, 2 classes)
     """
 
     name: str

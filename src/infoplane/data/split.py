@@ -74,6 +74,10 @@ def split(
 
     Raises:
         UsageError: If the sizes or the groups do not fit the data set, or too many images belong together.
+
+    Examples:
+        >>> split(load("truth", n=100), encoding=0, decoding=80, evaluation=None, seed=0)
+        Split(encoding: 0, decoding: 80, evaluation: 20)
     """
     check_argument("dataset", dataset, Dataset)
     sizes = {"encoding": encoding, "decoding": decoding, "evaluation": evaluation}

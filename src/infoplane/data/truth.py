@@ -54,6 +54,10 @@ class Truth:
 
     Raises:
         UsageError: If `noise` is not in (0, 1].
+
+    Examples:
+        >>> Truth(noise=1).log_prob(np.zeros((1, 1, 8, 8), np.uint8)).round(2)  # nothing but noise: −64 log 4
+        array([-88.72])
     """
 
     def __init__(self, noise: float = 0.2, *, _templates: np.ndarray | None = None) -> None:

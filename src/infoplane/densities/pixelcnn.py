@@ -49,6 +49,12 @@ class PixelCNN(Streams, Density):
         weight_norm: Salimans' parametrisation; without it the same function with plain weights.
 
     Source: Salimans et al. 2017 (architecture); Nash et al. 2019, appendix A (conditioning).
+
+    Examples:
+        >>> density = PixelCNN((1, 1, 2), levels=2, filters=4, residual_layers=1, scales=1).eval()
+        >>> images = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]]).view(4, 1, 1, 2)  # all that there are
+        >>> round(density.log_prob(images).exp().sum().item(), 4)
+        1.0
     """
 
     @checked

@@ -30,6 +30,10 @@ def binned_entropy(activations: Tensor | np.ndarray, bin_size: float) -> Estimat
     Raises:
         UsageError: There are no examples, an activation is not a finite real number, or the bin size is not a positive
             number.
+
+    Examples:
+        >>> print(binned_entropy(np.array([[-1.0], [-0.9], [0.9], [1.0]]), 0.5))
+        0.69 nats (entropy of binned activations (clustering), n = 4)
     """
     bins = _bins(activations, bin_size)
     return _estimate(np.array(list(Counter(row.tobytes() for row in bins).values())), bin_size)

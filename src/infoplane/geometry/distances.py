@@ -32,6 +32,10 @@ def distance_histogram(
     Raises:
         UsageError: There are fewer than two examples, numbers differ, labels are no class numbers, or an activation is
             not a finite real number.
+
+    Examples:
+        >>> distance_histogram(np.array([[0.0], [1.0], [4.0]]), np.array([0, 0, 1]), bins=2)
+        (array([0., 2., 4.]), array([1, 0]), array([0, 2]))
     """
     values = check_activations(activations)
     if np.shape(labels)[:1] != (len(values),) or len(values) < 2:

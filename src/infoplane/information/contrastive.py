@@ -37,6 +37,10 @@ def contrastive_batches(images: int, *, candidates: int, batches: int) -> Batche
     Args:
         images: Evaluation images of which no two belong together.
         candidates, batches: The most of either.
+
+    Examples:
+        >>> contrastive_batches(200, candidates=32, batches=20)  # ten batches at least, so fewer candidates
+        Batches(candidates=20, count=10)
     """
     images = check_whole("number of images", images, least=0)
     candidates = check_whole("number of candidates", candidates, least=1)
@@ -74,6 +78,10 @@ def contrastive_terms(scores: np.ndarray) -> np.ndarray:
 
     Raises:
         UsageError: The scores are not square, or one is not a number.
+
+    Examples:
+        >>> contrastive_terms(np.array([[-1.0, -np.inf], [-np.inf, -2.0]])).round(3)  # each finds its own of two: log 2
+        array([0.693, 0.693])
     """
     scores = check_log_probs(scores, what="contrastive scores", least=1, lowest=True)
     if scores.shape[0] != scores.shape[1]:

@@ -176,6 +176,11 @@ def crossed_mean(terms: np.ndarray, *, groups: np.ndarray | None = None) -> Mean
 
     Raises:
         UsageError: The terms, or the groups, are not of these shapes, or a term is not a finite number, or above 1e140.
+
+    Examples:
+        >>> mean = crossed_mean(np.array([[1.0, 2.0, 3.0], [3.0, 4.0, 5.0]]))
+        >>> mean.value, round(mean.stderr, 3)  # √(2/2 + 1/3), by refits and examples
+        (3.0, 1.155)
     """
     terms = check_log_probs(terms, what="terms", least=1)
     if groups is not None:

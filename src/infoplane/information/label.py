@@ -253,6 +253,11 @@ def label_information(
     Raises:
         UsageError: The log-probabilities are not finite or above 0, there is not one class number for each, or the
             prior is none of these classes.
+
+    Examples:
+        >>> sure = np.zeros(4)  # log q(y|h) of a reader that is always right
+        >>> print(label_information(sure, np.array([0, 1, 0, 1]), classes=2))
+        0.69 ± 0.00 nats (label information, lower bound, n = 4, single fit)
     """
     check_argument("kind", kind, Reader)
     log_probs, classes = check_log_probs(log_probs, over=1e-6), check_classes(classes)
@@ -285,6 +290,10 @@ def accuracy(correct: np.ndarray, *, groups: np.ndarray | None = None, chance: f
 
     Raises:
         UsageError: They are not n times yes or no, or `chance` is no share.
+
+    Examples:
+        >>> print(accuracy(np.array([1, 1, 1, 0])))
+        0.75 [0.30, 0.95] (accuracy, n = 4)
     """
     if chance is not None:
         check_argument("the share that would agree by chance", chance, Annotated[float, Ge(0), Le(1)])

@@ -155,6 +155,12 @@ def mutual_information(
 
     Raises:
         UsageError: The layer is deterministic, an input or activation is not finite, or a size is out of range.
+
+    Examples:
+        >>> from infoplane.subjects import NoisyNetwork
+        >>> network = NoisyNetwork([torch.nn.Identity(), torch.nn.Identity()], beta=0.1)
+        >>> round(mutual_information(network, torch.tensor([[-1.0], [1.0]]), layer=1).value, 3)  # log 2: 20 β apart
+        0.693
     """
     check_noisy(network, layer)
     check_counts(queries=queries, samples=samples)

@@ -34,6 +34,10 @@ class Standardiser:
 
     Args:
         mean, std: Per unit, of the shape of one activation.
+
+    Examples:
+        >>> Standardiser.of([torch.tensor([[0.0]]), torch.tensor([[2.0]])])(torch.tensor([[4.0]]))
+        tensor([[3.]])
     """
 
     @checked
