@@ -122,7 +122,7 @@ def folder_of(out: Any, what: str = "out") -> Path:
 
 def watching(watchers: Any) -> list[Watcher]:
     """Who is told what happens."""
-    legal = "a list of infoplane.study.watch.Watcher, each of your own class"
+    legal = "a list of infoplane.engine.watch.Watcher, each of your own class"
     found = list(watchers) if isinstance(watchers, Iterable) else None
     if found is None or not all(isinstance(each, Watcher) for each in found):
         raise UsageError("watchers cannot be used", received=f"{watchers!r:.60}", legal=legal)

@@ -105,7 +105,7 @@ def measure(
             information is then exact. Default: H(y) of the evaluation labels, which errs low by about (C − 1)/2n.
         density: What is fitted: "pixelcnn", a small PixelCNN++; or "auto", that or the window density, whichever does
             better on held-out images in a short fit of each; for images larger than 64×64 in colour it is "pixelcnn".
-        watchers: Who is told what happens, beside `events.jsonl`: see `infoplane.study.watch`.
+        watchers: Who is told what happens, beside `events.jsonl`: see `infoplane.engine.watch`.
 
     Raises:
         UsageError: Images, labels, layers, checkpoints, kinds, prior, density, budget or device cannot be used, or the
