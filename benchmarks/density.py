@@ -37,7 +37,7 @@ from tables import add_options, deliver, where
 
 INPUT = "input"
 #: updates by which the time of one is found out
-TIMED = 8
+TIMED = 12
 #: share of the decoding images that are held out, and how often they are looked at
 HELD_OUT, EVALUATIONS = 0.05, 2
 
@@ -168,27 +168,32 @@ class Problems:
             ).to(self.device)
             return model, NegativeLogProb(model), chosen
 
-        def train(updates: int, evaluations: int) -> tuple[nn.Module, Any, float]:
+        def train(updates: int, evaluations: int) -> tuple[nn.Module, Any, float, list[float]]:
+            """Trains; returns the model, its loss, the time of all, and when each update was made."""
             model, loss, chosen = of(updates, evaluations)
+            made: list[float] = []
             begin = now()
+            options = {"seed": 0, "progress": lambda *_: made.append(now())}
             if isinstance(model, densities.Density):
-                fit_density(model, pairs, held, chosen, seed=0)
+                fit_density(model, pairs, held, chosen, **options)
             else:
-                fit(model, loss, pairs, held, chosen, seed=0)
-            return model, loss, now() - begin
+                fit(model, loss, pairs, held, chosen, **options)
+            return model, loss, now() - begin, made
 
         # Also what is loaded and laid out when it is first used.
-        model, loss, took = train(1, 1)
+        model, loss, took, _ = train(1, 1)
         if took > seconds:  # one update takes longer than there is
             return losses_of(model, loss, held).numpy(), 1, took
-        few, more = train(1, 1)[2], train(1 + TIMED, 1)[2]
-        each = max(1e-4, (more - few) / TIMED)
+        few = train(1, 1)[2]
+        # Of the updates alone: held-out images take longer to score than a few updates to make.
+        made = train(1 + TIMED, 1)[3][:TIMED]
+        each = (made[-1] - made[0]) / (len(made) - 1)
         # The looks beside that of a fit of one update: of raw and averaged weights.
         begin = now()
         losses_of(*of(1, 1)[:2], held)
         look = 2 * (now() - begin)
         updates = max(1, int((seconds - few - look * (EVALUATIONS - 1)) / each))
-        model, loss, took = train(updates, EVALUATIONS)
+        model, loss, took, _ = train(updates, EVALUATIONS)
         return losses_of(model, loss, held).numpy(), updates, took
 
 
