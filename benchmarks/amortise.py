@@ -42,7 +42,7 @@ from infoplane import data, densities, subjects
 from infoplane.capture import activations, default_transform, readings_of
 from infoplane.inversion import FitSettings, Pairs, Standardiser, fit_density, fit_shared, log_probs
 from infoplane.measurements.candidates import AUTO, small_pixelcnn
-from infoplane.measurements.inputs import load_data
+from infoplane.measurements.dataset import load_data
 from infoplane.measurements.task import build_subject
 from infoplane.study.load import load_study
 from infoplane.study.spec import StudySpec

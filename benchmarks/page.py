@@ -19,11 +19,12 @@ import numpy as np
 
 from infoplane.engine.store import Result, Store
 from infoplane.inversion import Curve, FitSettings
+from infoplane.measurements.dataset import DataSpec
 from infoplane.report.build import build
 from infoplane.study.folder import make_folder, prepare
 from infoplane.study.origin import Origin
 from infoplane.study.plan import Cell, make_plan
-from infoplane.study.spec import DataSpec, StudySpec
+from infoplane.study.spec import StudySpec
 
 SHAPE, LEVELS, CLASSES = (1, 16, 16), 256, 10
 DECODING, EVALUATION, PICTURED, EACH = 800, 400, 6, 8

@@ -6,8 +6,9 @@ from typing import Any
 from infoplane.budget import Forecast
 from infoplane.inversion import FitSettings
 from infoplane.measurements.counting import Work
+from infoplane.measurements.dataset import DataSpec
 from infoplane.measurements.machine import Machine
-from infoplane.study.spec import DataSpec, DensitySpec, StudySpec
+from infoplane.study.spec import DensitySpec, StudySpec
 
 
 class Counted:

@@ -11,7 +11,8 @@ from infoplane.engine.cell import Cell
 from infoplane.engine.store import Store
 from infoplane.engine.worker import Environment
 from infoplane.inversion import Pairs
-from infoplane.measurements.inputs import Capture, split_data
+from infoplane.measurements.dataset import split_data
+from infoplane.measurements.inputs import Capture
 from infoplane.measurements.task import Live, Task
 from infoplane.profile.origin import origin_of
 

@@ -330,12 +330,12 @@ def test_bad_contents_are_refused_in_one_line() -> None:
         Curve("a", 0, np.arange(3), np.arange(2.0), np.array([]), np.array([]))
 
 
-def test_imports_neither_torch_nor_pyplot_nor_study() -> None:
+def test_imports_neither_pyplot_nor_study() -> None:
     code = "import sys, infoplane.report; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     imported = done.stdout.split()
     assert "infoplane.report.page" in imported
-    assert not {"torch", "matplotlib.pyplot", "infoplane.study"} & set(imported)
+    assert not {"matplotlib.pyplot", "infoplane.study"} & set(imported)
 
 
 def test_a_hostile_name_is_text_wherever_it_goes(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from infoplane.geometry import binned_entropy, distance_histogram
 from infoplane.information.quadrature import chain_density
 from infoplane.measurements.counting import Work
 from infoplane.measurements.noisy import NoisyCosts, network_at, points_of, seed_from
+from infoplane.measurements.quantity import Quantity
 from infoplane.measurements.task import Task
 from infoplane.subjects.noisy import NoisyNetwork
 from infoplane.subjects.points import Points
@@ -28,6 +29,17 @@ GRID = 1500
 
 #: numbers written for every pair of inputs whose distance is put into a histogram
 PAIR = 25.0
+
+
+BINNED = Quantity(
+    "binned-entropy",
+    "H(Bin(T))",
+    "Entropy of the activations after each unit is cut into bins of the stated size. It measures how far inputs "
+    "cluster, at the scale of the bins. In a noisy network the activations are those of one pass of every input, with"
+    " the noise of that pass, so it varies a little from pass to pass; no error is given for that. It is not I(X;T): "
+    "in a network without noise I(X;T) is infinite, or the constant H(X) for almost all weights, whatever the bins "
+    "say.",
+)
 
 
 class Clustering(Kind):

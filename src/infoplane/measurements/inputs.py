@@ -1,13 +1,12 @@
-"""What is measured: the data, the network under study, and its activations."""
+"""What is measured beside the data: the network under study, and its activations."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from annotated_types import Ge, Le
 from pydantic import Field
 from torch import Tensor
 
@@ -24,7 +23,6 @@ from infoplane.capture import (
 )
 from infoplane.capture.feeding import dependence_of_transform
 from infoplane.capture.recording import in_single
-from infoplane.data.split import PARTS
 from infoplane.engine.arrays import ArrayWriter
 from infoplane.engine.kind import Kind
 from infoplane.engine.store import ARRAYS_FILE, Result
@@ -34,8 +32,8 @@ from infoplane.information import hashes_of, seen_hashes, states_ceiling
 from infoplane.measurements.cost import WEIGHT, Costs
 from infoplane.measurements.counting import Work
 from infoplane.measurements.keeping import kept_layers
+from infoplane.measurements.quantity import Quantity
 from infoplane.measurements.task import Live, Task, build_subject
-from infoplane.settings import Settings
 
 #: images by which it is found out what a layer depends on
 LOOKED_AT = 8
@@ -43,119 +41,11 @@ LOOKED_AT = 8
 PAIRED = 32
 
 
-class DataSpec(Settings):
-    """Which data, and how many examples serve which purpose.
-
-    Attributes:
-        name: Data set or path, as `infoplane.data.load` takes it.
-        encoding, decoding, evaluation: Sizes of the three parts; null for the rest: at most once where all draw from
-            the same examples, once for each of the official parts where the data set has them.
-        subset: Use only so many examples, chosen by class at random, the same ones for every seed; null for all.
-        downsample: Average squares of so many pixels a side into one; 1 leaves the images as they are.
-        options: What that data set's loader accepts.
-    """
-
-    name: str
-    subset: Annotated[int, Ge(8), Le(10**9)] | None = None
-    downsample: Annotated[int, Ge(1), Le(10**4)] = 1
-    encoding: Annotated[int, Ge(0), Le(10**9)] | None = None
-    decoding: Annotated[int, Ge(2), Le(10**9)] | None = None
-    evaluation: Annotated[int, Ge(2), Le(10**9)] | None = None
-    options: dict[str, Any] = Field(default_factory=dict)
-
-    def load(self) -> data.Dataset:
-        """Returns the data set, whose notes are still to be said.
-
-        Raises:
-            UsageError: It cannot be had, or does not take these options.
-        """
-        return data.load(self._asked(), quiet=True, at="data.options.")
-
-    def outline(self) -> data.Outline:
-        """Returns what the data set holds, without its pixels; errors as those of `load`."""
-        return data.outline(self._asked(), at="data.options.")
-
-    def _asked(self) -> dict[str, Any]:
-        shared = {"subset": self.subset} if self.subset is not None else {}
-        shared |= {"downsample": self.downsample} if self.downsample > 1 else {}
-        if "name" in self.options:  # which is no option, and would be another data set
-            raise UsageError("unknown option data.options.name", received="'name'", mend="set data.name")
-        return {"name": self.name, **self.options, **shared}
-
-
-class Data(Kind):
-    """The data, split three ways.
-
-    Attributes:
-        data: What is asked for.
-        fingerprint: A hash of the data, whose file may change while its name stays.
-    """
-
-    kind: ClassVar[str] = "data"
-    library: ClassVar[str] = "numpy"
-
-    data: dict[str, Any]
-    seed: int
-    fingerprint: str = ""
-
-    def run(self, task: Task) -> Result:
-        return load_data(DataSpec.model_validate(self.data), self.seed)
-
-    def size(self, costs: Costs) -> float:
-        # The images, their labels and where they are in the split.
-        return (math.prod(costs.shape) + 16.0) * sum(costs.sizes.values())
-
-
-def load_data(spec: DataSpec, seed: int, study: str = "the study") -> Result:
-    """The data set that a study asks for, with its split, as a cell's result.
-
-    Args:
-        study: What messages call the study.
-
-    Raises:
-        UsageError: The data cannot be had, or not be split so.
-    """
-    dataset = spec.load()
-    return split_data(dataset, sizes_of(spec, dataset, study), seed)
-
-
-def sizes_of(spec: DataSpec, dataset: data.Dataset, study: str) -> dict[str, int | None]:
-    """The sizes of the parts that a study asks for.
-
-    Raises:
-        UsageError: They do not say how the data set is split.
-    """
-    sizes = {part: getattr(spec, part) for part in PARTS}
-    for names, _ in dataset.sources():
-        missing = [f"data.{part}" for part in names if sizes[part] is None]
-        if len(missing) > 1:
-            raise UsageError(
-                f"{study}: sizes of the split are missing",
-                received=", ".join(f"{key}: null" for key in missing),
-                legal="data.encoding, data.decoding and data.evaluation: at least two must be given, or, where the "
-                "data set has official parts, all but one of those that draw from the same; null is all that is left",
-                mend=f"give {' and '.join(missing[1:])} a number of images, in the file or with --set",
-            )
-    return sizes
-
-
-def split_data(dataset: data.Dataset, sizes: Mapping[str, int | None], seed: int) -> Result:
-    """A data set with its split into parts of these sizes, as a cell's result.
-
-    Raises:
-        UsageError: It cannot be split so.
-    """
-    groups = data.group_images(dataset)
-    split = data.split(dataset, **{part: sizes[part] for part in PARTS}, seed=seed, groups=groups)
-    parts = {part: getattr(split, part) for part in PARTS}
-    arrays = {"images": dataset.images, **{f"latent:{name}": a for name, a in dataset.latents.items()}}
-    arrays |= {**parts, "groups": groups}
-    if dataset.labels is not None:
-        arrays["labels"] = dataset.labels
-    classes = dataset.classes if dataset.labels is not None else None
-    values = {"name": dataset.name, "levels": dataset.levels, "classes": classes, "shape": list(dataset.shape)}
-    values["notes"] = [*data.describe(dataset, groups, parts, sizes), *dataset.notes]
-    return Result(values, arrays)
+ACCURACY = Quantity(
+    "accuracy",
+    "Accuracy of the network",
+    "Share of evaluation images that the network under study puts in the right class.",
+)
 
 
 class Subject(Kind):

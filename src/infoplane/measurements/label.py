@@ -15,7 +15,36 @@ from infoplane.inversion import Pairs
 from infoplane.measurements.cost import PROBE_READS, SCORE, Costs
 from infoplane.measurements.counting import Work
 from infoplane.measurements.fits import OfLayer
+from infoplane.measurements.quantity import Quantity
 from infoplane.measurements.task import Task
+
+LABEL = Quantity(
+    "label",
+    "Label information",
+    "H(y) − CE(y|h) of a probe, on held-out images: a lower bound on I(y;h), in expectation.",
+    said="label",
+    lower="label information",
+    charts=("rows", "tracks", "up"),
+    ceiling="classes",
+)
+
+FORWARD = Quantity(
+    "forward",
+    "Label information, read by the rest",
+    "H(y) − CE(y|h) of the rest of the network: everything up to the layer is frozen, what follows gets new weights "
+    "and is trained anew on images that the frozen part has not seen (Darlow and Storkey 2018). In expectation a "
+    "lower bound on I(y;h).",
+    said="by the rest",
+    lower="that by the rest",
+    charts=("rows", "tracks", "up"),
+)
+
+OWN = Quantity(
+    "own",
+    "Label information of the network itself",
+    "H(y) − CE(y|x) of the network’s own answers, as it was trained: a lower bound on the information about the label"
+    " in each of its layers. An overconfident network falls below 0.",
+)
 
 
 class Probe(OfLayer):

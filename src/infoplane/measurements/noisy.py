@@ -12,6 +12,7 @@ from infoplane.engine.kind import Kind
 from infoplane.engine.store import Result
 from infoplane.errors import UsageError
 from infoplane.measurements.counting import Work, count
+from infoplane.measurements.quantity import Quantity
 from infoplane.measurements.task import Task
 from infoplane.settings import check_options, first_error, options_model
 from infoplane.subjects.dense import DenseSettings, dense, linear_layers, orthonormality_step
@@ -23,6 +24,24 @@ from infoplane.subjects.train_noisy import DescentSettings, descend, loss_of
 POINT_ARRAYS = tuple(field.name for field in fields(Points) if field.name != "name")
 #: calls of an operation that a step of descent takes as long as beside those that it makes
 STEP = 20
+
+
+LOSS = Quantity(
+    "loss",
+    "Lost since the peak",
+    "I(X;T) at its peak minus I(X;T) at the end. Which epoch is the peak is chosen on one estimate, and the value is "
+    "taken from the others, so it is not inflated by the choice. “By chance” is what picking the largest would show "
+    "if all epochs were equal and the same estimate were used for both; it is there to compare with, and is in no "
+    "number. “Lost” and “gained” need p < 0.05 and twice the standard error; “no loss seen” does not mean that there "
+    "is none, only that it would be of the size of the error. Each layer is tested by itself, so of twenty that lost "
+    "nothing one may pass.",
+)
+
+NETWORK_ACCURACY = Quantity(
+    "accuracy",
+    "Accuracy",
+    "Share of the test inputs that the network puts in the right class.",
+)
 
 
 class NoisyCosts:

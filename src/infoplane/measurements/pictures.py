@@ -14,7 +14,37 @@ from infoplane.measurements.cost import SCORE, Costs
 from infoplane.measurements.counting import Work
 from infoplane.measurements.fits import OfLayer, build_density, decided
 from infoplane.measurements.inputs import answers, without_nats
+from infoplane.measurements.quantity import Quantity
 from infoplane.measurements.task import Task
+
+MSE = Quantity(
+    "mse",
+    "Reconstruction error",
+    "Squared error of a network trained to redraw the image from h. Neither information nor a bound: its pictures are"
+    " averages of all the images that h allows.",
+    head="MSE",
+    said="MSE",
+    beside=True,
+)
+
+SAMPLE_VARIANCE = Quantity(
+    "sample-variance",
+    "Variance among samples",
+    "Of a pixel, over the images that q draws for one h, on the scale of the reconstruction error: were q the true "
+    "density, no reconstruction could do better. Not a bound. For p(x) it is over images drawn from nothing.",
+    charts=("tracks",),
+    beside=True,
+    drawn="squared error",
+)
+
+SAMPLE_ACCURACY = Quantity(
+    "sample-accuracy",
+    "Accuracy on samples",
+    "How often the network under study gives a sample from q(x|h) the label of the image that h came from. Its n "
+    "counts images; samples of one image share its h. Not a bound.",
+    beside=True,
+    drawn="fraction",
+)
 
 
 class Mse(OfLayer):

@@ -10,7 +10,17 @@ from infoplane.engine.kind import Kind
 from infoplane.engine.store import Result
 from infoplane.information import contrastive_terms
 from infoplane.measurements.fits import batches_of
+from infoplane.measurements.quantity import Quantity
 from infoplane.measurements.task import Task
+
+EXCESS = Quantity(
+    "excess",
+    "Excess over the true density",
+    "What q needs per image beyond what the true density needs, which is known here. Zero is perfect; an image by "
+    "image difference, so it can be slightly negative by chance.",
+    beside=True,
+    fitted=True,
+)
 
 
 class Truth(Kind):

@@ -30,7 +30,7 @@ from infoplane.engine.store import Result
 from infoplane.errors import in_words, joined
 from infoplane.inversion import FitSettings
 from infoplane.measurements.cost import Costs, keeping_words
-from infoplane.measurements.inputs import split_data
+from infoplane.measurements.dataset import split_data
 from infoplane.measurements.keeping import kept_layers
 from infoplane.measurements.machine import Machine
 from infoplane.measurements.task import Live

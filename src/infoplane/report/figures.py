@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from infoplane.measurements import QUANTITIES
 from infoplane.report.amounts import MISSING, rounded, with_error
 from infoplane.report.contents import Curve
 from infoplane.report.drawing import (
@@ -164,7 +165,8 @@ def panel(marks: Sequence[Mark], kind: str, unit: Unit, ceiling: tuple[float, st
 
 def ceiling_of(kind: str, candidates: int | None, classes: int | None) -> tuple[float, str] | None:
     """Returns what a kind of number cannot exceed, in nats, and its name."""
-    count = {"contrastive": candidates, "label": classes}.get(kind)
+    of = QUANTITIES[kind].ceiling if kind in QUANTITIES else None
+    count = {"candidates": candidates, "classes": classes}[of] if of else None
     return (math.log(count), f"log {count}") if count else None
 
 

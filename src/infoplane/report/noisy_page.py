@@ -3,11 +3,22 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from infoplane.report import noisy_meanings, noisy_tables, noisy_words, publish, tables
+from infoplane.measurements import NOISY_QUANTITIES
+from infoplane.report import noisy_tables, noisy_words, publish, tables
 from infoplane.report.drawer import Drawer
 from infoplane.report.noisy_contents import NoisyContents
 from infoplane.report.noisy_numbers import NoisyNumbers, losses, plain
 from infoplane.report.noisy_plates import NoisyPlates
+
+ERRORS = (
+    "± is one standard error of the estimate for this one trained network: the points at which densities were "
+    "evaluated, the inputs that were drawn, the samples that were propagated, and what their finite number may still "
+    "hide after its first order is removed, which no repetition averages away: for that the number is enclosed by "
+    "bounds that hold whatever the number of samples is (lower and upper in results.csv, with two errors by chance on "
+    "either side), and the distance to the farther one is taken over √3. It says nothing about retraining: another "
+    "seed gives another network, with other numbers."
+)
+
 
 #: files with tables that a run's folder may hold, and what they are called
 TABLES = {
@@ -55,7 +66,7 @@ def _render(contents: NoisyContents, files: Sequence[str], drawer: Drawer) -> st
         bias=plain(contents.sweep.bias_per_weight) if contents.sweep else "",
         table=noisy_tables.numbers(contents, numbers, found),
         files={name: TABLES[name] for name in files},
-        meanings=[noisy_meanings.MEANINGS[kind] for kind in shown],
-        errors=noisy_meanings.ERRORS if numbers.has("flow") else "",
+        meanings=[(NOISY_QUANTITIES[kind].name, NOISY_QUANTITIES[kind].meaning) for kind in shown],
+        errors=ERRORS if numbers.has("flow") else "",
         truths=tables.truths(contents.truth),
     )

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from infoplane.claims import corrected_for
+from infoplane.measurements import QUANTITIES
 from infoplane.report import pictures, publish, tables, words
 from infoplane.report.contents import ReportContents
 from infoplane.report.drawer import Drawer
@@ -77,7 +78,7 @@ def _render(contents: ReportContents, files: Sequence[str], drawer: Drawer) -> s
         tested=corrected_for(
             max([tables.tests(contents), *(step.claim.tests for step in found)]), contents.tests_before
         ),
-        meanings=[words.MEANINGS[kind] for kind in shown if kind in words.MEANINGS],
+        meanings=[(QUANTITIES[kind].name, QUANTITIES[kind].meaning) for kind in shown if kind in QUANTITIES],
         truths=tables.truths(contents.truth),
         errors=words.ERRORS,
         infinite=words.INFINITE,

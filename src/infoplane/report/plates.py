@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from infoplane.errors import in_words
 from infoplane.estimate import Estimate
+from infoplane.measurements import with_chart
 from infoplane.report import amounts, figures, sheets, words
 from infoplane.report.contents import MOST_TRAINED, ReportContents, in_order, spread
 from infoplane.report.drawer import Drawer
@@ -18,10 +19,6 @@ from infoplane.report.plane import Orbit, plane
 from infoplane.report.results import INPUT, NETWORK, Difference, Results
 from infoplane.report.theme import INK, Palette
 from infoplane.report.words import Opening
-
-_PANELS = ("nce", "usable", "contrastive", "label", "forward")
-_PLANE = (("usable", "nce"), ("forward", "label"))  # to the right and upwards: the first that was measured
-_THROUGH = ("nce", "usable", "forward", "label", "sample-variance")  # drawn against the checkpoint
 
 
 class Plates:
@@ -80,7 +77,7 @@ class Plates:
 
     def panels(self) -> list[Drawn]:
         """One panel per kind of number, at the last checkpoint."""
-        drawn = [panel for kind in _PANELS if (panel := self._panel(kind)) is not None]
+        drawn = [panel for kind in with_chart("rows") if (panel := self._panel(kind)) is not None]
         # One panel alone would only repeat the opening figure.
         return drawn if [panel.key for panel in drawn] != [self.opening.kind] else []
 
@@ -108,7 +105,7 @@ class Plates:
         if len(points) < 2:
             return []
         drawn = []
-        for kind in _THROUGH:
+        for kind in with_chart("tracks"):
             tracks = [
                 Track(
                     layer.label,
@@ -137,7 +134,10 @@ class Plates:
     def plane(self) -> Drawn | None:
         """Both directions against each other through training, where both were measured at several checkpoints."""
         points = self.results.checkpoints
-        kinds = [next((kind for kind in pair if kind in self.results.kinds), None) for pair in _PLANE]
+        kinds = [
+            next((kind for kind in with_chart(axis)[::-1] if kind in self.results.kinds), None)
+            for axis in ("right", "up")
+        ]
         if len(points) < 2 or None in kinds:
             return None
         right, up = (str(kind) for kind in kinds)

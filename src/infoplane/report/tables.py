@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from infoplane.data.split import PARTS
 from infoplane.estimate import NO_CLASSIFIER, Estimate
+from infoplane.measurements import QUANTITIES
 from infoplane.report.amounts import (
     MISSING,
     NEGLIGIBLE,
@@ -25,20 +26,8 @@ from infoplane.report.results import INPUT, NETWORK, Difference, Results
 from infoplane.report.theme import Palette
 from infoplane.report.words import DIRECTIONS, MATCHED, fits, name_of
 
-#: the order of the columns; kinds not named here come last
-COLUMNS = (
-    *("nce", "usable", "contrastive", "label", "forward", "mse", "sample-variance", "sample-accuracy"),
-    *("generalisation-gap", "excess"),
-)
-#: those of what was drawn and of the fits themselves, which stand in a table of their own where there are many
-BESIDE = ("mse", "sample-variance", "sample-accuracy", "generalisation-gap", "excess")
 #: columns, at most, of one table: more would be cut off on a usual screen
 ABREAST = 6
-#: what a number's n counts, where that is not evaluation images
-COUNTED = {"contrastive": "batches", "generalisation-gap": "held-out images"}
-#: what is about samples of pictured images
-DRAWN = ("sample-variance", "sample-accuracy")
-SHORT = {"nce": "NCE", "mse": "MSE", "generalisation-gap": "Train/held-out gap"}
 VERDICTS = {
     "falls": "given up",
     "rises": "more usable",
@@ -171,16 +160,17 @@ def _column(kind: str, results: Results, each: int | None) -> Column:
         direction = " / ".join(DIRECTIONS[direction] for direction in directions)
     if kind == "nce" and set(directions) == {"lower"}:
         direction += ", up to H(x)"
+    quantity = QUANTITIES.get(kind)
     counts = sorted({estimate.n for estimate in pooled or found if estimate.n})
     sizes = "–".join(f"{count:,}" for count in dict.fromkeys((counts[0], counts[-1]))) if counts else ""
-    sizes += f" {COUNTED.get(kind, 'images')}" if counts else ""
-    if kind in DRAWN and counts and each is not None:
+    sizes += f" {quantity.counted if quantity else 'images'}" if counts else ""
+    if quantity and quantity.drawn and counts and each is not None:
         sizes += f", {each:,} samples of each"
     twin = _twin(INPUT, kind, "", results)
     refits = {estimate.refits for estimate in (*(pooled or found), *([twin] if twin else ()))}
     spread = fits(*refits) if len(refits) == 1 else "refits with each number"
     behind = ", ".join(filter(None, (sizes, spread)))
-    return Column(kind, SHORT.get(kind, name_of(kind)), unit, direction, behind, len(refits) == 1)
+    return Column(kind, (quantity and quantity.head) or name_of(kind), unit, direction, behind, len(refits) == 1)
 
 
 def numbers(contents: ReportContents, results: Results, palette: Palette) -> Table:
@@ -188,7 +178,7 @@ def numbers(contents: ReportContents, results: Results, palette: Palette) -> Tab
     kinds = {result.estimate.kind for result in results.all if result.layer != NETWORK}
     if "nce" in kinds:
         kinds.discard("cross-entropy")  # the same number with the other sign
-    order = [kind for kind in (*COLUMNS, *results.kinds) if kind in kinds]
+    order = [kind for kind in (*QUANTITIES, *results.kinds) if kind in kinds]
     order = list(dict.fromkeys(order))
     columns = tuple(_column(kind, results, contents.each) for kind in order)
     notes = Notes()
@@ -242,7 +232,8 @@ def numbers(contents: ReportContents, results: Results, palette: Palette) -> Tab
 
 def _parts(columns: Sequence[Column], lines: Sequence[Line]) -> tuple[Part, ...]:
     """Returns one table, or two where its columns would not stand side by side."""
-    beside = tuple(index for index, column in enumerate(columns) if column.kind in BESIDE)
+    about_fits = {kind for kind, each in QUANTITIES.items() if each.beside}
+    beside = tuple(index for index, column in enumerate(columns) if column.kind in about_fits)
     others = tuple(index for index in range(len(columns)) if index not in beside)
     if len(columns) <= ABREAST or not others or not beside:
         return (Part("", tuple(range(len(columns))), tuple(lines)),) if columns else ()

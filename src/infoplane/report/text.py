@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from infoplane.errors import in_words, joined
 from infoplane.estimate import KINDS, OF_TWIN, Estimate
+from infoplane.measurements import QUANTITIES
 from infoplane.report.amounts import NO_SPREAD, capitalised, without_spread
 from infoplane.report.inversion import MOST_NAMED, choice_words, reader_words, shape_of
 from infoplane.report.words import DIRECTIONS, MATCHED, fits
@@ -13,22 +14,7 @@ from infoplane.study.plan import INPUT
 from infoplane.study.results import Results
 
 #: the columns: kind of number -> what the footer calls it
-COLUMNS = {
-    "nce": "NCE",
-    "usable": "usable",
-    "contrastive": "contrastive",
-    "label": "label",
-    "forward": "by the rest",
-    "mse": "MSE",
-}
-#: those that come from densities, which are fitted equally often
-FITTED = ("nce", "usable", "contrastive")
-#: what the footer says that numbers bound, by kind; and of which it says that they are lower bounds
-BOUNDS = {
-    "nce": "NCE bounds I(x;h) from below up to the constant H(x)",
-    "usable": "usable information bounds nothing",
-}
-LOWER = {"contrastive": "the contrastive bound", "label": "label information", "forward": "that by the rest"}
+COLUMNS = {kind: each.said for kind, each in QUANTITIES.items() if each.said}
 #: letters of a line
 WIDE = 110
 
@@ -91,6 +77,11 @@ def _behind(own: dict[str, int]) -> str:
     return ", ".join(f"{refits} ({joined(names)})" for refits, names in kinds.items())
 
 
+def _source(kind: str) -> str:
+    """What there are equally many fits of: all that comes from densities is one."""
+    return "densities" if QUANTITIES[kind].fitted else kind
+
+
 def _varying(found: Found) -> list[str]:
     """The columns in which numbers are of different refits; of those of densities all, where any of them are.
 
@@ -98,8 +89,8 @@ def _varying(found: Found) -> list[str]:
     """
     counts: dict[str, set[int]] = {}
     for (_, _, kind), estimate in _of_rows(found).items():
-        counts.setdefault(FITTED[0] if kind in FITTED else kind, set()).add(estimate.refits)
-    return [kind for kind in COLUMNS if len(counts.get(FITTED[0] if kind in FITTED else kind, ())) > 1]
+        counts.setdefault(_source(kind), set()).add(estimate.refits)
+    return [kind for kind in COLUMNS if len(counts.get(_source(kind), ())) > 1]
 
 
 def _of_rows(found: Found) -> Found:
@@ -157,8 +148,8 @@ def _errors(found: Found) -> str:
         for words, names in sorted(over.items(), key=lambda item: not item[0])
     ]
     kinds = {kind for _, _, kind in rows}
-    bounds = [words for kind, words in BOUNDS.items() if kind in kinds]
-    lower = [words for kind, words in LOWER.items() if kind in kinds]
+    bounds = [QUANTITIES[kind].bounds for kind in COLUMNS if kind in kinds and QUANTITIES[kind].bounds]
+    lower = [QUANTITIES[kind].lower for kind in COLUMNS if kind in kinds and QUANTITIES[kind].lower]
     if lower:
         bounds.append(f"{joined(lower)} {'are lower bounds' if len(lower) > 1 else 'is a lower bound'}")
     said = [f"± one standard error {'; '.join(parts)}", _sizes(rows), "; ".join(bounds)]

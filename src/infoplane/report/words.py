@@ -7,85 +7,12 @@ from markupsafe import Markup
 
 from infoplane.claims import FITS_FOR_A_CLAIM
 from infoplane.estimate import OF_TWIN, Estimate
+from infoplane.measurements import QUANTITIES
 from infoplane.report.amounts import amount, capitalised, information, listing, united, with_error
 from infoplane.report.contents import ReportContents
 from infoplane.report.results import INPUT, Difference, Results, chain, whole
 
 DIRECTIONS = {"lower": "lower bound", "upper": "upper bound", "estimate": "estimate", "none": "not a bound"}
-
-#: kind -> (short name, what it is and which way it errs)
-MEANINGS: dict[str, tuple[str, str]] = {
-    "nce": (
-        "Negative cross-entropy (NCE)",
-        "How well the density q, shown a layer h, foresees held-out images: the mean of log q(x|h). In expectation "
-        "a lower bound on I(x;h) up to the constant H(x), which is the same for every layer of one data set; so "
-        "its level says nothing and only comparisons on the same images do. A difference of two of them bounds "
-        "nothing: it is the difference in what q could use.",
-    ),
-    "cross-entropy": (
-        "Cross-entropy CE(x|h)",
-        "What q needs to write down a held-out image when it is shown h: an upper bound on H(x|h), in expectation. "
-        "The lower, the more of the image h fixes.",
-    ),
-    "usable": (
-        "Usable information",
-        "CE(x) − CE(x|h): what q saves by seeing h, against a twin with the same training that saw zeros instead. "
-        "Not a bound: it is a difference of two upper bounds (predictive V-information, Xu et al. 2020) and can "
-        "exceed the true information.",
-    ),
-    "contrastive": (
-        "Contrastive bound",
-        "How much better q explains an image from its own h than from a mixture over K of them. In expectation a "
-        "lower bound on I(x;h) that can never exceed log K: close to that ceiling it is saturated, and says only "
-        "“at least this much”. Its error is taken over batches.",
-    ),
-    "label": (
-        "Label information",
-        "H(y) − CE(y|h) of a probe, on held-out images: a lower bound on I(y;h), in expectation.",
-    ),
-    "forward": (
-        "Label information, read by the rest",
-        "H(y) − CE(y|h) of the rest of the network: everything up to the layer is frozen, what follows gets new "
-        "weights and is trained anew on images that the frozen part has not seen (Darlow and Storkey 2018). In "
-        "expectation a lower bound on I(y;h).",
-    ),
-    "own": (
-        "Label information of the network itself",
-        "H(y) − CE(y|x) of the network’s own answers, as it was trained: a lower bound on the information about the "
-        "label in each of its layers. An overconfident network falls below 0.",
-    ),
-    "mse": (
-        "Reconstruction error",
-        "Squared error of a network trained to redraw the image from h. Neither information nor a bound: its "
-        "pictures are averages of all the images that h allows.",
-    ),
-    "accuracy": (
-        "Accuracy of the network",
-        "Share of evaluation images that the network under study puts in the right class.",
-    ),
-    "sample-variance": (
-        "Variance among samples",
-        "Of a pixel, over the images that q draws for one h, on the scale of the reconstruction error: were q the true "
-        "density, no reconstruction could do better. Not a bound. For p(x) it is over images drawn from nothing.",
-    ),
-    "sample-accuracy": (
-        "Accuracy on samples",
-        "How often the network under study gives a sample from q(x|h) the label of the image that h came from. "
-        "Its n counts images; samples of one image share its h. Not a bound.",
-    ),
-    "generalisation-gap": (
-        "Train/held-out gap",
-        "How much worse q does on held-out images than on those it was trained on. The larger, the looser are all "
-        "numbers that q gives.",
-    ),
-    "excess": (
-        "Excess over the true density",
-        "What q needs per image beyond what the true density needs, which is known here. Zero is perfect; an image "
-        "by image difference, so it can be slightly negative by chance.",
-    ),
-    "information": ("Mutual information", "Information between the two quantities named."),
-    "entropy": ("Entropy", "What the best possible density would need, per image."),
-}
 
 ERRORS = (
     "± is one standard error. Three refits or ten batches tell an error only roughly, so an interval is wider than "
@@ -112,7 +39,7 @@ INFINITE = (
 
 def name_of(kind: str) -> str:
     """Returns the short name of a kind of number."""
-    return MEANINGS[kind][0] if kind in MEANINGS else kind
+    return QUANTITIES[kind].name if kind in QUANTITIES else kind
 
 
 def fits(refits: int) -> str:

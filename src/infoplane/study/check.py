@@ -15,7 +15,7 @@ from infoplane.engine.store import Result
 from infoplane.errors import UsageError
 from infoplane.information.contrastive import contrastive_batches, lowered_words, one_of_each
 from infoplane.information.label import check_prior
-from infoplane.measurements.inputs import load_data, sizes_of
+from infoplane.measurements.dataset import load_data, sizes_of
 from infoplane.measurements.task import build_subject
 from infoplane.study.spec import StudySpec
 from infoplane.subjects import REGISTRY, EpochSettings, objective_of, settings_of, tail

@@ -13,8 +13,9 @@ from infoplane.engine.cell import Cell
 from infoplane.engine.kind import Kind
 from infoplane.engine.plan import Plan
 from infoplane.measurements.candidates import AUTO, CANDIDATES, may_be
+from infoplane.measurements.dataset import Data
 from infoplane.measurements.fits import Candidate, Choice, Density, Trunk
-from infoplane.measurements.inputs import Capture, Data, Subject
+from infoplane.measurements.inputs import Capture, Subject
 from infoplane.measurements.label import Forward, Own, Probe
 from infoplane.measurements.pictures import Judge, Mse, Samples
 from infoplane.measurements.task import END, Task

@@ -13,7 +13,7 @@ from infoplane.errors import UsageError, unknown
 from infoplane.inversion import FitSettings
 from infoplane.inversion.precision import best_precision
 from infoplane.measurements.candidates import AUTO, may_be_wide
-from infoplane.measurements.inputs import DataSpec
+from infoplane.measurements.dataset import DataSpec
 from infoplane.measurements.task import END
 from infoplane.settings import Settings, check_options, first_error, options_model
 from infoplane.study.base import Study
