@@ -291,6 +291,7 @@ def test_the_largest_step_names_the_flaws_of_its_fits() -> None:
     rows = [row(name, "usable", 10.0, 0.4, flags=FALLING) for name in NAMES]
     largest = [nats(each) for each in opened(differences(), rows).detail if "largest step" in nats(each)]
     assert len(largest) == 1
-    assert "But of" in largest[0]
+    # What the headline has said of conv1 is not said again.
+    assert "But of CONV2: " in largest[0]
     assert largest[0].endswith("the held-out loss still fell at the end.")
     assert not any("But of" in nats(each) for each in plain)

@@ -143,7 +143,7 @@ class Display:
         total, work = sum(self.weights.values()), self._work()
         if work < 0.1 * total:
             return ""
-        seconds = (time.monotonic() - self.started) * (total - work) / work
+        seconds = max(0.0, (time.monotonic() - self.started) * (total - work) / work)
         return f", about {seconds:.0f} s left" if seconds < 120 else f", about {seconds / 60:.0f} min left"
 
 

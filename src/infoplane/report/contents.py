@@ -135,6 +135,7 @@ class PageContents:
         truth: Comparisons with a known truth, in nats, or None. Keys: name, truth, truth_stderr, measured, stderr,
             direction, verdict.
         settings: The resolved study, as text.
+        settings_note: What must be said of it.
         seeds: The seeds, in words.
         versions: Package -> version.
         times: (stage, seconds), in the order they ran.
@@ -157,6 +158,7 @@ class PageContents:
     tests_before: int | None = None
     truth: Sequence[Mapping[str, Any]] | None = None
     settings: str = ""
+    settings_note: str = ""
     seeds: str = ""
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     times: Sequence[tuple[str, float]] = ()

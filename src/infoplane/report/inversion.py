@@ -66,6 +66,7 @@ def contents_of(results: Results, folder: Path) -> ReportContents:
         null_samples=None if null is None or data is None else null.array("samples")[0],
         curves=curves,
         seeds=_seeds(spec, results),
+        settings_note=_chosen(spec, results),
         sanity=list(_sanity(results)),
         candidates=next((k for k in candidates if k is not None), None),
         classes=data.values["classes"] if data is not None else None,
@@ -161,6 +162,19 @@ def _reader_words(results: Results, layer: str, through: str, read: list[tuple[s
     return (
         f"{layer} is read through {through}{where}: given {through}, a function of {layer}, the density needs {less} "
         f"nats per image less than given {layer} itself, on {read[0][1].n:,} {results.spec.fit_on} images held out."
+    )
+
+
+def _chosen(spec: StudySpec, results: Results) -> str:
+    """What of the settings a density that the data chose has in its own way."""
+    if (found := results.choice) is None:
+        return ""
+    narrow = "" if is_wide(found["density"]) else "; on a processor in float32"
+    return (
+        "Updates under fit count those of the window density, whichever the data chose; its batch, learning rate and "
+        f"precision stand in place of those below. {capitalised(SPOKEN[found['chosen']])} made "
+        f"{paced(spec.fit.updates, found):,} updates of {found['batch']:,} images at {found['learning_rate']:g}"
+        f"{narrow}."
     )
 
 

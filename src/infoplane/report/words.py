@@ -133,8 +133,8 @@ def _derived(step: Difference, contents: ReportContents) -> bool:
     return any(layer.name == step.second and step.first in layer.function_of for layer in contents.layers)
 
 
-def _but(behind: Mapping[str, str], kind: str, results: Results) -> Markup:
-    """Returns the end of a headline: what is amiss with the fits behind it, if anything is, and the stop.
+def _amiss(behind: Mapping[str, str], kind: str, results: Results) -> list[tuple[str, str]]:
+    """Returns (what is amiss, label) for the fits behind a sentence.
 
     Args:
         behind: Label -> name of the layers that it speaks of.
@@ -142,19 +142,34 @@ def _but(behind: Mapping[str, str], kind: str, results: Results) -> Markup:
         results: Where the flags are.
     """
     labels = dict(behind) | ({"p(x)": INPUT} if kind == "usable" else {})
-    flagged: dict[str, list[str]] = {}
+    found = []
     for label, name in labels.items():
         number = results.get(name, "cross-entropy" if name == INPUT else kind)
-        for flag in () if number is None else number.flags:
-            if not flag.startswith(OF_TWIN):  # that is said of p(x)
-                flagged.setdefault(flag.partition(":")[0], []).append(label)
+        flags = () if number is None else number.flags
+        # What begins so is said of p(x).
+        found += [(flag.partition(":")[0], label) for flag in flags if not flag.startswith(OF_TWIN)]
+    return found
+
+
+def _but(behind: Mapping[str, str], kind: str, results: Results, told: Sequence[tuple[str, str]] = ()) -> Markup:
+    """Returns the end of a sentence: what is amiss with the fits behind it, if anything is, and the stop.
+
+    Args:
+        behind, kind, results: As `_amiss` takes them.
+        told: What has been said already.
+    """
+    flagged: dict[str, list[str]] = {}
+    for flag, label in _amiss(behind, kind, results):
+        if (flag, label) not in told:
+            flagged.setdefault(flag, []).append(label)
     together: dict[tuple[str, ...], list[str]] = {}
     for flag, at in flagged.items():
         together.setdefault(tuple(at), []).append(flag)
     if not together:
         return Markup(".")
+    count = len(behind) + (kind == "usable")
     clauses = [
-        Markup("of {}: {}").format("all of these" if len(at) == len(labels) > 3 else listing(at), listing(flags))
+        Markup("of {}: {}").format("all of these" if len(at) == count > 3 else listing(at), listing(flags))
         for at, flags in together.items()
     ]
     return Markup('. <span class="caveat">But {}.</span>').format(Markup("; ").join(clauses))
@@ -172,9 +187,11 @@ def _details(
     falls = sorted((step for step in steps if step.verdict == "falls"), key=lambda step: -step.value)
     if len(steps) > 1 and falls:
         size = information(falls[0].value, falls[0].stderr)
-        behind = {contents.spoken(name): name for name in (falls[0].first, falls[0].second)}
+        ends, behind = (
+            {contents.spoken(name): name for name in (step.first, step.second)} for step in (total, falls[0])
+        )
         largest = Markup("The largest step is from {} to {}: {}").format(*pair(falls[0]), size)
-        said.append(largest + _but(behind, falls[0].kind, results))
+        said.append(largest + _but(behind, falls[0].kind, results, _amiss(ends, total.kind, results)))
     ties = [step for step in steps if step.verdict == "not told apart" and step is not total]
     if ties and len(steps) > 1:
         text = Markup("{} and {} ({})")

@@ -24,9 +24,9 @@ from infoplane.subjects.train_epochs import Epoch, name_of
 Measure = Literal["nce", "usable", "contrastive", "label", "forward", "own", "losses", "mse", "samples"]
 
 
-def _known(what: str, name: str, registry: Mapping[str, Any]) -> Any:
+def _known(what: str, name: str, registry: Mapping[str, Any], mend: str | None = None) -> Any:
     if name not in registry:
-        raise unknown(what, name, registry)
+        raise unknown(what, name, registry, mend=mend)
     return registry[name]
 
 
@@ -103,7 +103,8 @@ class DensitySpec(Settings):
 
     @model_validator(mode="after")
     def _check_options(self) -> "DensitySpec":
-        check_options(_known("density.kind", self.kind, _densities()), self.model_extra or {})
+        mend = "the window density is called autoregressive" if self.kind.startswith("win") else None
+        check_options(_known("density.kind", self.kind, _densities(), mend), self.model_extra or {})
         return self
 
 
