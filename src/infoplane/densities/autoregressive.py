@@ -20,9 +20,15 @@ from infoplane.densities.likelihoods import LogisticMixture, full_precision
 from infoplane.densities.readout import FOLDS, Batches, Guide, predicted
 from infoplane.densities.relative import RelativeLogistics
 from infoplane.densities.softmax import Softmax
-from infoplane.densities.trunks import TRUNKS, Based, StreamsTrunk, TransformerTrunk, Trunk, WindowTrunk
+from infoplane.densities.streams_trunk import StreamsTrunk
+from infoplane.densities.transformer_trunk import TransformerTrunk
+from infoplane.densities.trunks import Based, Trunk
 from infoplane.densities.window import Places
+from infoplane.densities.window_trunk import WindowTrunk
 from infoplane.errors import UsageError
+
+#: name in a study -> trunk
+TRUNKS: dict[str, type[Trunk]] = {"window": WindowTrunk, "pixelcnn": StreamsTrunk, "transformer": TransformerTrunk}
 
 Probability = Annotated[float, Ge(0), Lt(1)]
 Width = Annotated[int, Gt(0), Le(10**4)]
