@@ -9,12 +9,14 @@ from torch import Tensor, nn
 
 from infoplane.arguments import checked
 from infoplane.capture.dependence import Dependence, dependence
+from infoplane.capture.evidence import Evidence, Grid, Shape
 from infoplane.capture.generators import RandomStream
 from infoplane.capture.hooks import Key, hookable, run_with_hooks, unwrap
 from infoplane.capture.layout import Reading
 from infoplane.capture.pytrees import Inputs, leaves, map_tensors, rows_of
-from infoplane.capture.reading import Evidence, Grid, Place, Shape, decide
+from infoplane.capture.reading import decide
 from infoplane.capture.taps import LayerInfo, dequantised, dry_run
+from infoplane.capture.tokens import Place
 from infoplane.errors import unknown
 from infoplane.torch_state import own_state
 
