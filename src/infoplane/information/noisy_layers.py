@@ -57,10 +57,8 @@ def check_noisy(network: object, layer: int) -> None:
         raise UsageError("the last layer adds no noise", received=f"layer {layer} of {last}", legal=some, mend=mend)
     training = [m for m in network.layers.modules() if m.training and isinstance(m, (_BatchNorm, _DropoutNd))]
     if training:
-        received, mend = (
-            f"{type(training[0]).__name__} in training mode",
-            "call network.eval(), which leaves the noise on",
-        )
+        received = f"{type(training[0]).__name__} in training mode"
+        mend = "call network.eval(), which leaves the noise on"
         raise UsageError("a layer behaves differently in training", received=received, legal=legal, mend=mend)
     if not network.noisy:
         received, mend = "eval(noise=False)", "eval()"
