@@ -56,10 +56,9 @@ def time_updates(
             batch = max(1, min(batch // 2, int(batch * seconds / 4 / step)))
         else:
             rows, columns = (max(8, round(size / math.sqrt(4 * step / seconds) * 0.9)) for size in (rows, columns))
-    options = dict(density)
     context = contexts.get(str(layer))
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        model = densities.build(options.pop("kind"), (channels, rows, columns), costs.levels, context, options)
+        model = densities.build(density.pop("kind"), (channels, rows, columns), costs.levels, context, density)
         model.to(device)
         images = torch.randint(costs.levels, (batch, channels, rows, columns), device=device).to(torch.uint8)
         given = None if context is None else torch.randn(batch, *context, device=device)
@@ -74,10 +73,8 @@ def time_updates(
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
 
-        begun = clock()
-        train()
-        took = [clock() - begun]
-        while sum(took) + took[-1] < seconds and len(took) < 8:
+        took: list[float] = []
+        while not took or (sum(took) + took[-1] < seconds and len(took) < 8):
             start = clock()
             train()
             took.append(clock() - start)
@@ -94,9 +91,8 @@ def check_memory(spec: StudySpec, costs: Costs, workers: int, device: torch.devi
     """
     if not spec.needs_densities:
         return workers
-    density = spec.density.model_dump(mode="json")
     layer = max(spec.layers, key=lambda name: math.prod(costs.contexts[name]), default=None)
-    need = BASE_MEMORY + costs.memory(density, layer, spec.fit.batch)
+    need = BASE_MEMORY + costs.memory(spec.density.model_dump(mode="json"), layer, spec.fit.batch)
     free = free_memory(device) * 2**30
     if need > free:
         raise UsageError(

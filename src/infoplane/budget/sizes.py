@@ -49,8 +49,7 @@ SAMPLES = ((2, 4), (3, 5), (4, 6), (6, 8), (8, 8))
 
 def by_updates(spec: StudySpec, updates: int) -> StudySpec:
     """Returns the study with so many updates of each fit; the MSE inverter takes no more than they do."""
-    most = spec.reconstruction.updates
-    return _with_updates(spec, updates, most)
+    return _with_updates(spec, updates, spec.reconstruction.updates)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from itertools import chain
 from typing import Any
 
 import torch
@@ -85,7 +84,7 @@ def run_with_hooks(
         stack.enter_context(generators_reseeded(model))
         for path in paths:
             stack.callback(modules[path].register_forward_hook(hook_at(path)).remove)
-        home = next((tensor.device for tensor in chain(model.parameters(), model.buffers())), None)
+        home = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), None)
         # Copied: a first layer that works in place would write into the caller's batch.
         inputs = map_tensors(lambda x: x.to(device=home, copy=True), inputs)
         stack.enter_context(callers_state())
@@ -118,13 +117,10 @@ def _as_found(model: nn.Module) -> Iterator[None]:
             for attributes, name, tensor in kept:
                 attributes[name] = tensor
             for module, name, buffer, version, saved in buffers:
-                if buffer._version != version or _differ(buffer, saved):  # inference mode counts no versions
+                comparable = buffer.layout == torch.strided and not buffer.is_meta
+                # Inference mode counts no versions.
+                if buffer._version != version or (comparable and not torch.equal(buffer, saved)):
                     buffer.copy_(saved)
                 module._buffers[name] = buffer
             for module, flag in flags:
                 module.training = flag
-
-
-def _differ(buffer: Tensor, saved: Tensor) -> bool:
-    """Whether values that can be compared are other ones."""
-    return buffer.layout == torch.strided and not (buffer.is_meta or torch.equal(buffer, saved))

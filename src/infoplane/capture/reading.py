@@ -36,9 +36,10 @@ def decide(
     Raises:
         UsageError: What the user says of a layer is impossible.
     """
+    by_name = {layer.name: layer for layer in layers}
     for name, pattern in told.items():
-        if name not in {layer.name for layer in layers}:
-            raise unknown("layer in read_as", name, [layer.name for layer in layers])
+        if name not in by_name:
+            raise unknown("layer in read_as", name, list(by_name))
         check_pattern(name, pattern)
     counted = _tokens_counted(layers)
     found: dict[str, Reading] = {}
@@ -57,8 +58,7 @@ def decide(
     for layer in layers:
         if layer.name not in found:
             found[layer.name] = tokens.read(layer) or _by_convention(layer.shape, image)
-    readings = {layer.name: layer for layer in layers}
-    return found | {name: _as_told(readings[name], pattern, image, tokens) for name, pattern in told.items()}
+    return found | {name: _as_told(by_name[name], pattern, image, tokens) for name, pattern in told.items()}
 
 
 def _map(shape: Shape, at: tuple[int, int], **options: bool) -> Reading:

@@ -123,14 +123,13 @@ class Autoregressive(Density):
         options: dict[str, Any] = {"dropout": dropout}
         if trunk == "pixelcnn":
             options |= {"filters": filters, "residual_layers": residual_layers, "scales": scales}
-            self.trunk: Trunk = StreamsTrunk(self.shape, levels, weight_norm=weight_norm, **options)
+            options["weight_norm"] = weight_norm
         elif trunk == "transformer":
             options |= {"width": width, "depth": depth, "heads": heads, "base": base == "linear"}
-            self.trunk = TransformerTrunk(self.shape, levels, **options)
         else:
             options |= {"up": up, "side": side, "far": far, "width": width, "depth": depth, "base": base == "linear"}
             options["whole"] = whole
-            self.trunk = WindowTrunk(self.shape, levels, **options)
+        self.trunk = TRUNKS[trunk](self.shape, levels, **options)
         features = self.trunk.width
         if head == "relative":
             assert self.base is not None

@@ -22,17 +22,14 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
-from infoplane.densities.graphs import Recorder
+from infoplane.densities.graphs import Position, Recorder, put_at, value_at
 from infoplane.densities.incremental_layers import (
     GatedPair,
     PixelConv,
-    Position,
     RowConv,
     TransposedConv,
     add_product,
     matrices_of,
-    put_at,
-    value_at,
 )
 from infoplane.densities.layers import GatedResidual, WeightNormConv
 from infoplane.densities.likelihoods import scale_levels

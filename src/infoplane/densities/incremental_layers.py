@@ -6,12 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from infoplane.densities.graphs import Position, put_at, value_at
 from infoplane.densities.layers import GatedResidual, WeightNormConv, concat_elu
 
 #: (W, C) -> zeros (W, B, C) of the right type on the right device
 Zeros = Callable[[int, int], Tensor]
-#: the number of a row or column, or int64 (1,) that holds it
-Position = int | Tensor
 
 
 def matrices_of(conv: WeightNormConv) -> list[list[Tensor]]:
@@ -127,16 +126,16 @@ class GatedPair:
 
     def row_down(self, x: Tensor, side: Tensor | None, row: Position) -> Tensor:
         """The layer of the stream that sees the rows above: (W, B, F), side (W, B, F) -> (W, B, F)."""
-        y = self.first_down(_both(x))
+        y = self.first_down(concat_elu(x, dim=2))
         if side is not None and self.side_down is not None and self.side_bias is not None:
-            y = y + (_both(side) @ self.side_down + self.side_bias)
-        y = self.second_down(_both(y))
+            y = y + (concat_elu(side, dim=2) @ self.side_down + self.side_bias)
+        y = self.second_down(concat_elu(y, dim=2))
         bias = _row_of(self.bias_down, row)
         return x + F.glu(y if bias is None else y + bias, dim=2)
 
     def begin_right(self, u: Tensor, row: Position) -> None:
         """Prepares the layer of the other stream for a row, of whose side u (W, B, F) is known."""
-        self.first.begin_row(_both(u) @ self.side_row + self.side_right_bias)
+        self.first.begin_row(concat_elu(u, dim=2) @ self.side_row + self.side_right_bias)
         self.second.begin_row(_row_of(self.bias_right, row))
 
     def pixel_right(self, x: Tensor, side: Tensor | None, column: Position) -> Tensor:
@@ -148,11 +147,6 @@ class GatedPair:
         return x + F.glu(y, dim=1)
 
 
-def _both(x: Tensor) -> Tensor:
-    """elu of (x, -x) along the channels of a row: (W, B, C) -> (W, B, 2C)."""
-    return F.elu(torch.cat((x, -x), dim=2))
-
-
 def _row_of(bias: Tensor | None, row: Position) -> Tensor | None:
     """The row of a bias (B, F, R or 1, W or 1) as (W or 1, B, F)."""
     if bias is None:
@@ -161,19 +155,6 @@ def _row_of(bias: Tensor | None, row: Position) -> Tensor | None:
         row = 0
     found = bias[:, :, row] if isinstance(row, int) else bias.index_select(2, row)[:, :, 0]
     return found.permute(2, 0, 1)
-
-
-def value_at(rows: Tensor, position: Position) -> Tensor:
-    """(W, …) -> what stands at a position: (…)."""
-    return rows[position] if isinstance(position, int) else rows.index_select(0, position)[0]
-
-
-def put_at(rows: Tensor, position: Position, value: Tensor) -> None:
-    """Puts a value (…) at a position of (W, …)."""
-    if isinstance(position, int):
-        rows[position] = value
-    else:
-        rows.index_copy_(0, position, value[None])
 
 
 def add_product(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:

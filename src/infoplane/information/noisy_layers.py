@@ -69,8 +69,7 @@ def check_noisy(network: object, layer: int) -> None:
 def propagated(network: Noisy, inputs: Tensor, layer: int, each: int, generator: torch.Generator | None) -> Tensor:
     """S_l of every input, `each` times: (m, each, d) float64."""
     found = []
-    step = max(1, CHUNK // each)
-    for part in inputs.split(step):
+    for part in inputs.split(max(1, CHUNK // each)):
         try:
             s = network.hidden(part.repeat_interleave(each, 0), layer, generator)
             found.append(s.flatten(1).double().view(len(part), each, -1))
@@ -82,12 +81,9 @@ def propagated(network: Noisy, inputs: Tensor, layer: int, each: int, generator:
     if not bool(torch.isfinite(centres).all()):
         bad = int((~torch.isfinite(centres)).sum())
         first = _first_lost(network, inputs, layer, generator)
-        raise UsageError(
-            "activations are not finite",
-            received=f"{bad:,} of {centres.numel():,} in layer {layer}" + (f", from layer {first} on" if first else ""),
-            legal="finite numbers",
-            mend="train with a lower learning rate",
-        )
+        received = f"{bad:,} of {centres.numel():,} in layer {layer}" + (f", from layer {first} on" if first else "")
+        mend = "train with a lower learning rate"
+        raise UsageError("activations are not finite", received=received, legal="finite numbers", mend=mend)
     return centres
 
 

@@ -24,13 +24,7 @@ from infoplane.information.noisy_layers import Noisy, check_noisy, propagated
 from infoplane.information.sample_theory import fewest_samples
 from infoplane.torch_state import own_state
 
-__all__ = [
-    "FewSamplesWarning",
-    "NoisyEstimate",
-    "log_density",
-    "mixture_entropy",
-    "mutual_information",
-]
+__all__ = ["FewSamplesWarning", "NoisyEstimate", "log_density", "mixture_entropy", "mutual_information"]
 
 #: entries of a tensor that is worked on at once
 TILE = 2**20
@@ -145,11 +139,8 @@ def mutual_information(
     m = len(inputs)
     each = samples // m
     if each < 2:
-        raise UsageError(
-            "too few samples",
-            received=f"samples={samples:,} for {m:,} inputs",
-            legal=f"at least two per input: {2 * m:,}",
-        )
+        received = f"samples={samples:,} for {m:,} inputs"
+        raise UsageError("too few samples", received=received, legal=f"at least two per input: {2 * m:,}")
     each -= each % 2
     if m == 1:
         return _single(network, inputs, layer, each, queries, generator)
@@ -254,11 +245,8 @@ def _deeper(
     for logs, most, least in ((log_whole, whole, rest), (log_own, among, apart)):
         reach = max(float((most - logs.view_as(most)).mean()), float((logs.view_as(most) - least).mean()))
         parts = _errors(-logs, m, each, reach)
-        entropies.append(
-            Estimate(
-                float(-logs.mean()) - peak, _in_all(parts), "nats", "differential-entropy", "estimate", logs.numel(), 0
-            )
-        )
+        mean = float(-logs.mean()) - peak
+        entropies.append(Estimate(mean, _in_all(parts), "nats", "differential-entropy", "estimate", logs.numel(), 0))
     flags = list(_near_ceiling(value, ceiling))
     if dict(errors)["samples"] > by_chance:
         flags.append(f"most of the error is for the finite number of samples, {each:,} per input")

@@ -80,8 +80,7 @@ class _Meant(ast.NodeTransformer):
         return None
 
     def visit_If(self, node: ast.If) -> Any:
-        test = node.test
-        if (test.id if isinstance(test, ast.Name) else getattr(test, "attr", "")) == "TYPE_CHECKING":
+        if getattr(node.test, "id", getattr(node.test, "attr", "")) == "TYPE_CHECKING":
             rest = ast.Module(node.orelse, [])
             self.generic_visit(rest)
             return rest.body
@@ -95,9 +94,7 @@ class _Meant(ast.NodeTransformer):
     def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
         if self._in_class:  # fields of dataclasses and settings
             return self.generic_visit(node)
-        if node.value is None:
-            return None
-        return ast.Assign([node.target], self.visit(node.value))
+        return None if node.value is None else ast.Assign([node.target], self.visit(node.value))
 
     def visit_arg(self, node: ast.arg) -> ast.AST:
         node.annotation = None
