@@ -5,11 +5,12 @@ import torch
 from torch import nn
 
 from counted_study import Chosen, Counted, forecast, study
-from infoplane.budget import Preparing, sizes
-from infoplane.budget.sizes import PLANNED, by_updates, longest_of, most_updates, shorter, time_updates, within
+from infoplane.budget import Preparing, capacity, sizes
+from infoplane.budget.capacity import check_memory, time_updates
+from infoplane.budget.sizes import PLANNED, by_updates, longest_of, most_updates, shorter, within
 from infoplane.densities import Autoregressive
 from infoplane.measurements.candidates import offer
-from infoplane.measurements.cost import FIXED, Costs
+from infoplane.measurements.cost import BASE_MEMORY, FIXED, Costs
 from infoplane.measurements.counting import count_memory
 from infoplane.measurements.machine import Machine
 
@@ -209,11 +210,11 @@ def test_memory_of_a_step_is_what_is_saved_for_the_way_back():
 
 def test_too_little_memory_is_refused_and_fewer_processes_are_used(monkeypatch, refuses):
     costs = Costs((1, 8, 8), 4, {}, {"a": (4,)})
-    need = sizes.BASE_MEMORY + costs.memory(study(layers=("a",)).density.model_dump(mode="json"), "a", 8)
+    need = BASE_MEMORY + costs.memory(study(layers=("a",)).density.model_dump(mode="json"), "a", 8)
     spec, cpu = study(layers=("a",)), torch.device("cpu")
     for times, workers in ((9.0, 4), (2.5, 2), (1.1, 1)):
-        monkeypatch.setattr(sizes, "free_memory", lambda _, times=times: times * need / 2**30)
-        assert sizes.check_memory(spec, costs, 4, cpu) == workers
-    monkeypatch.setattr(sizes, "free_memory", lambda _: 0.9 * need / 2**30)
+        monkeypatch.setattr(capacity, "free_memory", lambda _, times=times: times * need / 2**30)
+        assert check_memory(spec, costs, 4, cpu) == workers
+    monkeypatch.setattr(capacity, "free_memory", lambda _: 0.9 * need / 2**30)
     with refuses("not enough memory", "64 values an image"):
-        sizes.check_memory(spec, costs, 4, cpu)
+        check_memory(spec, costs, 4, cpu)

@@ -13,7 +13,7 @@ import infoplane
 import tiny_study
 import toy_networks
 from infoplane.capture import Tap, activations, capture, model_input
-from infoplane.capture.taps import own_batch
+from infoplane.capture.pytrees import own_batch
 from infoplane.errors import UsageError
 
 IMAGES, LABELS = tiny_study.images_and_labels()

@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_map
 from infoplane.densities import PixelCNN, pixelcnn
 from infoplane.densities.graphs import Graphs, GraphWarning
 from infoplane.densities.incremental import Incremental
+from infoplane.densities.incremental_layers import RowConv
 
 CPU = torch.device("cpu")
 CONTEXTS = [(None, "resize"), ((5,), "resize"), ((4, 3, 3), "learned"), ((4, 9, 9), "resize"), ((4, 2, 2), "vector")]
@@ -102,7 +103,7 @@ def places(thing: Any) -> dict[str, int]:
         inside = thing.items()
     elif isinstance(thing, list | tuple):
         inside = enumerate(thing)
-    elif type(thing).__module__ == Incremental.__module__:
+    elif type(thing).__module__ in (Incremental.__module__, RowConv.__module__):
         inside = vars(thing).items()
     else:
         return {}

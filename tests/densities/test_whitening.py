@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from infoplane.densities import Autoregressive
-from infoplane.densities.trunks import WindowTrunk
 from infoplane.densities.whitening import DAMPING, Whitening
 from infoplane.densities.window import Places
+from infoplane.densities.window_trunk import WindowTrunk
 
 
 def correlated(n=4000, seed=0):

@@ -12,7 +12,7 @@ import torch
 import counted_study
 import tiny_study
 import toy_networks
-from infoplane.budget.sizes import time_updates
+from infoplane.budget.capacity import time_updates
 from infoplane.engine.plan import Plan
 from infoplane.measurements import candidates, settings_of
 from infoplane.measurements.candidates import CANDIDATES, SPOKEN, Candidate, offer

@@ -268,7 +268,7 @@ def test_a_study_does_not_depend_on_what_it_does_not_use(package):
     found = package
     for cell in make_plan(spec).cells.values():
         roots = [*paths(KINDS[cell.kind], Task), *chosen(cell.params)]
-        modules = found.modules(roots)
+        modules = found.read(roots)[1].keys()
         assert not modules & {"infoplane.data.svhn", "infoplane.data.catalogue", "infoplane.subjects.resnet"}, cell.name
 
 
@@ -359,7 +359,7 @@ def test_every_module_that_a_cell_runs_through_counts_for_its_name(tmp_path, mon
         """The modules that count for a cell or for what it needs."""
         cell = plan.cells[name]
         roots = roots_of(settings_of(cell))
-        return found.modules(roots).union(*(counting(need) for need in cell.needs.values()))
+        return set(found.read(roots)[1]).union(*(counting(need) for need in cell.needs.values()))
 
     # What carries results, and progress, makes none.
     indifferent = {"infoplane.errors", "infoplane.files"}

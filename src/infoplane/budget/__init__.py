@@ -1,8 +1,9 @@
 """From a budget of time to the sizes of a measurement, before it begins and while it runs."""
 
+from infoplane.budget.capacity import check_memory, time_updates
 from infoplane.budget.pace import Pace
 from infoplane.budget.preparing import Preparing, parse_budget
-from infoplane.budget.sizes import Forecast, by_updates, check_least, check_memory, least_seconds, time_updates, within
+from infoplane.budget.sizes import Forecast, by_updates, check_least, least_seconds, within
 
 __all__ = [
     "Forecast",

@@ -1,30 +1,24 @@
-"""From a budget of time to the sizes of a measurement: counted first, then corrected by a few timed updates."""
+"""From a budget of time to the sizes of a measurement: counted first, then corrected by how fast the machine is."""
 
 import math
-import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
-
-from infoplane import densities
+from infoplane.budget.capacity import crowding, trained_as
 from infoplane.budget.preparing import LEAST_UPDATES, Preparing
 from infoplane.engine.cell import Cell
 from infoplane.engine.plan import Plan
-from infoplane.errors import UsageError
 from infoplane.information.contrastive import LEAST_BATCHES, LEAST_CANDIDATES
 from infoplane.inversion import FitSettings
-from infoplane.inversion.precision import autocast
 from infoplane.inversion.settings import LEAST_TRIAL
 from infoplane.measurements import settings_of
-from infoplane.measurements.candidates import AUTO, CANDIDATES, offer
-from infoplane.measurements.cost import BASE_MEMORY, FIXED, START_UP, Costs, loss_of, spoken_size, words
+from infoplane.measurements.candidates import AUTO, CANDIDATES
+from infoplane.measurements.cost import FIXED, START_UP, Costs, words
 from infoplane.measurements.fits import Density
 from infoplane.measurements.inputs import Capture
 from infoplane.measurements.machine import Machine
 from infoplane.measurements.pictures import Mse
-from infoplane.study.bench import free_memory
 from infoplane.study.forecast import finished
 from infoplane.study.plan import make_plan
 from infoplane.study.spec import AskedSpec, DensitySpec, StudySpec
@@ -59,8 +53,7 @@ SAMPLES = ((2, 4), (3, 5), (4, 6), (6, 8), (8, 8))
 
 def by_updates(spec: StudySpec, updates: int) -> StudySpec:
     """Returns the study with so many updates of each fit; the MSE inverter takes no more than they do."""
-    most = spec.reconstruction.updates
-    return _with_updates(spec, updates, most)
+    return _with_updates(spec, updates, spec.reconstruction.updates)
 
 
 @dataclass(frozen=True)
@@ -147,10 +140,7 @@ def _asked(spec: StudySpec) -> StudySpec:
 
 
 def within(
-    spec: StudySpec,
-    preparing: Preparing,
-    forecast: Forecast,
-    timed: Callable[[float], float],
+    spec: StudySpec, preparing: Preparing, forecast: Forecast, timed: Callable[[float], float]
 ) -> tuple[StudySpec, Forecast]:
     """Returns the study with sizes that fit a budget of time, and the forecast, which then knows the machine's speed.
 
@@ -245,17 +235,8 @@ def least_seconds(density: DensitySpec, places: int, forecast: Forecast, fit: Fi
     step, scoring = map(forecast.machine.seconds, forecast.costs.least(_lighter(density).model_dump(mode="json")))
     # Held out: scored at the start, twice at each look, and twice in the end, beside as many that were trained on.
     scored = min(fit.held_out * sizes["decoding"], HELD[0]) * (1 + 2 * LOOKS[0] + 2) + sizes["evaluation"]
-    batch = _trained(density.model_dump(mode="json"), forecast.costs, fit.batch)[1]
+    batch = trained_as(density.model_dump(mode="json"), forecast.costs, fit.batch)[1]
     return (updates * batch * step + scored * scoring) * (places + 1) / max(1, forecast.workers)
-
-
-def _trained(density: Mapping[str, Any], costs: Costs, batch: int) -> tuple[dict[str, Any], int]:
-    """A density and the batch that it is trained with; where the data choose it the first candidate, which stands for
-    all: their updates take as long."""
-    if density["kind"] != AUTO:
-        return dict(density), batch
-    first = offer(next(iter(CANDIDATES)), costs.shape, costs.levels)
-    return dict(first["density"]), first["batch"]
 
 
 def _lighter(density: DensitySpec) -> DensitySpec:
@@ -381,87 +362,3 @@ def _contrastive(spec: StudySpec, n: int, scores: float) -> Any:
             candidates = k
     batches = int(max(LEAST_BATCHES, min(16, n // candidates, scores // candidates**2)))
     return spec.contrastive.model_copy(update={"candidates": candidates, "batches": batches})
-
-
-def crowding(workers: int) -> float:
-    """Returns how much slower each of so many processes is than one alone, beside what else the machine does."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    others = max(0.0, os.getloadavg()[0] - 1) if hasattr(os, "getloadavg") else 0.0
-    return max(1.0, (others + workers) / cores) / max(1.0, (others + 1) / cores)
-
-
-def time_updates(
-    spec: StudySpec, costs: Costs, machine: Machine, device: torch.device, seconds: float, clock: Callable[[], float]
-) -> float:
-    """Returns how many times slower this machine is than `machine`, from a few training steps in about so many seconds.
-
-    On few and small images where whole ones would take too long: how the time grows with their size is counted.
-    """
-    if not spec.needs_densities:
-        return 1.0
-    density, layer = spec.density.model_dump(mode="json"), None
-    if spec.layers:
-        layer = max(spec.layers, key=lambda name: math.prod(costs.contexts[name]))
-    channels, rows, columns = costs.shape
-    density, batch = _trained(density, costs, spec.fit.batch)
-    contexts = {} if layer is None else {layer: costs.contexts[layer]}
-
-    def expected() -> float:
-        return machine.seconds(Costs((channels, rows, columns), costs.levels, {}, contexts).step(density, layer, batch))
-
-    # The first step warms up, the others are timed.
-    while (step := expected()) > seconds / 4 and (batch > 1 or max(rows, columns) > 8):
-        if batch > 1:
-            batch = max(1, min(batch // 2, int(batch * seconds / 4 / step)))
-        else:
-            rows, columns = (max(8, round(size / math.sqrt(4 * step / seconds) * 0.9)) for size in (rows, columns))
-    options = dict(density)
-    context = contexts.get(str(layer))
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        model = densities.build(options.pop("kind"), (channels, rows, columns), costs.levels, context, options)
-        model.to(device)
-        images = torch.randint(costs.levels, (batch, channels, rows, columns), device=device).to(torch.uint8)
-        given = None if context is None else torch.randn(batch, *context, device=device)
-        optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4)
-
-        def train() -> None:
-            optimiser.zero_grad(set_to_none=True)
-            with autocast(spec.fit, device, wide=model.wide):
-                loss = loss_of(model, images, given).mean()
-            loss.backward()
-            optimiser.step()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-
-        begun = clock()
-        train()
-        took = [clock() - begun]
-        while sum(took) + took[-1] < seconds and len(took) < 8:
-            start = clock()
-            train()
-            took.append(clock() - start)
-    # Wall-clock time, and the mean: neighbours are part of how fast the machine is now.
-    rest = took[1:] or took
-    return min(100.0, max(0.01, sum(rest) / len(rest) / step))
-
-
-def check_memory(spec: StudySpec, costs: Costs, workers: int, device: torch.device) -> int:
-    """Returns how many worker processes there is memory for, of those that are wanted.
-
-    Raises:
-        UsageError: There is not enough for one.
-    """
-    if not spec.needs_densities:
-        return workers
-    density = spec.density.model_dump(mode="json")
-    layer = max(spec.layers, key=lambda name: math.prod(costs.contexts[name]), default=None)
-    need = BASE_MEMORY + costs.memory(density, layer, spec.fit.batch)
-    free = free_memory(device) * 2**30
-    if need > free:
-        raise UsageError(
-            "not enough memory to train a density of such images",
-            received=f"{math.prod(costs.shape):,} values an image, {spoken_size(need)}",
-            legal=f"{spoken_size(free)} are free",
-            mend="smaller images, which transform enlarges to what the network takes",
-        )
-    return min(workers, max(1, int(free // need))) if workers else 0

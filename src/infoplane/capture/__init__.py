@@ -3,11 +3,13 @@
 from infoplane.calls import public
 from infoplane.capture.dependence import Dependence, DependenceWarning, dependence
 from infoplane.capture.functions import functions_of
+from infoplane.capture.generators import seeded
 from infoplane.capture.inputs import as_taken, model_input
 from infoplane.capture.layout import Reading, check_pattern, vector
 from infoplane.capture.listing import fired, list_layers, readings_of
+from infoplane.capture.pytrees import Inputs
 from infoplane.capture.recording import activations, at_once, recorded
-from infoplane.capture.taps import Inputs, LayerInfo, Tap, capture, default_transform, seeded
+from infoplane.capture.taps import LayerInfo, Tap, capture, default_transform
 
 __all__ = [
     "Dependence",

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from infoplane.arguments import checked
+from infoplane.capture.hooks import Key, unwrap
+from infoplane.capture.pytrees import Inputs, map_tensors, rows_of
 from infoplane.capture.runs import Runs, length, rolled, rounding_of, scale_of, values_of
-from infoplane.capture.taps import Inputs, LayerInfo, _dry_run, _Key, _map, _rows, _unwrap
+from infoplane.capture.taps import LayerInfo, dry_run
 from infoplane.torch_state import own_state
 
 #: rows of the batches that are tried, and fewer where an image, or all layers of it together, have more values
@@ -71,7 +73,7 @@ def dependence(
     model: nn.Module,
     example: Inputs,
     layers: Sequence[str] | None = None,
-    taps: Sequence[tuple[_Key, LayerInfo]] | None = None,
+    taps: Sequence[tuple[Key, LayerInfo]] | None = None,
     rows: int | None = None,
 ) -> dict[str, Dependence]:
     """Returns what the layers' activations depend on beside their image; only those that do so.
@@ -91,12 +93,12 @@ def dependence(
         taps: What fires, where that is known already.
         rows: Rows of the batches; default: eight, four of large images and networks.
     """
-    model = _unwrap(model)
-    taps = _dry_run(model, example) if taps is None else taps
+    model = unwrap(model)
+    taps = dry_run(model, example) if taps is None else taps
     runs = Runs(model, [tap for tap in taps if layers is None or tap[1].name in layers])
     units = sum(math.prod(info.shape) for info in runs.infos.values())
     few = values_of(example) > LARGE or units > MANY_UNITS
-    many = _rows(example, rows or (FEW_ROWS if few else ROWS))
+    many = rows_of(example, rows or (FEW_ROWS if few else ROWS))
     kept, drawing = runs.first(many)
     first = {key: h for key, h in kept.items() if h.numel()}
     tolerance = _Tolerance(runs, many, first)
@@ -106,10 +108,10 @@ def dependence(
     still = {key: h for key, h in first.items() if key not in drawn}
     for half, louder in itertools.product((0, 1), (True, False)):
         other = rolled(_among(many, half, louder))
-        other = other if louder else _rows(other, length(many) + 3)
+        other = other if louder else rows_of(other, length(many) + 3)
         left = {key: h for key, h in still.items() if key not in changed}
         changed |= {key: still[key] for key in _differ(runs, other, left, half, tolerance, moved=True)}
-    companions: set[_Key] = set()
+    companions: set[Key] = set()
     for half, louder in itertools.product((0, 1), (True, False) if changed else ()):
         left = {key: h for key, h in changed.items() if key not in companions}
         companions |= _differ(runs, _among(many, half, louder), left, half, tolerance)
@@ -123,8 +125,8 @@ def dependence(
 
 
 def _differ(
-    runs: Runs, other: Inputs, first: Mapping[_Key, Tensor], half: int, tolerance: "_Tolerance", *, moved: bool = False
-) -> set[_Key]:
+    runs: Runs, other: Inputs, first: Mapping[Key, Tensor], half: int, tolerance: "_Tolerance", *, moved: bool = False
+) -> set[Key]:
     """The layers of which some row that was kept in another batch, or moved one on, is not what it was in the first."""
     size = max((len(h) for h in first.values()), default=0)
     if not size:
@@ -141,7 +143,7 @@ def _differ(
 class _Tolerance:
     """Which changes of a unit are more than rounding."""
 
-    def __init__(self, runs: Runs, many: Inputs, first: Mapping[_Key, Tensor]) -> None:
+    def __init__(self, runs: Runs, many: Inputs, first: Mapping[Key, Tensor]) -> None:
         self.runs, self.many, self.first = runs, many, first
         self.rounding = rounding_of(runs)
         self.share = max(SHARE, 16 * self.rounding)
@@ -150,7 +152,7 @@ class _Tolerance:
         self.again = runs.gaps(many, 0, first)
 
     @functools.cached_property
-    def swung(self) -> dict[_Key, Tensor]:
+    def swung(self) -> dict[Key, Tensor]:
         """How large each unit is, with what a small change of the inputs makes of it; looked at where it matters."""
         # Both ways: a unit so near a threshold that rounding could take it over is taken over by one of them.
         swings = [self.runs.gaps(_nudged(self.many, sign * self.share), 0, self.first) for sign in (1, -1)]
@@ -160,24 +162,24 @@ class _Tolerance:
             found[key] = scale_of(h, swing / self.share)
         return found
 
-    def exceeded(self, key: _Key, gap: Tensor) -> bool:
+    def exceeded(self, key: Key, gap: Tensor) -> bool:
         """Whether some unit changed by more than rounding in a batch of another make-up could."""
         return self._above(gap, self.share, key)
 
-    def unseeded(self, key: _Key) -> bool:
+    def unseeded(self, key: Key) -> bool:
         """Whether some unit changed between equal runs."""
         least, gap = 4 * self.rounding, self.again.get(key)
         if gap is None or not bool((gap > least * self.scales[key]).any()):
             return False
         return bool((gap > least * self.swung[key]).any())
 
-    def drawn(self, key: _Key, gap: Tensor, seeded: bool) -> bool:
+    def drawn(self, key: Key, gap: Tensor, seeded: bool) -> bool:
         """Whether some unit changed with the seed; every change counts where seeds matter and equal runs are equal."""
         if seeded and key in self.again and not bool(self.again[key].any()):
             return bool(gap.any())
         return self._above(gap, 4 * self.rounding, key)
 
-    def _above(self, gap: Tensor, share: float, key: _Key) -> bool:
+    def _above(self, gap: Tensor, share: float, key: Key) -> bool:
         again = 4 * self.again[key] if key in self.again else gap.new_zeros(())
         if not bool((gap > torch.maximum(share * self.scales[key], again)).any()):
             return False
@@ -185,8 +187,8 @@ class _Tolerance:
 
 
 def _random(
-    runs: Runs, many: Inputs, first: Mapping[_Key, Tensor], drawing: set[_Key], tolerance: _Tolerance
-) -> set[_Key]:
+    runs: Runs, many: Inputs, first: Mapping[Key, Tensor], drawing: set[Key], tolerance: _Tolerance
+) -> set[Key]:
     """The layers that change from draw to draw, in whichever row."""
     found = {key for key in first if tolerance.unseeded(key)}
     start = time.monotonic()
@@ -203,9 +205,9 @@ def _random(
     return found
 
 
-def _repeated(runs: Runs, many: Inputs, drawn: set[_Key]) -> set[_Key]:
+def _repeated(runs: Runs, many: Inputs, drawn: set[Key]) -> set[Key]:
     """The random layers in which some unit of the first row takes a value twice."""
-    draws: dict[_Key, list[Tensor]] = {key: [] for key in drawn}
+    draws: dict[Key, list[Tensor]] = {key: [] for key in drawn}
     for seed in range(REPEATS):
         runs.visit(many, seed, lambda key, h: draws[key].append(h[0].clone()) if key in draws else None)
     found = set()
@@ -225,7 +227,7 @@ def _nudged(batch: Inputs, share: float) -> Inputs:
         signs = torch.randint(0, 2, x.shape, generator=torch.Generator().manual_seed(0)).mul(2).sub(1)
         return x * (1 + share * signs.to(x))
 
-    return _map(change, batch)
+    return map_tensors(change, batch)
 
 
 def _among(batch: Inputs, half: int, louder: bool) -> Inputs:
@@ -246,4 +248,4 @@ def _among(batch: Inputs, half: int, louder: bool) -> Inputs:
         found[1 - half :: 2] = source
         return found
 
-    return _map(change, batch)
+    return map_tensors(change, batch)

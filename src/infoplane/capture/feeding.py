@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from infoplane.capture.dependence import FEW_DRAWS, ROWS, SHARE, Dependence
+from infoplane.capture.generators import seeded
 from infoplane.capture.inputs import quoted
-from infoplane.capture.taps import _leaves, own_batch, seeded
+from infoplane.capture.pytrees import leaves, own_batch
 from infoplane.errors import UsageError
 
 
@@ -26,7 +27,7 @@ def dependence_of_transform(transform: Callable[[Tensor], Any], images: np.ndarr
 
     def made(batch: Tensor, seed: int = 0) -> list[Tensor]:
         with seeded(seed):
-            return [x.detach() for _, x in _leaves(run(batch.clone())) if x.ndim]
+            return [x.detach() for _, x in leaves(run(batch.clone())) if x.ndim]
 
     first = made(some)
     random = any(not _same(first, made(some, seed), 0.0) for seed in range(FEW_DRAWS))

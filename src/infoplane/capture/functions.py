@@ -6,8 +6,10 @@ from torch import Tensor, nn
 
 from infoplane.arguments import checked
 from infoplane.capture.dependence import ROWS, dependence
+from infoplane.capture.hooks import Key, unwrap
+from infoplane.capture.pytrees import Inputs, map_tensors, rows_of
 from infoplane.capture.runs import Runs, length, rolled, scale_of
-from infoplane.capture.taps import Inputs, _dry_run, _Key, _map, _rows, _unwrap
+from infoplane.capture.taps import dry_run
 from infoplane.errors import unknown
 from infoplane.torch_state import own_state
 
@@ -38,8 +40,8 @@ def functions_of(
         example: Model inputs of two different images or more.
         unsure: Layers known to be random or to depend on their batch; default: looked for, by `dependence`.
     """
-    model = _unwrap(model)
-    known = _dry_run(model, example)
+    model = unwrap(model)
+    known = dry_run(model, example)
     names = [info.name for _, info in known]
     for layer in layers:
         if layer not in names:
@@ -48,7 +50,7 @@ def functions_of(
     found: dict[str, list[str]] = {info.name: [] for _, info in taps}
     left_out = dependence(model, example, taps=taps) if unsure is None else unsure
     runs = Runs(model, [(key, info) for key, info in taps if info.name not in left_out])
-    one = _rows(example, max(ROWS, length(example)))
+    one = rows_of(example, max(ROWS, length(example)))
     two = rolled(one)
     first = runs.kept(one, 0)
     sizes = {key: scale_of(h) for key, h in first.items() if h.numel()}
@@ -66,12 +68,12 @@ def functions_of(
     return found
 
 
-def _equal(runs: Runs, one: Inputs, two: Inputs, near: dict[_Key, Tensor], hold: tuple[_Key, Tensor]) -> list[_Key]:
+def _equal(runs: Runs, one: Inputs, two: Inputs, near: dict[Key, Tensor], hold: tuple[Key, Tensor]) -> list[Key]:
     """The layers that are what they were with the same output held, but for what two equal runs differ by."""
     if not near:
         return []
     own = {key: h for key, h in runs.kept(one, 0, hold).items() if key in near}
-    far = _map(lambda x: 1.7 * x + 0.1 if x.is_floating_point() else x, two)
+    far = map_tensors(lambda x: 1.7 * x + 0.1 if x.is_floating_point() else x, two)
     rounding, gaps, beyond = (runs.gaps(images, 0, own, hold=hold) for images in (one, two, far))
     return [
         key

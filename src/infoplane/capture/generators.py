@@ -1,4 +1,4 @@
-"""Random generators that a network keeps for itself: seeded from torch's while it runs, and then as they were."""
+"""Random generators, torch's, numpy's, Python's and a network's own: seeded for a while, and then as they were."""
 
 import functools
 import random
@@ -8,7 +8,57 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from infoplane.arguments import Seed, checked
+
+
+class RandomStream:
+    """A context with a random stream of its own, torch's, numpy's and Python's.
+
+    It starts where the caller's is and goes on from use to use.
+    """
+
+    state: tuple[list[Tensor], Any, Any] | None = None
+
+    def __enter__(self) -> None:
+        self.callers = self.read()
+        self._write(self.state or self.callers)
+
+    def __exit__(self, *_: object) -> None:
+        self.state = self.read()
+        self._write(self.callers)
+
+    @staticmethod
+    def moved(start: tuple[list[Tensor], Any, Any]) -> bool:
+        """Whether random numbers were drawn since the states were read."""
+        now = RandomStream.read()
+        torchs, numpys = zip(start[0], now[0], strict=False), zip(start[1], now[1], strict=True)
+        same = all(torch.equal(*pair) for pair in torchs) and all(np.array_equal(*pair) for pair in numpys)
+        return not same or start[2] != now[2]
+
+    @staticmethod
+    def read() -> tuple[list[Tensor], Any, Any]:
+        on_gpu = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else ()
+        return [torch.get_rng_state(), *on_gpu], np.random.get_state(), random.getstate()
+
+    def _write(self, state: tuple[list[Tensor], Any, Any]) -> None:
+        torch.set_rng_state(state[0][0])
+        for index, cuda_state in enumerate(state[0][1:]):
+            torch.cuda.set_rng_state(cuda_state, index)
+        np.random.set_state(state[1])
+        random.setstate(state[2])
+
+
+@checked
+@contextmanager
+def seeded(seed: Seed) -> Iterator[None]:
+    """While active, randomness is that of a seed, torch's, numpy's and Python's; the caller's does not move."""
+    with RandomStream():
+        torch.manual_seed(seed)
+        np.random.seed(seed % 2**32)
+        random.seed(seed)
+        yield
 
 
 @contextmanager

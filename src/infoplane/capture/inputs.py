@@ -8,7 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from infoplane.arguments import checked
-from infoplane.capture.taps import Inputs, _leaves, _map, _outlines, _RandomStream, _rows, _unwrap, own_batch, type_of
+from infoplane.capture.generators import RandomStream
+from infoplane.capture.hooks import unwrap
+from infoplane.capture.pytrees import Inputs, leaves, map_tensors, own_batch, rows_of
+from infoplane.capture.taps import outlines, type_of
 from infoplane.errors import UsageError
 from infoplane.torch_state import callers_state
 
@@ -22,7 +25,7 @@ def model_input(transform: Callable[[Tensor], Any], images: Tensor) -> Any:
     Raises:
         UsageError: The transform fails on them; one line says how.
     """
-    with _RandomStream():
+    with RandomStream():
         return quoted(transform)(own_batch(images))
 
 
@@ -64,7 +67,7 @@ def _check_input(found: Any) -> None:
     parts = (
         list(found.values()) if isinstance(found, Mapping) else found if isinstance(found, tuple | list) else [found]
     )
-    tensors = [x for _, x in _leaves(found)]
+    tensors = [x for _, x in leaves(found)]
     if any(isinstance(part, np.ndarray) for part in parts):
         received, mend = "a numpy array", "return torch.from_numpy(array)"
     elif isinstance(found, list) and not tensors:
@@ -87,12 +90,12 @@ def as_taken(model: nn.Module, example: Inputs) -> Inputs:
     Raises:
         UsageError: The model cannot be hooked.
     """
-    model = _unwrap(model)
+    model = unwrap(model)
     dtype = type_of(model)
     if dtype == torch.float32:
         return example
     try:
-        _outlines(model, _rows(example, 2))
+        outlines(model, rows_of(example, 2))
     except UsageError:
-        return _map(lambda x: x.to(dtype) if x.is_floating_point() else x, example)
+        return map_tensors(lambda x: x.to(dtype) if x.is_floating_point() else x, example)
     return example

@@ -9,22 +9,14 @@ from torch import Tensor, nn
 
 from infoplane.arguments import checked
 from infoplane.capture.dependence import Dependence, dependence
+from infoplane.capture.evidence import Evidence, Grid, Shape
+from infoplane.capture.generators import RandomStream
+from infoplane.capture.hooks import Key, hookable, run_with_hooks, unwrap
 from infoplane.capture.layout import Reading
-from infoplane.capture.reading import Evidence, Grid, Place, Shape, decide
-from infoplane.capture.taps import (
-    Inputs,
-    LayerInfo,
-    _dry_run,
-    _forward,
-    _Key,
-    _leaves,
-    _map,
-    _modules,
-    _RandomStream,
-    _rows,
-    _unwrap,
-    dequantised,
-)
+from infoplane.capture.pytrees import Inputs, leaves, map_tensors, rows_of
+from infoplane.capture.reading import decide
+from infoplane.capture.taps import LayerInfo, dequantised, dry_run
+from infoplane.capture.tokens import Place
 from infoplane.errors import unknown
 from infoplane.torch_state import own_state
 
@@ -61,11 +53,11 @@ def list_layers(
         0 (2, 2, 2) map 2×2×2, channels first
         1 (8,) vector of 8
     """
-    model = _unwrap(model)
-    fired = [(key, info) for key, info in _dry_run(model, example)]
+    model = unwrap(model)
+    fired = dry_run(model, example)
     runs = _Runs(model, example, fired)
     taller, wider = runs.resized(0), runs.resized(1)
-    modules = _modules(model)
+    modules = hookable(model)
     declared = next(
         (count for each in modules.values() if isinstance(count := getattr(each, "num_prefix_tokens", None), int)), None
     )
@@ -88,7 +80,7 @@ def list_layers(
 @own_state()
 def fired(model: nn.Module, example: Inputs) -> list[LayerInfo]:
     """Returns the taps that fire, as `list_layers` does, but without how they are read: from two short runs only."""
-    return [info for _, info in _dry_run(_unwrap(model), example)]
+    return [info for _, info in dry_run(unwrap(model), example)]
 
 
 @checked
@@ -111,11 +103,11 @@ def readings_of(
 class _Runs:
     """Runs of a model on other images than the example's."""
 
-    def __init__(self, model: nn.Module, example: Inputs, fired: Sequence[tuple[_Key, LayerInfo]]) -> None:
+    def __init__(self, model: nn.Module, example: Inputs, fired: Sequence[tuple[Key, LayerInfo]]) -> None:
         self.model, self.example = model, example
         self.infos = {key: info for key, info in fired if info.problem is None}
         self.keys = {info.name: key for key, info in self.infos.items()}
-        images = [each for _, each in _leaves(example) if each.ndim == 4 and each.is_floating_point()]
+        images = [each for _, each in leaves(example) if each.ndim == 4 and each.is_floating_point()]
         self.image = images[0] if images else None
         self.at = (2, 3)
         if self.image is not None and self.image.shape[3] <= 4 < self.image.shape[1]:
@@ -126,16 +118,16 @@ class _Runs:
         """Rows and columns of the image that the model sees."""
         return None if self.image is None else (self.image.shape[self.at[0]], self.image.shape[self.at[1]])
 
-    def resized(self, side: int) -> dict[_Key, Shape]:
+    def resized(self, side: int) -> dict[Key, Shape]:
         """Shapes of the taps where the images have another height (0) or width (1), as far as the model comes."""
         if self.image is None:
             return {}
         axis, size = self.at[side], self.image.shape[self.at[side]]
         half, double = (lambda x: x.narrow(axis, 0, size // 2)), (lambda x: torch.cat([x, x], axis))
-        found: dict[_Key, Shape] = {}
+        found: dict[Key, Shape] = {}
         for change in (half, double) if size >= LARGE else (double,):
-            seen: dict[_Key, Shape] = {}
-            if self._run(_rows(self._replaced(change), 2), lambda key, h, seen=seen: seen.update({key: h.shape})):
+            seen: dict[Key, Shape] = {}
+            if self._run(rows_of(self._replaced(change), 2), lambda key, h, seen=seen: seen.update({key: h.shape})):
                 found = seen
                 break
             # The layers before the one that would not take it have told what they can.
@@ -165,25 +157,25 @@ class _Runs:
         for name, axis in places:
             asked[self.keys[name]].append((name, axis))
 
-        def visit(key: _Key, h: Tensor) -> None:
+        def visit(key: Key, h: Tensor) -> None:
             if key in asked and h.shape[dim := self.infos[key].batch_dim] == 5:
                 h = dequantised(h.detach()).float().movedim(dim, 0)
                 squared = (h[1:] - h[:1]).square()
                 for name, axis in asked[key]:
                     found[name, axis] = squared.movedim(axis + 1, 1).flatten(2).sum(2).cpu()
 
-        self._run(_rows(self._replaced(five), 5), visit)
+        self._run(rows_of(self._replaced(five), 5), visit)
         return found
 
     def _replaced(self, change: Callable[[Tensor], Tensor]) -> Inputs:
         """The example with another image; whatever else has a batch dimension keeps its rows."""
-        return _map(lambda x: change(x) if x is self.image else x, self.example)
+        return map_tensors(lambda x: change(x) if x is self.image else x, self.example)
 
-    def _run(self, inputs: Inputs, visit: Callable[[_Key, Tensor], None]) -> bool:
+    def _run(self, inputs: Inputs, visit: Callable[[Key, Tensor], None]) -> bool:
         """Runs the model; returns whether it took the inputs."""
         try:
-            with _RandomStream():
-                _forward(self.model, inputs, {path for path, _, _ in self.infos}, visit)
+            with RandomStream():
+                run_with_hooks(self.model, inputs, {path for path, _, _ in self.infos}, visit)
         except Exception:
             # The user's code, on inputs that it need not take: what it showed before is what there is to see.
             return False

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from infoplane.arguments import checked
 from infoplane.capture.dependence import DependenceWarning, dependence
 from infoplane.capture.inputs import model_input, quoted
+from infoplane.capture.pytrees import Inputs, own_batch
 from infoplane.capture.runs import values_of
-from infoplane.capture.taps import Device, Inputs, capture, own_batch
+from infoplane.capture.taps import Device, capture
 from infoplane.errors import UsageError
 from infoplane.torch_state import own_state
 

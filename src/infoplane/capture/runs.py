@@ -7,16 +7,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from infoplane.capture.taps import Inputs, LayerInfo, _forward, _Key, _leaves, _map, _RandomStream, dequantised, seeded
+from infoplane.capture.generators import RandomStream, seeded
+from infoplane.capture.hooks import Key, run_with_hooks
+from infoplane.capture.pytrees import Inputs, leaves, map_tensors
+from infoplane.capture.taps import LayerInfo, dequantised
 
-Hold = tuple[_Key, Tensor]  # a tap, and the tensor that it is to be
-Visit = Callable[[_Key, Tensor], None]
+Hold = tuple[Key, Tensor]  # a tap, and the tensor that it is to be
+Visit = Callable[[Key, Tensor], None]
 
 
 class Runs:
     """Runs of a model, each from its own seed; of all but a first one no activations are kept, only gaps to it."""
 
-    def __init__(self, model: nn.Module, taps: Sequence[tuple[_Key, LayerInfo]]) -> None:
+    def __init__(self, model: nn.Module, taps: Sequence[tuple[Key, LayerInfo]]) -> None:
         self.model = model
         self.infos = {key: info for key, info in taps if info.problem is None}
         self.paths = {path for path, _, _ in self.infos}
@@ -27,7 +30,7 @@ class Runs:
         They are views of the model's own memory, which the next module may write to.
         """
 
-        def look(key: _Key, tensor: Tensor) -> None:
+        def look(key: Key, tensor: Tensor) -> None:
             if key in self.infos:
                 h = dequantised(tensor.detach()).movedim(self.infos[key].batch_dim, 0)
                 h = h if h.dtype == torch.float64 else h.float()
@@ -40,15 +43,15 @@ class Runs:
 
         try:
             with seeded(seed):
-                _forward(self.model, inputs, self.paths, look, held if hold is not None else None)
+                run_with_hooks(self.model, inputs, self.paths, look, held if hold is not None else None)
         except Exception:
             # The caller's code, perhaps on what it need not take: of what did not come nothing is said.
             return False
         return True
 
-    def kept(self, inputs: Inputs, seed: int, hold: Hold | None = None) -> dict[_Key, Tensor]:
+    def kept(self, inputs: Inputs, seed: int, hold: Hold | None = None) -> dict[Key, Tensor]:
         """Returns copies of the activations, (B, units)."""
-        found: dict[_Key, Tensor] = {}
+        found: dict[Key, Tensor] = {}
         self.visit(inputs, seed, lambda key, h: found.update({key: h.clone()}), hold)
         return found
 
@@ -56,19 +59,19 @@ class Runs:
         self,
         inputs: Inputs,
         seed: int,
-        against: Mapping[_Key, Tensor],
+        against: Mapping[Key, Tensor],
         rows: Callable[[Tensor], Tensor] = lambda h: h,
         hold: Hold | None = None,
-    ) -> dict[_Key, Tensor]:
+    ) -> dict[Key, Tensor]:
         """Returns each unit's largest change over the rows, (units,); with a hold only if the model runs to its end.
 
         Args:
             against: What the activations are compared with, (rows, units).
             rows: From activations (B, units) to the rows that those are compared with.
         """
-        found: dict[_Key, Tensor] = {}
+        found: dict[Key, Tensor] = {}
 
-        def visit(key: _Key, h: Tensor) -> None:
+        def visit(key: Key, h: Tensor) -> None:
             if key in against:
                 h = rows(h)
                 own = against[key][: len(h)]
@@ -78,33 +81,33 @@ class Runs:
         ended = self.visit(inputs, seed, visit, hold)
         return found if ended or hold is None else {}
 
-    def first(self, inputs: Inputs) -> tuple[dict[_Key, Tensor], set[_Key]]:
+    def first(self, inputs: Inputs) -> tuple[dict[Key, Tensor], set[Key]]:
         """Returns copies of the activations of seed 0, (B, units), and the taps before which random numbers are drawn.
 
         Torch's, numpy's or Python's; all taps, if the model did not come to its end.
         """
-        found: dict[_Key, Tensor] = {}
-        drawing: set[_Key] = set()
+        found: dict[Key, Tensor] = {}
+        drawing: set[Key] = set()
         with seeded(0):
-            start = _RandomStream.read()
+            start = RandomStream.read()
 
-        def visit(key: _Key, h: Tensor) -> None:
+        def visit(key: Key, h: Tensor) -> None:
             found[key] = h.clone()
-            if drawing or _RandomStream.moved(start):
+            if drawing or RandomStream.moved(start):
                 drawing.add(key)
 
         return found, drawing if self.visit(inputs, 0, visit) else set(self.infos)
 
-    def output(self, inputs: Inputs, wanted: _Key) -> Tensor | None:
+    def output(self, inputs: Inputs, wanted: Key) -> Tensor | None:
         """The tensor of one tap, as the model made it."""
         found: list[Tensor] = []
 
-        def visit(key: _Key, tensor: Tensor) -> None:
+        def visit(key: Key, tensor: Tensor) -> None:
             if key == wanted:
                 found.append(tensor.detach().clone())
 
         with seeded(0):
-            _forward(self.model, inputs, {wanted[0]}, visit)
+            run_with_hooks(self.model, inputs, {wanted[0]}, visit)
         return found[0] if found else None
 
 
@@ -144,18 +147,18 @@ def rounding_of(runs: Runs) -> float:
 
 def length(inputs: Inputs) -> int:
     """How many rows a batch has."""
-    return next((len(tensor) for _, tensor in _leaves(inputs) if tensor.ndim), 1)
+    return next((len(tensor) for _, tensor in leaves(inputs) if tensor.ndim), 1)
 
 
 def values_of(inputs: Inputs) -> int:
     """Returns how many values one row of the inputs has, in the largest of their tensors."""
-    return max((x.numel() // max(1, length(inputs)) for _, x in _leaves(inputs)), default=1)
+    return max((x.numel() // max(1, length(inputs)) for _, x in leaves(inputs)), default=1)
 
 
 def rolled(inputs: Inputs) -> Inputs:
     """Returns the batch with every row one place further, the last one first."""
     rows = length(inputs)
-    return _map(lambda x: x.roll(1, 0) if x.ndim and len(x) == rows else x, inputs)
+    return map_tensors(lambda x: x.roll(1, 0) if x.ndim and len(x) == rows else x, inputs)
 
 
 def _replaced(output: Any, selector: str, tensor: Tensor) -> Any:

@@ -5,36 +5,25 @@ called several times, which call; then, if the output is a tuple, list, dict or 
 is: `layer1.0.conv1`, `layer1.0.relu#1`, `lstm[1][0]`, `encoder[last_hidden_state]`. The model itself is `output`.
 """
 
-import copy
 import dataclasses
-import random
 import re
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
-from contextlib import ExitStack, contextmanager
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from infoplane.arguments import Levels, Seed, checked
-from infoplane.capture.generators import generators_reseeded
+from infoplane.arguments import Levels, checked
+from infoplane.capture.generators import RandomStream
+from infoplane.capture.hooks import INPUT, Key, hookable, run_with_hooks, unwrap
 from infoplane.capture.layout import Reading
-from infoplane.capture.patience import ask
+from infoplane.capture.pytrees import Inputs, leaves, own_batch, rows_of
 from infoplane.errors import UsageError, unknown
-from infoplane.torch_state import callers_state, for_caller, own_state
+from infoplane.torch_state import for_caller, own_state
 
-#: What a model is called with: `model(tensor)`, `model(*sequence)` or `model(**mapping)`.
-Inputs = Tensor | Sequence[Any] | Mapping[str, Any]
 Device = torch.device | str | None
-
-#: what p(x) is called among layers; a module of that name is `<input>`
-INPUT = "input"
-
-_Key = tuple[str, int, str]  # module path, number of the call, selector
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,12 +84,12 @@ class Tap:
     ) -> None:
         if isinstance(layers, str) or not layers:
             raise UsageError("layers must be a list of one or more names", received=repr(layers))
-        self.model = _unwrap(model)
+        self.model = unwrap(model)
         self.layers = tuple(dict.fromkeys(layers))
         self.transform = None if transform is None else for_caller(transform)
         self.device = device
-        self._plan: dict[_Key, LayerInfo] | None = None
-        self._noise = _RandomStream()
+        self._plan: dict[Key, LayerInfo] | None = None
+        self._noise = RandomStream()
 
     @own_state()
     def __call__(self, batch: Any) -> dict[str, Tensor]:
@@ -109,17 +98,17 @@ class Tap:
         Raises:
             UsageError: If a name is unknown or ambiguous, or its tap cannot be captured or did not fire.
         """
-        single = next((len(x) for _, x in _leaves(batch) if x.ndim), 0) == 1
+        single = next((len(x) for _, x in leaves(batch) if x.ndim), 0) == 1
         inputs: Inputs = batch
         if self.transform is not None:
             own = own_batch(batch)
             with self._noise:  # a transform may draw noise as well
                 inputs = self.transform(torch.cat([own, own]) if single and isinstance(own, Tensor) else own)
         if self._plan is None:
-            self._plan = _resolve(self.model, self.layers, _dry_run(self.model, inputs))
+            self._plan = _resolve(self.model, self.layers, dry_run(self.model, inputs))
         plan, found = self._plan, dict[str, Tensor]()
 
-        def visit(key: _Key, tensor: Tensor) -> None:
+        def visit(key: Key, tensor: Tensor) -> None:
             if (info := plan.get(key)) is not None:
                 dtype = torch.float64 if tensor.dtype == torch.float64 else torch.float32
                 # A copy, always: the next module may work in place, as ReLUs do, on the very same memory.
@@ -131,7 +120,7 @@ class Tap:
 
         # Never a batch of one, in which `squeeze()` takes the batch dimension for one that is not there.
         with self._noise:
-            _forward(self.model, _rows(inputs, 2) if single else inputs, {path for path, _, _ in plan}, visit)
+            run_with_hooks(self.model, rows_of(inputs, 2) if single else inputs, {path for path, _, _ in plan}, visit)
         if missing := [name for name in self.layers if name not in found]:
             raise UsageError("layers fired in the dry run, but not on this batch", received=", ".join(missing))
         return {name: found[name][:1] if single else found[name] for name in self.layers}
@@ -173,55 +162,7 @@ def default_transform(levels: Levels) -> Callable[[Tensor], Tensor]:
     return lambda x: x.to(torch.float32) / (levels - 1)
 
 
-# ---- names ----
-
-
-def _unwrap(model: nn.Module) -> nn.Module:
-    """Returns the Python module behind `torch.compile` wrappers."""
-    while (inner := getattr(model, "_orig_mod", None)) is not None:
-        model = inner
-    if not isinstance(model, nn.Module) or isinstance(model, torch.jit.ScriptModule):
-        mend = "pass a model that is not scripted"
-        raise UsageError("hooks need a Python nn.Module", received=f"a {type(model).__name__}", mend=mend)
-    if isinstance(model, torch.fx.GraphModule) and "eval" in vars(model):  # which `torch.export` puts there
-        mend = "pass the module that was exported"
-        raise UsageError("hooks need modules that are called", received="an exported program", mend=mend)
-    if any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
-        mend = "model.to_empty(device='cpu'), then load its weights"
-        raise UsageError("the model has no weights", received="parameters on the meta device", mend=mend)
-    if any(nn.parameter.is_lazy(tensor) for tensor in (*model.parameters(), *model.buffers())):
-        raise UsageError("the model has lazy parameters without a shape yet", mend="run it once on a batch first")
-    return model
-
-
-def _modules(model: nn.Module) -> dict[str, nn.Module]:
-    """Returns the modules that can be hooked, by path; a module that has several paths has the first one only."""
-    root = "<output>" if "output" in model._modules else "output"
-    names = {"": root, INPUT: f"<{INPUT}>"}
-    return {
-        names.get(own := ".".join(part for part in path.split(".") if part != "_orig_mod"), own): module
-        for path, module in model.named_modules()
-        if "_orig_mod" not in module._modules and not isinstance(module, torch.jit.ScriptModule)
-    }
-
-
-def _leaves(output: Any, selector: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Yields every tensor in a module's output with its selector."""
-    if isinstance(output, Tensor):
-        yield selector, output
-        return
-    items: Iterable[tuple[Any, Any]] = ()
-    if isinstance(output, Mapping):
-        items = output.items()
-    elif isinstance(output, tuple | list):
-        items = enumerate(output)
-    elif dataclasses.is_dataclass(output):
-        items = ((field.name, getattr(output, field.name)) for field in dataclasses.fields(output))
-    for key, value in items:
-        yield from _leaves(value, f"{selector}[{key}]")
-
-
-def _resolve(model: nn.Module, names: Sequence[str], taps: list[tuple[_Key, LayerInfo]]) -> dict[_Key, LayerInfo]:
+def _resolve(model: nn.Module, names: Sequence[str], taps: list[tuple[Key, LayerInfo]]) -> dict[Key, LayerInfo]:
     """Returns the taps asked for, or raises what is wrong with a name."""
     known = {info.name: (key, info) for key, info in taps}
     if INPUT in names and (renamed := known.get(f"<{INPUT}>")) is not None:
@@ -234,7 +175,7 @@ def _resolve(model: nn.Module, names: Sequence[str], taps: list[tuple[_Key, Laye
         elif choices := [other for other in known if other.startswith((f"{name}#", f"{name}["))]:
             why = "called several times, or returns several tensors"
             raise UsageError(f"layer name is ambiguous ({why})", received=repr(name), legal=", ".join(choices))
-        elif name in _modules(model):
+        elif name in hookable(model):
             mend = "list_layers(model, example) shows those that do"
             raise UsageError("this layer does not fire in the forward pass", received=repr(name), mend=mend)
         else:
@@ -242,13 +183,10 @@ def _resolve(model: nn.Module, names: Sequence[str], taps: list[tuple[_Key, Laye
     return dict(known[name] for name in names)
 
 
-# ---- running the model ----
-
-
-def _dry_run(model: nn.Module, example: Inputs) -> list[tuple[_Key, LayerInfo]]:
+def dry_run(model: nn.Module, example: Inputs) -> list[tuple[Key, LayerInfo]]:
     """Returns every tap that fires, with its key, from a run on two rows of the example and a run on three."""
-    modules = _modules(model)
-    two, three = (_outlines(model, _rows(example, size)) for size in (2, 3))
+    modules = hookable(model)
+    two, three = (outlines(model, rows_of(example, size)) for size in (2, 3))
     calls = Counter(path for path, _ in {(path, call) for path, call, _ in two})
     taps = []
     for key, (shape, dtype) in two.items():
@@ -286,17 +224,17 @@ def dequantised(tensor: Tensor) -> Tensor:
     return tensor.dequantize() if tensor.is_quantized else tensor
 
 
-def _outlines(model: nn.Module, inputs: Inputs) -> dict[_Key, tuple[tuple[int, ...], torch.dtype]]:
+def outlines(model: nn.Module, inputs: Inputs) -> dict[Key, tuple[tuple[int, ...], torch.dtype]]:
     """Runs the model and returns shape and dtype of every tap; the shape is (-1,) if it is not a dense tensor."""
     seen = {}
 
-    def visit(key: _Key, tensor: Tensor) -> None:
+    def visit(key: Key, tensor: Tensor) -> None:
         dense = tensor.layout == torch.strided and not tensor.is_nested
         seen[key] = (tuple(tensor.shape) if dense else (-1,), tensor.dtype)
 
     try:
-        with _RandomStream():
-            _forward(model, inputs, _modules(model), visit)
+        with RandomStream():
+            run_with_hooks(model, inputs, hookable(model), visit)
     except Exception as error:
         message = textwrap.shorten(f"{type(error).__name__}: {error}", 400, placeholder=" …")
         mend = _cast(model, inputs) or "check that the inputs have the shape and dtype the model expects"
@@ -318,8 +256,8 @@ def type_of(model: nn.Module) -> torch.dtype:
 
 def _cast(model: nn.Module, inputs: Inputs) -> str | None:
     """What to do where inputs are not of the model's own type."""
-    own, given = type_of(model), {x.dtype for _, x in _leaves(inputs) if x.is_floating_point()}
-    if not given and any(x.dtype == torch.uint8 for _, x in _leaves(inputs)):
+    own, given = type_of(model), {x.dtype for _, x in leaves(inputs) if x.is_floating_point()}
+    if not given and any(x.dtype == torch.uint8 for _, x in leaves(inputs)):
         return "give the model floating point numbers: transform=lambda x: x.float() / 255"
     if own in CASTS and given and own not in given:
         return f"give the model the type of its weights: transform=lambda x: x.{CASTS[own]}() / 255"
@@ -339,179 +277,3 @@ def _batch_dim(two: tuple[int, ...], three: tuple[int, ...]) -> tuple[int | None
     if two[:dim] + two[dim + 1 :] != three[:dim] + three[dim + 1 :]:
         return None, "its shape for one example depends on the batch size"
     return dim, None
-
-
-def _forward(
-    model: nn.Module,
-    inputs: Inputs,
-    paths: Iterable[str],
-    visit: Callable[[_Key, Tensor], None],
-    replace: Callable[[str, int, Any], Any] | None = None,
-) -> None:
-    """Runs the model once, shows `visit` every tensor that the modules at `paths` return, and cleans up.
-
-    What `replace` returns of (path, call, output), unless that is None, takes the output's place.
-    """
-    ask()
-    calls: Counter[str] = Counter()
-
-    def hook_at(path: str) -> Callable[[nn.Module, Any, Any], Any]:
-        def hook(_module: nn.Module, _args: Any, output: Any) -> Any:
-            call = calls[path]
-            calls[path] += 1
-            with own_state():  # what is copied in the caller's inference mode could never be trained on
-                if replace is not None and (other := replace(path, call, output)) is not None:
-                    output = other
-                for selector, tensor in _leaves(output):
-                    visit((path, call, selector), tensor)
-            return output if replace is not None else None
-
-        return hook
-
-    modules = _modules(model)
-    with ExitStack() as stack:  # undoes all that follows, in reverse order, also when the model raises
-        if any("_orig_mod" in module._modules or module._compiled_call_impl for module in model.modules()):
-            stack.enter_context(torch.compiler.set_stance("force_eager"))  # hooks do not fire in compiled code
-        stack.enter_context(_as_found(model))
-        stack.enter_context(generators_reseeded(model))
-        for path in paths:
-            stack.callback(modules[path].register_forward_hook(hook_at(path)).remove)
-        home = next((tensor.device for tensor in chain(model.parameters(), model.buffers())), None)
-        # Copied: a first layer that works in place would write into the caller's batch.
-        inputs = _map(lambda x: x.to(device=home, copy=True), inputs)
-        stack.enter_context(callers_state())
-        stack.enter_context(torch.no_grad())
-        if isinstance(inputs, Mapping):
-            model(**inputs)
-        elif isinstance(inputs, Tensor):
-            model(inputs)
-        else:
-            model(*inputs)
-
-
-@contextmanager
-def _as_found(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; afterwards each module's flag and buffers are what they were."""
-    flags = [(module, module.training) for module in model.modules()]
-    buffers = [
-        (module, name, buffer, buffer._version, buffer.clone())
-        for module in model.modules()
-        for name, buffer in module._buffers.items()
-        if buffer is not None and not buffer.is_inference()  # those cannot be written to, and have no version
-    ]
-    # Tensors that a model keeps for itself: a last activation, a weight made of its parts.
-    kept = [(vars(m), name, x) for m in model.modules() for name, x in vars(m).items() if isinstance(x, Tensor)]
-    with torch.no_grad():
-        try:
-            model.eval()
-            yield
-        finally:
-            for attributes, name, tensor in kept:
-                attributes[name] = tensor
-            for module, name, buffer, version, saved in buffers:
-                if buffer._version != version or _differ(buffer, saved):  # inference mode counts no versions
-                    buffer.copy_(saved)
-                module._buffers[name] = buffer
-            for module, flag in flags:
-                module.training = flag
-
-
-def _differ(buffer: Tensor, saved: Tensor) -> bool:
-    """Whether values that can be compared are other ones."""
-    return buffer.layout == torch.strided and not (buffer.is_meta or torch.equal(buffer, saved))
-
-
-class _RandomStream:
-    """A context with a random stream of its own, torch's, numpy's and Python's.
-
-    It starts where the caller's is and goes on from use to use.
-    """
-
-    state: tuple[list[Tensor], Any, Any] | None = None
-
-    def __enter__(self) -> None:
-        self.callers = self.read()
-        self._write(self.state or self.callers)
-
-    def __exit__(self, *_: object) -> None:
-        self.state = self.read()
-        self._write(self.callers)
-
-    @staticmethod
-    def moved(start: tuple[list[Tensor], Any, Any]) -> bool:
-        """Whether random numbers were drawn since the states were read."""
-        now = _RandomStream.read()
-        torchs, numpys = zip(start[0], now[0], strict=False), zip(start[1], now[1], strict=True)
-        same = all(torch.equal(*pair) for pair in torchs) and all(np.array_equal(*pair) for pair in numpys)
-        return not same or start[2] != now[2]
-
-    @staticmethod
-    def read() -> tuple[list[Tensor], Any, Any]:
-        on_gpu = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else ()
-        return [torch.get_rng_state(), *on_gpu], np.random.get_state(), random.getstate()
-
-    def _write(self, state: tuple[list[Tensor], Any, Any]) -> None:
-        torch.set_rng_state(state[0][0])
-        for index, cuda_state in enumerate(state[0][1:]):
-            torch.cuda.set_rng_state(cuda_state, index)
-        np.random.set_state(state[1])
-        random.setstate(state[2])
-
-
-@checked
-@contextmanager
-def seeded(seed: Seed) -> Iterator[None]:
-    """While active, randomness is that of a seed, torch's, numpy's and Python's; the caller's does not move."""
-    with _RandomStream():
-        torch.manual_seed(seed)
-        np.random.seed(seed % 2**32)
-        random.seed(seed)
-        yield
-
-
-def _map(function: Callable[[Tensor], Tensor], inputs: Any) -> Any:
-    """Returns the inputs with the function applied to every tensor in them."""
-    if isinstance(inputs, Tensor):
-        return function(inputs)
-    if isinstance(inputs, Mapping):
-        return {key: _map(function, value) for key, value in inputs.items()}
-    if isinstance(inputs, tuple | list):
-        return tuple(_map(function, value) for value in inputs)
-    return inputs
-
-
-def own_batch(batch: Any) -> Any:
-    """Returns a batch with tensors of its own, which the caller's code may write to, whatever memory they came from.
-
-    Arrays of numpy's become tensors.
-    """
-    if isinstance(batch, Tensor):
-        return batch.clone()
-    if isinstance(batch, np.ndarray):
-        # np.array copies: torch takes neither read-only (memory-mapped) arrays nor negative strides.
-        return torch.from_numpy(np.array(batch))
-    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*map(own_batch, batch))
-    if isinstance(batch, tuple | list):
-        return type(batch)(map(own_batch, batch))
-    if isinstance(batch, MutableMapping):
-        found = copy.copy(batch)
-        for key, value in batch.items():
-            found[key] = own_batch(value)
-        return found
-    return batch
-
-
-def _rows(example: Inputs, size: int) -> Inputs:
-    """Returns a batch of `size` rows, taken from the example in turn."""
-    tensors = [tensor for _, tensor in _leaves(example) if tensor.ndim]
-    if not tensors or not (batch := len(tensors[0])):
-        received = "an empty batch" if tensors else type(example).__name__
-        legal = "a tensor, or a dict or tuple with tensors, of one or more examples"
-        raise UsageError("cannot run the model on this example", received=received, legal=legal)
-
-    def take(tensor: Tensor) -> Tensor:
-        rows = torch.arange(size, device=tensor.device) % batch
-        return tensor[rows] if tensor.ndim and len(tensor) == batch else tensor
-
-    return _map(take, example)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from infoplane import data
 from infoplane.capture import as_taken, default_transform, list_layers, model_input
-from infoplane.capture.taps import own_batch
+from infoplane.capture.pytrees import own_batch
 from infoplane.cli.references import patterns, resolve, resolve_model
 from infoplane.errors import UsageError, printable
 

@@ -20,9 +20,15 @@ from infoplane.densities.likelihoods import LogisticMixture, full_precision
 from infoplane.densities.readout import FOLDS, Batches, Guide, predicted
 from infoplane.densities.relative import RelativeLogistics
 from infoplane.densities.softmax import Softmax
-from infoplane.densities.trunks import TRUNKS, Based, StreamsTrunk, TransformerTrunk, Trunk, WindowTrunk
+from infoplane.densities.streams_trunk import StreamsTrunk
+from infoplane.densities.transformer_trunk import TransformerTrunk
+from infoplane.densities.trunks import Based, Trunk
 from infoplane.densities.window import Places
+from infoplane.densities.window_trunk import WindowTrunk
 from infoplane.errors import UsageError
+
+#: name in a study -> trunk
+TRUNKS: dict[str, type[Trunk]] = {"window": WindowTrunk, "pixelcnn": StreamsTrunk, "transformer": TransformerTrunk}
 
 Probability = Annotated[float, Ge(0), Lt(1)]
 Width = Annotated[int, Gt(0), Le(10**4)]
@@ -117,14 +123,13 @@ class Autoregressive(Density):
         options: dict[str, Any] = {"dropout": dropout}
         if trunk == "pixelcnn":
             options |= {"filters": filters, "residual_layers": residual_layers, "scales": scales}
-            self.trunk: Trunk = StreamsTrunk(self.shape, levels, weight_norm=weight_norm, **options)
+            options["weight_norm"] = weight_norm
         elif trunk == "transformer":
             options |= {"width": width, "depth": depth, "heads": heads, "base": base == "linear"}
-            self.trunk = TransformerTrunk(self.shape, levels, **options)
         else:
             options |= {"up": up, "side": side, "far": far, "width": width, "depth": depth, "base": base == "linear"}
             options["whole"] = whole
-            self.trunk = WindowTrunk(self.shape, levels, **options)
+        self.trunk = TRUNKS[trunk](self.shape, levels, **options)
         features = self.trunk.width
         if head == "relative":
             assert self.base is not None

@@ -11,9 +11,12 @@ from functools import cache, cached_property
 from typing import Any
 
 import torch
+from torch import Tensor
 
 #: (key, function): runs the function, or replays what was recorded under the same key
 Recorder = Callable[[Hashable, Callable[[], None]], None]
+#: the number of a row or column or, where a recording reads it anew each time, int64 (1,) that holds it
+Position = int | Tensor
 
 
 class GraphWarning(UserWarning):
@@ -96,3 +99,16 @@ class Graphs:
 def _aside(device: torch.device) -> torch.cuda.Stream:
     """One stream for all recordings: libraries keep memory for every stream that they have seen."""
     return torch.cuda.Stream(device)
+
+
+def value_at(rows: Tensor, position: Position) -> Tensor:
+    """(W, …) -> what stands at a position: (…)."""
+    return rows[position] if isinstance(position, int) else rows.index_select(0, position)[0]
+
+
+def put_at(rows: Tensor, position: Position, value: Tensor) -> None:
+    """Puts a value (…) at a position of (W, …)."""
+    if isinstance(position, int):
+        rows[position] = value
+    else:
+        rows.index_copy_(0, position, value[None])

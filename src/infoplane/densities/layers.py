@@ -23,9 +23,9 @@ def without_tf32() -> Iterator[None]:
         torch.backends.cudnn.allow_tf32 = usual
 
 
-def concat_elu(x: Tensor) -> Tensor:
+def concat_elu(x: Tensor, dim: int = 1) -> Tensor:
     """Returns elu of (x, −x) along the channels: (B, C, …) -> (B, 2C, …)."""
-    return F.elu(torch.cat((x, -x), dim=1))
+    return F.elu(torch.cat((x, -x), dim=dim))
 
 
 def shift_down(x: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from infoplane.errors import UsageError
 from infoplane.estimate import Estimate
-from infoplane.information.sample_propagation import Noisy, check_noisy
+from infoplane.information.noisy_layers import Noisy, check_noisy
 from infoplane.torch_state import own_state
 
 #: points per β of the grids: the trapezoid rule is exact to rounding for a Gaussian, and to 1e-5 across a kink

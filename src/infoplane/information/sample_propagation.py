@@ -10,36 +10,24 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from numbers import Integral
-from typing import Protocol, runtime_checkable
 
 import torch
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.dropout import _DropoutNd
+from torch import Tensor
 
-from infoplane.checks import outline
 from infoplane.errors import UsageError, plain
 from infoplane.estimate import IN_UNIT, LEVEL, Estimate, confidence
 from infoplane.information.gaussian_mixture import GaussianMixture, log_peak
 from infoplane.information.mixture_blocks import squared_distances
 from infoplane.information.mixture_draws import SATURATED, check_counts, entropy_round, mixture_entropy, normal
 from infoplane.information.noisy_bounds import FRESH, bounds, own_densities, without
+from infoplane.information.noisy_layers import Noisy, check_noisy, propagated
 from infoplane.information.sample_theory import fewest_samples
 from infoplane.torch_state import own_state
 
-__all__ = [
-    "FewSamplesWarning",
-    "Noisy",
-    "NoisyEstimate",
-    "check_noisy",
-    "log_density",
-    "mixture_entropy",
-    "mutual_information",
-]
+__all__ = ["FewSamplesWarning", "NoisyEstimate", "log_density", "mixture_entropy", "mutual_information"]
 
-#: entries of a tensor that is worked on at once, and inputs propagated at once
-TILE, CHUNK = 2**20, 2**16
+#: entries of a tensor that is worked on at once
+TILE = 2**20
 #: worst-case bias for which samples are asked, nats
 BIAS = 0.1
 #: errors by chance that the bounds allow for on either side
@@ -50,25 +38,6 @@ ENOUGH = 8
 
 class FewSamplesWarning(UserWarning):
     """Fewer samples than the theory asks for."""
-
-
-@runtime_checkable
-class Noisy(Protocol):
-    """A network T_l = f_l(T_{l-1}) + Z_l whose last layer adds no noise, as `infoplane.subjects.NoisyNetwork`.
-
-    Attributes:
-        beta: β, the standard deviation of the noise.
-        noisy: Whether it is on.
-        layers: f_1 … f_L.
-    """
-
-    beta: float
-    noisy: bool
-    layers: nn.ModuleList
-
-    def hidden(self, x: Tensor, layer: int, generator: torch.Generator | None = None) -> Tensor:
-        """S_l = f_l(T_{l-1}) with fresh noise in the layers before: (B, …)."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -176,11 +145,8 @@ def mutual_information(
     m = len(inputs)
     each = samples // m
     if each < 2:
-        raise UsageError(
-            "too few samples",
-            received=f"samples={samples:,} for {m:,} inputs",
-            legal=f"at least two per input: {2 * m:,}",
-        )
+        received = f"samples={samples:,} for {m:,} inputs"
+        raise UsageError("too few samples", received=received, legal=f"at least two per input: {2 * m:,}")
     each -= each % 2
     if m == 1:
         return _single(network, inputs, layer, each, queries, generator)
@@ -204,7 +170,7 @@ def _single(
     network: Noisy, inputs: Tensor, layer: int, each: int, queries: int, generator: torch.Generator | None
 ) -> NoisyEstimate:
     """One value of X, of which there is nothing to know: h(T) is h(T|X)."""
-    centres = _propagated(network, inputs, layer, each, generator)[0]
+    centres = propagated(network, inputs, layer, each, generator)[0]
     entropy = mixture_entropy(centres, network.beta, queries=queries, generator=generator)
     errors = (("queries", 0.0), ("inputs", 0.0), ("centres", 0.0), ("samples", 0.0))
     return NoisyEstimate(
@@ -213,47 +179,11 @@ def _single(
     )  # fmt: skip
 
 
-def check_noisy(network: object, layer: int) -> None:
-    """Raises UsageError unless the layer adds noise, so that the information it keeps is what can be estimated."""
-    legal = "a layer of a NoisyNetwork that adds noise"
-    mend = (
-        "deterministic layers keep H(x) or infinitely much: measure their clustering, infoplane.geometry.binned_entropy"
-    )
-    if not isinstance(network, Noisy):
-        raise UsageError("the network is deterministic", received=type(network).__name__, legal=legal, mend=mend)
-    last = len(network.layers)
-    if last < 2:
-        received = "a network of one layer" if last else "a network without layers"
-        more = "two layers or more: all but the last add noise"
-        raise UsageError("no layer of the network adds noise", received=received, legal=more, mend=mend)
-    if not isinstance(layer, Integral):
-        received = f"{layer!r}, of type {type(layer).__name__}"
-        raise UsageError("no such layer", received=received, legal=f"a whole number, 1 to {last - 1}")
-    if not 1 <= layer <= last:
-        raise UsageError("no such layer", received=layer, legal=f"1 to {last - 1}")
-    if layer == last:
-        raise UsageError(
-            "the last layer adds no noise", received=f"layer {layer} of {last}", legal=f"1 to {last - 1}", mend=mend
-        )
-    training = [m for m in network.layers.modules() if m.training and isinstance(m, (_BatchNorm, _DropoutNd))]
-    if training:
-        raise UsageError(
-            "a layer behaves differently in training",
-            received=f"{type(training[0]).__name__} in training mode",
-            legal=legal,
-            mend="call network.eval(), which leaves the noise on",
-        )
-    if not network.noisy:
-        raise UsageError(
-            "the network's noise is switched off", received="eval(noise=False)", legal=legal, mend="eval()"
-        )
-
-
 def _first_layer(
     network: Noisy, inputs: Tensor, ceiling: float, queries: int, generator: torch.Generator | None
 ) -> NoisyEstimate:
-    centres = _propagated(network, inputs, 1, 1, generator)[:, 0]
-    if not torch.equal(centres, _propagated(network, inputs, 1, 1, generator)[:, 0]):
+    centres = propagated(network, inputs, 1, 1, generator)[:, 0]
+    if not torch.equal(centres, propagated(network, inputs, 1, 1, generator)[:, 0]):
         raise UsageError(
             "the first layer is not a function of the input",
             received="two passes that differ",
@@ -285,7 +215,7 @@ def _deeper(
     generator: torch.Generator | None,
 ) -> NoisyEstimate:
     """Layers from the second on, with so many propagated samples of each input, whose entropy is `ceiling`."""
-    centres, beta = _propagated(network, inputs, layer, each, generator), network.beta
+    centres, beta = propagated(network, inputs, layer, each, generator), network.beta
     m, _, d = centres.shape
     chosen, spots, draws = _layout(m, each, queries)
     index = torch.arange(m) if chosen == m else torch.randperm(m, generator=generator)[:chosen]
@@ -308,7 +238,7 @@ def _deeper(
         (2 * logs - fewer if corrected else logs).view(shape) for logs, fewer in ((own, own_half), (whole, half))
     )
     terms = log_own - log_whole
-    fresh = _propagated(network, inputs[index.to(inputs.device)], layer, min(max(each, FRESH[0]), FRESH[1]), generator)
+    fresh = propagated(network, inputs[index.to(inputs.device)], layer, min(max(each, FRESH[0]), FRESH[1]), generator)
     apart, among = own_densities(v, -z.square().sum(3).flatten(1) / 2, fresh, beta)
     others = without(whole, own - math.log(m))
     limits = bounds(whole, others, alone, apart, among, m)
@@ -321,11 +251,8 @@ def _deeper(
     for logs, most, least in ((log_whole, whole, rest), (log_own, among, apart)):
         reach = max(float((most - logs.view_as(most)).mean()), float((logs.view_as(most) - least).mean()))
         parts = _errors(-logs, m, each, reach)
-        entropies.append(
-            Estimate(
-                float(-logs.mean()) - peak, _in_all(parts), "nats", "differential-entropy", "estimate", logs.numel(), 0
-            )
-        )
+        mean = float(-logs.mean()) - peak
+        entropies.append(Estimate(mean, _in_all(parts), "nats", "differential-entropy", "estimate", logs.numel(), 0))
     flags = list(_near_ceiling(value, ceiling))
     if dict(errors)["samples"] > by_chance:
         flags.append(f"most of the error is for the finite number of samples, {each:,} per input")
@@ -416,37 +343,3 @@ def _own_log_sums(v: Tensor, centres: Tensor, index: Tensor, beta: float, spot: 
             mine = spot[part[1]][None, :, None].expand(len(exponents), -1, 1)
             rest[part] = exponents.scatter_(2, mine, -math.inf).logsumexp(2) - math.log(each - 1)
     return own, half, rest
-
-
-def _first_lost(network: Noisy, inputs: Tensor, layer: int, generator: torch.Generator | None) -> int | None:
-    """The layer before this one in which activations are not finite for the first time, if there is any."""
-    for before in range(1, layer):
-        if not bool(torch.isfinite(network.hidden(inputs, before, generator)).all()):
-            return before
-    return None
-
-
-@torch.no_grad()
-def _propagated(network: Noisy, inputs: Tensor, layer: int, each: int, generator: torch.Generator | None) -> Tensor:
-    """S_l of every input, `each` times: (m, each, d) float64."""
-    found = []
-    step = max(1, CHUNK // each)
-    for part in inputs.split(step):
-        try:
-            s = network.hidden(part.repeat_interleave(each, 0), layer, generator)
-            found.append(s.flatten(1).double().view(len(part), each, -1))
-        except (RuntimeError, TypeError, ValueError, AttributeError, NotImplementedError) as error:
-            received = f"{outline(inputs)}: {error}"
-            legal = "inputs of the shape and type that its layers take, each of which gives one tensor"
-            raise UsageError("the network cannot be run on these inputs", received=received, legal=legal) from error
-    centres = torch.cat(found)
-    if not bool(torch.isfinite(centres).all()):
-        bad = int((~torch.isfinite(centres)).sum())
-        first = _first_lost(network, inputs, layer, generator)
-        raise UsageError(
-            "activations are not finite",
-            received=f"{bad:,} of {centres.numel():,} in layer {layer}" + (f", from layer {first} on" if first else ""),
-            legal="finite numbers",
-            mend="train with a lower learning rate",
-        )
-    return centres

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from infoplane import data, subjects
 from infoplane.capture import Reading, Tap, default_transform, model_input, seeded
 from infoplane.capture.inputs import quoted
+from infoplane.capture.pytrees import own_batch
 from infoplane.capture.recording import in_single
-from infoplane.capture.taps import own_batch
 from infoplane.data.split import PARTS
 from infoplane.engine.store import Stored
 from infoplane.engine.worker import Environment

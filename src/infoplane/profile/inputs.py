@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from infoplane import data
 from infoplane.capture import Tap, as_taken, at_once, default_transform, list_layers, model_input
-from infoplane.capture.taps import own_batch
+from infoplane.capture.pytrees import own_batch
 from infoplane.checks import as_numpy
 from infoplane.engine.watch import Watcher
 from infoplane.errors import UsageError, joined, unknown

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from infoplane import data
 from infoplane.capture import activations, seeded
+from infoplane.capture.pytrees import own_batch
 from infoplane.capture.recording import in_single
-from infoplane.capture.taps import own_batch
 from infoplane.measurements.task import END, Live
 from infoplane.study.origin import Origin
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from infoplane import data, densities
 from infoplane.capture import activations, seeded
-from infoplane.capture.taps import own_batch
+from infoplane.capture.pytrees import own_batch
 from infoplane.checks import check_whole
 from infoplane.engine.lock import LOCK_FILE
 from infoplane.engine.progress import Display

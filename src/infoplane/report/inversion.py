@@ -8,7 +8,7 @@ import numpy as np
 
 from infoplane.data.split import PARTS
 from infoplane.errors import in_words
-from infoplane.measurements.candidates import SPOKEN, paced
+from infoplane.measurements.candidates import SPOKEN, is_wide, paced
 from infoplane.measurements.task import END
 from infoplane.report.amounts import capitalised, with_error
 from infoplane.report.contents import Curve, Layer, LayerPictures, ReportContents

@@ -5,15 +5,13 @@ time, the members of registries, is not followed: whoever asks adds it. In doubt
 needed, never less.
 """
 
-import ast
 import hashlib
-import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import cache, cached_property
+from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
-from typing import Any
+
+from infoplane.study.syntax import Module, Target, Uses, write
 
 #: rooms that carry results or say what went wrong with them, and make none
 INDIFFERENT = ("errors", "files", "engine")
@@ -22,16 +20,9 @@ CHOICES = frozenset({"data:_load", "densities:REGISTRY", "subjects:REGISTRY"})
 #: rooms whose modules bring together what belongs to different cells: their definitions are followed one by one.
 #: So are those of every `__init__`. Any other module counts as a whole
 HUBS = ("measurements", "estimate")
-#: methods of cells that foretell what they take, and make nothing
-FORECASTS = frozenset({"work", "size"})
 
 #: a module, and one of its definitions, or None for all of it
 Unit = tuple[str, str | None]
-#: an import: the module, and the name in it, or None for the module itself
-Target = tuple[str, str | None]
-
-_LOCAL: Target = ("", None)
-_FIELDS_WITHOUT_MEANING = frozenset({"ctx", "type_comment", "kind"})
 
 
 @cache
@@ -49,7 +40,7 @@ class Code:
 
     def __init__(self, folder: Path, package: str = "infoplane") -> None:
         self.folder, self.package = folder, package
-        self._modules: dict[str, _Module | None] = {}
+        self._modules: dict[str, Module | None] = {}
         self._units: dict[Unit, tuple[str, frozenset[Unit]]] = {}
 
     def meaning(self, roots: Iterable[str]) -> str:
@@ -79,11 +70,6 @@ class Code:
             by_module.setdefault(module, []).append(line)
         return _hash([line for _, line in found], 12), {name: _hash(by_module[name], 8) for name in sorted(by_module)}
 
-    def modules(self, roots: Iterable[str]) -> set[str]:
-        """Returns the names of the modules that count for a `meaning`."""
-        waiting = [unit for root in roots for unit in self._resolve(root.partition(":")[0], root.partition(":")[2])]
-        return {module for module, _ in self._closure(waiting)}
-
     def _closure(self, units: Iterable[Unit]) -> set[Unit]:
         found: set[Unit] = set()
         waiting = list(units)
@@ -100,12 +86,12 @@ class Code:
     def _short(self, module: str) -> str:
         return module.removeprefix(f"{self.package}.")
 
-    def _module(self, module: str) -> "_Module | None":
+    def _module(self, module: str) -> Module | None:
         if module not in self._modules:
             base = self.folder.joinpath(*module.split(".")[1:])
             places = (base / "__init__.py", base.with_suffix(".py") if base != self.folder else base / "__init__.py")
             path = next((place for place in places if place.is_file()), None)
-            self._modules[module] = None if path is None else _Module(module, path)
+            self._modules[module] = None if path is None else Module(module, path)
         return self._modules[module]
 
     def _resolve(self, module: str, name: str | None, seen: frozenset[Target] = frozenset()) -> list[Unit]:
@@ -121,7 +107,8 @@ class Code:
             target = source.imports[name]
             return self._resolve(*target, seen | {(module, name)}) if self._inside(target[0]) else []
         if name in source.definitions:
-            return [(module, name if self._is_hub(source) else None)]
+            hub = source.is_package or short.partition(".")[0] in HUBS
+            return [(module, name if hub else None)]
         if self._module(f"{module}.{name}") is not None:
             return list(self._whole(f"{module}.{name}"))
         return [(module, None)]
@@ -139,9 +126,6 @@ class Code:
                 elif (path / "__init__.py").is_file():
                     yield from self._whole(inner)
 
-    def _is_hub(self, source: "_Module") -> bool:
-        return source.is_package or self._short(source.name).partition(".")[0] in HUBS
-
     def _unit(self, unit: Unit) -> tuple[str, frozenset[Unit]]:
         """The hash of a unit's own syntax, and the units that it refers to."""
         if unit not in self._units:
@@ -149,11 +133,11 @@ class Code:
             source = self._module(module)
             assert source is not None
             statements = source.statements if name is None else source.of(name)
-            uses = _Uses(source.imports, self.package, source.parent)
+            uses = Uses(source.imports, self.package, source.parent)
             for statement in statements:
                 uses.visit(statement)
             parts: list[str] = []
-            _write(statements, parts)
+            write(statements, parts)
             meanings, others = [], set[Unit]()
             for (target, chain), alias in uses.imported.items():
                 meanings.append(f"{alias}={target[0]}:{target[1]}")
@@ -185,275 +169,6 @@ class Code:
                 return self._resolve(module, name)
             module = f"{module}.{name}"
         return self._along((module, chain[0]), chain[1:]) if chain else self._resolve(module, None)
-
-
-@dataclass
-class _Module:
-    """One file, without what has no meaning.
-
-    Attributes:
-        name: Its import name.
-        path: Its file.
-    """
-
-    name: str
-    path: Path
-    imports: dict[str, Target] = field(default_factory=dict)
-    statements: list[ast.stmt] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        tree = _Meant().visit(ast.parse(self.path.read_bytes(), filename=str(self.path)))
-        for statement in _flat(tree.body):
-            if isinstance(statement, ast.Import | ast.ImportFrom):
-                self.imports.update(_bindings(statement, self.parent))
-        self.statements = tree.body
-        if ".measurements." in self.name:
-            for statement in self.statements:
-                if isinstance(statement, ast.ClassDef):
-                    statement.body = [each for each in statement.body if getattr(each, "name", "") not in FORECASTS]
-
-    @property
-    def is_package(self) -> bool:
-        return self.path.name == "__init__.py"
-
-    @property
-    def parent(self) -> str:
-        """The package that relative imports start from."""
-        return self.name if self.is_package else self.name.rpartition(".")[0]
-
-    @cached_property
-    def definitions(self) -> dict[str, list[ast.stmt]]:
-        """Name -> the statements that say what it is."""
-        found: dict[str, list[ast.stmt]] = {}
-        for statement in self.statements:
-            for name in _stored([statement]):
-                found.setdefault(name, []).append(statement)
-        return found
-
-    def of(self, name: str) -> list[ast.stmt]:
-        """The statements that make a name what it is: those that define it, and those that change it."""
-        own = list(self.definitions[name])
-        for statement in self.statements:
-            plain = isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-            if not plain and statement not in own and not _stored([statement]) and name in _names(statement):
-                own.append(statement)
-        return own
-
-
-class _Meant(ast.NodeTransformer):
-    """Takes out what has no meaning when the code runs."""
-
-    def __init__(self) -> None:
-        self._in_class = False
-
-    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
-        if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
-            return None
-        return self.generic_visit(node)
-
-    def visit_Pass(self, node: ast.Pass) -> None:
-        return None
-
-    def visit_If(self, node: ast.If) -> Any:
-        test = node.test
-        if (test.id if isinstance(test, ast.Name) else getattr(test, "attr", "")) == "TYPE_CHECKING":
-            return [kept for each in node.orelse for kept in _listed(self.visit(each))]
-        return self.generic_visit(node)
-
-    def visit_Assign(self, node: ast.Assign) -> ast.AST | None:
-        if any(isinstance(target, ast.Name) and target.id == "__all__" for target in node.targets):
-            return None
-        return self.generic_visit(node)
-
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
-        if self._in_class:  # fields of dataclasses and settings
-            return self.generic_visit(node)
-        if node.value is None:
-            return None
-        return ast.Assign([node.target], self.visit(node.value))
-
-    def visit_arg(self, node: ast.arg) -> ast.AST:
-        node.annotation = None
-        return node
-
-    def _function(self, node: Any) -> ast.AST:
-        outer, self._in_class = self._in_class, False
-        node.returns = None
-        self.generic_visit(node)
-        self._in_class = outer
-        return node
-
-    visit_FunctionDef = visit_AsyncFunctionDef = _function
-
-    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
-        outer, self._in_class = self._in_class, True
-        self.generic_visit(node)
-        self._in_class = outer
-        return node
-
-
-class _Uses(ast.NodeVisitor):
-    """Collects the names that code takes from outside of itself.
-
-    Attributes:
-        imported: (import, attributes that are taken of it) -> name under which it is used.
-        free: Names that are neither local nor imported.
-        texts: Strings that may be the name of a module of the package, or of something in one.
-    """
-
-    def __init__(self, imports: Mapping[str, Target], package: str, parent: str) -> None:
-        self.imported: dict[tuple[Target, tuple[str, ...]], str] = {}
-        self.free: set[str] = set()
-        self.texts: set[str] = set()
-        self._imports, self._parent = imports, parent
-        self._pattern = re.compile(rf"{package}(\.\w+)+(:\w+)?")
-        self._scopes: list[tuple[bool, dict[str, Target]]] = []
-
-    def _find(self, name: str) -> Target | None:
-        for depth, (of_class, names) in enumerate(reversed(self._scopes)):
-            if name in names and (not of_class or depth == 0):  # methods do not see their class's names
-                return names[name]
-        return self._imports.get(name)
-
-    def _take(self, name: str, chain: tuple[str, ...]) -> None:
-        target = self._find(name)
-        if target is None:
-            self.free.add(name)
-        elif target != _LOCAL:
-            self.imported[target, chain] = ".".join((name, *chain))
-
-    def visit_Name(self, node: ast.Name) -> None:
-        self._take(node.id, ())
-
-    def visit_Attribute(self, node: ast.Attribute) -> None:
-        chain, inner = [node.attr], node.value
-        while isinstance(inner, ast.Attribute):
-            chain.append(inner.attr)
-            inner = inner.value
-        if isinstance(inner, ast.Name):
-            self._take(inner.id, tuple(reversed(chain)))
-        else:
-            self.visit(inner)
-
-    def visit_Constant(self, node: ast.Constant) -> None:
-        if isinstance(node.value, str) and self._pattern.fullmatch(node.value):
-            self.texts.add(node.value)
-
-    def visit_Import(self, node: ast.Import) -> None:
-        """Counts where it is used."""
-
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
-        """Counts where it is used."""
-
-    def _within(self, names: Mapping[str, Target], nodes: Iterable[ast.AST], *, of_class: bool = False) -> None:
-        self._scopes.append((of_class, dict(names)))
-        for node in nodes:
-            self.visit(node)
-        self._scopes.pop()
-
-    def _function(self, node: Any) -> None:
-        for each in (*getattr(node, "decorator_list", ()), *node.args.defaults, *filter(None, node.args.kw_defaults)):
-            self.visit(each)
-        body = node.body if isinstance(node.body, list) else [node.body]
-        arguments = [each.arg for each in ast.walk(node.args) if isinstance(each, ast.arg)]
-        self._within(dict.fromkeys(arguments, _LOCAL) | _locals(body, self._parent), body)
-
-    visit_FunctionDef = visit_AsyncFunctionDef = visit_Lambda = _function
-
-    def visit_ClassDef(self, node: ast.ClassDef) -> None:
-        for each in (*node.decorator_list, *node.bases, *node.keywords):
-            self.visit(each)
-        self._within(_locals(node.body, self._parent), node.body, of_class=True)
-
-    def _comprehension(self, node: Any) -> None:
-        names = {each.id for part in node.generators for each in ast.walk(part.target) if isinstance(each, ast.Name)}
-        self.visit(node.generators[0].iter)
-        parts = [part for each in ast.iter_child_nodes(node) for part in _parts(each, node.generators[0])]
-        self._within(dict.fromkeys(names, _LOCAL), parts)
-
-    visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _comprehension
-
-
-def _parts(node: ast.AST, first: ast.comprehension) -> list[ast.AST]:
-    """A part of a comprehension without what is looked up outside of it."""
-    return [node.target, *node.ifs] if node is first and isinstance(node, ast.comprehension) else [node]
-
-
-def _bindings(node: ast.Import | ast.ImportFrom, parent: str) -> dict[str, Target]:
-    """Name -> what an import binds it to."""
-    if isinstance(node, ast.Import):
-        names = [(each.asname, each.name if each.asname else each.name.partition(".")[0]) for each in node.names]
-        return {asname or name: (name, None) for asname, name in names}
-    above = parent.split(".")[: len(parent.split(".")) - node.level + 1] if node.level else []
-    module = ".".join([*above, *filter(None, [node.module])])
-    return {each.asname or each.name: (module, None if each.name == "*" else each.name) for each in node.names}
-
-
-def _locals(body: Iterable[ast.stmt], parent: str) -> dict[str, Target]:
-    """What a function's or class's own statements bind."""
-    body = list(body)
-    found = dict.fromkeys(_stored(body), _LOCAL)
-    outer: set[str] = set()
-    for node in _flat(body):
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            found |= _bindings(node, parent)
-        elif isinstance(node, ast.Global | ast.Nonlocal):
-            outer.update(node.names)
-    return {name: target for name, target in found.items() if name not in outer}
-
-
-def _flat(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
-    """All nodes, but for what is inside of functions and classes."""
-    waiting = list(body)
-    while waiting:
-        node = waiting.pop()
-        yield node
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
-            waiting += ast.iter_child_nodes(node)
-
-
-def _stored(body: Iterable[ast.stmt]) -> set[str]:
-    """Names that statements bind themselves, but for imports."""
-    found: set[str] = set()
-    for node in _flat(body):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            found.add(node.id)
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) or (
-            isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and node.name
-        ):
-            found.add(str(node.name))
-    return found
-
-
-def _names(node: ast.AST) -> set[str]:
-    return {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
-
-
-def _listed(found: Any) -> list[ast.AST]:
-    return [] if found is None else found if isinstance(found, list) else [found]
-
-
-def _write(node: Any, parts: list[str]) -> None:
-    """Writes syntax in a form of its own: that of `ast.dump` differs between versions of Python."""
-    if isinstance(node, ast.Constant):
-        parts.append(f"{type(node.value).__name__} {node.value!r};")
-    elif isinstance(node, ast.Import | ast.ImportFrom):
-        return
-    elif isinstance(node, ast.AST):
-        parts.append(f"{type(node).__name__}(")
-        for name in node._fields:
-            value = getattr(node, name, None)
-            if name not in _FIELDS_WITHOUT_MEANING and value is not None and value != []:
-                parts.append(f"{name}=")
-                _write(value, parts)
-        parts.append(")")
-    elif isinstance(node, list):
-        parts.append("[")
-        for each in node:
-            _write(each, parts)
-        parts.append("]")
-    else:
-        parts.append(f"{node!r};")
 
 
 def _hash(lines: Iterable[str], digits: int) -> str:
