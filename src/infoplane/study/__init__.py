@@ -1,1 +1,1 @@
-"""A study: validated spec, plan of cells, run, store, results."""
+"""A study: validated spec, plan of cells, execution, results."""
