@@ -63,7 +63,15 @@ def test_every_export_is_registered():
 
 
 def test_every_package_with_public_names_is_here():
-    inner = {"engine", "measurements", "study", "budget", "cli", "data", "profile"}  # of a run's own code; of data, which tests/data has
+    inner = {
+        "engine",
+        "measurements",
+        "study",
+        "budget",
+        "cli",
+        "data",
+        "profile",
+    }  # of a run's own code; of data, which tests/data has
     packages = {each.name for each in pkgutil.iter_modules(infoplane.__path__) if each.ispkg}
     assert packages == (set(PACKAGES) & packages) | inner
 

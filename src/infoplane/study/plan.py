@@ -47,7 +47,8 @@ class Draft(Plan):
         code, modules = code_of(Path(infoplane.__file__).parent).read(roots_of(kind))
         cell = Cell.named(
             kind.kind,
-            kind.model_dump(mode="json"),
+            # A setting that a later version adds, at its default, renames nothing.
+            kind.model_dump(mode="json", exclude_defaults=True),
             needs,
             label=label,
             keeps=kind.keeps,
