@@ -4,10 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from infoplane.budget import Forecast
+from infoplane.engine.kind import Kind
 from infoplane.inversion import FitSettings
 from infoplane.measurements.counting import Work
 from infoplane.measurements.dataset import DataSpec
+from infoplane.measurements.fits import Candidate, Density
 from infoplane.measurements.machine import Machine
+from infoplane.measurements.pictures import Mse, Samples
 from infoplane.study.spec import DensitySpec, StudySpec
 
 
@@ -21,14 +24,17 @@ class Counted:
         self.sizes = {"encoding": 0, "decoding": 80, "evaluation": 20}
         self.contexts = {"a": (4,), "b": (2,)}
 
-    def of(self, kind: str, params: Mapping[str, Any]) -> Work:
-        if kind == "density":
-            return Work(flops=params["fit"]["updates"] * weight(params["density"]))
-        if kind == "mse":
-            return Work(flops=self.mse * params["fit"]["updates"])
-        if kind == "samples":
-            return Work(flops=self.sample * params["each"] * (1 if params["layer"] is None else params["images"]))
+    def of(self, kind: Kind) -> Work:
+        if isinstance(kind, Density):
+            return Work(flops=kind.fit["updates"] * weight(kind.density))
+        if isinstance(kind, Mse):
+            return Work(flops=self.mse * kind.fit["updates"])
+        if isinstance(kind, Samples):
+            return Work(flops=self.sample * kind.each * (1 if kind.layer is None else kind.images))
         return Work()
+
+    def ways(self, kind: Kind) -> list[Kind]:
+        return [kind]
 
     def scoring(self, spec: Mapping[str, Any], layer: str | None) -> Work:
         return Work(flops=self.scored)
@@ -46,9 +52,8 @@ class Counted:
 class Chosen(Counted):
     """The same where the data choose the density."""
 
-    def of(self, kind: str, params: Mapping[str, Any]) -> Work:
-        fitted = kind in ("candidate", "density")
-        return Work(flops=params["fit"]["updates"]) if fitted else super().of(kind, params)
+    def of(self, kind: Kind) -> Work:
+        return Work(flops=kind.fit["updates"]) if isinstance(kind, Candidate | Density) else super().of(kind)
 
 
 def weight(density: Mapping[str, Any]) -> float:

@@ -83,10 +83,10 @@ def test_timing_and_counting_are_cut_off(refuses, monkeypatch, which):
     class Slowly(Counted):
         """Each count takes five seconds."""
 
-        def of(self, kind, params):
+        def of(self, kind):
             counted.append(kind)
             clock.pass_by(5.0 if which == "counting" else 0.0)
-            return super().of(kind, params)
+            return super().of(kind)
 
     def timed(share):
         clock.pass_by(40.0 if which == "timing" else share)
@@ -123,9 +123,9 @@ def test_only_what_is_asked_for_is_weighed(monkeypatch, kinds, said):
     weighed = set()
 
     class Noted(Counted):
-        def of(self, kind, params):
-            weighed.add(kind)
-            return super().of(kind, params)
+        def of(self, kind):
+            weighed.add(kind.kind)
+            return super().of(kind)
 
     spec, _ = within(study(measure=kinds), Preparing("10m", clock=Clock()), forecast(Noted(mse=0.1)), lambda _: 1.0)
     fitted = {"nce": {"density"}, "mse": {"mse"}, "label": {"probe"}}[kinds[0]]

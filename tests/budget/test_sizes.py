@@ -144,7 +144,7 @@ def test_too_short_is_refused_after_it(refuses):
 
 def test_what_timing_shows_to_be_too_short_is_refused_without_looking_for_sizes(refuses):
     class Uncounted(Counted):
-        def of(self, kind, params):
+        def of(self, kind):
             raise AssertionError("sizes are looked for")
 
     # As the machine is thought to be the least might do; it is ten times as slow.

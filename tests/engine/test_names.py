@@ -1,4 +1,4 @@
-"""What a cell is called does not change any more: runs of this version go on with later ones, where code means the same."""
+"""What a cell is called does not change any more: later versions go on with what this one has computed."""
 
 import pytest
 
