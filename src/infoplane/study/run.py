@@ -261,8 +261,8 @@ def run_cells(
         local: Whether a cell must run in this process, since it needs `live`; as it has them, on all threads.
         watchers: Who is told, beside `events.jsonl`.
         lock: File descriptor of the folder's lock, which workers inherit.
-        seconds: Returns cell -> about how long it takes: what the time left is told from. Asked once, before any cell
-            begins and while worker processes start.
+        seconds: Returns, of the cells that are left, cell -> about how long it takes: what the time left is told from.
+            Asked once, before any cell begins and while worker processes start.
         revise: Asked whenever a cell is done which cells there are from then on; see `Revise`.
 
     Raises:
@@ -274,8 +274,8 @@ def run_cells(
         return runner.run()
 
 
-#: () -> cell -> seconds
-Seconds = Callable[[], Mapping[str, float]]
+#: the cells that are left -> cell -> seconds; nothing where that is not known
+Seconds = Callable[[Sequence[Cell]], Mapping[str, float]]
 
 #: (whether a cell is stored, cell -> seconds it took, cell -> seconds since it began) -> the cells that there are from
 #: now on, or None where they stay; those that run go on
@@ -319,14 +319,16 @@ class _Runner:
         self.peaks: dict[Any, int] = {}
 
     def run(self) -> Outcome:
-        if self.seconds is not None and self.waiting:
-            try:
-                known = self.seconds()
-            except BaseException:
-                for worker in self.workers:
-                    worker.close()
-                raise
-            self.weight = lambda cell: known[cell.name] if known else _weight(cell)
+        try:
+            if self.seconds is not None and self.waiting and (known := self.seconds(self.waiting)):
+                self.weight = lambda cell: known[cell.name]
+            return self._through()
+        finally:
+            for worker in self.workers:
+                worker.close()
+
+    def _through(self) -> Outcome:
+        """Runs all cells to the end."""
         start = time.monotonic()
         with (
             self._watched(),
@@ -337,16 +339,12 @@ class _Runner:
             self.display = display
             if self.waiting:
                 self._log({"event": "begin", "device": device_name(self.device), **surroundings()})
-            try:
-                while self.waiting or self.running:
-                    if not self._dispatch() and self.running:
-                        try:
-                            self._handle(self.events.get(timeout=1.0))
-                        except queue.Empty:
-                            display.tick()
-            finally:
-                for worker in self.workers:
-                    worker.close()
+            while self.waiting or self.running:
+                if not self._dispatch() and self.running:
+                    try:
+                        self._handle(self.events.get(timeout=1.0))
+                    except queue.Empty:
+                        display.tick()
             self.outcome.seconds = time.monotonic() - start
             self.peaks[None] = peak_memory_mb()
             self.outcome.peak_memory_mb = sum(self.peaks.values())
