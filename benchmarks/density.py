@@ -38,8 +38,8 @@ from tables import add_options, deliver, where
 INPUT = "input"
 #: updates by which the time of one is found out
 TIMED = 12
-#: share of the decoding images that are held out, and how often they are looked at
-HELD_OUT, EVALUATIONS = 0.05, 2
+#: share of the decoding images that are held out, the most of them, and how often they are looked at
+HELD_OUT, MOST, EVALUATIONS = 0.05, 500, 2
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class Problems:
     def __init__(self, name: str, folder: str, device: torch.device) -> None:
         self.problem, self.folder, self.device = prepare(name, folder, ("end",)), folder, device
         self.images = torch.from_numpy(np.load(f"{folder}/images.npy"))
-        kept, held = data.hold_out(np.arange(len(self.images)), HELD_OUT, 0)
+        kept, held = data.hold_out(np.arange(len(self.images)), min(HELD_OUT, MOST / len(self.images)), 0)
         self.parts = (torch.from_numpy(kept), torch.from_numpy(held))
 
     @property

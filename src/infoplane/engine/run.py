@@ -27,8 +27,8 @@ PACKAGES = ("infoplane", "torch", "numpy", "scipy", "scikit-learn")
 #: seconds that nothing is shown of what is waited for
 PATIENCE = 1.0
 
-#: () -> cell -> seconds
-Seconds = Callable[[], Mapping[str, float]]
+#: the cells that are left -> cell -> seconds; nothing where that is not known
+Seconds = Callable[[Sequence[Cell]], Mapping[str, float]]
 
 #: (whether a cell is stored, cell -> seconds it took, cell -> seconds since it began) -> the cells that there are from
 #: now on, or None where they stay; those that run go on
@@ -108,8 +108,8 @@ def run_cells(
         local: Whether a cell must run in this process, since it needs `live`; as it has them, on all threads.
         watchers: Who is told, beside `events.jsonl`.
         lock: File descriptor of the folder's lock, which workers inherit.
-        seconds: Returns cell -> about how long it takes: what the time left is told from. Asked once, before any cell
-            begins and while worker processes start.
+        seconds: Returns, of the cells that are left, cell -> about how long it takes: what the time left is told from.
+            Asked once, before any cell begins and while worker processes start.
         revise: Asked whenever a cell is done which cells there are from then on; see `Revise`.
 
     Raises:
@@ -124,7 +124,7 @@ def run_cells(
         if remote:
             start = ENGINES[engine](folder, device, min(workers, remote), lock, run)
             stack.callback(start.close)
-        known = seconds() if seconds is not None and schedule else None
+        known = seconds(schedule.waiting) if seconds is not None and schedule else None
         runs = _Run(
             store,
             schedule,

@@ -252,6 +252,11 @@ class ReportContents(PageContents):
         """Those of them whose pictures are shown: a page of hundreds would be neither read nor opened."""
         return spread(self.pictured, MOST_DRAWN)
 
+    @property
+    def shown_inputs(self) -> np.ndarray | None:
+        """Those evaluation images whose pictures are shown, for the same reason."""
+        return None if self.inputs is None else self.inputs[:MOST_IMAGES]
+
     def label(self, name: str) -> str:
         """Returns what the reader calls the layer `name`."""
         if name == "input":

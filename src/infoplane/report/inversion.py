@@ -1,6 +1,6 @@
 """What the page of a study of inversion shows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -119,10 +119,7 @@ def choice_words(results: Results) -> str:
         return ""
     spec, name, other = results.spec, found["chosen"], found["other"]
     own = SPOKEN[name]
-    trained = (
-        f"Its fits make {paced(spec.fit.updates, found):,} updates with {found['batch']:,} images each, at a learning "
-        f"rate of {found['learning_rate']:g}."
-    )
+    trained = f"Its fits make {_steps(spec, found)}."
     if other is None:
         failed = " and ".join(f"{SPOKEN[each]} could not be ({why})" for each, why in found["failed"].items())
         return f"The density is {own}, which could be trained: {failed}. {trained}"
@@ -172,10 +169,15 @@ def _chosen(spec: StudySpec, results: Results) -> str:
     narrow = "" if is_wide(found["density"]) else "; on a processor in float32"
     return (
         "Updates under fit count those of the window density, whichever the data chose; its batch, learning rate and "
-        f"precision stand in place of those below. {capitalised(SPOKEN[found['chosen']])} made "
-        f"{paced(spec.fit.updates, found):,} updates of {found['batch']:,} images at {found['learning_rate']:g}"
+        f"precision stand in place of those below. {capitalised(SPOKEN[found['chosen']])} made {_steps(spec, found)}"
         f"{narrow}."
     )
+
+
+def _steps(spec: StudySpec, found: Mapping[str, Any]) -> str:
+    """How a density that the data chose is trained."""
+    updates, batch = paced(spec.fit.updates, found), found["batch"]
+    return f"{updates:,} updates with {batch:,} images each, at a learning rate of {found['learning_rate']:g}"
 
 
 def _seeds(spec: StudySpec, results: Results) -> str:

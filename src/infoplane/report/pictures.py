@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from infoplane.report.contents import MOST_IMAGES, Layer, ReportContents
+from infoplane.report.contents import Layer, ReportContents
 
 SAMPLES = 8  # shown per image, layer and checkpoint, unless they would make the page heavy
 BUDGET = 2_500_000  # bytes of pictures in the page, about
@@ -197,7 +197,7 @@ def drawn_at(layer: Layer, checkpoint: str, index: int) -> tuple[np.ndarray | No
 
 def gallery(contents: ReportContents) -> Gallery | None:
     """Returns the pictured images with what every layer kept of them; None where no layer was drawn from."""
-    inputs = contents.inputs
+    inputs = contents.shown_inputs
     checkpoints = tuple(contents.shown)
     counts = [
         len(pictures.samples[0])
@@ -209,10 +209,9 @@ def gallery(contents: ReportContents) -> Gallery | None:
     drawn = max([*counts, 0 if null is None else min(len(null), SAMPLES)])
     several = len(checkpoints) > 1
     found = [drawn_at(layer, point, 0) for layer in contents.layers for point in _points(layer, checkpoints)]
-    images = 0 if inputs is None else len(inputs)
-    if inputs is None or not images or all(redrawn is None and not len(own) for redrawn, own in found):
+    if inputs is None or not len(inputs) or all(redrawn is None and not len(own) for redrawn, own in found):
         return None
-    inputs = inputs[:MOST_IMAGES]
+    assert contents.inputs is not None
     encoder = _Encoder(contents.levels)
 
     def heavy(count: int) -> bool:
@@ -229,7 +228,7 @@ def gallery(contents: ReportContents) -> Gallery | None:
         tuple(tuple(_rows(contents, index, checkpoints, count, encoder)) for index in range(len(inputs))),
         None if null is None else _null_row(contents, null[:count], columns, encoder),
         checkpoints,
-        images,
+        len(contents.inputs),
         count,
         drawn,
         zoom=max(1, min(round(_TILE / width), int(room / strip))),

@@ -194,10 +194,10 @@ class Plates:
         drawn = []
         points = self.contents.shown or [""]
         for at in points:
-            inputs, rows = self.contents.inputs, sheets.rows_of(self.contents, at)
+            inputs, rows = self.contents.shown_inputs, sheets.rows_of(self.contents, at)
             if inputs is not None and rows:
                 name = "pictures" if at == points[-1] else f"pictures-at-{slug(at)}"
-                sheet = functools.partial(sheets.sheet, inputs[: len(rows)], rows, self.contents.levels)
+                sheet = functools.partial(sheets.sheet, inputs, rows, self.contents.levels)
                 self.drawings.drawer.draw(name, sheet.args, sheet)
                 drawn.append((at if len(points) > 1 else "", name))
         return drawn

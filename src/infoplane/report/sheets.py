@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from infoplane.report.contents import MOST_IMAGES, ReportContents
+from infoplane.report.contents import ReportContents
 from infoplane.report.drawing import framed, gutter, shorten
 from infoplane.report.pictures import SAMPLES, drawn_at, gap_of, rgb
 from infoplane.report.theme import INK, MUTED, canvas
@@ -20,10 +20,8 @@ Row = tuple[str, np.ndarray | None, Sequence[np.ndarray]]
 
 def rows_of(contents: ReportContents, checkpoint: str) -> list[list[Row]]:
     """Returns what is shown of a checkpoint: for each of the first images, the rows of its layers."""
-    inputs = contents.inputs
-    found = [
-        _drawn(contents, index, checkpoint) for index in range(0 if inputs is None else min(len(inputs), MOST_IMAGES))
-    ]
+    inputs = contents.shown_inputs
+    found = [_drawn(contents, index, checkpoint) for index in range(0 if inputs is None else len(inputs))]
     return found if found and found[0] else []
 
 

@@ -133,17 +133,21 @@ def _derived(step: Difference, contents: ReportContents) -> bool:
     return any(layer.name == step.second and step.first in layer.function_of for layer in contents.layers)
 
 
+def _behind(labels: Mapping[str, str], kind: str) -> dict[str, str]:
+    """Returns label -> name of what is behind a sentence on layers: usable information has p(x) behind it too."""
+    return dict(labels) | ({"p(x)": INPUT} if kind == "usable" else {})
+
+
 def _amiss(behind: Mapping[str, str], kind: str, results: Results) -> list[tuple[str, str]]:
     """Returns (what is amiss, label) for the fits behind a sentence.
 
     Args:
         behind: Label -> name of the layers that it speaks of.
-        kind: What it speaks of; usable information has p(x) behind it too.
+        kind: What it speaks of.
         results: Where the flags are.
     """
-    labels = dict(behind) | ({"p(x)": INPUT} if kind == "usable" else {})
     found = []
-    for label, name in labels.items():
+    for label, name in _behind(behind, kind).items():
         number = results.get(name, "cross-entropy" if name == INPUT else kind)
         flags = () if number is None else number.flags
         # What begins so is said of p(x).
@@ -167,7 +171,7 @@ def _but(behind: Mapping[str, str], kind: str, results: Results, told: Sequence[
         together.setdefault(tuple(at), []).append(flag)
     if not together:
         return Markup(".")
-    count = len(behind) + (kind == "usable")
+    count = len(_behind(behind, kind))
     clauses = [
         Markup("of {}: {}").format("all of these" if len(at) == count > 3 else listing(at), listing(flags))
         for at, flags in together.items()

@@ -151,7 +151,6 @@ def carry_out(
         if not store.has(name):
             store.save(plan.cells[name], loaded)
         cells = list(plan.cells.values()) if pace is None else pace.order(plan.cells.values())
-        waiting = [cell for cell in cells if not store.has(cell.name)]
 
         def revise(
             stored: Callable[[str], bool], took: Mapping[str, float], running: Mapping[str, float]
@@ -181,7 +180,7 @@ def carry_out(
             quiet=quiet,
             watchers=watchers,
             lock=lock,
-            seconds=partial(foretell, plan, waiting) if foretell is not None else None,
+            seconds=partial(foretell, plan) if foretell is not None else None,
             revise=revise if pace is not None else None,
         )
 
