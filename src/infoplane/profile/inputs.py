@@ -23,8 +23,8 @@ from infoplane.errors import UsageError, joined, unknown
 from infoplane.information.label import Prior, check_prior
 from infoplane.measurements.candidates import AUTO, small_pixelcnn
 from infoplane.measurements.inputs import LOOKED_AT, look_closer
+from infoplane.measurements.numbers import INPUT
 from infoplane.measurements.task import Live
-from infoplane.study.plan import INPUT
 from infoplane.study.spec import DensitySpec, Measure
 
 #: fewest images from which anything can be said

@@ -1,12 +1,13 @@
 """What a report is made of: plain values and numpy arrays, so that nothing of a run has to be alive to draw it."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 
 from infoplane.errors import UsageError, in_words
+from infoplane.measurements.numbers import in_order
 
 Point = TypeVar("Point")
 
@@ -273,9 +274,3 @@ def spread(points: Sequence[Point], most: int) -> list[Point]:
     if len(points) <= most:
         return list(points)
     return [points[round(index * (len(points) - 1) / (most - 1))] for index in range(most)]
-
-
-def in_order(found: Iterable[str], planned: Sequence[str]) -> list[str]:
-    """Returns the distinct checkpoints of `found`: first those of `planned` in its order, then others as they come."""
-    distinct = dict.fromkeys(found)
-    return [point for point in planned if point in distinct] + [point for point in distinct if point not in planned]

@@ -10,7 +10,7 @@ from typing import Any
 
 from infoplane.engine.watch import EVENTS_FILE
 from infoplane.files import read_text
-from infoplane.study.plan import INPUT
+from infoplane.measurements.numbers import INPUT
 from infoplane.study.run_results import RunResults
 
 

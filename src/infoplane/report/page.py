@@ -5,12 +5,13 @@ from pathlib import Path
 
 from infoplane.claims import corrected_for
 from infoplane.measurements import QUANTITIES
+from infoplane.measurements.numbers import NETWORK
 from infoplane.report import pictures, publish, tables, words
 from infoplane.report.contents import ReportContents
 from infoplane.report.drawer import Drawer
 from infoplane.report.drawings import Drawn
 from infoplane.report.plates import Plates
-from infoplane.report.results import NETWORK, Results, differences
+from infoplane.report.results import Results, differences
 
 #: files with tables that a run's folder may hold, and what they are called
 TABLES = {

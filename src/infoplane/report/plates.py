@@ -9,14 +9,15 @@ from matplotlib.figure import Figure
 from infoplane.errors import in_words
 from infoplane.estimate import Estimate
 from infoplane.measurements import with_chart
+from infoplane.measurements.numbers import INPUT, NETWORK, in_order
 from infoplane.report import amounts, figures, sheets, words
-from infoplane.report.contents import MOST_TRAINED, ReportContents, in_order, spread
+from infoplane.report.contents import MOST_TRAINED, ReportContents, spread
 from infoplane.report.drawer import Drawer
 from infoplane.report.drawing import Mark, Unit
 from infoplane.report.drawings import Drawings, Drawn, slug
 from infoplane.report.evolution import Track, evolution
 from infoplane.report.plane import Orbit, plane
-from infoplane.report.results import INPUT, NETWORK, Difference, Results
+from infoplane.report.results import Difference, Results
 from infoplane.report.theme import INK, Palette
 from infoplane.report.words import Opening
 

@@ -9,10 +9,7 @@ from scipy.special import ndtr, stdtr
 
 from infoplane.claims import Claim, Hypothesis, Verdict, claims, verdict_of
 from infoplane.estimate import Estimate
-from infoplane.report.contents import in_order
-
-INPUT = "input"  # the layer name of the null-context twin p(x)
-NETWORK = ""  # the layer name of numbers about the whole network
+from infoplane.measurements.numbers import INPUT, NETWORK, in_order
 
 
 def number_of(value: object) -> float | None:

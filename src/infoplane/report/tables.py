@@ -9,6 +9,7 @@ from markupsafe import Markup
 from infoplane.data.split import PARTS
 from infoplane.estimate import NO_CLASSIFIER, Estimate
 from infoplane.measurements import QUANTITIES
+from infoplane.measurements.numbers import INPUT, NETWORK
 from infoplane.report.amounts import (
     MISSING,
     NEGLIGIBLE,
@@ -22,7 +23,7 @@ from infoplane.report.amounts import (
     with_error,
 )
 from infoplane.report.contents import ReportContents
-from infoplane.report.results import INPUT, NETWORK, Difference, Results
+from infoplane.report.results import Difference, Results
 from infoplane.report.theme import Palette
 from infoplane.report.words import DIRECTIONS, MATCHED, fits, name_of
 

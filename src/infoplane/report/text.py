@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from infoplane.errors import in_words, joined
 from infoplane.estimate import KINDS, OF_TWIN, Estimate
 from infoplane.measurements import QUANTITIES
+from infoplane.measurements.numbers import ALL, INPUT
 from infoplane.report.amounts import NO_SPREAD, capitalised, without_spread
 from infoplane.report.inversion import MOST_NAMED, choice_words, reader_words, shape_of
 from infoplane.report.words import DIRECTIONS, MATCHED, fits
 from infoplane.study.measured import READERS
-from infoplane.study.plan import INPUT
 from infoplane.study.results import Results
 
 #: the columns: kind of number -> what the footer calls it
@@ -27,8 +27,8 @@ Place = tuple[str, str]
 def table(results: Results) -> str:
     """Returns the table that closes a run: one line per layer, every number with its error."""
     found: Found = {}
-    for layer, checkpoint, refit, estimate in results.once("found"):
-        if refit == "all":
+    for (layer, checkpoint, *_), refit, estimate in results.numbers:
+        if refit == ALL:
             found[layer, checkpoint, estimate.kind] = estimate
     lines = _rows(results, found)
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]

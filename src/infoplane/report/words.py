@@ -8,9 +8,10 @@ from markupsafe import Markup
 from infoplane.claims import FITS_FOR_A_CLAIM
 from infoplane.estimate import OF_TWIN, Estimate
 from infoplane.measurements import QUANTITIES
+from infoplane.measurements.numbers import INPUT
 from infoplane.report.amounts import amount, capitalised, information, listing, united, with_error
 from infoplane.report.contents import ReportContents
-from infoplane.report.results import INPUT, Difference, Results, chain, whole
+from infoplane.report.results import Difference, Results, chain, whole
 
 DIRECTIONS = {"lower": "lower bound", "upper": "upper bound", "estimate": "estimate", "none": "not a bound"}
 

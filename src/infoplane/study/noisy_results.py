@@ -13,9 +13,10 @@ from infoplane.engine.store import Stored
 from infoplane.errors import agreed
 from infoplane.estimate import Estimate
 from infoplane.information.sample_propagation import NoisyEstimate
+from infoplane.measurements.numbers import Number, Place
 from infoplane.study.comparisons import Compared, settled
 from infoplane.study.noisy_spec import NoisySpec
-from infoplane.study.run_results import COLUMNS, RunResults, tidy
+from infoplane.study.run_results import COLUMNS, RunResults
 from infoplane.subjects.points import equal_inputs
 
 #: an error below this is that of arithmetic, nats
@@ -71,17 +72,18 @@ class NoisyResults(RunResults[NoisySpec]):
         found = ((repeat, self.cell("flow", network, epoch, repeat)) for repeat in repeats)
         return {r: [NoisyEstimate.of(layer) for layer in s.values["layers"]] for r, s in found if s is not None}
 
-    def rows(self) -> list[dict[str, Any]]:
-        """Returns one tidy row per estimate; keys as `columns`."""
-        inputs = self.inputs
-        more = {"bin": None, "inputs": inputs}
+    def found(self) -> list[Number]:
         return [
-            {**tidy(self.spec, layer, str(epoch), refit, estimate), **more, "network": network, "bin": size}
-            | dict(zip(("lower", "upper"), getattr(estimate, "bounds", None) or (None, None), strict=True))
+            Number(Place(layer, str(epoch), network, size), refit, estimate)
             for network in self.spec.names
             for epoch in self.epochs(network)
             for layer, refit, size, estimate in self._estimates(network, epoch)
         ]
+
+    def row(self, number: Number) -> dict[str, Any]:
+        bounds = getattr(number.estimate, "bounds", None) or (None, None)
+        own = {"network": number.place.network, "bin": number.place.setting, "inputs": self.inputs}
+        return super().row(number) | own | dict(zip(("lower", "upper"), bounds, strict=True))
 
     def _estimates(self, network: str, epoch: int) -> Iterator[tuple[str, str, float | None, Estimate]]:
         yield from self._accuracy(network, epoch)

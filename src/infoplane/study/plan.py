@@ -17,6 +17,7 @@ from infoplane.measurements.dataset import Data
 from infoplane.measurements.fits import Candidate, Choice, Density, Trunk
 from infoplane.measurements.inputs import Capture, Subject
 from infoplane.measurements.label import Forward, Own, Probe
+from infoplane.measurements.numbers import INPUT
 from infoplane.measurements.pictures import Judge, Mse, Samples
 from infoplane.measurements.task import END, Task
 from infoplane.measurements.truth import Truth
@@ -61,8 +62,6 @@ class Draft(Plan):
 
 #: options of a density that have no effect without a context
 OF_THE_CONTEXT = ("conditioning", "context_dropout")
-#: the layer name under which the null-context twins and what they say of p(x) are filed
-INPUT = "input"
 
 
 def make_plan(spec: StudySpec, origin: Origin = NOTHING_SAID, device: str = "cpu") -> Plan:

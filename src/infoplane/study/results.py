@@ -1,7 +1,7 @@
 """From the stored cells of a study of inversion to its results."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar
@@ -26,11 +26,11 @@ from infoplane.information import (
 )
 from infoplane.information.contrastive import LEAST_BATCHES, LEAST_IMAGES, lowered_words
 from infoplane.information.label import falls_short, lacks
+from infoplane.measurements.numbers import ALL, INPUT, Number, Place
 from infoplane.study.comparisons import settled
 from infoplane.study.measured import READERS, Measured
-from infoplane.study.plan import INPUT
 from infoplane.study.readings import flags_of
-from infoplane.study.run_results import COLUMNS, tidy
+from infoplane.study.run_results import COLUMNS
 from infoplane.study.training_flags import STILL_FELL, flags_of_fits, still_falling
 from infoplane.study.truths import truths
 from infoplane.study.verdicts import checkpoint_changes, falls_from_peaks, layer_differences
@@ -240,7 +240,7 @@ class Results(Measured):
     def label_entropy(self) -> str:
         """Which H(y) label information is from, where that is not plain or moves the numbers; else nothing."""
         data = self.cell("data")
-        told = [each for _, _, refit, each in self.once("found") if each.kind in READERS and refit == "all"]
+        told = [each for _, refit, each in self.numbers if each.kind in READERS and refit == ALL]
         if data is None or not told:
             return ""
         if self.spec.prior is not None:
@@ -257,13 +257,15 @@ class Results(Measured):
             "evaluation labels; the classes' true probabilities (prior), where they are known, mend that"
         )
 
-    def rows(self) -> list[dict[str, Any]]:
-        """Returns one tidy row per estimate; keys as `columns`."""
-        return [{**tidy(self.spec, *found), "read_through": found[-1].read_through} for found in self.once("found")]
+    @property
+    def order(self) -> Sequence[str]:
+        return self.checkpoints
 
-    def found(self) -> list[tuple[str, str, str, Estimate]]:
-        """Returns all that `estimates` yields, for `once`: rows, table and truths are of the same."""
-        return list(self.estimates())
+    def found(self) -> list[Number]:
+        return [Number(Place(layer, at), refit, estimate) for layer, at, refit, estimate in self.estimates()]
+
+    def row(self, number: Number) -> dict[str, Any]:
+        return super().row(number) | {"read_through": number.estimate.read_through}
 
     def differences(self) -> list[dict[str, Any]]:
         """Returns the paired differences of neighbouring layers, and of the first and last, per checkpoint.

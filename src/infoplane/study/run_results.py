@@ -2,7 +2,8 @@
 
 import io
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -13,6 +14,7 @@ from infoplane.engine.store import Store, Stored
 from infoplane.errors import CellError, UsageError
 from infoplane.estimate import Estimate
 from infoplane.files import write_whole
+from infoplane.measurements.numbers import Number, Numbers
 from infoplane.study.base import Study
 
 COLUMNS = {
@@ -55,8 +57,27 @@ class RunResults(ABC, Generic[Spec]):
     columns: ClassVar[Mapping[str, Any]] = COLUMNS
 
     @abstractmethod
+    def found(self) -> list[Number]:
+        """Returns every number, in the order of the rows."""
+
+    @property
+    def order(self) -> Sequence[str]:
+        """The checkpoints in training order; empty: as they come."""
+        return ()
+
+    @cached_property
+    def numbers(self) -> Numbers:
+        """All numbers so far."""
+        return Numbers(self.once("found"), self.order)
+
     def rows(self) -> list[dict[str, Any]]:
         """Returns one tidy row per estimate; keys as `columns`."""
+        return [self.row(number) for number in self.numbers]
+
+    def row(self, number: Number) -> dict[str, Any]:
+        """Returns the row of a number."""
+        (layer, checkpoint, *_), refit, estimate = number
+        return tidy(self.spec, layer, checkpoint, refit, estimate)
 
     @abstractmethod
     def differences(self) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from infoplane.estimate import Estimate, confidence
 from infoplane.information import Mean, crossed_mean
-from infoplane.study.plan import INPUT
+from infoplane.measurements.numbers import ALL, INPUT
 
 if TYPE_CHECKING:
     from infoplane.study.results import Results
@@ -22,8 +22,8 @@ def truths(results: "Results") -> list[dict[str, Any]] | None:
     information = {layer: Estimate.of(values) for layer, values in truth.values["information"].items()}
     entropy = {layer: Estimate.of(values) for layer, values in truth.values["entropy"].items()}
     found = []
-    for layer, checkpoint, refit, estimate in results.once("found"):
-        if refit != "all" or checkpoint not in ("", results.checkpoints[-1]):
+    for (layer, checkpoint, *_), refit, estimate in results.numbers:
+        if refit != ALL or checkpoint not in ("", results.checkpoints[-1]):
             continue
         where = "p(x)" if layer == INPUT else layer
         if estimate.kind == "cross-entropy" and layer in entropy:
