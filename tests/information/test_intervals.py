@@ -17,7 +17,7 @@ from infoplane.estimate import KINDS, Estimate
 from infoplane.information import accuracy, negative_cross_entropy
 from infoplane.information.sample_propagation import NoisyEstimate
 from infoplane.report.results import result_of
-from infoplane.study.run_results import tidy
+from infoplane.study.tables import tidy
 
 #: fields of any estimate that have no unit, or are one
 UNITLESS = {"unit", "kind", "bound", "n", "refits", "dof", "flags", "read_through"}

@@ -9,7 +9,7 @@ from scipy import stats
 from infoplane.information import Mean, difference, pooled
 from infoplane.information.crossed import Part
 from infoplane.information.pooling import least_p, refits_parts, residuals
-from infoplane.study.comparisons import Curve, change, numbers
+from infoplane.measurements.compared import Curve, change, numbers
 
 REFITS, IMAGES = 3, 200
 

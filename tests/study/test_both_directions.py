@@ -14,12 +14,15 @@ from infoplane import subjects
 from infoplane.capture import default_transform
 from infoplane.engine.plan import Plan
 from infoplane.engine.store import Store
-from infoplane.measurements import fits, keeping, label
+from infoplane.measurements import QUANTITIES, fits, keeping, label
+from infoplane.measurements.densities import seed_of
+from infoplane.measurements.label import FORWARD
+from infoplane.measurements.numbers import Place
 from infoplane.measurements.task import build_subject
 from infoplane.report.build import build, load_run
 from infoplane.study.check import check
 from infoplane.study.execute import execute
-from infoplane.study.plan import make_plan, seed_of
+from infoplane.study.plan import make_plan
 from infoplane.subjects import forward
 
 LAYERS, CHECKPOINTS = ("h1", "h3", "h4"), ("0", "0.5", "1", "end")
@@ -74,7 +77,7 @@ def test_the_networks_own_answers_are_its_softmax(finished, checkpoint):
     assert stored == pytest.approx(scores.numpy(), abs=1e-5)
     shares = torch.bincount(labels, minlength=3) / len(labels)
     bound = float(-(shares * shares.log()).sum() + scores.mean())
-    found = [e for layer, c, _, e in load_run(finished).estimates() if (e.kind, c) == ("own", checkpoint)]
+    found = [e for (layer, c, *_), _, e in load_run(finished).numbers if (e.kind, c) == ("own", checkpoint)]
     assert found[0].value == pytest.approx(bound, abs=1e-5)
 
 
@@ -144,7 +147,7 @@ def test_an_autoencoder_knows_no_labels_but_its_layers_do(tmp_path):
     spec = study(tmp_path, measure=["nce", "label", "forward"], subject=trained, fit__refits=1)
     assert not execute(spec, tmp_path / "run", workers=0, quiet=True).failed
     results = load_run(tmp_path / "run")
-    kinds = {(layer, e.kind) for layer, c, _, e in results.estimates() if c == "end"}
+    kinds = {(layer, e.kind) for (layer, c, *_), _, e in results.numbers if c == "end"}
     assert {(layer, kind) for layer in LAYERS for kind in ("nce", "label", "forward")} <= kinds
     trained = results.cell("subject")
     assert trained.values["objective"] == "mse"
@@ -204,7 +207,7 @@ def test_changes_between_checkpoints_are_paired(finished):
         scores = {
             at: results.log_probs("h3", checkpoint=at)
             if kind == "nce"
-            else np.stack([*results.readings(kind, layer or "", at).values()])
+            else np.stack([*QUANTITIES[kind].scores(results, Place(layer or "", at)).values()])
             for at in ("0", "end")
         }
         terms = scores["end"] - scores["0"]
@@ -263,15 +266,15 @@ def holm(p):
 
 def test_a_reader_that_fails_is_no_fall(finished, monkeypatch):
     results = load_run(finished)
-    read = type(results).readings
+    read = type(FORWARD).scores
 
-    def readings(self, kind, layer, checkpoint):
-        found = read(self, kind, layer, checkpoint)
-        if (kind, layer, checkpoint) != ("forward", "h3", "end"):
+    def scores(self, run, place):
+        found = read(self, run, place)
+        if (self, place.layer, place.checkpoint) != (FORWARD, "h3", "end"):
             return found
-        return {refit: scores - np.linspace(40, 60, len(scores)) for refit, scores in found.items()}
+        return {refit: own - np.linspace(40, 60, len(own)) for refit, own in found.items()}
 
-    monkeypatch.setattr(type(results), "readings", readings)
+    monkeypatch.setattr(type(FORWARD), "scores", scores)
     wanted = {"layer": "h3", "kind": "forward", "first": "0", "last": "end"}
     (row,) = [row for row in results.changes() if wanted.items() <= row.items()]
     assert row["value"] < -30
@@ -282,7 +285,7 @@ def test_a_reader_that_fails_is_no_fall(finished, monkeypatch):
 
 def test_changes_of_a_partial_run_pair_only_refits_that_both_checkpoints_have(finished, tmp_path):
     whole = load_run(finished)
-    before, after = (whole.readings("forward", "h3", at) for at in ("0", "end"))
+    before, after = (FORWARD.scores(whole, Place("h3", at)) for at in ("0", "end"))
     partial = load_run(shutil.copytree(finished, tmp_path / "partial"))
     for refit, at in ((1, "0"), (3, "end")):
         name = partial.plan.name("forward", "h3", refit, at)

@@ -9,6 +9,8 @@ import tiny_study
 from infoplane.capture import activations, default_transform
 from infoplane.engine.plan import Plan
 from infoplane.engine.store import Store
+from infoplane.measurements.label import LABEL
+from infoplane.measurements.numbers import Place
 from infoplane.measurements.task import build_subject
 from infoplane.report.build import build, load_run
 from infoplane.study.execute import execute
@@ -85,7 +87,7 @@ def test_differences_are_taken_within_each_checkpoint(traced):
         if step["kind"] == "nce":
             first, second = (results.log_probs(layer, checkpoint=at) for layer in tiny_study.LAYERS)
         else:
-            first, second = (results.readings("label", layer, at)[0] for layer in tiny_study.LAYERS)
+            first, second = (LABEL.scores(results, Place(layer, at))[0] for layer in tiny_study.LAYERS)
         assert step["value"] == pytest.approx((first - second).mean())
 
 

@@ -10,8 +10,8 @@ import tiny_noisy
 from infoplane.errors import UsageError
 from infoplane.study.families import FAMILIES
 from infoplane.study.load import load_study, named_studies, read_study, scales_of, validate
-from infoplane.study.noisy_plan import make_noisy_plan
 from infoplane.study.noisy_spec import NoisySpec
+from infoplane.study.plan import make_noisy_plan
 
 #: the studies of Goldfeld et al. 2018
 NOISY = [

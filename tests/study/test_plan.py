@@ -181,7 +181,7 @@ def test_usable_information_is_against_the_layers_own_twin(tmp_path):
     assert not execute(spec, tmp_path / "run", workers=0, quiet=True).failed
     plan, store = Plan.load(tmp_path / "run"), Store(tmp_path / "run" / "cells")
     results = Results(spec, plan, store)
-    found = {(layer, e.kind): e for layer, _, refit, e in results.estimates() if refit == "all"}
+    found = {(layer, e.kind): e for (layer, _, *_), refit, e in results.numbers if refit == "all"}
     for layer, twin in (("conv1", "input:conv1"), ("logits", "input")):
         scores = [[store.load(tiny_study.role(plan, "density", name, refit)).array("log_probs") for refit in (1, 2)]
                   for name in (layer, twin)]  # fmt: skip

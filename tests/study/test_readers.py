@@ -14,14 +14,14 @@ from torch import nn
 import tiny_study
 from infoplane.engine.store import Store, Stored
 from infoplane.information.crossed import mean_over_parts
+from infoplane.measurements.compared import Curve, layers_apart
+from infoplane.measurements.readers import HeldOut, choose, functions_by_layer
+from infoplane.measurements.training_flags import STILL_FELL
 from infoplane.profile import measure
 from infoplane.report.build import load_run
 from infoplane.report.text import table
-from infoplane.study.comparisons import Curve, layers_apart
 from infoplane.study.plan import make_plan
-from infoplane.study.readers import HeldOut, choose, functions_by_layer
 from infoplane.study.results import Results
-from infoplane.study.training_flags import STILL_FELL
 
 # --- the rule, on made-up losses ---
 

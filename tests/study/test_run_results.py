@@ -13,14 +13,16 @@ from infoplane.data import Truth
 from infoplane.engine.store import Result, Store, Stored
 from infoplane.estimate import Estimate
 from infoplane.information import Seen, contrastive_batches, crossed_mean
+from infoplane.measurements.densities import unlearnt
+from infoplane.measurements.numbers import ALL, Number, Numbers, Place
+from infoplane.measurements.training_flags import FALLING
+from infoplane.measurements.truth import beside, compared, exceeding
 from infoplane.report.build import load_run
 from infoplane.report.text import table
 from infoplane.study.execute import execute
 from infoplane.study.load import load_study
 from infoplane.study.plan import make_plan
 from infoplane.study.results import Results
-from infoplane.study.training_flags import FALLING
-from infoplane.study.truths import _beside, _compare, _excess
 
 N, CLASSES = 40, 3
 CROSS = "cross-entropy"
@@ -82,7 +84,7 @@ def fill(save, *, refits=(1, 2), seen=(120, 60, 60), states=66.5, **options):
 
 
 def find(results, layer, kind, refit="all") -> Estimate:
-    (found,) = [e for name, _, r, e in results.estimates() if (name, r, e.kind) == (layer, refit, kind)]
+    (found,) = [e for (name, _, *_), r, e in results.numbers if (name, r, e.kind) == (layer, refit, kind)]
     return found
 
 
@@ -163,11 +165,11 @@ def test_a_perfect_density_of_uniform_images_has_learnt_enough(made, single):
     found = results()
     spread = (1, 0.0) if single else (3, 0.3)
     fits = generator.normal(0, spread[1], (2000, spread[0], 1))
-    said = [bool(found._unlearnt(-even + fit + generator.normal(size=(spread[0], N)))) for fit in fits]
+    said = [bool(unlearnt(found, -even + fit + generator.normal(size=(spread[0], N)))) for fit in fits]
     assert np.mean(said) <= 0.025 + 3 * math.sqrt(0.025 * 0.975 / 2000)
     assert np.mean(said) > 0.005
     # One that has learnt nothing, and is sure of it, is found always.
-    assert all(found._unlearnt(-1.05 * even + generator.normal(size=(1, N))) for _ in range(200))
+    assert all(unlearnt(found, -1.05 * even + generator.normal(size=(1, N))) for _ in range(200))
 
 
 def test_which_entropy_of_the_label_is_used_is_said(made):
@@ -205,7 +207,7 @@ def test_a_network_that_is_no_classifier_is_called_none(made):
     values.pop("chance")
     save("capture", Result(values | {"outputs": 1000}))
     assert "no accuracy: the network ends in 1,000 numbers, the labels name 3 classes" in table(results())
-    assert not [e for _, _, _, e in results().estimates() if e.kind == "accuracy"]
+    assert not [e for (_, _, *_), _, e in results().numbers if e.kind == "accuracy"]
 
 
 def test_densities_that_no_update_helped_are_pointed_out_at_every_number_of_theirs(made):
@@ -283,9 +285,10 @@ def test_only_what_the_study_measures_is_reported(made):
     fill(save)
     found = results()
     found.spec = found.spec.model_copy(update={"measure": ("nce",)})
-    assert "usable" not in {estimate.kind for _, _, _, estimate in found.estimates()}
+    assert "usable" not in {estimate.kind for *_, estimate in found.numbers}
+    found = results()
     found.spec = found.spec.model_copy(update={"measure": ("usable",)})
-    assert "nce" not in {estimate.kind for _, _, _, estimate in found.estimates()}
+    assert "nce" not in {estimate.kind for *_, estimate in found.numbers}
 
 
 def test_flags(made):
@@ -376,7 +379,7 @@ def test_a_contrastive_bound_of_too_few_images_is_left_out_and_says_why(made):
     save("data", Result(data, {**arrays, "groups": groups}))
     reason = results().left_out()["contrastive"]
     assert reason.startswith("39 evaluation images (40 with those that belong together): 40 are needed for 10 batches")
-    assert "contrastive" not in {estimate.kind for *_, estimate in results().estimates()}
+    assert "contrastive" not in {estimate.kind for *_, estimate in results().numbers}
     text = table(results())
     assert f"no contrastive bound: {reason}" in " ".join(text.split())
     # What an earlier version left, with too few batches, is not shown either.
@@ -384,7 +387,7 @@ def test_a_contrastive_bound_of_too_few_images_is_left_out_and_says_why(made):
     save("density", density(LAYER[0], batches=BATCHES[0, :4]), "logits", 1)
     save("density", density(LAYER[1], batches=BATCHES[1, :4]), "logits", 2)
     assert results().left_out()["contrastive"].startswith("4 batches")
-    assert "contrastive" not in {estimate.kind for *_, estimate in results().estimates()}
+    assert "contrastive" not in {estimate.kind for *_, estimate in results().numbers}
 
 
 def test_a_contrastive_bound_says_of_what_it_is(tmp_path):
@@ -410,10 +413,10 @@ def test_a_layer_that_is_the_same_for_every_image_is_pointed_out_at_every_number
     words = "activations do not vary over images"
     for values, flagged in ((1, True), (2, False)):
         fill(save, seen=(values, 60, 0))
-        own = [estimate for layer, _, _, estimate in results().estimates() if layer == "logits"]
+        own = [estimate for (layer, *_), _, estimate in results().numbers if layer == "logits"]
         assert len(own) > 10
         assert all((words in estimate.flags) is flagged for estimate in own)
-        assert not any(words in estimate.flags for layer, _, _, estimate in results().estimates() if layer != "logits")
+        assert not any(words in estimate.flags for (layer, *_), _, estimate in results().numbers if layer != "logits")
         assert (words in table(results())) is flagged
 
 
@@ -439,7 +442,9 @@ def text_of(estimates, layers=("a",)) -> str:
     """Returns the table of made-up estimates: (layer, estimate) pairs."""
     fake = SimpleNamespace(
         layers=list(layers),
-        once=lambda _: [(layer, "" if layer == "input" else "end", "all", estimate) for layer, estimate in estimates],
+        numbers=Numbers(
+            Number(Place(layer, "" if layer == "input" else "end"), ALL, estimate) for layer, estimate in estimates
+        ),
         places=[(layer, "end") for layer in layers],
         checkpoints=("end",),
         cell=lambda *_: None,
@@ -700,7 +705,7 @@ def test_a_bound_beyond_the_truth_is_called_violated():
         (0.75, None, "off by -0.25 nats"),
     ):
         estimate = Estimate(value, 0.1, kind="contrastive", bound=bound)
-        assert _compare("x", estimate, truth)["verdict"] == verdict
+        assert compared("x", estimate, truth)["verdict"] == verdict
 
 
 def test_an_excess_below_nothing_is_called_impossible():
@@ -710,11 +715,11 @@ def test_an_excess_below_nothing_is_called_impossible():
         (-0.25, "-0.50 % of the entropy"),  # within three errors of nothing
         (-0.5, "impossible: -1.00 % of the entropy"),
     ):
-        assert _excess("p(x)", Estimate(value, 0.1, kind="excess"), entropy)["verdict"] == verdict
+        assert exceeding("p(x)", Estimate(value, 0.1, kind="excess"), entropy)["verdict"] == verdict
 
 
 def test_the_contrastive_bound_beside_the_true_densitys():
     true = crossed_mean(np.array([1.9, 2.1]))
-    line = _beside("a", Estimate(1.5, 0.1, kind="contrastive", bound="lower"), true)
+    line = beside("a", Estimate(1.5, 0.1, kind="contrastive", bound="lower"), true)
     assert (line["truth"], line["measured"], line["verdict"]) == (2.0, 1.5, "-25.00 % of the true density's")
     assert line["truth_stderr"] == pytest.approx(0.1)

@@ -2,11 +2,10 @@
 
 import sys
 from pathlib import Path
-from typing import Any
 
 from infoplane.errors import UsageError
 from infoplane.report.build import PAGES, build, load_run
-from infoplane.study.run_results import RunResults
+from infoplane.study.results import RunResults
 
 #: most messages of failed parts that are printed
 SHOWN = 3
@@ -18,7 +17,7 @@ def report(folder: Path) -> int:
     return show(results, build(folder, results))
 
 
-def show(results: RunResults[Any], page: Path) -> int:
+def show(results: RunResults, page: Path) -> int:
     """Prints the table of a run and where its page is; exit code 1 if a part has failed or is damaged.
 
     It is 2 where all that failed did so over what was asked of it.

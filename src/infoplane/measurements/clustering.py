@@ -1,6 +1,7 @@
 """Clustering of a network's activations, which is what binned entropies see."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any, ClassVar
 
@@ -11,11 +12,13 @@ from torch import Tensor
 from infoplane.engine.kind import Kind
 from infoplane.engine.store import Result
 from infoplane.errors import UsageError, plain
+from infoplane.estimate import Estimate
 from infoplane.geometry import binned_entropy, distance_histogram
 from infoplane.information.quadrature import chain_density
+from infoplane.measurements.base import Draft, Measurement, Sources, is_of
 from infoplane.measurements.counting import Work
 from infoplane.measurements.noisy import NoisyCosts, network_at, points_of, seed_from
-from infoplane.measurements.quantity import Quantity
+from infoplane.measurements.numbers import ALL, Number, Place
 from infoplane.measurements.task import Task
 from infoplane.subjects.noisy import NoisyNetwork
 from infoplane.subjects.points import Points
@@ -29,17 +32,6 @@ GRID = 1500
 
 #: numbers written for every pair of inputs whose distance is put into a histogram
 PAIR = 25.0
-
-
-BINNED = Quantity(
-    "binned-entropy",
-    "H(Bin(T))",
-    "Entropy of the activations after each unit is cut into bins of the stated size. It measures how far inputs "
-    "cluster, at the scale of the bins. In a noisy network the activations are those of one pass of every input, with"
-    " the noise of that pass, so it varies a little from pass to pass; no error is given for that. It is not I(X;T): "
-    "in a network without noise I(X;T) is infinite, or the constant H(X) for almost all weights, whatever the bins "
-    "say.",
-)
 
 
 class Clustering(Kind):
@@ -130,3 +122,35 @@ def _unit_densities(network: NoisyNetwork, inputs: Tensor) -> dict[str, np.ndarr
         found[f"density:layer {layer}:values"] = grid[::step].numpy()
         found[f"density:layer {layer}:parts"] = (parts / len(inputs))[:, ::step].numpy()
     return found
+
+
+class Binned(Measurement):
+    """H(Bin(T)), a number for each size of the bins."""
+
+    kind: ClassVar = "binned-entropy"
+    name: ClassVar = "H(Bin(T))"
+    meaning: ClassVar = (
+        "Entropy of the activations after each unit is cut into bins of the stated size. It measures how far inputs "
+        "cluster, at the scale of the bins. In a noisy network the activations are those of one pass of every input, "
+        "with the noise of that pass, so it varies a little from pass to pass; no error is given for that. It is not "
+        "I(X;T): in a network without noise I(X;T) is infinite, or the constant H(X) for almost all weights, whatever "
+        "the bins say."
+    )
+
+    def plan(self, plan: Draft, spec: Any, sources: Sources) -> None:
+        for name, needs in sources.networks.items():
+            one, marked = spec.one(name).model_dump(mode="json"), spec.shown(name)
+            for epoch in one["train"]["checkpoints"]:
+                own = {"network": one["network"], "bins": tuple(one["bins"]), "seed": spec.seed}
+                binned = Clustering(epoch=epoch, marked=epoch in marked, **own)
+                plan.add(binned, needs, layer=name, checkpoint=str(epoch))
+
+    def numbers(self, run: Any, place: Place) -> Iterator[Number]:
+        stored = None if is_of(place, "network") else run.cell("clustering", place.network, int(place.checkpoint))
+        if stored is not None:
+            found, sizes = stored.values["binned"][run.depth(place)], run.spec.one(place.network).bins or ()
+            for size, binned in zip(sizes, found, strict=True):
+                yield Number(place._replace(setting=size), ALL, Estimate.of(binned))
+
+
+BINNED = Binned()

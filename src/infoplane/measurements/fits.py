@@ -24,71 +24,10 @@ from infoplane.inversion import (
 from infoplane.measurements.candidates import CANDIDATES, Fitted, as_chosen, offer
 from infoplane.measurements.cost import SCORE, WEIGHT, Costs
 from infoplane.measurements.counting import Work
-from infoplane.measurements.quantity import Quantity
 from infoplane.measurements.task import Task
 
 #: added to the seed of a fit that goes on from another one
 SECOND = 500_000_000
-
-
-CROSS_ENTROPY = Quantity(
-    "cross-entropy",
-    "Cross-entropy CE(x|h)",
-    "What q needs to write down a held-out image when it is shown h: an upper bound on H(x|h), in expectation. The "
-    "lower, the more of the image h fixes.",
-    fitted=True,
-)
-
-NCE = Quantity(
-    "nce",
-    "Negative cross-entropy (NCE)",
-    "How well the density q, shown a layer h, foresees held-out images: the mean of log q(x|h). In expectation a "
-    "lower bound on I(x;h) up to the constant H(x), which is the same for every layer of one data set; so its level "
-    "says nothing and only comparisons on the same images do. A difference of two of them bounds nothing: it is the "
-    "difference in what q could use.",
-    head="NCE",
-    said="NCE",
-    bounds="NCE bounds I(x;h) from below up to the constant H(x)",
-    charts=("rows", "tracks", "right"),
-    fitted=True,
-)
-
-USABLE = Quantity(
-    "usable",
-    "Usable information",
-    "CE(x) − CE(x|h): what q saves by seeing h, against a twin with the same training that saw zeros instead. Not a "
-    "bound: it is a difference of two upper bounds (predictive V-information, Xu et al. 2020) and can exceed the true"
-    " information.",
-    said="usable",
-    bounds="usable information bounds nothing",
-    charts=("rows", "tracks", "right"),
-    fitted=True,
-)
-
-CONTRASTIVE = Quantity(
-    "contrastive",
-    "Contrastive bound",
-    "How much better q explains an image from its own h than from a mixture over K of them. In expectation a lower "
-    "bound on I(x;h) that can never exceed log K: close to that ceiling it is saturated, and says only “at least this"
-    " much”. Its error is taken over batches.",
-    said="contrastive",
-    lower="the contrastive bound",
-    charts=("rows",),
-    fitted=True,
-    counted="batches",
-    ceiling="candidates",
-)
-
-GAP = Quantity(
-    "generalisation-gap",
-    "Train/held-out gap",
-    "How much worse q does on held-out images than on those it was trained on. The larger, the looser are all numbers"
-    " that q gives.",
-    head="Train/held-out gap",
-    beside=True,
-    fitted=True,
-    counted="held-out images",
-)
 
 
 class OfLayer(Kind):

@@ -18,7 +18,6 @@ from infoplane.information.quadrature import chain_information
 from infoplane.information.sample_propagation import FewSamplesWarning, mutual_information
 from infoplane.measurements.counting import QUERY, Work
 from infoplane.measurements.noisy import NoisyCosts, network_at, points_of, seed_from
-from infoplane.measurements.quantity import Quantity
 from infoplane.measurements.task import Task
 from infoplane.settings import Settings
 from infoplane.subjects.dense import DenseSettings, dense
@@ -33,23 +32,6 @@ BLOCK = 256
 VISITS = {"tanh": 12.0, "relu": 40.0, "linear": 1.0, "leaky": 5.0}
 #: calls of an operation that an estimate in one layer takes as long as, whatever its samples
 ESTIMATE = 2500
-
-
-FLOW = Quantity(
-    "flow",
-    "I(X;T) by sample propagation",
-    "What a noisy layer T tells about the network’s input X: h(T) − h(T|X). Both entropies are those of Gaussian "
-    "mixtures whose centres are activations propagated through the network with its own noise (Goldfeld et al. 2018)."
-    " A consistent estimate, not a bound. With m equally likely inputs it cannot exceed log m; close to that it says "
-    "only that the layer still tells the inputs apart.",
-)
-
-BY_QUADRATURE = Quantity(
-    "information",
-    "I(X;T) by quadrature",
-    "The same quantity by numerical integration, where a layer is narrow enough for it. It has no sampling error, so "
-    "the points of sample propagation can be held against it.",
-)
 
 
 class Flow(Kind):

@@ -27,25 +27,20 @@ from infoplane.engine.arrays import ArrayWriter
 from infoplane.engine.kind import Kind
 from infoplane.engine.store import ARRAYS_FILE, Result
 from infoplane.engine.worker import Progress
-from infoplane.errors import UsageError
-from infoplane.information import hashes_of, seen_hashes, states_ceiling
+from infoplane.errors import UsageError, plural
+from infoplane.estimate import Estimate
+from infoplane.information import accuracy, hashes_of, seen_hashes, states_ceiling
+from infoplane.measurements.base import Measurement, Scores, is_of
 from infoplane.measurements.cost import WEIGHT, Costs
 from infoplane.measurements.counting import Work
 from infoplane.measurements.keeping import kept_layers
-from infoplane.measurements.quantity import Quantity
+from infoplane.measurements.numbers import Place
 from infoplane.measurements.task import Live, Task, build_subject
 
 #: images by which it is found out what a layer depends on
 LOOKED_AT = 8
 #: images that are paired to find out which layers are functions of which
 PAIRED = 32
-
-
-ACCURACY = Quantity(
-    "accuracy",
-    "Accuracy of the network",
-    "Share of evaluation images that the network under study puts in the right class.",
-)
 
 
 class Subject(Kind):
@@ -289,3 +284,35 @@ def answers(task: Task, live: Live, images: Tensor) -> np.ndarray | int | None:
     tap = live.tap([scores.name], "cpu")
     chunks = [tap(images[i : i + batch])[scores.name] for i in range(0, len(images), batch)]
     return torch.cat(chunks).argmax(1).numpy()
+
+
+class Accuracy(Measurement):
+    """The share of evaluation images that the network classifies as labelled, where it classifies them."""
+
+    kind: ClassVar = "accuracy"
+    name: ClassVar = "Accuracy of the network"
+    meaning: ClassVar = "Share of evaluation images that the network under study puts in the right class."
+    unit: ClassVar = "fraction"
+    of_network: ClassVar = True
+
+    def scores(self, run: Any, place: Place) -> Scores:
+        capture = run.cell("capture", checkpoint=place.checkpoint) if is_of(place, "network") else None
+        return {} if capture is None or "correct" not in capture.names() else {0: capture.array("correct")}
+
+    def estimate(self, run: Any, place: Place, refits: list[int]) -> Estimate | None:
+        scores = self.scores(run, place)
+        if not scores:
+            return None
+        chance = run.cell("capture", checkpoint=place.checkpoint).values.get("chance")
+        return accuracy(scores[0], groups=run.groups, chance=chance)
+
+    def absent(self, run: Any) -> str:
+        """Why there is none, where the network ends in numbers that are no answers."""
+        capture, data = run.cell("capture") if run.spec.layers else None, run.cell("data")
+        if capture is None or data is None or "outputs" not in capture.values:
+            return ""
+        named = plural(data.values["classes"], "class", "classes")
+        return f"the network ends in {plural(capture.values['outputs'], 'number')}, the labels name {named}"
+
+
+ACCURACY = Accuracy()

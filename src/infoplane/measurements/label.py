@@ -1,6 +1,7 @@
 """What reads the label: a linear probe, what follows a layer trained anew, and the network itself."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,41 +11,22 @@ from torch import Tensor
 from infoplane import subjects
 from infoplane.engine.kind import Kind
 from infoplane.engine.store import Result
-from infoplane.information import Rows, fit_probe
+from infoplane.errors import UsageError
+from infoplane.estimate import Estimate
+from infoplane.information import Rows, count, fit_probe, label_information
+from infoplane.information.label import falls_short, lacks
 from infoplane.inversion import Pairs
+from infoplane.measurements.base import Draft, Measurement, Row, Scores, Sources, is_of
 from infoplane.measurements.cost import PROBE_READS, SCORE, Costs
 from infoplane.measurements.counting import Work
+from infoplane.measurements.densities import barred_by_reading, seed_of
 from infoplane.measurements.fits import OfLayer
-from infoplane.measurements.quantity import Quantity
+from infoplane.measurements.numbers import ALL, Number, Place
 from infoplane.measurements.task import Task
+from infoplane.measurements.truth import compared, known_of, where_of
 
-LABEL = Quantity(
-    "label",
-    "Label information",
-    "H(y) − CE(y|h) of a probe, on held-out images: a lower bound on I(y;h), in expectation.",
-    said="label",
-    lower="label information",
-    charts=("rows", "tracks", "up"),
-    ceiling="classes",
-)
-
-FORWARD = Quantity(
-    "forward",
-    "Label information, read by the rest",
-    "H(y) − CE(y|h) of the rest of the network: everything up to the layer is frozen, what follows gets new weights "
-    "and is trained anew on images that the frozen part has not seen (Darlow and Storkey 2018). In expectation a "
-    "lower bound on I(y;h).",
-    said="by the rest",
-    lower="that by the rest",
-    charts=("rows", "tracks", "up"),
-)
-
-OWN = Quantity(
-    "own",
-    "Label information of the network itself",
-    "H(y) − CE(y|x) of the network’s own answers, as it was trained: a lower bound on the information about the label"
-    " in each of its layers. An overconfident network falls below 0.",
-)
+#: by what share of an error a number must be off that this is said
+WORTH_SAYING = 0.1
 
 
 class Probe(OfLayer):
@@ -178,3 +160,175 @@ class Own(Kind):
 
     def size(self, costs: Costs) -> float:
         return float(SCORE * costs.sizes["evaluation"])
+
+
+class OfLabels(Measurement):
+    """H(y) − CE(y|h), in expectation a lower bound on I(y;h) (Darlow & Storkey 2018, eq. 3)."""
+
+    #: the kind of cell that it is read from
+    cell: ClassVar[str]
+
+    def repeats(self, spec: Any) -> range:
+        """The refits that there may be."""
+        return range(1)
+
+    def scores(self, run: Any, place: Place) -> Scores:
+        """Refit -> log-probabilities (n,) of the evaluation labels."""
+        if is_of(place, "network") != self.of_network or is_of(place, "input"):
+            return {}
+        cells = ((at, run.cell(self.cell, place.layer, at, place.checkpoint)) for at in self.repeats(run.spec))
+        read = ((at, each) for at, each in cells if each is not None and each.values.get("labels", True))
+        return {at: each.array("log_probs") for at, each in read}
+
+    def estimate(self, run: Any, place: Place, refits: list[int]) -> Estimate | None:
+        data, scores = run.cell("data"), self.scores(run, place)
+        if data is None:
+            return None
+        labels, prior = data.array("labels")[data.array("evaluation")], run.spec.prior
+        # There may be more classes than those that occur.
+        classes = len(prior) if isinstance(prior, tuple) else data.values["classes"]
+        own = np.stack([scores[refit] for refit in refits])
+        found = label_information(own, labels, classes=classes, kind=self.kind, groups=run.groups, prior=prior)
+        return replace(found, refits=0) if self.of_network else found
+
+    def barred(self, run: Any, first: Place, second: Place) -> str:
+        return barred_by_reading(run, (first.layer, second.layer), first.checkpoint)
+
+    def amiss(self, run: Any, place: Place, refits: tuple[int, ...]) -> tuple[str, ...]:
+        """What must be said of the readers."""
+        return tuple(flag for number in self.numbers(run, place) for flag in number.estimate.flags)
+
+
+class Label(OfLabels):
+    """As a linear probe reads it."""
+
+    kind: ClassVar = "label"
+    name: ClassVar = "Label information"
+    meaning: ClassVar = "H(y) − CE(y|h) of a probe, on held-out images: a lower bound on I(y;h), in expectation."
+    said: ClassVar = "label"
+    lower: ClassVar = "label information"
+    charts: ClassVar = ("rows", "tracks", "up")
+    ceiling: ClassVar = "classes"
+    asked: ClassVar = "label"
+    across: ClassVar = frozenset({"layers", "checkpoints"})
+    cell: ClassVar = "probe"
+
+    def plan(self, plan: Draft, spec: Any, sources: Sources) -> None:
+        for place in sources.layers:
+            probe = Probe(held_out=spec.fit.held_out, fit_on=spec.fit_on, seed=spec.seed, **place.layer_fields)
+            place.add(plan, probe)
+
+    def absent(self, run: Any) -> str:
+        """Why there is none, where it was asked for and there are labels."""
+        data = run.cell("data")
+        if self.asked not in run.spec.measure or data is None or not data.values["classes"]:
+            return ""
+        probes = (run.cell("probe", layer, 0, checkpoint) for layer, checkpoint in run.places)
+        if all(probe is None or probe.values["labels"] for probe in probes):
+            return ""
+        whose = "" if len(np.unique(data.array("labels"))) < 2 else " of the images that it would be learnt on"
+        return f"all labels{whose} are the same"
+
+    def truths(self, run: Any, number: Number) -> Iterator[Row]:
+        """No function of x can know more about the template than x does."""
+        if (known := known_of(run, number, "information", "template")) is not None:
+            yield compared(f"{where_of(number)} (at most I(x; template))", number.estimate, known)
+
+
+class ByTheRest(OfLabels):
+    """As the rest of the network reads it, trained anew."""
+
+    kind: ClassVar = "forward"
+    name: ClassVar = "Label information, read by the rest"
+    meaning: ClassVar = (
+        "H(y) − CE(y|h) of the rest of the network: everything up to the layer is frozen, what follows gets new "
+        "weights and is trained anew on images that the frozen part has not seen (Darlow and Storkey 2018). In "
+        "expectation a lower bound on I(y;h)."
+    )
+    said: ClassVar = "by the rest"
+    lower: ClassVar = "that by the rest"
+    charts: ClassVar = ("rows", "tracks", "up")
+    asked: ClassVar = "forward"
+    across: ClassVar = frozenset({"layers", "checkpoints"})
+    cell: ClassVar = "forward"
+
+    def repeats(self, spec: Any) -> range:
+        return range(1, spec.forward.refits + 1)
+
+    def check(self, spec: Any, data: Result, model: Any) -> None:
+        _check_network(spec, self.asked)
+        if not data.values["classes"]:
+            mend, received = "leave forward out of measure", f"data set {data.values['name']!r}"
+            raise UsageError("there are no labels to read", received=received, mend=mend)
+        if not isinstance(spec.subject.train, subjects.EpochSettings):
+            by_epochs = (name for name in subjects.REGISTRY if subjects.settings_of(name) is subjects.EpochSettings)
+            received, legal = spec.subject.kind, ", ".join(by_epochs)
+            raise UsageError("the forward direction needs a network trained by epochs", received=received, legal=legal)
+        for layer in spec.layers:
+            subjects.tail(model, layer)
+
+    def plan(self, plan: Draft, spec: Any, sources: Sources) -> None:
+        if spec.subject is None:
+            return
+        # The schedule of the network itself; which weights of it were kept is another matter.
+        fit = {**spec.subject.train.model_dump(mode="json"), "checkpoints": []}
+        for place in sources.layers:
+            asked = "capture" in place.needs and place.checkpoint in spec.forward_at
+            for refit in self.repeats(spec) if asked else ():
+                own = {"held_out": spec.forward.held_out, "seed": seed_of(spec.seed, refit)}
+                place.add(plan, Forward(fit=fit, **own, **place.layer_fields), refit=refit)
+
+
+class ByItself(OfLabels):
+    """What the network itself gives the labels."""
+
+    kind: ClassVar = "own"
+    name: ClassVar = "Label information of the network itself"
+    meaning: ClassVar = (
+        "H(y) − CE(y|x) of the network’s own answers, as it was trained: a lower bound on the information about the "
+        "label in each of its layers. An overconfident network falls below 0."
+    )
+    asked: ClassVar = "own"
+    of_network: ClassVar = True
+    across: ClassVar = frozenset({"checkpoints"})
+    cell: ClassVar = "own"
+
+    def check(self, spec: Any, data: Result, model: Any) -> None:
+        _check_network(spec, self.asked)
+        if subjects.objective_of(spec.subject.kind) != "cross-entropy":
+            received, mend = spec.subject.kind, "leave own out of measure"
+            raise UsageError("a network that does not classify has no answers of its own", received=received, mend=mend)
+
+    def plan(self, plan: Draft, spec: Any, sources: Sources) -> None:
+        for checkpoint in spec.checkpoints if spec.subject is not None else ():
+            plan.add(Own(checkpoint=checkpoint), sources.network, checkpoint=checkpoint)
+
+
+def _check_network(spec: Any, asked: str) -> None:
+    if spec.subject is None:
+        received, mend = f"measure: {asked}", f"leave {asked} out of measure, or name a subject"
+        raise UsageError("there is no network to read the label", received=received, mend=mend)
+
+
+def label_entropy(run: Any, numbers: Sequence[Number]) -> str:
+    """Which H(y) label information is from, where that is not plain or moves the numbers; else nothing."""
+    data = run.cell("data")
+    told = [each for _, refit, each in numbers if each.kind in (LABEL.kind, FORWARD.kind, OWN.kind) and refit == ALL]
+    if data is None or not told:
+        return ""
+    if run.spec.prior is not None:
+        given = "all classes alike" if run.spec.prior == "uniform" else "the classes' probabilities as given"
+        return f"H(y) is that of {given}"
+    labels, classes = data.array("labels")[data.array("evaluation")], data.values["classes"]
+    n, short = count(labels, run.groups), falls_short(labels, classes, run.groups)
+    if short < WORTH_SAYING * min(each.stderr or 0.0 for each in told):
+        return ""
+    most = f"{lacks(labels, classes):.2g}"
+    at_most = "" if most == f"{short:.2g}" else f", at most {most},"
+    return (
+        f"label information is too small by about {short:.2g} nats{at_most} since its H(y) is counted from {n:,} "
+        "evaluation labels; the classes' true probabilities (prior), where they are known, mend that"
+    )
+
+
+LABEL, FORWARD, OWN = Label(), ByTheRest(), ByItself()

@@ -1,5 +1,6 @@
 """What noisy networks are measured on: a problem with all its inputs, and a network that is trained on it."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any, ClassVar
@@ -10,38 +11,22 @@ from pydantic import ValidationError
 
 from infoplane.engine.kind import Kind
 from infoplane.engine.store import Result
-from infoplane.errors import UsageError
+from infoplane.errors import UsageError, agreed
+from infoplane.estimate import Estimate
+from infoplane.measurements.base import Measurement, Row, is_of
 from infoplane.measurements.counting import Work, count
-from infoplane.measurements.quantity import Quantity
+from infoplane.measurements.numbers import Place
 from infoplane.measurements.task import Task
 from infoplane.settings import check_options, first_error, options_model
 from infoplane.subjects.dense import DenseSettings, dense, linear_layers, orthonormality_step
 from infoplane.subjects.noisy import LayeredNetwork
-from infoplane.subjects.points import POINTS, Points
+from infoplane.subjects.points import POINTS, Points, equal_inputs
 from infoplane.subjects.train_noisy import DescentSettings, descend, loss_of
 
 #: arrays of a problem, by their names in `Points` and in its cell
 POINT_ARRAYS = tuple(field.name for field in fields(Points) if field.name != "name")
 #: calls of an operation that a step of descent takes as long as beside those that it makes
 STEP = 20
-
-
-LOSS = Quantity(
-    "loss",
-    "Lost since the peak",
-    "I(X;T) at its peak minus I(X;T) at the end. Which epoch is the peak is chosen on one estimate, and the value is "
-    "taken from the others, so it is not inflated by the choice. “By chance” is what picking the largest would show "
-    "if all epochs were equal and the same estimate were used for both; it is there to compare with, and is in no "
-    "number. “Lost” and “gained” need p < 0.05 and twice the standard error; “no loss seen” does not mean that there "
-    "is none, only that it would be of the size of the error. Each layer is tested by itself, so of twenty that lost "
-    "nothing one may pass.",
-)
-
-NETWORK_ACCURACY = Quantity(
-    "accuracy",
-    "Accuracy",
-    "Share of the test inputs that the network puts in the right class.",
-)
 
 
 class NoisyCosts:
@@ -192,3 +177,44 @@ def descent_step(
             orthonormality_step(layer.weight, train["orthonormal"])
 
     return step
+
+
+class NetworkAccuracy(Measurement):
+    """Accuracy on the inputs that the network was not trained on; equal ones are counted once in its error."""
+
+    kind: ClassVar = "accuracy"
+    name: ClassVar = "Accuracy"
+    meaning: ClassVar = "Share of the test inputs that the network puts in the right class."
+    unit: ClassVar = "fraction"
+    bound: ClassVar = "estimate"
+    of_network: ClassVar = True
+
+    def refits(self, run: Any, place: Place) -> list[int]:
+        descent = run.cell("descent", place.network) if is_of(place, "network") else None
+        known = descent is not None and run.cell("points") is not None and "curve:test accuracy" in descent.names()
+        return [0] if known else []
+
+    def estimate(self, run: Any, place: Place, refits: list[int]) -> Estimate | None:
+        descent, points = run.cell("descent", place.network), run.cell("points")
+        at = int(np.flatnonzero(descent.array("epochs") == int(place.checkpoint))[0])
+        share, test = float(descent.array("curve:test accuracy")[at]), points.array("test")
+        n = len(np.unique(equal_inputs(points.array("inputs")[test])))
+        words = f"of {len(test):,} test inputs {n:,} {agreed(n, 'are distinct: they are')} what is counted"
+        flags = () if n == len(test) else (words,)
+        stderr = math.sqrt(share * (1 - share) / n)
+        return Estimate(share, stderr, self.unit, self.kind, self.bound, n, 0, flags=flags)
+
+    def tables(self, run: Any) -> dict[str, list[Row]]:
+        """How training went."""
+        history = [
+            {"network": network, "epoch": int(epoch), "curve": name.removeprefix("curve:"), "value": float(value)}
+            for network in run.spec.names
+            if (descent := run.cell("descent", network)) is not None
+            for name in sorted(descent.names())
+            if name.startswith("curve:")
+            for epoch, value in zip(descent.array("epochs"), descent.array(name), strict=True)
+        ]
+        return {"history": history} if history else {}
+
+
+NETWORK_ACCURACY = NetworkAccuracy()

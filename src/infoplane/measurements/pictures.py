@@ -1,6 +1,7 @@
 """What is shown of a layer: reconstructions of least squared error, samples, and what the network says of these."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, ClassVar
 
@@ -9,42 +10,17 @@ import torch
 
 from infoplane.engine.kind import Kind
 from infoplane.engine.store import Result
+from infoplane.estimate import Estimate
+from infoplane.information import sample_variance, variances, whole_variance
 from infoplane.inversion import FitSettings, Reconstructor, SquaredError, fit, losses_of
+from infoplane.measurements.base import Draft, Measurement, Scores, Source, Sources, is_of
 from infoplane.measurements.cost import SCORE, Costs
 from infoplane.measurements.counting import Work
 from infoplane.measurements.fits import OfLayer, build_density, decided
-from infoplane.measurements.inputs import answers, without_nats
-from infoplane.measurements.quantity import Quantity
-from infoplane.measurements.task import Task
-
-MSE = Quantity(
-    "mse",
-    "Reconstruction error",
-    "Squared error of a network trained to redraw the image from h. Neither information nor a bound: its pictures are"
-    " averages of all the images that h allows.",
-    head="MSE",
-    said="MSE",
-    beside=True,
-)
-
-SAMPLE_VARIANCE = Quantity(
-    "sample-variance",
-    "Variance among samples",
-    "Of a pixel, over the images that q draws for one h, on the scale of the reconstruction error: were q the true "
-    "density, no reconstruction could do better. Not a bound. For p(x) it is over images drawn from nothing.",
-    charts=("tracks",),
-    beside=True,
-    drawn="squared error",
-)
-
-SAMPLE_ACCURACY = Quantity(
-    "sample-accuracy",
-    "Accuracy on samples",
-    "How often the network under study gives a sample from q(x|h) the label of the image that h came from. Its n "
-    "counts images; samples of one image share its h. Not a bound.",
-    beside=True,
-    drawn="fraction",
-)
+from infoplane.measurements.inputs import ACCURACY, answers, without_nats
+from infoplane.measurements.numbers import INPUT, Place
+from infoplane.measurements.task import END, Task
+from infoplane.measurements.training_flags import STILL_FELL, still_falling
 
 
 class Mse(OfLayer):
@@ -161,3 +137,119 @@ class Judge(Kind):
         if not isinstance(given, np.ndarray):
             return Result({"classifier": False})
         return Result({"classifier": True}, {"correct": (given == labels.repeat(samples.shape[1])).astype(np.uint8)})
+
+
+class Reconstruction(Measurement):
+    """The error of the reconstruction of least squared error."""
+
+    kind: ClassVar = "mse"
+    name: ClassVar = "Reconstruction error"
+    meaning: ClassVar = (
+        "Squared error of a network trained to redraw the image from h. Neither information nor a bound: its pictures "
+        "are averages of all the images that h allows."
+    )
+    head: ClassVar = "MSE"
+    said: ClassVar = "MSE"
+    unit: ClassVar = "squared error"
+    beside: ClassVar = True
+    asked: ClassVar = "mse"
+
+    def plan(self, plan: Draft, spec: Any, sources: Sources) -> None:
+        fit = spec.model_dump(mode="json")["reconstruction"]
+        for place in sources.layers:
+            own = {"fit_on": spec.fit_on, "images": spec.samples.images, "seed": spec.seed}
+            place.add(plan, Mse(fit=fit, **own, **place.layer_fields))
+
+    def scores(self, run: Any, place: Place) -> Scores:
+        stored = run.cell("mse", place.layer, 0, place.checkpoint) if is_of(place, "layer") else None
+        return {} if stored is None else {1: stored.array("errors")}
+
+    def flags(self, run: Any, place: Place, refits: Sequence[int]) -> tuple[str, ...]:
+        stored = run.cell("mse", place.layer, 0, place.checkpoint)
+        return (STILL_FELL,) if still_falling(stored.values["curve"]) else ()
+
+
+class OfSamples(Measurement):
+    """What is drawn is of the first refit. Samples for one image share its activation: the image is the unit."""
+
+    beside: ClassVar = True
+    asked: ClassVar = "samples"
+    with_fits: ClassVar = True
+    across: ClassVar = frozenset({"checkpoints"})
+
+    def plan(self, plan: Draft, spec: Any, sources: Sources) -> None:
+        if plan.name("samples", INPUT) is not None:
+            return
+        study = spec.model_dump(mode="json")
+        # The finished network judges all samples, whichever checkpoint they come from.
+        capture = plan.name("capture", checkpoint=END)
+        judging = {**sources.network, "capture": capture} if capture is not None else sources.network
+        for place in (Source(INPUT, "", sources.data), *sources.layers):
+            density, choice = plan.name("density", place.layer, 1, place.checkpoint), plan.name("choice")
+            assert density is not None
+            shape = spec.density_of(place.layer).model_dump(mode="json")
+            needed = {"density": density} if choice is None else {"density": density, "choice": choice}
+            drawn = Samples(**study["samples"], density=shape, seed=spec.seed, **place.layer_fields)
+            samples = place.add(plan, drawn, needed)
+            if place.layer != INPUT and len(judging) > 1:
+                needs = {**judging, "samples": samples}
+                plan.add(Judge(layer=place.layer), needs, layer=place.layer, checkpoint=place.checkpoint)
+
+
+class SampleAccuracy(OfSamples):
+    """How often the network reads in a sample the label of its image."""
+
+    kind: ClassVar = "sample-accuracy"
+    name: ClassVar = "Accuracy on samples"
+    meaning: ClassVar = (
+        "How often the network under study gives a sample from q(x|h) the label of the image that h came from. Its n "
+        "counts images; samples of one image share its h. Not a bound."
+    )
+    unit: ClassVar = "fraction"
+    drawn: ClassVar = "fraction"
+
+    def scores(self, run: Any, place: Place) -> Scores:
+        judge = run.cell("judge", place.layer, 0, place.checkpoint) if is_of(place, "layer") else None
+        if judge is None or not judge.values["classifier"]:
+            return {}
+        return {1: judge.array("correct").reshape(-1, run.spec.samples.each).mean(1)}
+
+    def flags(self, run: Any, place: Place, refits: Sequence[int]) -> tuple[str, ...]:
+        """What a network that is no classifier says of samples means no more."""
+        judge = ACCURACY.estimate(run, Place(checkpoint=place.checkpoint or run.checkpoints[-1]), [0])
+        return () if judge is None else judge.flags
+
+
+class SampleVariance(OfSamples):
+    """The variance among the samples of one image."""
+
+    kind: ClassVar = "sample-variance"
+    name: ClassVar = "Variance among samples"
+    meaning: ClassVar = (
+        "Of a pixel, over the images that q draws for one h, on the scale of the reconstruction error: were q the true "
+        "density, no reconstruction could do better. Not a bound. For p(x) it is over images drawn from nothing."
+    )
+    unit: ClassVar = "squared error"
+    charts: ClassVar = ("tracks",)
+    drawn: ClassVar = "squared error"
+
+    def scores(self, run: Any, place: Place) -> Scores:
+        drawn, data = drawn_at(run, place), run.cell("data")
+        return {} if drawn is None or data is None else {1: variances(drawn, data.values["levels"])}
+
+    def estimate(self, run: Any, place: Place, refits: list[int]) -> Estimate | None:
+        drawn, levels = drawn_at(run, place), run.cell("data").values["levels"]
+        assert drawn is not None
+        if is_of(place, "input"):
+            return whole_variance(drawn[0], levels)
+        return sample_variance(drawn, levels, groups=run.groups_of("evaluation", len(drawn)))
+
+
+def drawn_at(run: Any, place: Place) -> np.ndarray | None:
+    """The samples (P, S, C, H, W) of a layer, or of p(x) with P = 1; None where there is one of each image."""
+    stored = None if is_of(place, "network") else run.cell("samples", place.layer, 0, place.checkpoint)
+    samples = None if stored is None else stored.array("samples")
+    return None if samples is None or samples.shape[1] < 2 else samples
+
+
+MSE, SAMPLE_ACCURACY, SAMPLE_VARIANCE = Reconstruction(), SampleAccuracy(), SampleVariance()

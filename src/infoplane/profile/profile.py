@@ -23,6 +23,7 @@ from infoplane.engine.worker import Environment
 from infoplane.errors import CellError, UsageError, unknown
 from infoplane.estimate import KINDS, Estimate
 from infoplane.files import TEMPORARY
+from infoplane.measurements.numbers import ALL
 from infoplane.measurements.task import Live, Task
 from infoplane.profile.inputs import folder_of
 from infoplane.report.build import build, load_run, writing
@@ -65,7 +66,7 @@ class Profile:
         """
         results = self._results
         self._check(results, layer)
-        found = {e.kind: e for name, _, refit, e in results.estimates() if (name, refit) == (layer, "all")}
+        found = {each.kind: each for (name, *_), refit, each in results.numbers if (name, refit) == (layer, ALL)}
         return _ByKind(found, results.left_out())
 
     @property

@@ -42,7 +42,7 @@ from infoplane.study.folder import STUDY_FILE, on_machine, origin_in
 from infoplane.study.load import read_study
 from infoplane.study.origin import Origin
 from infoplane.study.plan import make_plan
-from infoplane.study.spec import NEED_DENSITIES, DataSpec, Measure, StudySpec
+from infoplane.study.spec import DataSpec, Measure, StudySpec, needs_densities
 from infoplane.subjects.given import load_states
 
 #: seconds that a measurement takes at least, of which it is said beforehand how long it takes
@@ -211,7 +211,7 @@ def _paced(
 
 def _check_least(request: Request, preparing: Preparing, places: int, workers: int) -> None:
     """Raises UsageError where the budget is too short for even the least that could be measured."""
-    if NEED_DENSITIES.isdisjoint(request.wanted):
+    if not needs_densities(request.wanted):
         return
     dataset, evaluation = request.dataset, _evaluation(len(request.dataset))
     sizes = {"decoding": len(dataset) - evaluation, "evaluation": evaluation}

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
@@ -18,7 +17,8 @@ from infoplane.report.standing import remember, stands, state_of
 from infoplane.study.families import FAMILIES
 from infoplane.study.folder import STUDY_FILE, study_in, unwritable
 from infoplane.study.load import read_study
-from infoplane.study.run_results import RunResults, write_table
+from infoplane.study.results import RunResults
+from infoplane.study.tables import write_table
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ PAGES = {
 }
 
 
-def load_run(folder: Path) -> RunResults[Any]:
+def load_run(folder: Path) -> RunResults:
     """Returns the results of the run in a folder.
 
     Raises:
@@ -64,7 +64,7 @@ def load_run(folder: Path) -> RunResults[Any]:
     return results
 
 
-def build(folder: Path, results: RunResults[Any] | None = None) -> Path:
+def build(folder: Path, results: RunResults | None = None) -> Path:
     """Writes the tables, figures/ and report.html of a run, finished or not; returns the page.
 
     The tables, as CSV and Parquet: the results, and what else they hold (`RunResults.tables`). Where all of this lies

@@ -9,13 +9,13 @@ import numpy as np
 from infoplane.data.split import PARTS
 from infoplane.errors import in_words
 from infoplane.measurements.candidates import SPOKEN, is_wide, paced
+from infoplane.measurements.densities import seed_of
 from infoplane.measurements.numbers import INPUT
+from infoplane.measurements.readers import Reader
 from infoplane.measurements.task import END
 from infoplane.report.amounts import capitalised, with_error
 from infoplane.report.contents import Curve, Layer, LayerPictures, ReportContents
 from infoplane.report.making import making
-from infoplane.study.plan import seed_of
-from infoplane.study.readers import Reader
 from infoplane.study.results import Results
 from infoplane.study.spec import StudySpec
 from infoplane.subjects import EpochSettings

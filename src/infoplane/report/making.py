@@ -11,10 +11,10 @@ from typing import Any
 from infoplane.engine.watch import EVENTS_FILE
 from infoplane.files import read_text
 from infoplane.measurements.numbers import INPUT
-from infoplane.study.run_results import RunResults
+from infoplane.study.results import RunResults
 
 
-def making(results: RunResults[Any], folder: Path, stages: Mapping[str, str]) -> dict[str, Any]:
+def making(results: RunResults, folder: Path, stages: Mapping[str, str]) -> dict[str, Any]:
     """Returns the fields that any page's contents share, see `PageContents`.
 
     Args:
@@ -68,7 +68,7 @@ class Hider:
         return self.BARE.sub("…/", self.QUOTED.sub("…/", text))
 
 
-def _missing(results: RunResults[Any], stages: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+def _missing(results: RunResults, stages: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yields what was planned and is neither whole nor failed, in words, and why as far as that is known."""
     damaged, unfinished = set(results.damaged()), results.unfinished()
     points = {checkpoint for *_, checkpoint in results.plan.roles if checkpoint}

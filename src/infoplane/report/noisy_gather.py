@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from infoplane.engine.store import Stored
+from infoplane.measurements.densities import seed_of
 from infoplane.report.making import making
 from infoplane.report.noisy_contents import (
     Cloud,
@@ -17,8 +18,7 @@ from infoplane.report.noisy_contents import (
     UnitDensity,
 )
 from infoplane.report.noisy_text import table
-from infoplane.study.noisy_results import NoisyResults
-from infoplane.study.plan import seed_of
+from infoplane.study.results import NoisyResults
 
 #: kind of cell -> what the reader calls it
 STAGES = {

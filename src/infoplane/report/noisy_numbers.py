@@ -6,11 +6,11 @@ from typing import Any, Literal
 
 from infoplane.claims import Claim, Verdict, claims
 from infoplane.estimate import Estimate
+from infoplane.measurements.propagated import fallen
 from infoplane.report.amounts import MISSING, listing
 from infoplane.report.drawing import Unit
 from infoplane.report.noisy_contents import NetworkThroughTraining, NoisyContents
 from infoplane.report.results import claim_of, number_of, result_of
-from infoplane.study.noisy_results import fallen
 
 #: from where on a setting is written with a power of ten
 SMALL = 1e-4

@@ -47,7 +47,10 @@ def _render(contents: NoisyContents, files: Sequence[str], drawer: Drawer) -> st
     numbers, found = NoisyNumbers(contents.rows, contents.networks), losses(contents.differences)
     plates = NoisyPlates(contents, numbers, drawer)
     shown = [kind for kind in ("flow", "information", "binned-entropy") if numbers.has(kind)]
-    shown += ["loss"] * bool(found) + ["accuracy"] * numbers.has("accuracy")
+    meanings = [(NOISY_QUANTITIES[kind].name, NOISY_QUANTITIES[kind].meaning) for kind in shown]
+    meanings += [each.fall for each in NOISY_QUANTITIES.values() if each.fall and found]
+    accuracy = NOISY_QUANTITIES["accuracy"]
+    meanings += [(accuracy.name, accuracy.meaning)] * numbers.has("accuracy")
     return publish.render(
         "noisy.html.j2",
         contents=contents,
@@ -66,7 +69,7 @@ def _render(contents: NoisyContents, files: Sequence[str], drawer: Drawer) -> st
         bias=plain(contents.sweep.bias_per_weight) if contents.sweep else "",
         table=noisy_tables.numbers(contents, numbers, found),
         files={name: TABLES[name] for name in files},
-        meanings=[(NOISY_QUANTITIES[kind].name, NOISY_QUANTITIES[kind].meaning) for kind in shown],
+        meanings=meanings,
         errors=ERRORS if numbers.has("flow") else "",
         truths=tables.truths(contents.truth),
     )

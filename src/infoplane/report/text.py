@@ -10,8 +10,9 @@ from infoplane.measurements.numbers import ALL, INPUT
 from infoplane.report.amounts import NO_SPREAD, capitalised, without_spread
 from infoplane.report.inversion import MOST_NAMED, choice_words, reader_words, shape_of
 from infoplane.report.words import DIRECTIONS, MATCHED, fits
-from infoplane.study.measured import READERS
 from infoplane.study.results import Results
+
+READERS = ("label", "forward", "own")
 
 #: the columns: kind of number -> what the footer calls it
 COLUMNS = {kind: each.said for kind, each in QUANTITIES.items() if each.said}

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from torch import nn
 
 from infoplane import data
 from infoplane.capture import Tap, default_transform, readings_of
@@ -15,10 +14,10 @@ from infoplane.engine.store import Result
 from infoplane.errors import UsageError
 from infoplane.information.contrastive import contrastive_batches, lowered_words, one_of_each
 from infoplane.information.label import check_prior
+from infoplane.measurements import MEASUREMENTS
 from infoplane.measurements.dataset import load_data, sizes_of
 from infoplane.measurements.task import build_subject
 from infoplane.study.spec import StudySpec
-from infoplane.subjects import REGISTRY, EpochSettings, objective_of, settings_of, tail
 
 #: most samples that are drawn from one layer's density and kept
 MOST_SAMPLES = 100_000
@@ -32,7 +31,6 @@ def check(spec: StudySpec) -> tuple[Result, dict[str, tuple[int, ...]]]:
     Raises:
         UsageError: One of these cannot be done.
     """
-    _check_network(spec)
     found = _checked(spec, load_data(spec.data, spec.seed, spec.name))
     say(_lowered(spec, found[0]))
     return found
@@ -43,7 +41,6 @@ def outlined(spec: StudySpec) -> tuple[Result, dict[str, tuple[int, ...]]]:
 
     Which of these are copies of one another does not show, so that parts have the very sizes that were asked for.
     """
-    _check_network(spec)
     found = spec.data.outline()
     dataset = found.dataset
     sizes = sizes_of(spec.data, dataset, spec.name)
@@ -121,32 +118,6 @@ def check_classes(spec: StudySpec, result: Result) -> None:
     check_prior(spec.prior, result.arrays["labels"], max(result.values["classes"], named))
 
 
-def _check_network(spec: StudySpec) -> None:
-    asked = [kind for kind in ("forward", "own") if kind in spec.measure]
-    if spec.subject is None and asked:
-        mend = f"leave {' and '.join(asked)} out of measure, or name a subject"
-        raise UsageError("there is no network to read the label", received=f"measure: {', '.join(asked)}", mend=mend)
-
-
-def _check_forward(spec: StudySpec, model: nn.Module, result: Result) -> None:
-    """Raises UsageError where the forward direction or the network's own answers are asked for and cannot be had."""
-    assert spec.subject is not None
-    received = spec.subject.kind
-    if "own" in spec.measure and objective_of(received) != "cross-entropy":
-        mend = "leave own out of measure"
-        raise UsageError("a network that does not classify has no answers of its own", received=received, mend=mend)
-    if "forward" not in spec.measure:
-        return
-    if not result.values["classes"]:
-        mend = "leave forward out of measure"
-        raise UsageError("there are no labels to read", received=f"data set {result.values['name']!r}", mend=mend)
-    if not isinstance(spec.subject.train, EpochSettings):
-        legal = ", ".join(name for name in REGISTRY if settings_of(name) is EpochSettings)
-        raise UsageError("the forward direction needs a network trained by epochs", received=received, legal=legal)
-    for layer in spec.layers:
-        tail(model, layer)
-
-
 #: the last study whose layers were looked up, its data and what was found: a run asks three times before it begins
 _looked_up: tuple[StudySpec, "weakref.ref[Result]", dict[str, tuple[int, ...]]] | None = None
 
@@ -168,6 +139,10 @@ def contexts_of(spec: StudySpec, result: Result) -> dict[str, tuple[int, ...]]:
 def _contexts(spec: StudySpec, result: Result) -> dict[str, tuple[int, ...]]:
     sizes = {part: len(result.arrays[part]) for part in PARTS}
     contexts: dict[str, tuple[int, ...]] = {}
+    wanted = [each for each in MEASUREMENTS[spec.kind].values() if each.asked in spec.measure]
+    if spec.subject is None:
+        for each in wanted:
+            each.check(spec, result, None)
     for latent in spec.latents:
         known = {name.removeprefix("latent:") for name in result.arrays if name.startswith("latent:")}
         if latent not in known:
@@ -183,7 +158,8 @@ def _contexts(spec: StudySpec, result: Result) -> dict[str, tuple[int, ...]]:
         with torch.random.fork_rng([]):
             model = build_subject(spec.subject.kind, options, result.values)
             images = torch.from_numpy(np.zeros((2, *result.values["shape"]), np.uint8))
-            _check_forward(spec, model, result)
+            for each in wanted:
+                each.check(spec, result, model)
             inputs = default_transform(result.values["levels"])(images)
             Tap(model, spec.layers)(inputs)
             image = (images.shape[2], images.shape[3])

@@ -16,12 +16,9 @@ from infoplane.study.base import Study
 from infoplane.study.check import check, outlined
 from infoplane.study.forecast import cost_of, keeping_of, size_of
 from infoplane.study.noisy_check import load_points, noisy_cost
-from infoplane.study.noisy_plan import make_noisy_plan
-from infoplane.study.noisy_results import NoisyResults
 from infoplane.study.noisy_spec import NoisySpec
-from infoplane.study.plan import make_plan
-from infoplane.study.results import Results
-from infoplane.study.run_results import RunResults
+from infoplane.study.plan import make_noisy_plan, make_plan
+from infoplane.study.results import NoisyResults, Results, RunResults
 from infoplane.study.spec import StudySpec
 
 
@@ -46,7 +43,7 @@ class Family:
     source: str
     check: Callable[[Any], Result]
     plan: Callable[..., Plan]
-    results: Callable[..., RunResults[Any]]
+    results: Callable[..., RunResults]
     cost: Callable[..., dict[str, Work]]
     size: Callable[..., dict[str, float]] | None = None
     keeping: Callable[..., str | None] = lambda *_, **__: None

@@ -6,8 +6,8 @@ from infoplane.errors import UsageError
 from infoplane.measurements import settings_of
 from infoplane.measurements.counting import Work
 from infoplane.measurements.noisy import NoisyCosts, made, problem
-from infoplane.study.noisy_plan import make_noisy_plan
 from infoplane.study.noisy_spec import NoisySpec
+from infoplane.study.plan import make_noisy_plan
 
 
 def load_points(spec: NoisySpec) -> Result:

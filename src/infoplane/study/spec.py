@@ -1,7 +1,7 @@
 """A study of what can be inverted, as data."""
 
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import torch
 from annotated_types import Ge, Gt, Le, Lt, MinLen
@@ -12,6 +12,7 @@ from infoplane.capture import check_pattern
 from infoplane.errors import UsageError, unknown
 from infoplane.inversion import FitSettings
 from infoplane.inversion.precision import best_precision
+from infoplane.measurements import QUANTITIES, asked_for
 from infoplane.measurements.candidates import AUTO, may_be_wide
 from infoplane.measurements.dataset import DataSpec
 from infoplane.measurements.task import END
@@ -21,7 +22,11 @@ from infoplane.subjects import EpochSettings, TrainSettings
 from infoplane.subjects.forward import HELD_OUT
 from infoplane.subjects.train_epochs import Epoch, name_of
 
-Measure = Literal["nce", "usable", "contrastive", "label", "forward", "own", "losses", "mse", "samples"]
+if TYPE_CHECKING:
+    Measure = str
+else:
+    #: what can be asked for: the `asked` of all that is measured in such studies
+    Measure = Literal[tuple(asked_for())]
 
 
 def _known(what: str, name: str, registry: Mapping[str, Any], mend: str | None = None) -> Any:
@@ -43,6 +48,11 @@ def _of_densities() -> dict[str, type[BaseModel]]:
 def _densities() -> dict[str, Callable[..., Any]]:
     """What makes a density of each kind, or would: what the data choose takes no options."""
     return {**densities.REGISTRY, AUTO: lambda: None}
+
+
+def needs_densities(measure: Iterable[str]) -> bool:
+    """Whether anything of what is measured takes a density."""
+    return any(each.with_fits and each.asked in set(measure) for each in QUANTITIES.values())
 
 
 class SubjectSpec(Settings):
@@ -159,8 +169,6 @@ class AskedSpec(Settings):
 
 #: fields of a fit that come with the density where the data choose it
 OF_THE_CHOSEN = ("batch", "learning_rate")
-#: what takes densities
-NEED_DENSITIES: frozenset[Measure] = frozenset({"nce", "usable", "contrastive", "losses", "samples"})
 
 
 class StudySpec(Study):
@@ -178,7 +186,7 @@ class StudySpec(Study):
         density: What inverts.
         density_at: Layer -> what the density takes there instead, e.g. {conv1: {dropout: 0.1}}.
         readers: Whose densities a layer's numbers are read with: "own", or also those of the "later" layers that are
-            functions of it, see `infoplane.study.readers`. It changes no part of a run.
+            functions of it, see `infoplane.measurements.readers`. It changes no part of a run.
         fit: How it is trained.
         fit_on: The part whose images densities are trained on; "encoding" only where no network was trained on it.
         reconstruction: How the MSE inverter is trained.
@@ -225,7 +233,7 @@ class StudySpec(Study):
     @property
     def needs_densities(self) -> bool:
         """Whether anything that is measured takes a density."""
-        return not NEED_DENSITIES.isdisjoint(self.measure)
+        return needs_densities(self.measure)
 
     @property
     def checkpoints(self) -> tuple[str, ...]:

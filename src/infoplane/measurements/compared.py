@@ -125,4 +125,4 @@ def one_test(kind: str, mean: Mean) -> tuple[str, ...]:
 
     NCE and usable information against one twin differ by the same terms, and so do two names of one layer.
     """
-    return ("fits" if kind in ("nce", "usable") else kind, f"{abs(mean.value):.9g}", f"{mean.stderr:.9g}")
+    return (kind, f"{abs(mean.value):.9g}", f"{mean.stderr:.9g}")

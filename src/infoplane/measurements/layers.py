@@ -1,7 +1,8 @@
-"""The stored cells of a study of inversion by role: scores, readings, samples, and what layers are read as."""
+"""The stored cells of a study of inversion by role: scores, what layers are read as and with, and what bounds them."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -9,39 +10,31 @@ import numpy as np
 
 from infoplane.engine.plan import Plan
 from infoplane.engine.store import Store, Stored
-from infoplane.estimate import Estimate
-from infoplane.information import (
-    Seen,
-    label_information,
-    seen_values,
-    variances,
-)
-from infoplane.study.plan import twin_of
-from infoplane.study.readers import HeldOut, Reader, choose, functions_by_layer
-from infoplane.study.readings import ReadAs
-from infoplane.study.run_results import RunResults
-from infoplane.study.spec import StudySpec
+from infoplane.information import Seen, seen_values
+from infoplane.measurements.densities import twin_of
+from infoplane.measurements.numbers import INPUT, NETWORK, Number, Place
+from infoplane.measurements.readers import HeldOut, Reader, choose, functions_by_layer
+from infoplane.measurements.readings import ReadAs
+from infoplane.measurements.run import Run
 
-#: kind of label information -> the cells that it comes from
-READERS = {"label": "probe", "forward": "forward", "own": "own"}
 #: what is said of a layer that tells no image from another
 CONSTANT = "activations do not vary over images"
 #: scores of so many fits are kept
 LAST = 32
-#: kinds of numbers about the samples of one fit -> their unit
-DRAWN = {"sample-variance": "squared error", "sample-accuracy": "fraction"}
 
 
-class Measured(RunResults[StudySpec]):
+class Layers(Run[Any]):
     """What the cells of a study of inversion hold so far."""
 
-    def __init__(self, spec: StudySpec, plan: Plan, store: Store) -> None:
+    def __init__(self, spec: Any, plan: Plan, store: Store) -> None:
         super().__init__(spec, plan, store)
         self.layers = [*spec.latents, *spec.layers]
         self.checkpoints = spec.checkpoints
         self._fits: dict[tuple[str, str | None], list[tuple[int, Stored]]] = {}
         self._latents: dict[str, Seen] = {}
         self._readers: dict[tuple[str, str | None], Reader] = {}
+        #: (layer, checkpoint, refits) -> what must be said of these densities
+        self.said: dict[tuple[str, str, tuple[int, ...]], tuple[str, ...]] = {}
         # The scores that were read last: those of a fit are asked for by itself, with others and against its twin.
         self._scores = lru_cache(maxsize=LAST)(lambda stored: stored.array("log_probs"))
 
@@ -50,6 +43,25 @@ class Measured(RunResults[StudySpec]):
         """(layer, checkpoint) of everything that is measured: latents, which belong to none, then by checkpoint."""
         latents = [(latent, "") for latent in self.spec.latents]
         return latents + [(layer, checkpoint) for checkpoint in self.checkpoints for layer in self.spec.layers]
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        return self.checkpoints
+
+    @property
+    def spots(self) -> list[Place]:
+        """p(x), latents, then by checkpoint the network itself and its layers."""
+        found = [Place(INPUT), *(Place(latent) for latent in self.spec.latents)]
+        for checkpoint in self.checkpoints if self.spec.layers else ():
+            found += [Place(layer, checkpoint) for layer in (NETWORK, *self.spec.layers)]
+        return found
+
+    def noted(self, number: Number) -> Number:
+        """What activations depend on beside their image is a flag of every number of such a layer."""
+        layer, checkpoint, *_ = number.place
+        notes = self.notes(layer, checkpoint)
+        estimate = number.estimate
+        return number._replace(estimate=replace(estimate, flags=(*estimate.flags, *notes))) if notes else number
 
     @cached_property
     def groups(self) -> np.ndarray | None:
@@ -77,7 +89,7 @@ class Measured(RunResults[StudySpec]):
 
     @property
     def choice(self) -> Mapping[str, Any] | None:
-        """What `run_choice` found where the data choose the density; None where they do not, or have not yet."""
+        """What was found where the data choose the density; None where they do not, or have not yet."""
         stored = self.cell("choice")
         return None if stored is None else stored.values
 
@@ -92,7 +104,7 @@ class Measured(RunResults[StudySpec]):
         return {layer: twin_of(self.spec, layer) for layer in self.layers}
 
     def reader(self, layer: str, checkpoint: str | None = None) -> Reader:
-        """With whose density the numbers of a layer are read at a checkpoint: see `infoplane.study.readers`."""
+        """With whose density the numbers of a layer are read at a checkpoint: see `infoplane.measurements.readers`."""
         if (key := (layer, checkpoint)) in self._readers:
             return self._readers[key]
         capture = self.cell("capture", checkpoint=checkpoint) if layer in self.spec.layers else None
@@ -136,18 +148,15 @@ class Measured(RunResults[StudySpec]):
             self._fits[key] = fits
         return fits
 
+    def scores(self, layer: str, checkpoint: str) -> dict[int, np.ndarray]:
+        """Refit -> log-probabilities of the evaluation part (n,)."""
+        return {refit: self._scores(stored) for refit, stored in self.fits(layer, checkpoint)}
+
     def log_probs(self, layer: str, refits: list[int] | None = None, checkpoint: str | None = None) -> np.ndarray:
         """Log-probabilities of the evaluation part, (R, n), of these refits or of all finished ones."""
         fits = self.fits(layer, checkpoint)
         rows = [self._scores(stored) for refit, stored in fits if refits is None or refit in refits]
         return np.stack(rows) if rows else np.zeros((0, 0))
-
-    def readings(self, kind: str, layer: str, checkpoint: str) -> dict[int, np.ndarray]:
-        """Refit -> log-probabilities (n,) of the evaluation labels by "label", "forward" or "own" (of no layer)."""
-        cell, refits = READERS[kind], range(1, self.spec.forward.refits + 1) if kind == "forward" else (0,)
-        found = ((refit, self.cell(cell, layer, refit, checkpoint)) for refit in refits)
-        read = ((refit, each) for refit, each in found if each is not None and each.values.get("labels", True))
-        return {refit: each.array("log_probs") for refit, each in read}
 
     def common(self, *places: tuple[str, str | None]) -> list[int]:
         """The refits that are finished at all these (layer, checkpoint): only these can be paired."""
@@ -199,38 +208,6 @@ class Measured(RunResults[StudySpec]):
         """The measured layers that a layer was found to be a function of, at the last checkpoint."""
         capture = self.cell("capture") if layer in self.spec.layers else None
         return () if capture is None else tuple(capture.values.get("function_of", {}).get(layer, ()))
-
-    def of_labels(self, kind: str, layer: str, checkpoint: str) -> Iterator[Estimate]:
-        scores, data = self.readings(kind, layer, checkpoint), self.cell("data")
-        if scores and data is not None:
-            labels = data.array("labels")[data.array("evaluation")]
-            options = {"classes": self._classes(data), "groups": self.groups, "prior": self.spec.prior}
-            yield label_information(np.stack([*scores.values()]), labels, kind=kind, **options)
-
-    def _classes(self, data: Stored) -> int:
-        """How many classes there are: there may be more than those that occur."""
-        return len(self.spec.prior) if isinstance(self.spec.prior, tuple) else data.values["classes"]
-
-    def scores(self, kind: str, layer: str, at: str) -> dict[int, np.ndarray]:
-        """Refit -> what a number of this kind is the mean of: an entry for each example."""
-        if kind in READERS:
-            return self.readings(kind, layer, at)
-        if kind == "nce":
-            return {refit: self._scores(stored) for refit, stored in self.fits(layer, at)}
-        # What was drawn is of the first refit. Samples for one image share its activation: the image is the unit.
-        if kind == "sample-variance":
-            drawn, data = self.drawn(layer, at), self.cell("data")
-            return {} if drawn is None or data is None else {1: variances(drawn, data.values["levels"])}
-        judge = self.cell("judge", layer, 0, at)
-        if judge is None or not judge.values["classifier"]:
-            return {}
-        return {1: judge.array("correct").reshape(-1, self.spec.samples.each).mean(1)}
-
-    def drawn(self, layer: str, checkpoint: str) -> np.ndarray | None:
-        """The samples (P, S, C, H, W) of a layer, or of p(x) with P = 1; None where there is one of each image."""
-        stored = self.cell("samples", layer, 0, checkpoint)
-        samples = None if stored is None else stored.array("samples")
-        return None if samples is None or samples.shape[1] < 2 else samples
 
 
 def _held_out(stored: Stored) -> HeldOut:

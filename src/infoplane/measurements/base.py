@@ -1,0 +1,209 @@
+"""What a thing measured is: how its numbers come from stored cells, and whatever is said of them.
+
+A new one is a class in a file of its own, and a line in `infoplane.measurements`: its numbers are then rows of
+results.csv, columns of the tables and charts of the page, compared and tested as it says. One that has cells of its own
+says in `plan` which; the kinds of cells are classes too, see `infoplane.engine.kind`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Protocol
+
+import numpy as np
+
+from infoplane.engine.kind import Kind
+from infoplane.estimate import Bound, Estimate, Unit
+from infoplane.information import count, crossed_mean
+from infoplane.measurements.compared import Compared
+from infoplane.measurements.numbers import ALL, INPUT, NETWORK, Number, Place
+
+#: a chart that numbers may have: rows of layers ("rows"), lines through training ("tracks"), one of the two axes of
+#: the information plane
+Chart = Literal["rows", "tracks", "right", "up"]
+#: refit -> what a number of it is the mean of, (n,), an entry for each example
+Scores = Mapping[int, np.ndarray]
+Row = dict[str, Any]
+
+
+class Draft(Protocol):
+    """A plan in the making."""
+
+    def add(
+        self, kind: Kind, needs: Mapping[str, str], *, layer: str = "", refit: int = 0, checkpoint: str = ""
+    ) -> str:
+        """Adds a cell in a role and returns its name."""
+        ...
+
+    def name(self, kind: str, layer: str = "", refit: int = 0, checkpoint: str = "") -> str | None:
+        """The name of the cell in that role, or None."""
+        ...
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where contexts come from: a layer at a checkpoint, or a latent, with the cells that hold its values.
+
+    Attributes:
+        read: What `OfLayer` has beside a layer.
+    """
+
+    layer: str
+    checkpoint: str
+    needs: Mapping[str, str]
+    read: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def layer_fields(self) -> dict[str, Any]:
+        """The fields of `OfLayer`."""
+        return {"layer": None if self.layer == INPUT else self.layer, **self.read}
+
+    def add(self, plan: Draft, kind: Kind, needs: Mapping[str, str] | None = None, refit: int = 0) -> str:
+        everything = {**self.needs, **(needs or {})}
+        return plan.add(kind, everything, layer=self.layer, refit=refit, checkpoint=self.checkpoint)
+
+
+@dataclass(frozen=True)
+class Sources:
+    """All that may be measured of a study.
+
+    Attributes:
+        data, network: Needs of what takes the data alone, and the network under study too.
+        layers: Latents, then layers by checkpoint.
+        networks: Name -> needs of what takes one of several networks and its inputs.
+    """
+
+    data: Mapping[str, str]
+    network: Mapping[str, str]
+    layers: Sequence[Source] = ()
+    networks: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+class Measurement:
+    """A kind of number of a study.
+
+    Attributes:
+        kind: As in results.csv.
+        name: Short.
+        meaning: What it is, and which way it errs.
+        head: Over its column of the page; default: the name.
+        said: What the table under a run calls it; "" where it does not stand there.
+        bounds: What that table says that it bounds, a sentence; "" where it is one of the lower bounds.
+        lower: What it is called in that table's list of lower bounds; "" where it is none.
+        fall: What its fall from a peak is called, and what that means; None where no fall is measured.
+        unit, bound: Of its estimates.
+        charts: Those that it has.
+        beside: Whether it is about what was drawn, or about the fits themselves: they may have a table of their own.
+        fitted: Whether it comes from fits that are independent of each other, each of which has a number of its own.
+        counted: What its n counts.
+        drawn: Its unit, where it is about samples of pictured images: these have one fit.
+        ceiling: What the logarithm of is the most that it can be: the candidates of a batch, or the classes.
+        asked: The word under `measure` that asks for it; "" for what comes with the others.
+        with_fits: Whether it takes densities.
+        of_network: Whether it is a number of the network itself, which has no refits.
+        across: What it is compared across, image by image.
+        test: Its comparisons are one test with those of equal terms that share this word; default: its kind.
+    """
+
+    kind: ClassVar[str]
+    name: ClassVar[str]
+    meaning: ClassVar[str]
+    head: ClassVar[str] = ""
+    said: ClassVar[str] = ""
+    bounds: ClassVar[str] = ""
+    lower: ClassVar[str] = ""
+    fall: ClassVar[tuple[str, str] | None] = None
+    unit: ClassVar[Unit] = "nats"
+    bound: ClassVar[Bound | None] = None
+    charts: ClassVar[tuple[Chart, ...]] = ()
+    beside: ClassVar[bool] = False
+    fitted: ClassVar[bool] = False
+    counted: ClassVar[str] = "images"
+    drawn: ClassVar[str] = ""
+    ceiling: ClassVar[Literal["candidates", "classes"] | None] = None
+    asked: ClassVar[str] = ""
+    with_fits: ClassVar[bool] = False
+    of_network: ClassVar[bool] = False
+    across: ClassVar[frozenset[Literal["layers", "checkpoints"]]] = frozenset()
+    test: ClassVar[str] = ""
+
+    # --- before a run ---
+
+    def check(self, spec: Any, data: Any, model: Any) -> None:
+        """Raises UsageError where it is asked for and cannot be had of these data and this network."""
+
+    def plan(self, plan: Draft, spec: Any, sources: Sources) -> None:
+        """Adds the cells that it needs to a plan, where it is asked for; those that others have added are there."""
+
+    # --- after it ---
+
+    def scores(self, run: Any, place: Place) -> Scores:
+        """Refit -> what a number is the mean of, (n,), an entry for each example; empty where there is none yet."""
+        return {}
+
+    def refits(self, run: Any, place: Place) -> list[int]:
+        """The refits that are there."""
+        return list(self.scores(run, place))
+
+    def estimate(self, run: Any, place: Place, refits: list[int]) -> Estimate | None:
+        """The number of these refits together: the mean of their scores, if nothing else is said."""
+        scores = self.scores(run, place)
+        own = np.stack([scores[refit] for refit in refits])
+        groups = run.groups_of("evaluation", own.shape[1])
+        mean, n = crossed_mean(own, groups=groups), count(own, groups)
+        stderr = mean.stderr if n > 1 else None
+        fits = len(refits) if self.fitted else 0 if self.of_network else 1
+        return Estimate(
+            mean.value, stderr, self.unit, self.kind, self.bound, n, fits, dof=mean.dof,
+            flags=self.flags(run, place, refits),
+        )  # fmt: skip
+
+    def flags(self, run: Any, place: Place, refits: Sequence[int]) -> tuple[str, ...]:
+        """What must be said of the fits behind a number."""
+        return ()
+
+    def numbers(self, run: Any, place: Place) -> Iterator[Number]:
+        """Yields the number of all refits at a place, then those of single ones, where there are several."""
+        refits = self.refits(run, place)
+        if not refits:
+            return
+        groups = [(ALL, refits)]
+        if self.fitted and len(refits) > 1:
+            groups += [(str(refit), [refit]) for refit in refits]
+        for label, own in groups:
+            if (estimate := self.estimate(run, place, own)) is not None:
+                yield Number(place, label, estimate)
+
+    def absent(self, run: Any) -> str:
+        """Why it is not given, where it was asked for and cannot be had; else nothing."""
+        return ""
+
+    def tables(self, run: Any) -> dict[str, list[Row]]:
+        """Tables of its own beside the results: name -> rows."""
+        return {}
+
+    def truths(self, run: Any, number: Number) -> Iterator[Row]:
+        """Comparisons of one of its numbers with what is known."""
+        return iter(())
+
+    # --- comparisons ---
+
+    def reader(self, run: Any, place: Place) -> str:
+        """The other layer with whose density a layer's numbers are read; "" where they are read with its own."""
+        return ""
+
+    def barred(self, run: Any, first: Place, second: Place) -> str:
+        """Why nothing may be claimed of the difference of two layers, or ""."""
+        return ""
+
+    def amiss(self, run: Any, place: Place, refits: tuple[int, ...]) -> tuple[str, ...]:
+        """What must stand beside a change that it is behind."""
+        return ()
+
+    def falls(self, run: Any) -> Iterator[Compared]:
+        """What it falls by from its peak to the end of training."""
+        return iter(())
+
+
+def is_of(place: Place, *kinds: Literal["input", "layer", "network"]) -> bool:
+    """Whether a place is p(x), a layer (or a latent), or the network as a whole."""
+    return {INPUT: "input", NETWORK: "network"}.get(place.layer, "layer") in kinds

@@ -1,0 +1,87 @@
+"""The cross-entropy of q(x|h), and its negative: what of an image q foresees when it is shown a layer."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from infoplane.estimate import Estimate
+from infoplane.information import compression, cross_entropy
+from infoplane.information.falls import FALL_WORDS
+from infoplane.measurements.base import Row, Scores, is_of
+from infoplane.measurements.compared import Compared
+from infoplane.measurements.densities import OfDensities
+from infoplane.measurements.numbers import Number, Place
+from infoplane.measurements.training_flags import flags_of_fits
+from infoplane.measurements.truth import compared, known_of, where_of
+
+
+class CrossEntropy(OfDensities):
+    """CE(x|h), and CE(x) of the twins."""
+
+    kind: ClassVar = "cross-entropy"
+    name: ClassVar = "Cross-entropy CE(x|h)"
+    meaning: ClassVar = (
+        "What q needs to write down a held-out image when it is shown h: an upper bound on H(x|h), in expectation. The "
+        "lower, the more of the image h fixes."
+    )
+
+    def estimate(self, run: Any, place: Place, refits: list[int]) -> Estimate | None:
+        found = cross_entropy(run.log_probs(place.layer, refits, place.checkpoint), groups=run.groups)
+        return replace(found, flags=self.flags(run, place, refits))
+
+    def truths(self, run: Any, number: Number) -> Iterator[Row]:
+        if number.estimate.bound == "upper" and (known := known_of(run, number, "entropy")) is not None:
+            yield compared(where_of(number), number.estimate, known)
+
+
+class Nce(CrossEntropy):
+    """−CE(x|h) (Nash, Kushman & Williams 2019, eq. 9), its differences, and its fall from the peak to the end."""
+
+    kind: ClassVar = "nce"
+    name: ClassVar = "Negative cross-entropy (NCE)"
+    meaning: ClassVar = (
+        "How well the density q, shown a layer h, foresees held-out images: the mean of log q(x|h). In expectation a "
+        "lower bound on I(x;h) up to the constant H(x), which is the same for every layer of one data set; so its "
+        "level says nothing and only comparisons on the same images do. A difference of two of them bounds nothing: "
+        "it is the difference in what q could use."
+    )
+    head: ClassVar = "NCE"
+    said: ClassVar = "NCE"
+    bounds: ClassVar = "NCE bounds I(x;h) from below up to the constant H(x)"
+    charts: ClassVar = ("rows", "tracks", "right")
+    asked: ClassVar = "nce"
+    across: ClassVar = frozenset({"layers", "checkpoints"})
+    test: ClassVar = "fits"  # usable information against one twin differs by the same terms
+
+    def scores(self, run: Any, place: Place) -> Scores:
+        return run.scores(place.layer, place.checkpoint)
+
+    def estimate(self, run: Any, place: Place, refits: list[int]) -> Estimate | None:
+        if self.asked not in run.spec.measure or is_of(place, "input"):
+            return None
+        # The same number with the other sign, and so with the same error: see `negative_cross_entropy`.
+        found = super().estimate(run, place, refits)
+        return found and replace(found, value=-found.value, kind="nce", bound="lower")
+
+    def falls(self, run: Any) -> Iterator[Compared]:
+        """How far the NCE of each layer falls from its peak to the end."""
+        for layer in run.spec.layers:
+            points = [point for point in run.checkpoints if run.fits(layer, point)]
+            refits = run.common(*((layer, point) for point in points)) if points else []
+            # Without the end there is no fall to it.
+            if len(points) < 2 or points[-1] != run.checkpoints[-1] or not refits:
+                continue
+            fits = [dict(run.fits(layer, point)) for point in points]
+            held = np.array([[-own[refit].values["heldout_nats"] for refit in refits] for own in fits])
+            scores = np.stack([run.log_probs(layer, refits, point) for point in points])
+            fall = compression(held, scores, seed=run.spec.seed, groups=run.groups)
+            both = dict.fromkeys(flag for at in (fall.peak, -1) for flag in flags_of_fits(list(fits[at].values())))
+            where = {"layer": layer, "peak": points[fall.peak], "end": points[-1], "flags": "; ".join(both)}
+            where |= {f"{at}_read_through": run.through(layer, where[at]) for at in ("peak", "end")}
+            own = {key: value for key, value in vars(fall).items() if key != "peak"}
+            yield Compared(where | own, fall.hypothesis, FALL_WORDS)
+
+
+CROSS_ENTROPY, NCE = CrossEntropy(), Nce()

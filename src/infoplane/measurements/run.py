@@ -1,0 +1,87 @@
+"""What a run has stored so far: its cells by role, and which of them are missing, damaged or failed."""
+
+from typing import Any, Generic, TypeVar
+
+from infoplane.engine.plan import Plan
+from infoplane.engine.store import Store, Stored
+from infoplane.errors import CellError, UsageError
+from infoplane.measurements.numbers import Number, Place
+
+Spec = TypeVar("Spec")
+
+
+class Run(Generic[Spec]):
+    """The stored cells of a run.
+
+    Args:
+        spec: The study.
+        plan: Its cells.
+        store: Where they are; missing and damaged ones are left out.
+    """
+
+    def __init__(self, spec: Spec, plan: Plan, store: Store) -> None:
+        self.spec, self.plan, self.store = spec, plan, store
+        self._loaded: dict[str, Stored | None] = {}
+
+    @property
+    def spots(self) -> list[Place]:
+        """Everything that numbers are of, in the order of the table."""
+        return []
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """The checkpoints in training order; empty: as they come."""
+        return ()
+
+    def noted(self, number: Number) -> Number:
+        """A number with what must be said of all numbers of its place."""
+        return number
+
+    def stored(self, name: str | None) -> Stored | None:
+        """The stored result of a cell, or None where it is missing or damaged, or has no name."""
+        if name is None:
+            return None
+        if name not in self._loaded:  # one object per cell, looked for and checked once
+            if not self.store.has(name):
+                return None
+            try:
+                stored = self.store.load(name)
+                stored.check()
+            except CellError:
+                stored = None
+            self._loaded[name] = stored
+        return self._loaded[name]
+
+    def failures(self) -> dict[str, tuple[str, str]]:
+        """Returns the name of every failed cell -> (message, traceback)."""
+        found = ((name, self.store.failure(name)) for name in self.plan.cells)
+        return {name: failure for name, failure in found if failure is not None}
+
+    def misused(self) -> bool:
+        """Whether every part that failed did so over what was asked of it, not over what went wrong meanwhile."""
+        last = [traceback.rstrip().rpartition("\n")[2] for _, traceback in self.failures().values()]
+        return bool(last) and all(line.startswith(f"{UsageError.__module__}.UsageError") for line in last)
+
+    def damaged(self) -> list[str]:
+        """Names of the cells whose files are not what was stored: they are left out, as if they were missing."""
+        return [name for name in self.plan.cells if self.store.has(name) and self.stored(name) is None]
+
+    def waiting(self) -> list[str]:
+        """Names of the cells that are neither stored nor failed and need none that failed: a run that goes on."""
+        damaged = set(self.damaged())
+        return [name for name, stuck in self.unfinished().items() if not stuck and name not in damaged]
+
+    def unfinished(self) -> dict[str, bool]:
+        """Returns the name of every cell that is neither whole nor failed -> whether it needs one that failed."""
+        failed, damaged = set(self.failures()), set(self.damaged())
+        stuck, found = set(failed), {}
+        for name, cell in self.plan.cells.items():  # each comes after those it needs
+            if name in failed or (self.store.has(name) and name not in damaged):
+                continue
+            found[name] = not stuck.isdisjoint(cell.needs.values())
+            stuck |= {name} if found[name] else set()
+        return found
+
+
+#: a run whose study is of any family
+AnyRun = Run[Any]
