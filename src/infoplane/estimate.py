@@ -10,7 +10,7 @@ from typing import Any, Literal, Self, get_args
 from infoplane.calls import public
 from infoplane.errors import UnitError, UsageError, as_float, brief, is_text
 
-Unit = Literal["nats", "bits", "fraction", "squared error"]
+Unit = Literal["nats", "bits", "fraction", "squared error", "activation"]
 Bound = Literal["lower", "upper", "estimate"]
 
 NATS_PER_BIT = math.log(2.0)
@@ -61,7 +61,7 @@ class Estimate:
         value: The number, in `unit`.
         stderr: Its standard error in the same unit, or None where there is none to give: of an exact number, or of one
             example, whose spread nobody has seen.
-        unit: "nats", "bits", "fraction" or "squared error".
+        unit: "nats", "bits", "fraction", "squared error", or "activation", that of a layer's values.
         kind: What was measured; a key of `KINDS`.
         bound: "lower" or "upper" if the expectation bounds the named quantity, "estimate" if it is a consistent
             estimate of it, None if it bounds nothing.
