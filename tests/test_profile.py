@@ -20,13 +20,13 @@ import tiny_study
 import toy_networks
 from infoplane import PixelCNN
 from infoplane.budget import parse_budget, preparing, sizes
+from infoplane.engine import run
 from infoplane.engine.plan import Plan
 from infoplane.engine.store import Store
 from infoplane.errors import CellError, UsageError
 from infoplane.measurements import KINDS
 from infoplane.profile import Profile, measure, measuring, request, suggest_density
 from infoplane.profile.inputs import said_of_mode
-from infoplane.study import execute as run
 from infoplane.study.load import read_study
 from tiny_study import QUICK, RUN_FILES, contents, events, kind_of
 

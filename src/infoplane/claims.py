@@ -38,7 +38,7 @@ WORDS: dict[Verdict, str] = {
 
 def verdict_of(words: str) -> Verdict:
     """Returns the verdict that such words of a table stand for; any others say why nothing is claimed."""
-    told = words.removesuffix(f", {ONE_NETWORK}")
+    told = words.removesuffix(f", {ONE_NETWORK}").replace("networks", "fits")
     known: dict[str, Verdict] = {own: verdict for verdict, own in WORDS.items()}
     return known.get(told, "barred")
 
@@ -56,6 +56,7 @@ class Hypothesis:
         barred: Why nothing may be claimed whatever p is, in words; empty: nothing stands in the way.
         negligible: What nobody would speak of, however sure it is, in the unit of `change`.
         training: Whether it speaks of what training does to a network that was trained once.
+        counted: What `refits` counts.
     """
 
     change: float
@@ -65,6 +66,7 @@ class Hypothesis:
     barred: str = ""
     negligible: float = 0.0
     training: bool = False
+    counted: Literal["fits", "networks"] = "fits"
 
     def __post_init__(self) -> None:
         check_argument("the change", self.change, float)
@@ -153,7 +155,7 @@ def corrected_for(tests: Annotated[int, Ge(0)], before: Annotated[int, Ge(0)] | 
 
 def _claim(each: Hypothesis, p: float | None, tests: int) -> Claim:
     if (obstacle := each.obstacle) is not None:
-        return Claim(obstacle, each.barred or WORDS[obstacle], None, tests)
+        return Claim(obstacle, each.barred or WORDS[obstacle].replace("fits", each.counted), None, tests)
     verdict: Verdict = "not told apart"
     if p is not None and p < CLAIM and abs(each.change) > each.negligible:
         verdict = "rises" if each.change > 0 else "falls"

@@ -72,6 +72,8 @@ class Estimate:
         flags: Warnings that must be shown with the number, e.g. "saturated".
         ceiling: What no draw of the number can exceed, in the same unit: log K of a contrastive bound; None: nothing.
         read_through: The later layer with whose density a layer's number was read; "": with its own.
+        networks: Number of networks, each trained from another seed, that the number is a mean over. With 1, `stderr`
+            is that *given this network*.
 
     Raises:
         UsageError: The value or its error is not a finite number, the error is negative, or a count is none.
@@ -95,6 +97,7 @@ class Estimate:
     flags: tuple[str, ...] = ()
     ceiling: float | None = dataclasses.field(default=None, metadata=IN_UNIT)
     read_through: str = ""
+    networks: int = 1
 
     def __post_init__(self) -> None:
         if not isinstance(self.kind, str) or not _is_text(self.kind) or not self.kind:
@@ -125,7 +128,7 @@ class Estimate:
         # Infinite where the error is known from many examples; NaN is no number of anything.
         if not as_float(self.dof) > 0:
             raise UsageError(f"the degrees of freedom of {name} must be above 0", received=self.dof)
-        for what, count in (("examples", self.n), ("refits", self.refits)):
+        for what, count in (("examples", self.n), ("refits", self.refits), ("networks", self.networks)):
             if not isinstance(count, Integral) or isinstance(count, bool) or count < 0:
                 raise UsageError(f"the {what} of {name} must be a whole number, 0 or more", received=count)
 
@@ -260,6 +263,7 @@ class Estimate:
 
     def __str__(self) -> str:
         fits = {0: "", 1: ", single fit"}.get(self.refits, f", {self.refits} refits")
+        fits += "" if self.networks == 1 else f", {self.networks} networks"
         bound = {"lower": ", lower bound", "upper": ", upper bound", "estimate": ", estimate"}.get(self.direction, "")
         flags = f"; {'; '.join(self.flags)}" if self.flags else ""
         through = f", read through {self.read_through}" if self.read_through else ""

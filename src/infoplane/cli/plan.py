@@ -111,7 +111,7 @@ def plan(
 
 def _part(cell: Cell) -> str:
     """What a cell does, whatever the refit and the checkpoint."""
-    return re.sub(r"(-at\d[\d.e-]*)?(-r\d+)?$", "", cell.label)
+    return re.sub(r"(-net\d+)?(-at\d[\d.e-]*)?(-r\d+)?$", "", cell.label)
 
 
 def _beside(cells: Plan, held: Held, seconds: Mapping[str, float]) -> list[Cell]:

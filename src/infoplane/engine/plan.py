@@ -16,8 +16,8 @@ PLAN_FILE = "plan.json"
 #: most cells of a plan: far more than anybody's, few enough to be listed
 MOST_CELLS = 100_000
 
-#: (kind, layer, refit, checkpoint); "" and 0 where there is none
-Role = tuple[str, str, int, str]
+#: (kind, layer, refit, checkpoint); "" and 0 where there is none; of the second of several networks on, also which
+Role = tuple[str, str, int, str, *tuple[str, ...]]
 
 
 class Plan:
@@ -49,9 +49,9 @@ class Plan:
         self.roles[role] = cell.name
         return cell.name
 
-    def name(self, kind: str, layer: str = "", refit: int = 0, checkpoint: str = "") -> str | None:
+    def name(self, kind: str, layer: str = "", refit: int = 0, checkpoint: str = "", network: str = "") -> str | None:
         """The name of the cell in that role, or None."""
-        return self.roles.get((kind, layer, refit, checkpoint))
+        return self.roles.get((kind, layer, refit, checkpoint, *filter(None, (network,))))
 
     @classmethod
     def load(cls, folder: Path) -> "Plan":
@@ -66,7 +66,7 @@ class Plan:
             plan.cells = {
                 name: Cell(**cell, modules=code.get(cell.get("code"), {})) for name, cell in content["cells"].items()
             }
-            plan.roles = {(kind, layer, refit, point): name for kind, layer, refit, point, name in content["roles"]}
+            plan.roles = {(kind, layer, refit, *of): name for kind, layer, refit, *of, name in content["roles"]}
         return plan
 
     def to_json(self, about: Mapping[str, Any]) -> dict[str, Any]:

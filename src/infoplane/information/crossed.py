@@ -11,7 +11,7 @@ from annotated_types import Gt, Le
 from scipy import optimize, special
 
 from infoplane.arguments import check_argument
-from infoplane.checks import check_labels, check_log_probs
+from infoplane.checks import check_labels, check_log_probs, check_numbers
 from infoplane.errors import UsageError
 
 #: the size of test for which `Mean.dof` is stated: that of 95 % intervals
@@ -209,6 +209,32 @@ def _crossed(terms: np.ndarray, groups: np.ndarray | None) -> Mean:
     check_size(terms)
     value, fits, examples = float(terms.mean()), over_fits(terms.mean(1)), over_examples(terms, groups)
     return Mean.of(value, (fits, examples)) if examples.dof else Mean(value, math.inf, math.inf)
+
+
+def mean_over_networks(terms: np.ndarray, *, groups: np.ndarray | None = None) -> Mean:
+    """Returns the mean of terms (K, R, n) over K networks of other seeds, R refits and n examples, all three sampled.
+
+    As `crossed_mean`, with the sample variance of the K network means, divided by K, as a third part of the squared
+    error. Fits of one refit have one seed, whichever network they are of, so what they share does not average away over
+    networks; what is of a network and a refit alone is counted more than once, so that the error is never understated
+    on average.
+
+    Args:
+        groups: (n,) as in `crossed_mean`.
+
+    Raises:
+        UsageError: The terms are not of this shape, or not finite.
+    """
+    terms = check_numbers(terms, what="terms", kinds="iuf")
+    if terms.ndim != 3 or not all(terms.shape):
+        raise UsageError("terms are not over networks", received=f"shape {terms.shape}", legal="(K, R, n)")
+    check_size(terms)
+    flat = terms.reshape(-1, terms.shape[2])
+    if groups is not None:
+        groups = check_labels(groups, flat.shape[1], None, what="groups", of="example")
+    parts = over_fits(terms.mean((1, 2))), over_fits(terms.mean((0, 2))), over_examples(flat, groups)
+    value = float(terms.mean())
+    return Mean.of(value, parts) if any(part.dof for part in parts) else Mean(value, math.inf, math.inf)
 
 
 def mean_over_parts(terms: Sequence[np.ndarray], groups: Sequence[np.ndarray]) -> Mean:

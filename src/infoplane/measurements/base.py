@@ -6,7 +6,7 @@ says in `plan` which; the kinds of cells are classes too, see `infoplane.engine.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from infoplane.engine.kind import Kind
 from infoplane.estimate import Bound, Estimate, Unit
 from infoplane.information import count, crossed_mean
+from infoplane.information.crossed import mean_over_networks
 from infoplane.measurements.compared import Compared
 from infoplane.measurements.numbers import ALL, INPUT, NETWORK, Number, Place
 
@@ -29,12 +30,19 @@ class Draft(Protocol):
     """A plan in the making."""
 
     def add(
-        self, kind: Kind, needs: Mapping[str, str], *, layer: str = "", refit: int = 0, checkpoint: str = ""
+        self,
+        kind: Kind,
+        needs: Mapping[str, str],
+        *,
+        layer: str = "",
+        refit: int = 0,
+        checkpoint: str = "",
+        network: str = "",
     ) -> str:
         """Adds a cell in a role and returns its name."""
         ...
 
-    def name(self, kind: str, layer: str = "", refit: int = 0, checkpoint: str = "") -> str | None:
+    def name(self, kind: str, layer: str = "", refit: int = 0, checkpoint: str = "", network: str = "") -> str | None:
         """The name of the cell in that role, or None."""
         ...
 
@@ -45,12 +53,14 @@ class Source:
 
     Attributes:
         read: What `OfLayer` has beside a layer.
+        network: Of several networks from the second on, which.
     """
 
     layer: str
     checkpoint: str
     needs: Mapping[str, str]
     read: Mapping[str, str] = field(default_factory=dict)
+    network: str = ""
 
     @property
     def layer_fields(self) -> dict[str, Any]:
@@ -58,8 +68,13 @@ class Source:
         return {"layer": None if self.layer == INPUT else self.layer, **self.read}
 
     def add(self, plan: Draft, kind: Kind, needs: Mapping[str, str] | None = None, refit: int = 0) -> str:
-        everything = {**self.needs, **(needs or {})}
-        return plan.add(kind, everything, layer=self.layer, refit=refit, checkpoint=self.checkpoint)
+        """Adds a cell that needs what holds its values."""
+        return self.file(plan, kind, {**self.needs, **(needs or {})}, refit)
+
+    def file(self, plan: Draft, kind: Kind, needs: Mapping[str, str], refit: int = 0) -> str:
+        """Adds a cell that is about it."""
+        where = {"layer": self.layer, "checkpoint": self.checkpoint, "network": self.network}
+        return plan.add(kind, needs, refit=refit, **where)
 
 
 @dataclass(frozen=True)
@@ -67,13 +82,12 @@ class Sources:
     """All that may be measured of a study.
 
     Attributes:
-        data, network: Needs of what takes the data alone, and the network under study too.
-        layers: Latents, then layers by checkpoint.
-        networks: Name -> needs of what takes one of several networks and its inputs.
+        data: Needs of what takes the data alone.
+        layers: Latents, then layers by network and checkpoint.
+        networks: Name -> needs of what takes a network under study too; "" is the first of those of other seeds.
     """
 
     data: Mapping[str, str]
-    network: Mapping[str, str]
     layers: Sequence[Source] = ()
     networks: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
@@ -156,6 +170,39 @@ class Measurement:
             mean.value, stderr, self.unit, self.kind, self.bound, n, fits, dof=mean.dof,
             flags=self.flags(run, place, refits),
         )  # fmt: skip
+
+    def terms(self, run: Any, place: Place, refits: list[int]) -> np.ndarray | None:
+        """What the number of these refits is the mean of, (R, n); None where it is no such mean."""
+        scores = self.scores(run, place)
+        return np.stack([scores[refit] for refit in refits]) if scores else None
+
+    def over_networks(self, run: Any, place: Place) -> Number | None:
+        """The mean over networks of other seeds; its error is over networks, refits and examples."""
+        found: list[Estimate] = []
+        tables: list[np.ndarray] = []
+        known = [refits for each in run.runs if (refits := self.refits(each, place))]
+        shared = set(known[0]).intersection(*known[1:]) if known else set()
+        for each in run.runs:
+            # Where no refit is there of all, each network's own are one.
+            refits = [refit for refit in self.refits(each, place) if refit in shared or not shared]
+            if refits and (estimate := self.estimate(each, place, refits)) is not None:
+                terms = self.terms(each, place, refits)
+                own = np.array([[estimate.value]]) if terms is None else terms
+                found.append(estimate)
+                tables.append(own if shared else own.mean(0, keepdims=True))
+        if len(found) < 2:
+            return None
+        table = np.stack(tables)
+        groups = run.groups_of("evaluation", table.shape[2]) if self.counted == "images" else None
+        mean = mean_over_networks(table, groups=groups)
+        said: dict[str, int] = {}
+        for flag in (flag for each in found for flag in each.flags):
+            said[flag] = said.get(flag, 0) + 1
+        flags = (f if n == len(found) else f"in {n} of {len(found)} networks: {f}" for f, n in said.items())
+        own = {"refits": min(each.refits for each in found), "networks": len(found), "flags": tuple(flags)}
+        through = dict.fromkeys(each.read_through for each in found)
+        own |= {"read_through": through.popitem()[0] if len(through) == 1 else ""}
+        return Number(place, ALL, replace(found[0], value=mean.value, stderr=mean.stderr, dof=mean.dof, **own))
 
     def flags(self, run: Any, place: Place, refits: Sequence[int]) -> tuple[str, ...]:
         """What must be said of the fits behind a number."""

@@ -1,13 +1,15 @@
 """Rows of tables that something may be claimed from, and their verdicts: all of a run are one family of tests."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from infoplane.claims import Claim, Hypothesis, claims
+from infoplane.claims import ONE_NETWORK, Claim, Hypothesis, claims
 from infoplane.information import Mean, difference, equivalent_dof, pooled
+from infoplane.measurements.numbers import Place
 
 Row = dict[str, Any]
 #: refit -> what a number is the mean of, (n,), an entry for each example
@@ -126,3 +128,21 @@ def one_test(kind: str, mean: Mean) -> tuple[str, ...]:
     NCE and usable information against one twin differ by the same terms, and so do two names of one layer.
     """
     return (kind, f"{abs(mean.value):.9g}", f"{mean.stderr:.9g}")
+
+
+# --- over networks ---
+
+
+def of_networks(hypothesis: Hypothesis) -> Hypothesis:
+    """The same of several networks, which are what its fits are."""
+    return replace(hypothesis, training=False, counted="networks", barred=without(hypothesis.barred))
+
+
+def without(words: str) -> str:
+    """Words without what is said of a network that was trained once."""
+    return words.removesuffix(f", {ONE_NETWORK}")
+
+
+def readers_of(run: Any, measurement: Any, place: Place) -> str:
+    """The layers with whose densities a number is read, in any of the networks; "" where it is its own in all."""
+    return ", ".join(dict.fromkeys(filter(None, (measurement.reader(each, place) for each in run.runs))))

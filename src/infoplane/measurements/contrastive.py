@@ -43,6 +43,10 @@ class Contrastive(OfDensities):
         flags = (*_lowered(run, candidates), *self.flags(run, place, [*own]))
         return replace(found, flags=(*found.flags, *flags))
 
+    def terms(self, run: Any, place: Place, refits: list[int]) -> np.ndarray | None:
+        fits = [stored for refit, stored in run.fits(place.layer, place.checkpoint) if refit in refits]
+        return np.stack([stored.array("contrastive") for stored in fits if "contrastive" in stored.names()])
+
     def truths(self, run: Any, number: Number) -> Iterator[Row]:
         """What it bounds, and what the true density gives on the same draws."""
         if (known := known_of(run, number, "information")) is not None:

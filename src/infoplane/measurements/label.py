@@ -14,7 +14,7 @@ from infoplane.engine.store import Result
 from infoplane.errors import UsageError
 from infoplane.estimate import Estimate
 from infoplane.information import Rows, count, fit_probe, label_information
-from infoplane.information.label import falls_short, lacks
+from infoplane.information.label import check_prior, falls_short, lacks
 from infoplane.inversion import Pairs
 from infoplane.measurements.base import Draft, Measurement, Row, Scores, Sources, is_of
 from infoplane.measurements.cost import PROBE_READS, SCORE, Costs
@@ -191,6 +191,15 @@ class OfLabels(Measurement):
         found = label_information(own, labels, classes=classes, kind=self.kind, groups=run.groups, prior=prior)
         return replace(found, refits=0) if self.of_network else found
 
+    def terms(self, run: Any, place: Place, refits: list[int]) -> np.ndarray | None:
+        """With the surprise of each label beside what the reader gives it, whose mean is H(y)."""
+        own, data = super().terms(run, place, refits), run.cell("data")
+        labels, prior = data.array("labels")[data.array("evaluation")], run.spec.prior
+        classes = len(prior) if isinstance(prior, tuple) else data.values["classes"]
+        share = np.bincount(labels, minlength=classes) / len(labels)
+        share = share if prior is None else check_prior(prior, labels, classes)
+        return own if own is None else own - np.log(share[labels])
+
     def barred(self, run: Any, first: Place, second: Place) -> str:
         return barred_by_reading(run, (first.layer, second.layer), first.checkpoint)
 
@@ -300,8 +309,9 @@ class ByItself(OfLabels):
             raise UsageError("a network that does not classify has no answers of its own", received=received, mend=mend)
 
     def plan(self, plan: Draft, spec: Any, sources: Sources) -> None:
-        for checkpoint in spec.checkpoints if spec.subject is not None else ():
-            plan.add(Own(checkpoint=checkpoint), sources.network, checkpoint=checkpoint)
+        for name, needs in sources.networks.items() if spec.subject is not None else ():
+            for checkpoint in spec.checkpoints:
+                plan.add(Own(checkpoint=checkpoint), needs, checkpoint=checkpoint, network=name)
 
 
 def _check_network(spec: Any, asked: str) -> None:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -24,10 +24,15 @@ LAST = 32
 
 
 class Layers(Run[Any]):
-    """What the cells of a study of inversion hold so far."""
+    """What the cells of a study of inversion hold so far, of the first network where there are several.
 
-    def __init__(self, spec: Any, plan: Plan, store: Store) -> None:
+    Args:
+        network: Which one instead.
+    """
+
+    def __init__(self, spec: Any, plan: Plan, store: Store, network: str = "") -> None:
         super().__init__(spec, plan, store)
+        self.network = network
         self.layers = [*spec.latents, *spec.layers]
         self.checkpoints = spec.checkpoints
         self._fits: dict[tuple[str, str | None], list[tuple[int, Stored]]] = {}
@@ -43,6 +48,14 @@ class Layers(Run[Any]):
         """(layer, checkpoint) of everything that is measured: latents, which belong to none, then by checkpoint."""
         latents = [(latent, "") for latent in self.spec.latents]
         return latents + [(layer, checkpoint) for checkpoint in self.checkpoints for layer in self.spec.layers]
+
+    @cached_property
+    def runs(self) -> list[Self]:
+        """The same of each network under study."""
+        others = [type(self)(self.spec, self.plan, self.store, network) for network in self.spec.networks[1:]]
+        for other in others:
+            other._loaded = self._loaded
+        return [self, *others]
 
     @property
     def order(self) -> tuple[str, ...]:
@@ -83,9 +96,10 @@ class Layers(Run[Any]):
             checkpoint: Of the network; default: the last one, where the role has any.
         """
         points = (self.checkpoints[-1], "") if checkpoint is None else (checkpoint,)
-        names = (self.plan.name(kind, layer, refit, point) for point in points)
-        name = next((name for name in names if name is not None), None)
-        return self.stored(name)
+        # What is filed under no network is of all of them.
+        roles = ((point, network) for network in dict.fromkeys((self.network, "")) for point in points)
+        names = (self.plan.name(kind, layer, refit, *role) for role in roles)
+        return self.stored(next((name for name in names if name is not None), None))
 
     @property
     def choice(self) -> Mapping[str, Any] | None:

@@ -25,6 +25,9 @@ class Gap(OfDensities):
     beside: ClassVar = True
     counted: ClassVar = "held-out images"
 
+    def terms(self, run: Any, place: Place, refits: list[int]) -> np.ndarray | None:
+        return None
+
     def estimate(self, run: Any, place: Place, refits: list[int]) -> Estimate | None:
         fitted = [stored.values for refit, stored in run.fits(place.layer, place.checkpoint) if refit in refits]
         gaps = [values["heldout_nats"] - values["train_nats"] for values in fitted]

@@ -9,8 +9,9 @@ import numpy as np
 from infoplane.estimate import Estimate
 from infoplane.information import compression, cross_entropy
 from infoplane.information.falls import FALL_WORDS
+from infoplane.measurements.across import networks_apart
 from infoplane.measurements.base import Row, Scores, is_of
-from infoplane.measurements.compared import Compared
+from infoplane.measurements.compared import Compared, of_networks, readers_of, without
 from infoplane.measurements.densities import OfDensities
 from infoplane.measurements.numbers import Number, Place
 from infoplane.measurements.training_flags import flags_of_fits
@@ -30,6 +31,9 @@ class CrossEntropy(OfDensities):
     def estimate(self, run: Any, place: Place, refits: list[int]) -> Estimate | None:
         found = cross_entropy(run.log_probs(place.layer, refits, place.checkpoint), groups=run.groups)
         return replace(found, flags=self.flags(run, place, refits))
+
+    def terms(self, run: Any, place: Place, refits: list[int]) -> np.ndarray | None:
+        return -run.log_probs(place.layer, refits, place.checkpoint)
 
     def truths(self, run: Any, number: Number) -> Iterator[Row]:
         if number.estimate.bound == "upper" and (known := known_of(run, number, "entropy")) is not None:
@@ -65,23 +69,48 @@ class Nce(CrossEntropy):
         found = super().estimate(run, place, refits)
         return found and replace(found, value=-found.value, kind="nce", bound="lower")
 
+    def terms(self, run: Any, place: Place, refits: list[int]) -> np.ndarray | None:
+        return run.log_probs(place.layer, refits, place.checkpoint)
+
     def falls(self, run: Any) -> Iterator[Compared]:
-        """How far the NCE of each layer falls from its peak to the end."""
+        """How far the NCE of each layer falls from its peak to the end, over refits or, if there are any, networks."""
+        several = len(run.runs) > 1
         for layer in run.spec.layers:
-            points = [point for point in run.checkpoints if run.fits(layer, point)]
-            refits = run.common(*((layer, point) for point in points)) if points else []
+            points = [point for point in run.checkpoints if all(each.fits(layer, point) for each in run.runs)]
+            shared = [each.common(*((layer, point) for point in points)) if points else [] for each in run.runs]
             # Without the end there is no fall to it.
-            if len(points) < 2 or points[-1] != run.checkpoints[-1] or not refits:
+            if len(points) < 2 or points[-1] != run.checkpoints[-1] or not all(shared):
                 continue
-            fits = [dict(run.fits(layer, point)) for point in points]
-            held = np.array([[-own[refit].values["heldout_nats"] for refit in refits] for own in fits])
-            scores = np.stack([run.log_probs(layer, refits, point) for point in points])
+            tables = [_curves(each, layer, points, refits) for each, refits in zip(run.runs, shared, strict=True)]
+            held, scores = (
+                np.stack([each.mean(1) for each in side], axis=1) if several else side[0]
+                for side in zip(*tables, strict=True)
+            )
             fall = compression(held, scores, seed=run.spec.seed, groups=run.groups)
-            both = dict.fromkeys(flag for at in (fall.peak, -1) for flag in flags_of_fits(list(fits[at].values())))
-            where = {"layer": layer, "peak": points[fall.peak], "end": points[-1], "flags": "; ".join(both)}
-            where |= {f"{at}_read_through": run.through(layer, where[at]) for at in ("peak", "end")}
-            own = {key: value for key, value in vars(fall).items() if key != "peak"}
-            yield Compared(where | own, fall.hypothesis, FALL_WORDS)
+            ends = [(each, points[at]) for at in (fall.peak, -1) for each in run.runs]
+            fits = ([stored for _, stored in each.fits(layer, at)] for each, at in ends)
+            flags = dict.fromkeys(flag for own in fits for flag in flags_of_fits(own))
+            where = {"layer": layer, "peak": points[fall.peak], "end": points[-1], "flags": "; ".join(flags)}
+            where |= {f"{at}_read_through": readers_of(run, self, Place(layer, where[at])) for at in ("peak", "end")}
+            where |= {key: value for key, value in vars(fall).items() if key != "peak"}
+            hypothesis, words = fall.hypothesis, FALL_WORDS
+            if several:
+                where |= {"refits": min(map(len, shared)), "networks": len(run.runs)}
+                hypothesis, words = of_networks(hypothesis), {verdict: without(own) for verdict, own in words.items()}
+                # What fits of one seed share over networks is no part of the curves' own spread.
+                peak, end = (Place(layer, points[at]) for at in (fall.peak, -1))
+                apart = networks_apart(run, self, peak, end, run.groups)
+                if apart is not None and hypothesis.p is not None:
+                    where |= {"stderr": apart[0].stderr, "paired": apart[0].p_value}
+                    hypothesis = replace(hypothesis, p=max(hypothesis.p, apart[0].p_value))
+            yield Compared(where, hypothesis, words)
+
+
+def _curves(run: Any, layer: str, points: list[str], refits: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """What q foresees of held-out images on average, (C, R), and of each evaluation image, (C, R, n)."""
+    fits = [dict(run.fits(layer, point)) for point in points]
+    held = np.array([[-own[refit].values["heldout_nats"] for refit in refits] for own in fits])
+    return held, np.stack([run.log_probs(layer, refits, point) for point in points])
 
 
 CROSS_ENTROPY, NCE = CrossEntropy(), Nce()

@@ -181,19 +181,20 @@ class OfSamples(Measurement):
         if plan.name("samples", INPUT) is not None:
             return
         study = spec.model_dump(mode="json")
-        # The finished network judges all samples, whichever checkpoint they come from.
-        capture = plan.name("capture", checkpoint=END)
-        judging = {**sources.network, "capture": capture} if capture is not None else sources.network
         for place in (Source(INPUT, "", sources.data), *sources.layers):
-            density, choice = plan.name("density", place.layer, 1, place.checkpoint), plan.name("choice")
+            choice = plan.name("choice")
+            density = plan.name("density", place.layer, 1, place.checkpoint, place.network)
             assert density is not None
             shape = spec.density_of(place.layer).model_dump(mode="json")
             needed = {"density": density} if choice is None else {"density": density, "choice": choice}
             drawn = Samples(**study["samples"], density=shape, seed=spec.seed, **place.layer_fields)
             samples = place.add(plan, drawn, needed)
+            # The finished network judges all samples, whichever checkpoint they come from.
+            network = sources.networks[place.network]
+            capture = plan.name("capture", checkpoint=END, network=place.network)
+            judging = {**network, "capture": capture} if capture is not None else network
             if place.layer != INPUT and len(judging) > 1:
-                needs = {**judging, "samples": samples}
-                plan.add(Judge(layer=place.layer), needs, layer=place.layer, checkpoint=place.checkpoint)
+                place.file(plan, Judge(layer=place.layer), {**judging, "samples": samples})
 
 
 class SampleAccuracy(OfSamples):

@@ -1,6 +1,6 @@
 """What a run has stored so far: its cells by role, and which of them are missing, damaged or failed."""
 
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from infoplane.engine.plan import Plan
 from infoplane.engine.store import Store, Stored
@@ -27,6 +27,11 @@ class Run(Generic[Spec]):
     def spots(self) -> list[Place]:
         """Everything that numbers are of, in the order of the table."""
         return []
+
+    @property
+    def runs(self) -> list[Self]:
+        """The same of each network whose numbers are repetitions of each other's."""
+        return [self]
 
     @property
     def order(self) -> tuple[str, ...]:

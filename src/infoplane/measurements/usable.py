@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, ClassVar
 
+import numpy as np
+
 from infoplane.estimate import OF_TWIN, Estimate
 from infoplane.information import usable_information
 from infoplane.measurements.base import Row, is_of
@@ -43,6 +45,11 @@ class Usable(OfDensities):
         )
         of_twin = tuple(OF_TWIN + flag for flag in self.flags(run, Place(twin), paired))
         return replace(found, flags=(*found.flags, *self.flags(run, place, paired), *of_twin))
+
+    def terms(self, run: Any, place: Place, refits: list[int]) -> np.ndarray | None:
+        layer, checkpoint, *_ = place
+        paired = [refit for refit in run.common((layer, checkpoint), (run.twins[layer], "")) if refit in refits]
+        return run.log_probs(layer, paired, checkpoint) - run.log_probs(run.twins[layer], paired)
 
     def truths(self, run: Any, number: Number) -> Iterator[Row]:
         if (known := known_of(run, number, "information")) is not None:

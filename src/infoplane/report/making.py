@@ -71,8 +71,8 @@ class Hider:
 def _missing(results: RunResults, stages: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yields what was planned and is neither whole nor failed, in words, and why as far as that is known."""
     damaged, unfinished = set(results.damaged()), results.unfinished()
-    points = {checkpoint for *_, checkpoint in results.plan.roles if checkpoint}
-    for (kind, layer, refit, checkpoint), name in results.plan.roles.items():
+    points = {role[3] for role in results.plan.roles if role[3]}
+    for (kind, layer, refit, checkpoint, *_), name in results.plan.roles.items():
         if name not in unfinished:
             continue
         # The twin's parts are filed under names that begin with that of the input.

@@ -28,8 +28,8 @@ Place = tuple[str, str]
 def table(results: Results) -> str:
     """Returns the table that closes a run: one line per layer, every number with its error."""
     found: Found = {}
-    for (layer, checkpoint, *_), refit, estimate in results.numbers:
-        if refit == ALL:
+    for (layer, checkpoint, network, _), refit, estimate in results.numbers:
+        if refit == ALL and not network:
             found[layer, checkpoint, estimate.kind] = estimate
     lines = _rows(results, found)
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]

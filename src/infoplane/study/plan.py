@@ -1,6 +1,7 @@
 """From a study to its cells: what there is to do, what needs what, and what each is called."""
 
 import importlib.metadata
+import itertools
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +24,9 @@ from infoplane.study.noisy_spec import NoisySpec
 from infoplane.study.origin import NOTHING_SAID, Origin
 from infoplane.study.spec import StudySpec
 
+#: how far apart the seeds of several networks of a study are: further than those of studies are from each other
+APART = 1_000_003
+
 
 class Draft(Plan):
     """A plan in the making, which names its cells by what their code means.
@@ -36,13 +40,21 @@ class Draft(Plan):
         self._torch = f"torch {importlib.metadata.version('torch')} on {device}"
 
     def add(
-        self, kind: Kind, needs: Mapping[str, str], *, layer: str = "", refit: int = 0, checkpoint: str = ""
+        self,
+        kind: Kind,
+        needs: Mapping[str, str],
+        *,
+        layer: str = "",
+        refit: int = 0,
+        checkpoint: str = "",
+        network: str = "",
     ) -> str:
         """Adds a cell and returns its name."""
         library = kind.library
         arithmetic = self._torch if library == "torch" else f"{library} {importlib.metadata.version(library)}"
         at = "" if checkpoint in ("", END) else f"at{checkpoint}"
-        label = "-".join(part for part in (_slug(layer), at, f"r{refit}" if refit else "") if part)
+        of, again = f"net{network}" if network else "", f"r{refit}" if refit else ""
+        label = "-".join(part for part in (_slug(layer), of, at, again) if part)
         code, modules = code_of(Path(infoplane.__file__).parent).read(roots_of(kind))
         cell = Cell.named(
             kind.kind,
@@ -55,7 +67,8 @@ class Draft(Plan):
             arithmetic=arithmetic,
             modules=modules,
         )
-        return self.put(cell, (kind.kind, layer, refit, checkpoint))
+        role = (kind.kind, layer, refit, checkpoint)
+        return self.put(cell, (*role, network) if network else role)
 
 
 def make_plan(spec: StudySpec, origin: Origin = NOTHING_SAID, device: str = "cpu") -> Plan:
@@ -69,12 +82,11 @@ def make_plan(spec: StudySpec, origin: Origin = NOTHING_SAID, device: str = "cpu
     plan = Draft(device)
     study = spec.model_dump(mode="json")
     data = {"data": plan.add(Data(data=study["data"], seed=spec.seed, fingerprint=origin.data), {})}
-    network = dict(data)
-    if spec.subject is not None:
-        network["subject"] = plan.add(Subject(subject=study["subject"], seed=spec.seed), data)
     followed = spec.losses.images if "losses" in spec.measure and spec.subject is not None else 0
     layers = [Source(latent, "", data) for latent in spec.latents]
-    for checkpoint in spec.checkpoints if spec.layers else ():
+    networks = {name: _network(plan, spec, data, name) for name in spec.networks}
+    for name, checkpoint in itertools.product(spec.networks, spec.checkpoints if spec.layers else ()):
+        network = networks[name]
         recorded = Capture(
             layers=spec.layers,
             checkpoint=checkpoint,
@@ -87,14 +99,23 @@ def make_plan(spec: StudySpec, origin: Origin = NOTHING_SAID, device: str = "cpu
             weights=origin.states.get(checkpoint, ""),
             activations={layer: origin.layers[layer] for layer in spec.layers if layer in origin.layers},
         )
-        captured = {**network, "capture": plan.add(recorded, network, checkpoint=checkpoint)}
+        captured = {**network, "capture": plan.add(recorded, network, checkpoint=checkpoint, network=name)}
         for layer in spec.layers:
             read = {"read_as": spec.read_as.get(layer, ""), "activations": origin.layers.get(layer, "")}
-            layers.append(Source(layer, checkpoint, captured, read))
+            layers.append(Source(layer, checkpoint, captured, read, name))
     for each in MEASUREMENTS[spec.kind].values():
         if not each.asked or each.asked in spec.measure:
-            each.plan(plan, spec, Sources(data, network, layers))
+            each.plan(plan, spec, Sources(data, layers, networks))
     return plan
+
+
+def _network(plan: Draft, spec: StudySpec, data: Mapping[str, str], name: str) -> dict[str, str]:
+    """What takes a network under study needs: that one of several which has this name, trained from its own seed."""
+    if spec.subject is None:
+        return dict(data)
+    subject = spec.subject.model_dump(mode="json", exclude={"seeds"})
+    seed = spec.seed + (int(name or 1) - 1) * APART
+    return {**data, "subject": plan.add(Subject(subject=subject, seed=seed), data, network=name)}
 
 
 def make_noisy_plan(spec: NoisySpec, origin: Origin = NOTHING_SAID, device: str = "cpu") -> Plan:
@@ -114,7 +135,7 @@ def make_noisy_plan(spec: NoisySpec, origin: Origin = NOTHING_SAID, device: str 
         networks[name] = {**points, "descent": plan.add(trained, points, layer=name)}
     # What has no repeats takes little time, and pictures need it.
     for each in sorted(MEASUREMENTS[spec.kind].values(), key=lambda each: each.fitted):
-        each.plan(plan, spec, Sources(points, {}, networks=networks))
+        each.plan(plan, spec, Sources(points, networks=networks))
     return plan
 
 

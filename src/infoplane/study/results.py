@@ -14,7 +14,7 @@ from infoplane.measurements.compared import settled
 from infoplane.measurements.label import label_entropy
 from infoplane.measurements.layers import Layers
 from infoplane.measurements.networks import Networks
-from infoplane.measurements.numbers import Number, Numbers
+from infoplane.measurements.numbers import Number, Numbers, Place
 from infoplane.measurements.run import Run
 from infoplane.study.tables import COLUMNS, tidy, write_table
 
@@ -55,13 +55,22 @@ class RunResults(Run[Any]):
     def _found(self) -> list[Number]:
         found = []
         for place in self.spots:
-            own = [(each, number) for each in self.measurements for number in each.numbers(self, place)]
-            # First those of independent fits, all of these together and then one by one.
-            fitted = [number for each, number in own if each.fitted]
-            labels = dict.fromkeys(number.refit for number in fitted)
-            found += [number for label in labels for number in fitted if number.refit == label]
-            found += [number for each, number in own if not each.fitted]
+            if len(self.runs) > 1 and place.checkpoint:
+                found += [each for m in self.measurements if (each := m.over_networks(self, place)) is not None]
+                for number, run in enumerate(self.runs, 1):
+                    found += [each._replace(place=place._replace(network=str(number))) for each in run.at(place)]
+            else:
+                found += self.at(place)
         return [self.noted(number) for number in found]
+
+    def at(self, place: Place) -> list[Number]:
+        """The numbers of one network at a place."""
+        own = [(each, number) for each in self.measurements for number in each.numbers(self, place)]
+        # First those of independent fits, all of these together and then one by one.
+        fitted = [number for each, number in own if each.fitted]
+        labels = dict.fromkeys(number.refit for number in fitted)
+        found = [number for label in labels for number in fitted if number.refit == label]
+        return found + [number for each, number in own if not each.fitted]
 
     def rows(self) -> list[Row]:
         """Returns one tidy row per number; keys as `columns`."""
@@ -150,10 +159,16 @@ class RunResults(Run[Any]):
 class Results(Layers, RunResults):
     """What a study of inversion has measured so far."""
 
-    columns: ClassVar[Mapping[str, Any]] = {**COLUMNS, "read_through": pl.String}
+    @property
+    def columns(self) -> Mapping[str, Any]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Where there are several networks, of which one and of how many a number is: of all together where none."""
+        own = {"network": pl.String, "networks": pl.Int64} if len(self.runs) > 1 else {}
+        return {**COLUMNS, "read_through": pl.String, **own}
 
     def row(self, number: Number) -> Row:
-        return super().row(number) | {"read_through": number.estimate.read_through}
+        estimate, network = number.estimate, number.place.network or None
+        own = {"network": network, "networks": estimate.networks} if len(self.runs) > 1 else {}
+        return super().row(number) | {"read_through": estimate.read_through, **own}
 
     def label_entropy(self) -> str:
         """Which H(y) label information is from, where that is not plain or moves the numbers; else nothing."""

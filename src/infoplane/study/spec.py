@@ -61,6 +61,8 @@ class SubjectSpec(Settings):
     Attributes:
         kind: A key of `infoplane.subjects.REGISTRY`.
         train: How it is trained.
+        seeds: How many networks are trained, each from a seed of its own: numbers are means over them, and errors and
+            claims are about networks that are trained so. With 1 they are about this one network.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -68,6 +70,7 @@ class SubjectSpec(Settings):
 
     kind: str
     train: TrainSettings = TrainSettings()
+    seeds: Annotated[int, Ge(1), Le(1000)] = 1
 
     @model_validator(mode="after")
     def _check_options(self) -> "SubjectSpec":
@@ -201,7 +204,7 @@ class StudySpec(Study):
         *Study.may_change,
         *("layers", "read_as", "latents", "given", "measure", "density_at", "contrastive", "losses", "samples"),
         *("prior", "readers"),
-        *("fit.refits", "forward.refits", "forward.checkpoints", "subject.train.checkpoints", "asked"),
+        *("fit.refits", "forward.refits", "forward.checkpoints", "subject.train.checkpoints", "subject.seeds", "asked"),
     )
 
     kind: Literal["inversion"] = "inversion"
@@ -244,6 +247,11 @@ class StudySpec(Study):
         return tuple(map(name_of, sorted(set(kept), key=lambda c: float("inf") if c == END else float(c))))
 
     @property
+    def networks(self) -> tuple[str, ...]:
+        """The networks of several seeds: "" is the first one, the others are called by their number."""
+        return ("", *(str(number) for number in range(2, 1 + (1 if self.subject is None else self.subject.seeds))))
+
+    @property
     def forward_at(self) -> frozenset[str]:
         """The checkpoints at which what follows a layer is trained anew."""
         asked = self.forward.checkpoints
@@ -271,6 +279,13 @@ class StudySpec(Study):
                 legal="the same number of updates for a fit and its twin",
                 mend="leave it out (the best weights are kept anyhow), or usable out of measure",
             )
+        if self.fit.together and len(self.networks) > 1:
+            raise UsageError(
+                "densities of several networks trained together",
+                received=f"subject.seeds {len(self.networks)} beside fit.warm_start shared",
+                legal="fit.warm_start early or none",
+                mend="leave one of them out",
+            )
         for name in OF_THE_CHOSEN if self.density.kind == AUTO else ():
             value, default = getattr(self.fit, name), type(self.fit).model_fields[name].default
             if value != default:
@@ -293,7 +308,7 @@ class StudySpec(Study):
         }
         if self.subject is not None:
             options = options_of(self.subject, subjects.REGISTRY)
-            content = {"kind": self.subject.kind, "train": self.subject.train, **options}
+            content = {"kind": self.subject.kind, "train": self.subject.train, "seeds": self.subject.seeds, **options}
             changes["subject"] = type(self.subject).model_validate(content)
         return self.model_copy(update=changes)
 

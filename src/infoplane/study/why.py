@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from infoplane.engine.cell import Cell, identity
-from infoplane.engine.plan import PLAN_FILE, Plan
+from infoplane.engine.plan import PLAN_FILE, Plan, Role
 from infoplane.engine.store import Store
 from infoplane.errors import CellError
 from infoplane.settings import shown
@@ -37,7 +37,7 @@ class Held:
             if cell is not None:
                 self.alike.setdefault(cell.label, []).append(cell)
 
-    def missing(self, cell: Cell, role: tuple[str, str, int, str]) -> str | None:
+    def missing(self, cell: Cell, role: Role) -> str | None:
         """Returns why a cell has to be computed, in a few words; None where it is stored and whole."""
         if self.store.has(cell.name):
             try:
@@ -53,14 +53,15 @@ class Held:
             return "not computed yet"
         return self._new(role)
 
-    def _new(self, role: tuple[str, str, int, str]) -> str:
+    def _new(self, role: Role) -> str:
         """What is new of a part that nothing stored is like."""
-        kind, layer, refit, checkpoint = role
+        kind, layer, refit, checkpoint, *network = role
         roles = [] if self.plan is None else [each for each in self.plan.roles if each[0] == kind]
         for what, own, others in (
             ("layer", layer, {each[1] for each in roles}),
             ("checkpoint", checkpoint, {each[3] for each in roles}),
             ("refit", refit, {each[2] for each in roles}),
+            ("network", network, [[*each[4:]] for each in roles]),
         ):
             if roles and own and own not in others:
                 return f"new: another {what}"
