@@ -78,13 +78,21 @@ class Excess(OfDensities):
                 Truth(options=study["data"]["options"], contrastive=study["contrastive"], draws=DRAWS), sources.data
             )
 
-    def estimate(self, run: Any, place: Place, refits: list[int]) -> Estimate | None:
+    def terms(self, run: Any, place: Place, refits: list[int]) -> np.ndarray | None:
         truth, (layer, checkpoint, *_) = run.cell("truth"), place
         if truth is None or f"log_probs:{layer}" not in truth.names():
             return None
-        scores = run.log_probs(layer, refits, checkpoint)
-        mean = crossed_mean(truth.array(f"log_probs:{layer}") - scores, groups=run.groups)
-        n, flags = count(scores, run.groups), self.flags(run, place, refits)
+        return truth.array(f"log_probs:{layer}") - run.log_probs(layer, refits, checkpoint)
+
+    def estimate(self, run: Any, place: Place, refits: list[int]) -> Estimate | None:
+        terms = self.terms(run, place, refits)
+        if terms is None:
+            return None
+        mean, n, flags = (
+            crossed_mean(terms, groups=run.groups),
+            count(terms, run.groups),
+            self.flags(run, place, refits),
+        )
         return Estimate(mean.value, mean.stderr, kind=self.kind, n=n, refits=len(refits), dof=mean.dof, flags=flags)
 
     def truths(self, run: Any, number: Number) -> Iterator[Row]:
