@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import torch
 
@@ -33,6 +34,17 @@ def default_workers(device: torch.device) -> int:
     """One single-thread process per core, at most 8; none beside a GPU, which one process keeps busy."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return 0 if device.type == "cuda" else min(8, cores)
+
+
+def free_memory(device: torch.device) -> float:
+    """Returns how much memory is free on a device, GiB; infinity where that cannot be known."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] / 2**30
+    with suppress(OSError, ValueError, IndexError):
+        for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("MemAvailable"):
+                return int(line.split()[1]) / 2**20
+    return float("inf")
 
 
 @contextmanager

@@ -8,54 +8,30 @@ from infoplane.engine.cell import Cell
 from infoplane.engine.plan import Plan
 from infoplane.engine.store import Result
 from infoplane.measurements import settings_of
-from infoplane.measurements.cost import FIXED, START_UP, Costs, keeping_words
-from infoplane.measurements.counting import Work
-from infoplane.measurements.keeping import kept_layers
-from infoplane.measurements.machine import Machine
+from infoplane.measurements.cost import Costs
+from infoplane.measurements.counting import Machine, Prices, Work
+from infoplane.measurements.inputs import Capture
+from infoplane.measurements.keeping import keeping_words
 from infoplane.measurements.task import build_subject
 from infoplane.study.check import contexts_of, outlined
-from infoplane.study.plan import make_plan
 from infoplane.study.spec import StudySpec
 
+#: seconds of a cell apart from its passes: reading, splitting, writing
+FIXED = 0.1
+#: seconds that a worker process takes to start
+START_UP = 4.0
 
-def cost_of(
-    spec: StudySpec, plan: Plan | None = None, loaded: Result | None = None, *, images: int | None = None
-) -> dict[str, Work]:
-    """Returns the work of every cell of a study, by name.
+
+def costs_of(spec: StudySpec, loaded: Result | None = None, *, images: int | None = None) -> Costs:
+    """Returns what cells of a study cost.
 
     Args:
-        plan: Its cells, if they were made already.
         loaded: Its data, if they were loaded and checked already.
         images: As if there were so many, divided over the parts of the split as those that there are.
 
     Raises:
         UsageError: The study cannot be run here, e.g. since its data are missing.
     """
-    costs = _costs(spec, loaded, images)
-    return {cell.name: costs.of(settings_of(cell)) for cell in (plan or make_plan(spec)).cells.values()}
-
-
-def size_of(
-    spec: StudySpec, plan: Plan, loaded: Result | None = None, *, images: int | None = None
-) -> dict[str, float]:
-    """Returns about how many bytes every cell of a study stores, by name; arguments as those of `cost_of`."""
-    costs = _costs(spec, loaded, images)
-    return {cell.name: costs.size(settings_of(cell)) for cell in plan.cells.values()}
-
-
-def keeping_of(spec: StudySpec, loaded: Result | None = None, *, images: int | None = None) -> str | None:
-    """Returns what is said beforehand of the activations that are kept; None where none are asked for."""
-    if not spec.layers:
-        return None
-    costs = _costs(spec, loaded, images)
-    examples = costs.sizes["decoding"] + costs.sizes["evaluation"]
-    if "losses" in spec.measure:
-        examples += min(spec.losses.images, costs.sizes["encoding"])
-    shapes = {layer: costs.contexts[layer] for layer in spec.layers}
-    return keeping_words(kept_layers(shapes, examples, len(spec.checkpoints)), spec.layers)
-
-
-def _costs(spec: StudySpec, loaded: Result | None, images: int | None) -> Costs:
     loaded, contexts = outlined(spec) if loaded is None else (loaded, contexts_of(spec, loaded))
     sizes = {part: len(loaded.arrays[part]) for part in PARTS}
     if images is not None:
@@ -66,9 +42,18 @@ def _costs(spec: StudySpec, loaded: Result | None, images: int | None) -> Costs:
     return Costs(tuple(loaded.values["shape"]), loaded.values["levels"], sizes, contexts, subject)
 
 
-def expected(plan: Plan, costs: Mapping[str, Work], machine: Machine, workers: int) -> float:
-    """Returns the wall time in seconds of a plan of which nothing is done yet."""
-    return finished(plan.cells.values(), seconds_of(costs, machine), workers)
+def work_of(plan: Plan, costs: Prices) -> dict[str, Work]:
+    """Returns the work of every cell, by name."""
+    return {cell.name: costs.of(settings_of(cell)) for cell in plan.cells.values()}
+
+
+def keeping_of(plan: Plan, costs: Prices) -> str | None:
+    """Returns what is said beforehand of the activations that are kept; None where none are asked for."""
+    kinds = (settings_of(cell) for cell in plan.cells.values() if cell.kind == Capture.kind)
+    capture = next((kind for kind in kinds if isinstance(kind, Capture)), None)
+    if capture is None or not isinstance(costs, Costs):
+        return None
+    return keeping_words(capture.kept(costs), capture.layers)
 
 
 def seconds_of(costs: Mapping[str, Work], machine: Machine) -> dict[str, float]:
