@@ -53,7 +53,7 @@ def time_updates(
 
     def expected() -> float:
         smaller = Costs((channels, rows, columns), costs.levels, {}, contexts)
-        return machine.seconds(smaller.density(density, layer).step(batch))
+        return machine.seconds(smaller.step(density, layer, batch, spec.fit.precision))
 
     # The first step warms up, the others are timed.
     while (step := expected()) > seconds / 4 and (batch > 1 or max(rows, columns) > 8):

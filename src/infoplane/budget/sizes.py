@@ -237,7 +237,7 @@ def least_seconds(density: DensitySpec, places: int, forecast: Forecast, fit: Fi
     own, batch = trained_as(_lighter(density).model_dump(mode="json"), costs, fit.batch)
     # Held out: scored at the start, twice at each look, and twice in the end, beside as many that were trained on.
     scored = min(fit.held_out * sizes["decoding"], HELD[0]) * (1 + 2 * LOOKS[0] + 2) + sizes["evaluation"]
-    least = costs.density(own, None).step(batch).times(updates) + costs.density(own, None).image.times(scored)
+    least = costs.step(own, None, batch, fit.precision).times(updates) + costs.scoring(own, None).times(scored)
     return seconds(least) * (places + 1) / max(1, forecast.workers)
 
 

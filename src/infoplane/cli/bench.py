@@ -80,7 +80,7 @@ def _say(device: torch.device, name: dict[str, Any], timings: Sequence[Timing]) 
     where = f"one of {name['cores']} cores of {name['processor']}" if device.type == "cpu" else name["device"]
     print(f"{device}: {where}; infoplane {name['infoplane'].split()[0]}, torch {name['torch']}")
     rows: list[tuple[str, ...]] = [("", "", "per second", "", "measured in")]
-    rows += [(t.job.what, t.job.on, _rounded(t.rate), t.job.unit, f"{t.took:.1f} s") for t in timings]
+    rows += [(t.job.what, t.job.on, _rounded(t.job.amount / t.seconds), t.job.unit, f"{t.took:.1f} s") for t in timings]
     print_rows(rows, right={2, 4})
     print(f"{words(sum(t.took for t in timings))} in all\n")
 
@@ -98,7 +98,13 @@ def _keep(device: torch.device, machine: Machine, quick: bool) -> None:
 def _row(timing: Timing) -> dict[str, Any]:
     job, work = timing.job, {name: amount for name, amount in vars(timing.work).items() if amount}
     done = {"what": job.what, "on": job.on, "unit": job.unit, "amount": job.amount}
-    return {**done, "seconds": timing.seconds, "took": timing.took, "work": work, "per_second": timing.rate}
+    return {
+        **done,
+        "seconds": timing.seconds,
+        "took": timing.took,
+        "work": work,
+        "per_second": job.amount / timing.seconds,
+    }
 
 
 def _rounded(rate: float) -> str:

@@ -97,7 +97,7 @@ def _seconds(candidate: Candidate, shape: Shape, levels: int) -> float:
         def build() -> densities.Density:
             return densities.build(options.pop("kind"), shape, levels, None, options, device="meta")
 
-        passes = Passes(build, lambda density, images, _: density.training_loss(images, None), shape, None, 1)
+        passes = Passes(build, lambda density, images, _: density.training_loss(images, None), shape, None)
         _COUNTED[key] = TYPICAL.seconds(passes.step(candidate.batch))
     return _COUNTED[key]
 

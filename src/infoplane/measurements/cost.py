@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import Any
 
@@ -12,29 +13,29 @@ from torch import Tensor, nn
 from infoplane import densities
 from infoplane.engine.kind import Kind
 from infoplane.inversion import Reconstructor, SquaredError
-from infoplane.inversion.fit import EVALUATION_BATCH
-from infoplane.measurements.candidates import AUTO, CANDIDATES, Shape, as_chosen, is_open, offer
+from infoplane.measurements.candidates import AUTO, CANDIDATES, Shape, as_chosen, is_open, is_wide, offer
 from infoplane.measurements.counting import TYPICAL, Passes, Prices, Work, drawing_of
 from infoplane.subjects.forward import Staged, tail
 
-#: images in a batch in which a network under study is evaluated
-SUBJECT_BATCH = 512
 #: classes of a label that is read from a layer: what they cost does not show
 CLASSES = 10
 #: bytes of a weight or an activation, and of a score
 WEIGHT, SCORE = 4, 8
 #: numbers written for every unit and example of a layer that a cell reads: checked, loaded, standardised
 READ = 20
+#: floating-point operations that take as long as one in bfloat16, in products that gain by it on a processor
+HALF = 0.5
 #: most rows and columns of an image on which drawing is counted; a pixel of any other takes as much
 FEW = 12
 #: how often a linear probe's fits read the activations, over all strengths of its penalty
 PROBE_READS = 800
 
 
+@dataclass(frozen=True, eq=False)
 class Costs(Prices):
     """What each kind of cell costs, for one study's shapes.
 
-    Args:
+    Attributes:
         shape: (C, H, W) of an image.
         levels: Number of values of a pixel.
         sizes: Part of the split -> number of examples.
@@ -44,21 +45,16 @@ class Costs(Prices):
             as much at all others: counting takes a second for each.
     """
 
-    def __init__(
-        self,
-        shape: Shape,
-        levels: int,
-        sizes: Mapping[str, int],
-        contexts: Mapping[str, tuple[int, ...]],
-        network: Callable[[], nn.Module] | None = None,
-        *,
-        alike: bool = False,
-    ) -> None:
-        widest = max(contexts.values(), key=math.prod, default=())
-        self._passes = dict.fromkeys(contexts, widest) if alike else contexts
-        self.shape, self.levels, self.sizes, self.contexts = shape, levels, sizes, contexts
-        self._network = nn.Identity if network is None else network
-        self._rests: dict[str, Passes] = {}
+    shape: Shape
+    levels: int
+    sizes: Mapping[str, int]
+    contexts: Mapping[str, tuple[int, ...]]
+    network: Callable[[], nn.Module] | None = None
+    alike: bool = False
+
+    def _counted_at(self, layer: str) -> tuple[int, ...]:
+        """The shape of a layer's activation, or that of the widest one."""
+        return max(self.contexts.values(), key=math.prod) if self.alike else self.contexts[layer]
 
     def of(self, kind: Kind) -> Work:
         # Where the data choose its density, with the dearest that they may choose.
@@ -82,7 +78,12 @@ class Costs(Prices):
 
     def density(self, spec: Mapping[str, Any], layer: str | None) -> Passes:
         """Returns what passes through a density take that sees a layer, or nothing."""
-        return _density(_text(spec), self.shape, self.levels, None if layer is None else self._passes[layer])
+        return _density(_text(spec), self.shape, self.levels, None if layer is None else self._counted_at(layer))
+
+    def step(self, spec: Mapping[str, Any], layer: str | None, batch: int, precision: str | None = None) -> Work:
+        """Returns the work of one training step of a density on a batch."""
+        step = self.density(spec, layer).step(batch)
+        return replace(step, flops=HALF * step.flops) if precision == "bfloat16" and is_wide(spec) else step
 
     def scoring(self, spec: Mapping[str, Any], layer: str | None) -> Work:
         """Returns the work of a density's log-probability of one image, among many; of the dearest that the data may
@@ -113,10 +114,10 @@ class Costs(Prices):
             part: What it is trained on.
             watched: On how many images of each part its loss is followed; None where it is not.
         """
-        density = self.density(spec, layer)
         scored = fit["held_out"] * self.sizes[part] * (2 * fit["evaluations"] + 1)
         scored += self.followed(watched, tuple(self.sizes)) * fit["evaluations"]
-        return density.step(fit["batch"]).times(fit["updates"]) + density.image.times(scored)
+        step = self.step(spec, layer, fit["batch"], fit.get("precision"))
+        return step.times(fit["updates"]) + self.scoring(spec, layer).times(scored)
 
     def followed(self, images: int | None, parts: Sequence[str]) -> int:
         """Returns the number of images in these parts of the split on which a density's loss is followed."""
@@ -124,13 +125,18 @@ class Costs(Prices):
 
     def reconstructor(self, layer: str) -> Passes:
         """Returns what passes through the MSE inverter take."""
-        return _reconstructor(self.shape, self.levels, self._passes[layer])
+        return _reconstructor(self.shape, self.levels, self._counted_at(layer))
+
+    @cached_property
+    def _rests(self) -> dict[str, Passes]:
+        return {}
 
     def rest(self, layer: str) -> Passes:
         """Returns what passes through what follows a layer take."""
 
         def build() -> nn.Module:
-            network = self._network()
+            assert self.network is not None
+            network = self.network()
             assert isinstance(network, Staged)
             return tail(network.classifier(CLASSES), layer)
 
@@ -138,7 +144,7 @@ class Costs(Prices):
             return rest(context).float().sum()
 
         if layer not in self._rests:
-            self._rests[layer] = Passes(build, loss, self.shape, self.contexts[layer], SUBJECT_BATCH)
+            self._rests[layer] = Passes(build, loss, self.shape, self.contexts[layer])
         return self._rests[layer]
 
     @cached_property
@@ -148,7 +154,7 @@ class Costs(Prices):
         def loss(network: nn.Module, images: Tensor, _: None) -> Tensor:
             return network(images.float()).float().sum()
 
-        return Passes(self._network, loss, self.shape, None, SUBJECT_BATCH)
+        return Passes(self.network or nn.Identity, loss, self.shape, None)
 
     def reading(self, layer: str | None, times: float = READ) -> Work:
         """Returns the work of going through a layer's activations of the decoding part so many times."""
@@ -169,7 +175,7 @@ def loss_of(density: densities.Density, images: Tensor, context: Tensor | None) 
 
 @cache
 def _density(spec: str, shape: Shape, levels: int, context: tuple[int, ...] | None) -> Passes:
-    return Passes(lambda: _built(spec, shape, levels, context), loss_of, shape, context, EVALUATION_BATCH)
+    return Passes(lambda: _built(spec, shape, levels, context), loss_of, shape, context)
 
 
 @cache
@@ -182,7 +188,7 @@ def _reconstructor(shape: Shape, levels: int, context: tuple[int, ...]) -> Passe
     def loss(model: Reconstructor, images: Tensor, context: Tensor) -> Tensor:
         return SquaredError(model, levels)(images, context)
 
-    return Passes(lambda: Reconstructor(shape, context), loss, shape, context, EVALUATION_BATCH)
+    return Passes(lambda: Reconstructor(shape, context), loss, shape, context)
 
 
 def _text(spec: Mapping[str, Any]) -> str:

@@ -18,6 +18,9 @@ from torch.utils.flop_counter import flop_registry
 from infoplane import densities
 from infoplane.engine.kind import Kind
 
+#: images in a batch without gradients
+AT_ONCE = 128
+
 
 @dataclass(frozen=True)
 class Work:
@@ -63,7 +66,7 @@ class Machine:
 
 
 #: a machine as there are many (one core of a server of 2024), for forecasts that are not worth a measurement
-TYPICAL = Machine(per_operation=1.3e-5, per_flop=1.4e-11, per_written=7e-10, per_call=2.7e-6, per_visit=1.7e-6)
+TYPICAL = Machine(per_operation=1.3e-5, per_flop=1.4e-11, per_written=7e-10, per_call=2e-6, per_visit=1.5e-6)
 
 
 class Prices:
@@ -109,7 +112,6 @@ class Passes:
         loss: (network, images, contexts) -> losses.
         shape: (C, H, W) of an image.
         context: Shape of a context; None where there is none.
-        at_once: Images in a batch without gradients.
 
     Attributes:
         model: The network, without data.
@@ -121,11 +123,10 @@ class Passes:
         loss: Callable[[Any, Tensor, Any], Tensor],
         shape: Sequence[int],
         context: Sequence[int] | None,
-        at_once: int,
     ) -> None:
         with torch.device("meta"):
             self.model = build()
-        self._loss, self._shape, self._context, self._at_once = loss, shape, context, at_once
+        self._loss, self._shape, self._context = loss, shape, context
         self._steps: dict[int, Work] = {}
 
     @property
@@ -145,7 +146,7 @@ class Passes:
         """The work of one image without gradients, among many."""
         self.model.eval()
         with torch.no_grad():
-            return count(lambda: self.losses(self._at_once)).times(1 / self._at_once)
+            return count(lambda: self.losses(AT_ONCE)).times(1 / AT_ONCE)
 
     def step(self, batch: int) -> Work:
         """Returns the work of one training step on a batch."""

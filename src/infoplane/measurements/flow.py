@@ -24,9 +24,9 @@ from infoplane.settings import Settings
 from infoplane.subjects.dense import DenseSettings, dense
 from infoplane.subjects.noisy import NoisyNetwork
 
-#: what takes so many times as long as to look at a block of a mixture's centres for a query: a query by itself, to make
-#: a sample a centre, and to propagate it
-QUERY, MADE, PROPAGATED = 11, 0.35, 0.42
+#: what takes so many times as long as to look at a block of a mixture's centres for a query: a query by itself, and to
+#: propagate a sample or to make it a centre
+QUERY, MADE = 11, 0.38
 #: centres in a block
 BLOCK = 256
 #: activation -> blocks that a query visits in a mixture of 100,000 centres, on average over layers and training; what
@@ -191,9 +191,9 @@ def _estimate(activation: str, layers: int, inputs: int, samples: int, queries: 
     n = each * inputs
     # Further samples of the inputs that are drawn from bound what a finite number of them may miss.
     fresh = min(max(each, FRESH[0]), FRESH[1])
-    propagated = n + fresh * min(inputs, max(1, queries // 4))
     own = (each + fresh * (len(WIDTHS) + len(SPREADS))) / BLOCK
-    # Each sample is a centre twice: of all of them, and of one half.
-    deeper = 2 * MADE * n + PROPAGATED * propagated + queries * (asked(n) + asked(n // 2) + own)
-    visits = MADE * inputs + queries * asked(inputs) + (layers - 1) * deeper
-    return Work(calls=ESTIMATE * layers, visits=visits)
+    # Each sample is propagated, and a centre twice: of all of them, and of one half.
+    made = 3 * n + fresh * min(inputs, max(1, queries // 4))
+    deeper = MADE * made + queries * (asked(n) + asked(n // 2) + own)
+    first = MADE * inputs + queries * asked(inputs)
+    return Work(calls=ESTIMATE * layers, visits=first + (layers - 1) * deeper)

@@ -68,26 +68,14 @@ class Job:
         return Timing(self, seconds, time.perf_counter() - start, work)
 
 
-@dataclass(frozen=True)
-class Timing:
-    """How long a job took.
-
-    Attributes:
-        job: What was done.
-        seconds: What it takes once; on a processor its own time, so that neighbours do not count.
-        took: Seconds of the wall clock that it took to find out.
-        work: What it computes.
-    """
+class Timing(NamedTuple):
+    """How long a job took: `seconds` to do it once, on a processor its own, so that neighbours do not count, and `took`
+    seconds of the wall clock to find that out; and the work that it is."""
 
     job: Job
     seconds: float
     took: float
     work: Work
-
-    @property
-    def rate(self) -> float:
-        """Units per second."""
-        return self.job.amount / self.seconds
 
 
 #: unconditional densities of square grey images, as studies have them: of a laptop's size, a wide one, and that of the
@@ -103,8 +91,7 @@ def of_density(what: str, density: tuple[int, int, int, int, int], batch: int, u
     spec, shape = {"kind": "pixelcnn", **options}, (1, rows, rows)
 
     def make(device: torch.device) -> tuple[Callable[[], object], Work]:
-        # Half of the images are held out: at least one.
-        costs, share = Costs(shape, levels, {"decoding": batch}, {}), 1 / batch
+        costs = Costs(shape, levels, {"decoding": batch}, {})
         model = densities.build("pixelcnn", shape, levels, None, options).to(device).eval()
         # Noise: what an image shows makes no difference.
         generator = torch.Generator().manual_seed(0)
@@ -115,7 +102,7 @@ def of_density(what: str, density: tuple[int, int, int, int, int], batch: int, u
         if what == "scoring":
             return lambda: log_probs(model, pairs), costs.scoring(spec, None).times(batch)
         # Compiling would take longer than there is patience; a study that compiles is faster than what this finds.
-        fit = FitSettings(updates=updates, batch=batch, evaluations=1, held_out=share, compile=False)
+        fit = FitSettings(updates=updates, batch=batch, evaluations=1, held_out=1 / batch, compile=False)
         held, work = pairs.subset(torch.arange(1)), costs.training(spec, None, fit.model_dump(), "decoding")
         return lambda: fit_density(model, pairs, held, fit, seed=0), work
 
