@@ -139,9 +139,11 @@ def jobs(*, quick: bool = False) -> list[Job]:
 def speeds(timings: Iterable[Timing]) -> Machine:
     """Returns the speeds that explain some timings best; those of which none of them says anything are 0."""
     timings = list(timings)
+    if not timings:
+        return Machine()
     # Relative errors count, so that the small jobs are as well fitted as the large ones.
-    rows = np.reshape([[n / each.seconds for n in astuple(each.work)] for each in timings], (-1, len(fields(Machine))))
-    scale = rows.max(0, initial=0.0)
+    rows = np.array([[n / each.seconds for n in astuple(each.work)] for each in timings])
+    scale = rows.max(0)
     scale[scale == 0] = 1.0
     return Machine(*(nnls(rows / scale, np.ones(len(rows)))[0] / scale).tolist())
 
