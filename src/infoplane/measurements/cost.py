@@ -14,7 +14,7 @@ from infoplane import densities
 from infoplane.engine.kind import Kind
 from infoplane.inversion import Reconstructor, SquaredError
 from infoplane.measurements.candidates import AUTO, CANDIDATES, Shape, as_chosen, is_open, is_wide, offer
-from infoplane.measurements.counting import TYPICAL, Passes, Prices, Work, drawing_of
+from infoplane.measurements.counting import Passes, Prices, Work, drawing_of
 from infoplane.subjects.forward import Staged, tail
 
 #: classes of a label that is read from a layer: what they cost does not show
@@ -28,7 +28,7 @@ HALF = 0.5
 #: most rows and columns of an image on which drawing is counted; a pixel of any other takes as much
 FEW = 12
 #: how often a linear probe's fits read the activations, over all strengths of its penalty
-PROBE_READS = 800
+PROBE_READS = 1500
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,8 +57,8 @@ class Costs(Prices):
         return max(self.contexts.values(), key=math.prod) if self.alike else self.contexts[layer]
 
     def of(self, kind: Kind) -> Work:
-        # Where the data choose its density, with the dearest that they may choose.
-        return max(map(super().of, self.ways(kind)), key=TYPICAL.seconds)
+        # Where the data choose its density, as much as with those that they may choose on average.
+        return _mean([super(Costs, self).of(way) for way in self.ways(kind)])
 
     def size(self, kind: Kind) -> float:
         return max(map(super().size, self.ways(kind)))
@@ -86,14 +86,13 @@ class Costs(Prices):
         return replace(step, flops=HALF * step.flops) if precision == "bfloat16" and is_wide(spec) else step
 
     def scoring(self, spec: Mapping[str, Any], layer: str | None) -> Work:
-        """Returns the work of a density's log-probability of one image, among many; of the dearest that the data may
+        """Returns the work of a density's log-probability of one image, among many; the mean of those that the data may
         choose."""
-        works = [self.density(each["density"], layer).image for each in self.offers(spec)]
-        return max(works, key=TYPICAL.seconds)
+        return _mean([self.density(each["density"], layer).image for each in self.offers(spec)])
 
     def drawing(self, spec: Mapping[str, Any], images: int) -> Work:
-        """Returns the work of drawing so many images at once from a density, whose context adds next to nothing; of the
-        dearest that the data may choose."""
+        """Returns the work of drawing so many images at once from a density, whose context adds next to nothing; the
+        mean of those that the data may choose."""
         few = self.shape[0], *(min(size, FEW) for size in self.shape[1:])
         pixels = math.prod(self.shape) / math.prod(few)
 
@@ -102,7 +101,7 @@ class Costs(Prices):
             # Weights are read once for all images.
             return one.times(pixels * (2 - images)) + two.times(pixels * (images - 1))
 
-        return max((drawn(each["density"]) for each in self.offers(spec)), key=TYPICAL.seconds)
+        return _mean([drawn(each["density"]) for each in self.offers(spec)])
 
     def training(
         self, spec: Mapping[str, Any], layer: str | None, fit: Mapping[str, Any], part: str, watched: int | None = None
@@ -168,6 +167,10 @@ def loss_of(density: densities.Density, images: Tensor, context: Tensor | None) 
         return -density.log_prob(images, context)
     guide = None if context is None else torch.zeros(images.shape, device=images.device)
     return density.training_loss(images, context, guide)
+
+
+def _mean(works: Sequence[Work]) -> Work:
+    return sum(works, Work()).times(1 / len(works))
 
 
 # Counting takes a second for each density and inverter, and many plans of one process ask for the same.

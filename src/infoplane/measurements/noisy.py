@@ -22,9 +22,9 @@ from infoplane.subjects.train_noisy import DescentSettings, descend
 
 #: arrays of a problem, by their names in `Points` and in its cell
 POINT_ARRAYS = tuple(field.name for field in fields(Points) if field.name != "name")
-#: calls of an operation that a step of descent takes as long as: by itself, for a layer, its noise, and for keeping
-#: its weights orthonormal
-STEP, LAYER, NOISE, ORTHONORMAL = 45, 18, 3, 13
+#: operations of a step of descent: by itself, for a layer, its noise, and for keeping its weights orthonormal; and as
+#: many calls without gradients as each takes as long as
+STEP, LAYER, NOISE, ORTHONORMAL, GRADED = 45, 18, 3, 13, 2.7
 
 
 LOSS = Quantity(
@@ -143,7 +143,7 @@ class Descent(Kind):
         updates = self.train["epochs"] * -(-training // (self.train["batch"] or training))
         calls = STEP + layers * (LAYER + NOISE * (self.network["beta"] is not None))
         calls += (layers + 1) * ORTHONORMAL * bool(self.train["orthonormal"])
-        return Work(calls=updates * calls)
+        return Work(calls=GRADED * updates * calls)
 
 
 def network_at(task: Task, points: Points, settings: Mapping[str, Any], epoch: int) -> LayeredNetwork:
