@@ -11,10 +11,11 @@ import torch
 import tiny_study
 from infoplane.cli import bench as bench_verb
 from infoplane.cli import plan as plan_verb
+from infoplane.engine.schedule import finished
 from infoplane.errors import words
 from infoplane.measurements.counting import Machine, Work
 from infoplane.study import bench
-from infoplane.study.forecast import costs_of, finished, seconds_of, work_of
+from infoplane.study.forecast import costs_of, seconds_of, work_of
 from infoplane.study.load import load_study
 from infoplane.study.plan import make_plan
 from tiny_study import command

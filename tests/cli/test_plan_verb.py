@@ -14,11 +14,12 @@ import tiny_study
 from infoplane.cli import plan as plan_verb
 from infoplane.cli import studies as studies_verb
 from infoplane.engine.plan import Plan
+from infoplane.engine.schedule import START_UP
 from infoplane.errors import UsageError, words
 from infoplane.measurements.counting import Machine, Work
 from infoplane.study.bench import Calibration
 from infoplane.study.families import FAMILIES
-from infoplane.study.forecast import FIXED, START_UP, costs_of, work_of
+from infoplane.study.forecast import FIXED, costs_of, work_of
 from infoplane.study.load import load_study, named_studies, read_study, scales_of
 from infoplane.study.meaning import Code
 from infoplane.study.plan import make_plan

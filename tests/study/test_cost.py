@@ -12,6 +12,7 @@ import tiny_noisy
 import tiny_study
 from infoplane import densities
 from infoplane.engine.plan import Plan
+from infoplane.engine.schedule import finished
 from infoplane.errors import words
 from infoplane.measurements import settings_of
 from infoplane.measurements.cost import PROBE_READS, READ, Costs
@@ -24,7 +25,7 @@ from infoplane.measurements.pictures import Mse, Samples
 from infoplane.study.bench import fresh
 from infoplane.study.execute import execute
 from infoplane.study.families import FAMILIES
-from infoplane.study.forecast import costs_of, finished, seconds_of, work_of
+from infoplane.study.forecast import costs_of, seconds_of, work_of
 from infoplane.study.noisy_check import noisy_costs
 from infoplane.study.origin import Origin
 from infoplane.study.plan import make_plan
@@ -279,7 +280,7 @@ def test_a_step_of_descent_calls_as_many_operations_as_torch_counts(widths, beta
 
 
 def test_the_expected_time_is_a_sum_for_one_worker_and_the_longest_chain_for_many(tmp_path, monkeypatch):
-    monkeypatch.setattr("infoplane.study.forecast.START_UP", 0.0)
+    monkeypatch.setattr("infoplane.engine.schedule.START_UP", 0.0)
     monkeypatch.setattr("infoplane.study.forecast.FIXED", 0.0)
     plan = make_plan(tiny_study.tiny(tmp_path))
     work = {name: Work(operations=1 + i % 5) for i, name in enumerate(plan.cells)}
@@ -298,7 +299,7 @@ def test_the_expected_time_is_a_sum_for_one_worker_and_the_longest_chain_for_man
 
 
 def test_cells_that_are_there_already_take_no_time(tmp_path, monkeypatch):
-    monkeypatch.setattr("infoplane.study.forecast.START_UP", 0.0)
+    monkeypatch.setattr("infoplane.engine.schedule.START_UP", 0.0)
     plan = make_plan(tiny_study.tiny(tmp_path))
     seconds = seconds_of({name: Work(operations=1) for name in plan.cells}, Machine(1.0))
     left = list(plan.cells.values())[5:9]

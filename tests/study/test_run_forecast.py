@@ -9,12 +9,13 @@ import torch
 import tiny_study
 from infoplane.engine import run as run_module
 from infoplane.engine.plan import Plan
+from infoplane.engine.schedule import finished
 from infoplane.errors import words
 from infoplane.measurements.counting import TYPICAL, Machine
 from infoplane.study import bench, execute
 from infoplane.study.bench import Calibration
 from infoplane.study.execute import execute as run
-from infoplane.study.forecast import costs_of, finished, seconds_of, work_of
+from infoplane.study.forecast import costs_of, seconds_of, work_of
 from infoplane.study.load import read_study
 
 CPU = torch.device("cpu")

@@ -9,6 +9,7 @@ from infoplane.budget.capacity import crowding, trained_as
 from infoplane.budget.preparing import LEAST_UPDATES, Preparing
 from infoplane.engine.cell import Cell
 from infoplane.engine.plan import Plan
+from infoplane.engine.schedule import START_UP, finished
 from infoplane.errors import words
 from infoplane.information.contrastive import LEAST_BATCHES, LEAST_CANDIDATES
 from infoplane.inversion import FitSettings
@@ -20,7 +21,7 @@ from infoplane.measurements.counting import Machine
 from infoplane.measurements.fits import Density
 from infoplane.measurements.inputs import Capture
 from infoplane.measurements.pictures import Mse
-from infoplane.study.forecast import FIXED, START_UP, finished
+from infoplane.study.forecast import FIXED
 from infoplane.study.plan import make_plan
 from infoplane.study.spec import AskedSpec, DensitySpec, StudySpec
 

@@ -11,6 +11,7 @@ import torch
 from infoplane.engine.cell import Cell
 from infoplane.engine.devices import device_name, pick_device
 from infoplane.engine.plan import Plan
+from infoplane.engine.schedule import finished
 from infoplane.errors import UsageError, check_positive, spoken_size, words
 from infoplane.measurements import settings_of
 from infoplane.measurements.counting import Machine, Work
@@ -19,7 +20,7 @@ from infoplane.study.bench import Calibration, fresh, stored
 from infoplane.study.execute import origin_of, workers_of
 from infoplane.study.families import FAMILIES
 from infoplane.study.folder import STUDY_FILE, another, check_a_run, on_machine
-from infoplane.study.forecast import FIXED, finished, keeping_of, seconds_of, work_of
+from infoplane.study.forecast import FIXED, keeping_of, seconds_of, work_of
 from infoplane.study.load import scales_of
 from infoplane.study.origin import NOTHING_SAID
 from infoplane.study.why import Held

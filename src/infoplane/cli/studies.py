@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from infoplane.cli.plan import known_speeds, print_rows
 from infoplane.data import catalogue
 from infoplane.engine.devices import default_workers, pick_device
+from infoplane.engine.schedule import finished
 from infoplane.errors import UsageError, words
 from infoplane.measurements.counting import Machine
 from infoplane.study.base import Study
 from infoplane.study.families import FAMILIES
-from infoplane.study.forecast import finished, seconds_of, work_of
+from infoplane.study.forecast import seconds_of, work_of
 from infoplane.study.load import load_study, named_studies, scales_of
 
 

@@ -1,6 +1,7 @@
 """Where cells compute."""
 
 import os
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,6 +29,15 @@ def pick_device(name: str) -> torch.device:
 def device_name(device: torch.device) -> str:
     """Returns "cpu", or the GPU's name as its driver has it."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def processor_name() -> str:
+    """Returns what the processor calls itself."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def default_workers(device: torch.device) -> int:

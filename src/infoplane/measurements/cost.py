@@ -126,34 +126,15 @@ class Costs(Prices):
         """Returns what passes through the MSE inverter take."""
         return _reconstructor(self.shape, self.levels, self._counted_at(layer))
 
-    @cached_property
-    def _rests(self) -> dict[str, Passes]:
-        return {}
-
     def rest(self, layer: str) -> Passes:
         """Returns what passes through what follows a layer take."""
-
-        def build() -> nn.Module:
-            assert self.network is not None
-            network = self.network()
-            assert isinstance(network, Staged)
-            return tail(network.classifier(CLASSES), layer)
-
-        def loss(rest: nn.Module, _: Tensor, context: Tensor) -> Tensor:
-            return rest(context).float().sum()
-
-        if layer not in self._rests:
-            self._rests[layer] = Passes(build, loss, self.shape, self.contexts[layer])
-        return self._rests[layer]
+        assert self.network is not None
+        return _rest(self.network, layer, self.shape, self.contexts[layer])
 
     @cached_property
     def subject(self) -> Passes:
         """What passes through the network under study take; next to nothing where it exists already."""
-
-        def loss(network: nn.Module, images: Tensor, _: None) -> Tensor:
-            return network(images.float()).float().sum()
-
-        return Passes(self.network or nn.Identity, loss, self.shape, None)
+        return Passes(self.network or nn.Identity, lambda model, x, _: model(x.float()).float().sum(), self.shape, None)
 
     def reading(self, layer: str | None, times: float = READ) -> Work:
         """Returns the work of going through a layer's activations of the decoding part so many times."""
@@ -188,10 +169,17 @@ def _drawing(spec: str, shape: Shape, levels: int, images: int) -> Work:
 
 @cache
 def _reconstructor(shape: Shape, levels: int, context: tuple[int, ...]) -> Passes:
-    def loss(model: Reconstructor, images: Tensor, context: Tensor) -> Tensor:
-        return SquaredError(model, levels)(images, context)
+    return Passes(lambda: Reconstructor(shape, context), lambda m, x, h: SquaredError(m, levels)(x, h), shape, context)
 
-    return Passes(lambda: Reconstructor(shape, context), loss, shape, context)
+
+@cache
+def _rest(network: Callable[[], nn.Module], layer: str, shape: Shape, context: tuple[int, ...]) -> Passes:
+    def build() -> nn.Module:
+        whole = network()
+        assert isinstance(whole, Staged)
+        return tail(whole.classifier(CLASSES), layer)
+
+    return Passes(build, lambda rest, _, h: rest(h).float().sum(), shape, context)
 
 
 def _text(spec: Mapping[str, Any]) -> str:

@@ -3,9 +3,8 @@
 import hashlib
 import json
 import os
-import platform
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, astuple, dataclass, fields, replace
 from importlib import metadata, resources
@@ -18,7 +17,7 @@ from scipy.optimize import nnls
 
 from infoplane import densities
 from infoplane.data import catalogue
-from infoplane.engine.devices import device_name, one_thread
+from infoplane.engine.devices import device_name, one_thread, processor_name
 from infoplane.files import read_text, write_whole
 from infoplane.information.gaussian_mixture import GaussianMixture
 from infoplane.inversion import FitSettings, Pairs, fit_density, log_probs
@@ -136,9 +135,8 @@ def jobs(*, quick: bool = False) -> list[Job]:
     return [job for job in found if job.quick or not quick]
 
 
-def speeds(timings: Iterable[Timing]) -> Machine:
+def speeds(timings: Sequence[Timing]) -> Machine:
     """Returns the speeds that explain some timings best; those of which none of them says anything are 0."""
-    timings = list(timings)
     if not timings:
         return Machine()
     # Relative errors count, so that the small jobs are as well fitted as the large ones.
@@ -180,7 +178,7 @@ class Calibration(NamedTuple):
 
 def place(device: torch.device) -> Path:
     """Returns the file in which a device's speeds are kept, in the folder into which data sets are downloaded."""
-    name = f"{_processor()} {os.cpu_count()} {device_name(device)}"
+    name = f"{processor_name()} {os.cpu_count()} {device_name(device)}"
     return catalogue.cache() / f"speeds-{hashlib.sha256(name.encode()).hexdigest()[:12]}.json"
 
 
@@ -188,7 +186,7 @@ def identity(device: torch.device) -> dict[str, Any]:
     """Returns what speeds depend on: processor, device, and versions."""
     code = code_of(Path(str(resources.files("infoplane")))).meaning(_TIMED)
     return {
-        "processor": _processor(),
+        "processor": processor_name(),
         "cores": os.cpu_count(),
         "device": device_name(device),
         "infoplane": f"{metadata.version('infoplane')} {code}",
@@ -229,7 +227,7 @@ def fresh(device: torch.device) -> Calibration:
     """Returns the speeds that a few small jobs have just now, as a worker process would have them (some seconds)."""
     with one_thread(device.type == "cpu"):
         # What is small says of a GPU only how fast it is told what to do.
-        machine = speeds(job.time(device, PASSING) for job in jobs(quick=device.type == "cpu"))
+        machine = speeds([job.time(device, PASSING) for job in jobs(quick=device.type == "cpu")])
     return Calibration(machine, "from a few small jobs timed just now; infoplane bench measures better, and keeps it")
 
 
@@ -238,11 +236,3 @@ def typical(device: torch.device | None = None) -> Calibration:
     if device is not None and device.type == "cuda":
         return Calibration(TYPICAL_GPU, "a guess: no GPU was timed for it; infoplane bench measures this one")
     return Calibration(TYPICAL, "if this machine is like many; infoplane bench measures it")
-
-
-def _processor() -> str:
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

@@ -18,6 +18,7 @@ from infoplane.engine.devices import default_workers, device_name, pick_device
 from infoplane.engine.lock import locked
 from infoplane.engine.plan import Plan
 from infoplane.engine.run import ENGINES, Outcome, run_cells
+from infoplane.engine.schedule import finished
 from infoplane.engine.store import Result, Store, room_for
 from infoplane.engine.watch import Watcher
 from infoplane.errors import unknown, words
@@ -27,7 +28,7 @@ from infoplane.study.base import Study
 from infoplane.study.bench import fresh, stored, typical
 from infoplane.study.families import FAMILIES, RUNNER
 from infoplane.study.folder import check_folder, check_place, make_folder, on_machine, prepare, write_study
-from infoplane.study.forecast import finished, keeping_of, seconds_of, work_of
+from infoplane.study.forecast import keeping_of, seconds_of, work_of
 from infoplane.study.origin import Origin
 from infoplane.torch_state import own_state
 

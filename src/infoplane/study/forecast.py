@@ -1,10 +1,10 @@
-"""What each cell of a study costs, and when the last one would be done."""
+"""What each cell of a study costs, and how long that takes."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 from infoplane.data.split import PARTS
-from infoplane.engine.cell import Cell
 from infoplane.engine.plan import Plan
 from infoplane.engine.store import Result
 from infoplane.measurements import settings_of
@@ -18,8 +18,6 @@ from infoplane.study.spec import StudySpec
 
 #: seconds of a cell apart from its passes: reading, splitting, writing
 FIXED = 0.1
-#: seconds that a worker process takes to start
-START_UP = 4.0
 
 
 def costs_of(spec: StudySpec, loaded: Result | None = None, *, images: int | None = None) -> Costs:
@@ -47,44 +45,12 @@ def work_of(plan: Plan, costs: Prices) -> dict[str, Work]:
     return {cell.name: costs.of(settings_of(cell)) for cell in plan.cells.values()}
 
 
-def keeping_of(plan: Plan, costs: Prices) -> str | None:
+def keeping_of(plan: Plan, costs: Any) -> str | None:
     """Returns what is said beforehand of the activations that are kept; None where none are asked for."""
-    kinds = (settings_of(cell) for cell in plan.cells.values() if cell.kind == Capture.kind)
-    capture = next((kind for kind in kinds if isinstance(kind, Capture)), None)
-    if capture is None or not isinstance(costs, Costs):
-        return None
-    return keeping_words(capture.kept(costs), capture.layers)
+    captures = (kind for kind in map(settings_of, plan.cells.values()) if isinstance(kind, Capture))
+    return next((keeping_words(kind.kept(costs), kind.layers) for kind in captures), None)
 
 
 def seconds_of(costs: Mapping[str, Work], machine: Machine) -> dict[str, float]:
     """Returns the time that each cell takes, in seconds."""
     return {name: machine.seconds(work) + FIXED for name, work in costs.items()}
-
-
-def finished(
-    cells: Iterable[Cell],
-    seconds: Mapping[str, float],
-    workers: int,
-    *,
-    running: Mapping[str, float] | None = None,
-    start_up: float | None = None,
-) -> float:
-    """Returns after how many seconds the last cell is done.
-
-    Cells begin in their order, as soon as what they need is there and a worker is free.
-
-    Args:
-        cells: What is to be done; other cells that they need are there, or running.
-        running: Name -> seconds until it is done, of cells that have begun; each has a worker.
-        start_up: Seconds until the workers are ready; default: as long as they take to start.
-    """
-    done: dict[str, float] = dict(running or {})
-    start_up = START_UP if start_up is None else start_up
-    cells = list(cells)
-    # More workers than parts have nothing to do.
-    free = sorted([*done.values(), *[start_up] * max(0, min(workers, len(done) + len(cells)) - len(done))])
-    for cell in cells:
-        free.sort()
-        start = max([free[0], *(done.get(need, 0.0) for need in cell.needs.values())])
-        done[cell.name] = free[0] = start + seconds[cell.name]
-    return max(done.values(), default=0.0)
