@@ -280,7 +280,7 @@ def test_a_study_of_another_kind_does_not_take_these_keys(load, refuses):
 @pytest.mark.parametrize("options", [{"input": 3}, {"inputs": "many"}, {"seed": 3}, {"turns": [1]}])
 def test_options_that_the_problem_does_not_take(load, refuses, options):
     spec = load({"data.options": options})
-    for look in (FAMILIES["flow"].check, FAMILIES["flow"].cost):
+    for look in (FAMILIES["flow"].check, FAMILIES["flow"].costs):
         with refuses(f"data.options.{next(iter(options))}", "spiral"):
             look(spec)
 
