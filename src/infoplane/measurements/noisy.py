@@ -47,11 +47,7 @@ NETWORK_ACCURACY = Quantity(
 
 @dataclass(frozen=True)
 class NoisyCosts(Prices):
-    """What cells of a study of noisy networks cost.
-
-    Attributes:
-        points: The problem.
-    """
+    """What cells of a study of noisy networks cost, for its problem."""
 
     points: Points
 
