@@ -58,7 +58,7 @@ def unpainted(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def no_stored_speeds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever `infoplane bench` has found on this machine, tests do not know of it, nor change it."""
-    monkeypatch.setattr("infoplane.study.calibration.folder", lambda: Path(__file__) / "nowhere")
+    monkeypatch.setattr("infoplane.study.bench.place", lambda device: Path(__file__) / "nowhere")
 
 
 _official = functools.cache(

@@ -1,15 +1,15 @@
 """A measurement whose costs are known by heart: one unit of work for an update, and for little else."""
 
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 from infoplane.budget import Forecast
 from infoplane.engine.kind import Kind
 from infoplane.inversion import FitSettings
-from infoplane.measurements.counting import Work
+from infoplane.measurements.counting import Machine, Work
 from infoplane.measurements.dataset import DataSpec
 from infoplane.measurements.fits import Candidate, Density
-from infoplane.measurements.machine import Machine
 from infoplane.measurements.pictures import Mse, Samples
 from infoplane.study.spec import DensitySpec, StudySpec
 
@@ -39,11 +39,14 @@ class Counted:
     def scoring(self, spec: Mapping[str, Any], layer: str | None) -> Work:
         return Work(flops=self.scored)
 
-    def least(self, spec: Mapping[str, Any]) -> tuple[Work, Work]:
-        return Work(flops=2 * self.scored), Work(flops=self.scored)
+    def step(self, spec: Mapping[str, Any], layer: str | None, batch: int, precision: str | None = None) -> Work:
+        return Work(flops=2 * batch * self.scored)
 
-    def seen(self, spec: Mapping[str, Any], batch: int) -> float:
-        return float(batch)
+    def density(self, spec: Mapping[str, Any], layer: str | None) -> SimpleNamespace:
+        return SimpleNamespace(model=SimpleNamespace(looked_at=64))
+
+    def offers(self, spec: Mapping[str, Any]) -> list[dict[str, Any]]:
+        return [{"density": spec, "batch": None, "pace": 1.0}]
 
     def drawing(self, spec: Mapping[str, Any], images: int) -> Work:
         return Work(flops=self.sample * images)

@@ -97,6 +97,30 @@ def joined(parts: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(parts[:-1]), *parts[-1:])))
 
 
+def spoken_size(size: float) -> str:
+    """Returns a number of bytes as one would say it."""
+    for unit, many in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if size >= many:
+            return f"{size / many:.3g} {unit}"
+    return f"{size / 1e3:.0f} kB"
+
+
+def words(seconds: float) -> str:
+    """Returns a time as one would say it."""
+    if not math.isfinite(seconds):
+        return "unknown"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    hours = seconds / 3600
+    if hours < 99.95:
+        return f"{hours:.1f} h"
+    # Two digits are more than a forecast knows.
+    rounded = round(hours, 1 - math.floor(math.log10(hours)))
+    return f"{rounded:,.0f} h ({hours / 24:.0f} days)"
+
+
 def check_positive(what: str, value: object, *, legal: str | None = None) -> float:
     """Returns a value that is a finite number above 0, or raises UsageError."""
     if 0 < (number := as_float(value)) < math.inf:

@@ -6,13 +6,13 @@ from torch import nn
 
 from counted_study import Chosen, Counted, forecast, study
 from infoplane.budget import Preparing, capacity, sizes
-from infoplane.budget.capacity import check_memory, time_updates
+from infoplane.budget.capacity import BASE_MEMORY, check_memory, memory_of, time_updates
 from infoplane.budget.sizes import PLANNED, by_updates, longest_of, most_updates, shorter, within
 from infoplane.densities import Autoregressive
-from infoplane.measurements.candidates import offer
-from infoplane.measurements.cost import BASE_MEMORY, FIXED, Costs
-from infoplane.measurements.counting import count_memory
-from infoplane.measurements.machine import Machine
+from infoplane.measurements.candidates import CANDIDATES, offer
+from infoplane.measurements.cost import Costs
+from infoplane.measurements.counting import Machine, Passes
+from infoplane.study.forecast import FIXED
 
 #: fits in units of one: three refits of p(x) and two layers, each with a base of a quarter
 FITS = 3 * (3 + 0.25)
@@ -83,16 +83,18 @@ def test_a_small_budget_tries_candidates_for_as_many_updates_as_tell_anything():
 
 def test_a_step_looks_at_as_many_images_as_its_pixels_make():
     costs = Costs((1, 8, 8), 17, {"decoding": 720}, {})
-    window = {"kind": "autoregressive"}
-    assert costs.seen({"kind": "pixelcnn", "filters": 4}, 16) == 16
-    assert costs.seen(window | {"pixels": 8}, 128) == 128 * 8 / 64  # eight pixels of each
-    assert costs.seen(window, 128) == 128 * Autoregressive((1, 8, 8), 17).looked_at / 64
+
+    def longest(batch, **density):
+        return longest_of(study(density=density, fit={"batch": batch}), costs)
+
+    # No more updates than that are bought: sixty passes over the images.
+    assert longest(16, kind="pixelcnn", filters=4) == 60 * 720 // 16
+    assert longest(128, kind="autoregressive", pixels=8) == 60 * 720 // (128 * 8 / 64)  # eight pixels of each
+    own = Autoregressive((1, 8, 8), 17).looked_at
+    assert longest(128, kind="autoregressive") == max(300, int(60 * 720 / (128 * own / 64)))
+    # Where the data choose, those of the density that looks at least.
     second = offer("pixelcnn", (1, 8, 8), 17)
-    assert costs.seen({"kind": "auto"}, 8) == min(16, second["batch"] * second["pace"])
-    # More updates than that are not bought: sixty passes, of those that look at least.
-    spec = study(density={"kind": "auto"})
-    assert longest_of(spec, costs) == int(60 * 720 / costs.seen({"kind": "auto"}, 8))
-    assert longest_of(study(), costs) == 60 * 720 // 8
+    assert longest(8, kind="auto") == int(60 * 720 / min(16, second["batch"] * second["pace"]))
 
 
 def test_timing_takes_a_tenth_at_most():
@@ -201,16 +203,32 @@ def test_timing_is_relative_to_what_was_run(size):
 
 def test_memory_of_a_step_is_what_is_saved_for_the_way_back():
     # Of 8 rows of 100 numbers a linear layer saves its input, tanh its output: 8 × (100 + 50) numbers of four bytes.
-    with torch.device("meta"):
-        model = nn.Sequential(nn.Linear(100, 50), nn.Tanh())
-    found = count_memory(model, lambda n: model(torch.zeros(n, 100, device="meta")), 8)
+    passes = Passes(
+        lambda: nn.Sequential(nn.Linear(100, 50), nn.Tanh()), lambda model, _, h: model(h), (1, 1, 1), (100,)
+    )
+    found = memory_of(passes, 8)
     weights = 4 * (100 * 50 + 50)
     assert found == 6 * weights + 4 * 8 * (100 + 50)
 
 
+def test_where_the_data_choose_there_is_memory_for_the_density_that_needs_most(monkeypatch, refuses):
+    spec, costs, cpu = (
+        study(density={"kind": "auto"}, layers=("a",)),
+        Costs((1, 8, 8), 4, {}, {"a": (4,)}),
+        torch.device("cpu"),
+    )
+    offers = [offer(kind, (1, 8, 8), 4) for kind in CANDIDATES]
+    need = BASE_MEMORY + max(memory_of(costs.density(each["density"], "a"), each["batch"]) for each in offers)
+    monkeypatch.setattr(capacity, "free_memory", lambda _: 1.001 * need / 2**30)
+    assert check_memory(spec, costs, 4, cpu) == 1
+    monkeypatch.setattr(capacity, "free_memory", lambda _: 0.999 * need / 2**30)
+    with refuses("not enough memory"):
+        check_memory(spec, costs, 4, cpu)
+
+
 def test_too_little_memory_is_refused_and_fewer_processes_are_used(monkeypatch, refuses):
     costs = Costs((1, 8, 8), 4, {}, {"a": (4,)})
-    need = BASE_MEMORY + costs.memory(study(layers=("a",)).density.model_dump(mode="json"), "a", 8)
+    need = BASE_MEMORY + memory_of(costs.density(study(layers=("a",)).density.model_dump(mode="json"), "a"), 8)
     spec, cpu = study(layers=("a",)), torch.device("cpu")
     for times, workers in ((9.0, 4), (2.5, 2), (1.1, 1)):
         monkeypatch.setattr(capacity, "free_memory", lambda _, times=times: times * need / 2**30)

@@ -11,31 +11,38 @@ import torch
 import tiny_study
 from infoplane.cli import bench as bench_verb
 from infoplane.cli import plan as plan_verb
-from infoplane.measurements.cost import words
-from infoplane.measurements.counting import Work
-from infoplane.measurements.machine import Machine
-from infoplane.study import bench, calibration
-from infoplane.study.forecast import cost_of, expected
+from infoplane.engine.schedule import finished
+from infoplane.errors import words
+from infoplane.measurements.counting import Machine, Work
+from infoplane.study import bench
+from infoplane.study.forecast import costs_of, seconds_of, work_of
 from infoplane.study.load import load_study
 from infoplane.study.plan import make_plan
 from tiny_study import command
 
 CPU = torch.device("cpu")
+#: where speeds are kept, which tests do not look at otherwise
+PLACE = bench.place
 #: a machine whose speed no other has
-KNOWN = Machine(per_operation=7e-5, per_flop=3e-10, per_written=2e-9, per_call=4e-6, per_moved=1e-9, per_visit=1e-6)
+KNOWN = Machine(per_operation=7e-5, per_flop=3e-10, per_written=2e-9, per_call=4e-6, per_visit=1e-6)
 
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch) -> Path:
     """The user's cache, empty."""
-    monkeypatch.setattr(calibration, "folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(bench, "place", PLACE)
+    monkeypatch.setattr(bench.catalogue, "cache", lambda: tmp_path / "cache")
     return tmp_path / "cache"
 
 
 @pytest.fixture
 def short(cache, monkeypatch) -> list[bench.Job]:
     """Three jobs that take no time, instead of all."""
-    chosen = [bench._training(bench.TINY, 4), bench._scoring(bench.TINY, 6), bench._sampling(bench.TINY, 2)]
+    chosen = [
+        bench.of_density("training", bench.SMALL, 4, 2),
+        bench.of_density("scoring", bench.SMALL, 6),
+        bench.of_density("sampling", bench.SMALL, 2),
+    ]
     monkeypatch.setattr(bench_verb, "jobs", lambda quick: chosen[:2] if quick else chosen)
     monkeypatch.setattr(bench_verb, "QUICK", 0.0)
     monkeypatch.setattr(bench_verb, "WHOLE", 0.0)
@@ -61,20 +68,20 @@ def test_every_job_has_its_line_with_rate_unit_and_time(short, capsys):
 def test_json_holds_what_was_printed_and_what_it_was_found_from(short, tmp_path, capsys):
     said = command(capsys, "bench", "--device", "cpu", "--json", tmp_path / "bench.json")
     (found,) = json.loads((tmp_path / "bench.json").read_text(encoding="utf-8"))
-    assert found["machine"] == calibration.identity(CPU)
+    assert found["machine"] == bench.identity(CPU)
     assert not found["quick"]
     assert [row["what"] for row in found["timings"]] == ["training", "scoring", "sampling"]
-    assert [row["amount"] for row in found["timings"]] == [4, 6, 2]
+    assert [row["amount"] for row in found["timings"]] == [8, 6, 2]
     for row in found["timings"]:
         assert row["per_second"] == pytest.approx(row["amount"] / row["seconds"])
         # Both clocks run at the same pace: what one job takes was spent at least once.
         assert 0 < row["seconds"] <= row["took"] + 0.01
         assert bench_verb._rounded(row["per_second"]) in said.out
     assert found["timings"][0]["work"]["flops"] > 0
-    assert found["timings"][2]["work"].keys() == {"calls", "products", "moved"}
+    assert found["timings"][2]["work"].keys() == {"calls", "flops", "written"}
     assert found["seconds"].keys() == {field.name for field in fields(Machine)}
     assert min(found["seconds"].values()) >= 0
-    assert found["seconds"]["per_centre"] == 0  # nothing was timed that makes any
+    assert found["seconds"]["per_visit"] == 0  # nothing was timed that makes any
 
 
 def test_quick_leaves_jobs_out_and_says_so(short, cache, tmp_path, capsys):
@@ -82,14 +89,14 @@ def test_quick_leaves_jobs_out_and_says_so(short, cache, tmp_path, capsys):
     (found,) = json.loads((tmp_path / "bench.json").read_text(encoding="utf-8"))
     assert found["quick"]
     assert len(found["timings"]) == 2
-    assert "bench --quick measured" in calibration.stored(CPU).source
+    assert "bench --quick measured" in bench.stored(CPU).source
 
 
 def test_the_quick_jobs_are_those_of_small_densities_and_of_mixtures():
     whole, quick = bench.jobs(), bench.jobs(quick=True)
     left_out = [job for job in whole if job.what not in {each.what for each in quick} or job.on not in map(_on, quick)]
     assert len(whole) - len(quick) == len(left_out)
-    assert {job.on for job in left_out} == {f"28×28×1, 64 filters, 3 layers, batch {n}" for n in (16, 64)}
+    assert {job.on for job in left_out} == {"28×28×1, 64 filters, 3 layers, batch 16"}
     assert {job.what for job in left_out} == {"training", "scoring", "sampling"}
 
 
@@ -109,7 +116,7 @@ def test_state_of_the_caller_is_left_as_it_was(short, capsys):
 
 def test_plan_goes_by_what_bench_has_kept(short, tmp_path, capsys, monkeypatch):
     study = tiny_study.write_study(tmp_path)
-    monkeypatch.setattr(plan_verb, "fresh", lambda device: calibration.Calibration(Machine(1.0), "timed just now"))
+    monkeypatch.setattr(plan_verb, "fresh", lambda device: bench.Calibration(Machine(1.0), "timed just now"))
     before = command(capsys, "plan", study, "--workers", 1)
     assert "speeds: timed just now" in before.out
     assert "timing a few small jobs" in before.err
@@ -121,10 +128,11 @@ def test_plan_goes_by_what_bench_has_kept(short, tmp_path, capsys, monkeypatch):
 
 def test_what_was_kept_is_what_is_reckoned_with(cache, tmp_path, capsys):
     study = tiny_study.write_study(tmp_path)
-    calibration.keep(CPU, KNOWN, quick=False)
-    assert calibration.stored(CPU).machine == KNOWN
+    bench.keep(CPU, KNOWN, quick=False)
+    assert bench.stored(CPU).machine == KNOWN
     spec = load_study(str(study))
-    seconds = expected(make_plan(spec), cost_of(spec), KNOWN, 1)
+    plan = make_plan(spec)
+    seconds = finished(plan.cells.values(), seconds_of(work_of(plan, costs_of(spec)), KNOWN), 1)
     said = command(capsys, "plan", study, "--workers", 1)
     assert f"about {words(seconds)} on cpu, one process" in said.out
 
@@ -140,25 +148,22 @@ def test_what_was_kept_is_what_is_reckoned_with(cache, tmp_path, capsys):
     ],
 )
 def test_speeds_of_another_machine_or_version_are_not_used(cache, monkeypatch, change):
-    here = calibration.identity(CPU)
+    here = bench.identity(CPU)
     assert change.items() - here.items(), "the test changes something"
-    calibration.keep(CPU, KNOWN, quick=False)
-    monkeypatch.setattr(calibration, "identity", lambda device: {**here, **change})
-    assert calibration.stored(CPU) is None
-    # Nor if its file is given the name of this machine's.
-    (cache / next(cache.glob("machine-*.json")).name).rename(calibration._path(CPU))
-    assert calibration.stored(CPU) is None
+    bench.keep(CPU, KNOWN, quick=False)
+    monkeypatch.setattr(bench, "identity", lambda device: {**here, **change})
+    assert bench.stored(CPU) is None
 
 
 def test_the_version_holds_the_code_that_is_timed(cache, monkeypatch):
-    here = calibration.identity(CPU)["infoplane"]
-    monkeypatch.setattr(calibration, "code_version", lambda kind, params=None: f"another {kind}")
-    assert calibration.identity(CPU)["infoplane"] != here
+    here = bench.identity(CPU)["infoplane"]
+    monkeypatch.setattr(bench, "_TIMED", (*bench._TIMED, "infoplane.subjects.resnet"))
+    assert bench.identity(CPU)["infoplane"] != here
 
 
 def content(**changes) -> bytes:
     """A file of this machine's speeds in which some of its fields are others, or are not there: ABSENT."""
-    good = {"machine": calibration.identity(CPU), "measured": "2026-01-01 00:00", "quick": False, "seconds": SPEEDS}
+    good = {"machine": bench.identity(CPU), "measured": "2026-01-01 00:00", "quick": False, "seconds": SPEEDS}
     return json.dumps({key: value for key, value in (good | changes).items() if value is not ABSENT}).encode()
 
 
@@ -183,32 +188,32 @@ DAMAGES = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_file_is_as_good_as_none(cache, damage):
-    path = calibration.keep(CPU, KNOWN, quick=False)
-    assert calibration.stored(CPU) is not None
+    path = bench.keep(CPU, KNOWN, quick=False)
+    assert bench.stored(CPU) is not None
     path.write_bytes(DAMAGES[damage]())
-    assert calibration.stored(CPU) is None
+    assert bench.stored(CPU) is None
     # The next measurement mends it.
-    calibration.keep(CPU, KNOWN, quick=False)
-    assert calibration.stored(CPU).machine == KNOWN
+    bench.keep(CPU, KNOWN, quick=False)
+    assert bench.stored(CPU).machine == KNOWN
 
 
 def test_plan_with_a_damaged_file_times_the_machine(cache, tmp_path, capsys, monkeypatch):
-    calibration.keep(CPU, KNOWN, quick=False).write_bytes(DAMAGES["cut"]())
-    monkeypatch.setattr(plan_verb, "fresh", lambda device: calibration.Calibration(KNOWN, "timed just now"))
+    bench.keep(CPU, KNOWN, quick=False).write_bytes(DAMAGES["cut"]())
+    monkeypatch.setattr(plan_verb, "fresh", lambda device: bench.Calibration(KNOWN, "timed just now"))
     said = command(capsys, "plan", tiny_study.write_study(tmp_path), "--workers", 1)
     assert said.code == 0
     assert "speeds: timed just now" in said.out
 
 
 def test_the_damages_are_of_a_file_that_would_be_read(cache):
-    path = calibration.keep(CPU, KNOWN, quick=False)
+    path = bench.keep(CPU, KNOWN, quick=False)
     path.write_bytes(content())
-    assert calibration.stored(CPU) is not None
+    assert bench.stored(CPU) is not None
 
 
 def test_a_cache_that_cannot_be_written_is_said_and_ends_nothing(short, tmp_path, capsys, monkeypatch):
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr(calibration, "folder", lambda: tmp_path / "file")
+    monkeypatch.setattr(bench.catalogue, "cache", lambda: tmp_path / "file")
     said = command(capsys, "bench", "--device", "cpu")
     assert said.code == 0
     assert said.err.startswith("these speeds cannot be kept for plan and run: ")
@@ -266,62 +271,44 @@ def test_rates_have_three_digits(rate, said):
 
 
 def test_every_quick_job_gives_a_time_and_work_of_its_kind():
+    passes = {"operations", "flops", "written"}
     parts = {
-        "training": {"operations", "flops", "written"},
-        "scoring": {"operations", "flops", "written"},
-        "sampling": {"calls", "products", "moved"},
-        "making a mixture": {"centres"},
+        "training": passes,
+        "scoring": passes,
+        "sampling": {"calls", "flops", "written"},
         "sample propagation": {"visits"},
     }
-    found = list(bench.timed(CPU, bench.jobs(quick=True), 0.0))
-    for timing in found:
-        used = {name for name, amount in vars(timing.work).items() if amount}
-        assert used == ({"light"} if timing.unit == "updates" else parts[timing.what]), timing.on
-        assert timing.seconds > 0
-    machine = Machine.fitted(found)
+    found = [job.time(CPU, 0.0) for job in bench.jobs(quick=True)]
+    for job, seconds, _, work in found:
+        assert {name for name, amount in vars(work).items() if amount} == parts[job.what], job.on
+        assert seconds > 0
+    machine = bench.speeds(found)
     assert min(vars(machine).values()) >= 0
-    for part in (Work(operations=1, flops=1, written=1), Work(calls=1, products=1, moved=1), Work(light=1)):
+    for part in (Work(operations=1, flops=1, written=1), Work(calls=1, flops=1, written=1), Work(visits=1)):
         assert machine.seconds(part) > 0
-    assert machine.per_centre > 0
-    assert machine.per_visit > 0
 
 
 def test_the_first_run_counts_only_where_it_takes_long(monkeypatch):
-    now, taken = [0.0], iter([5.0, 1.0, 3.0, 2.0, 9.0])
-    monkeypatch.setattr(bench, "_clock", lambda device: lambda: now[0])
+    def timed(patience: float) -> float:
+        now, taken = [0.0], iter([5.0, 1.0, 3.0, 2.0, 9.0])
+        monkeypatch.setattr(bench.time, "thread_time", lambda: now[0])
 
-    def run() -> None:
-        now[0] += next(taken)
+        def run() -> None:
+            now[0] += next(taken)
 
-    assert bench._repeated(run, CPU, 4.0) == 5.0
-    now, taken = [0.0], iter([5.0, 1.0, 3.0, 2.0, 9.0])
-    monkeypatch.setattr(bench, "_clock", lambda device: lambda: now[0])
-    assert bench._repeated(run, CPU, 10.5) == 1.0  # of 1, 3 and 2
+        return bench._repeated(run, CPU, patience)
+
+    assert timed(4.0) == 5.0
+    assert timed(10.5) == 1.0  # of 1, 3 and 2
 
 
-def test_a_training_step_is_timed_between_the_ends_of_steps(monkeypatch):
-    # The clock shows how many images were trained on: a step of a batch of 4 takes 4 ms.
-    seen = [0]
-    build = bench.Reference.build
-
-    def counting(reference, device):
-        density = build(reference, device)
-        log_prob = density.log_prob
-
-        def counted(images, context=None):
-            seen[0] += len(images) if density.training else 0
-            return log_prob(images, context)
-
-        density.log_prob = counted
-        return density
-
-    monkeypatch.setattr(bench.Reference, "build", counting)
-    monkeypatch.setattr(bench, "_clock", lambda device: lambda: seen[0] / 1000)
-    job = bench._training(bench.TINY, 4)
-    seconds, work = job.run(CPU, 0.01)
-    assert seconds == pytest.approx(0.004)
-    assert seen[0] >= 8  # a step to warm up, and others
-    assert work.flops == bench.TINY.costs.step(bench.TINY.spec, None, 4).flops
-    before = seen[0]
-    assert job.run(CPU, 0.0)[0] == pytest.approx(0.004)
-    assert seen[0] - before == 4  # the first alone
+def test_training_is_timed_whole_as_it_is_counted():
+    job = bench.of_density("training", bench.SMALL, 4, 3)
+    run, work = job.make(CPU)
+    assert run().updates == [3]
+    more = bench.of_density("training", bench.SMALL, 4, 5).make(CPU)[1]
+    costs = bench.Costs((1, 8, 8), 17, {}, {})
+    spec = {"kind": "pixelcnn", "filters": 8, "residual_layers": 1, "scales": 1, "dropout": 0.2, "weight_norm": False}
+    assert more.flops - work.flops == pytest.approx(2 * costs.step(spec, None, 4).flops)
+    # One image is held out: scored at the start, and with raw and averaged weights at the end.
+    assert work.flops - 3 * costs.step(spec, None, 4).flops == pytest.approx(3 * costs.scoring(spec, None).flops)

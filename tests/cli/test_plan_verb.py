@@ -14,13 +14,12 @@ import tiny_study
 from infoplane.cli import plan as plan_verb
 from infoplane.cli import studies as studies_verb
 from infoplane.engine.plan import Plan
-from infoplane.errors import UsageError
-from infoplane.measurements.cost import FIXED, START_UP, words
-from infoplane.measurements.counting import Work
-from infoplane.measurements.machine import Machine
-from infoplane.study.calibration import Calibration
+from infoplane.engine.schedule import START_UP
+from infoplane.errors import UsageError, words
+from infoplane.measurements.counting import Machine, Work
+from infoplane.study.bench import Calibration
 from infoplane.study.families import FAMILIES
-from infoplane.study.forecast import cost_of
+from infoplane.study.forecast import FIXED, costs_of, work_of
 from infoplane.study.load import load_study, named_studies, read_study, scales_of
 from infoplane.study.meaning import Code
 from infoplane.study.plan import make_plan
@@ -45,10 +44,10 @@ def test_plan_names_parts_needs_operations_and_time(tmp_path, capsys):
     assert "density-conv1 (×2)" in lines["density-conv1"]
     assert "capture, data, subject" in lines["density-conv1"]
     spec = load_study(str(study), scale="paper")
-    costs = cost_of(spec)
+    costs = work_of(make_plan(spec), costs_of(spec))
     total = sum(costs.values(), Work())
     printed = re.search(r"([\d.e+-]+) PFLOP", said.out)
-    assert float(printed[1]) == pytest.approx(total.arithmetic / 1e15, rel=0.01)
+    assert float(printed[1]) == pytest.approx(total.flops / 1e15, rel=0.01)
     assert f"{len(costs)} parts" in said.out
     assert not (tmp_path / "runs").exists()
 
@@ -101,7 +100,7 @@ def test_studies_are_listed_without_timing_loading_or_counting_anything(capsys, 
 
     monkeypatch.setattr(plan_verb, "fresh", slow)
     for kind, family in FAMILIES.items():
-        monkeypatch.setitem(FAMILIES, kind, replace(family, check=slow, plan=slow, cost=slow))
+        monkeypatch.setitem(FAMILIES, kind, replace(family, check=slow, plan=slow, costs=slow))
     said = command(capsys, "studies")
     assert (said.code, said.err) == (0, "")
     assert {line.split()[0] for line in said.out.splitlines() if line} >= set(named_studies())
@@ -207,7 +206,7 @@ def test_plan_for_other_images_and_devices(tmp_path, capsys):
     spec = load_study(str(study), scale="paper")
     said = command(capsys, "plan", study, "--scale", "paper", "--images", 16_000, "--tflops", 1e-3, "--workers", 1)
     assert said.code == 0, said.err
-    work = cost_of(spec, images=16_000)
+    work = work_of(make_plan(spec), costs_of(spec, images=16_000))
     seconds = sum(each.flops for each in work.values()) / 1e9
     assert f"about {words(seconds + START_UP + FIXED * len(work))} on such devices, one process" in said.out
     assert "0.001 TFLOP a second, as given" in said.out
@@ -221,7 +220,7 @@ def test_plan_says_what_takes_longest_and_what_is_stored(tmp_path, capsys):
     found = re.search(r"bottleneck: (\w+), (\d+) % of all time; with any number of processes at least (.+)", said.out)
     spec = load_study(str(study), scale="paper")
     plan = make_plan(spec)
-    seconds = {name: work.operations * 1e-6 + FIXED for name, work in cost_of(spec, plan).items()}
+    seconds = {name: work.operations * 1e-6 + FIXED for name, work in work_of(plan, costs_of(spec)).items()}
     kinds = {}
     for name, cell in plan.cells.items():
         kinds[cell.kind] = kinds.get(cell.kind, 0.0) + seconds[name]

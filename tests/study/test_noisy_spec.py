@@ -8,6 +8,7 @@ import yaml
 
 import tiny_noisy
 from infoplane.errors import UsageError
+from infoplane.measurements import settings_of
 from infoplane.study.families import FAMILIES
 from infoplane.study.load import load_study, named_studies, read_study, scales_of, validate
 from infoplane.study.noisy_spec import NoisySpec
@@ -279,7 +280,7 @@ def test_a_study_of_another_kind_does_not_take_these_keys(load, refuses):
 @pytest.mark.parametrize("options", [{"input": 3}, {"inputs": "many"}, {"seed": 3}, {"turns": [1]}])
 def test_options_that_the_problem_does_not_take(load, refuses, options):
     spec = load({"data.options": options})
-    for look in (FAMILIES["flow"].check, FAMILIES["flow"].cost):
+    for look in (FAMILIES["flow"].check, FAMILIES["flow"].costs):
         with refuses(f"data.options.{next(iter(options))}", "spiral"):
             look(spec)
 
@@ -316,7 +317,8 @@ def test_every_named_study_loads_checks_and_plans(name, scale):
         pytest.skip("INFOPLANE_DATA is not set: no files of szt to check the study against")
     loaded = FAMILIES["flow"].check(spec)
     assert len(loaded.arrays["inputs"]) == {"szt": 4096, "spiral": 1000, "neuron": 4, "pair": 8}[spec.data.name]
-    assert set(FAMILIES["flow"].cost(spec)) == set(plan.cells)
+    costs = FAMILIES["flow"].costs(spec)
+    assert all(costs.of(settings_of(cell)) for cell in plan.cells.values())
 
 
 def test_the_paper_s_conditions():

@@ -9,12 +9,13 @@ import torch
 import tiny_study
 from infoplane.engine import run as run_module
 from infoplane.engine.plan import Plan
-from infoplane.measurements.cost import words
-from infoplane.measurements.machine import Machine
-from infoplane.study import calibration, execute
-from infoplane.study.calibration import TYPICAL, Calibration
+from infoplane.engine.schedule import finished
+from infoplane.errors import words
+from infoplane.measurements.counting import TYPICAL, Machine
+from infoplane.study import bench, execute
+from infoplane.study.bench import Calibration
 from infoplane.study.execute import execute as run
-from infoplane.study.forecast import cost_of, finished, seconds_of
+from infoplane.study.forecast import costs_of, seconds_of, work_of
 from infoplane.study.load import read_study
 
 CPU = torch.device("cpu")
@@ -52,7 +53,7 @@ def displayed(monkeypatch) -> list[dict[str, float]]:
 def expected(folder, spec, machine, workers=1) -> tuple[str, dict[str, float]]:
     """The time in words, and the seconds of each cell but the data, which are there."""
     plan = Plan.load(folder)
-    seconds = seconds_of(cost_of(spec, plan), machine)
+    seconds = seconds_of(work_of(plan, costs_of(spec)), machine)
     cells = [cell for cell in plan.cells.values() if cell.kind != "data"]
     return words(finished(cells, seconds, workers)), {cell.name: seconds[cell.name] for cell in cells}
 
@@ -68,8 +69,8 @@ def test_a_short_run_goes_by_a_typical_machine_and_does_not_wait(tmp_path, capsy
 
 
 def test_what_is_known_of_this_machine_is_used_and_nothing_timed(tmp_path, capsys, monkeypatch, timed, displayed):
-    monkeypatch.setattr(calibration, "folder", lambda: tmp_path / "cache")
-    calibration.keep(CPU, SLOW, quick=False)
+    monkeypatch.setattr(bench, "place", lambda device: tmp_path / "cache" / "speeds")
+    bench.keep(CPU, SLOW, quick=False)
     spec = tiny_study.tiny(tmp_path)
     run(spec, tmp_path / "run", workers=2)
     time, seconds = expected(tmp_path / "run", spec, SLOW, 2)

@@ -7,7 +7,7 @@ import tiny_study
 from infoplane.inversion import Curve, FitSettings
 from infoplane.report.build import load_run
 from infoplane.study.execute import execute
-from infoplane.study.forecast import cost_of
+from infoplane.study.forecast import costs_of, work_of
 from infoplane.study.plan import make_plan
 
 ROLES = [("input", ""), ("conv1", "2"), ("logits", "2"), ("conv1", "end"), ("logits", "end")]
@@ -143,7 +143,7 @@ def test_sharing_costs_what_the_same_updates_alone_cost(tmp_path):
     for shared in (0, 0.5, 1):
         spec = study(tmp_path, shared, fit__updates=1000, fit__evaluations=1)
         plan = make_plan(spec)
-        costs = cost_of(spec, plan)
+        costs = work_of(plan, costs_of(spec))
         found[shared] = sum(costs[c.name].flops for c in plan.cells.values() if c.kind in ("density", "trunk"))
     assert found[0.5] == pytest.approx(found[0], rel=0.05)
     assert found[1] == pytest.approx(found[0], rel=0.05)

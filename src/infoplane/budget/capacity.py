@@ -6,15 +6,19 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from infoplane import densities
-from infoplane.errors import UsageError
+from infoplane.engine.devices import free_memory
+from infoplane.errors import UsageError, spoken_size
 from infoplane.inversion.precision import autocast
 from infoplane.measurements.candidates import AUTO, CANDIDATES, offer
-from infoplane.measurements.cost import BASE_MEMORY, Costs, loss_of, spoken_size
-from infoplane.measurements.machine import Machine
-from infoplane.study.bench import free_memory
+from infoplane.measurements.cost import Costs, loss_of
+from infoplane.measurements.counting import Machine, Passes
 from infoplane.study.spec import StudySpec
+
+#: bytes that a process holds before it computes anything
+BASE_MEMORY = 0.4e9
 
 
 def trained_as(density: Mapping[str, Any], costs: Costs, batch: int) -> tuple[dict[str, Any], int]:
@@ -48,7 +52,8 @@ def time_updates(
     contexts = {} if layer is None else {layer: costs.contexts[layer]}
 
     def expected() -> float:
-        return machine.seconds(Costs((channels, rows, columns), costs.levels, {}, contexts).step(density, layer, batch))
+        smaller = Costs((channels, rows, columns), costs.levels, {}, contexts)
+        return machine.seconds(smaller.step(density, layer, batch, spec.fit.precision))
 
     # The first step warms up, the others are timed.
     while (step := expected()) > seconds / 4 and (batch > 1 or max(rows, columns) > 8):
@@ -92,7 +97,9 @@ def check_memory(spec: StudySpec, costs: Costs, workers: int, device: torch.devi
     if not spec.needs_densities:
         return workers
     layer = max(spec.layers, key=lambda name: math.prod(costs.contexts[name]), default=None)
-    need = BASE_MEMORY + costs.memory(spec.density.model_dump(mode="json"), layer, spec.fit.batch)
+    offers = costs.offers(spec.density.model_dump(mode="json"))
+    passes = [(costs.density(each["density"], layer), each["batch"] or spec.fit.batch) for each in offers]
+    need = BASE_MEMORY + max(memory_of(own, batch) for own, batch in passes)
     free = free_memory(device) * 2**30
     if need > free:
         raise UsageError(
@@ -102,3 +109,26 @@ def check_memory(spec: StudySpec, costs: Costs, workers: int, device: torch.devi
             mend="smaller images, which transform enlarges to what the network takes",
         )
     return min(workers, max(1, int(free // need))) if workers else 0
+
+
+def memory_of(passes: Passes, batch: int) -> float:
+    """Returns about how many bytes one training step on a batch holds.
+
+    What is saved for the backward pass, and the weights six times: as they are, their gradients, two moments, their
+    average and the best so far.
+    """
+    passes.model.train()
+    saved: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        saved[storage._cdata] = storage
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        held = passes.losses(batch).mean()
+    parameters = list(passes.model.parameters())
+    own = {parameter.untyped_storage()._cdata for parameter in parameters}
+    found = sum(storage.nbytes() for key, storage in saved.items() if key not in own)
+    del held
+    return float(found + 6 * sum(parameter.numel() * parameter.element_size() for parameter in parameters))

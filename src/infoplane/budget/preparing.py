@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from infoplane.capture.patience import asking
-from infoplane.errors import UsageError, brief
-from infoplane.measurements.cost import words
+from infoplane.errors import UsageError, brief, words
 
 #: share of a time budget that may be gone before the first part begins: what is left then buys nothing worth having
 SHARE = 0.5

@@ -9,17 +9,19 @@ from infoplane.budget.capacity import crowding, trained_as
 from infoplane.budget.preparing import LEAST_UPDATES, Preparing
 from infoplane.engine.cell import Cell
 from infoplane.engine.plan import Plan
+from infoplane.engine.schedule import START_UP, finished
+from infoplane.errors import words
 from infoplane.information.contrastive import LEAST_BATCHES, LEAST_CANDIDATES
 from infoplane.inversion import FitSettings
 from infoplane.inversion.settings import LEAST_TRIAL
 from infoplane.measurements import settings_of
 from infoplane.measurements.candidates import AUTO, CANDIDATES
-from infoplane.measurements.cost import FIXED, START_UP, Costs, words
+from infoplane.measurements.cost import Costs
+from infoplane.measurements.counting import Machine
 from infoplane.measurements.fits import Density
 from infoplane.measurements.inputs import Capture
-from infoplane.measurements.machine import Machine
 from infoplane.measurements.pictures import Mse
-from infoplane.study.forecast import finished
+from infoplane.study.forecast import FIXED
 from infoplane.study.plan import make_plan
 from infoplane.study.spec import AskedSpec, DensitySpec, StudySpec
 
@@ -232,11 +234,12 @@ def least_seconds(density: DensitySpec, places: int, forecast: Forecast, fit: Fi
         places: Layers at all checkpoints; none of them is taken to cost anything.
     """
     sizes = forecast.costs.sizes
-    step, scoring = map(forecast.machine.seconds, forecast.costs.least(_lighter(density).model_dump(mode="json")))
+    costs, seconds = forecast.costs, forecast.machine.seconds
+    own, batch = trained_as(_lighter(density).model_dump(mode="json"), costs, fit.batch)
     # Held out: scored at the start, twice at each look, and twice in the end, beside as many that were trained on.
     scored = min(fit.held_out * sizes["decoding"], HELD[0]) * (1 + 2 * LOOKS[0] + 2) + sizes["evaluation"]
-    batch = trained_as(density.model_dump(mode="json"), forecast.costs, fit.batch)[1]
-    return (updates * batch * step + scored * scoring) * (places + 1) / max(1, forecast.workers)
+    least = costs.step(own, None, batch, fit.precision).times(updates) + costs.scoring(own, None).times(scored)
+    return seconds(least) * (places + 1) / max(1, forecast.workers)
 
 
 def _lighter(density: DensitySpec) -> DensitySpec:
@@ -315,8 +318,15 @@ def _pictures(index: int) -> dict[str, int]:
 
 def longest_of(spec: StudySpec, costs: Costs) -> int:
     """Returns the most updates of a fit that more time is used for."""
-    seen = costs.seen(spec.density.model_dump(mode="json"), spec.fit.batch)
-    return max(300, int(MOST_EPOCHS * costs.sizes["decoding"] / seen))
+    pixels = math.prod(costs.shape[1:])
+
+    def seen(offer: Mapping[str, Any]) -> float:
+        """At how many images' worth of pixels an update looks, updates being counted as the first candidate's."""
+        model: Any = costs.density(offer["density"], None).model
+        return (offer["batch"] or spec.fit.batch) * model.looked_at / pixels * offer["pace"]
+
+    seldom = min(map(seen, costs.offers(spec.density.model_dump(mode="json"))))
+    return max(300, int(MOST_EPOCHS * costs.sizes["decoding"] / seldom))
 
 
 def trial_of(spec: StudySpec, updates: int) -> int | None:

@@ -12,13 +12,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from infoplane.cli.plan import print_rows
-from infoplane.engine.devices import one_thread, pick_device
-from infoplane.errors import UsageError
+from infoplane.engine.devices import free_memory, one_thread, pick_device
+from infoplane.errors import UsageError, words
 from infoplane.files import write_whole
-from infoplane.measurements.cost import words
-from infoplane.measurements.machine import Machine, Timing
-from infoplane.study.bench import QUICK, WHOLE, Job, jobs, speeds, timed
-from infoplane.study.calibration import identity, keep
+from infoplane.measurements.counting import Machine
+from infoplane.study.bench import QUICK, WHOLE, Job, Timing, identity, jobs, keep, speeds
 
 
 def bench(device: str, *, quick: bool, out: Path | None) -> int:
@@ -68,7 +66,10 @@ def _timed(device: torch.device, quick: bool) -> list[Timing]:
             found = []
             for job in wanted:
                 bar.update(task, description=f"{device}: {job.what}, {job.on}")
-                found += timed(device, [job], QUICK if quick else WHOLE, left_out.append)
+                if job.memory > free_memory(device):
+                    left_out.append(job)
+                else:
+                    found.append(job.time(device, QUICK if quick else WHOLE))
                 bar.advance(task)
     for job in left_out:
         print(f"left out: {job.what}, {job.on} needs {job.memory:g} GiB of memory", file=sys.stderr)
@@ -79,7 +80,7 @@ def _say(device: torch.device, name: dict[str, Any], timings: Sequence[Timing]) 
     where = f"one of {name['cores']} cores of {name['processor']}" if device.type == "cpu" else name["device"]
     print(f"{device}: {where}; infoplane {name['infoplane'].split()[0]}, torch {name['torch']}")
     rows: list[tuple[str, ...]] = [("", "", "per second", "", "measured in")]
-    rows += [(t.what, t.on, _rounded(t.rate), t.unit, f"{t.took:.1f} s") for t in timings]
+    rows += [(t.job.what, t.job.on, _rounded(t.job.amount / t.seconds), t.job.unit, f"{t.took:.1f} s") for t in timings]
     print_rows(rows, right={2, 4})
     print(f"{words(sum(t.took for t in timings))} in all\n")
 
@@ -95,9 +96,15 @@ def _keep(device: torch.device, machine: Machine, quick: bool) -> None:
 
 
 def _row(timing: Timing) -> dict[str, Any]:
-    content = {**asdict(timing), "per_second": timing.rate}
-    content["work"] = {name: amount for name, amount in content["work"].items() if amount}
-    return content
+    job, work = timing.job, {name: amount for name, amount in vars(timing.work).items() if amount}
+    done = {"what": job.what, "on": job.on, "unit": job.unit, "amount": job.amount}
+    return {
+        **done,
+        "seconds": timing.seconds,
+        "took": timing.took,
+        "work": work,
+        "per_second": job.amount / timing.seconds,
+    }
 
 
 def _rounded(rate: float) -> str:

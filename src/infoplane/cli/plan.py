@@ -11,16 +11,16 @@ import torch
 from infoplane.engine.cell import Cell
 from infoplane.engine.devices import device_name, pick_device
 from infoplane.engine.plan import Plan
-from infoplane.errors import UsageError, check_positive
-from infoplane.measurements.cost import FIXED, spoken_size, words
-from infoplane.measurements.counting import Work
-from infoplane.measurements.machine import Machine
+from infoplane.engine.schedule import finished
+from infoplane.errors import UsageError, check_positive, spoken_size, words
+from infoplane.measurements import settings_of
+from infoplane.measurements.counting import Machine, Work
 from infoplane.study.base import LAPTOP, Study
-from infoplane.study.calibration import Calibration, fresh, stored
+from infoplane.study.bench import Calibration, fresh, stored
 from infoplane.study.execute import origin_of, workers_of
 from infoplane.study.families import FAMILIES
 from infoplane.study.folder import STUDY_FILE, another, check_a_run, on_machine
-from infoplane.study.forecast import expected, finished, seconds_of
+from infoplane.study.forecast import FIXED, keeping_of, seconds_of, work_of
 from infoplane.study.load import scales_of
 from infoplane.study.origin import NOTHING_SAID
 from infoplane.study.why import Held
@@ -51,7 +51,7 @@ def plan(
     count = workers_of(workers, where)
     assumed = None if tflops is None else _assumed(tflops)
     family = FAMILIES[spec.kind]
-    if family.size is None and images is not None:
+    if family.outline is None and images is not None:
         raise UsageError("--images for a study without images", received=study, mend="leave it out")
     if out is not None:
         check_a_run(out)
@@ -63,7 +63,8 @@ def plan(
     cells = family.plan(spec, origin, device_name(where))
     if sys.stderr.isatty():
         print("counting what each part computes", file=sys.stderr)
-    costs = family.cost(spec, cells, loaded, **({} if images is None else {"images": images}))
+    prices = family.costs(spec, loaded, **({} if images is None else {"images": images}))
+    costs = work_of(cells, prices)
     known = known_speeds(where) if assumed is None else assumed
     machine = known.machine
     processes = f"{count} worker processes" if count > 1 else "one process"
@@ -90,19 +91,21 @@ def plan(
         needs = sorted({cells.cells[need].kind for cell in members for need in cell.needs.values()})
         seconds = sum(machine.seconds(each) + FIXED for each in work)
         name = label if len(members) == 1 else f"{label} (×{len(members)})"
-        rows.append((name, ", ".join(needs), f"{sum(each.arithmetic for each in work) / 1e12:.4g}", words(seconds)))
+        rows.append((name, ", ".join(needs), f"{sum(each.flops for each in work) / 1e12:.4g}", words(seconds)))
     print_rows(rows, right={2, 3})
-    seconds = expected(cells, costs, machine, max(1, count))
+    each = seconds_of(costs, machine)
+    seconds = finished(cells.cells.values(), each, max(1, count))
     kinds = Counter(cell.kind for cell in cells.cells.values())
     print(f"\n{len(cells.cells)} parts: {', '.join(f'{n} {kind}' for kind, n in kinds.items())}")
-    print(f"{total.arithmetic / 1e15:.3g} PFLOP in matrix products and convolutions")
+    print(f"{total.flops / 1e15:.3g} PFLOP in matrix products and convolutions")
     print(f"about {words(seconds)} on {on}, {processes}; other programs make it longer")
     print(f"speeds: {known.source}")
-    print(_bottleneck(cells, seconds_of(costs, machine)))
-    if family.size is not None:
-        print(_stored(cells, family.size(spec, cells, loaded, images=images)))
-        if (keeping := family.keeping(spec, loaded, images=images)) is not None:
-            print(keeping)
+    print(_bottleneck(cells, each))
+    sizes = {name: prices.size(settings_of(cell)) for name, cell in cells.cells.items()}
+    if any(sizes.values()):
+        print(_stored(cells, sizes))
+    if (keeping := keeping_of(cells, prices)) is not None:
+        print(keeping)
     ways = _shorter(spec, where, study)
     if seconds > DAY and ways:
         print(f"more than a day here: {', or '.join(ways)}")
@@ -135,7 +138,7 @@ def _beside(cells: Plan, held: Held, seconds: Mapping[str, float]) -> list[Cell]
 def _assumed(tflops: float) -> Calibration:
     """A device of which only its rate in matrix products and convolutions is known."""
     speed = 1e-12 / check_positive("--tflops", tflops, legal="e.g. 300")
-    source = f"{tflops:g} TFLOP a second, as given; drawing samples, which is no question of that, is not counted"
+    source = f"{tflops:g} TFLOP a second, as given; drawing samples, which is no question of that, counts as if it were"
     return Calibration(Machine(per_flop=speed), source)
 
 

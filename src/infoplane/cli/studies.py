@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from infoplane.cli.plan import known_speeds, print_rows
 from infoplane.data import catalogue
 from infoplane.engine.devices import default_workers, pick_device
-from infoplane.errors import UsageError
-from infoplane.measurements.cost import words
-from infoplane.measurements.machine import Machine
+from infoplane.engine.schedule import finished
+from infoplane.errors import UsageError, words
+from infoplane.measurements.counting import Machine
 from infoplane.study.base import Study
 from infoplane.study.families import FAMILIES
-from infoplane.study.forecast import expected
+from infoplane.study.forecast import seconds_of, work_of
 from infoplane.study.load import load_study, named_studies, scales_of
 
 
@@ -73,4 +73,6 @@ def _time(name: str, scale: str | None, spec: Study, machine: Machine, workers: 
 
 def _expected(spec: Study, machine: Machine, workers: int) -> str:
     family = FAMILIES[spec.kind]
-    return words(expected(family.plan(spec), family.cost(spec), machine, workers))
+    plan = family.plan(spec)
+    seconds = seconds_of(work_of(plan, family.costs(spec)), machine)
+    return words(finished(plan.cells.values(), seconds, workers))

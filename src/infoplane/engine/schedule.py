@@ -1,10 +1,14 @@
-"""Which cells may run now: each once all that it needs is there, in the order in which they were given."""
+"""Which cells may run now: each once all that it needs is there, in the order in which they were given; and when the
+last one would be done."""
 
 import heapq
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from graphlib import TopologicalSorter
 
 from infoplane.engine.cell import Cell
+
+#: seconds that a worker process takes to start
+START_UP = 4.0
 
 
 class Schedule:
@@ -103,3 +107,32 @@ class Schedule:
             cell = self._waiting.get(name)
             if cell is not None:
                 heapq.heappush(self._ready[self._local(cell)], self._place[name])
+
+
+def finished(
+    cells: Iterable[Cell],
+    seconds: Mapping[str, float],
+    workers: int,
+    *,
+    running: Mapping[str, float] | None = None,
+    start_up: float | None = None,
+) -> float:
+    """Returns after how many seconds the last cell is done.
+
+    Cells begin in their order, as soon as what they need is there and a worker is free.
+
+    Args:
+        cells: What is to be done; other cells that they need are there, or running.
+        running: Name -> seconds until it is done, of cells that have begun; each has a worker.
+        start_up: Seconds until the workers are ready; default: as long as they take to start.
+    """
+    done: dict[str, float] = dict(running or {})
+    start_up = START_UP if start_up is None else start_up
+    cells = list(cells)
+    # More workers than parts have nothing to do.
+    free = sorted([*done.values(), *[start_up] * max(0, min(workers, len(done) + len(cells)) - len(done))])
+    for cell in cells:
+        free.sort()
+        start = max([free[0], *(done.get(need, 0.0) for need in cell.needs.values())])
+        done[cell.name] = free[0] = start + seconds[cell.name]
+    return max(done.values(), default=0.0)

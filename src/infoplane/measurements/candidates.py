@@ -4,13 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
-import torch
-from torch import Tensor
-
 from infoplane import densities
 from infoplane.engine.kind import Kind
-from infoplane.measurements.counting import count_step
-from infoplane.measurements.machine import TYPICAL
+from infoplane.measurements.counting import TYPICAL, Passes
 
 #: the kind of a density that the data choose
 AUTO = "auto"
@@ -97,12 +93,12 @@ def _seconds(candidate: Candidate, shape: Shape, levels: int) -> float:
     key = repr((candidate, shape, levels))
     if key not in _COUNTED:
         options = dict(candidate.density)
-        density = densities.build(options.pop("kind"), shape, levels, None, options, device="meta")
 
-        def loss(n: int) -> Tensor:
-            return density.training_loss(torch.zeros(n, *shape, dtype=torch.uint8, device="meta"), None)
+        def build() -> densities.Density:
+            return densities.build(options.pop("kind"), shape, levels, None, options, device="meta")
 
-        _COUNTED[key] = TYPICAL.seconds(count_step(density, loss, candidate.batch))
+        passes = Passes(build, lambda density, images, _: density.training_loss(images, None), shape, None)
+        _COUNTED[key] = TYPICAL.seconds(passes.step(candidate.batch))
     return _COUNTED[key]
 
 

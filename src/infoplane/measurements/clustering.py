@@ -31,7 +31,7 @@ HUGE = 1e6
 GRID = 1500
 
 #: numbers written for every pair of inputs whose distance is put into a histogram
-PAIR = 25.0
+PAIR = 10.0
 
 
 class Clustering(Kind):

@@ -148,7 +148,7 @@ class Trunk(Kind):
         return found
 
     def size(self, costs: Costs) -> float:
-        return WEIGHT * sum(costs.weights(place["density"], place["layer"]) for place in self.places)
+        return WEIGHT * sum(costs.density(place["density"], place["layer"]).weights for place in self.places)
 
 
 class Density(OfLayer):
@@ -231,7 +231,7 @@ class Density(OfLayer):
 
     def size(self, costs: Costs) -> float:
         scored = costs.sizes["evaluation"] + costs.followed(self._followed, ("encoding", "decoding"))
-        return WEIGHT * costs.weights(self.density, self.layer) + SCORE * scored
+        return WEIGHT * costs.density(self.density, self.layer).weights + SCORE * scored
 
 
 def decided(kind: Fitted, task: Task) -> Fitted:

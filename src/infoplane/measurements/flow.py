@@ -16,22 +16,23 @@ from infoplane.errors import UsageError
 from infoplane.information.noisy_bounds import FRESH, SPREADS, WIDTHS
 from infoplane.information.quadrature import chain_information
 from infoplane.information.sample_propagation import FewSamplesWarning, mutual_information
-from infoplane.measurements.counting import QUERY, Work
+from infoplane.measurements.counting import Work
 from infoplane.measurements.noisy import NoisyCosts, network_at, points_of, seed_from
 from infoplane.measurements.task import Task
 from infoplane.settings import Settings
 from infoplane.subjects.dense import DenseSettings, dense
 from infoplane.subjects.noisy import NoisyNetwork
 
-#: to propagate a sample takes so many times as long as to make it a centre of a mixture, of which it is one twice
-PROPAGATED, MADE = 1.2, 2.0
+#: what takes so many times as long as to look at a block of a mixture's centres for a query: a query by itself, and to
+#: propagate a sample or to make it a centre
+QUERY, MADE = 11, 0.38
 #: centres in a block
 BLOCK = 256
 #: activation -> blocks that a query visits in a mixture of 100,000 centres, on average over layers and training; what
 #: the named studies took at a laptop's scale
 VISITS = {"tanh": 12.0, "relu": 40.0, "linear": 1.0, "leaky": 5.0}
 #: calls of an operation that an estimate in one layer takes as long as, whatever its samples
-ESTIMATE = 2500
+ESTIMATE = 4000
 
 
 class Flow(Kind):
@@ -162,22 +163,19 @@ def _estimated(
 
 def _estimate(activation: str, layers: int, inputs: int, samples: int, queries: int) -> Work:
     """The information in every layer: in the first one by the inputs alone, in the others by propagated samples."""
+
+    def asked(centres: int) -> float:
+        if centres <= BLOCK:
+            return centres / BLOCK
+        return QUERY + min(centres / BLOCK, 2 + VISITS[activation] * centres / 1e5)
+
     each = max(1, samples // inputs)
     n = each * inputs
-    first = Work(centres=inputs, visits=queries * _visits(inputs, activation))
     # Further samples of the inputs that are drawn from bound what a finite number of them may miss.
     fresh = min(max(each, FRESH[0]), FRESH[1])
-    propagated = n + fresh * min(inputs, max(1, queries // 4))
     own = (each + fresh * (len(WIDTHS) + len(SPREADS))) / BLOCK
-    deeper = Work(
-        centres=MADE * n + PROPAGATED * propagated,
-        visits=queries * (_visits(n, activation) + _visits(n // 2, activation) + own),
-    )
-    return first + deeper.times(layers - 1) + Work(light=ESTIMATE * layers)
-
-
-def _visits(centres: int, activation: str) -> float:
-    """What a query of a mixture takes, in visits to blocks."""
-    if centres <= BLOCK:
-        return centres / BLOCK
-    return QUERY + min(centres / BLOCK, 2 + VISITS[activation] * centres / 1e5)
+    # Each sample is propagated, and a centre twice: of all of them, and of one half.
+    made = 3 * n + fresh * min(inputs, max(1, queries // 4))
+    deeper = MADE * made + queries * (asked(n) + asked(n // 2) + own)
+    first = MADE * inputs + queries * asked(inputs)
+    return Work(calls=ESTIMATE * layers, visits=first + (layers - 1) * deeper)

@@ -114,10 +114,10 @@ class Subject(Kind):
             evaluations = train["epochs"] + 1
         else:
             steps, evaluations = train["updates"], train["updates"] / train["evaluate_every"]
-        return costs.subject(train["batch"]).times(steps) + costs.subject().times(evaluations * held)
+        return costs.subject.step(train["batch"]).times(steps) + costs.subject.image.times(evaluations * held)
 
     def size(self, costs: Costs) -> float:
-        return WEIGHT * costs.subject_weights() * len(self.subject["train"]["checkpoints"])
+        return WEIGHT * costs.subject.weights * len(self.subject["train"]["checkpoints"])
 
 
 def _on(device: torch.device, labels: np.ndarray | None) -> Tensor | None:
@@ -160,12 +160,15 @@ class Capture(Kind):
 
     def work(self, costs: Costs) -> Work:
         examples = costs.sizes["decoding"] + costs.sizes["evaluation"] + self.encoding
-        return sum((costs.reading(layer) for layer in self.layers), costs.subject().times(examples))
+        return sum((costs.reading(layer) for layer in self.layers), costs.subject.image.times(examples))
 
     def size(self, costs: Costs) -> float:
+        return sum(self.kept(costs).values()) / self.checkpoints
+
+    def kept(self, costs: Costs) -> dict[str, int]:
+        """Returns the layers whose activations are kept, with their bytes at all checkpoints."""
         read = costs.sizes["decoding"] + costs.sizes["evaluation"] + min(self.encoding, costs.sizes["encoding"])
-        shapes = {layer: costs.contexts[layer] for layer in self.layers}
-        return sum(kept_layers(shapes, read, self.checkpoints).values()) / self.checkpoints
+        return kept_layers({layer: costs.contexts[layer] for layer in self.layers}, read, self.checkpoints)
 
     def _captured(self, task: Task, live: Live) -> Result:
         layers = list(self.layers)

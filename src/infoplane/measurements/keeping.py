@@ -3,6 +3,8 @@
 import math
 from collections.abc import Mapping, Sequence
 
+from infoplane.errors import spoken_size
+
 #: bytes that the kept activations of all layers and checkpoints of a study may take together, in its folder
 CACHE_BYTES = 8 * 1024**3
 #: bytes of a kept value
@@ -30,3 +32,13 @@ def kept_layers(
             break
         found[layer], left = sizes[layer], left - sizes[layer]
     return {layer: found[layer] for layer in shapes if layer in found}
+
+
+def keeping_words(kept: Mapping[str, int], layers: Sequence[str]) -> str:
+    """Returns what is said beforehand of the layers whose activations are kept, with their bytes, and of the others."""
+    others = [layer for layer in layers if layer not in kept]
+    said = f"activations of {len(kept)} of {len(layers)} layers are kept: about {spoken_size(sum(kept.values()))}"
+    if not others:
+        return said
+    most = spoken_size(CACHE_BYTES)
+    return f"{said} of {most} that they may take; computed anew for every batch: {', '.join(others)}"

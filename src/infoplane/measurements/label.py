@@ -132,11 +132,11 @@ class Forward(OfLayer):
 
     def work(self, costs: Costs) -> Work:
         assert self.layer is not None
-        example, step = costs.rest(self.layer, self.fit["batch"])
+        rest = costs.rest(self.layer)
         held = self.held_out * costs.sizes["decoding"]
         steps = self.fit["epochs"] * (costs.sizes["decoding"] - held) / self.fit["batch"]
         scored = costs.sizes["evaluation"] + (self.fit["epochs"] + 2) * held
-        return step.times(steps) + example.times(scored) + costs.reading(self.layer)
+        return rest.step(self.fit["batch"]).times(steps) + rest.image.times(scored) + costs.reading(self.layer)
 
     def size(self, costs: Costs) -> float:
         return float(SCORE * costs.sizes["evaluation"])
@@ -156,7 +156,7 @@ class Own(Kind):
         return Result(arrays={"log_probs": scores.numpy()})
 
     def work(self, costs: Costs) -> Work:
-        return costs.subject().times(costs.sizes["evaluation"])
+        return costs.subject.image.times(costs.sizes["evaluation"])
 
     def size(self, costs: Costs) -> float:
         return float(SCORE * costs.sizes["evaluation"])

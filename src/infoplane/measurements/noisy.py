@@ -1,8 +1,8 @@
 """What noisy networks are measured on: a problem with all its inputs, and a network that is trained on it."""
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,40 +14,27 @@ from infoplane.engine.store import Result
 from infoplane.errors import UsageError, agreed
 from infoplane.estimate import Estimate
 from infoplane.measurements.base import Measurement, Row, is_of
-from infoplane.measurements.counting import Work, count
+from infoplane.measurements.counting import Prices, Work
 from infoplane.measurements.numbers import Place
 from infoplane.measurements.task import Task
 from infoplane.settings import check_options, first_error, options_model
-from infoplane.subjects.dense import DenseSettings, dense, linear_layers, orthonormality_step
+from infoplane.subjects.dense import DenseSettings, dense
 from infoplane.subjects.noisy import LayeredNetwork
 from infoplane.subjects.points import POINTS, Points, equal_inputs
-from infoplane.subjects.train_noisy import DescentSettings, descend, loss_of
+from infoplane.subjects.train_noisy import DescentSettings, descend
 
 #: arrays of a problem, by their names in `Points` and in its cell
 POINT_ARRAYS = tuple(field.name for field in fields(Points) if field.name != "name")
-#: calls of an operation that a step of descent takes as long as beside those that it makes
-STEP = 20
+#: operations of a step of descent: by itself, for a layer, its noise, and for keeping its weights orthonormal; and as
+#: many calls without gradients as each takes as long as
+STEP, LAYER, NOISE, ORTHONORMAL, GRADED = 45, 18, 3, 13, 2.7
 
 
-class NoisyCosts:
-    """What cells of a study of noisy networks cost.
+@dataclass(frozen=True)
+class NoisyCosts(Prices):
+    """What cells of a study of noisy networks cost, for its problem."""
 
-    Attributes:
-        points: The problem.
-    """
-
-    def __init__(self, points: Points) -> None:
-        self.points = points
-        self._steps: dict[str, Work] = {}
-
-    def step(self, network: Mapping[str, Any], train: Mapping[str, Any]) -> Work:
-        """Returns the work of a step of descent."""
-        batch = train["batch"] or len(self.points.training)
-        key = repr((network, train, batch))
-        if key not in self._steps:
-            inputs, classes = self.points.inputs.shape[1], self.points.classes
-            self._steps[key] = descent_work(descent_step(network, train, inputs, classes, batch))
-        return self._steps[key]
+    points: Points
 
 
 class ProblemPoints(Kind):
@@ -133,9 +120,11 @@ class Descent(Kind):
         return Result({}, arrays, {f"epoch{epoch}": state for epoch, state in found.states.items()})
 
     def work(self, costs: NoisyCosts) -> Work:
-        training = len(costs.points.training)
+        training, layers = len(costs.points.training), len(self.network["widths"])
         updates = self.train["epochs"] * -(-training // (self.train["batch"] or training))
-        return costs.step(self.network, self.train).times(updates)
+        calls = STEP + layers * (LAYER + NOISE * (self.network["beta"] is not None))
+        calls += (layers + 1) * ORTHONORMAL * bool(self.train["orthonormal"])
+        return Work(calls=GRADED * updates * calls)
 
 
 def network_at(task: Task, points: Points, settings: Mapping[str, Any], epoch: int) -> LayeredNetwork:
@@ -152,31 +141,6 @@ def _built(settings: Mapping[str, Any], points: Points, seed: int) -> LayeredNet
 
 def seed_from(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
-
-
-def descent_work(step: Callable[[], None]) -> Work:
-    """Returns the work of a step of descent."""
-    return Work(light=STEP + count(step).operations)
-
-
-def descent_step(
-    network: Mapping[str, Any], train: Mapping[str, Any], inputs: int, classes: int, batch: int
-) -> Callable[[], None]:
-    """Returns a function that takes one step of descent on inputs that are all zero."""
-    model = dense(DenseSettings.model_validate(network), inputs, classes, torch.Generator())
-    x = torch.zeros(batch, inputs, dtype=torch.float64)
-    labels, targets = torch.zeros(batch, dtype=torch.int64), torch.zeros(classes, dtype=torch.float64)
-    index, generator = torch.arange(batch), torch.Generator()
-    optimiser = torch.optim.SGD(model.parameters(), lr=1e-9)
-
-    def step() -> None:
-        loss_of(model(x[index], generator), labels[index], targets, train["loss"]).backward()
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-        for layer in linear_layers(model) if train["orthonormal"] else ():
-            orthonormality_step(layer.weight, train["orthonormal"])
-
-    return step
 
 
 class NetworkAccuracy(Measurement):

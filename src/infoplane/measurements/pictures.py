@@ -60,10 +60,11 @@ class Mse(OfLayer):
 
     def work(self, costs: Costs) -> Work:
         assert self.layer is not None
-        image, step = costs.reconstructor(self.layer, self.fit["batch"])
-        scored = self.fit["held_out"] * costs.sizes[self.fit_on] * 2 * self.fit["evaluations"]
-        scored += costs.sizes["evaluation"]
-        return step.times(self.fit["updates"]) + image.times(scored) + costs.reading(self.layer)
+        inverter, fit = costs.reconstructor(self.layer), self.fit
+        scored = fit["held_out"] * costs.sizes[self.fit_on] * 2 * fit["evaluations"] + costs.sizes["evaluation"]
+        return (
+            inverter.step(fit["batch"]).times(fit["updates"]) + inverter.image.times(scored) + costs.reading(self.layer)
+        )
 
     def size(self, costs: Costs) -> float:
         return float(SCORE * costs.sizes["evaluation"])
@@ -109,12 +110,7 @@ class Samples(OfLayer):
         return self.each * (1 if self.layer is None else self.images)
 
     def work(self, costs: Costs) -> Work:
-        found = costs.drawing(self.density, self._drawn) + costs.reading(self.layer)
-        if self.layer is not None:
-            # What the context adds is the same for all pixels and computed once.
-            context = costs.scoring(self.density, self.layer) - costs.scoring(self.density, None)
-            found += context.times(self._drawn)
-        return found
+        return costs.drawing(self.density, self._drawn) + costs.reading(self.layer)
 
     def size(self, costs: Costs) -> float:
         return float(math.prod(costs.shape) * self._drawn)

@@ -29,14 +29,14 @@ from infoplane.engine.plan import PLAN_FILE, Plan
 from infoplane.engine.store import Result
 from infoplane.errors import in_words, joined
 from infoplane.inversion import FitSettings
-from infoplane.measurements.cost import Costs, keeping_words
+from infoplane.measurements.cost import Costs
+from infoplane.measurements.counting import Machine
 from infoplane.measurements.dataset import split_data
-from infoplane.measurements.keeping import kept_layers
-from infoplane.measurements.machine import Machine
+from infoplane.measurements.keeping import keeping_words, kept_layers
 from infoplane.measurements.task import Live
 from infoplane.profile.inputs import density_of, fire, look_up, said_of_mode, say_notes
 from infoplane.profile.origin import origin_of
-from infoplane.study.calibration import stored, typical
+from infoplane.study.bench import stored, typical
 from infoplane.study.execute import foretold
 from infoplane.study.folder import STUDY_FILE, on_machine, origin_in
 from infoplane.study.load import read_study

@@ -18,17 +18,17 @@ from infoplane.engine.devices import default_workers, device_name, pick_device
 from infoplane.engine.lock import locked
 from infoplane.engine.plan import Plan
 from infoplane.engine.run import ENGINES, Outcome, run_cells
+from infoplane.engine.schedule import finished
 from infoplane.engine.store import Result, Store, room_for
 from infoplane.engine.watch import Watcher
-from infoplane.errors import unknown
-from infoplane.measurements.cost import words
-from infoplane.measurements.machine import Machine
+from infoplane.errors import unknown, words
+from infoplane.measurements.counting import Machine
 from infoplane.measurements.task import Live
 from infoplane.study.base import Study
-from infoplane.study.calibration import fresh, stored, typical
+from infoplane.study.bench import fresh, stored, typical
 from infoplane.study.families import FAMILIES, RUNNER
 from infoplane.study.folder import check_folder, check_place, make_folder, on_machine, prepare, write_study
-from infoplane.study.forecast import finished, seconds_of
+from infoplane.study.forecast import keeping_of, seconds_of, work_of
 from infoplane.study.origin import Origin
 from infoplane.torch_state import own_state
 
@@ -92,9 +92,9 @@ def execute(
     origin = origin_of(loaded)
 
     def foretell(plan: Plan, waiting: Sequence[Cell]) -> dict[str, float]:
-        costs = FAMILIES[spec.kind].cost(spec, plan, loaded)
-        seconds = foretold(partial(seconds_of, costs), waiting, where, count)
-        if (keeping := FAMILIES[spec.kind].keeping(spec, loaded)) is not None:
+        costs = FAMILIES[spec.kind].costs(spec, loaded)
+        seconds = foretold(partial(seconds_of, work_of(plan, costs)), waiting, where, count)
+        if (keeping := keeping_of(plan, costs)) is not None:
             print(keeping, file=sys.stderr)
         return seconds
 

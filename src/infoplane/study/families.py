@@ -10,12 +10,12 @@ from infoplane.engine.plan import Plan
 from infoplane.engine.store import Result, Stored
 from infoplane.engine.worker import Environment
 from infoplane.measurements import settings_of
-from infoplane.measurements.counting import Work
+from infoplane.measurements.counting import Prices
 from infoplane.measurements.task import Task
 from infoplane.study.base import Study
 from infoplane.study.check import check, outlined
-from infoplane.study.forecast import cost_of, keeping_of, size_of
-from infoplane.study.noisy_check import load_points, noisy_cost
+from infoplane.study.forecast import costs_of
+from infoplane.study.noisy_check import load_points, noisy_costs
 from infoplane.study.noisy_spec import NoisySpec
 from infoplane.study.plan import make_noisy_plan, make_plan
 from infoplane.study.results import NoisyResults, Results, RunResults
@@ -33,10 +33,9 @@ class Family:
             wrong before anything is computed.
         plan: (settings, origin, device) -> cells, see `make_plan`.
         results: (settings, plan, store) -> what has been measured.
-        cost: (settings, plan, data) -> work of every cell, by name, see `cost_of`.
-        size: (settings, plan, data) -> bytes of every cell, by name, see `size_of`; None where they are few.
-        keeping: (settings, data) -> what is said beforehand of the activations that are kept; None where none are.
-        outline: As `check`, without images, where these would have to be decoded: what a cost needs.
+        costs: (settings, data) -> what its cells cost, see `costs_of`.
+        outline: As `check`, without images, where these would have to be decoded: what a cost needs; None where a study
+            has no images.
     """
 
     spec: type[Study]
@@ -44,9 +43,7 @@ class Family:
     check: Callable[[Any], Result]
     plan: Callable[..., Plan]
     results: Callable[..., RunResults]
-    cost: Callable[..., dict[str, Work]]
-    size: Callable[..., dict[str, float]] | None = None
-    keeping: Callable[..., str | None] = lambda *_, **__: None
+    costs: Callable[..., Prices]
     outline: Callable[[Any], Result] | None = None
 
 
@@ -60,12 +57,10 @@ FAMILIES: dict[str, Family] = {
         lambda spec: check(spec)[0],
         make_plan,
         Results,
-        cost_of,
-        size_of,
-        keeping_of,
+        costs_of,
         lambda spec: outlined(spec)[0],
     ),
-    "flow": Family(NoisySpec, "points", load_points, make_noisy_plan, NoisyResults, noisy_cost),
+    "flow": Family(NoisySpec, "points", load_points, make_noisy_plan, NoisyResults, noisy_costs),
 }
 
 #: what a worker process computes cells with

@@ -1,13 +1,9 @@
 """What a study of noisy networks needs from outside, and what its cells cost."""
 
-from infoplane.engine.plan import Plan
 from infoplane.engine.store import Result
 from infoplane.errors import UsageError
-from infoplane.measurements import settings_of
-from infoplane.measurements.counting import Work
 from infoplane.measurements.noisy import NoisyCosts, made, problem
 from infoplane.study.noisy_spec import NoisySpec
-from infoplane.study.plan import make_noisy_plan
 
 
 def load_points(spec: NoisySpec) -> Result:
@@ -36,11 +32,10 @@ def check_samples(spec: NoisySpec, inputs: int) -> None:
         raise UsageError("estimate.samples is too small", received=received, legal=legal)
 
 
-def noisy_cost(spec: NoisySpec, plan: Plan | None = None, loaded: Result | None = None) -> dict[str, Work]:
-    """Returns the work of every cell of a study, by name.
+def noisy_costs(spec: NoisySpec, loaded: Result | None = None) -> NoisyCosts:
+    """Returns what cells of a study cost.
 
     Args:
-        plan: Its cells, if they were made already.
         loaded: Its data, which take no time here.
 
     Raises:
@@ -48,6 +43,4 @@ def noisy_cost(spec: NoisySpec, plan: Plan | None = None, loaded: Result | None 
     """
     points = problem(spec.data.name, spec.data.options, spec.seed)
     check_samples(spec, len(points.inputs))
-    costs = NoisyCosts(points)
-    cells = (plan or make_noisy_plan(spec)).cells.values()
-    return {cell.name: settings_of(cell).work(costs) or Work() for cell in cells}
+    return NoisyCosts(points)
