@@ -39,7 +39,7 @@ ARROWS = {
     "estimate": {"errors", "calls"},
     "claims": {"arguments", "calls"},
     "data": {"errors", "calls", "arguments", "checks", "estimate"},
-    "capture": {"errors", "calls", "arguments", "torch_state", "checks", "estimate"},
+    "capture": {"errors", "calls", "arguments", "torch_state", "checks", "estimate", "data"},
     "densities": FOUNDATION,
     "geometry": FOUNDATION,
     "information": FOUNDATION,

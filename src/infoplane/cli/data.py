@@ -58,7 +58,7 @@ def _list() -> int:
         else:
             where = "missing; no address known"
         counts = " + ".join(f"{count:,}" for count in entry.counts.values())
-        rows.append((entry.name, _size(entry.shape), str(entry.levels), str(entry.classes), counts, where))
+        rows.append((entry.name, entry.space.size, str(entry.levels), str(entry.classes), counts, where))
     _print(rows)
     others = [
         folder
@@ -96,7 +96,7 @@ def _check(name: str, options: dict[str, Any]) -> int:
     found = None if name in available() else _place(name)
     entry = None if found is None else catalogue.entry_of(*found)
     classes = "no labels" if dataset.labels is None else f"{dataset.classes} classes"
-    print(f"{dataset.name}: {len(dataset):,} images {_size(dataset.shape)}, {dataset.levels} levels, {classes}")
+    print(f"{dataset.name}: {len(dataset):,} images {dataset.space.size}, {dataset.levels} levels, {classes}")
     rows: list[Sequence[str]] = []
     if found is not None:
         rows.append(("files", f"{found[1].name} in {found[0]}"))
@@ -197,10 +197,6 @@ def _progress():
 
     columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
     return Progress(*columns, TimeRemainingColumn(), console=Console(file=sys.stderr))
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return "×".join(map(str, shape))
 
 
 def _print(rows: Sequence[Sequence[str]]) -> None:

@@ -18,7 +18,7 @@ from infoplane.data import catalogue, formats
 from infoplane.data.archive import PACKED
 from infoplane.data.arrays import load_arrays
 from infoplane.data.copies import describe, group_images
-from infoplane.data.dataset import Dataset, check_images
+from infoplane.data.dataset import Dataset
 from infoplane.data.digits import load_digits
 from infoplane.data.folder import load_folder, outline_folder
 from infoplane.data.formats import Format
@@ -26,13 +26,16 @@ from infoplane.data.notes import class_notes, say
 from infoplane.data.options import OPTIONS, apply
 from infoplane.data.outlining import Outline
 from infoplane.data.pictures import SUFFIXES as PICTURES
+from infoplane.data.space import Images, Space, check_images
 from infoplane.data.split import Split, hold_out, split
 from infoplane.data.truth import Truth, load_truth
 from infoplane.errors import UsageError, unknown
 
 __all__ = [
     "Dataset",
+    "Images",
     "Outline",
+    "Space",
     "Split",
     "Truth",
     "available",

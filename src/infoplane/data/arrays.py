@@ -9,9 +9,11 @@ from typing import IO, Any
 
 import numpy as np
 
+from infoplane.checks import check_labels
 from infoplane.data.archive import check_total
-from infoplane.data.dataset import CHANNELS, Dataset, check_groups, check_images, check_labels, check_whole
+from infoplane.data.dataset import Dataset, check_groups
 from infoplane.data.files import MOST_BYTES, check_regular, corrupt
+from infoplane.data.space import CHANNELS, MOST_LEVELS, check_images, check_levels
 from infoplane.errors import UsageError, unknown
 
 #: What the arrays may be called in a `.npz`, the preferred name first.
@@ -195,8 +197,8 @@ def _is_one_image(shape: tuple[int, ...]) -> bool:
 
 
 def _levels(path: Path, stored: np.ndarray | None) -> int:
-    """Returns the number of levels that the file states, or 256."""
+    """Returns the number of levels that the file states, or as many as there can be."""
     if stored is None:
-        return 256
+        return MOST_LEVELS
     value = stored.item() if stored.size == 1 else stored
-    return check_whole(f"levels in {path}", value, least=2, most=256)
+    return check_levels(value, what=f"levels in {path}")

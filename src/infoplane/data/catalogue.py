@@ -10,6 +10,7 @@ from infoplane.data import affnist, cifar, cinic10, formats, svhn, szt
 from infoplane.data.dataset import Dataset
 from infoplane.data.files import listing
 from infoplane.data.formats import Format
+from infoplane.data.space import MOST_LEVELS, Images
 from infoplane.errors import UsageError
 
 #: the environment variable that names a folder of data sets
@@ -58,11 +59,16 @@ class Entry:
     counts: Mapping[str, int]
     licence: str
     classes: int = 10
-    levels: int = 256
+    levels: int = MOST_LEVELS
     folders: tuple[str, ...] = ()
     remotes: tuple[Remote, ...] = ()
     contents: Mapping[str, str] = dataclasses.field(default_factory=dict)
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def space(self) -> Images:
+        """What one image is."""
+        return Images.of(self.shape, self.levels)
 
 
 _IDX_FILES = (

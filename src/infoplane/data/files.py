@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from infoplane.data.dataset import PARTS, Dataset
+from infoplane.data.space import MOST_LEVELS
 from infoplane.errors import UsageError
 
 #: Most bytes that one file may hold, uncompressed; the largest official one (SVHN's extra part) has 1.6 GB.
@@ -127,7 +128,7 @@ def join(
     *,
     classes: int | None,
     class_names: Iterable[str] | None = None,
-    levels: int = 256,
+    levels: int = MOST_LEVELS,
     groups: np.ndarray | None = None,
     notes: Iterable[str] = (),
 ) -> Dataset:

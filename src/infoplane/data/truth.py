@@ -23,7 +23,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from infoplane.checks import as_numpy, check_whole
-from infoplane.data.dataset import Dataset, check_images
+from infoplane.data.dataset import Dataset
+from infoplane.data.space import check_images
 from infoplane.errors import UsageError, unknown
 from infoplane.estimate import Estimate
 

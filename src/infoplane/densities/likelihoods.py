@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from annotated_types import Ge, Le
 from torch import Tensor, nn
 
-from infoplane.arguments import Levels, checked
+from infoplane.arguments import checked
 from infoplane.checks import holds_integers, outline
+from infoplane.data.space import Levels
 from infoplane.densities.layers import WeightNormConv, concat_elu
 from infoplane.errors import UsageError, check_positive
 

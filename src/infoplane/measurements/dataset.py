@@ -127,6 +127,6 @@ def split_data(dataset: data.Dataset, sizes: Mapping[str, int | None], seed: int
     if dataset.labels is not None:
         arrays["labels"] = dataset.labels
     classes = dataset.classes if dataset.labels is not None else None
-    values = {"name": dataset.name, "levels": dataset.levels, "classes": classes, "shape": list(dataset.shape)}
+    values = {"name": dataset.name, "classes": classes, **dataset.space.values()}
     values["notes"] = [*data.describe(dataset, groups, parts, sizes), *dataset.notes]
     return Result(values, arrays)

@@ -3,7 +3,6 @@
 import weakref
 from collections.abc import Mapping
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -52,8 +51,8 @@ def outlined(spec: StudySpec) -> tuple[Result, dict[str, tuple[int, ...]]]:
     arrays |= {f"latent:{name}": latent for name, latent in dataset.latents.items()}
     if dataset.labels is not None:
         arrays["labels"] = dataset.labels
-    values = {"name": dataset.name, "levels": dataset.levels, "shape": list(found.shape)}
-    values["classes"] = dataset.classes if dataset.labels is not None else None
+    classes = dataset.classes if dataset.labels is not None else None
+    values = {"name": dataset.name, "classes": classes, **found.space.values()}
     return _checked(spec, Result(values, arrays))
 
 
@@ -182,11 +181,12 @@ def _contexts(spec: StudySpec, result: Result) -> dict[str, tuple[int, ...]]:
         options = dict(spec.subject.model_extra or {})
         with torch.random.fork_rng([]):
             model = build_subject(spec.subject.kind, options, result.values)
-            images = torch.from_numpy(np.zeros((2, *result.values["shape"]), np.uint8))
+            space = data.Images.of_values(result.values)
+            images = torch.from_numpy(space.blank(2))
             _check_forward(spec, model, result)
-            inputs = default_transform(result.values["levels"])(images)
+            inputs = default_transform(space.levels)(images)
             Tap(model, spec.layers)(inputs)
-            image = (images.shape[2], images.shape[3])
+            image = (space.height, space.width)
             readings = readings_of(model, spec.layers, inputs, read_as=spec.read_as, image=image)
         contexts |= {layer: reading.context for layer, reading in readings.items()}
     return contexts

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from functools import partial
 
+from infoplane.data.space import Images
 from infoplane.data.split import PARTS
 from infoplane.engine.cell import Cell
 from infoplane.engine.plan import Plan
@@ -60,10 +61,10 @@ def _costs(spec: StudySpec, loaded: Result | None, images: int | None) -> Costs:
     sizes = {part: len(loaded.arrays[part]) for part in PARTS}
     if images is not None:
         sizes = {part: round(images * size / sum(sizes.values())) for part, size in sizes.items()}
-    subject = None
+    space, subject = Images.of_values(loaded.values), None
     if spec.subject is not None:
         subject = partial(build_subject, spec.subject.kind, dict(spec.subject.model_extra or {}), loaded.values)
-    return Costs(tuple(loaded.values["shape"]), loaded.values["levels"], sizes, contexts, subject)
+    return Costs(space.shape, space.levels, sizes, contexts, subject)
 
 
 def expected(plan: Plan, costs: Mapping[str, Work], machine: Machine, workers: int) -> float:

@@ -1,12 +1,12 @@
 """The stored cells of a study of inversion by role: scores, readings, samples, and what layers are read as."""
 
-import math
 from collections.abc import Iterator, Mapping
 from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 
+from infoplane.data import Images
 from infoplane.engine.plan import Plan
 from infoplane.engine.store import Store, Stored
 from infoplane.estimate import Estimate
@@ -165,7 +165,7 @@ class Measured(RunResults[StudySpec]):
         capture, data = self.cell("capture", checkpoint=checkpoint), self.cell("data")
         if data is None:
             return None
-        most = math.prod(data.values["shape"]) * math.log(data.values["levels"])
+        most = space_of(data).nats
         if capture is not None and layer in capture.values["states"]:
             most = min(most, capture.values["states"][layer])
         seen = self._seen(layer, checkpoint)
@@ -220,7 +220,7 @@ class Measured(RunResults[StudySpec]):
         # What was drawn is of the first refit. Samples for one image share its activation: the image is the unit.
         if kind == "sample-variance":
             drawn, data = self.drawn(layer, at), self.cell("data")
-            return {} if drawn is None or data is None else {1: variances(drawn, data.values["levels"])}
+            return {} if drawn is None or data is None else {1: variances(drawn, space_of(data).levels)}
         judge = self.cell("judge", layer, 0, at)
         if judge is None or not judge.values["classifier"]:
             return {}
@@ -231,6 +231,11 @@ class Measured(RunResults[StudySpec]):
         stored = self.cell("samples", layer, 0, checkpoint)
         samples = None if stored is None else stored.array("samples")
         return None if samples is None or samples.shape[1] < 2 else samples
+
+
+def space_of(data: Stored) -> Images:
+    """What an image of the stored data is."""
+    return Images.of_values(data.values)
 
 
 def _held_out(stored: Stored) -> HeldOut:

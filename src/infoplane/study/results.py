@@ -1,6 +1,5 @@
 """From the stored cells of a study of inversion to its results."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -12,7 +11,7 @@ import polars as pl
 from infoplane.data.split import PARTS
 from infoplane.engine.store import Stored
 from infoplane.errors import plural
-from infoplane.estimate import NATS_PER_BIT, OF_TWIN, Estimate
+from infoplane.estimate import OF_TWIN, Estimate
 from infoplane.information import (
     accuracy,
     contrastive_bound,
@@ -28,7 +27,7 @@ from infoplane.information.contrastive import LEAST_BATCHES, LEAST_IMAGES, lower
 from infoplane.information.label import falls_short, lacks
 from infoplane.measurements.numbers import ALL, INPUT, Number, Place
 from infoplane.study.comparisons import settled
-from infoplane.study.measured import READERS, Measured
+from infoplane.study.measured import READERS, Measured, space_of
 from infoplane.study.readings import flags_of
 from infoplane.study.run_results import COLUMNS
 from infoplane.study.training_flags import STILL_FELL, flags_of_fits, still_falling
@@ -73,7 +72,7 @@ class Results(Measured):
                 yield from ((*place, "all", estimate) for estimate in self._of_layer(layer, checkpoint))
             drawn, data = self.drawn(layer, checkpoint), self.cell("data")
             if drawn is not None and data is not None:
-                levels, groups = data.values["levels"], self.groups_of("evaluation", len(drawn))
+                levels, groups = space_of(data).levels, self.groups_of("evaluation", len(drawn))
                 whole = layer == INPUT
                 found = whole_variance(drawn[0], levels) if whole else sample_variance(drawn, levels, groups=groups)
                 yield (*place, "all", found)
@@ -210,7 +209,7 @@ class Results(Measured):
         data = self.cell("data")
         if data is None:
             return ()
-        even = math.prod(data.values["shape"]) * math.log(data.values["levels"])
+        even = space_of(data).nats
         # A density that is even has no spread, and differs from it by what its arithmetic rounds.
         if -scores.mean() - even <= ROUNDING * even:
             return ()
@@ -322,7 +321,7 @@ class Results(Measured):
                     mean = crossed_mean(-np.stack(scores), groups=own)
                     row |= {part: mean.value, f"{part}_stderr": mean.stderr, f"{part}_n": count(scores[0], own)}
             if "evaluation" in row:
-                per_bit = math.prod(data.values["shape"]) * NATS_PER_BIT
+                per_bit = space_of(data).per_bit
                 row["bits_per_dimension"] = row["evaluation"] / per_bit
                 row["bits_per_dimension_stderr"] = row["evaluation_stderr"] / per_bit
                 found.append(row)
