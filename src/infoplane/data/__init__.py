@@ -30,6 +30,7 @@ from infoplane.data.space import Images, Space, check_images
 from infoplane.data.split import Split, hold_out, split
 from infoplane.data.truth import Truth, load_truth
 from infoplane.errors import UsageError, unknown
+from infoplane.registry import Registry
 
 __all__ = [
     "Dataset",
@@ -58,7 +59,14 @@ __all__ = [
 ]
 
 #: name -> function that returns the data set; its keyword arguments are the options that `load` accepts
-NAMED: dict[str, Callable[..., Dataset]] = {"digits": load_digits, "truth": load_truth}
+NAMED: Registry[Callable[..., Dataset]] = Registry(
+    "data set",
+    "infoplane.data",
+    {"digits": load_digits, "truth": load_truth},
+    fits=callable,
+    legal="a function that returns infoplane.data.Dataset",
+    taken=catalogue.BY_NAME,
+)
 
 #: how a file's name ends, in lower case -> function of its path
 BY_SUFFIX: dict[str, Callable[..., Dataset]] = {".npz": load_arrays, ".npy": load_arrays}
@@ -143,7 +151,10 @@ def _load(
 ) -> Dataset | Outline:
     """Returns the whole data set of a name or path; with `outlined` its outline, where that is the quicker."""
     if isinstance(spec, str) and spec in NAMED:
-        return _call(f"data set {spec!r}", NAMED[spec], (), options, at)
+        found = _call(f"data set {spec!r}", NAMED[spec], (), options, at)
+        if not isinstance(found, Dataset):
+            raise UsageError(f"data set {spec!r} is none", received=type(found).__name__, legal=Dataset.__name__)
+        return found
     if isinstance(spec, str) and spec in catalogue.BY_NAME:
         found = catalogue.locate(spec)
         if found is None:
@@ -202,9 +213,9 @@ def loaders(spec: str) -> list[str]:
     text = os.path.expanduser(spec)
     suffix = next((suffix for suffix in BY_SUFFIX if text.lower().endswith(suffix)), None)
     if spec in NAMED:
-        found: Callable[..., Any] | None = NAMED[spec]
-    elif suffix is not None and os.path.isfile(text):
-        found = BY_SUFFIX[suffix]
+        return NAMED.roots(spec)
+    if suffix is not None and os.path.isfile(text):
+        found: Callable[..., Any] | None = BY_SUFFIX[suffix]
     elif (entry := catalogue.BY_NAME.get(catalogue_name(spec))) is not None:
         found = entry.format.load
     else:

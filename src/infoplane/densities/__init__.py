@@ -12,12 +12,18 @@ from infoplane.densities.autoregressive import Autoregressive
 from infoplane.densities.density import Density
 from infoplane.densities.likelihoods import Categorical, LogisticMixture, log_bin_mass
 from infoplane.densities.pixelcnn import PixelCNN
-from infoplane.errors import unknown
+from infoplane.registry import Registry
 from infoplane.settings import check_options, first_error, options_model
 from infoplane.torch_state import own_state
 
 #: name in a study -> class
-REGISTRY: dict[str, type[Density]] = {"pixelcnn": PixelCNN, "autoregressive": Autoregressive}
+REGISTRY: Registry[type[Density]] = Registry(
+    "kind of density",
+    "infoplane.densities",
+    {"pixelcnn": PixelCNN, "autoregressive": Autoregressive},
+    fits=lambda found: isinstance(found, type) and issubclass(found, Density),
+    legal="a subclass of infoplane.densities.Density",
+)
 
 
 @checked
@@ -37,8 +43,6 @@ def build(
     Neither the caller's random state nor default types and devices touch it. On the device "meta" it has shapes but no
     weights, which is enough to count what it costs.
     """
-    if kind not in REGISTRY:
-        raise unknown("kind of density", kind, REGISTRY)
     constructor: Callable[..., Density] = REGISTRY[kind]
     try:
         options = check_options(constructor, options).model_dump()

@@ -22,6 +22,7 @@ from infoplane.engine.store import Store, room_for
 from infoplane.engine.watch import EventLog, Watcher
 from infoplane.engine.worker import Event, peak_memory_mb, run_cell, runner
 from infoplane.errors import CellError
+from infoplane.registry import Registry
 
 PACKAGES = ("infoplane", "torch", "numpy", "scipy", "scikit-learn")
 #: seconds that nothing is shown of what is waited for
@@ -56,8 +57,16 @@ class Engine(Protocol):
         ...
 
 
-#: name -> engine, from (folder, device, number of cells at once, file descriptor of the lock, path of the runner)
-ENGINES: dict[str, Callable[[Path, torch.device, int, int | None, str], Engine]] = {"local": LocalWorkers}
+#: makes an engine of (folder, device, number of cells at once, file descriptor of the lock, path of the runner)
+StartEngine = Callable[[Path, torch.device, int, int | None, str], Engine]
+
+ENGINES: Registry[StartEngine] = Registry(
+    "engine",
+    "infoplane.engines",
+    {"local": LocalWorkers},
+    fits=callable,
+    legal="a class like infoplane.engine.run.Engine",
+)
 
 
 @dataclass
@@ -85,7 +94,7 @@ def run_cells(
     weigh: Callable[[Cell], float] = lambda cell: 1.0,
     device: torch.device,
     workers: int,
-    engine: str = "local",
+    engine: StartEngine = LocalWorkers,
     live: Any = None,
     local: Callable[[Cell], bool] = lambda cell: False,
     quiet: bool = False,
@@ -103,7 +112,7 @@ def run_cells(
         weigh: About how long a cell takes, in any unit, where `seconds` does not say.
         device: Where they compute.
         workers: Number of worker processes; 0 runs everything in this one.
-        engine: A key of `ENGINES`.
+        engine: Where those cells run that can be sent elsewhere.
         live: What exists in this process only.
         local: Whether a cell must run in this process, since it needs `live`; as it has them, on all threads.
         watchers: Who is told, beside `events.jsonl`.
@@ -122,7 +131,7 @@ def run_cells(
         stack.enter_context(room_for(folder))
         start: Engine | None = None
         if remote:
-            start = ENGINES[engine](folder, device, min(workers, remote), lock, run)
+            start = engine(folder, device, min(workers, remote), lock, run)
             stack.callback(start.close)
         known = seconds(schedule.waiting) if seconds is not None and schedule else None
         runs = _Run(
