@@ -37,4 +37,3 @@ def read_anew() -> None:
     """Has all registries read what is offered anew: they do so once."""
     for registry in REGISTRIES:
         vars(registry).pop("_offered", None)
-        registry._loaded.clear()

@@ -23,10 +23,6 @@ class Registry(Generic[T]):
         fits: Whether what was imported is such a thing.
         legal: What such a thing is, in words.
         taken: Names of the package's own that are found elsewhere.
-
-    Examples:
-        >>> Registry("tone", "nobody.tones", {"a": 440.0}, fits=lambda found: found > 0, legal="a frequency")["a"]
-        440.0
     """
 
     def __init__(
@@ -40,7 +36,6 @@ class Registry(Generic[T]):
         taken: Container[str] = (),
     ) -> None:
         self.what, self.group, self.own, self._fits, self._legal, self._taken = what, group, own, fits, legal, taken
-        self._loaded: dict[str, T | UsageError] = {}
 
     def __iter__(self) -> Iterator[str]:
         """Names, the package's own first."""
@@ -50,28 +45,35 @@ class Registry(Generic[T]):
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and (name in self.own or name in self._offered)
 
-    def __getitem__(self, name: str) -> T:
-        return self.get(name)
-
     def get(self, name: Any, *, what: str = "", also: tuple[str, ...] = (), mend: str | None = None) -> T:
         """Returns the thing of that name.
 
         Args:
-            what: What messages call it, where that is not what they call all of them.
-            also: Further names that are legal there.
-            mend: What to do about an unknown name where none is near.
+            what, also, mend: For messages: what it is called there, what other names are legal, what else can be done.
 
         Raises:
             UsageError: There is none; or two distributions offer one; or it cannot be imported, or is something else.
         """
         if name not in self:
             raise unknown(what or self.what, name, [*self, *also], mend=mend)
-        if name not in self._loaded or name in self.own:
-            self._loaded[name] = self._found(name)
-        found = self._loaded[name]
-        if isinstance(found, UsageError):
-            raise found.with_traceback(None)
-        return found
+        offered = self._offered.get(name, [])
+        owners = [*(["infoplane itself"] if name in self.own or name in self._taken else []), *map(_owner, offered)]
+        if len(owners) > 1:
+            mend = f"uninstall {owners[-1]}"
+            raise UsageError(f"{self.what} {name!r} is offered twice", received=" and ".join(owners), mend=mend)
+        if name in self.own:
+            return self.own[name]
+        try:
+            found = offered[0].load()
+            received = None if self._fits(found) else brief(found)
+        except (Exception, SystemExit) as error:  # another's code: whatever it raises is said in one line
+            found, received = None, f"{type(error).__name__}: {error}"
+        if received is not None:
+            named, mend = f"{self.what} {name!r} of {owners[0]}", f"mend or uninstall {owners[0]}"
+            raise UsageError(f"{named} cannot be had", received=received, legal=self._legal, mend=mend)
+        return found  # pyright: ignore[reportReturnType]
+
+    __getitem__ = get
 
     def items(self) -> Iterator[tuple[str, T]]:
         """Yields the name and the thing of all that can be had."""
@@ -96,30 +98,8 @@ class Registry(Generic[T]):
             found.setdefault(entry.name, []).append(entry)
         return found
 
-    def _found(self, name: str) -> T | UsageError:
-        """The thing of a name that there is, or why it cannot be had."""
-        offered = self._offered.get(name, [])
-        owners = [*(["infoplane itself"] if name in self.own or name in self._taken else []), *map(_owner, offered)]
-        if len(owners) > 1:
-            mend = f"uninstall {_distribution(offered[-1])}"
-            return UsageError(f"{self.what} {name!r} is offered twice", received=" and ".join(owners), mend=mend)
-        if name in self.own:
-            return self.own[name]
-        try:
-            found = offered[0].load()
-            if self._fits(found):
-                return found
-            received = brief(found)
-        except (Exception, SystemExit) as error:  # another's code: whatever it raises is said in one line
-            received = f"{type(error).__name__}: {error}"
-        what, mend = f"{self.what} {name!r}", f"mend or uninstall {_distribution(offered[0])}"
-        return UsageError(f"{what} of {owners[0]} cannot be had", received=received, legal=self._legal, mend=mend)
-
-
-def _distribution(entry: EntryPoint) -> str:
-    return "the distribution of no name" if entry.dist is None else entry.dist.name
-
 
 def _owner(entry: EntryPoint) -> str:
     """The distribution that offers something, with its version."""
-    return _distribution(entry) if entry.dist is None else f"{entry.dist.name} {entry.dist.version}"
+    assert entry.dist is not None  # it was found in one
+    return f"{entry.dist.name} {entry.dist.version}"

@@ -65,11 +65,11 @@ def test_subset_takes_rows_in_order_and_keeps_the_classes(images):
 
 def test_subset_refuses(images, refuses):
     dataset = Dataset("toy", images)
-    with refuses("'toy'", "0 to 3", "legal: 0 to 2"):
+    with refuses("'toy'", "0 to 3; legal: whole numbers of shape (n,), 0 to 2"):
         dataset.subset(np.array([0, 3]))
-    with refuses("outside", "-1"):
+    with refuses("cannot be used", "-1 to 0"):
         dataset.subset(np.array([0, -1]))
-    with refuses("wrong form", "bool", "whole numbers"):
+    with refuses("cannot be used", "bool", "whole numbers"):
         dataset.subset(np.array([True, False, True]))
     with refuses("too few", "legal: 2 or more"):
         dataset.subset(np.array([1]))

@@ -10,7 +10,7 @@ import inspect
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, TypeVar
 
 from infoplane.calls import public
 from infoplane.checks import check_labels
@@ -140,15 +140,7 @@ def _asked(
     return spec, options, shared
 
 
-@overload
-def _load(
-    spec: str | os.PathLike[str], options: dict[str, Any], at: str, *, outlined: Literal[False] = False
-) -> Dataset: ...
-@overload
-def _load(spec: str | os.PathLike[str], options: dict[str, Any], at: str, *, outlined: bool) -> Dataset | Outline: ...
-def _load(
-    spec: str | os.PathLike[str], options: dict[str, Any], at: str, *, outlined: bool = False
-) -> Dataset | Outline:
+def _load(spec: str | os.PathLike[str], options: dict[str, Any], at: str, *, outlined: bool = False) -> Any:
     """Returns the whole data set of a name or path; with `outlined` its outline, where that is the quicker."""
     if isinstance(spec, str) and spec in NAMED:
         found = _call(f"data set {spec!r}", NAMED[spec], (), options, at)
@@ -214,13 +206,11 @@ def loaders(spec: str) -> list[str]:
     suffix = next((suffix for suffix in BY_SUFFIX if text.lower().endswith(suffix)), None)
     if spec in NAMED:
         return NAMED.roots(spec)
+    entry = catalogue.BY_NAME.get(catalogue_name(spec))
+    form = entry.format if entry else formats.recognise(Path(text)) if os.path.exists(text) else None
+    found = form.load if form else load_folder if os.path.isdir(text) else None
     if suffix is not None and os.path.isfile(text):
-        found: Callable[..., Any] | None = BY_SUFFIX[suffix]
-    elif (entry := catalogue.BY_NAME.get(catalogue_name(spec))) is not None:
-        found = entry.format.load
-    else:
-        form = formats.recognise(Path(text)) if os.path.exists(text) else None
-        found = form.load if form is not None else load_folder if os.path.isdir(text) else None
+        found = BY_SUFFIX[suffix]
     return [] if found is None else [f"{found.__module__}:{found.__qualname__}"]
 
 
@@ -238,8 +228,8 @@ def _official(path: Path, form: Format, options: Mapping[str, Any], at: str, out
     if entry is None:
         return found
     if isinstance(found, Outline):
-        return Outline(catalogue.titled(found.dataset, entry, found.shape), found.size)
-    return catalogue.titled(found, entry, found.shape)
+        return Outline(catalogue.titled(found.dataset, entry, found.space), found.size)
+    return catalogue.titled(found, entry, found.space)
 
 
 def _call(what: str, loader: Callable[..., Found], args: tuple[Any, ...], options: Mapping[str, Any], at: str) -> Found:

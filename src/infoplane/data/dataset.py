@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from infoplane.arguments import check_argument
-from infoplane.checks import MOST_CLASSES, as_numpy, check_classes, check_labels
+from infoplane.checks import MOST_CLASSES, as_numpy, check_classes, check_indices, check_labels
 from infoplane.data.space import MOST_LEVELS, Images, check_images
 from infoplane.errors import UsageError, plural, printable
 
@@ -112,19 +112,7 @@ class Dataset:
         Raises:
             UsageError: If an index is not that of an example, or fewer than 2 are given.
         """
-        where = as_numpy(indices, what="indices")
-        if where.ndim != 1 or where.dtype.kind not in "iu":
-            raise UsageError(
-                "indices of a subset have the wrong form",
-                received=f"{where.dtype} of shape {where.shape}",
-                legal="whole numbers of shape (n,)",
-            )
-        if where.size and not 0 <= where.min() <= where.max() < len(self):
-            raise UsageError(
-                f"an index is outside data set {self.name!r}",
-                received=f"indices {where.min()} to {where.max()}",
-                legal=f"0 to {len(self) - 1}",
-            )
+        where = check_indices(f"indices of a subset of {self.name!r}", indices, len(self))
         return dataclasses.replace(
             self,
             images=self.images[where],
@@ -189,13 +177,7 @@ def _check_pools(owner: str, pools: Mapping[str, Any], count: int) -> dict[str, 
         raise UsageError(f"pools of {owner} have the wrong names", received=", ".join(pools), legal=", ".join(PARTS))
     checked: dict[str, np.ndarray] = {}
     for part in PARTS:
-        array = as_numpy(pools[part], what=f"pool of {part} of {owner}")
-        whole = array.ndim == 1 and (array.dtype.kind in "iu" or array.size == 0)
-        if not whole or (array.size and not 0 <= array.min() <= array.max() < count):
-            received = f"{array.dtype} of shape {array.shape}"
-            legal = f"indices 0 to {count - 1} of shape (n,)"
-            raise UsageError(f"pool of {part} of {owner} cannot be used", received=received, legal=legal)
-        pool = np.unique(array).astype(np.int64)
+        pool = np.unique(check_indices(f"pool of {part} of {owner}", pools[part], count))
         for other, examples in checked.items():
             shared = len(np.intersect1d(pool, examples, assume_unique=True))
             if shared and not np.array_equal(pool, examples):

@@ -110,12 +110,16 @@ def listing(folder: Path) -> list[Path]:
     return sorted(found, key=lambda entry: entry.name)
 
 
-def check_range(file: object, labels: np.ndarray, least: int, most: int, mend: str | None = None) -> np.ndarray:
-    """Returns labels as int64, or says that one is out of range.
+def check_labels(
+    file: object, labels: np.ndarray, least: int, most: int, count: int, mend: str | None = None
+) -> np.ndarray:
+    """Returns labels as int64, or says that one is out of range, or that there are not so many.
 
     Raises:
-        UsageError: A label is below `least` or above `most`.
+        UsageError: A label is below `least` or above `most`, or there are others than `count`.
     """
+    if len(labels) != count:
+        raise corrupt(file, f"{len(labels):,} labels", f"{count:,}, one per image")
     labels = labels.astype(np.int64)
     if labels.size and not least <= labels.min() <= labels.max() <= most:
         raise corrupt(file, f"labels {labels.min()} to {labels.max()}", f"labels {least} to {most}", mend)

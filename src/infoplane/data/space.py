@@ -153,7 +153,7 @@ def check_levels(levels: Any, *, what: str = "levels") -> int:
     return check_whole(what, levels, least=FEWEST_LEVELS, most=MOST_LEVELS)
 
 
-def check_range(images: Any, levels: int, message: str, *, mend: str | None = None) -> None:
+def check_range(images: Any, levels: int, message: str = "levels are out of range", *, mend: str | None = None) -> None:
     """Raises UsageError with this message unless whole numbers, an array or a tensor, are of these levels."""
     in_bytes = str(images.dtype) in BYTES
     if 0 in images.shape or (in_bytes and levels == MOST_LEVELS):

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 
 from infoplane.arguments import Seed, checked
 from infoplane.calls import public
@@ -13,7 +12,7 @@ from infoplane.densities.density import Density
 from infoplane.densities.likelihoods import Categorical, LogisticMixture, log_bin_mass
 from infoplane.densities.pixelcnn import PixelCNN
 from infoplane.registry import Registry
-from infoplane.settings import check_options, first_error, options_model
+from infoplane.settings import options_for
 from infoplane.torch_state import own_state
 
 #: name in a study -> class
@@ -44,10 +43,7 @@ def build(
     weights, which is enough to count what it costs.
     """
     constructor: Callable[..., Density] = REGISTRY[kind]
-    try:
-        options = check_options(constructor, options).model_dump()
-    except ValidationError as error:
-        raise first_error(error, options_model(constructor), kind, options) from error
+    options = options_for(constructor, options, kind)
     with torch.random.fork_rng([]), torch.device(device):
         torch.manual_seed(seed)
         return constructor(shape, levels, context, **options)

@@ -12,7 +12,13 @@ from infoplane.arguments import check_argument, checked
 from infoplane.data.space import Images, check_range
 from infoplane.densities.readout import Batches, Guide
 from infoplane.errors import UsageError
-from infoplane.torch_state import own_state
+from infoplane.torch_state import evaluating, own_state
+
+
+def check_context_shape(context: tuple[int, ...]) -> None:
+    """Raises UsageError unless that is the shape of a vector or of a map."""
+    if len(context) not in (1, 3) or min(context) < 1:
+        raise UsageError("bad context shape", received=context, legal="(d,) or (c, h, w)")
 
 
 class Density(nn.Module, abc.ABC):
@@ -35,8 +41,7 @@ class Density(nn.Module, abc.ABC):
         self.space = Images.of(shape, levels)
         if context is not None:
             context = tuple(context)
-            if len(context) not in (1, 3) or min(context) < 1:
-                raise UsageError("bad context shape", received=context, legal="None, (d,) or (c, h, w)")
+            check_context_shape(context)
         self.shape, self.levels, self.context = shape, levels, context
 
     @property
@@ -59,9 +64,14 @@ class Density(nn.Module, abc.ABC):
         """How such densities of images (C, H, W) are trained best: fields of `FitSettings` with their values."""
         return {}
 
-    @abc.abstractmethod
     def log_prob(self, images: Tensor, context: Tensor | None = None) -> Tensor:
-        """Returns log q(x|h) in nats: integer images (B, C, H, W), context (B, …) -> (B,)."""
+        """Returns log q(x|h) in nats, float32 or better: integer images (B, C, H, W), context (B, …) -> (B,)."""
+        self.check(images, context)
+        return self.log_prob_map(images, context).flatten(1).sum(1)
+
+    @abc.abstractmethod
+    def log_prob_map(self, images: Tensor, context: Tensor | None = None) -> Tensor:
+        """Returns each pixel's log q(x_i | x_<i, h) in nats, its channels summed: (B, H, W)."""
 
     @abc.abstractmethod
     def draw(
@@ -80,9 +90,15 @@ class Density(nn.Module, abc.ABC):
         Args: as `sample` has them, checked; a context of B rows.
         """
 
-    @abc.abstractmethod
     def initialise(self, images: Tensor) -> None:
-        """Sets the data-dependent initial values from a batch of images, under a null context."""
+        """Sets the data-dependent initial values from a batch of images (B, C, H, W), under a null context."""
+        self.check(images, None if self.context is None else torch.zeros(len(images), *self.context))
+        with evaluating(self):
+            self.initialise_from(images)
+
+    @abc.abstractmethod
+    def initialise_from(self, images: Tensor) -> None:
+        """The same, of images that fit, in evaluation mode."""
 
     @abc.abstractmethod
     def silence_context(self) -> None:
@@ -123,7 +139,6 @@ class Density(nn.Module, abc.ABC):
 
     @checked
     @own_state()
-    @torch.no_grad()
     def sample(
         self,
         context: Tensor | None = None,
@@ -157,20 +172,9 @@ class Density(nn.Module, abc.ABC):
         if not n:
             return images
         context = None if context is None else context.to(device)
-        was_training = self.training
-        self.eval()
-        try:
-            self.draw(
-                images,
-                kept,
-                context,
-                generator=generator,
-                progress=progress,
-                cached=cached,
-                temperature=temperature,
-            )
-        finally:
-            self.train(was_training)
+        how = {"generator": generator, "progress": progress, "cached": cached, "temperature": temperature}
+        with evaluating(self):
+            self.draw(images, kept, context, **how)
         return images
 
     def _wanted(self, context: Tensor | None, n: int | None) -> tuple[Tensor | None, int]:

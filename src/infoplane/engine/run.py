@@ -125,7 +125,8 @@ def run_cells(
         CellError: The disk is full.
     """
     store = Store(folder / "cells")
-    schedule = Schedule([*(every := list(cells))], store.has, (lambda _: True) if workers == 0 else local)
+    here = (lambda _: True) if workers == 0 else local
+    schedule = Schedule([*(every := list(cells))], store.has, here)
     remote = sum(not local(cell) for cell in schedule.waiting) if workers else 0
     with ExitStack() as stack:
         stack.enter_context(room_for(folder))
@@ -134,48 +135,32 @@ def run_cells(
             start = engine(folder, device, min(workers, remote), lock, run)
             stack.callback(start.close)
         known = seconds(schedule.waiting) if seconds is not None and schedule else None
-        runs = _Run(
-            store,
-            schedule,
-            start,
-            run=run,
-            weight=(lambda cell: known[cell.name]) if known else weigh,
-            device=device,
-            live=live,
-            local=local,
-            alone=workers == 0,
-            watchers=[EventLog(), *watchers],
-            revise=revise,
-        )
+        weight = (lambda cell: known[cell.name]) if known else weigh
+        told = [EventLog(), *watchers]
+        runs = _Run(store, schedule, start, run, weight, device, live, local, here, told, revise)
         return runs.through(folder, stored=len(every) - len(schedule.waiting), quiet=quiet)
 
 
+@dataclass
 class _Run:
-    def __init__(
-        self,
-        store: Store,
-        schedule: Schedule,
-        engine: Engine | None,
-        *,
-        run: str,
-        weight: Callable[[Cell], float],
-        device: torch.device,
-        live: Any,
-        local: Callable[[Cell], bool],
-        alone: bool,
-        watchers: list[Watcher],
-        revise: Revise | None,
-    ) -> None:
-        self.store, self.schedule, self.engine, self.path = store, schedule, engine, run
-        self.weight, self.device, self.live, self.bound = weight, device, live, local
-        self.local: Callable[[Cell], bool] = (lambda _: True) if alone else local
-        self.watchers, self.revise = watchers, revise
-        self.outcome = Outcome()
-        #: cell that runs -> when it began
-        self.running: dict[str, float] = {}
-        self.took: dict[str, float] = {}
-        #: process -> the most memory that it has held
-        self.peaks: dict[Any, int] = {}
+    store: Store
+    schedule: Schedule
+    engine: Engine | None
+    path: str
+    weight: Callable[[Cell], float]
+    device: torch.device
+    live: Any
+    bound: Callable[[Cell], bool]
+    #: which cells run in this process
+    local: Callable[[Cell], bool]
+    watchers: list[Watcher]
+    revise: Revise | None
+    outcome: Outcome = field(default_factory=Outcome)
+    #: cell that runs -> when it began
+    running: dict[str, float] = field(default_factory=dict)
+    took: dict[str, float] = field(default_factory=dict)
+    #: process -> the most memory that it has held
+    peaks: dict[Any, int] = field(default_factory=dict)
 
     def through(self, folder: Path, *, stored: int, quiet: bool) -> Outcome:
         """Runs the schedule to its end."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from infoplane.arguments import check_argument, checked
 from infoplane.checks import outline
 from infoplane.data.space import Images, Levels
+from infoplane.densities.density import check_context_shape
 from infoplane.errors import UsageError
 
 Size = Annotated[int, Ge(1), Le(10**6)]
@@ -31,8 +32,7 @@ class Reconstructor(nn.Module):
     def __init__(self, shape: tuple[Size, Size, Size], context: tuple[Size, ...], filters: Size = 64) -> None:
         super().__init__()
         context = tuple(context)
-        if len(context) not in (1, 3):
-            raise UsageError("bad context shape", received=context, legal="(d,) or (c, h, w)")
+        check_context_shape(context)
         self.shape, self.context = (shape[0], shape[1], shape[2]), context
         rows, columns = shape[1:]
         if len(context) == 1:

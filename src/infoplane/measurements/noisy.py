@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from pydantic import ValidationError
 
 from infoplane.engine.kind import Kind
 from infoplane.engine.store import Result
@@ -14,7 +13,7 @@ from infoplane.errors import UsageError
 from infoplane.measurements.counting import Work, count
 from infoplane.measurements.quantity import Quantity
 from infoplane.measurements.task import Task
-from infoplane.settings import check_options, first_error, options_model
+from infoplane.settings import options_for
 from infoplane.subjects.dense import DenseSettings, dense, linear_layers, orthonormality_step
 from infoplane.subjects.noisy import LayeredNetwork
 from infoplane.subjects.points import POINTS, Points
@@ -90,10 +89,7 @@ def problem(name: str, options: Mapping[str, Any], seed: int) -> Points:
     Raises:
         UsageError: It cannot be had, or does not take these options.
     """
-    try:
-        taken = check_options(POINTS[name], options).model_dump()
-    except ValidationError as error:
-        raise first_error(error, options_model(POINTS[name]), name, options, at="data.options") from error
+    taken = options_for(POINTS[name], options, name, at="data.options")
     with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is refused below
         found = POINTS[name](seed, **taken)
     if not np.isfinite(found.inputs).all():

@@ -14,7 +14,7 @@ from infoplane.engine.store import Result
 from infoplane.errors import UsageError
 from infoplane.information.contrastive import contrastive_batches, lowered_words, one_of_each
 from infoplane.information.label import check_prior
-from infoplane.measurements.dataset import load_data, sizes_of
+from infoplane.measurements.dataset import load_data, parted, sizes_of
 from infoplane.measurements.task import build_subject
 from infoplane.study.spec import StudySpec
 from infoplane.subjects import REGISTRY, EpochSettings, objective_of, settings_of, tail
@@ -44,16 +44,8 @@ def outlined(spec: StudySpec) -> tuple[Result, dict[str, tuple[int, ...]]]:
     """
     _check_network(spec)
     found = spec.data.outline()
-    dataset = found.dataset
-    sizes = sizes_of(spec.data, dataset, spec.name)
-    parts = data.split(dataset, **{part: sizes[part] for part in PARTS}, seed=spec.seed, groups=found.groups)
-    arrays = {part: getattr(parts, part) for part in PARTS}
-    arrays |= {f"latent:{name}": latent for name, latent in dataset.latents.items()}
-    if dataset.labels is not None:
-        arrays["labels"] = dataset.labels
-    classes = dataset.classes if dataset.labels is not None else None
-    values = {"name": dataset.name, "classes": classes, **found.space.values()}
-    return _checked(spec, Result(values, arrays))
+    sizes = sizes_of(spec.data, found.dataset, spec.name)
+    return _checked(spec, parted(found.dataset, sizes, spec.seed, found.groups, found.space))
 
 
 def _checked(spec: StudySpec, result: Result) -> tuple[Result, dict[str, tuple[int, ...]]]:

@@ -62,7 +62,7 @@ class Code:
                 waiting += self._resolve(module, name.partition(".")[0] or None)
             else:
                 files = _files_of(module)
-                found.append((module, f"{module} {_hash([_digest(file) for file in files], 64)}"))
+                found.append((module, f"{module} {_hash([file.read_bytes().hex() for file in files], 64)}"))
                 for target in (target for file in files for target in Module(module, file).imports.values()):
                     waiting += self._resolve(*target) if self._inside(target[0]) else []
         found += [
@@ -185,7 +185,3 @@ def _files_of(module: str) -> list[Path]:
     above = getattr(sys.modules.get(module.partition(".")[0]), "__path__", ())
     found = [path for folder in above for path in sorted(Path(folder).rglob("*.py"))] if file else []
     return found or [path for path in (Path(file),) if path.suffix == ".py" and path.is_file()]
-
-
-def _digest(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()

@@ -165,7 +165,7 @@ class Measured(RunResults[StudySpec]):
         capture, data = self.cell("capture", checkpoint=checkpoint), self.cell("data")
         if data is None:
             return None
-        most = space_of(data).nats
+        most = Images.of_values(data.values).nats
         if capture is not None and layer in capture.values["states"]:
             most = min(most, capture.values["states"][layer])
         seen = self._seen(layer, checkpoint)
@@ -220,7 +220,7 @@ class Measured(RunResults[StudySpec]):
         # What was drawn is of the first refit. Samples for one image share its activation: the image is the unit.
         if kind == "sample-variance":
             drawn, data = self.drawn(layer, at), self.cell("data")
-            return {} if drawn is None or data is None else {1: variances(drawn, space_of(data).levels)}
+            return {} if drawn is None or data is None else {1: variances(drawn, Images.of_values(data.values).levels)}
         judge = self.cell("judge", layer, 0, at)
         if judge is None or not judge.values["classifier"]:
             return {}
@@ -231,11 +231,6 @@ class Measured(RunResults[StudySpec]):
         stored = self.cell("samples", layer, 0, checkpoint)
         samples = None if stored is None else stored.array("samples")
         return None if samples is None or samples.shape[1] < 2 else samples
-
-
-def space_of(data: Stored) -> Images:
-    """What an image of the stored data is."""
-    return Images.of_values(data.values)
 
 
 def _held_out(stored: Stored) -> HeldOut:

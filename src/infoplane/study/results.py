@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import polars as pl
 
+from infoplane.data.space import Images
 from infoplane.data.split import PARTS
 from infoplane.engine.store import Stored
 from infoplane.errors import plural
@@ -27,7 +28,7 @@ from infoplane.information.contrastive import LEAST_BATCHES, LEAST_IMAGES, lower
 from infoplane.information.label import falls_short, lacks
 from infoplane.measurements.numbers import ALL, INPUT, Number, Place
 from infoplane.study.comparisons import settled
-from infoplane.study.measured import READERS, Measured, space_of
+from infoplane.study.measured import READERS, Measured
 from infoplane.study.readings import flags_of
 from infoplane.study.run_results import COLUMNS
 from infoplane.study.training_flags import STILL_FELL, flags_of_fits, still_falling
@@ -72,7 +73,7 @@ class Results(Measured):
                 yield from ((*place, "all", estimate) for estimate in self._of_layer(layer, checkpoint))
             drawn, data = self.drawn(layer, checkpoint), self.cell("data")
             if drawn is not None and data is not None:
-                levels, groups = space_of(data).levels, self.groups_of("evaluation", len(drawn))
+                levels, groups = Images.of_values(data.values).levels, self.groups_of("evaluation", len(drawn))
                 whole = layer == INPUT
                 found = whole_variance(drawn[0], levels) if whole else sample_variance(drawn, levels, groups=groups)
                 yield (*place, "all", found)
@@ -209,7 +210,7 @@ class Results(Measured):
         data = self.cell("data")
         if data is None:
             return ()
-        even = space_of(data).nats
+        even = Images.of_values(data.values).nats
         # A density that is even has no spread, and differs from it by what its arithmetic rounds.
         if -scores.mean() - even <= ROUNDING * even:
             return ()
@@ -321,7 +322,7 @@ class Results(Measured):
                     mean = crossed_mean(-np.stack(scores), groups=own)
                     row |= {part: mean.value, f"{part}_stderr": mean.stderr, f"{part}_n": count(scores[0], own)}
             if "evaluation" in row:
-                per_bit = space_of(data).per_bit
+                per_bit = Images.of_values(data.values).per_bit
                 row["bits_per_dimension"] = row["evaluation"] / per_bit
                 row["bits_per_dimension_stderr"] = row["evaluation_stderr"] / per_bit
                 found.append(row)

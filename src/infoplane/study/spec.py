@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
 from annotated_types import Ge, Gt, Le, Lt, MinLen
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from infoplane import densities, subjects
 from infoplane.capture import check_pattern
@@ -15,7 +15,7 @@ from infoplane.inversion.precision import best_precision
 from infoplane.measurements.candidates import AUTO, may_be_wide
 from infoplane.measurements.dataset import DataSpec
 from infoplane.measurements.task import END
-from infoplane.settings import Settings, check_options, first_error, options_model
+from infoplane.settings import Settings, check_options, options_for, options_model
 from infoplane.study.base import Study
 from infoplane.subjects import EpochSettings, TrainSettings
 from infoplane.subjects.forward import HELD_OUT
@@ -36,10 +36,6 @@ def _of_densities() -> dict[str, type[BaseModel]]:
 
 def _chosen() -> None:
     """In the place of a constructor: a density that the data choose takes no options."""
-
-
-def _options(spec: Settings, constructor: Callable[..., Any]) -> dict[str, Any]:
-    return check_options(constructor, spec.model_extra or {}).model_dump()
 
 
 class SubjectSpec(Settings):
@@ -63,7 +59,8 @@ class SubjectSpec(Settings):
 
     def options(self) -> dict[str, Any]:
         """Returns all options of the network's constructor, defaults included."""
-        return _options(self, subjects.REGISTRY.get(self.kind, what="subject.kind"))
+        constructor = subjects.REGISTRY.get(self.kind, what="subject.kind")
+        return check_options(constructor, self.model_extra or {}).model_dump()
 
 
 class EpochSubjectSpec(SubjectSpec):
@@ -116,7 +113,7 @@ class DensitySpec(Settings):
 
     def options(self) -> dict[str, Any]:
         """Returns all options of the density's constructor, defaults included."""
-        return _options(self, self.constructor)
+        return check_options(self.constructor, self.model_extra or {}).model_dump()
 
 
 class ContrastiveSpec(Settings):
@@ -286,12 +283,7 @@ class StudySpec(Study):
                 )
         constructor = self.density.constructor
         for layer, options in self.density_at.items():
-            try:
-                check_options(constructor, options)
-            except ValidationError as error:
-                raise first_error(
-                    error, options_model(constructor), self.name, options, at=f"density_at.{layer}"
-                ) from error
+            options_for(constructor, options, self.name, at=f"density_at.{layer}")
         changes: dict[str, Any] = {"density": DensitySpec(kind=self.density.kind, **self.density.options())}
         if self.subject is not None:
             content = {"kind": self.subject.kind, "train": self.subject.train, **self.subject.options()}

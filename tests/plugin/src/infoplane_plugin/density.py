@@ -41,10 +41,9 @@ class Independent(Density):
             logits = logits + self.entering(context.flatten(1)).view(-1, *self.logits.shape)
         return logits.log_softmax(-1)
 
-    def log_prob(self, images: Tensor, context: Tensor | None = None) -> Tensor:
-        self.check(images, context)
+    def log_prob_map(self, images: Tensor, context: Tensor | None = None) -> Tensor:
         every = self._log_probs(context).expand(len(images), *self.logits.shape)
-        return every.gather(-1, images.long()[..., None]).flatten(1).sum(1)
+        return every.gather(-1, images.long()[..., None])[..., 0].sum(1)
 
     def draw(self, images, kept, context, *, generator, progress, cached, temperature) -> None:
         tempered = (self._log_probs(context) / temperature).softmax(-1)
@@ -54,9 +53,7 @@ class Independent(Density):
         if progress is not None:
             progress(self.shape[1] * self.shape[2], self.shape[1] * self.shape[2])
 
-    @torch.no_grad()
-    def initialise(self, images: Tensor) -> None:
-        self.check(images, None if self.context is None else torch.zeros(len(images), *self.context))
+    def initialise_from(self, images: Tensor) -> None:
         counts = nn.functional.one_hot(images.long(), self.levels).sum(0)
         self.logits.copy_((counts + self.smoothing).log())
 
