@@ -120,7 +120,7 @@ def every_model() -> list[type[BaseModel]]:
     """All settings, with those that constructors' and loaders' options make."""
     from infoplane import densities, subjects
 
-    constructors = [*densities.REGISTRY.values(), *subjects.REGISTRY.values(), *POINTS.values()]
+    constructors = [made for known in (densities.REGISTRY, subjects.REGISTRY, POINTS) for _, made in known.items()]
     own = [options_model(constructor) for constructor in constructors]
     found, waiting = set(own), [Settings]
     while waiting:

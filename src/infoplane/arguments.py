@@ -24,8 +24,6 @@ R = TypeVar("R")
 
 #: what may decide everything random; torch's generators take no more
 Seed = Annotated[int, Ge(0), Le(2**63 - 1)]
-#: how many values a pixel can take
-Levels = Annotated[int, Ge(2), Le(256)]
 
 #: names of limits, as `annotated_types` has them -> what must hold, and its words
 LIMITS: dict[str, tuple[Callable[[Any, Any], bool], str]] = {

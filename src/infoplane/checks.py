@@ -74,6 +74,22 @@ def check_whole(what: str, value: Any, *, least: int, most: int | None = None) -
     return number
 
 
+def check_indices(what: str, indices: Any, count: int | None = None) -> np.ndarray:
+    """Returns indices as int64 (n,), n of 0 or more, or raises UsageError: of `count` things, where that is known."""
+    array = as_numpy(indices, what=what)
+    whole = array.ndim == 1 and (array.dtype.kind in "iu" or not array.size)
+    most = 2**63 if count is None else count
+    if not whole or (array.size and not 0 <= array.min() <= array.max() < most):
+        there = f", {array.min()} to {array.max()}" if whole else ""
+        legal = (
+            "whole numbers of shape (n,), 0 or more"
+            if count is None
+            else f"whole numbers of shape (n,), 0 to {count - 1}"
+        )
+        raise UsageError(f"{what} cannot be used", received=f"{array.dtype} of shape {array.shape}{there}", legal=legal)
+    return array.astype(np.int64)
+
+
 def check_classes(classes: Any, *, what: str = "classes") -> int:
     """Returns a number of classes as an int, or raises UsageError."""
     return check_whole(what, classes, least=1, most=MOST_CLASSES)

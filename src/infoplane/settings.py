@@ -63,6 +63,20 @@ def check_options(constructor: Callable[..., Any], options: Mapping[str, Any]) -
     return options_model(constructor).model_validate_json(json.dumps(dict(options), default=str), strict=True)
 
 
+def options_for(
+    constructor: Callable[..., Any], options: Mapping[str, Any], where: str, *, at: str = ""
+) -> dict[str, Any]:
+    """Returns a constructor's options, defaults included; `where` they stand, and `at` what path, is for messages.
+
+    Raises:
+        UsageError: One is unknown or cannot be used.
+    """
+    try:
+        return check_options(constructor, options).model_dump()
+    except ValidationError as error:
+        raise first_error(error, options_model(constructor), where, options, at=at) from error
+
+
 def first_error(
     error: ValidationError,
     model: type[BaseModel],

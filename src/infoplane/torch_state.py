@@ -28,6 +28,19 @@ _autograd: Any = torch._C._autograd  # pyright: ignore[reportAttributeAccessIssu
 KINDS = ("cpu", "cuda", "mps", "xpu")
 
 
+@contextmanager
+def evaluating(model: torch.nn.Module) -> Iterator[None]:
+    """A context in which a model is in evaluation mode and nothing is differentiated; its flags come back after it."""
+    flags = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, flag in flags:
+            module.training = flag
+
+
 @dataclass(frozen=True)
 class State:
     """What decides how torch computes, beside tensors, random state and the number of threads.

@@ -56,7 +56,7 @@ def test_a_new_format_is_one_entry(tmp_path, monkeypatch):
         return infoplane.data.Dataset(path.name, np.zeros((2, 1, 2, 2), np.uint8), levels=levels)
 
     monkeypatch.setitem(infoplane.data.BY_SUFFIX, ".tar.gz", load_odd)
-    monkeypatch.setitem(infoplane.data.NAMED, "odd", lambda: load_odd(tmp_path))
+    monkeypatch.setitem(infoplane.data.NAMED.own, "odd", lambda: load_odd(tmp_path))
     (tmp_path / "a.TAR.gz").write_bytes(b"")
     assert load(tmp_path / "a.TAR.gz", levels=7).levels == 7
     assert "odd" in available()

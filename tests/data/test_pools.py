@@ -79,8 +79,11 @@ def test_subsets_keep_the_pools():
 def test_pools_that_are_none(refuses):
     for pools, says in (
         ({"encoding": TRAIN, "evaluation": TEST}, "encoding, decoding, evaluation"),
-        ({"encoding": TRAIN, "decoding": TRAIN, "evaluation": np.arange(60, 81)}, "indices 0 to 79"),
-        ({"encoding": TRAIN, "decoding": TRAIN, "evaluation": [-1]}, "indices 0 to 79"),
+        (
+            {"encoding": TRAIN, "decoding": TRAIN, "evaluation": np.arange(60, 81)},
+            "of shape (n,), 0 to 79",
+        ),
+        ({"encoding": TRAIN, "decoding": TRAIN, "evaluation": [-1]}, "of shape (n,), 0 to 79"),
         ({"encoding": TRAIN, "decoding": TRAIN, "evaluation": TEST / 2}, "float64"),
         ({"encoding": TRAIN, "decoding": TRAIN, "evaluation": np.arange(59, 80)}, "1 examples both in encoding and in"),
         ({"encoding": TRAIN, "decoding": TRAIN[:50], "evaluation": TEST}, "50 examples both in encoding and in decod"),

@@ -125,7 +125,7 @@ def test_a_split_by_hand_is_checked(refuses):
         Split([], [0.5], [2])
     with refuses("evaluation", "bool"):
         Split([], [0], [True])
-    with refuses("encoding", ">= 0"):
+    with refuses("encoding", "0 or more"):
         Split([-1], [0], [1])
 
 

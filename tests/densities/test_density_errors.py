@@ -51,8 +51,8 @@ def test_contexts_that_do_not_fit(refuses):
     [
         ({"shape": (3, 4)}, ("shape cannot be used", "(3, 4)", "a list of 3")),
         ({"shape": (1, 0, 4)}, ("image shape", "(1, 0, 4)")),
-        ({"levels": 1}, ("levels", "1", "2 … 256")),
-        ({"levels": 257}, ("levels", "257", "2 … 256")),
+        ({"levels": 1}, ("levels", "1", "from 2 to 256")),
+        ({"levels": 257}, ("levels", "257", "from 2 to 256")),
         ({"context": (2, 3)}, ("context", "(2, 3)")),
         ({"context": (0,)}, ("context", "(0,)")),
         ({"likelihood": "gaussian"}, ("likelihood", "'gaussian'", "categorical, logistic_mixture")),

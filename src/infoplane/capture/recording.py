@@ -15,6 +15,7 @@ from infoplane.capture.inputs import model_input, quoted
 from infoplane.capture.pytrees import Inputs, own_batch
 from infoplane.capture.runs import values_of
 from infoplane.capture.taps import Device, capture
+from infoplane.data.space import check_stack
 from infoplane.errors import UsageError
 from infoplane.torch_state import own_state
 
@@ -52,9 +53,7 @@ def activations(
     if not as_array and not isinstance(images, Tensor):
         legal = "uint8 (N, C, H, W), a numpy array or a tensor"
         raise UsageError("cannot use these images", received=type(images).__name__, legal=legal)
-    if images.ndim != 4 or len(images) == 0 or images.dtype not in (np.uint8, torch.uint8):
-        received = f"{images.dtype} of shape {tuple(images.shape)}"
-        raise UsageError("cannot use these images", received=received, legal="uint8 (N, C, H, W) with N >= 1")
+    check_stack(images, exact=True, least=1)
     starts = range(0, len(images), batch_size)
     batches = (own_batch(images[start : start + batch_size]) for start in starts)
     if warn:

@@ -15,11 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from infoplane.arguments import Levels, checked
+from infoplane.arguments import checked
 from infoplane.capture.generators import RandomStream
 from infoplane.capture.hooks import INPUT, Key, hookable, run_with_hooks, unwrap
 from infoplane.capture.layout import Reading
 from infoplane.capture.pytrees import Inputs, leaves, own_batch, rows_of
+from infoplane.data.space import Levels
 from infoplane.errors import UsageError, unknown
 from infoplane.torch_state import for_caller, own_state
 

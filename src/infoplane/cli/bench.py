@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from infoplane.cli.plan import print_rows
+from infoplane.cli.tables import print_rows
 from infoplane.engine.devices import free_memory, one_thread, pick_device
 from infoplane.errors import UsageError, words
 from infoplane.files import write_whole

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from infoplane.cli.plan import print_rows
+from infoplane.cli.tables import print_rows
 from infoplane.errors import spoken_size
 from infoplane.study.leftovers import leftovers, take_out
 

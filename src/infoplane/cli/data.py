@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from infoplane.cli.tables import parted, print_rows
 from infoplane.data import Dataset, available, catalogue, describe, formats, group_images, load, say
 from infoplane.data.catalogue import Entry
 from infoplane.data.dataset import PARTS
@@ -22,16 +23,14 @@ PATIENCE = 5
 
 def chosen(options: list[str], groups: str | None) -> dict[str, Any]:
     """Returns the loader's options from KEY=VALUE, values as YAML has them."""
-    found = {} if groups is None else {"groups": groups}
-    for option in options:
-        key, equals, value = option.partition("=")
-        if not key or not equals or key in found:
-            raise UsageError(
-                "cannot read --options", received=repr(option), legal="distinct KEY=VALUE, e.g. classes=26"
-            )
+    given = [*([] if groups is None else [f"groups={groups}"]), *options]
+    found: dict[str, Any] = parted(given, "--options", "KEY=VALUE, e.g. classes=26", empty=True)
+    if options:
         from infoplane.study.load import parse_value  # brings torch along, so only when asked for
 
-        found[key] = parse_value(value)
+        found = {
+            key: value if (key, groups) == ("groups", value) else parse_value(value) for key, value in found.items()
+        }
     return found
 
 
@@ -58,8 +57,8 @@ def _list() -> int:
         else:
             where = "missing; no address known"
         counts = " + ".join(f"{count:,}" for count in entry.counts.values())
-        rows.append((entry.name, _size(entry.shape), str(entry.levels), str(entry.classes), counts, where))
-    _print(rows)
+        rows.append((entry.name, entry.space.size, str(entry.levels), str(entry.classes), counts, where))
+    print_rows(rows)
     others = [
         folder
         for root in catalogue.roots()
@@ -96,7 +95,7 @@ def _check(name: str, options: dict[str, Any]) -> int:
     found = None if name in available() else _place(name)
     entry = None if found is None else catalogue.entry_of(*found)
     classes = "no labels" if dataset.labels is None else f"{dataset.classes} classes"
-    print(f"{dataset.name}: {len(dataset):,} images {_size(dataset.shape)}, {dataset.levels} levels, {classes}")
+    print(f"{dataset.name}: {len(dataset):,} images {dataset.space.size}, {dataset.levels} levels, {classes}")
     rows: list[Sequence[str]] = []
     if found is not None:
         rows.append(("files", f"{found[1].name} in {found[0]}"))
@@ -111,7 +110,7 @@ def _check(name: str, options: dict[str, Any]) -> int:
         for answer, words in said.items():
             if files := [Path(file).name for file, is_right in right.items() if is_right is answer]:
                 rows.append(("content", f"{words}: {', '.join(files)}"))
-    _print(rows)
+    print_rows(rows)
     return 1 if False in right.values() else 0
 
 
@@ -197,14 +196,3 @@ def _progress():
 
     columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
     return Progress(*columns, TimeRemainingColumn(), console=Console(file=sys.stderr))
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return "×".join(map(str, shape))
-
-
-def _print(rows: Sequence[Sequence[str]]) -> None:
-    """Prints rows in columns."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)).rstrip())

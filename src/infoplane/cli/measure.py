@@ -6,6 +6,7 @@ from infoplane import data
 from infoplane.cli.data import chosen
 from infoplane.cli.references import patterns, resolve, resolve_model
 from infoplane.cli.report import show
+from infoplane.cli.tables import parted
 from infoplane.errors import UsageError
 from infoplane.information.label import Prior
 from infoplane.profile import DEFAULT_REFITS
@@ -45,7 +46,7 @@ def measure(
         resolve_model(model),
         dataset,
         layers=layers,
-        checkpoints=_files(checkpoints),
+        checkpoints=parted(checkpoints, "the checkpoints", "NAME=FILE, e.g. 10=epoch10.pt"),
         budget=budget,
         kinds=kinds,
         levels=levels,
@@ -76,16 +77,3 @@ def _probabilities(text: str | None) -> Prior | None:
     except ValueError as error:
         legal = "uniform, or numbers of sum 1, e.g. 0.2,0.3,0.5"
         raise UsageError("cannot read the classes' probabilities", received=text, legal=legal) from error
-
-
-def _files(pairs: list[str]) -> dict[str, str]:
-    """Returns name -> file from NAME=FILE, in their order."""
-    found = {}
-    for pair in pairs:
-        name, separator, file = pair.partition("=")
-        if not (name and separator and file) or name in found:
-            raise UsageError(
-                "cannot read the checkpoints", received=pair, legal="distinct NAME=FILE, e.g. 10=epoch10.pt"
-            )
-        found[name] = file
-    return found

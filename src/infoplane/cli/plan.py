@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from infoplane.cli.tables import print_rows
 from infoplane.engine.cell import Cell
 from infoplane.engine.devices import device_name, pick_device
 from infoplane.engine.plan import Plan
@@ -178,13 +179,3 @@ def known_speeds(device: torch.device) -> Calibration:
         return known
     print("timing a few small jobs, to see how fast this machine is", file=sys.stderr)
     return fresh(device)
-
-
-def print_rows(rows: list[tuple[str, ...]], right: set[int] = frozenset()) -> None:  # pyright: ignore[reportArgumentType]
-    """Prints rows in columns, some of them flush right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        cells = (
-            cell.rjust(w) if i in right else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        )
-        print("  ".join(cells).rstrip())

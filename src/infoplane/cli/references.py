@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import nn
 
+from infoplane.cli.tables import parted
 from infoplane.errors import UsageError, unknown
 
 LEGAL = "package.module:name, importable from here, or path/to/file.py:name"
@@ -97,11 +98,5 @@ def resolve_model(reference: str) -> nn.Module:
 
 def patterns(pairs: list[str]) -> dict[str, str]:
     """Returns layer -> how its axes are read, from layer=axes."""
-    found = {}
-    for pair in pairs:
-        layer, separator, axes = pair.rpartition("=")
-        if not (layer and separator and axes) or layer in found:
-            legal = "distinct layer=axes, e.g. layers.0=hwc; axes are a letter each (c, h, w, n), or vector"
-            raise UsageError("cannot read --read-as", received=pair, legal=legal)
-        found[layer] = axes
-    return found
+    legal = "layer=axes, e.g. layers.0=hwc; axes are a letter each (c, h, w, n), or vector"
+    return parted(pairs, "--read-as", legal, last=True)

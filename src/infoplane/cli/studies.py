@@ -3,7 +3,8 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from infoplane.cli.plan import known_speeds, print_rows
+from infoplane.cli.plan import known_speeds
+from infoplane.cli.tables import print_rows
 from infoplane.data import catalogue
 from infoplane.engine.devices import default_workers, pick_device
 from infoplane.engine.schedule import finished

@@ -10,7 +10,7 @@ import inspect
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, TypeVar
 
 from infoplane.calls import public
 from infoplane.checks import check_labels
@@ -18,7 +18,7 @@ from infoplane.data import catalogue, formats
 from infoplane.data.archive import PACKED
 from infoplane.data.arrays import load_arrays
 from infoplane.data.copies import describe, group_images
-from infoplane.data.dataset import Dataset, check_images
+from infoplane.data.dataset import Dataset
 from infoplane.data.digits import load_digits
 from infoplane.data.folder import load_folder, outline_folder
 from infoplane.data.formats import Format
@@ -26,13 +26,17 @@ from infoplane.data.notes import class_notes, say
 from infoplane.data.options import OPTIONS, apply
 from infoplane.data.outlining import Outline
 from infoplane.data.pictures import SUFFIXES as PICTURES
+from infoplane.data.space import Images, Space, check_images
 from infoplane.data.split import Split, hold_out, split
 from infoplane.data.truth import Truth, load_truth
 from infoplane.errors import UsageError, unknown
+from infoplane.registry import Registry
 
 __all__ = [
     "Dataset",
+    "Images",
     "Outline",
+    "Space",
     "Split",
     "Truth",
     "available",
@@ -55,7 +59,14 @@ __all__ = [
 ]
 
 #: name -> function that returns the data set; its keyword arguments are the options that `load` accepts
-NAMED: dict[str, Callable[..., Dataset]] = {"digits": load_digits, "truth": load_truth}
+NAMED: Registry[Callable[..., Dataset]] = Registry(
+    "data set",
+    "infoplane.data",
+    {"digits": load_digits, "truth": load_truth},
+    fits=callable,
+    legal="a function that returns infoplane.data.Dataset",
+    taken=catalogue.BY_NAME,
+)
 
 #: how a file's name ends, in lower case -> function of its path
 BY_SUFFIX: dict[str, Callable[..., Dataset]] = {".npz": load_arrays, ".npy": load_arrays}
@@ -129,18 +140,13 @@ def _asked(
     return spec, options, shared
 
 
-@overload
-def _load(
-    spec: str | os.PathLike[str], options: dict[str, Any], at: str, *, outlined: Literal[False] = False
-) -> Dataset: ...
-@overload
-def _load(spec: str | os.PathLike[str], options: dict[str, Any], at: str, *, outlined: bool) -> Dataset | Outline: ...
-def _load(
-    spec: str | os.PathLike[str], options: dict[str, Any], at: str, *, outlined: bool = False
-) -> Dataset | Outline:
+def _load(spec: str | os.PathLike[str], options: dict[str, Any], at: str, *, outlined: bool = False) -> Any:
     """Returns the whole data set of a name or path; with `outlined` its outline, where that is the quicker."""
     if isinstance(spec, str) and spec in NAMED:
-        return _call(f"data set {spec!r}", NAMED[spec], (), options, at)
+        found = _call(f"data set {spec!r}", NAMED[spec], (), options, at)
+        if not isinstance(found, Dataset):
+            raise UsageError(f"data set {spec!r} is none", received=type(found).__name__, legal=Dataset.__name__)
+        return found
     if isinstance(spec, str) and spec in catalogue.BY_NAME:
         found = catalogue.locate(spec)
         if found is None:
@@ -199,14 +205,12 @@ def loaders(spec: str) -> list[str]:
     text = os.path.expanduser(spec)
     suffix = next((suffix for suffix in BY_SUFFIX if text.lower().endswith(suffix)), None)
     if spec in NAMED:
-        found: Callable[..., Any] | None = NAMED[spec]
-    elif suffix is not None and os.path.isfile(text):
+        return NAMED.roots(spec)
+    entry = catalogue.BY_NAME.get(catalogue_name(spec))
+    form = entry.format if entry else formats.recognise(Path(text)) if os.path.exists(text) else None
+    found = form.load if form else load_folder if os.path.isdir(text) else None
+    if suffix is not None and os.path.isfile(text):
         found = BY_SUFFIX[suffix]
-    elif (entry := catalogue.BY_NAME.get(catalogue_name(spec))) is not None:
-        found = entry.format.load
-    else:
-        form = formats.recognise(Path(text)) if os.path.exists(text) else None
-        found = form.load if form is not None else load_folder if os.path.isdir(text) else None
     return [] if found is None else [f"{found.__module__}:{found.__qualname__}"]
 
 
@@ -224,8 +228,8 @@ def _official(path: Path, form: Format, options: Mapping[str, Any], at: str, out
     if entry is None:
         return found
     if isinstance(found, Outline):
-        return Outline(catalogue.titled(found.dataset, entry, found.shape), found.size)
-    return catalogue.titled(found, entry, found.shape)
+        return Outline(catalogue.titled(found.dataset, entry, found.space), found.size)
+    return catalogue.titled(found, entry, found.space)
 
 
 def _call(what: str, loader: Callable[..., Found], args: tuple[Any, ...], options: Mapping[str, Any], at: str) -> Found:

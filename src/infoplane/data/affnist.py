@@ -14,7 +14,7 @@ import numpy as np
 from infoplane.checks import check_whole
 from infoplane.data import archive
 from infoplane.data.dataset import Dataset
-from infoplane.data.files import check_range, corrupt, join, listing, read_all
+from infoplane.data.files import check_labels, corrupt, join, listing, read_all
 from infoplane.data.matlab import read_mat, whole_numbers
 from infoplane.errors import UsageError
 
@@ -81,7 +81,7 @@ def _batches(source: Path, count: int) -> Iterator[tuple[str, bytes]]:
         for name in _first(names, count):
             yield str(names[name]), read_all(names[name])
     elif archive.is_archive(source):
-        wanted = _first(archive.names(source), count)
+        wanted = _first((name for name, _ in archive.walk(source, lambda _: False, _MOST_MEMBER)), count)
         found = dict(archive.read(source, wanted.__contains__, _MOST_MEMBER))
         for name in wanted:
             yield f"{name} in {source}", found[name]
@@ -105,7 +105,5 @@ def _read(file: str, content: bytes) -> tuple[np.ndarray, np.ndarray]:
     pixels = np.asarray(record["image"])
     if pixels.dtype != np.uint8 or pixels.ndim != 2 or pixels.shape[0] != 1600:
         raise corrupt(file, f"image: {pixels.dtype} of shape {pixels.shape}", "image: uint8 of shape (1600, n)")
-    labels = check_range(file, whole_numbers(file, "label_int", record["label_int"]), 0, 9)
-    if len(labels) != pixels.shape[1]:
-        raise corrupt(file, f"{len(labels):,} labels", f"{pixels.shape[1]:,}, one per image")
+    labels = check_labels(file, whole_numbers(file, "label_int", record["label_int"]), 0, 9, pixels.shape[1])
     return pixels.T.reshape(-1, *SHAPE), labels

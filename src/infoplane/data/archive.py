@@ -63,15 +63,6 @@ def holds(path: Path, wanted: Callable[[str], bool], *, damaged: bool) -> bool:
     return False
 
 
-def names(path: Path) -> list[str]:
-    """Returns the names of all files in an archive, in its order.
-
-    Raises:
-        UsageError: As `read`.
-    """
-    return [name for name, _ in walk(path, lambda _: False, MOST_BYTES)]
-
-
 def read(path: Path, wanted: Callable[[str], bool], most: int) -> Iterator[tuple[str, bytes]]:
     """Yields name and content of the wanted files of an archive, in its order.
 

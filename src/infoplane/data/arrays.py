@@ -9,9 +9,11 @@ from typing import IO, Any
 
 import numpy as np
 
+from infoplane.checks import check_labels
 from infoplane.data.archive import check_total
-from infoplane.data.dataset import CHANNELS, Dataset, check_groups, check_images, check_labels, check_whole
+from infoplane.data.dataset import Dataset, check_groups
 from infoplane.data.files import MOST_BYTES, check_regular, corrupt
+from infoplane.data.space import CHANNELS, MOST_LEVELS, check_images, check_levels
 from infoplane.errors import UsageError, unknown
 
 #: What the arrays may be called in a `.npz`, the preferred name first.
@@ -66,7 +68,8 @@ def load_arrays(
     if groups is not None and groups not in arrays:
         raise unknown(f"array of groups in {path}", groups, names)
     if levels is None:
-        levels = _levels(path, arrays.get(LEVELS_KEY))
+        said = arrays.get(LEVELS_KEY, np.array(MOST_LEVELS))
+        levels = check_levels(said.item() if said.size == 1 else said, what=f"levels in {path}")
     stored, notes = arrays[images_key], []
     images = _channels_first(path, stored, channels)
     if stored.ndim == 4 and images is not stored and images.shape != stored.shape:
@@ -192,11 +195,3 @@ def _is_one_image(shape: tuple[int, ...]) -> bool:
     """Says whether (N, H, W) may as well be (H, W, C) or (C, H, W): an axis of 1 to 4 beside a larger image."""
     last = shape[2] in CHANNELS and shape[1] not in CHANNELS
     return last or (shape[0] in CHANNELS and min(shape[1:]) > max(CHANNELS))
-
-
-def _levels(path: Path, stored: np.ndarray | None) -> int:
-    """Returns the number of levels that the file states, or 256."""
-    if stored is None:
-        return 256
-    value = stored.item() if stored.size == 1 else stored
-    return check_whole(f"levels in {path}", value, least=2, most=256)

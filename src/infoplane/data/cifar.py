@@ -12,7 +12,7 @@ import numpy as np
 
 from infoplane.data import archive
 from infoplane.data.dataset import Dataset
-from infoplane.data.files import check_range, corrupt, join, listing, read_all
+from infoplane.data.files import check_labels, corrupt, join, listing, read_all
 from infoplane.data.pickles import read_pickle
 from infoplane.errors import UsageError
 
@@ -100,7 +100,7 @@ def _is_batch(name: str) -> bool:
 def _batch(name: str, file: str, content: bytes) -> tuple[np.ndarray, np.ndarray]:
     """Returns pixels, uint8 `(n, 3072)`, and labels `(n,)` of one batch."""
     pixels, labels = _binary(file, content) if name.endswith(".bin") else _python(file, content)
-    return pixels, check_range(file, labels, 0, len(CLASSES) - 1)
+    return pixels, check_labels(file, labels, 0, len(CLASSES) - 1, len(pixels))
 
 
 def _binary(file: str, content: bytes) -> tuple[np.ndarray, np.ndarray]:
@@ -123,6 +123,4 @@ def _python(file: str, content: bytes) -> tuple[np.ndarray, np.ndarray]:
         raise corrupt(file, received, f"a uint8 array 'data' of shape (n, {_PIXELS})")
     if not isinstance(labels, list) or not all(type(label) is int and 0 <= label < 256 for label in labels):
         raise corrupt(file, "no list of class numbers under 'labels'", f"whole numbers 0 to {len(CLASSES) - 1}")
-    if len(labels) != len(pixels):
-        raise corrupt(file, f"{len(labels):,} labels", f"{len(pixels):,}, one per image")
     return pixels, np.array(labels, np.int64)

@@ -16,13 +16,20 @@ import numpy as np
 from infoplane.data import archive
 from infoplane.data.dataset import Dataset
 from infoplane.data.files import join, listing, read_all
-from infoplane.data.folder import class_images, contents, group_names, ignore_folders, ignored_notes, numbered_notes
+from infoplane.data.folder import (
+    check_not_mixed,
+    class_images,
+    contents,
+    group_names,
+    ignore_folders,
+    ignored_notes,
+    numbered_notes,
+)
 from infoplane.data.outlining import Blank, Outline
 from infoplane.data.partnames import PARTS_CALLED, read_as_classes
 from infoplane.data.pictures import SUFFIXES, check_alpha, decode, notes_of
 from infoplane.errors import UsageError
 
-SHAPE = (3, 32, 32)
 #: images of each of its parts
 PUBLISHED = 90_000
 
@@ -177,13 +184,7 @@ def _images(path: Path, ignored: Counter[str]) -> Iterator[tuple[tuple[str, str,
         _check_one(path, part, source.name, roots)
         flat, folders = contents(source, ignored)
         filled = [folder for folder in folders if any(contents(folder, Counter()))]
-        if flat and filled:
-            raise UsageError(
-                f"images both in {source} and in its subfolders",
-                received=f"{flat[0].name} beside the folder {filled[0].name}",
-                legal=_LEGAL,
-                mend="move the loose images into class folders",
-            )
+        check_not_mixed(source, flat, filled, _LEGAL)
         for file in flat:
             yield (part, "", file.name), str(file), partial(read_all, file, _MOST_MEMBER)
         for folder in filled:

@@ -7,14 +7,12 @@ from typing import Any
 import numpy as np
 
 from infoplane.arguments import check_argument
-from infoplane.checks import MOST_CLASSES, as_numpy, check_classes, check_labels, check_whole
+from infoplane.checks import MOST_CLASSES, as_numpy, check_classes, check_indices, check_labels
+from infoplane.data.space import MOST_LEVELS, Images, check_images
 from infoplane.errors import UsageError, plural, printable
 
 #: The purposes that an example can serve, see `Split`.
 PARTS = ("encoding", "decoding", "evaluation")
-
-#: How many channels an image may have that is told from its shape: grey, grey with alpha, colours, colours with alpha.
-CHANNELS = (1, 2, 3, 4)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -50,7 +48,7 @@ class Dataset:
     name: str
     images: np.ndarray
     labels: np.ndarray | None = None
-    levels: int = 256
+    levels: int = MOST_LEVELS
     classes: int | None = None
     latents: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     pools: Mapping[str, np.ndarray] | None = None
@@ -90,16 +88,20 @@ class Dataset:
         return len(self.images)
 
     def __repr__(self) -> str:
-        size = "×".join(map(str, self.shape))
         classes = "no labels" if self.labels is None else plural(self.classes or 0, "class", "classes")
         latents = f", latents {', '.join(self.latents)}" if self.latents else ""
-        return f"Dataset({self.name!r}: {plural(len(self), 'image')} {size}, {self.levels} levels, {classes}{latents})"
+        images = f"{plural(len(self), 'image')} {self.space.size}, {self.levels} levels"
+        return f"Dataset({self.name!r}: {images}, {classes}{latents})"
+
+    @property
+    def space(self) -> Images:
+        """What one image is."""
+        return Images.of(self.images.shape[1:], self.levels)
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """`(C, H, W)` of one image."""
-        channels, height, width = self.images.shape[1:]
-        return channels, height, width
+        return self.space.shape
 
     def subset(self, indices: np.ndarray) -> "Dataset":
         """Returns the data set of the examples at `indices`, in that order; levels and classes stay.
@@ -110,19 +112,7 @@ class Dataset:
         Raises:
             UsageError: If an index is not that of an example, or fewer than 2 are given.
         """
-        where = as_numpy(indices, what="indices")
-        if where.ndim != 1 or where.dtype.kind not in "iu":
-            raise UsageError(
-                "indices of a subset have the wrong form",
-                received=f"{where.dtype} of shape {where.shape}",
-                legal="whole numbers of shape (n,)",
-            )
-        if where.size and not 0 <= where.min() <= where.max() < len(self):
-            raise UsageError(
-                f"an index is outside data set {self.name!r}",
-                received=f"indices {where.min()} to {where.max()}",
-                legal=f"0 to {len(self) - 1}",
-            )
+        where = check_indices(f"indices of a subset of {self.name!r}", indices, len(self))
         return dataclasses.replace(
             self,
             images=self.images[where],
@@ -148,72 +138,6 @@ class Dataset:
             else:
                 found[same] = ((*found[same][0], part), pool)
         return found
-
-
-def check_images(images: Any, levels: int, *, what: str = "images", least: int = 2) -> np.ndarray:
-    """Returns `images` as a C-contiguous uint8 array `(N, C, H, W)`, or says why it cannot.
-
-    Nothing is rescaled or rounded: a density of discrete pixels needs the caller's own grid of levels.
-
-    Args:
-        images: numpy array or torch tensor, uint8, `(N, C, H, W)`.
-        levels: Number of values a pixel can take; each must lie in `0 … levels − 1`.
-        what: What error messages call the images.
-        least: Fewest images that make sense here.
-
-    Raises:
-        UsageError: If they are not uint8, not of rank 4, channels last, empty, too few, or beyond `levels`.
-    """
-    levels = check_whole("levels", levels, least=2, most=256)
-    array = as_numpy(images, what=what)
-    legal = f"uint8 of shape (N, C, H, W), values 0 to {levels - 1}"
-    if array.ndim != 4:
-        mend = "add the channel axis: images[:, None]" if array.ndim == 3 else None
-        other = "" if array.dtype == np.uint8 else f"{array.dtype} of "
-        raise UsageError(f"{what} have the wrong rank", received=f"{other}shape {array.shape}", legal=legal, mend=mend)
-    if array.dtype != np.uint8:
-        raise UsageError(f"{what} are not uint8", received=array.dtype, legal=legal, mend=_to_bytes(array, levels))
-    if len(array) < least:
-        raise UsageError(f"{what} are too few", received=len(array), legal=f"{least} or more")
-    if 0 in array.shape[1:]:
-        raise UsageError(f"{what} have no pixels", received=f"shape {array.shape}", legal=legal)
-    # They could be meant, but in practice they are (N, H, W, C), and every later number would be wrong in silence.
-    if array.shape[1] not in CHANNELS and array.shape[3] in CHANNELS:
-        mend = "channels come before height and width: images.transpose(0, 3, 1, 2)"
-        raise UsageError(f"{what} look channels-last", received=f"shape {array.shape}", legal=legal, mend=mend)
-    if levels < 256 and (top := int(array.max(initial=0))) >= levels:
-        raise UsageError(
-            f"{what} hold values beyond their levels",
-            received=f"a largest value of {top} with levels={levels}",
-            legal=f"0 to {levels - 1}",
-            mend=f"pass levels={top + 1} or more, or re-quantise the images",
-        )
-    return np.ascontiguousarray(array)
-
-
-def _to_bytes(images: np.ndarray, levels: int) -> str:
-    """Returns how images of another type become uint8 without one of their values being changed in silence."""
-    if images.dtype.kind == "b":
-        return "booleans become images.astype('uint8'), with levels=2"
-    if images.dtype.kind not in "iuf" or not images.size:
-        return "give whole numbers from 0 on as uint8"
-    low, high = images.min(), images.max()
-    if not np.isfinite([low, high]).all():
-        return "there are NaN or infinite values: mend these first"
-    whole = images.dtype.kind != "f" or bool((images == np.rint(images)).all())
-    if whole and low >= 0 and high <= 255 and (high > 1 or images.dtype.kind != "f"):
-        return f"all values are whole, {low:g} to {high:g}: images.astype('uint8') keeps them as they are"
-    if low < 0:
-        return f"values go from {low:g} to {high:g}: undo what they were normalised by, so that they start at 0"
-    if high <= 1:
-        return f"images scaled to [0, 1] become (images * {levels - 1}).round().astype('uint8')"
-    if whole:
-        step = -(-(int(high) + 1) // 256)
-        return (
-            f"values go up to {int(high):,}, and astype('uint8') would wrap them: choose what becomes of the finer "
-            f"levels, e.g. (images // {step}).astype('uint8')"
-        )
-    return f"values go from {low:g} to {high:g}: scale them to whole numbers from 0 to {levels - 1}, then to uint8"
 
 
 def check_groups(groups: Any, count: int, owner: str = "the images") -> np.ndarray:
@@ -253,13 +177,7 @@ def _check_pools(owner: str, pools: Mapping[str, Any], count: int) -> dict[str, 
         raise UsageError(f"pools of {owner} have the wrong names", received=", ".join(pools), legal=", ".join(PARTS))
     checked: dict[str, np.ndarray] = {}
     for part in PARTS:
-        array = as_numpy(pools[part], what=f"pool of {part} of {owner}")
-        whole = array.ndim == 1 and (array.dtype.kind in "iu" or array.size == 0)
-        if not whole or (array.size and not 0 <= array.min() <= array.max() < count):
-            received = f"{array.dtype} of shape {array.shape}"
-            legal = f"indices 0 to {count - 1} of shape (n,)"
-            raise UsageError(f"pool of {part} of {owner} cannot be used", received=received, legal=legal)
-        pool = np.unique(array).astype(np.int64)
+        pool = np.unique(check_indices(f"pool of {part} of {owner}", pools[part], count))
         for other, examples in checked.items():
             shared = len(np.intersect1d(pool, examples, assume_unique=True))
             if shared and not np.array_equal(pool, examples):

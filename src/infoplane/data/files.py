@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from infoplane.data.dataset import PARTS, Dataset
+from infoplane.data.space import MOST_LEVELS
 from infoplane.errors import UsageError
 
 #: Most bytes that one file may hold, uncompressed; the largest official one (SVHN's extra part) has 1.6 GB.
@@ -109,12 +110,16 @@ def listing(folder: Path) -> list[Path]:
     return sorted(found, key=lambda entry: entry.name)
 
 
-def check_range(file: object, labels: np.ndarray, least: int, most: int, mend: str | None = None) -> np.ndarray:
-    """Returns labels as int64, or says that one is out of range.
+def check_labels(
+    file: object, labels: np.ndarray, least: int, most: int, count: int, mend: str | None = None
+) -> np.ndarray:
+    """Returns labels as int64, or says that one is out of range, or that there are not so many.
 
     Raises:
-        UsageError: A label is below `least` or above `most`.
+        UsageError: A label is below `least` or above `most`, or there are others than `count`.
     """
+    if len(labels) != count:
+        raise corrupt(file, f"{len(labels):,} labels", f"{count:,}, one per image")
     labels = labels.astype(np.int64)
     if labels.size and not least <= labels.min() <= labels.max() <= most:
         raise corrupt(file, f"labels {labels.min()} to {labels.max()}", f"labels {least} to {most}", mend)
@@ -127,7 +132,7 @@ def join(
     *,
     classes: int | None,
     class_names: Iterable[str] | None = None,
-    levels: int = 256,
+    levels: int = MOST_LEVELS,
     groups: np.ndarray | None = None,
     notes: Iterable[str] = (),
 ) -> Dataset:

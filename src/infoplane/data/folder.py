@@ -185,6 +185,14 @@ def class_images(folder: Path, ignored: Counter[str]) -> list[Path]:
     return images
 
 
+def check_not_mixed(path: Path, images: Sequence[Path], classes: Sequence[Path], legal: str) -> None:
+    """Raises `UsageError` where there are both images in a folder and class folders with images."""
+    if images and classes:
+        received = f"{images[0].name} beside the folder {classes[0].name}"
+        mend = "move the loose images into class folders"
+        raise UsageError(f"images both in {path} and in its subfolders", received=received, legal=legal, mend=mend)
+
+
 def _list(path: Path, ignored: Counter[str]) -> tuple[list[Path], np.ndarray | None, tuple[str, ...] | None]:
     """Returns the image files, their labels `(N,)` and the names of the classes (None for a flat folder)."""
     flat, folders = contents(path, ignored)
@@ -202,13 +210,7 @@ def _list(path: Path, ignored: Counter[str]) -> tuple[list[Path], np.ndarray | N
             raise UsageError("no images in the folder", received=_held(path), legal=_LEGAL, mend=mend)
         ignore_folders(folders, "beside the images", ignored)
         return flat, None, None
-    if flat:
-        raise UsageError(
-            f"images both in {path} and in its subfolders",
-            received=f"{flat[0].name} beside the folder {filled[0].name}",
-            legal=_LEGAL,
-            mend="move the loose images into class folders",
-        )
+    check_not_mixed(path, flat, filled, _LEGAL)
     names = [folder.name for folder in folders]
     if parts := parts_among(names):
         raise UsageError(

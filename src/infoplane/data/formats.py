@@ -34,17 +34,18 @@ class Format:
     outline: Callable[..., Outline] | None = None
 
 
-IDX = Format("IDX files", find_idx, load_idx, count_idx)
-CIFAR = Format("CIFAR-10 batches", find_cifar, load_cifar, count_cifar)
-SVHN = Format("SVHN .mat files", find_svhn, load_svhn)
-AFFNIST = Format("affNIST batches", find_affnist, load_affnist)
-SZT = Format("var_u.mat", find_szt, load_szt)
 PARTED = Format("{train,valid,test}/CLASS/*.png", find_cinic10, load_cinic10, outline=outline_cinic10)
-
-#: in the order in which they are tried
-FORMATS = (IDX, CIFAR, SVHN, AFFNIST, SZT, PARTED)
+#: what the catalogue calls a format -> it; in the order in which they are tried
+BY_NAME = {
+    "idx": Format("IDX files", find_idx, load_idx, count_idx),
+    "cifar": Format("CIFAR-10 batches", find_cifar, load_cifar, count_cifar),
+    "svhn": Format("SVHN .mat files", find_svhn, load_svhn),
+    "affnist": Format("affNIST batches", find_affnist, load_affnist),
+    "szt": Format("var_u.mat", find_szt, load_szt),
+    "parts": PARTED,
+}
 
 
 def recognise(path: Path) -> Format | None:
     """Returns the format of the official files at a path, or None."""
-    return next((form for form in FORMATS if form.find(path)), None)
+    return next((form for form in BY_NAME.values() if form.find(path)), None)

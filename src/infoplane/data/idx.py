@@ -1,5 +1,6 @@
 """IDX files, the format of MNIST and its kin: a magic number, the sizes, then one byte per value."""
 
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ import numpy as np
 
 from infoplane.checks import check_classes
 from infoplane.data.dataset import Dataset
-from infoplane.data.files import check_range, corrupt, join, listing, read_bytes, read_start
+from infoplane.data.files import check_labels, corrupt, join, listing, read_bytes, read_start
 from infoplane.errors import UsageError, unknown
 
 # Two zero bytes, type 8 (unsigned byte), number of dimensions.
@@ -102,7 +103,7 @@ def load_idx(
                 called = f"{name}-{part}" if name else {"train": "train", "test": "t10k"}[part]
                 raise UsageError(f"no {called}-{kind} file in {path}", legal=_LEGAL)
         images_file, labels_file = found[part, "images"], found[part, "labels"]
-        images, labels = read_idx(images_file, _IMAGES)[:, None], read_idx(labels_file, _LABELS)
+        images, labels = read_idx(images_file, _IMAGES)[:, None], read_idx(labels_file, _LABELS).astype(np.int64)
         if len(images) != len(labels):
             received = f"{len(labels):,} labels"
             legal = f"{len(images):,}, one per image of {images_file.name}"
@@ -111,7 +112,7 @@ def load_idx(
     shift = _shift([labels for _, _, labels in parts], classes, published=name in _FROM_ONE)
     mend = "say how many there are: classes=26, in a study data.options: {classes: 26}, or --options classes=26"
     parts = [
-        (part, images, check_range(found[part, "labels"], labels.astype(np.int64) - shift, 0, classes - 1, mend))
+        (part, images, check_labels(found[part, "labels"], labels - shift, 0, classes - 1, len(images), mend))
         for part, images, labels in parts
     ]
     (_, first, _), (_, second, _) = parts
@@ -177,7 +178,5 @@ def read_idx(file: Path, magic: bytes) -> np.ndarray:
     shape = [int(size) for size in np.frombuffer(head, ">u4", dimensions, offset=4)]
     if 0 in shape:
         raise corrupt(file, f"a header that claims {'×'.join(map(str, shape))} values", "at least one of each")
-    claim = 1
-    for size in shape:  # in Python's integers: numpy's product may wrap around
-        claim *= size
+    claim = math.prod(shape)  # of Python's integers: numpy's product may wrap around
     return np.frombuffer(read_bytes(file, claim, start=start), np.uint8).reshape(shape)

@@ -12,6 +12,7 @@ from infoplane.data.copies import group_images
 from infoplane.data.dataset import Dataset
 from infoplane.data.options import apply, downsampled, shrunk_size
 from infoplane.data.pictures import look
+from infoplane.data.space import Images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,9 +28,15 @@ class Outline:
     size: tuple[int, int] | None = None
 
     @property
+    def space(self) -> Images:
+        """What one image is."""
+        own = self.dataset.space
+        return own if self.size is None else Images(own.channels, *self.size, own.levels)
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """`(C, H, W)` of one image."""
-        return self.dataset.shape if self.size is None else (self.dataset.shape[0], *self.size)
+        return self.space.shape
 
     @property
     def groups(self) -> np.ndarray:

@@ -3,6 +3,8 @@
 import io
 import warnings
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -128,49 +130,30 @@ def notes_of(done: Counter[str], total: int) -> list[str]:
     return [f"{count:,} of {plural(total, 'image')} {agreed(count, what)}" for what, count in sorted(done.items())]
 
 
-class _opened:
+@contextmanager
+def _opened(source: Path | bytes, name: object) -> Iterator[tuple[Any, int]]:
     """A context: the picture of a file or content with its bits a channel, anything that goes wrong as one line."""
+    from PIL import Image
 
-    def __init__(self, source: Path | bytes, name: object) -> None:
-        self._source, self._name = source, name
-
-    def __enter__(self) -> tuple[Any, int]:
-        from PIL import Image
-
-        self._warnings = warnings.catch_warnings()
-        self._warnings.__enter__()
+    head: bytes | None = None
+    with warnings.catch_warnings(), ExitStack() as stack:
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)  # Pillow only warns of what is too large
-        self._stream, head = None, None
         try:
-            if isinstance(self._source, Path):
-                check_regular(self._source)
-                self._stream = self._source.open("rb")
-            else:
-                self._stream = io.BytesIO(self._source)
-            head = self._stream.read(_HEAD)
-            self._stream.seek(0)
-            self._image = Image.open(self._stream, formats=_FORMATS)
-            bits = _bits(self._image, head)
-        except Exception as error:
-            self._close()
-            raise _refused(self._name, error, head) from error
-        try:
-            _check_depth(self._name, self._image, bits)
+            if isinstance(source, Path):
+                check_regular(source)
+            stream = stack.enter_context(source.open("rb") if isinstance(source, Path) else io.BytesIO(source))
+            head = stream.read(_HEAD)
+            stream.seek(0)
+            image = Image.open(stream, formats=_FORMATS)
+            bits = _bits(image, head)
+            _check_depth(name, image, bits)
+            head = None  # it is a picture: what goes wrong from now on is no question of how it begins
+            yield image, bits
         except UsageError:
-            self._close()
             raise
-        return self._image, bits
-
-    def __exit__(self, kind: Any, error: BaseException | None, _: Any) -> None:
-        self._close()
-        if isinstance(error, Exception) and not isinstance(error, UsageError):
-            raise _refused(self._name, error) from error
-
-    def _close(self) -> None:
-        self._warnings.__exit__(None, None, None)
-        if self._stream is not None:
-            self._stream.close()
+        except Exception as error:
+            raise _refused(name, error, head) from error
 
 
 def _kind(head: bytes) -> str:
@@ -314,24 +297,21 @@ def _pixels(image: Any, name: object, steps: list[str], alpha: str | None) -> np
         if cover.min() == 255:
             steps.append("have an alpha channel that is opaque throughout: it was dropped")
         elif alpha is None:
-            raise _see_through(name, cover)
+            share = float((cover < 255).mean())
+            raise UsageError(
+                f"{name} has pixels that can be seen through",
+                received=f"an alpha channel from {cover.min()} to {cover.max()}, {share:.0%} of it below 255",
+                legal=f"alpha: {', '.join(get_args(Alpha))}",
+                mend="white and black lay images on that ground, drop takes the colours as stored, only reads nothing "
+                "but the alpha channel: load(…, alpha='white'), in a study data.options: {alpha: white}, or --options "
+                "alpha=white",
+            )
         elif alpha == "drop":
             steps.append("can be seen through: their alpha channel was dropped")
         else:
             steps.append(f"can be seen through: they were laid on {alpha}")
             rgba = Image.alpha_composite(Image.new("RGBA", rgba.size, alpha), rgba)
     return np.asarray((image if rgba is None else rgba).convert("L" if grey else "RGB"))
-
-
-def _see_through(name: object, cover: np.ndarray) -> UsageError:
-    share = float((cover < 255).mean())
-    return UsageError(
-        f"{name} has pixels that can be seen through",
-        received=f"an alpha channel from {cover.min()} to {cover.max()}, {share:.0%} of it below 255",
-        legal=f"alpha: {', '.join(get_args(Alpha))}",
-        mend="white and black lay images on that ground, drop takes the colours as stored, only reads nothing but the "
-        "alpha channel: load(…, alpha='white'), in a study data.options: {alpha: white}, or --options alpha=white",
-    )
 
 
 def _refused(name: object, error: Exception, head: bytes | None = None) -> UsageError:

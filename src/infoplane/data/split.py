@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from infoplane.arguments import check_argument
-from infoplane.checks import as_numpy, check_whole
+from infoplane.checks import check_indices, check_whole
 from infoplane.data.copies import group_images
 from infoplane.data.dataset import PARTS, Dataset, check_groups
 from infoplane.errors import UsageError
@@ -32,7 +32,7 @@ class Split:
 
     def __post_init__(self) -> None:
         for part in PARTS:
-            object.__setattr__(self, part, _check_indices(part, getattr(self, part)))
+            object.__setattr__(self, part, check_indices(part, getattr(self, part)))
         everything = np.concatenate([getattr(self, part) for part in PARTS])
         twice = len(everything) - len(np.unique(everything))
         if twice:
@@ -202,7 +202,7 @@ def hold_out(
         UsageError: If `fraction` is not strictly between 0 and 1, there are fewer than 2 indices or groups, an index
             is there twice, or there is not one group for each.
     """
-    indices = _check_indices("indices", indices)
+    indices = check_indices("indices", indices)
     if isinstance(fraction, bool) or not isinstance(fraction, int | float | np.number) or not 0 < fraction < 1:
         raise UsageError("the held-out fraction cannot be used", received=repr(fraction), legal="0 < fraction < 1")
     count = len(indices)
@@ -262,17 +262,3 @@ def _shares(counts: list[int], size: int, rng: np.random.Generator) -> list[int]
         return [0] * len(counts)
     ends = (np.cumsum(counts) * size + rng.integers(total)) // total
     return np.diff(ends, prepend=0).tolist()
-
-
-def _check_indices(what: str, indices: np.ndarray) -> np.ndarray:
-    """Returns indices as int64 `(n,)`, or raises `UsageError`."""
-    array = as_numpy(indices, what=what)
-    if array.size == 0 and array.ndim == 1:
-        return np.zeros(0, dtype=np.int64)
-    if array.ndim != 1 or array.dtype.kind not in "iu" or array.min() < 0 or array.max() >= 2**63:
-        raise UsageError(
-            f"{what} cannot be used",
-            received=f"{array.dtype} of shape {array.shape}",
-            legal="whole numbers >= 0 of shape (n,)",
-        )
-    return array.astype(np.int64)

@@ -23,7 +23,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from infoplane.checks import as_numpy, check_whole
-from infoplane.data.dataset import Dataset, check_images
+from infoplane.data.dataset import Dataset
+from infoplane.data.space import Images
 from infoplane.errors import UsageError, unknown
 from infoplane.estimate import Estimate
 
@@ -120,10 +121,7 @@ class Truth:
             latent: "template" or "shift".
         """
         _check_latent_name(latent)
-        images = check_images(images, LEVELS, what="images to score", least=1)
-        if images.shape[1:] != (1, *self.templates.shape[1:]):
-            legal = f"(n, {', '.join(map(str, (1, *self.templates.shape[1:])))})"
-            raise UsageError("images are not of the truth generator", received=f"shape {images.shape}", legal=legal)
+        images = Images.of((1, *self.templates.shape[1:]), LEVELS).check_array(images)
         summed_over = 2 if latent == "template" else 1
         blocks = (images[start : start + _CHUNK] for start in range(0, len(images), _CHUNK))
         return np.concatenate([_log_mean(self._log_prob_joint(block), axis=summed_over) for block in blocks])

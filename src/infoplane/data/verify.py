@@ -8,8 +8,6 @@ from pathlib import Path
 from infoplane.data.catalogue import Entry
 from infoplane.data.files import corrupt, is_gzip
 
-_BLOCK = 1 << 20
-
 
 def verify(entry: Entry, files: Iterable[Path]) -> dict[str, bool | None]:
     """Returns for each file whether its content is the published one; None where no checksum is published.
@@ -37,11 +35,8 @@ def _as_published(entry: Entry, file: Path) -> bool | None:
 
 
 def _digest(file: Path, algorithm: str, *, unpack: bool) -> str:
-    digest = hashlib.new(algorithm, usedforsecurity=False)
     try:
         with gzip.open(file) if unpack else file.open("rb") as stream:
-            while block := stream.read(_BLOCK):
-                digest.update(block)
+            return hashlib.file_digest(stream, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
     except (OSError, EOFError) as error:
         raise corrupt(file, f"{type(error).__name__}: {error}", "an intact file", "get it again") from error
-    return digest.hexdigest()

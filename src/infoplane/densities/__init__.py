@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 
 from infoplane.arguments import Seed, checked
 from infoplane.calls import public
@@ -12,12 +11,18 @@ from infoplane.densities.autoregressive import Autoregressive
 from infoplane.densities.density import Density
 from infoplane.densities.likelihoods import Categorical, LogisticMixture, log_bin_mass
 from infoplane.densities.pixelcnn import PixelCNN
-from infoplane.errors import unknown
-from infoplane.settings import check_options, first_error, options_model
+from infoplane.registry import Registry
+from infoplane.settings import options_for
 from infoplane.torch_state import own_state
 
 #: name in a study -> class
-REGISTRY: dict[str, type[Density]] = {"pixelcnn": PixelCNN, "autoregressive": Autoregressive}
+REGISTRY: Registry[type[Density]] = Registry(
+    "kind of density",
+    "infoplane.densities",
+    {"pixelcnn": PixelCNN, "autoregressive": Autoregressive},
+    fits=lambda found: isinstance(found, type) and issubclass(found, Density),
+    legal="a subclass of infoplane.densities.Density",
+)
 
 
 @checked
@@ -37,13 +42,8 @@ def build(
     Neither the caller's random state nor default types and devices touch it. On the device "meta" it has shapes but no
     weights, which is enough to count what it costs.
     """
-    if kind not in REGISTRY:
-        raise unknown("kind of density", kind, REGISTRY)
     constructor: Callable[..., Density] = REGISTRY[kind]
-    try:
-        options = check_options(constructor, options).model_dump()
-    except ValidationError as error:
-        raise first_error(error, options_model(constructor), kind, options) from error
+    options = options_for(constructor, options, kind)
     with torch.random.fork_rng([]), torch.device(device):
         torch.manual_seed(seed)
         return constructor(shape, levels, context, **options)

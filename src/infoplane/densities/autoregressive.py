@@ -162,13 +162,7 @@ class Autoregressive(Density):
 
     # --- scoring ---
 
-    def log_prob(self, images: Tensor, context: Tensor | None = None) -> Tensor:
-        """Returns log q(x|h) in nats, float32 or better: integer images (B, C, H, W), context (B, …) -> (B,)."""
-        self.check(images, context)
-        return self.log_prob_map(images, context).flatten(1).sum(1)
-
     def log_prob_map(self, images: Tensor, context: Tensor | None = None) -> Tensor:
-        """Returns each pixel's log q(x_i | x_<i, h) in nats, its channels summed: (B, H, W)."""
         given = self._given(context)
         if images.is_cuda and not self.training:
             with without_tf32():
@@ -238,23 +232,16 @@ class Autoregressive(Density):
         self.importance.follow(cells, losses.detach())
         return torch.zeros_like(losses[:n]).index_add(0, drawn.image, losses * weight)
 
-    @torch.no_grad()
-    def initialise(self, images: Tensor) -> None:
-        """Solves for what is known in closed form on images (B, C, H, W), and initialises what else depends on data."""
-        self.check(images, None if self.context is None else torch.zeros(len(images), *self.context))
+    def initialise_from(self, images: Tensor) -> None:
+        """Solves for what is known in closed form, and initialises what else depends on data."""
         if self.base is not None:
             self.base.fit(images)
         places = Places.some(len(images), self.shape[1] * self.shape[2], FITTED_ON, images.device)
         self.trunk.fit(images, places, self._based(images, places))
-        was_training = self.training
-        self.eval()
-        try:
-            with initialising(self):
-                few = images[:128]
-                every = Places.every(len(few), self.shape[1] * self.shape[2], images.device)
-                self._score(few, every, None)
-        finally:
-            self.train(was_training)
+        with initialising(self):
+            few = images[:128]
+            every = Places.every(len(few), self.shape[1] * self.shape[2], images.device)
+            self._score(few, every, None)
         if isinstance(self.head, Softmax):
             self.head.initialise(images)
 

@@ -9,17 +9,24 @@ from annotated_types import Gt
 from torch import Tensor, nn
 
 from infoplane.arguments import check_argument, checked
-from infoplane.checks import holds_integers, outline
+from infoplane.data.space import Images, check_range
 from infoplane.densities.readout import Batches, Guide
 from infoplane.errors import UsageError
-from infoplane.torch_state import own_state
+from infoplane.torch_state import evaluating, own_state
+
+
+def check_context_shape(context: tuple[int, ...]) -> None:
+    """Raises UsageError unless that is the shape of a vector or of a map."""
+    if len(context) not in (1, 3) or min(context) < 1:
+        raise UsageError("bad context shape", received=context, legal="(d,) or (c, h, w)")
 
 
 class Density(nn.Module, abc.ABC):
-    """A normalised distribution over uint8 images, given a context or none.
+    """A normalised distribution over discrete images, given a context or none.
 
     Attributes:
         initial_images: How many images `initialise` should have.
+        space: What an image is.
         shape: (C, H, W) of an image.
         levels: L; pixels are 0 … L − 1.
         context: None, (d,) or (c, h, w).
@@ -31,14 +38,10 @@ class Density(nn.Module, abc.ABC):
     def __init__(self, shape: tuple[int, int, int], levels: int, context: tuple[int, ...] | None) -> None:
         super().__init__()
         shape = tuple(shape)  # pyright: ignore[reportAssignmentType]
-        if len(shape) != 3 or min(shape) < 1:
-            raise UsageError("bad image shape", received=shape, legal="(channels, rows, columns), each at least 1")
-        if not 2 <= levels <= 256:
-            raise UsageError("bad number of levels", received=levels, legal="2 … 256")
+        self.space = Images.of(shape, levels)
         if context is not None:
             context = tuple(context)
-            if len(context) not in (1, 3) or min(context) < 1:
-                raise UsageError("bad context shape", received=context, legal="None, (d,) or (c, h, w)")
+            check_context_shape(context)
         self.shape, self.levels, self.context = shape, levels, context
 
     @property
@@ -61,9 +64,14 @@ class Density(nn.Module, abc.ABC):
         """How such densities of images (C, H, W) are trained best: fields of `FitSettings` with their values."""
         return {}
 
-    @abc.abstractmethod
     def log_prob(self, images: Tensor, context: Tensor | None = None) -> Tensor:
-        """Returns log q(x|h) in nats: integer images (B, C, H, W), context (B, …) -> (B,)."""
+        """Returns log q(x|h) in nats, float32 or better: integer images (B, C, H, W), context (B, …) -> (B,)."""
+        self.check(images, context)
+        return self.log_prob_map(images, context).flatten(1).sum(1)
+
+    @abc.abstractmethod
+    def log_prob_map(self, images: Tensor, context: Tensor | None = None) -> Tensor:
+        """Returns each pixel's log q(x_i | x_<i, h) in nats, its channels summed: (B, H, W)."""
 
     @abc.abstractmethod
     def draw(
@@ -82,9 +90,15 @@ class Density(nn.Module, abc.ABC):
         Args: as `sample` has them, checked; a context of B rows.
         """
 
-    @abc.abstractmethod
     def initialise(self, images: Tensor) -> None:
-        """Sets the data-dependent initial values from a batch of images, under a null context."""
+        """Sets the data-dependent initial values from a batch of images (B, C, H, W), under a null context."""
+        self.check(images, None if self.context is None else torch.zeros(len(images), *self.context))
+        with evaluating(self):
+            self.initialise_from(images)
+
+    @abc.abstractmethod
+    def initialise_from(self, images: Tensor) -> None:
+        """The same, of images that fit, in evaluation mode."""
 
     @abc.abstractmethod
     def silence_context(self) -> None:
@@ -125,7 +139,6 @@ class Density(nn.Module, abc.ABC):
 
     @checked
     @own_state()
-    @torch.no_grad()
     def sample(
         self,
         context: Tensor | None = None,
@@ -154,25 +167,14 @@ class Density(nn.Module, abc.ABC):
         """
         context, n = self._wanted(context, n)
         device = next(self.parameters()).device
-        images = torch.zeros(n, *self.shape, dtype=torch.uint8, device=device)
+        images = torch.from_numpy(self.space.blank(n)).to(device)
         kept = 0 if keep is None else self._keep(keep, images)
         if not n:
             return images
         context = None if context is None else context.to(device)
-        was_training = self.training
-        self.eval()
-        try:
-            self.draw(
-                images,
-                kept,
-                context,
-                generator=generator,
-                progress=progress,
-                cached=cached,
-                temperature=temperature,
-            )
-        finally:
-            self.train(was_training)
+        how = {"generator": generator, "progress": progress, "cached": cached, "temperature": temperature}
+        with evaluating(self):
+            self.draw(images, kept, context, **how)
         return images
 
     def _wanted(self, context: Tensor | None, n: int | None) -> tuple[Tensor | None, int]:
@@ -190,42 +192,19 @@ class Density(nn.Module, abc.ABC):
 
     def _keep(self, keep: Tensor, images: Tensor) -> int:
         """Puts given rows into images (B, C, H, W); returns how many."""
-        channels, rows, columns = self.shape
-        legal = f"integer levels ({len(images)} or 1, {channels}, 0 to {rows}, {columns})"
-        fits = keep.ndim == 4 and keep.shape[1] == channels and keep.shape[2] <= rows and keep.shape[3] == columns
-        if not holds_integers(keep) or not fits or len(keep) not in (1, len(images)):
-            raise UsageError(
-                "the rows to keep do not fit the samples",
-                received=outline(keep),
-                legal=legal,
-            )
-        if keep.numel() and not 0 <= int(keep.min()) <= int(keep.max()) < self.levels:
-            received = f"{int(keep.min())} … {int(keep.max())}"
-            raise UsageError("the rows to keep hold other levels", received=received, legal=f"0 … {self.levels - 1}")
+        self.space.check_first_rows(keep, len(images))
         images[:, :, : keep.shape[2]] = keep.to(images)
         return keep.shape[2]
 
     def check(self, images: Tensor, context: Tensor | None) -> None:
         """Raises UsageError unless images and context are what this density was made for, and finite."""
         check_argument("images", images, Tensor)
-        if not holds_integers(images) or tuple(images.shape[1:]) != self.shape or not images.ndim:
-            raise UsageError(
-                "images do not fit the density",
-                received=outline(images),
-                legal=f"integer levels (B, {', '.join(map(str, self.shape))})",
-            )
+        self.space.check(images, whose="density")
         if images.is_meta or (images.is_cuda and self.training):
             return  # only shapes and costs are asked for; or the GPU would be waited for at every step of a training
         # Beyond the levels a categorical fails deep inside, and a mixture returns a number that means nothing.
-        lowest = 0 if images.dtype == torch.uint8 or not images.numel() else int(images.min())
-        highest = int(images.max()) if images.numel() else 0
-        if lowest < 0 or highest >= self.levels:
-            raise UsageError(
-                "images hold levels that the density does not have",
-                received=f"{lowest} … {highest}",
-                legal=f"0 … {self.levels - 1}",
-                mend="give the density more levels or rescale the images",
-            )
+        mend = "give the density more levels or rescale the images"
+        check_range(images, self.levels, "images hold levels that the density does not have", mend=mend)
         self.check_context(context)
         if context is not None and len(context) != len(images):
             raise UsageError("images and context differ in length", received=f"{len(images)} and {len(context)}")

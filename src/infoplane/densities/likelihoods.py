@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from annotated_types import Ge, Le
 from torch import Tensor, nn
 
-from infoplane.arguments import Levels, checked
+from infoplane.arguments import checked
 from infoplane.checks import holds_integers, outline
+from infoplane.data.space import Levels, check_range
 from infoplane.densities.layers import WeightNormConv, concat_elu
 from infoplane.errors import UsageError, check_positive
 
@@ -55,19 +56,13 @@ def log_bin_mass(index: Tensor, mean: Tensor, log_scale: Tensor, levels: Levels)
         received = f"shapes {tuple(index.shape)}, {tuple(mean.shape)}, {tuple(log_scale.shape)}"
         raise UsageError("bins and logistics do not go together", received=received) from error
     _check_finite("means and scales", mean, log_scale)
-    _check_levels(index, levels)
+    check_range(index, levels)
     return bin_mass(index, mean, log_scale, levels)
 
 
 def _check_finite(what: str, *tensors: Tensor) -> None:
     if not all(bool(tensor.isfinite().all()) for tensor in tensors):
         raise UsageError(f"{what} are not finite", received="NaN or infinity", legal="finite numbers")
-
-
-def _check_levels(index: Tensor, levels: int) -> None:
-    if index.numel() and not 0 <= int(index.min()) <= int(index.max()) < levels:
-        received = f"{int(index.min())} … {int(index.max())}"
-        raise UsageError("levels are out of range", received=received, legal=f"0 … {levels - 1}")
 
 
 def bin_mass(index: Tensor, mean: Tensor, log_scale: Tensor, levels: int) -> Tensor:
@@ -104,7 +99,7 @@ class Likelihood(nn.Module, abc.ABC):
         if not holds_integers(images) or tuple(images.shape) != wanted:
             received = outline(images)
             raise UsageError("images do not fit the features", received=received, legal=f"integer levels {wanted}")
-        _check_levels(images, self.levels)
+        check_range(images, self.levels)
         return self.score(features, images)
 
     def _check(self, features: Tensor) -> None:

@@ -95,13 +95,7 @@ class PixelCNN(Streams, Density):
         """Per scale, the biases of its gated layers in the order in which they run."""
         return self.biases_of(self.conditioning, context)
 
-    def log_prob(self, images: Tensor, context: Tensor | None = None) -> Tensor:
-        """Returns log q(x|h) in nats, float32 or better: integer images (B, C, H, W), context (B, …) -> (B,)."""
-        self.check(images, context)
-        return self.log_prob_map(images, context).flatten(1).sum(1)
-
     def log_prob_map(self, images: Tensor, context: Tensor | None = None) -> Tensor:
-        """Returns each pixel's log q(x_i | x_<i, h) in nats, its channels summed: (B, H, W)."""
         features = self.features(images, context)
         # Whatever the convolutions are computed in, in half precision a log-likelihood is noise.
         with full_precision(features):
@@ -172,17 +166,10 @@ class PixelCNN(Streams, Density):
             if progress is not None:
                 progress((i + 1) * columns, rows * columns)
 
-    @torch.no_grad()
-    def initialise(self, images: Tensor) -> None:
-        """Data-dependent initialisation (Salimans & Kingma 2016) on a batch (B, C, H, W), under a null context."""
-        self.check(images, None if self.context is None else torch.zeros(len(images), *self.context))
-        was_training = self.training
-        self.eval()
-        try:
-            with initialising(self):
-                self.log_prob_map(images, None)
-        finally:
-            self.train(was_training)
+    def initialise_from(self, images: Tensor) -> None:
+        """Data-dependent initialisation (Salimans & Kingma 2016)."""
+        with initialising(self):
+            self.log_prob_map(images, None)
 
     def silence_context(self) -> None:
         """Sets the context's output weights to zero: log_prob then equals the unconditional model's exactly."""

@@ -22,6 +22,7 @@ from infoplane.engine.store import Store, room_for
 from infoplane.engine.watch import EventLog, Watcher
 from infoplane.engine.worker import Event, peak_memory_mb, run_cell, runner
 from infoplane.errors import CellError
+from infoplane.registry import Registry
 
 PACKAGES = ("infoplane", "torch", "numpy", "scipy", "scikit-learn")
 #: seconds that nothing is shown of what is waited for
@@ -56,8 +57,16 @@ class Engine(Protocol):
         ...
 
 
-#: name -> engine, from (folder, device, number of cells at once, file descriptor of the lock, path of the runner)
-ENGINES: dict[str, Callable[[Path, torch.device, int, int | None, str], Engine]] = {"local": LocalWorkers}
+#: makes an engine of (folder, device, number of cells at once, file descriptor of the lock, path of the runner)
+StartEngine = Callable[[Path, torch.device, int, int | None, str], Engine]
+
+ENGINES: Registry[StartEngine] = Registry(
+    "engine",
+    "infoplane.engines",
+    {"local": LocalWorkers},
+    fits=callable,
+    legal="a class like infoplane.engine.run.Engine",
+)
 
 
 @dataclass
@@ -85,7 +94,7 @@ def run_cells(
     weigh: Callable[[Cell], float] = lambda cell: 1.0,
     device: torch.device,
     workers: int,
-    engine: str = "local",
+    engine: StartEngine = LocalWorkers,
     live: Any = None,
     local: Callable[[Cell], bool] = lambda cell: False,
     quiet: bool = False,
@@ -103,7 +112,7 @@ def run_cells(
         weigh: About how long a cell takes, in any unit, where `seconds` does not say.
         device: Where they compute.
         workers: Number of worker processes; 0 runs everything in this one.
-        engine: A key of `ENGINES`.
+        engine: Where those cells run that can be sent elsewhere.
         live: What exists in this process only.
         local: Whether a cell must run in this process, since it needs `live`; as it has them, on all threads.
         watchers: Who is told, beside `events.jsonl`.
@@ -116,57 +125,42 @@ def run_cells(
         CellError: The disk is full.
     """
     store = Store(folder / "cells")
-    schedule = Schedule([*(every := list(cells))], store.has, (lambda _: True) if workers == 0 else local)
+    here = (lambda _: True) if workers == 0 else local
+    schedule = Schedule([*(every := list(cells))], store.has, here)
     remote = sum(not local(cell) for cell in schedule.waiting) if workers else 0
     with ExitStack() as stack:
         stack.enter_context(room_for(folder))
         start: Engine | None = None
         if remote:
-            start = ENGINES[engine](folder, device, min(workers, remote), lock, run)
+            start = engine(folder, device, min(workers, remote), lock, run)
             stack.callback(start.close)
         known = seconds(schedule.waiting) if seconds is not None and schedule else None
-        runs = _Run(
-            store,
-            schedule,
-            start,
-            run=run,
-            weight=(lambda cell: known[cell.name]) if known else weigh,
-            device=device,
-            live=live,
-            local=local,
-            alone=workers == 0,
-            watchers=[EventLog(), *watchers],
-            revise=revise,
-        )
+        weight = (lambda cell: known[cell.name]) if known else weigh
+        told = [EventLog(), *watchers]
+        runs = _Run(store, schedule, start, run, weight, device, live, local, here, told, revise)
         return runs.through(folder, stored=len(every) - len(schedule.waiting), quiet=quiet)
 
 
+@dataclass
 class _Run:
-    def __init__(
-        self,
-        store: Store,
-        schedule: Schedule,
-        engine: Engine | None,
-        *,
-        run: str,
-        weight: Callable[[Cell], float],
-        device: torch.device,
-        live: Any,
-        local: Callable[[Cell], bool],
-        alone: bool,
-        watchers: list[Watcher],
-        revise: Revise | None,
-    ) -> None:
-        self.store, self.schedule, self.engine, self.path = store, schedule, engine, run
-        self.weight, self.device, self.live, self.bound = weight, device, live, local
-        self.local: Callable[[Cell], bool] = (lambda _: True) if alone else local
-        self.watchers, self.revise = watchers, revise
-        self.outcome = Outcome()
-        #: cell that runs -> when it began
-        self.running: dict[str, float] = {}
-        self.took: dict[str, float] = {}
-        #: process -> the most memory that it has held
-        self.peaks: dict[Any, int] = {}
+    store: Store
+    schedule: Schedule
+    engine: Engine | None
+    path: str
+    weight: Callable[[Cell], float]
+    device: torch.device
+    live: Any
+    bound: Callable[[Cell], bool]
+    #: which cells run in this process
+    local: Callable[[Cell], bool]
+    watchers: list[Watcher]
+    revise: Revise | None
+    outcome: Outcome = field(default_factory=Outcome)
+    #: cell that runs -> when it began
+    running: dict[str, float] = field(default_factory=dict)
+    took: dict[str, float] = field(default_factory=dict)
+    #: process -> the most memory that it has held
+    peaks: dict[Any, int] = field(default_factory=dict)
 
     def through(self, folder: Path, *, stored: int, quiet: bool) -> Outcome:
         """Runs the schedule to its end."""

@@ -8,7 +8,8 @@ whatever the number of samples, but it is q's; of the true density it says nothi
 
 import numpy as np
 
-from infoplane.checks import as_numpy, check_whole
+from infoplane.checks import as_numpy
+from infoplane.data.space import check_levels, check_range
 from infoplane.errors import UsageError
 from infoplane.estimate import Estimate
 from infoplane.information.crossed import count, crossed_mean
@@ -24,11 +25,9 @@ def variances(samples: np.ndarray, levels: int) -> np.ndarray:
     Raises:
         UsageError: There are fewer than two samples of an image, or they are no grey values of so many levels.
     """
-    samples, levels = _grey_values(samples), check_whole("levels", levels, least=2, most=256)
+    samples, levels = _grey_values(samples), check_levels(levels)
     images, each = samples.shape[:2]
-    low, high = int(samples.min()), int(samples.max())
-    if low < 0 or high >= levels:
-        raise UsageError("samples hold other levels", received=f"{low} … {high}", legal=f"0 … {levels - 1}")
+    check_range(samples, levels, "samples hold other levels")
     return (samples.reshape(images, each, -1) / (levels - 1)).var(axis=1, ddof=1).mean(1)
 
 

@@ -17,7 +17,7 @@ from infoplane.errors import FitError, UsageError
 from infoplane.inversion.fast import LOOK, History, Loss, Step, laid_out, shorten
 from infoplane.inversion.pairs import Pairs
 from infoplane.inversion.settings import FitSettings
-from infoplane.torch_state import own_state
+from infoplane.torch_state import evaluating, own_state
 
 #: (updates done, updates in all, current held-out loss or None)
 Progress = Callable[[int, int, float | None], None]
@@ -340,18 +340,13 @@ def scored_at_once(pairs: Pairs, most: int) -> int:
 
 @checked
 @own_state()
-@torch.no_grad()
 def losses_of(model: nn.Module, loss: Loss, pairs: Pairs) -> Tensor:
     """Returns the loss of every example in evaluation mode, float64 (n,) on the CPU."""
     if not len(pairs):
         raise UsageError("no pairs to score", received="none", legal="at least one")
-    was_training = model.training
     batch = scored_at_once(pairs, EVALUATION_BATCH)
-    model.eval()
-    try:
+    with evaluating(model):
         chunks = [_scored(loss, pairs, slice(start, start + batch)) for start in range(0, len(pairs), batch)]
-    finally:
-        model.train(was_training)
     return torch.cat(chunks)
 
 

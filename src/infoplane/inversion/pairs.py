@@ -10,6 +10,7 @@ from torch import Tensor
 
 from infoplane.arguments import check_argument, checked
 from infoplane.checks import as_numpy, holds_integers, outline
+from infoplane.data.space import check_stack
 from infoplane.densities.readout import Guide
 from infoplane.errors import UsageError
 from infoplane.inversion.fast import resident
@@ -121,9 +122,7 @@ class Pairs:
         device: torch.device | str = "cpu",
     ) -> None:
         self._all, self._rows = _trainable(images, "images"), rows
-        if self._all.ndim != 4 or not holds_integers(self._all):
-            received = outline(self._all)
-            raise UsageError("cannot use these images", received=received, legal="uint8 (N, C, H, W)")
+        check_stack(self._all, exact=False)
         if rows is not None:
             _check_index(rows, len(self._all))
         if context is not None and (isinstance(context, Tensor | np.ndarray) or not callable(context)):

@@ -7,8 +7,10 @@ import torch.nn.functional as F
 from annotated_types import Ge, Le
 from torch import Tensor, nn
 
-from infoplane.arguments import Levels, check_argument, checked
-from infoplane.checks import holds_integers, outline
+from infoplane.arguments import check_argument, checked
+from infoplane.checks import outline
+from infoplane.data.space import Images, Levels
+from infoplane.densities.density import check_context_shape
 from infoplane.errors import UsageError
 
 Size = Annotated[int, Ge(1), Le(10**6)]
@@ -30,8 +32,7 @@ class Reconstructor(nn.Module):
     def __init__(self, shape: tuple[Size, Size, Size], context: tuple[Size, ...], filters: Size = 64) -> None:
         super().__init__()
         context = tuple(context)
-        if len(context) not in (1, 3):
-            raise UsageError("bad context shape", received=context, legal="(d,) or (c, h, w)")
+        check_context_shape(context)
         self.shape, self.context = (shape[0], shape[1], shape[2]), context
         rows, columns = shape[1:]
         if len(context) == 1:
@@ -86,17 +87,13 @@ class SquaredError:
 
     @checked
     def __init__(self, model: Reconstructor, levels: Levels) -> None:
-        self.model, self.levels = model, levels
+        self.model, self.space = model, Images.of(model.shape, levels)
 
     def __call__(self, images: Tensor, context: Tensor | None) -> Tensor:
         if context is None:
             raise UsageError("nothing to reconstruct from", received="no context", legal="activations of a layer")
         check_argument("images", images, Tensor)
         check_argument("context", context, Tensor)
-        wanted = (len(context), *self.model.shape)
-        if not holds_integers(images) or tuple(images.shape) != wanted:
-            received = outline(images)
-            legal = f"integer levels {wanted}"
-            raise UsageError("images do not fit the reconstruction", received=received, legal=legal)
-        target = images.float() / (self.levels - 1)
+        self.space.check(images, whose="reconstruction", rows=len(context))
+        target = images.float() / (self.space.levels - 1)
         return (self.model(context) - target).square().flatten(1).mean(1)

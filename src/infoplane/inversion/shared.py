@@ -51,7 +51,7 @@ class SharedTrunk(nn.Module):
         trunk = trunk_of(first)
         shapes = {name: weight.shape for name, weight in trunk.items()}
         for place, density in densities.items():
-            same = type(density) is type(first) and (density.shape, density.levels) == (first.shape, first.levels)
+            same = type(density) is type(first) and density.space == first.space
             if not same or {name: weight.shape for name, weight in trunk_of(density).items()} != shapes:
                 raise UsageError(
                     "these densities cannot share a trunk",

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
+import numpy as np
 from annotated_types import Ge, Le
 from pydantic import Field
 
@@ -120,13 +121,20 @@ def split_data(dataset: data.Dataset, sizes: Mapping[str, int | None], seed: int
         UsageError: It cannot be split so.
     """
     groups = data.group_images(dataset)
+    found = parted(dataset, sizes, seed, groups, dataset.space)
+    parts = {part: found.arrays[part] for part in PARTS}
+    notes = [*data.describe(dataset, groups, parts, sizes), *dataset.notes]
+    arrays = {**found.arrays, "images": dataset.images, "groups": groups}
+    return Result({**found.values, "notes": notes}, arrays)
+
+
+def parted(
+    dataset: data.Dataset, sizes: Mapping[str, int | None], seed: int, groups: np.ndarray, space: data.Images
+) -> Result:
+    """The same without images, which may be others than the data set has: of this space, with these groups (N,)."""
     split = data.split(dataset, **{part: sizes[part] for part in PARTS}, seed=seed, groups=groups)
-    parts = {part: getattr(split, part) for part in PARTS}
-    arrays = {"images": dataset.images, **{f"latent:{name}": a for name, a in dataset.latents.items()}}
-    arrays |= {**parts, "groups": groups}
-    if dataset.labels is not None:
-        arrays["labels"] = dataset.labels
+    arrays = {part: getattr(split, part) for part in PARTS}
+    arrays |= {f"latent:{name}": latent for name, latent in dataset.latents.items()}
+    arrays |= {} if dataset.labels is None else {"labels": dataset.labels}
     classes = dataset.classes if dataset.labels is not None else None
-    values = {"name": dataset.name, "levels": dataset.levels, "classes": classes, "shape": list(dataset.shape)}
-    values["notes"] = [*data.describe(dataset, groups, parts, sizes), *dataset.notes]
-    return Result(values, arrays)
+    return Result({"name": dataset.name, "classes": classes, **space.values()}, arrays)

@@ -1,12 +1,12 @@
 """The densities q(x|h) that several numbers are read from: which there are, and what must be said of them."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 
+from infoplane.data import Images
 from infoplane.errors import in_words
 from infoplane.information import crossed_mean
 from infoplane.measurements.base import Draft, Measurement, Source, Sources, is_of
@@ -87,7 +87,7 @@ def unlearnt(run: Any, scores: np.ndarray) -> tuple[str, ...]:
     data = run.cell("data")
     if data is None:
         return ()
-    even = math.prod(data.values["shape"]) * math.log(data.values["levels"])
+    even = Images.of_values(data.values).nats
     # A density that is even has no spread, and differs from it by what its arithmetic rounds.
     if -scores.mean() - even <= ROUNDING * even:
         return ()

@@ -63,7 +63,7 @@ class Candidate(Kind):
     seed: int
 
     def run(self, task: Task) -> Result:
-        found = offer(self.candidate, tuple(task.data.values["shape"]), task.levels)
+        found = offer(self.candidate, task.space.shape, task.space.levels)
         own = as_chosen(self, found, task.environment.device.type)
         fit = FitSettings.model_validate(own.fit)
         pairs, held = task.fitting_pairs(None, self.fit_on, fit.held_out, self.seed)
@@ -245,8 +245,7 @@ def build_density(task: Task, spec: Mapping[str, Any], context: tuple[int, ...] 
     """The density with its initial weights: those of the twin where both have the same seed."""
     options = dict(spec)
     kind = options.pop("kind")
-    shape = tuple(task.data.values["shape"])
-    density = densities.build(kind, shape, task.levels, context, options, seed=seed)
+    density = densities.build(kind, task.space.shape, task.space.levels, context, options, seed=seed)
     return density.to(task.environment.device)
 
 

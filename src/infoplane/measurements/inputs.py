@@ -74,7 +74,7 @@ class Subject(Kind):
             model = build_subject(kind, spec, task.data.values).to(device)
         images, looked_at = task.images(kept).to(device), task.images(held).to(device)
         labels, known = (_on(device, task.labels(index)) for index in (kept, held))
-        transform, progress = default_transform(task.levels), task.environment.progress
+        transform, progress = default_transform(task.space.levels), task.environment.progress
         values: dict[str, Any] = {"kind": kind, "options": spec}
         if isinstance(settings, subjects.EpochSettings):
             told = progress if objective == "cross-entropy" else without_nats(progress)
@@ -174,7 +174,7 @@ class Capture(Kind):
         layers = list(self.layers)
         example = live.inputs(task.images(task.split("decoding")[:LOOKED_AT]))
         known = bool(live.readings)
-        image = task.data.values["shape"][1:]
+        image = (task.space.height, task.space.width)
         listed = (
             fired(live.model, example) if known else list_layers(live.model, example, read_as=self.read_as, image=image)
         )

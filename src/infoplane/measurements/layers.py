@@ -1,6 +1,5 @@
 """The stored cells of a study of inversion by role: scores, what layers are read as and with, and what bounds them."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property, lru_cache
@@ -8,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from infoplane.data import Images
 from infoplane.engine.plan import Plan
 from infoplane.engine.store import Store, Stored
 from infoplane.information import Seen, seen_values
@@ -188,7 +188,7 @@ class Layers(Run[Any]):
         capture, data = self.cell("capture", checkpoint=checkpoint), self.cell("data")
         if data is None:
             return None
-        most = math.prod(data.values["shape"]) * math.log(data.values["levels"])
+        most = Images.of_values(data.values).nats
         if capture is not None and layer in capture.values["states"]:
             most = min(most, capture.values["states"][layer])
         seen = self._seen(layer, checkpoint)

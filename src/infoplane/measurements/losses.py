@@ -1,12 +1,12 @@
 """What is said of the fits themselves: their gap, and their losses on each part of the split."""
 
-import math
 from typing import Any, ClassVar
 
 import numpy as np
 
+from infoplane.data import Images
 from infoplane.data.split import PARTS
-from infoplane.estimate import NATS_PER_BIT, Estimate
+from infoplane.estimate import Estimate
 from infoplane.information import count, crossed_mean
 from infoplane.measurements.base import Row
 from infoplane.measurements.densities import OfDensities
@@ -69,7 +69,7 @@ class Losses(OfDensities):
                     mean = crossed_mean(-np.stack(scores), groups=own)
                     row |= {part: mean.value, f"{part}_stderr": mean.stderr, f"{part}_n": count(scores[0], own)}
             if "evaluation" in row:
-                per_bit = math.prod(data.values["shape"]) * NATS_PER_BIT
+                per_bit = Images.of_values(data.values).per_bit
                 row["bits_per_dimension"] = row["evaluation"] / per_bit
                 row["bits_per_dimension_stderr"] = row["evaluation_stderr"] / per_bit
                 found.append(row)

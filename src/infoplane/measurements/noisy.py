@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from pydantic import ValidationError
 
 from infoplane.engine.kind import Kind
 from infoplane.engine.store import Result
@@ -17,7 +16,7 @@ from infoplane.measurements.base import Measurement, Row, is_of
 from infoplane.measurements.counting import Prices, Work
 from infoplane.measurements.numbers import Place
 from infoplane.measurements.task import Task
-from infoplane.settings import check_options, first_error, options_model
+from infoplane.settings import options_for
 from infoplane.subjects.dense import DenseSettings, dense
 from infoplane.subjects.noisy import LayeredNetwork
 from infoplane.subjects.points import POINTS, Points, equal_inputs
@@ -62,10 +61,7 @@ def problem(name: str, options: Mapping[str, Any], seed: int) -> Points:
     Raises:
         UsageError: It cannot be had, or does not take these options.
     """
-    try:
-        taken = check_options(POINTS[name], options).model_dump()
-    except ValidationError as error:
-        raise first_error(error, options_model(POINTS[name]), name, options, at="data.options") from error
+    taken = options_for(POINTS[name], options, name, at="data.options")
     with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is refused below
         found = POINTS[name](seed, **taken)
     if not np.isfinite(found.inputs).all():

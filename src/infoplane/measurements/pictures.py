@@ -44,9 +44,9 @@ class Mse(OfLayer):
         assert context_shape is not None
         with torch.random.fork_rng([]):
             torch.manual_seed(self.seed)
-            model = Reconstructor(tuple(task.data.values["shape"]), context_shape)
+            model = Reconstructor(task.space.shape, context_shape)
         model.to(task.environment.device)
-        loss = SquaredError(model, task.levels)
+        loss = SquaredError(model, task.space.levels)
         progress = without_nats(task.environment.progress)
         curve = fit(model, loss, pairs, held, settings, seed=self.seed, progress=progress)
         evaluation = task.pairs(self.layer, "evaluation")
@@ -54,7 +54,7 @@ class Mse(OfLayer):
         assert context is not None
         arrays = {
             "errors": losses_of(model, loss, evaluation).numpy(),
-            "reconstructions": model.reconstruct(context, task.levels).cpu().numpy(),
+            "reconstructions": model.reconstruct(context, task.space.levels).cpu().numpy(),
         }
         return Result({"curve": asdict(curve)}, arrays, {"reconstructor": model.state_dict()})
 

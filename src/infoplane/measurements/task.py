@@ -14,6 +14,7 @@ from infoplane.capture import Reading, Tap, default_transform, model_input, seed
 from infoplane.capture.inputs import quoted
 from infoplane.capture.pytrees import own_batch
 from infoplane.capture.recording import in_single
+from infoplane.data.space import Images
 from infoplane.data.split import PARTS
 from infoplane.engine.store import Stored
 from infoplane.engine.worker import Environment
@@ -84,8 +85,8 @@ class Task:
         return self.needs["data"]
 
     @property
-    def levels(self) -> int:
-        return self.data.values["levels"]
+    def space(self) -> Images:
+        return Images.of_values(self.data.values)
 
     def images(self, index: np.ndarray) -> Tensor:
         return torch.from_numpy(self.data.array("images")[index])
@@ -113,7 +114,7 @@ class Task:
         with torch.random.fork_rng([]):  # initial weights that the stored ones replace
             model = build_subject(subject.values["kind"], subject.values["options"], self.data.values)
         model.load_state_dict(subject.weights(checkpoint))
-        return Live(model.to(self.environment.device).eval(), default_transform(self.levels))
+        return Live(model.to(self.environment.device).eval(), default_transform(self.space.levels))
 
     # --- contexts ---
 
@@ -205,4 +206,4 @@ class Task:
 
 def build_subject(kind: str, options: Mapping[str, Any], values: Mapping[str, Any]) -> nn.Module:
     """The network under study with its initial weights, from the caller's random state."""
-    return subjects.REGISTRY[kind](tuple(values["shape"]), values["classes"], **options)
+    return subjects.REGISTRY[kind](Images.of_values(values).shape, values["classes"], **options)

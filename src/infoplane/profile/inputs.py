@@ -2,7 +2,6 @@
 
 import dataclasses
 import inspect
-import math
 import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -54,7 +53,7 @@ def dataset_of(images: Any, labels: Any, levels: int | None, groups: Any) -> dat
             dataset = dataclasses.replace(part, pools=None, notes=(*part.notes, note))
         data.check_images(dataset.images, dataset.levels, least=LEAST_IMAGES)
         return dataset
-    levels = 256 if levels is None else levels
+    levels = data.Dataset.levels if levels is None else levels
     checked = data.check_images(images, levels, least=LEAST_IMAGES)
     if labels is not None:
         labels = data.check_labels(labels, len(checked))
@@ -214,7 +213,7 @@ def density_of(kind: str, shape: tuple[int, int, int], levels: int) -> DensitySp
     """Returns the density that is fitted, of a kind that `measure` knows; to large images always PixelCNN++."""
     if kind not in DENSITIES:
         raise unknown("density to measure with", repr(kind) if not isinstance(kind, str) else kind, DENSITIES)
-    chosen = kind == AUTO and math.prod(shape) <= LARGEST
+    chosen = kind == AUTO and data.Images.of(shape, levels).dimensions <= LARGEST
     return DensitySpec(kind=AUTO) if chosen else suggest_density(shape, levels)
 
 

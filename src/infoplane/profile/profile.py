@@ -166,8 +166,8 @@ class Profile:
         if stored is None or capture is None or loaded is None:
             raise CellError("this layer's density was not fitted", received=repr(layer), mend="see the report")
         options = results.density_options
-        shape, context = tuple(loaded.values["shape"]), tuple(stored.values["context"])
-        density = densities.build(options.pop("kind"), shape, loaded.values["levels"], context, options)
+        space, context = data.Images.of_values(loaded.values), tuple(stored.values["context"])
+        density = densities.build(options.pop("kind"), space.shape, space.levels, context, options)
         density.load_state_dict(stored.weights("density"))
         found = self._activations(layer, self._images(images), capture, loaded, seed)
         environment = Environment(self._device, lambda *_: None, self._live)
@@ -191,10 +191,7 @@ class Profile:
     def _images(self, images: Any) -> np.ndarray:
         loaded = self._results.cell("data")
         assert loaded is not None
-        checked = data.check_images(images, loaded.values["levels"], least=1)
-        if list(checked.shape[1:]) != loaded.values["shape"]:
-            raise UsageError("images of another shape", received=checked.shape[1:], legal=loaded.values["shape"])
-        return checked
+        return data.Images.of_values(loaded.values).check_array(images)
 
     def _check(self, results: Results, layer: str) -> None:
         if not isinstance(layer, str) or layer not in results.layers:

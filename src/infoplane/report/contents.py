@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from infoplane.data.space import check_levels, check_range
 from infoplane.errors import UsageError, in_words
 from infoplane.measurements.numbers import in_order
 
@@ -29,13 +30,8 @@ def _check_images(what: str, images: np.ndarray | None, rank: int, levels: int) 
             received=f"{images.dtype} of shape {images.shape}",
             legal=f"uint8 of shape ({', '.join(axes)})",
         )
-    if images.size and int(images.max()) >= levels:
-        raise UsageError(
-            f"the report's {what} have more levels than was said",
-            received=f"a pixel of {int(images.max())}",
-            legal=f"0 to {levels - 1}",
-            mend="give `levels` the number of grey values of the data",
-        )
+    mend = "give `levels` the number of grey values of the data"
+    check_range(images, levels, f"the report's {what} have more levels than was said", mend=mend)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -228,8 +224,7 @@ class ReportContents(PageContents):
     each: int | None = None
 
     def __post_init__(self) -> None:
-        if not 2 <= self.levels <= 256:
-            raise UsageError("levels out of range", received=self.levels, legal="2 to 256")
+        check_levels(self.levels)
         _check_images("inputs", self.inputs, 4, self.levels)
         _check_images("samples of p(x)", self.null_samples, 4, self.levels)
         for layer in self.layers:

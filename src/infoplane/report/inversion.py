@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from infoplane.data.space import Images
 from infoplane.data.split import PARTS
 from infoplane.errors import in_words
 from infoplane.measurements.candidates import SPOKEN, is_wide, paced
@@ -91,9 +92,7 @@ def _description(spec: StudySpec, results: Results) -> str:
         gone = "What was stored of the images is damaged, and without them no picture can be shown."
         return gone if results.plan.name("data") in results.damaged() else "No part of this run has finished yet."
     sizes = {part: len(data.array(part)) for part in PARTS}
-    channels, rows, columns = data.values["shape"]
-    colour = "" if channels == 1 else f", {channels} channels"
-    images = f"images of {rows}×{columns} pixels with {data.values['levels']} levels{colour} ({data.values['name']})"
+    images = f"{Images.of_values(data.values).words} ({data.values['name']})"
     # All of them decide: those that do not train say when to stop.
     held = f", {100 * spec.fit.held_out:.3g} % of them held out to say when to stop"
     if spec.fit_on == "encoding":

@@ -3,7 +3,6 @@
 import weakref
 from collections.abc import Mapping
 
-import numpy as np
 import torch
 
 from infoplane import data
@@ -15,7 +14,7 @@ from infoplane.errors import UsageError
 from infoplane.information.contrastive import contrastive_batches, lowered_words, one_of_each
 from infoplane.information.label import check_prior
 from infoplane.measurements import MEASUREMENTS
-from infoplane.measurements.dataset import load_data, sizes_of
+from infoplane.measurements.dataset import load_data, parted, sizes_of
 from infoplane.measurements.task import build_subject
 from infoplane.study.spec import StudySpec
 
@@ -42,16 +41,8 @@ def outlined(spec: StudySpec) -> tuple[Result, dict[str, tuple[int, ...]]]:
     Which of these are copies of one another does not show, so that parts have the very sizes that were asked for.
     """
     found = spec.data.outline()
-    dataset = found.dataset
-    sizes = sizes_of(spec.data, dataset, spec.name)
-    parts = data.split(dataset, **{part: sizes[part] for part in PARTS}, seed=spec.seed, groups=found.groups)
-    arrays = {part: getattr(parts, part) for part in PARTS}
-    arrays |= {f"latent:{name}": latent for name, latent in dataset.latents.items()}
-    if dataset.labels is not None:
-        arrays["labels"] = dataset.labels
-    values = {"name": dataset.name, "levels": dataset.levels, "shape": list(found.shape)}
-    values["classes"] = dataset.classes if dataset.labels is not None else None
-    return _checked(spec, Result(values, arrays))
+    sizes = sizes_of(spec.data, found.dataset, spec.name)
+    return _checked(spec, parted(found.dataset, sizes, spec.seed, found.groups, found.space))
 
 
 def _checked(spec: StudySpec, result: Result) -> tuple[Result, dict[str, tuple[int, ...]]]:
@@ -157,12 +148,13 @@ def _contexts(spec: StudySpec, result: Result) -> dict[str, tuple[int, ...]]:
         options = dict(spec.subject.model_extra or {})
         with torch.random.fork_rng([]):
             model = build_subject(spec.subject.kind, options, result.values)
-            images = torch.from_numpy(np.zeros((2, *result.values["shape"]), np.uint8))
+            space = data.Images.of_values(result.values)
+            images = torch.from_numpy(space.blank(2))
             for each in wanted:
                 each.check(spec, result, model)
-            inputs = default_transform(result.values["levels"])(images)
+            inputs = default_transform(space.levels)(images)
             Tap(model, spec.layers)(inputs)
-            image = (images.shape[2], images.shape[3])
+            image = (space.height, space.width)
             readings = readings_of(model, spec.layers, inputs, read_as=spec.read_as, image=image)
         contexts |= {layer: reading.context for layer, reading in readings.items()}
     return contexts

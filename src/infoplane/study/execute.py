@@ -15,13 +15,14 @@ from infoplane.checks import check_whole
 from infoplane.data import say
 from infoplane.engine.cell import Cell
 from infoplane.engine.devices import default_workers, device_name, pick_device
+from infoplane.engine.local import LocalWorkers
 from infoplane.engine.lock import locked
 from infoplane.engine.plan import Plan
-from infoplane.engine.run import ENGINES, Outcome, run_cells
+from infoplane.engine.run import ENGINES, Outcome, StartEngine, run_cells
 from infoplane.engine.schedule import finished
 from infoplane.engine.store import Result, Store, room_for
 from infoplane.engine.watch import Watcher
-from infoplane.errors import unknown, words
+from infoplane.errors import words
 from infoplane.measurements.counting import Machine
 from infoplane.measurements.task import Live
 from infoplane.study.base import Study
@@ -85,8 +86,7 @@ def execute(
     where = pick_device(device)
     spec = on_machine(spec, folder, where)
     count = workers_of(workers, where)
-    if engine not in ENGINES:
-        raise unknown("engine", engine, ENGINES)
+    start = ENGINES[engine]
     loaded = FAMILIES[spec.kind].check(spec)
     say(loaded.values.get("notes", ()))
     origin = origin_of(loaded)
@@ -105,7 +105,7 @@ def execute(
         origin,
         device=where,
         workers=count,
-        engine=engine,
+        engine=start,
         quiet=quiet,
         watchers=watchers,
         foretell=None if quiet else foretell,
@@ -120,7 +120,7 @@ def carry_out(
     *,
     device: torch.device,
     workers: int,
-    engine: str = "local",
+    engine: StartEngine = LocalWorkers,
     quiet: bool = False,
     watchers: Iterable[Watcher] = (),
     live: Live | None = None,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from infoplane.data.space import Images
 from infoplane.data.split import PARTS
 from infoplane.engine.plan import Plan
 from infoplane.engine.store import Result
@@ -34,10 +35,10 @@ def costs_of(spec: StudySpec, loaded: Result | None = None, *, images: int | Non
     sizes = {part: len(loaded.arrays[part]) for part in PARTS}
     if images is not None:
         sizes = {part: round(images * size / sum(sizes.values())) for part, size in sizes.items()}
-    subject = None
+    space, subject = Images.of_values(loaded.values), None
     if spec.subject is not None:
         subject = partial(build_subject, spec.subject.kind, dict(spec.subject.model_extra or {}), loaded.values)
-    return Costs(tuple(loaded.values["shape"]), loaded.values["levels"], sizes, contexts, subject)
+    return Costs(space.shape, space.levels, sizes, contexts, subject)
 
 
 def work_of(plan: Plan, costs: Prices) -> dict[str, Work]:

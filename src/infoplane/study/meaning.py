@@ -14,7 +14,7 @@ from pathlib import Path
 from infoplane.study.syntax import Module, Target, Uses, write
 
 #: rooms that carry results or say what went wrong with them, and make none
-INDIFFERENT = ("errors", "files", "engine")
+INDIFFERENT = ("errors", "files", "engine", "registry")
 #: where one of many is chosen by its name
 CHOICES = frozenset({"data:_load", "densities:REGISTRY", "subjects:REGISTRY"})
 #: rooms whose modules bring together what belongs to different cells: their definitions are followed one by one.
@@ -47,7 +47,8 @@ class Code:
         """Returns a hash of all code that these can run through, inside the package.
 
         Args:
-            roots: "module:name" or "module"; a module outside the package counts by the bytes of its file.
+            roots: "module:name" or "module"; a module outside the package counts by the source of its own package and
+                by what that imports from this one; what is no module, by its name.
         """
         return self.read(roots)[0]
 
@@ -60,7 +61,10 @@ class Code:
             if self._inside(module):
                 waiting += self._resolve(module, name.partition(".")[0] or None)
             else:
-                found.append((module, f"{module} {_bytes_of(module)}"))
+                files = _files_of(module)
+                found.append((module, f"{module} {_hash([file.read_bytes().hex() for file in files], 64)}"))
+                for target in (target for file in files for target in Module(module, file).imports.values()):
+                    waiting += self._resolve(*target) if self._inside(target[0]) else []
         found += [
             (module, f"{module}:{name} {self._unit((module, name))[0]}") for module, name in self._closure(waiting)
         ]
@@ -175,7 +179,9 @@ def _hash(lines: Iterable[str], digits: int) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:digits]
 
 
-def _bytes_of(module: str) -> str:
-    """A hash of the file of a module outside the package, as far as it has one."""
-    file = getattr(sys.modules.get(module), "__file__", None)
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file and Path(file).is_file() else ""
+def _files_of(module: str) -> list[Path]:
+    """The source of a module outside the package, with that of the whole package that it is in, if it is in one."""
+    file = getattr(sys.modules.get(module), "__file__", None) or ""
+    above = getattr(sys.modules.get(module.partition(".")[0]), "__path__", ())
+    found = [path for folder in above for path in sorted(Path(folder).rglob("*.py"))] if file else []
+    return found or [path for path in (Path(file),) if path.suffix == ".py" and path.is_file()]

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from annotated_types import Ge, Gt, Le, MinLen
 from pydantic import Field, ValidationError
 
-from infoplane.errors import UsageError, unknown
+from infoplane.errors import UsageError
 from infoplane.measurements.flow import SweepSpec
 from infoplane.settings import Settings, first_error, shown
 from infoplane.study import yaml12
@@ -94,8 +94,7 @@ class NoisySpec(Study):
         Raises:
             UsageError: Sections do not go together.
         """
-        if self.data.name not in POINTS:
-            raise unknown("data.name", self.data.name, POINTS)
+        POINTS.get(self.data.name, what="data.name")
         found = {name: _resolved(self.one(name), name) for name in self.names}
         if self.estimate.exact and any(set(one.network.widths) != {1} for one in found.values()):
             mend = "leave estimate.exact out, or give every layer one unit"

@@ -145,16 +145,19 @@ def roots_of(kind: Kind) -> list[str]:
 
 
 def chosen(params: Mapping[str, Any]) -> list[str]:
-    """Returns what a cell's settings choose by name: classes of densities and networks, and what loads the data."""
+    """Returns what a cell's settings choose by name: classes of densities and networks, and what loads the data.
+
+    Of what another distribution offers, that distribution and its version too: an upgrade of it computes anew.
+    """
     fitted = [each["density"] for each in (params, *params.get("places", ())) if "density" in each]
-    found: list[Any] = [densities.REGISTRY[each["kind"]] for density in fitted for each in may_be(density)]
+    found = [root for density in fitted for each in may_be(density) for root in densities.REGISTRY.roots(each["kind"])]
     if "subject" in params:
-        found.append(subjects.REGISTRY[params["subject"]["kind"]])
+        found += subjects.REGISTRY.roots(params["subject"]["kind"])
     name = params["data"].get("name") if isinstance(params.get("data"), Mapping) else None
-    if name in subjects.POINTS:
-        found.append(subjects.POINTS[name])
+    if name is not None and name in subjects.POINTS:
+        found += subjects.POINTS.roots(name)
         name = params["data"].get("options", {}).get("path", name)
-    return [*map(_path, found), *([] if name is None else data.loaders(name))]
+    return found if name is None else [*found, *data.loaders(name)]
 
 
 def _path(found: Any) -> str:

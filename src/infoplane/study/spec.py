@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import torch
 from annotated_types import Ge, Gt, Le, Lt, MinLen
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from infoplane import densities, subjects
 from infoplane.capture import check_pattern
@@ -16,7 +16,7 @@ from infoplane.measurements import QUANTITIES, asked_for
 from infoplane.measurements.candidates import AUTO, may_be_wide
 from infoplane.measurements.dataset import DataSpec
 from infoplane.measurements.task import END
-from infoplane.settings import Settings, check_options, first_error, options_model
+from infoplane.settings import Settings, check_options, options_for, options_model
 from infoplane.study.base import Study
 from infoplane.subjects import EpochSettings, TrainSettings
 from infoplane.subjects.forward import HELD_OUT
@@ -29,12 +29,6 @@ else:
     Measure = Literal[tuple(asked_for())]
 
 
-def _known(what: str, name: str, registry: Mapping[str, Any], mend: str | None = None) -> Any:
-    if name not in registry:
-        raise unknown(what, name, registry, mend=mend)
-    return registry[name]
-
-
 def _of_networks() -> dict[str, type[BaseModel]]:
     """What networks under study take, by kind."""
     return {kind: options_model(constructor) for kind, constructor in subjects.REGISTRY.items()}
@@ -42,12 +36,11 @@ def _of_networks() -> dict[str, type[BaseModel]]:
 
 def _of_densities() -> dict[str, type[BaseModel]]:
     """What densities take, by kind."""
-    return {kind: options_model(constructor) for kind, constructor in _densities().items()}
+    return {kind: options_model(constructor) for kind, constructor in (*densities.REGISTRY.items(), (AUTO, _chosen))}
 
 
-def _densities() -> dict[str, Callable[..., Any]]:
-    """What makes a density of each kind, or would: what the data choose takes no options."""
-    return {**densities.REGISTRY, AUTO: lambda: None}
+def _chosen() -> None:
+    """In the place of a constructor: a density that the data choose takes no options."""
 
 
 def needs_densities(measure: Iterable[str]) -> bool:
@@ -74,8 +67,13 @@ class SubjectSpec(Settings):
 
     @model_validator(mode="after")
     def _check_options(self) -> "SubjectSpec":
-        check_options(_known("subject.kind", self.kind, subjects.REGISTRY), self.model_extra or {})
+        self.options()
         return self
+
+    def options(self) -> dict[str, Any]:
+        """Returns all options of the network's constructor, defaults included."""
+        constructor = subjects.REGISTRY.get(self.kind, what="subject.kind")
+        return check_options(constructor, self.model_extra or {}).model_dump()
 
 
 class EpochSubjectSpec(SubjectSpec):
@@ -116,9 +114,19 @@ class DensitySpec(Settings):
 
     @model_validator(mode="after")
     def _check_options(self) -> "DensitySpec":
-        mend = "the window density is called autoregressive" if self.kind.startswith("win") else None
-        check_options(_known("density.kind", self.kind, _densities(), mend), self.model_extra or {})
+        self.options()
         return self
+
+    @property
+    def constructor(self) -> Callable[..., Any]:
+        """What makes such a density, or would."""
+        mend = "the window density is called autoregressive" if self.kind.startswith("win") else None
+        known = densities.REGISTRY
+        return _chosen if self.kind == AUTO else known.get(self.kind, what="density.kind", also=(AUTO,), mend=mend)
+
+    def options(self) -> dict[str, Any]:
+        """Returns all options of the density's constructor, defaults included."""
+        return check_options(self.constructor, self.model_extra or {}).model_dump()
 
 
 class ContrastiveSpec(Settings):
@@ -214,7 +222,8 @@ class StudySpec(Study):
     layers: tuple[str, ...] = ()
     read_as: dict[str, str] = Field(default_factory=dict)
     latents: tuple[str, ...] = ()
-    density: DensitySpec = DensitySpec()
+    # Whether that can be had is asked of the study that wants it, not of all.
+    density: DensitySpec = DensitySpec.model_construct()
     density_at: dict[str, dict[str, Any]] = Field(default_factory=dict)
     readers: Literal["own", "later"] = "later"
     fit: FitSettings = FitSettings()
@@ -295,20 +304,13 @@ class StudySpec(Study):
                     legal="what suits the density that is chosen",
                     mend=f"leave fit.{name} out, or name a density in density.kind",
                 )
-        constructor = _densities()[self.density.kind]
+        constructor = self.density.constructor
         for layer, options in self.density_at.items():
-            try:
-                check_options(constructor, options)
-            except ValidationError as error:
-                raise first_error(
-                    error, options_model(constructor), self.name, options, at=f"density_at.{layer}"
-                ) from error
-        changes: dict[str, Any] = {
-            "density": DensitySpec(kind=self.density.kind, **options_of(self.density, _densities()))
-        }
+            options_for(constructor, options, self.name, at=f"density_at.{layer}")
+        changes: dict[str, Any] = {"density": DensitySpec(kind=self.density.kind, **self.density.options())}
         if self.subject is not None:
-            options = options_of(self.subject, subjects.REGISTRY)
-            content = {"kind": self.subject.kind, "train": self.subject.train, "seeds": self.subject.seeds, **options}
+            own = {"kind": self.subject.kind, "train": self.subject.train, "seeds": self.subject.seeds}
+            content = {**own, **self.subject.options()}
             changes["subject"] = type(self.subject).model_validate(content)
         return self.model_copy(update=changes)
 
@@ -356,8 +358,3 @@ class StudySpec(Study):
                 raise unknown("layer in density_at", layer, names, mend=mend)
         if len(set(names)) < len(names) or "input" in names:
             raise UsageError("layers and latents must be distinct, and none called input", received=", ".join(names))
-
-
-def options_of(spec: SubjectSpec | DensitySpec, registry: Mapping[str, Callable[..., Any]]) -> dict[str, Any]:
-    """Returns all options of the constructor that `spec` names, defaults included."""
-    return check_options(registry[spec.kind], spec.model_extra or {}).model_dump()

@@ -3,7 +3,7 @@
 from torch import nn
 
 from infoplane.calls import public
-from infoplane.errors import unknown
+from infoplane.registry import Registry
 from infoplane.subjects.dense import DenseSettings, dense, orthonormality_step
 from infoplane.subjects.forward import Forward, decode_labels, head, label_log_probs, tail
 from infoplane.subjects.nash_cnn import NashCNN
@@ -15,27 +15,23 @@ from infoplane.subjects.train_epochs import EpochSettings, Objective, TrainedEpo
 from infoplane.subjects.train_noisy import Descent, DescentSettings, descend
 
 #: name in a study -> class, built with (shape, classes, **options)
-REGISTRY: dict[str, type[nn.Module]] = {
-    "nash-cnn": NashCNN,
-    "resnet-classifier": ResNet21,
-    "resnet-autoencoder": ResNetAutoencoder,
-}
+REGISTRY: Registry[type[nn.Module]] = Registry(
+    "kind of network",
+    "infoplane.subjects",
+    {"nash-cnn": NashCNN, "resnet-classifier": ResNet21, "resnet-autoencoder": ResNetAutoencoder},
+    fits=lambda found: isinstance(found, type) and issubclass(found, nn.Module),
+    legal="a subclass of torch.nn.Module, made with (shape, classes, **options)",
+)
 
 
 def settings_of(kind: str) -> type[TrainSettings] | type[EpochSettings]:
     """Returns how a kind of network is trained: by updates, unless its class says by epochs."""
-    return getattr(_network(kind), "settings", TrainSettings)
+    return getattr(REGISTRY[kind], "settings", TrainSettings)
 
 
 def objective_of(kind: str) -> Objective:
     """Returns what a kind of network is trained for: its labels, unless its class says otherwise."""
-    return getattr(_network(kind), "objective", "cross-entropy")
-
-
-def _network(kind: str) -> type[nn.Module]:
-    if not isinstance(kind, str) or kind not in REGISTRY:
-        raise unknown("kind of network", str(kind), REGISTRY)
-    return REGISTRY[kind]
+    return getattr(REGISTRY[kind], "objective", "cross-entropy")
 
 
 __all__ = [

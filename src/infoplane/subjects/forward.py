@@ -25,11 +25,10 @@ from infoplane.subjects.train_epochs import (
     as_classes,
     check_inputs,
     device_of,
-    evaluating,
     state_of,
     train_epochs,
 )
-from infoplane.torch_state import own_state
+from infoplane.torch_state import evaluating, own_state
 
 #: share of the decoding split that chooses the weights and what they are mixed with
 HELD_OUT = 0.1

@@ -13,6 +13,7 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from infoplane.data import load
 from infoplane.errors import UsageError
+from infoplane.registry import Registry
 
 Share = Annotated[float, Gt(0), Lt(1)]
 
@@ -106,7 +107,13 @@ def spiral(
 
 
 #: name of a problem -> function of a seed and options
-POINTS: dict[str, Callable[..., Points]] = {"neuron": neuron, "pair": pair, "szt": szt, "spiral": spiral}
+POINTS: Registry[Callable[..., Points]] = Registry(
+    "problem of noisy networks",
+    "infoplane.problems",
+    {"neuron": neuron, "pair": pair, "szt": szt, "spiral": spiral},
+    fits=callable,
+    legal="a function of a seed that returns infoplane.subjects.Points",
+)
 
 
 def _all_for_training(name: str, inputs: list[list[float]], labels: list[int], targets: list[float]) -> Points:

@@ -2,8 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -17,7 +16,7 @@ from infoplane.arguments import Seed, check_argument, checked
 from infoplane.checks import check_labels, outline
 from infoplane.errors import FitError, UsageError
 from infoplane.settings import Settings
-from infoplane.torch_state import own_state
+from infoplane.torch_state import evaluating, own_state
 
 Epoch = Annotated[int, Ge(0), Le(10**6)] | Annotated[float, Ge(0)] | Literal["end"]
 Objective = Literal["cross-entropy", "mse"]
@@ -59,12 +58,7 @@ class EpochSettings(Settings):
 
     @model_validator(mode="after")
     def _check_checkpoints(self) -> "EpochSettings":
-        late = [c for c in self.checkpoints if c != "end" and c > self.epochs]
-        if late:
-            legal = f"0 to {self.epochs}, and end"
-            raise ValueError(
-                f"checkpoint {name_of(late[0])} lies beyond the last of {self.epochs} epochs; legal: {legal}"
-            )
+        check_late(self.checkpoints, self.epochs, "epochs")
         return self
 
     def rate(self, done: float) -> float:
@@ -83,6 +77,13 @@ class EpochSettings(Settings):
             name_of(c): self.epochs * steps if c == "end" else max(round(c * steps), int(c > 0))
             for c in self.checkpoints
         }
+
+
+def check_late(checkpoints: Sequence[float | str], last: int, counted: str) -> None:
+    """Raises ValueError where a checkpoint lies after the end of a training; what that is `counted` in is for words."""
+    late = next((name_of(c) for c in checkpoints if not isinstance(c, str) and c > last), None)
+    if late is not None:
+        raise ValueError(f"checkpoint {late} lies beyond the last of {last} {counted}; legal: 0 to {last}, and end")
 
 
 def name_of(checkpoint: float | str) -> str:
@@ -286,19 +287,6 @@ def check_output(model: nn.Module, inputs: Tensor, objective: Objective, transfo
             "this network does not reconstruct", received=f"{shape[1:]} for inputs of shape {tuple(x.shape[1:])}"
         )
     return shape[1] if objective == "cross-entropy" else None
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """A context in which a model is in evaluation mode and nothing is differentiated; its flags come back after it."""
-    flags = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, flag in flags:
-            module.training = flag
 
 
 def device_of(model: nn.Module) -> torch.device:

@@ -1,0 +1,1 @@
+"""What another distribution offers to infoplane, one of each kind."""

@@ -1,0 +1,117 @@
+"""A study of what another distribution offers: its density, its network, its data, run by its engine."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from infoplane.engine.plan import Plan
+from infoplane.study.load import load_study
+from infoplane.study.plan import make_plan
+from plugin_site import read_anew, write_site
+from tiny_study import events
+
+STUDY = """
+title: All of it is theirs
+data: {name: stripes, encoding: 40, decoding: 80, evaluation: 40, options: {noise: 0.3}}
+subject: {kind: perceptron, units: 5, train: {updates: 20, batch: 8}}
+layers: [hidden, logits]
+density: {kind: independent, smoothing: 0.5}
+fit: {updates: 5, batch: 8, evaluations: 2, refits: 2}
+samples: {images: 2, each: 2}
+measure: [nce, usable, label, samples]
+"""
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """The distribution, on the path of this process."""
+    folder = write_site(tmp_path / "site")
+    monkeypatch.syspath_prepend(str(folder))
+    read_anew()
+    yield folder
+    for name in [name for name in sys.modules if name.partition(".")[0] == "infoplane_plugin"]:
+        del sys.modules[name]
+    read_anew()
+
+
+def study(folder: Path) -> Path:
+    path = folder / "theirs.yaml"
+    path.write_text(STUDY)
+    return path
+
+
+def infoplane(site: Path, *words: object) -> subprocess.CompletedProcess:
+    """Calls the command line in a process of its own, in which the distribution can be found."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), *sys.path])}
+    command = [sys.executable, "-m", "infoplane", *map(str, words)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def test_a_study_runs_by_name_under_both_engines(tmp_path):
+    site, path = write_site(tmp_path / "site"), study(tmp_path)
+    tables = {}
+    for engine in ("serial", "local"):
+        done = infoplane(site, "run", path, "--out", tmp_path / engine, "--engine", engine, "--workers", 2)
+        assert done.returncode == 0, done.stderr
+        tables[engine] = pl.read_csv(tmp_path / engine / "results.csv")
+    # The numbers do not depend on what runs the cells, nor on where it does.
+    assert tables["serial"].equals(tables["local"])
+    found = tables["serial"].filter(pl.col("kind") == "usable")
+    assert set(found["layer"]) == {"hidden", "logits"}
+    assert found["value"].is_finite().all()
+    assert not events(tmp_path / "local", "failed")
+    assert "stripes" in infoplane(site, "data").stdout
+
+
+def names(folder: Path) -> dict[tuple, str]:
+    """The names of the study's cells by role."""
+    read_anew()
+    plan: Plan = make_plan(load_study(str(study(folder))))
+    return dict(plan.roles)
+
+
+def test_an_upgrade_computes_anew_what_it_is_about(site, tmp_path):
+    before = names(tmp_path)
+    assert names(tmp_path) == before
+    write_site(site, "1.1")
+    upgraded = names(tmp_path)
+    assert all(upgraded[role] != name for role, name in before.items())  # all of them begin with its data
+    write_site(site)
+    assert names(tmp_path) == before
+    # While it is worked on its version stays, and its source does not; the module that is named imports this one.
+    source = site / "infoplane_plugin" / "subject.py"
+    source.write_text(source.read_text() + "LIMIT = 1\n")
+    assert all(names(tmp_path)[role] != name for role, name in before.items())
+
+
+def test_a_plug_in_is_what_it_was_made_of(site, tmp_path):
+    plan = make_plan(load_study(str(study(tmp_path))))
+    modules = next(cell.modules for cell in plan.cells.values() if cell.kind == "density")
+    assert {"infoplane_plugin.density", "infoplane-plugin 1.0", "infoplane.densities.density"} <= modules.keys()
+    assert "infoplane.densities.pixelcnn" not in modules
+
+
+def test_neither_help_nor_an_import_reads_entry_points():
+    source = """
+import importlib.metadata
+read = importlib.metadata.entry_points
+def watched(group):  # torch and pydantic read their own
+    assert not group.startswith("infoplane"), f"{group} was read"
+    return read(group=group)
+importlib.metadata.entry_points = watched
+import infoplane
+from infoplane.cli import main
+for words in (["--help"], ["run", "--help"], ["data", "--help"]):
+    try:
+        main(words)
+    except SystemExit as stop:
+        assert stop.code == 0, stop.code
+import infoplane.study.execute
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", source], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
