@@ -110,7 +110,6 @@ for words in (["--help"], ["run", "--help"], ["data", "--help"]):
         main(words)
     except SystemExit as stop:
         assert stop.code == 0, stop.code
-import infoplane.study.execute
 """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", source], env=environment, capture_output=True, text=True, timeout=120)

@@ -1,5 +1,9 @@
-"""What it takes to measure something more: one file (`mean_norm.py`) and one line."""
+"""What it takes to measure something more, from stored cells or with one of its own: one file and one line.
 
+The files are in tests/plugin, the lines in its pyproject.toml.
+"""
+
+import os
 import re
 import subprocess
 import sys
@@ -13,26 +17,17 @@ import tiny_study
 from infoplane.engine.plan import Plan
 from infoplane.engine.store import Store
 from infoplane.information import crossed_mean
-
-HERE = Path(__file__).parent
-#: the one line, then the command line
-RUN = """
-import sys
-from infoplane.measurements import QUANTITIES
-from mean_norm import MEAN_NORM
-QUANTITIES["norm"] = MEAN_NORM
-from infoplane.cli import main
-sys.exit(main(sys.argv[1:]))
-"""
+from plugin_site import write_site
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("norm")
-    path = tiny_study.write_study(folder)
-    asked = ["--set", "measure=[nce, norm]", "--set", "subject.train.checkpoints=[0, end]"]
-    command = [sys.executable, "-c", RUN, "run", str(path), "--out", str(folder / "run"), "--workers", "0", *asked]
-    done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=False)
+    path, site = tiny_study.write_study(folder), write_site(folder / "site")
+    asked = ["--set", "measure=[nce, norm, rank]", "--set", "subject.train.checkpoints=[0, end]"]
+    command = [sys.executable, "-m", "infoplane", "run", str(path), "--out", str(folder / "run"), "--workers", "1"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), *sys.path])}
+    done = subprocess.run([*command, *asked], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return folder / "run", done.stdout
 
@@ -68,3 +63,18 @@ def test_it_is_in_the_table_under_the_run_and_on_the_page(run):
     assert "no information, and no bound" in page
     assert (folder / "figures" / "through-norm.svg").is_file()
     assert (folder / "figures" / "norm.svg").is_file()
+
+
+def test_one_with_a_cell_of_its_own(run):
+    folder, printed = run
+    plan, store = Plan.load(folder), Store(folder / "cells")
+    rows = pl.read_csv(folder / "results.csv").filter(pl.col("kind") == "rank")
+    assert len(rows) == 4
+    for row in rows.iter_rows(named=True):
+        h = store.load(plan.name("capture", "", 0, row["checkpoint"])).array(f"evaluation:{row['layer']}")
+        own = np.cov(h.reshape(len(h), -1).astype(float).T)
+        # tr(C)² / tr(C²), without eigenvalues
+        assert row["value"] == pytest.approx(np.trace(own) ** 2 / np.trace(own @ own), rel=1e-6)
+    assert "rank" in printed
+    assert "Participation ratio" in (folder / "report.html").read_text(encoding="utf-8")
+    assert (folder / "figures" / "rank.svg").is_file()

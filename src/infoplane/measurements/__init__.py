@@ -1,54 +1,56 @@
 """What is measured, a file for each thing: the kinds of cells that make it, how numbers come from them, and words.
 
-A thing that is measured is a line of `QUANTITIES` or `NOISY_QUANTITIES`, a kind of cell one of `KINDS`.
+A thing that is measured is a line of `_OWN`, or an entry point of another distribution in `infoplane.measurements`.
 """
 
 from infoplane.engine.cell import Cell
 from infoplane.engine.kind import Kind
 from infoplane.measurements.base import Chart, Measurement
-from infoplane.measurements.clustering import BINNED, Clustering
+from infoplane.measurements.clustering import BINNED
 from infoplane.measurements.contrastive import CONTRASTIVE
 from infoplane.measurements.dataset import Data
-from infoplane.measurements.fits import Candidate, Choice, Density, Trunk
-from infoplane.measurements.flow import Flow, Quadrature, Sweep
 from infoplane.measurements.inputs import ACCURACY, Capture, Subject
-from infoplane.measurements.label import FORWARD, LABEL, OWN, Forward, Own, Probe
+from infoplane.measurements.label import FORWARD, LABEL, OWN
 from infoplane.measurements.losses import GAP, LOSSES
 from infoplane.measurements.nce import CROSS_ENTROPY, NCE
 from infoplane.measurements.noisy import NETWORK_ACCURACY, Descent, ProblemPoints
-from infoplane.measurements.pictures import MSE, SAMPLE_ACCURACY, SAMPLE_VARIANCE, Judge, Mse, Samples
+from infoplane.measurements.pictures import MSE, SAMPLE_ACCURACY, SAMPLE_VARIANCE
 from infoplane.measurements.propagated import BY_QUADRATURE, FLOW, SWEPT
-from infoplane.measurements.truth import EXCESS, Truth
+from infoplane.measurements.truth import EXCESS
 from infoplane.measurements.usable import USABLE
+from infoplane.registry import Registry
 
-_ALL: tuple[type[Kind], ...] = (
-    *(Data, Subject, Capture),
-    *(Candidate, Choice, Trunk, Density),
-    *(Mse, Samples, Judge),
-    *(Probe, Forward, Own),
-    Truth,
-    *(ProblemPoints, Descent),
-    *(Flow, Quadrature, Sweep),
-    Clustering,
+#: in the order of columns and rows
+_OWN: tuple[Measurement, ...] = (
+    *(CROSS_ENTROPY, NCE, USABLE, CONTRASTIVE),
+    *(LABEL, FORWARD, MSE, SAMPLE_ACCURACY, SAMPLE_VARIANCE),
+    *(GAP, EXCESS, LOSSES, ACCURACY, OWN),
+    *(FLOW, BY_QUADRATURE, BINNED, SWEPT, NETWORK_ACCURACY),
 )
-#: how a kind of cell is called -> what it is
-KINDS: dict[str, type[Kind]] = {each.kind: each for each in _ALL}
+#: those of other distributions, by kind
+_OFFERED = Registry[Measurement](
+    "measurement",
+    "infoplane.measurements",
+    {},
+    fits=lambda found: isinstance(found, Measurement),
+    legal="an instance of infoplane.measurements.base.Measurement",
+    taken={each.kind for each in _OWN},
+)
+_ALL = (*_OWN, *(each for _, each in _OFFERED.items()))
 
-#: kind -> what may be measured of a study of inversion, in the order of columns and rows
-QUANTITIES: dict[str, Measurement] = {
-    each.kind: each
-    for each in (
-        *(CROSS_ENTROPY, NCE, USABLE, CONTRASTIVE),
-        *(LABEL, FORWARD, MSE, SAMPLE_ACCURACY, SAMPLE_VARIANCE),
-        *(GAP, EXCESS, LOSSES, ACCURACY, OWN),
-    )
+#: family of studies -> kind -> what may be measured there
+MEASUREMENTS = {
+    family: {each.kind: each for each in _ALL if each.family == family}
+    for family in dict.fromkeys(each.family for each in _ALL)
 }
-#: the same of a study of noisy networks
-NOISY_QUANTITIES: dict[str, Measurement] = {
-    each.kind: each for each in (FLOW, BY_QUADRATURE, BINNED, SWEPT, NETWORK_ACCURACY)
+QUANTITIES, NOISY_QUANTITIES = MEASUREMENTS["inversion"], MEASUREMENTS["flow"]
+
+#: what studies consist of, whatever is measured
+_SUBJECTS: tuple[type[Kind], ...] = (Data, Subject, Capture, ProblemPoints, Descent)
+#: how a kind of cell is called -> what it is
+KINDS: dict[str, type[Kind]] = {
+    each.kind: each for each in (*_SUBJECTS, *(cell for measured in _ALL for cell in measured.cells))
 }
-#: family of studies -> these
-MEASUREMENTS = {"inversion": QUANTITIES, "flow": NOISY_QUANTITIES}
 
 
 def asked_for() -> list[str]:

@@ -115,6 +115,8 @@ class Measurement:
         with_fits: Whether it takes densities.
         of_network: Whether it is a number of the network itself, which has no refits.
         across: What it is compared across, image by image.
+        cells: The kinds of cells that it adds to a plan.
+        family: The family of studies that it is of.
         test: Its comparisons are one test with those of equal terms that share this word; default: its kind.
     """
 
@@ -138,6 +140,8 @@ class Measurement:
     with_fits: ClassVar[bool] = False
     of_network: ClassVar[bool] = False
     across: ClassVar[frozenset[Literal["layers", "checkpoints"]]] = frozenset()
+    cells: ClassVar[tuple[type[Kind], ...]] = ()
+    family: ClassVar[str] = "inversion"
     test: ClassVar[str] = ""
 
     # --- before a run ---

@@ -128,6 +128,8 @@ class Binned(Measurement):
     """H(Bin(T)), a number for each size of the bins."""
 
     kind: ClassVar = "binned-entropy"
+    family: ClassVar = "flow"
+    cells: ClassVar = (Clustering,)
     name: ClassVar = "H(Bin(T))"
     meaning: ClassVar = (
         "Entropy of the activations after each unit is cut into bins of the stated size. It measures how far inputs "

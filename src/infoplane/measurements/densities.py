@@ -31,6 +31,7 @@ class OfDensities(Measurement):
 
     fitted: ClassVar[bool] = True
     with_fits: ClassVar[bool] = True
+    cells: ClassVar = (Candidate, Choice, Trunk, Density)
 
     def plan(self, plan: Draft, spec: Any, sources: Sources) -> None:
         """Adds all densities, of which each other number that is read from them makes use too."""

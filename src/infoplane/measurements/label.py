@@ -221,6 +221,7 @@ class Label(OfLabels):
     asked: ClassVar = "label"
     across: ClassVar = frozenset({"layers", "checkpoints"})
     cell: ClassVar = "probe"
+    cells: ClassVar = (Probe,)
 
     def plan(self, plan: Draft, spec: Any, sources: Sources) -> None:
         for place in sources.layers:
@@ -260,6 +261,7 @@ class ByTheRest(OfLabels):
     asked: ClassVar = "forward"
     across: ClassVar = frozenset({"layers", "checkpoints"})
     cell: ClassVar = "forward"
+    cells: ClassVar = (Forward,)
 
     def repeats(self, spec: Any) -> range:
         return range(1, spec.forward.refits + 1)
@@ -301,6 +303,7 @@ class ByItself(OfLabels):
     of_network: ClassVar = True
     across: ClassVar = frozenset({"checkpoints"})
     cell: ClassVar = "own"
+    cells: ClassVar = (Own,)
 
     def check(self, spec: Any, data: Result, model: Any) -> None:
         _check_network(spec, self.asked)

@@ -143,6 +143,7 @@ class NetworkAccuracy(Measurement):
     """Accuracy on the inputs that the network was not trained on; equal ones are counted once in its error."""
 
     kind: ClassVar = "accuracy"
+    family: ClassVar = "flow"
     name: ClassVar = "Accuracy"
     meaning: ClassVar = "Share of the test inputs that the network puts in the right class."
     unit: ClassVar = "fraction"

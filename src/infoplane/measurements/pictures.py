@@ -149,6 +149,7 @@ class Reconstruction(Measurement):
     unit: ClassVar = "squared error"
     beside: ClassVar = True
     asked: ClassVar = "mse"
+    cells: ClassVar = (Mse,)
 
     def plan(self, plan: Draft, spec: Any, sources: Sources) -> None:
         fit = spec.model_dump(mode="json")["reconstruction"]
@@ -170,6 +171,7 @@ class OfSamples(Measurement):
 
     beside: ClassVar = True
     asked: ClassVar = "samples"
+    cells: ClassVar = (Samples, Judge)
     with_fits: ClassVar = True
     across: ClassVar = frozenset({"checkpoints"})
 

@@ -35,6 +35,8 @@ class Propagated(Measurement):
     """I(X;T) by sample propagation (Goldfeld et al. 2018); its repeats are independent estimates of one network."""
 
     kind: ClassVar = "flow"
+    family: ClassVar = "flow"
+    cells: ClassVar = (Flow,)
     name: ClassVar = "I(X;T) by sample propagation"
     meaning: ClassVar = (
         "What a noisy layer T tells about the network’s input X: h(T) − h(T|X). Both entropies are those of Gaussian "
@@ -107,6 +109,8 @@ class ByQuadrature(Measurement):
     """I(X;T) of chains of single units, exactly."""
 
     kind: ClassVar = "information"
+    family: ClassVar = "flow"
+    cells: ClassVar = (Quadrature,)
     name: ClassVar = "I(X;T) by quadrature"
     meaning: ClassVar = (
         "The same quantity by numerical integration, where a layer is narrow enough for it. It has no sampling error, "
@@ -133,6 +137,8 @@ class Swept(Measurement):
     """I(X;T) of a single unit over its weight: a figure, and no number by itself."""
 
     kind: ClassVar = "sweep"
+    family: ClassVar = "flow"
+    cells: ClassVar = (Sweep,)
     name: ClassVar = "I(X;T) over the weight"
     meaning: ClassVar = "I(X;T) of a single tanh unit over its weight, exactly and by sample propagation."
 

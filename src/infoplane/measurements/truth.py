@@ -70,6 +70,7 @@ class Excess(OfDensities):
         "image difference, so it can be slightly negative by chance."
     )
     beside: ClassVar = True
+    cells: ClassVar = (Truth,)
 
     def plan(self, plan: Draft, spec: Any, sources: Sources) -> None:
         if spec.data.name == "truth":
