@@ -10,9 +10,11 @@ import synthetic_report
 from matplotlib.figure import Figure
 
 from infoplane import report
-from infoplane.report.contents import MOST_DRAWN, MOST_TRAINED, spread
+from infoplane.report.contents import spread
 from infoplane.report.drawer import Drawer, digest
+from infoplane.report.inversion.contents import MOST_DRAWN, MOST_TRAINED
 from infoplane.report.printing import SUFFIXES, Print
+from table_rows import numbers_of
 
 
 @pytest.fixture
@@ -70,8 +72,8 @@ def test_a_page_is_made_again_only_where_something_changed(
     tmp_path: Path, drawing: list[str], spoil: Callable[[Path], object]
 ) -> None:
     def contents(title: str = "Small") -> report.ReportContents:
-        rows = [synthetic_report.row("conv1", "usable", 3.0, 0.2)]
-        return report.ReportContents(title=title, rows=rows, layers=[report.Layer("conv1", "conv1")])
+        numbers = numbers_of([synthetic_report.row("conv1", "usable", 3.0, 0.2)])
+        return report.ReportContents(title=title, numbers=numbers, layers=[report.Layer("conv1", "conv1")])
 
     page = report.write(contents(), tmp_path)
     first = page.read_text(encoding="utf-8")
@@ -119,11 +121,15 @@ def test_a_page_of_many_checkpoints_shows_some_and_says_so(tmp_path: Path, drawi
     pictures = full.layers[0].pictures["end"]
     layers = [dataclasses.replace(layer, pictures=dict.fromkeys(points, pictures)) for layer in full.layers]
     rows = [
-        {**row, "checkpoint": at} for row in full.rows for at in (points if row["layer"] not in ("", "input") else [""])
+        {**row, "checkpoint": at}
+        for row in synthetic_report.rows()
+        for at in (points if row["layer"] not in ("", "input") else [""])
     ]
+    numbers = numbers_of(rows, points)
     curves = [dataclasses.replace(full.curves[-1], checkpoint=at) for at in points]
     page = report.write(
-        dataclasses.replace(full, layers=layers, rows=rows, curves=curves, checkpoints=points, differences=[]), tmp_path
+        dataclasses.replace(full, layers=layers, numbers=numbers, curves=curves, checkpoints=points, differences=[]),
+        tmp_path,
     )
     sheets = [name for name in drawing if name.startswith("pictures") and name.endswith(".svg")]
     assert len(sheets) == MOST_DRAWN

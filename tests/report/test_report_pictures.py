@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import synthetic_report
 
-from infoplane.report import contents, pictures, sheets
+from infoplane.report.charts import gallery as pictures
+from infoplane.report.inversion.contents import MOST_IMAGES
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def test_as_many_samples_are_shown_as_the_page_can_carry(drawn: int, heaviest: i
 
 def test_of_many_images_the_first_are_shown() -> None:
     full = synthetic_report.contents()
-    many = contents.MOST_IMAGES + 5
+    many = MOST_IMAGES + 5
     assert full.inputs is not None
 
     def repeated(images: np.ndarray | None) -> np.ndarray | None:
@@ -75,6 +76,6 @@ def test_of_many_images_the_first_are_shown() -> None:
     ]
     found = pictures.gallery(dataclasses.replace(full, inputs=repeated(full.inputs), layers=layers))
     assert found is not None
-    assert (found.images, len(found.inputs), len(found.panels)) == (many, contents.MOST_IMAGES, contents.MOST_IMAGES)
-    rows = sheets.rows_of(dataclasses.replace(full, inputs=repeated(full.inputs), layers=layers), "end")
-    assert len(rows) == contents.MOST_IMAGES
+    assert (found.images, len(found.inputs), len(found.panels)) == (many, MOST_IMAGES, MOST_IMAGES)
+    rows = pictures.rows_of(dataclasses.replace(full, inputs=repeated(full.inputs), layers=layers), "end")
+    assert len(rows) == MOST_IMAGES

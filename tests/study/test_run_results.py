@@ -13,6 +13,7 @@ from infoplane.data import Truth
 from infoplane.engine.store import Result, Store, Stored
 from infoplane.estimate import Estimate
 from infoplane.information import Seen, contrastive_batches, crossed_mean
+from infoplane.measurements.numbers import Number, Numbers, Place
 from infoplane.report.build import load_run
 from infoplane.report.text import table
 from infoplane.study.execute import execute
@@ -439,7 +440,9 @@ def text_of(estimates, layers=("a",)) -> str:
     """Returns the table of made-up estimates: (layer, estimate) pairs."""
     fake = SimpleNamespace(
         layers=list(layers),
-        once=lambda _: [(layer, "" if layer == "input" else "end", "all", estimate) for layer, estimate in estimates],
+        numbers=Numbers(
+            Number(Place(layer, "" if layer == "input" else "end"), "all", estimate) for layer, estimate in estimates
+        ),
         places=[(layer, "end") for layer in layers],
         checkpoints=("end",),
         cell=lambda *_: None,

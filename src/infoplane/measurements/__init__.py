@@ -18,7 +18,7 @@ from infoplane.measurements.fits import (
 from infoplane.measurements.flow import BY_QUADRATURE, FLOW, Flow, Quadrature, Sweep
 from infoplane.measurements.inputs import ACCURACY, Capture, Subject
 from infoplane.measurements.label import FORWARD, LABEL, OWN, Forward, Own, Probe
-from infoplane.measurements.noisy import LOSS, NETWORK_ACCURACY, Descent, ProblemPoints
+from infoplane.measurements.noisy import FALL, NETWORK_ACCURACY, Descent, ProblemPoints
 from infoplane.measurements.pictures import MSE, SAMPLE_ACCURACY, SAMPLE_VARIANCE, Judge, Mse, Samples
 from infoplane.measurements.quantity import Chart, Quantity
 from infoplane.measurements.truth import EXCESS, Truth
@@ -57,5 +57,5 @@ QUANTITIES: dict[str, Quantity] = {
 }
 #: kind -> those of a study of noisy networks
 NOISY_QUANTITIES: dict[str, Quantity] = {
-    each.kind: each for each in (FLOW, BY_QUADRATURE, BINNED, LOSS, NETWORK_ACCURACY)
+    each.kind: each for each in (FLOW, BY_QUADRATURE, BINNED, FALL, NETWORK_ACCURACY)
 }

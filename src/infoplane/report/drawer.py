@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from infoplane.files import checksum, read_text, write_whole
+from infoplane.measurements.numbers import Numbers
 from infoplane.report.printing import SUFFIXES, Print
 from infoplane.report.theme import style
 
@@ -91,6 +92,8 @@ _PLAIN = {str, int, float, bool, type(None)}
 def _feed(update: Callable[[bytes], None], value: Any) -> None:
     if isinstance(value, np.ndarray):
         update(f"array {value.dtype} {value.shape} ".encode() + np.ascontiguousarray(value).tobytes())
+    elif isinstance(value, Numbers):
+        update(f"numbers {value.checkpoints!r} {value.all!r} ".encode("utf-8", "backslashreplace"))
     elif dataclasses.is_dataclass(value):
         update(type(value).__name__.encode())
         for field in dataclasses.fields(value):
@@ -116,8 +119,8 @@ def _feed(update: Callable[[bytes], None], value: Any) -> None:
 def _code() -> bytes:
     """A hash of everything in this room: another version draws anew."""
     found = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.iterdir()):
-        if path.is_file():
+    for path in sorted(Path(__file__).parent.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
             found.update(path.name.encode() + path.read_bytes())
     return found.digest()
 

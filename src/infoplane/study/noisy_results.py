@@ -61,6 +61,11 @@ class NoisyResults(RunResults[NoisySpec]):
         return {f"layer {index}": units for index, units in enumerate(self.spec.one(network).network.widths, 1)}
 
     @property
+    def order(self) -> list[str]:
+        epochs = {epoch for network in self.spec.names for epoch in self.epochs(network)}
+        return [str(epoch) for epoch in sorted(epochs)]
+
+    @property
     def inputs(self) -> int | None:
         """m, the number of equally likely inputs; None where they are not loaded yet."""
         points = self.cell("points")

@@ -1,6 +1,6 @@
-"""Pictures of a network's activations at the marked epochs: clouds, values, distances, densities; a row per layer.
+"""A network's activations at the marked epochs, a row per layer: clouds, values, distances, densities.
 
-Every function returns a `Figure` outside of pyplot's global state, or None where there is nothing to draw.
+Every function returns None where there is nothing to draw.
 """
 
 import itertools
@@ -13,11 +13,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from infoplane.report.amounts import listing
-from infoplane.report.drawing import gutter, shorten
-from infoplane.report.noisy_axes import HUES, box, write
-from infoplane.report.noisy_contents import Cloud, Histogram, NetworkThroughTraining, UnitDensity
-from infoplane.report.theme import GHOST, INK, LINE, MUTED, PIXELS_PER_INCH, Palette, canvas
+from infoplane.report.drawing import box, gutter, shorten, write
+from infoplane.report.format import listing
+from infoplane.report.noisy.contents import Cloud, Histogram, NetworkThroughTraining, UnitDensity
+from infoplane.report.theme import GHOST, HUES, INK, LINE, MUTED, PIXELS_PER_INCH, Palette, canvas
 
 _WIDTH = 960  # pixels
 _HEAD = 24  # for the epochs

@@ -1,6 +1,9 @@
 """Numbers as they are printed, and rows as they are looked up."""
 
+import dataclasses
 import math
+import re
+from typing import Any
 
 import pytest
 from markupsafe import Markup
@@ -8,13 +11,14 @@ from matplotlib.colors import to_rgb
 from synthetic_report import CHECKPOINTS, HOSTILE, contents, row, rows, through_training
 
 from infoplane.estimate import Estimate
-from infoplane.report.amounts import amount, duration, information, listing, probability, rounded, with_error
-from infoplane.report.contents import Layer
+from infoplane.report import Layer
 from infoplane.report.drawing import shorten
-from infoplane.report.evolution import positions
-from infoplane.report.results import Results, differences
-from infoplane.report.tables import numbers, steps
+from infoplane.report.format import amount, duration, information, listing, probability, rounded, with_error
+from infoplane.report.inversion.tables import LayerTables, differences_table, kinds_of
+from infoplane.report.page import Facts, Heading
+from infoplane.report.tables import Entry, Table
 from infoplane.report.theme import Palette
+from table_rows import numbers_of
 
 
 @pytest.mark.parametrize(
@@ -78,8 +82,8 @@ def test_small_words() -> None:
     assert shorten("a\nb\x00c") == "a b c"
 
 
-def test_pooled_rows_are_preferred_to_single_fits() -> None:
-    results = Results(rows())
+def test_pooled_numbers_are_preferred_to_single_fits() -> None:
+    results = numbers_of(rows())
     found = results.get("conv1", "usable")
     assert found is not None
     assert (found.value, found.refits) == (34.90, 3)
@@ -87,48 +91,63 @@ def test_pooled_rows_are_preferred_to_single_fits() -> None:
     assert results.get("conv1", "entropy") is None
 
 
-def test_refits_may_be_text_and_missing_values_are_left_out() -> None:
-    single = Results([row("a", "nce", -3.0, math.nan, refit="0", refits=1), row("a", "usable", None, None)])
-    found = single.get("a", "nce")
-    assert found is not None
-    assert found.stderr is None
-    assert single.get("a", "usable") is None
-
-
 def test_uncombined_fits_are_flagged() -> None:
-    found = Results([row("a", "nce", -3.0, 0.1, refit=refit, refits=1) for refit in (0, 1)]).get("a", "nce")
+    found = numbers_of([row("a", "nce", -3.0, 0.1, refit=refit, refits=1) for refit in (0, 1)]).get("a", "nce")
     assert found is not None
     assert found.flags == ("one of 2 fits that were not combined",)
 
 
-def test_bits_become_nats_and_flags_are_split() -> None:
-    found = Results([row("a", "nce", 1.0, 0.1, unit="bits", flags="one; two", direction="lower")]).get("a", "nce")
-    assert found is not None
-    assert found.value == pytest.approx(math.log(2))
-    assert found.flags == ("one", "two")
-    assert found.bound == "lower"
-
-
 def test_the_twin_belongs_to_every_checkpoint() -> None:
-    results = Results([row("a", "nce", -3.0, 0.1), row("input", "cross-entropy", 9.0, 0.1, checkpoint="")])
+    results = numbers_of([row("a", "nce", -3.0, 0.1), row("input", "cross-entropy", 9.0, 0.1, checkpoint="")])
     assert results.last == "end"
     found = results.get("input", "cross-entropy")
     assert found is not None
     assert found.value == 9.0
 
 
+def nats(entry: Entry) -> list[str]:
+    """What an entry says to a reader of nats, line by line."""
+    lines = [re.sub(r'<span class="bits">.*?</span>', "", str(line)) for line in (entry.text, *entry.small)]
+    return [Markup(line).striptags() for line in lines]
+
+
+class Tables:
+    """The tables of made-up contents, read back."""
+
+    def __init__(self, **changes: Any) -> None:
+        full = contents(**changes)
+        made = LayerTables(full, Palette([layer.name for layer in full.layers]))
+        parts = made.parts()
+        self.several, self.notes = made.several, [Markup(line).striptags() for line in made.footnotes(parts)]
+        self.kinds = kinds_of(full)
+        self.tables = [part for part in parts if isinstance(part, Table)]
+        self.titles = [part.title for part in parts if isinstance(part, Heading)]
+        self.facts = [name for part in parts if isinstance(part, Facts) for name, _ in part.facts]
+
+    @property
+    def heads(self) -> list[str]:
+        return [nats(entry)[0] for table in self.tables for entry in table.head]
+
+    def behind(self, name: str) -> str:
+        """What is behind the numbers of a column."""
+        return next(nats(entry)[-1] for table in self.tables for entry in table.head if nats(entry)[0] == name)
+
+    def rows(self, table: int = 0) -> list[list[list[str]]]:
+        return [[nats(entry) for entry in row] for row in self.tables[table].groups[0][1]]
+
+
 def test_every_pooled_number_is_in_the_table() -> None:
     extra = [row("template", "information", 1.386, 0.001, direction="estimate"), row("conv1", "excess", 0.26, 0.05)]
-    full = contents(rows=rows() + extra)
-    table = numbers(full, Results(full.rows), Palette([layer.name for layer in full.layers]))
-    kinds = [column.kind for column in table.columns]
-    assert kinds == ["nce", "usable", "contrastive", "label", "mse", "excess", "information"]
-    assert [line.name for line in table.lines] == ["conv1", "conv2", "fc3", "logits", "template", "input"]
-    cells = [cell for line in table.lines for cell in line.cells if cell]
+    every = rows() + extra
+    found = Tables(numbers=numbers_of(every))
+    assert found.kinds == ["nce", "usable", "contrastive", "label", "mse", "excess", "information"]
+    names = [cells[0][0] for cells in found.rows()]
+    assert names == ["conv1", "conv2", "fc3", "logits", "template", "no layer, p(x)"]
+    shown = [cell for table in range(2) for cells in found.rows(table) for cell in cells[1:] if cell != ["–"]]
     # every pooled row but the cross-entropies of layers, which are the NCEs with another sign
-    pooled = [one for one in full.rows if one["refit"] == "all" and one["layer"] and one["kind"] != "cross-entropy"]
-    assert len(cells) == len(pooled) + 1
-    assert table.footnotes == (("a", "saturated: near the ceiling log 64"),)
+    pooled = [one for one in every if one["refit"] == "all" and one["layer"] and one["kind"] != "cross-entropy"]
+    assert len(shown) == len(pooled) + 1
+    assert "a saturated: near the ceiling log 64" in found.notes
 
 
 def _luminance(colour: str) -> float:
@@ -149,49 +168,40 @@ def test_layers_differ_in_lightness_and_stand_out_from_the_page(count: int) -> N
 
 
 def test_counts_are_named() -> None:
-    found = [*rows(), row("conv1", "generalisation-gap", 5.0, 0.3, n=99)]
-    table = numbers(contents(rows=found), Results(found), Palette(["conv1", "conv2", "fc3", "logits"]))
-    behind = {column.kind: column.behind for column in table.columns}
-    assert behind["nce"] == "297 images, 3 refits"
-    assert behind["contrastive"] == "4 batches, 3 refits"
-    assert behind["label"] == "297 images, single fit"
-    assert behind["generalisation-gap"] == "99 held-out images, 3 refits"
+    found = Tables(numbers=numbers_of([*rows(), row("conv1", "generalisation-gap", 5.0, 0.3, n=99)]))
+    assert found.behind("NCE") == "297 images, 3 refits"
+    assert found.behind("Contrastive bound") == "4 batches, 3 refits"
+    assert found.behind("Label information") == "297 images, single fit"
+    assert found.behind("Train/held-out gap") == "99 held-out images, 3 refits"
 
 
 def test_each_number_says_its_refits_where_those_of_a_column_differ() -> None:
     found = [row("a", "nce", -3.0, 0.1, refits=2), row("b", "nce", -3.0, 0.1)]
     found += [row(name, "usable", 3.0, 0.1, refits=2) for name in ("a", "b")]
-    full = contents(layers=[Layer("a", "a"), Layer("b", "b")], rows=found)
+    layers = [Layer("a", "a"), Layer("b", "b")]
     for base, remarks in ((2, ["2 refits", "3 refits", "2 refits"]), (3, ["2 refits", "3 refits", "3 refits"])):
-        full = contents(layers=full.layers, rows=[*found, row("input", "cross-entropy", 78.0, 0.4, refits=base)])
-        table = numbers(full, Results(full.rows), Palette(["a", "b"]))
-        cells = [(line.cells[0], line.cells[1]) for line in table.lines]
-        assert [nce.remark for nce, _ in cells if nce is not None] == remarks
-        assert all(usable is None or not usable.remark for _, usable in cells)
-        assert [column.behind for column in table.columns] == [
+        twin = row("input", "cross-entropy", 78.0, 0.4, refits=base)
+        table = Tables(layers=layers, numbers=numbers_of([*found, twin]))
+        assert [cells[1][-1] for cells in table.rows()] == remarks
+        assert not any("refits" in line for cells in table.rows() for line in cells[2])
+        assert [nats(entry)[-1] for entry in table.tables[0].head[1:]] == [
             "297 images, refits with each number",
             "297 images, 2 refits",
         ]
-        assert "in the refits that both have" in table.matched
-    whole = contents()
-    assert numbers(whole, Results(whole.rows), Palette(["a"])).matched == ""
+        assert any("in the refits that both have" in note for note in table.notes)
+    assert not any("in the refits that both have" in note for note in Tables().notes)
 
 
 def test_differences_say_how_many_images_and_refits_they_are_of() -> None:
-    full = contents()
-    results = Results(full.rows)
-    shown = steps(differences(full.differences, results), full)
-    assert [row[4:6] for row in shown] == [("297", "3")] * 4
+    (_, shown) = differences_table(contents(), several=False).groups[0]
+    assert [[entry.text for entry in cells[3:5]] for cells in shown] == [["297", "3"]] * 4
 
 
 def test_samples_are_counted_beside_the_images_they_are_of() -> None:
     found = [row("conv1", kind, 0.5, 0.1, n=6, refits=1) for kind in ("sample-variance", "sample-accuracy", "nce")]
-    names = ["conv1", "conv2", "fc3", "logits"]
-    table = numbers(contents(rows=found, each=8), Results(found), Palette(names))
-    behind = {column.kind: column.behind for column in table.columns}
-    for kind in ("sample-variance", "sample-accuracy"):
-        assert behind[kind] == "6 images, 8 samples of each, single fit"
-    assert "samples" not in behind["nce"]
+    table = Tables(numbers=numbers_of(found), each=8)
+    behind = [nats(entry)[-1] for entry in table.tables[0].head[1:]]
+    assert behind == ["6 images, single fit", *["6 images, 8 samples of each, single fit"] * 2]
 
 
 @pytest.mark.parametrize("wide", [False, True])
@@ -199,46 +209,46 @@ def test_many_columns_make_two_tables_which_hold_every_number_once(wide: bool) -
     kinds = ["nce", "usable", "label", "mse", "generalisation-gap"] + ["contrastive", "forward"] * wide
     found = [row(name, kind, 5.0, 0.3) for name in ("conv1", "fc3") for kind in kinds]
     found.append(row("input", "cross-entropy", 80.0, 1.0))
-    table = numbers(contents(rows=found), Results(found), Palette(["conv1", "conv2", "fc3", "logits"]))
-    assert len(table.parts) == 1 + wide
-    shown = [table.columns[index].kind for part in table.parts for index in part.columns]
-    assert sorted(shown) == sorted(kinds)
+    table = Tables(numbers=numbers_of(found))
+    assert len(table.tables) == 1 + wide
+    assert len(table.heads) - len(table.tables) == len(kinds) == len(set(table.heads) - {"Layer"})
     # Layers without a number stand where information stands, and are left out of the other one.
-    names = [[line.name for line in part.lines] for part in table.parts]
-    assert names == [["conv1", "conv2", "fc3", "logits", "input"], ["conv1", "fc3"]][: 1 + wide]
-    assert [part.title for part in table.parts] == (
-        ["Information", "What was drawn, and the fits themselves"] if wide else [""]
-    )
+    names = [[cells[0][0] for cells in table.rows(index)] for index in range(1 + wide)]
+    assert names == [["conv1", "conv2", "fc3", "logits", "no layer, p(x)"], ["conv1", "fc3"]][: 1 + wide]
+    assert table.titles == ["Information", "What was drawn, and the fits themselves"] * wide
 
 
-def test_words_in_cells_are_explained() -> None:
-    found = [row("a", "nce", -3.0, 0.1), row("a", "contrastive", 4.158883, 0.0, n=6)]
-    full = contents(layers=[Layer("a", "a")], rows=found)
-    assert [words for words, _ in numbers(full, Results(found), Palette(["a"])).words] == ["no spread"]
-    found = [row("a", "nce", -3.0, 0.1, refits=1)]
-    assert [words for words, _ in numbers(full, Results(found), Palette(["a"])).words] == ["single fit"]
-    found = [row("a", "nce", -3.0, 0.1)]
-    assert numbers(full, Results(found), Palette(["a"])).words == ()
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        ([row("a", "nce", -3.0, 0.1), row("a", "contrastive", 4.158883, 0.0, n=6)], ["“no spread”"]),
+        ([row("a", "nce", -3.0, 0.1, refits=1)], ["“single fit”"]),
+        ([row("a", "nce", -3.0, 0.1)], []),
+    ],
+)
+def test_words_in_cells_are_explained(found: list, words: list[str]) -> None:
+    table = Tables(layers=[Layer("a", "a")], numbers=numbers_of(found))
+    assert [note.partition(":")[0] for note in table.notes] == words
 
 
 def test_the_table_has_a_line_per_layer_and_checkpoint() -> None:
     full = through_training()
-    table = numbers(full, Results(full.rows, full.checkpoints), Palette([layer.name for layer in full.layers]))
-    assert table.several
-    lines = [(line.name, line.checkpoint, line.rows) for line in table.lines]
-    assert lines == [
-        ("conv1", "0", 4), ("conv1", "100", 0), ("conv1", "1000", 0), ("conv1", "end", 0),
-        (HOSTILE, "0", 3), (HOSTILE, "1000", 0), (HOSTILE, "end", 0),
-        ("logits", "0", 4), ("logits", "100", 0), ("logits", "1000", 0), ("logits", "end", 0),
-        ("input", "", 1),
+    tables = Tables(**{field.name: getattr(full, field.name) for field in dataclasses.fields(full)})
+    assert tables.several
+    heads = [(row[0].text, row[0].rows, len(row)) for row in tables.tables[0].groups[0][1] if row[0].chip]
+    assert [(name, rows) for name, rows, _ in heads] == [
+        ("conv1", 4), (HOSTILE, 3), ("logits", 4), ("no layer, p(x)", 1),
     ]  # fmt: skip
-    assert [name for name, _ in table.network] == [f"Accuracy of the network, checkpoint {at}" for at in CHECKPOINTS]
+    wide = max(length for *_, length in heads)
+    points = [row[len(row) - wide + 1].text for row in tables.tables[0].groups[0][1]]
+    assert points == [*CHECKPOINTS, "0", "1000", "end", *CHECKPOINTS, "–"]
+    assert tables.facts == [f"Accuracy of the network, checkpoint {at}" for at in CHECKPOINTS]
 
 
 def test_checkpoints_stand_in_the_planned_order_and_what_has_none_has_every_one() -> None:
     found = [row("a", "nce", value, 0.1, checkpoint=at) for at, value in (("end", -1.0), ("100", -2.0), ("0", -3.0))]
     found += [row("template", "nce", -9.0, 0.1, checkpoint=""), row("input", "cross-entropy", 12.0, 0.1, checkpoint="")]
-    results = Results(found, ("0", "100", "end"))
+    results = numbers_of(found, ("0", "100", "end"))
     assert results.checkpoints == ["0", "100", "end"]
     assert results.last == "end"
     assert results.dated("a") == ["0", "100", "end"]
@@ -251,13 +261,3 @@ def test_checkpoints_stand_in_the_planned_order_and_what_has_none_has_every_one(
     earlier = results.get("a", "nce", "100")
     assert earlier is not None
     assert earlier.value == -2.0
-
-
-def test_update_counts_stand_on_a_logarithmic_scale_that_has_zero() -> None:
-    places, counted = positions(("0", "10", "100", "10000", "end"))
-    assert counted
-    assert places == pytest.approx([0, 1, 2, 4, 5])
-    assert positions(("50",)) == ([1.0], True)
-    assert positions(("0", "end")) == ([0.0, 1.0], True)
-    assert positions(("start", "100", "end")) == ([0.0, 1.0, 2.0], False)
-    assert positions(("end",)) == ([0.0], False)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from infoplane.estimate import Estimate
-from infoplane.report.drawing import MARKED, Unit, extent, framed, lines, scaled, shorten, tip, tooltip
+from infoplane.report.drawing import MARKED, Unit, box, extent, lines, scaled, shorten, tip, tooltip
 from infoplane.report.theme import canvas
 from infoplane.report.words import name_of
 
@@ -47,7 +47,7 @@ def plane(orbits: Sequence[Orbit], checkpoints: Sequence[str], kinds: tuple[str,
         unit: What to draw in.
     """
     figure = canvas(_WIDTH, _HEIGHT)
-    axes = framed(figure, 68, 96, 26, 50)
+    axes = box(figure, 68, 26, _WIDTH - 164, _HEIGHT - 76)
     axes.spines["left"].set_visible(True)
     axes.grid(True)
     axes.set_xlabel(f"{name_of(kinds[0])}, {unit} per image", loc="right")

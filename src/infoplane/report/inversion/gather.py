@@ -11,9 +11,10 @@ from infoplane.errors import in_words
 from infoplane.measurements.candidates import SPOKEN, is_wide, paced
 from infoplane.measurements.numbers import INPUT
 from infoplane.measurements.task import END
-from infoplane.report.amounts import capitalised, with_error
-from infoplane.report.contents import Curve, Layer, LayerPictures, ReportContents
-from infoplane.report.making import making
+from infoplane.report.claimed import Change, Difference, Fall
+from infoplane.report.format import capitalised, with_error
+from infoplane.report.inversion.contents import Layer, LayerPictures, ReportContents, TrainingCurve
+from infoplane.report.provenance import provenance
 from infoplane.study.plan import seed_of
 from infoplane.study.readers import Reader
 from infoplane.study.results import Results
@@ -48,7 +49,7 @@ def contents_of(results: Results, folder: Path) -> ReportContents:
     curves = list(_curves(results))
     candidates = [s.values.get("candidates") for place in results.places for _, s in results.own_fits(*place)]
     return ReportContents(
-        **making(results, folder, STAGES),
+        **provenance(results, folder, STAGES),
         description=" ".join(filter(None, (_description(spec, results), choice_words(results)))),
         data_notes=data.values.get("notes", ()) if data is not None else (),
         levels=data.values["levels"] if data is not None else 256,
@@ -56,8 +57,9 @@ def contents_of(results: Results, folder: Path) -> ReportContents:
         layers=[_layer(results, name, pictured=data is not None) for name in results.layers],
         checkpoints=results.checkpoints,
         source=data.values["name"] if data is not None else "",
-        changes=results.once("changes"),
-        falls=results.once("falls"),
+        differences=_compared(results),
+        changes=[Change.of(row) for row in results.once("changes")],
+        falls=[Fall.of(row) for row in results.once("falls")],
         losses=results.once("losses"),
         left_out=results.left_out(),
         readers=reader_words(results),
@@ -73,6 +75,11 @@ def contents_of(results: Results, folder: Path) -> ReportContents:
         classes=data.values["classes"] if data is not None else None,
         each=spec.samples.each,
     )
+
+
+def _compared(results: Results) -> list[Difference]:
+    """The paired differences in NCE."""
+    return [Difference.of(row) for row in results.once("differences") if row["kind"] == "nce"]
 
 
 def _ages(spec: StudySpec) -> dict[str, Any]:
@@ -223,11 +230,11 @@ def shape_of(results: Results, layer: str) -> tuple[int, ...] | None:
     return None
 
 
-def _curves(results: Results) -> Iterator[Curve]:
+def _curves(results: Results) -> Iterator[TrainingCurve]:
     for layer, checkpoint in ((INPUT, ""), *results.places):
         for refit, stored in results.own_fits(layer, checkpoint):
             curve: dict[str, Any] = stored.values["curve"]
-            yield Curve(
+            yield TrainingCurve(
                 layer,
                 refit,
                 *(np.array(curve[key]) for key in ("updates", "train", "heldout", "heldout_ema")),

@@ -1,16 +1,20 @@
-"""Pictures in the page: what each layer kept of each evaluation image, as PNGs with every pixel a sharp square."""
+"""Pictures: what each layer kept of each evaluation image, every pixel a sharp square, in the page and as a file."""
 
 import base64
 import bisect
 import dataclasses
 import io
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from PIL import Image
 
-from infoplane.report.contents import Layer, ReportContents
+from infoplane.report.drawing import box, gutter, shorten
+from infoplane.report.inversion.contents import Layer, ReportContents
+from infoplane.report.theme import INK, MUTED, canvas
 
 SAMPLES = 8  # shown per image, layer and checkpoint, unless they would make the page heavy
 BUDGET = 2_500_000  # bytes of pictures in the page, about
@@ -20,6 +24,12 @@ _TILE = 64  # an image, where there is room
 _WIDE, _NARROW = 1040, 358  # all columns, on a screen and on a phone
 _NAMES = {False: 150, True: 100}  # the column of layers' names, without and with several checkpoints
 _BETWEEN = 24  # one column and the next
+
+# In a file: pixels for the names of the columns, and between one image's rows and the next one's.
+_ABOVE, _APART = 30, 14
+
+#: (label, reconstruction, samples) of one layer in a file
+SheetRow = tuple[str, np.ndarray | None, Sequence[np.ndarray]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +58,7 @@ class Shown:
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class LayerRow:
     """One layer's pictures, by checkpoint; a single one where it belongs to all. A gap is None."""
 
     layer: str
@@ -74,9 +84,10 @@ class Gallery:
         strip: Of a reconstruction and the samples beside it.
     """
 
+    kind: ClassVar = "gallery"
     inputs: tuple[Picture, ...]
-    panels: tuple[tuple[Row, ...], ...]
-    null: Row | None
+    panels: tuple[tuple[LayerRow, ...], ...]
+    null: LayerRow | None
     checkpoints: tuple[str, ...]
     images: int
     samples: int
@@ -95,19 +106,11 @@ class Gallery:
 
 
 @dataclasses.dataclass(frozen=True)
-class Unconditional:
-    """What p(x) draws, in a study of p(x) alone.
+class Wall:
+    """Pictures side by side, and what to enlarge them by."""
 
-    Attributes:
-        inputs: Evaluation images, to hold it against.
-        samples: Its samples.
-        drawn: How many of these there are.
-        zoom: What to enlarge by.
-    """
-
-    inputs: tuple[Picture, ...]
-    samples: tuple[Picture, ...]
-    drawn: int
+    kind: ClassVar = "wall"
+    pictures: tuple[Picture, ...]
     zoom: int
 
 
@@ -222,11 +225,13 @@ def gallery(contents: ReportContents) -> Gallery | None:
     height, width = inputs.shape[-2:]
     names = _NAMES[several]
     strip = (1 + columns) * (width + gap_of(width))
+    alt = f"{count} samples without any layer"
+    sampled = None if null is None else encoder.picture(list(null[:count]), columns, alt)
     room = (_WIDE - names) / max(len(checkpoints), 1) - _BETWEEN
     return Gallery(
         tuple(encoder.picture([image], 1, f"Evaluation image {index}") for index, image in enumerate(inputs, 1)),
         tuple(tuple(_rows(contents, index, checkpoints, count, encoder)) for index in range(len(inputs))),
-        None if null is None else _null_row(contents, null[:count], columns, encoder),
+        None if null is None else LayerRow("input", contents.label("input"), (Shown("", None, sampled),)),
         checkpoints,
         len(contents.inputs),
         count,
@@ -240,20 +245,20 @@ def gallery(contents: ReportContents) -> Gallery | None:
     )
 
 
-def unconditional(contents: ReportContents) -> Unconditional | None:
-    """Returns what p(x) draws, and the evaluation images; None where nothing was drawn from it."""
+def walls(contents: ReportContents) -> tuple[Wall | None, Wall | None, int]:
+    """Returns evaluation images, what p(x) draws, and how many samples of it there are; None where there are none."""
     null, inputs = contents.null_samples, contents.inputs
     if null is None or not len(null):
-        return None
+        return None, None, 0
     # As if no picture could be packed.
     count = max(1, min(len(null), BUDGET * 3 // 4 // null[0].size))
-    encoder = _Encoder(contents.levels)
+    encoder, zoom = _Encoder(contents.levels), max(1, round(_TILE / null.shape[-1]))
 
-    def tiles(images: np.ndarray, name: str) -> tuple[Picture, ...]:
-        return tuple(encoder.picture([image], 1, f"{name} {index}") for index, image in enumerate(images, 1))
+    def wall(images: np.ndarray, name: str) -> Wall:
+        shown = (encoder.picture([image], 1, f"{name} {index}") for index, image in enumerate(images[:count], 1))
+        return Wall(tuple(shown), zoom)
 
-    beside = tiles(inputs[:count], "Evaluation image") if inputs is not None else ()
-    return Unconditional(beside, tiles(null[:count], "Sample"), len(null), max(1, round(_TILE / null.shape[-1])))
+    return None if inputs is None else wall(inputs, "Evaluation image"), wall(null, "Sample"), len(null)
 
 
 def _most(count: int, heavy: Callable[[int], bool]) -> int:
@@ -273,7 +278,7 @@ def _columns(count: int, several: bool) -> int:
     return max(1, -(-count // 2) if several and count > 3 else count)
 
 
-def _weight(rows: Sequence[Row]) -> int:
+def _weight(rows: Sequence[LayerRow]) -> int:
     """Bytes of the pictures in these rows."""
     cells = [cell for row in rows for cell in row.cells if cell is not None]
     return sum(len(picture.url) for cell in cells for picture in (cell.reconstruction, cell.samples) if picture)
@@ -284,7 +289,9 @@ def _points(layer: Layer, checkpoints: Sequence[str]) -> Sequence[str]:
     return [""] if set(layer.pictures) <= {""} else checkpoints
 
 
-def _rows(contents: ReportContents, index: int, checkpoints: Sequence[str], count: int, encoder: _Encoder) -> list[Row]:
+def _rows(
+    contents: ReportContents, index: int, checkpoints: Sequence[str], count: int, encoder: _Encoder
+) -> list[LayerRow]:
     """What each layer kept of one image, with so many samples."""
     columns = _columns(count, len(checkpoints) > 1)
     rows = []
@@ -292,7 +299,7 @@ def _rows(contents: ReportContents, index: int, checkpoints: Sequence[str], coun
         points = _points(layer, checkpoints)
         cells = tuple(_cell(layer, point, index, count, columns, encoder) for point in points)
         if any(cells):
-            rows.append(Row(layer.name, layer.label, cells))
+            rows.append(LayerRow(layer.name, layer.label, cells))
     return rows
 
 
@@ -310,7 +317,87 @@ def _cell(layer: Layer, checkpoint: str, index: int, count: int, columns: int, e
     return Shown(checkpoint, again, several)
 
 
-def _null_row(contents: ReportContents, samples: np.ndarray, columns: int, encoder: _Encoder) -> Row:
-    alt = f"{len(samples)} samples without any layer"
-    drawn = encoder.picture(list(samples), columns, alt)
-    return Row("input", contents.label("input"), (Shown("", None, drawn),))
+def rows_of(contents: ReportContents, checkpoint: str) -> list[list[SheetRow]]:
+    """Returns what is shown of a checkpoint: for each of the first images, the rows of its layers."""
+    inputs = contents.shown_inputs
+    found = [_drawn(contents, index, checkpoint) for index in range(0 if inputs is None else len(inputs))]
+    return found if found and found[0] else []
+
+
+def _drawn(contents: ReportContents, index: int, checkpoint: str) -> list[SheetRow]:
+    """(label, reconstruction, samples) of every layer that was drawn from at a checkpoint, and of p(x)."""
+    rows = []
+    for layer in contents.layers:
+        redrawn, samples = drawn_at(layer, checkpoint, index)
+        if redrawn is not None or len(samples):
+            rows.append((layer.label, redrawn, samples[:SAMPLES]))
+    null = contents.null_samples
+    if null is not None and len(null):
+        # Fresh ones for each image as long as they last.
+        shown = [null[(index * SAMPLES + draw) % len(null)] for draw in range(min(SAMPLES, len(null)))]
+        rows.append((contents.label("input"), None, shown))
+    return rows
+
+
+def sheet(inputs: np.ndarray, pictured: Sequence[Sequence[SheetRow]], levels: int) -> Figure:
+    """Draws pictures as a figure for a file: image | reconstruction | samples, a row per layer.
+
+    Args:
+        inputs: The images, (P, C, H, W).
+        pictured: What `rows_of` returns, of one checkpoint.
+        levels: Values that a pixel can take.
+    """
+    most = max(map(len, pictured))
+    height, width = inputs.shape[-2:]
+    zoom = max(1, round(34 / width))
+    gap = gap_of(width)
+    apart = max(gap, round(_APART / zoom))
+    block = most * (height + gap) - gap + apart  # the rows of one image, and what is between it and the next
+    # One picture in one pair of axes: a pair for each image takes six times as long to draw.
+    pixels = np.zeros((len(inputs) * block - apart, (2 + SAMPLES) * (width + gap) + gap, 4), np.uint8)
+
+    def across(column: int) -> int:
+        """Where a column begins: the image, its reconstruction, and the samples a little apart."""
+        return column * (width + gap) + gap * min(column, 2)
+
+    named: dict[float, str] = {}
+    for index, (image, rows) in enumerate(zip(inputs, pictured)):
+        for row, (label, redrawn, samples) in enumerate(rows):
+            y = index * block + row * (height + gap)
+            named[y + height / 2 - 0.5] = shorten(label)
+            shown = {0: image if row == 0 else None, 1: redrawn} | {2 + at: draw for at, draw in enumerate(samples)}
+            for column, small in shown.items():
+                if small is not None:
+                    x = across(column)
+                    pixels[y : y + height, x : x + width, :3] = rgb(small, levels)
+                    pixels[y : y + height, x : x + width, 3] = 255
+    left = gutter([*named.values()])
+    high, wide = (size * zoom for size in pixels.shape[:2])
+    figure = canvas(left + wide + 10, _ABOVE + high + 4)
+    axes = box(figure, left, _ABOVE, wide, high)
+    squares = _Squares(axes)
+    squares.set_data(pixels)
+    squares.set_clip_path(axes.patch)
+    squares.set_extent(squares.get_extent())
+    axes.add_image(squares)
+    axes.set_xticks([])
+    axes.set_yticks([*named], [*named.values()], color=INK, fontsize=10)
+    axes.spines[:].set_visible(False)
+    for column, words in ((0, "image"), (1, "MSE"), (2, "samples")):
+        at = (across(column) - 0.5, -0.5)
+        axes.annotate(words, at, (0, 6), textcoords="offset points", color=MUTED, fontsize=10)
+    return figure
+
+
+class _Squares(AxesImage):
+    """An image (H, W, 4) of squares, one for each pixel; matplotlib's own way there takes ten times the memory."""
+
+    def make_image(self, renderer: Any, magnification: float = 1.0, unsampled: bool = False) -> tuple[Any, ...]:
+        """Returns the pixels as they are drawn, the lowest row first, where they stand, and no transformation."""
+        own = np.asarray(self.get_array())
+        left, low, right, high = np.rint(np.array(self.get_window_extent(renderer).extents) * magnification).astype(int)
+        up, across = (
+            (np.arange(drawn) * 2 + 1) * count // (2 * drawn)
+            for drawn, count in zip((high - low, right - left), own.shape[:2], strict=True)
+        )
+        return own[up[::-1]][:, across], left / magnification, low / magnification, None

@@ -14,7 +14,7 @@ from infoplane.measurements.numbers import INPUT
 from infoplane.study.run_results import RunResults
 
 
-def making(results: RunResults[Any], folder: Path, stages: Mapping[str, str]) -> dict[str, Any]:
+def provenance(results: RunResults[Any], folder: Path, stages: Mapping[str, str]) -> dict[str, Any]:
     """Returns the fields that any page's contents share, see `PageContents`.
 
     Args:
@@ -28,9 +28,9 @@ def making(results: RunResults[Any], folder: Path, stages: Mapping[str, str]) ->
     return {
         "title": spec.title,
         "note": None if spec.note is None else hide(spec.note),
-        "rows": results.once("rows"),
-        "differences": results.once("differences"),
+        "numbers": results.numbers,
         "truth": results.once("truths"),
+        "tests": results.tests,
         "tests_before": results.tests_before,
         "settings": hide(spec.to_yaml()),
         "versions": begun.get("versions", {}),

@@ -8,6 +8,9 @@ from markupsafe import Markup
 from infoplane.estimate import LEVEL, NATS_PER_BIT, Estimate
 
 MISSING = "–"
+#: from where on a setting is written with a power of ten
+SMALL = 1e-4
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 #: an error below this share of its value is not worth its digits
@@ -97,6 +100,26 @@ def amount(estimate: Estimate, *, unit: bool = True) -> Markup:
         error = None if estimate.stderr is None else 100 * estimate.stderr
         return Markup.escape(united(with_error(100 * estimate.value, error), " %" if unit else ""))
     return Markup.escape(united(with_error(estimate.value, estimate.stderr), f" {estimate.unit}" if unit else ""))
+
+
+def plain(value: float) -> str:
+    """Returns a setting such as a bin size: "0.0005", not "5e-04"; below that "10⁻⁹", whose zeros nobody counts."""
+    if 0 < abs(value) < SMALL:
+        digits, power = f"{value:e}".split("e")
+        digits = digits.rstrip("0").rstrip(".").replace("-", "−")
+        ten = "10" + str(int(power)).translate(_RAISED)
+        return ten if digits == "1" else f"{digits}·{ten}"
+    return f"{value:.10f}".rstrip("0").rstrip(".")
+
+
+def epoch_text(epoch: str) -> str:
+    """Returns "10,000"."""
+    return f"{int(epoch):,}"
+
+
+def epochs_text(epochs: Sequence[str]) -> str:
+    """Returns "epoch 0", or "epochs 0, 5 and 60"."""
+    return f"epoch{'s' * (len(epochs) > 1)} {listing(epochs)}"
 
 
 def probability(p: float | None) -> str:
