@@ -147,7 +147,7 @@ def through_training(**changes: Any) -> ReportContents:
         steps += [
             {"first": first, "second": second, "kind": "nce", "value": kept[first] - kept[second], "stderr": 1.0,
              "dof": 4.0, "p": 1e-4, "refits": 3, "checkpoint": checkpoint}
-            for first, second in itertools.pairwise(names)
+            for first, second in (*itertools.pairwise(names), (names[0], names[-1]))
         ]  # fmt: skip
     layers = [
         Layer(

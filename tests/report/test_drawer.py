@@ -1,7 +1,6 @@
 """Figures are drawn once, and again only where something changed."""
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -54,41 +53,6 @@ def test_a_figure_is_drawn_again_only_where_its_sources_or_files_changed(tmp_pat
     assert build([1, 3]) == both
     (tmp_path / "figures.json").write_text("{half a fi")
     assert build([1, 3]) == both
-
-
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        lambda folder: (folder / "report.html").write_text("edited"),
-        lambda folder: (folder / "report.html").unlink(),
-        lambda folder: next(iter((folder / "figures").iterdir())).unlink(),
-        lambda folder: next(iter((folder / "figures").iterdir())).write_bytes(b"edited"),
-        lambda folder: (folder / "figures.json").unlink(),
-        lambda folder: (folder / "results.csv").write_text("a table to be linked"),
-    ],
-    ids=["page edited", "page gone", "figure gone", "figure edited", "memory gone", "new table"],
-)
-def test_a_page_is_made_again_only_where_something_changed(
-    tmp_path: Path, drawing: list[str], spoil: Callable[[Path], object]
-) -> None:
-    def contents(title: str = "Small") -> report.ReportContents:
-        numbers = numbers_of([synthetic_report.row("conv1", "usable", 3.0, 0.2)])
-        return report.ReportContents(title=title, numbers=numbers, layers=[report.Layer("conv1", "conv1")])
-
-    page = report.write(contents(), tmp_path)
-    first = page.read_text(encoding="utf-8")
-    assert drawing
-    drawing.clear()
-    assert report.write(contents(), tmp_path).read_text(encoding="utf-8") == first
-    assert drawing == []
-    report.write(contents("Another title"), tmp_path)
-    assert "Another title" in page.read_text(encoding="utf-8")
-    report.write(contents(), tmp_path)
-    drawing.clear()
-    spoil(tmp_path)
-    report.write(contents(), tmp_path)
-    assert drawing
-    assert "edited" not in page.read_text(encoding="utf-8")
 
 
 def test_what_differs_has_another_digest() -> None:

@@ -211,17 +211,14 @@ def test_flags_of_the_numbers_behind_the_headline_follow_it() -> None:
 
 def test_without_falls_levels_are_told() -> None:
     headline, rest = said(study())
-    assert headline == (
-        "I(X;T) is 8.318 ± 0.040 nats in layer 1 at epoch 10,000 and 4.818 ± 0.080 nats in layer 5 at epoch 10,000."
-    )
+    assert headline == ("I(X;T) is 8.318 ± 0.040 nats in layer 1 and 4.818 ± 0.080 nats in layer 5 at epoch 10,000.")
     assert "no fall is claimed" in rest
 
 
 def test_bins_of_a_network_without_noise() -> None:
     headline, rest = said(synthetic_noisy.deterministic())
     assert headline.endswith(
-        "; H(Bin(T)) with bins of 0.5 is 6.522 nats in layer 1 at epoch 10,000 and 3.778 nats in layer 5 at epoch "
-        "10,000."
+        "; H(Bin(T)) with bins of 0.5 is 6.522 nats in layer 1 and 3.778 nats in layer 5 at epoch 10,000."
     )
     assert "not I(X;T)" in rest
     assert "sample propagation" not in headline + rest

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from infoplane.files import checksum, read_text, write_whole
-from infoplane.measurements.numbers import Numbers
 from infoplane.report.printing import SUFFIXES, Print
 from infoplane.report.theme import style
 
@@ -30,7 +29,7 @@ class Drawer:
     """
 
     def __init__(self, page: Path) -> None:
-        self.page, self.folder = page, page.with_name("figures")
+        self.folder = page.with_name("figures")
         self.folder.mkdir(parents=True, exist_ok=True)
         self._known = _read(page.with_name(DRAWN_FILE))
         self._sources: dict[str, str] = {}
@@ -54,28 +53,11 @@ class Drawer:
             self.put(name, Print(drawn, name))
         self._sources[name] = found
 
-    def unchanged(self, sources: Any) -> bool:
-        """Whether the page lies there whole, with all its figures, and was made from the same."""
-        page = self.page
-        self._sources[page.name] = digest(sources)
-        files = self._known.get("files", {})
-        return (
-            self._known.get("sources", {}).get(page.name) == self._sources[page.name]
-            and page.is_file()
-            and self._known.get("page") == checksum(page)
-            and files == self._files(files)
-        )
-
     def close(self) -> None:
-        """Remembers what the page and its figures were made from."""
-        files = self._files(path.name for path in self.folder.iterdir() if path.suffix in SUFFIXES)
-        content = {"sources": self._sources, "files": files, "page": checksum(self.page)}
-        write_whole(self.page.with_name(DRAWN_FILE), json.dumps(content, indent=1, sort_keys=True))
-
-    def _files(self, names: Iterable[str]) -> dict[str, str]:
-        """Name -> checksum of those figures that are there."""
-        paths = ((name, self.folder / name) for name in names)
-        return {name: checksum(path) for name, path in paths if path.is_file()}
+        """Remembers which figures there are, and what they were drawn from."""
+        files = {path.name: checksum(path) for path in self.folder.iterdir() if path.suffix in SUFFIXES}
+        content = {"sources": self._sources, "files": files}
+        write_whole(self.folder.with_name(DRAWN_FILE), json.dumps(content, indent=1, sort_keys=True))
 
 
 def digest(value: Any) -> str:
@@ -92,8 +74,6 @@ _PLAIN = {str, int, float, bool, type(None)}
 def _feed(update: Callable[[bytes], None], value: Any) -> None:
     if isinstance(value, np.ndarray):
         update(f"array {value.dtype} {value.shape} ".encode() + np.ascontiguousarray(value).tobytes())
-    elif isinstance(value, Numbers):
-        update(f"numbers {value.checkpoints!r} {value.all!r} ".encode("utf-8", "backslashreplace"))
     elif dataclasses.is_dataclass(value):
         update(type(value).__name__.encode())
         for field in dataclasses.fields(value):

@@ -81,14 +81,6 @@ class Fold:
 
 
 @dataclass(frozen=True)
-class Bullets:
-    """Sentences, a line each."""
-
-    kind: ClassVar = "bullets"
-    lines: Sequence[str]
-
-
-@dataclass(frozen=True)
 class Section:
     """A part of the page: its id, its title, and the parts below that: any of the above, tables, pictures."""
 
@@ -125,7 +117,7 @@ def publish(
     """Returns the path of the page, having written it and its figures.
 
     Every file is written under a temporary name and renamed, the page last, so that a page that can be opened is
-    whole. The same contents give the same bytes; where the page lies there already, made from them, nothing is drawn.
+    whole. The same contents give the same bytes.
 
     Args:
         contents: What to show; anything but its title may be missing.
@@ -137,9 +129,8 @@ def publish(
     path = folder / "report.html"
     drawer = Drawer(path)
     found = {name: what for name, what in tables.items() if (folder / f"{name}.csv").is_file()}
-    if not drawer.unchanged((contents, list(found))):
-        write_whole(path, _render(contents, lay_out(contents, drawer, _links(found))))
-        drawer.close()
+    write_whole(path, _render(contents, lay_out(contents, drawer, _links(found))))
+    drawer.close()
     return path
 
 
@@ -172,9 +163,5 @@ def _render(contents: PageContents, page: Page) -> str:
     environment.filters |= {"duration": duration}
     environment.globals |= {"downloads": downloads}
     css = Markup((_HERE / "page.css").read_text(encoding="utf-8"))
-    sections = list(page.sections)
-    if contents.sanity:
-        sections.append(Section("checks", "What was checked", [Bullets(contents.sanity)]))
-    if contents.truth:
-        sections.append(Section("truth", page.known[0], [Text(page.known[1]), truths(contents.truth)]))
-    return environment.get_template("page.html.j2").render(css=css, contents=contents, page=page, sections=sections)
+    known = Section("truth", page.known[0], [Text(page.known[1]), truths(contents.truth or ())])
+    return environment.get_template("page.html.j2").render(css=css, contents=contents, page=page, known=known)

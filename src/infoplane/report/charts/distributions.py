@@ -27,7 +27,6 @@ _RASTER = 150  # dots per inch of the points
 _SPREAD = 4.0  # where the boxes of a row's clouds differ by more, each has its own
 _NAMED = 24  # inputs whose parts of a density are drawn one by one; more are drawn class by class
 _OVERLAP = 0.5  # of two densities: from where on they share a name
-_ASIDE = 24  # pixels that a name may be moved aside
 _LINE = 12  # pixels from one name to the next above it
 _FAINT = 1e-3  # of its peak: where a part of a density is less, it is not drawn
 
@@ -301,54 +300,34 @@ def _density(axes: Axes, _: str, each: UnitDensity, row: Sequence[UnitDensity], 
             at = slice(seen[0], seen[-1] + 1)
             axes.fill_between(grid[at], part[at], color=hue, alpha=0.55, lw=0)
     axes.plot(grid, each.density, color=INK, lw=1)
-    peak = float(np.max(each.density, initial=0)) or 1.0
-    axes.set_ylim(0, 1.28 * peak)
     low, high = min(float(one.values[0]) for one in row), max(float(one.values[-1]) for one in row)
     axes.set_xlim(low, high)
     axes.set_yticks([])
     axes.axhline(0, color=GHOST, lw=1)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=3, steps=[1, 2, 5, 10]))
-    if not named:
-        return
-    _named(axes, each, low, high, peak)
+    _name(axes, each, low, high) if named else axes.set_ylim(0, None)
 
 
-def _named(axes: Axes, each: UnitDensity, low: float, high: float, peak: float) -> None:
+def _name(axes: Axes, each: UnitDensity, low: float, high: float) -> None:
     """Writes the inputs' names over their parts: those that cannot be told apart share one."""
     across, down = axes.figure.get_size_inches() * PIXELS_PER_INCH  # type: ignore[union-attr]
     wide, tall = axes.get_position().width * across, axes.get_position().height * down
-    grid, density = np.asarray(each.values, dtype=float), np.asarray(each.density, dtype=float)
-    names: list[tuple[float, float, str]] = []  # place and height of the density, name
+    scale = 0.78 * tall / (float(np.max(each.density, initial=0)) or 1.0)  # pixels of a density of 1
+    places: list[tuple[float, float, float]] = []
     for group in together(each):
-        centre = float(np.mean([grid[int(np.argmax(each.parts[index]))] for index in group]))
+        tops = [int(np.argmax(each.parts[index])) for index in group]
         words = [shorten(each.inputs[index], 12) for index in sorted(group)]
         text = ", ".join(words) if len(words) < 5 else f"{words[0]} … {words[-1]}"
-        own = np.isin(grid, [grid[int(np.argmax(each.parts[index]))] for index in group])
-        names.append((centre, float(np.max(density[own], initial=0)), text))
-    places: list[tuple[float, float, float]] = []
-    for room in (1.28, 1.45, 1.7, 2.1):
-        axes.set_ylim(0, room * peak)
-        places = []
-        for centre, height, text in names:
-            long = 6.4 * len(text) + 4
-            left = (centre - low) / (high - low) * wide - long / 2
-            # Beside the name before, where that is not far; else above any that is in the way.
-            before = places[-1][1] if places else 0.0
-            left = before if left < before <= left + _ASIDE else left
-            left = min(max(left, 0.0), max(wide - long, 0.0))
-            under = np.abs((grid - low) / (high - low) * wide - left - long / 2) < long / 2
-            bottom = max(height, float(np.max(density[under], initial=0))) / (room * peak) * tall
-            for one, other, taken in sorted(places, key=lambda place: place[2]):
-                if one < left + long and left < other and abs(taken - bottom) < _LINE:
-                    bottom = taken + _LINE
-            places.append((left, left + long, bottom))
-        if max((bottom for *_, bottom in places), default=0.0) <= tall - _LINE:
-            break
-    for (left, right, bottom), (_, _, text) in zip(places, names):
+        centre, half = (float(np.mean(each.values[tops])) - low) / (high - low) * wide, 3.2 * len(text) + 2
+        # Above its own part, and above any name that would be in the way.
+        taken = [bottom + _LINE for left, right, bottom in places if left < centre + half and centre - half < right]
+        places.append((centre - half, centre + half, max([scale * float(np.max(each.density[tops])), *taken])))
         axes.annotate(
-            text, ((left + right) / 2, bottom + 3), xycoords="axes points", ha="center", color=MUTED, fontsize=10,
+            text, (centre, places[-1][2] + 3), xycoords="axes points", ha="center", color=MUTED, fontsize=10,
             annotation_clip=False,
         )  # fmt: skip
+    above = max((bottom + _LINE for *_, bottom in places), default=tall) / tall
+    axes.set_ylim(0, max(1.0, above) * tall / scale)
 
 
 def together(each: UnitDensity) -> list[list[int]]:

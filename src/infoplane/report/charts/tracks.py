@@ -182,10 +182,11 @@ class TrainingAxis:
         axes.set_xlim(self.first - 0.04 * span, self.first + span)
         kept: dict[float, str] = {}
         for place, name in self._ticks():
-            if kept and (place - max(kept)) / span * _pixels(axes) < _APART:
+            last = max(kept, default=-math.inf)
+            if (place - last) / span * _pixels(axes) < 3.6 * len(kept.get(last, "") + name) + 10:
                 if place < self.last:
                     continue
-                kept.pop(max(kept))  # the last one stays
+                kept.pop(last)  # the last one stays
             kept[place] = name
         axes.set_xticks(list(kept), list(kept.values()) if named else [""] * len(kept))
         if named:

@@ -113,9 +113,15 @@ def _levels(contents: NoisyContents, kind: str) -> Opening:
                 if (series := contents.numbers.series(layer, kind, network=network.name, setting=size))
             ]
             what = "I(X;T) is" if size is None else f"H(Bin(T)) with bins of {plain(size)} is"
+            shown = ends[:1] if len(ends) < 2 else [ends[0], ends[-1]]
             held = [
-                Markup("{} in {} at epoch {}").format(information(each.value, each.stderr), layer, epoch_text(epoch))
-                for layer, epoch, each in (ends[:1] if len(ends) < 2 else (ends[0], ends[-1]))
+                Markup("{} in {}{}").format(
+                    information(each.value, each.stderr),
+                    layer,
+                    # Of two at one epoch it is said once.
+                    f" at epoch {epoch_text(epoch)}" * ((layer, epoch) == shown[-1][:2] or epoch != shown[-1][1]),
+                )
+                for layer, epoch, each in shown
             ]
             parts += [Markup("{}{} {}").format(_where(contents, network.name), what, listing(held))] if held else []
     if not parts:

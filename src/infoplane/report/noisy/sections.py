@@ -110,7 +110,9 @@ class _Layout:
             look = {"ceiling": contents.ceiling, "cut": True, "marked": marked, "named": True, "note": note}
             panels.append(Panel("I(X;T) [{unit}]", own, height=250, scale="I", **look))
         if contents.has("binned-entropy"):
-            panels.append(self._binned(network, sizes[0] if sizes else None, 120 if panels else 250))
+            # Fine bins tell all inputs apart: where nothing else is shown, the coarsest say most.
+            size = (sizes[0] if panels else max(sizes)) if sizes else None
+            panels.append(self._binned(network, size, 120 if panels else 250))
         losses = [
             Line(name, hue, network.history, network.curves[f"{name} loss"], dashes)
             for name, hue, dashes in (("train", MUTED, DOTS), ("test", INK, "-"))
