@@ -169,7 +169,7 @@ def test_inputs_share_a_name_only_where_their_densities_overlap_by_half(apart: f
     values = np.linspace(-1, 1, 2001)
     parts = np.exp(-0.5 * ((values - 0.02 * apart * np.array([[-0.5], [0.5]])) / 0.02) ** 2)
     each = UnitDensity(values, parts.sum(axis=0), parts, ["−1", "1"], np.array([0, 1]))
-    assert len(distributions.together(each)) == len(names)
+    assert len(distributions.overlapping(each)) == len(names)
     network = synthetic_noisy.network("", falls=True, layers={"a": 1}, snapshots=_snapshots(densities={"a": each}))
     figure = distributions.densities(network)
     assert figure is not None

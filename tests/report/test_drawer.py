@@ -9,7 +9,7 @@ import synthetic_report
 from matplotlib.figure import Figure
 
 from infoplane import report
-from infoplane.report.contents import spread
+from infoplane.report.contents import evenly
 from infoplane.report.drawer import Drawer, digest
 from infoplane.report.inversion.contents import MOST_DRAWN, MOST_TRAINED
 from infoplane.report.printing import SUFFIXES, Print
@@ -71,7 +71,7 @@ def test_what_differs_has_another_digest() -> None:
 @pytest.mark.parametrize("count", [1, MOST_DRAWN, MOST_DRAWN + 1, 150])
 def test_points_are_spread_evenly_with_both_ends(count: int) -> None:
     points = [str(index) for index in range(count)]
-    chosen = spread(points, MOST_DRAWN)
+    chosen = evenly(points, MOST_DRAWN)
     assert chosen[0] == points[0]
     assert chosen[-1] == points[-1]
     assert len(set(chosen)) == min(count, MOST_DRAWN)

@@ -10,9 +10,9 @@ from markupsafe import Markup
 from synthetic_noisy import row
 
 from infoplane.report.claimed import Fall, levels
-from infoplane.report.format import plain
+from infoplane.report.format import setting_text
 from infoplane.report.noisy.contents import NoisyContents
-from infoplane.report.noisy.opening import opening
+from infoplane.report.noisy.opening import noisy_opening
 from infoplane.report.noisy.tables import network_tables
 from infoplane.report.noisy.text import network_text
 from infoplane.report.page import Footnotes
@@ -33,7 +33,7 @@ def nats(text: object) -> str:
 
 def said(contents: NoisyContents) -> tuple[str, str]:
     """Returns the headline and what follows it."""
-    spoken = opening(contents)
+    spoken = noisy_opening(contents)
     return nats(spoken.sentence), " ".join(map(nats, spoken.detail))
 
 
@@ -145,7 +145,7 @@ def test_the_peak_is_the_one_that_was_chosen_else_the_highest() -> None:
     ],
 )  # fmt: skip
 def test_settings_are_written_so_that_nobody_counts_zeros(value: float, words: str) -> None:
-    assert plain(value) == words
+    assert setting_text(value) == words
 
 
 def test_fine_bins_are_powers_of_ten_in_headline_and_table() -> None:

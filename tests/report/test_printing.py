@@ -23,7 +23,7 @@ def _curves() -> Figure:
 def _sheet() -> Figure:
     contents = synthetic_report.contents()
     assert contents.inputs is not None
-    return gallery.sheet(contents.inputs, gallery.rows_of(contents, "end"), contents.levels)
+    return gallery.sheet(contents.inputs, gallery.sheet_rows(contents, "end"), contents.levels)
 
 
 def _overflowing() -> Figure:
@@ -91,7 +91,7 @@ def test_page_and_file_hold_the_same_drawing() -> None:
 
 def test_pictures_of_a_sheet_stand_where_they_belong() -> None:
     contents = synthetic_report.contents()
-    rows = gallery.rows_of(contents, "end")
+    rows = gallery.sheet_rows(contents, "end")
     assert contents.inputs is not None
     with style():
         figure = gallery.sheet(contents.inputs, rows, contents.levels)

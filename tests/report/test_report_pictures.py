@@ -77,5 +77,5 @@ def test_of_many_images_the_first_are_shown() -> None:
     found = pictures.gallery(dataclasses.replace(full, inputs=repeated(full.inputs), layers=layers))
     assert found is not None
     assert (found.images, len(found.inputs), len(found.panels)) == (many, MOST_IMAGES, MOST_IMAGES)
-    rows = pictures.rows_of(dataclasses.replace(full, inputs=repeated(full.inputs), layers=layers), "end")
+    rows = pictures.sheet_rows(dataclasses.replace(full, inputs=repeated(full.inputs), layers=layers), "end")
     assert len(rows) == MOST_IMAGES

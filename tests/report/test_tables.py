@@ -12,11 +12,11 @@ from synthetic_report import CHECKPOINTS, HOSTILE, contents, row, rows, through_
 
 from infoplane.estimate import Estimate
 from infoplane.report import Layer
-from infoplane.report.drawing import shorten
-from infoplane.report.format import amount, duration, information, listing, probability, rounded, with_error
-from infoplane.report.inversion.tables import LayerTables, differences_table, kinds_of
+from infoplane.report.drawing import shortened
+from infoplane.report.format import amount, duration, information, listed, probability, rounded, with_error
+from infoplane.report.inversion.tables import LayerTables, column_kinds, differences_table
 from infoplane.report.page import Facts, Heading
-from infoplane.report.tables import Entry, Table
+from infoplane.report.tables import Table, TableEntry
 from infoplane.report.theme import Palette
 from table_rows import numbers_of
 
@@ -76,10 +76,10 @@ def test_small_words() -> None:
         "2 h 3 min",
     ]
     assert [probability(p) for p in (1e-9, 0.0123, 0.731, None)] == ["< 0.001", "0.012", "0.73", "–"]
-    assert listing(["<a>", "b", Markup("<i>c</i>")]) == "&lt;a&gt;, b and <i>c</i>"
+    assert listed(["<a>", "b", Markup("<i>c</i>")]) == "&lt;a&gt;, b and <i>c</i>"
     assert rounded(-1e-12, 1.0) == "0.0"
-    assert shorten("backbone.encoder.blocks.3.attention.output", 20) == "backbon…ntion.output"
-    assert shorten("a\nb\x00c") == "a b c"
+    assert shortened("backbone.encoder.blocks.3.attention.output", 20) == "backbon…ntion.output"
+    assert shortened("a\nb\x00c") == "a b c"
 
 
 def test_pooled_numbers_are_preferred_to_single_fits() -> None:
@@ -105,7 +105,7 @@ def test_the_twin_belongs_to_every_checkpoint() -> None:
     assert found.value == 9.0
 
 
-def nats(entry: Entry) -> list[str]:
+def nats(entry: TableEntry) -> list[str]:
     """What an entry says to a reader of nats, line by line."""
     lines = [re.sub(r'<span class="bits">.*?</span>', "", str(line)) for line in (entry.text, *entry.small)]
     return [Markup(line).striptags() for line in lines]
@@ -119,7 +119,7 @@ class Tables:
         made = LayerTables(full, Palette([layer.name for layer in full.layers]))
         parts = made.parts()
         self.several, self.notes = made.several, [Markup(line).striptags() for line in made.footnotes(parts)]
-        self.kinds = kinds_of(full)
+        self.kinds = column_kinds(full)
         self.tables = [part for part in parts if isinstance(part, Table)]
         self.titles = [part.title for part in parts if isinstance(part, Heading)]
         self.facts = [name for part in parts if isinstance(part, Facts) for name, _ in part.facts]

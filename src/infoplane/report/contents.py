@@ -70,7 +70,7 @@ class PageContents:
         return corrected_for(self.tests, self.tests_before)
 
 
-def spread(points: Sequence[Point], most: int) -> list[Point]:
+def evenly(points: Sequence[Point], most: int) -> list[Point]:
     """Returns at most so many of the points, evenly spread over their order, the first and the last among them."""
     if len(points) <= most:
         return list(points)

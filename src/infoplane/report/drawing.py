@@ -128,7 +128,7 @@ def scaled(estimate: Estimate, unit: Unit) -> Estimate:
     return getattr(estimate, unit) if estimate.unit in ("nats", "bits") else estimate
 
 
-def shorten(label: str, longest: int = LONGEST) -> str:
+def shortened(label: str, longest: int = LONGEST) -> str:
     """Returns the label with its middle left out: the ends tell deep module paths apart."""
     label = " ".join("".join(letter if letter.isprintable() else " " for letter in label).split())
     if len(label) <= longest:
@@ -139,7 +139,7 @@ def shorten(label: str, longest: int = LONGEST) -> str:
 
 def gutter(labels: Sequence[str]) -> float:
     """Returns the pixels that the longest label needs."""
-    return max(56.0, _LETTER * max((len(shorten(label)) for label in labels), default=0) + 16)
+    return max(56.0, _LETTER * max((len(shortened(label)) for label in labels), default=0) + 16)
 
 
 def box(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
@@ -152,7 +152,7 @@ def box(figure: Figure, left: float, top: float, width: float, height: float) ->
     return axes
 
 
-def write(figure: Figure, left: float, top: float, words: str, **look: Any) -> None:
+def write_at(figure: Figure, left: float, top: float, words: str, **look: Any) -> None:
     """Writes at a place in pixels, from the top left of the figure."""
     across, down = figure.get_size_inches() * PIXELS_PER_INCH
     figure.text(left / across, 1 - top / down, words, **{"va": "top", "color": INK, **look})  # type: ignore[arg-type]

@@ -102,7 +102,7 @@ def amount(estimate: Estimate, *, unit: bool = True) -> Markup:
     return Markup.escape(united(with_error(estimate.value, estimate.stderr), f" {estimate.unit}" if unit else ""))
 
 
-def plain(value: float) -> str:
+def setting_text(value: float) -> str:
     """Returns a setting such as a bin size: "0.0005", not "5e-04"; below that "10⁻⁹", whose zeros nobody counts."""
     if 0 < abs(value) < SMALL:
         digits, power = f"{value:e}".split("e")
@@ -119,7 +119,7 @@ def epoch_text(epoch: str) -> str:
 
 def epochs_text(epochs: Sequence[str]) -> str:
     """Returns "epoch 0", or "epochs 0, 5 and 60"."""
-    return f"epoch{'s' * (len(epochs) > 1)} {listing(epochs)}"
+    return f"epoch{'s' * (len(epochs) > 1)} {listed(epochs)}"
 
 
 def probability(p: float | None) -> str:
@@ -148,7 +148,7 @@ def capitalised(words: str) -> str:
     return words[:1].upper() + words[1:]
 
 
-def listing(parts: Sequence[str | Markup]) -> Markup:
+def listed(parts: Sequence[str | Markup]) -> Markup:
     """Returns "a, b and c", each part escaped unless it is markup already."""
     if not parts:
         return Markup()

@@ -13,7 +13,7 @@ from infoplane.report.contents import PageContents
 from infoplane.report.drawer import Drawer
 from infoplane.report.drawing import Drawn
 from infoplane.report.format import duration
-from infoplane.report.tables import Entry, truths
+from infoplane.report.tables import TableEntry, truths_table
 from infoplane.report.theme import Palette
 from infoplane.report.words import Opening
 
@@ -52,7 +52,7 @@ class Facts:
     """Numbers that stand by themselves: (name, number)."""
 
     kind: ClassVar = "facts"
-    facts: Sequence[tuple[str, Entry]]
+    facts: Sequence[tuple[str, TableEntry]]
 
 
 @dataclass(frozen=True)
@@ -163,5 +163,5 @@ def _render(contents: PageContents, page: Page) -> str:
     environment.filters |= {"duration": duration}
     environment.globals |= {"downloads": downloads}
     css = Markup((_HERE / "page.css").read_text(encoding="utf-8"))
-    known = Section("truth", page.known[0], [Text(page.known[1]), truths(contents.truth or ())])
+    known = Section("truth", page.known[0], [Text(page.known[1]), truths_table(contents.truth or ())])
     return environment.get_template("page.html.j2").render(css=css, contents=contents, page=page, known=known)

@@ -16,7 +16,7 @@ PER_IMAGE = both("nats per image", "bits per image")
 
 
 @dataclass(frozen=True)
-class Entry:
+class TableEntry:
     """What stands at one place of a table.
 
     Attributes:
@@ -40,9 +40,9 @@ class Entry:
     look: str = ""
 
 
-NONE = Entry(MISSING, look="quiet")
+NONE = TableEntry(MISSING, look="quiet")
 
-Row = Sequence[Entry]
+Row = Sequence[TableEntry]
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,9 @@ class Table:
     words: bool = False
 
 
-def worded(head: Sequence[Entry | str], rows: Sequence[Sequence[Entry | Markup | str]]) -> Table:
+def worded(head: Sequence[TableEntry | str], rows: Sequence[Sequence[TableEntry | Markup | str]]) -> Table:
     """Returns a table that is read from left to right."""
-    entries = [[each if isinstance(each, Entry) else Entry(each) for each in row] for row in (head, *rows)]
+    entries = [[each if isinstance(each, TableEntry) else TableEntry(each) for each in row] for row in (head, *rows)]
     return Table(entries[0], [("", entries[1:])], words=True)
 
 
@@ -85,7 +85,7 @@ class Notes:
         return [Markup("<sup>{}</sup> {}").format(letter, flag) for flag, letter in self.letters.items()]
 
 
-def entry(estimate: Estimate | None, notes: Notes, *small: Markup | str, unit: bool = False) -> Entry:
+def entry(estimate: Estimate | None, notes: Notes, *small: Markup | str, unit: bool = False) -> TableEntry:
     """Returns a number with its error, its footnotes and its interval; a dash where there is none.
 
     Args:
@@ -95,18 +95,18 @@ def entry(estimate: Estimate | None, notes: Notes, *small: Markup | str, unit: b
     if estimate is None:
         return NONE
     text = amount(estimate, unit=unit or estimate.unit == "fraction")
-    return Entry(text, tuple(filter(None, small)), notes.mark(estimate.flags), between(estimate))
+    return TableEntry(text, tuple(filter(None, small)), notes.mark(estimate.flags), between(estimate))
 
 
-def truths(rows: Sequence[Mapping[str, Any]]) -> Table:
+def truths_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Returns every comparison with what is known."""
-    head = ["Quantity", Entry("Truth", (UNITS,)), Entry("Measured", (UNITS,)), "Direction", "Verdict"]
+    head = ["Quantity", TableEntry("Truth", (UNITS,)), TableEntry("Measured", (UNITS,)), "Direction", "Verdict"]
     found = [
         (
             row["name"],
             _known(row["truth"], row["truth_stderr"]),
             information(row["measured"], row["stderr"], unit=False),
-            Entry(DIRECTIONS.get(row["direction"]) or row["direction"], look="nowrap"),
+            TableEntry(DIRECTIONS.get(row["direction"]) or row["direction"], look="nowrap"),
             row["verdict"],
         )
         for row in rows

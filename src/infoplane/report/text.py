@@ -32,10 +32,10 @@ def table(results: Results) -> str:
         if refit == ALL:
             found[layer, checkpoint, estimate.kind] = estimate
     notes = [*_of_whole(results, found), *_of_run(results, found), _errors(found)]
-    return laid_out(_rows(results, found) if results.places else [], notes, _flagged(results, found))
+    return aligned(_rows(results, found) if results.places else [], notes, _flagged(results, found))
 
 
-def laid_out(lines: Sequence[Sequence[str]], notes: Sequence[str], flags: Mapping[str, Sequence[str]]) -> str:
+def aligned(lines: Sequence[Sequence[str]], notes: Sequence[str], flags: Mapping[str, Sequence[str]]) -> str:
     """Returns lines in columns, the first as their head, notes below them, and what each flag weakens."""
     widths = [max(map(len, column)) for column in zip(*lines)]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]

@@ -7,12 +7,12 @@ from markupsafe import Markup
 
 from infoplane.measurements import NOISY_QUANTITIES, QUANTITIES
 from infoplane.report.claimed import Difference
-from infoplane.report.format import listing
+from infoplane.report.format import listed
 
 DIRECTIONS = {"lower": "lower bound", "upper": "upper bound", "estimate": "estimate", "none": "not a bound"}
 
 
-def name_of(kind: str) -> str:
+def quantity_name(kind: str) -> str:
     """Returns the short name of a kind of number."""
     quantity = QUANTITIES.get(kind) or NOISY_QUANTITIES.get(kind)
     return quantity.name if quantity else kind
@@ -64,7 +64,7 @@ def but(flagged: Sequence[tuple[str, str]], behind: int) -> Markup:
     if not together:
         return Markup(".")
     clauses = [
-        Markup("of {}: {}").format("all of these" if len(at) == behind > 3 else listing(at), listing(flags))
+        Markup("of {}: {}").format("all of these" if len(at) == behind > 3 else listed(at), listed(flags))
         for at, flags in together.items()
     ]
     return Markup('. <span class="caveat">But {}.</span>').format(Markup("; ").join(clauses))

@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from infoplane.report.drawing import box, gutter, shorten, write
-from infoplane.report.format import listing
+from infoplane.report.drawing import box, gutter, shortened, write_at
+from infoplane.report.format import listed
 from infoplane.report.noisy.contents import Cloud, Histogram, NetworkThroughTraining, UnitDensity
 from infoplane.report.theme import GHOST, HUES, INK, LINE, MUTED, PIXELS_PER_INCH, Palette, canvas
 
@@ -69,14 +69,14 @@ def _sheet(
     figure = canvas(_WIDTH, head + len(rows) * (tall + under) + 4, raster=_RASTER)
     across = left
     for hue, words in key:
-        write(figure, across, 3, "●", color=hue, fontsize=11)
-        write(figure, across + 13, 4, words, color=MUTED, fontsize=11)
+        write_at(figure, across, 3, "●", color=hue, fontsize=11)
+        write_at(figure, across + 13, 4, words, color=MUTED, fontsize=11)
         across += 13 + 6.5 * len(words) + 16
     for column, snapshot in enumerate(network.snapshots):
-        write(figure, left + column * wide, head - _HEAD + 4, f"epoch {snapshot.epoch:,}", color=MUTED)
+        write_at(figure, left + column * wide, head - _HEAD + 4, f"epoch {snapshot.epoch:,}", color=MUTED)
     for row, (name, shown) in enumerate(rows):
         top = head + row * (tall + under)
-        write(figure, 0, top + tall / 2, shorten(name), va="center", fontsize=13)
+        write_at(figure, 0, top + tall / 2, shortened(name), va="center", fontsize=13)
         known = [each for each in shown if each is not None]
         for column, each in enumerate(shown):
             if each is not None:
@@ -97,7 +97,7 @@ def _classes(labels: np.ndarray) -> list[tuple[str, str]]:
     classes = [int(label) for label in np.unique(labels)]
     for label in classes:
         found.setdefault(HUES[label % len(HUES)], []).append(str(label))
-    several = [(hue, f"class{'es' * (len(names) > 1)} {listing(names)}") for hue, names in found.items()]
+    several = [(hue, f"class{'es' * (len(names) > 1)} {listed(names)}") for hue, names in found.items()]
     return several if len(classes) > 1 else []
 
 
@@ -314,9 +314,9 @@ def _name(axes: Axes, each: UnitDensity, low: float, high: float) -> None:
     wide, tall = axes.get_position().width * across, axes.get_position().height * down
     scale = 0.78 * tall / (float(np.max(each.density, initial=0)) or 1.0)  # pixels of a density of 1
     places: list[tuple[float, float, float]] = []
-    for group in together(each):
+    for group in overlapping(each):
         tops = [int(np.argmax(each.parts[index])) for index in group]
-        words = [shorten(each.inputs[index], 12) for index in sorted(group)]
+        words = [shortened(each.inputs[index], 12) for index in sorted(group)]
         text = ", ".join(words) if len(words) < 5 else f"{words[0]} … {words[-1]}"
         centre, half = (float(np.mean(each.values[tops])) - low) / (high - low) * wide, 3.2 * len(text) + 2
         # Above its own part, and above any name that would be in the way.
@@ -330,7 +330,7 @@ def _name(axes: Axes, each: UnitDensity, low: float, high: float) -> None:
     axes.set_ylim(0, max(1.0, above) * tall / scale)
 
 
-def together(each: UnitDensity) -> list[list[int]]:
+def overlapping(each: UnitDensity) -> list[list[int]]:
     """Returns the inputs in groups, by where they peak; in a group each overlaps the one before by more than half.
 
     The overlap of two densities is the integral of the smaller of both: 1 where they are the same, 0 where apart.

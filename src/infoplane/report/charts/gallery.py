@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from PIL import Image
 
-from infoplane.report.drawing import box, gutter, shorten
+from infoplane.report.drawing import box, gutter, shortened
 from infoplane.report.inversion.contents import Layer, ReportContents
 from infoplane.report.theme import INK, MUTED, canvas
 
@@ -317,7 +317,7 @@ def _cell(layer: Layer, checkpoint: str, index: int, count: int, columns: int, e
     return Shown(checkpoint, again, several)
 
 
-def rows_of(contents: ReportContents, checkpoint: str) -> list[list[SheetRow]]:
+def sheet_rows(contents: ReportContents, checkpoint: str) -> list[list[SheetRow]]:
     """Returns what is shown of a checkpoint: for each of the first images, the rows of its layers."""
     inputs = contents.shown_inputs
     found = [_drawn(contents, index, checkpoint) for index in range(0 if inputs is None else len(inputs))]
@@ -344,7 +344,7 @@ def sheet(inputs: np.ndarray, pictured: Sequence[Sequence[SheetRow]], levels: in
 
     Args:
         inputs: The images, (P, C, H, W).
-        pictured: What `rows_of` returns, of one checkpoint.
+        pictured: What `sheet_rows` returns, of one checkpoint.
         levels: Values that a pixel can take.
     """
     most = max(map(len, pictured))
@@ -364,7 +364,7 @@ def sheet(inputs: np.ndarray, pictured: Sequence[Sequence[SheetRow]], levels: in
     for index, (image, rows) in enumerate(zip(inputs, pictured)):
         for row, (label, redrawn, samples) in enumerate(rows):
             y = index * block + row * (height + gap)
-            named[y + height / 2 - 0.5] = shorten(label)
+            named[y + height / 2 - 0.5] = shortened(label)
             shown = {0: image if row == 0 else None, 1: redrawn} | {2 + at: draw for at, draw in enumerate(samples)}
             for column, small in shown.items():
                 if small is not None:

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from infoplane.estimate import Estimate
-from infoplane.report.drawing import MARKED, Unit, box, extent, lines, scaled, shorten, tip, tooltip
+from infoplane.report.drawing import MARKED, Unit, box, extent, lines, scaled, shortened, tip, tooltip
 from infoplane.report.theme import canvas
-from infoplane.report.words import name_of
+from infoplane.report.words import quantity_name
 
 _WIDTH, _HEIGHT = 620, 430  # pixels
 #: pixels of a letter of a name across and up, and from a point to what must not cover it
@@ -50,8 +50,8 @@ def plane(orbits: Sequence[Orbit], checkpoints: Sequence[str], kinds: tuple[str,
     axes = box(figure, 68, 26, _WIDTH - 164, _HEIGHT - 76)
     axes.spines["left"].set_visible(True)
     axes.grid(True)
-    axes.set_xlabel(f"{name_of(kinds[0])}, {unit} per image", loc="right")
-    axes.set_ylabel(f"{name_of(kinds[1])}, {unit} per image", loc="top")
+    axes.set_xlabel(f"{quantity_name(kinds[0])}, {unit} per image", loc="right")
+    axes.set_ylabel(f"{quantity_name(kinds[1])}, {unit} per image", loc="top")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(nbins=6))
     last = max(len(checkpoints) - 1, 1)
@@ -80,7 +80,7 @@ def plane(orbits: Sequence[Orbit], checkpoints: Sequence[str], kinds: tuple[str,
             axes.scatter([x.value for _, x, _ in drawn], [y.value for *_, y in drawn], s=9, c=colours, lw=0, **over)
         for at, x, y in drawn if len(drawn) <= MARKED else ():
             (mark,) = axes.plot([x.value], [y.value], "o", ms=6, color=orbit.colour, alpha=opacity[at], mew=0, **over)
-            tip(mark, f"{tooltip(f'{orbit.label}, checkpoint {at}', x)}; {tooltip(name_of(kinds[1]), y)}")
+            tip(mark, f"{tooltip(f'{orbit.label}, checkpoint {at}', x)}; {tooltip(quantity_name(kinds[1]), y)}")
         if drawn:
             ends.append((orbit, drawn[-1][1].value, drawn[-1][2].value))
     axes.margins(0.06)
@@ -99,7 +99,7 @@ def _name(axes: Axes, ends: Sequence[tuple[Orbit, float, float]], marks: Sequenc
     for x, y in axes.transData.transform(marks) * pixel if marks else ():
         taken.append((x - _CLEAR, y - _CLEAR, x + _CLEAR, y + _CLEAR))
     for orbit, x, y in ends:
-        label = shorten(orbit.label, _LONGEST)
+        label = shortened(orbit.label, _LONGEST)
         left, bottom = axes.transData.transform((x, y)) * pixel
         wide = _LETTER * len(label)
         places = [(across, up) for up in _HEIGHTS for across in (9.0, -9.0 - wide)]

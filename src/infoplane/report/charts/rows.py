@@ -18,18 +18,18 @@ from infoplane.report.drawing import (
     put,
     row_axes,
     scaled,
-    shorten,
+    shortened,
     tip,
     tooltip,
 )
 from infoplane.report.format import MISSING, rounded, with_error
 from infoplane.report.theme import GHOST, INK, LINE, MUTED, canvas
-from infoplane.report.words import name_of
+from infoplane.report.words import quantity_name
 
 _DASHES = (0, (4, 3))
 
 
-def opening(marks: Sequence[Mark], kind: str, unit: Unit, *, narrow: bool) -> Figure:
+def opening_rows(marks: Sequence[Mark], kind: str, unit: Unit, *, narrow: bool) -> Figure:
     """Draws what each layer keeps, and beside it what the step to it gave up.
 
     Args:
@@ -44,7 +44,7 @@ def opening(marks: Sequence[Mark], kind: str, unit: Unit, *, narrow: bool) -> Fi
     columns = 420 if any(mark.step for mark in marks) else 160
     left, right = (4, 6) if narrow else (gutter([mark.label for mark in marks]), columns)
     axes = box(figure, left, top, width - left - right, height)
-    name = name_of(kind)
+    name = quantity_name(kind)
     row_axes(axes, len(marks), f"{name} ({unit} per image)")
     drop, thick = (0.17, 0.36) if narrow else (0.0, 0.52)
     values: list[float] = []
@@ -78,14 +78,14 @@ def _words_beside(axes: Axes, marks: Sequence[Mark], unit: Unit) -> None:
         put(axes, "right", 172, -0.78, "change from the layer above", ha="left", color=MUTED, fontsize=11)
     for row, mark in enumerate(marks):
         claimed = mark.step is not None and mark.step.verdict in ("falls", "rises")
-        put(axes, "left", -gutter([mark.label for mark in marks]), row, shorten(mark.label), color=INK, fontsize=13)
+        put(axes, "left", -gutter([mark.label for mark in marks]), row, shortened(mark.label), color=INK, fontsize=13)
         put(axes, "right", 142, row, _number(mark, unit), ha="right", color=INK, fontsize=13)
         put(axes, "right", 172, row, _step(mark, unit), ha="left", color=INK if claimed else MUTED, fontsize=13)
 
 
 def _words_above(axes: Axes, marks: Sequence[Mark], unit: Unit) -> None:
     for row, mark in enumerate(marks):
-        put(axes, "left", 0, row - 0.2, shorten(mark.label, 20), color=INK, fontsize=13, fontweight="bold")
+        put(axes, "left", 0, row - 0.2, shortened(mark.label, 20), color=INK, fontsize=13, fontweight="bold")
         put(axes, "right", 0, row - 0.2, _number(mark, unit), ha="right", color=INK, fontsize=13)
         if mark.step is not None:
             put(axes, "right", 0, row - 0.46, f"↓ {_step(mark, unit)}", ha="right", color=MUTED, fontsize=11)
@@ -108,7 +108,7 @@ def _step(mark: Mark, unit: Unit) -> str:
     value = -step.value * per_unit(unit)  # as a change, so that a loss carries a minus
     size = with_error(abs(value), None if step.stderr is None else step.stderr * per_unit(unit))
     change = f"{'−' if value < 0 else '+'}{size}"
-    since = f" from {shorten(mark.since, 14)}" if mark.since else ""
+    since = f" from {shortened(mark.since, 14)}" if mark.since else ""
     if step.verdict == "not told apart":
         return f"not told apart{since} ({change})"
     return f"{change}{since}" + ("" if step.verdict in ("falls", "rises") else " (no claim)")
@@ -126,10 +126,10 @@ def panel(marks: Sequence[Mark], kind: str, unit: Unit, ceiling: tuple[float, st
     top = 26 if ceiling else 8
     height = 34 * max(len(marks), 2)
     figure = canvas(400, top + height + 46)
-    labels = [shorten(mark.label, 20) for mark in marks]
+    labels = [shortened(mark.label, 20) for mark in marks]
     left = gutter(labels)
     axes = box(figure, left, top, 382 - left, height)
-    row_axes(axes, max(len(marks), 2), f"{name_of(kind)} ({unit} per image)")
+    row_axes(axes, max(len(marks), 2), f"{quantity_name(kind)} ({unit} per image)")
     values: list[float] = []
     for row, mark in enumerate(marks):
         put(axes, "left", -12, row, labels[row], ha="right", color=INK, fontsize=12)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from infoplane.estimate import Estimate
-from infoplane.report.contents import spread
+from infoplane.report.contents import evenly
 from infoplane.report.drawing import (
     MARKED,
     Unit,
@@ -23,10 +23,10 @@ from infoplane.report.drawing import (
     lines,
     per_unit,
     scaled,
-    shorten,
+    shortened,
     tip,
     tooltip,
-    write,
+    write_at,
 )
 from infoplane.report.format import rounded
 from infoplane.report.theme import LINE, MUTED, PAPER, PIXELS_PER_INCH, canvas
@@ -170,11 +170,11 @@ class TrainingAxis:
         if self.counted and len(self.checkpoints) > _TICKS and len(powers) > 1:
             yield from [(0.0, "0")] * (self.first == 0)
             yield from ((self.place(10.0**power), _power(power)) for power in powers)
-            yield from ((self.places[at], shorten(at, 10)) for at in self.checkpoints[-1:] if self.ages[at] is None)
+            yield from ((self.places[at], shortened(at, 10)) for at in self.checkpoints[-1:] if self.ages[at] is None)
             return
-        for at in spread(self.checkpoints, _TICKS):
+        for at in evenly(self.checkpoints, _TICKS):
             age = self.ages[at]
-            yield self.places[at], shorten(at, 10) if age is None else f"{age:,.10g}"
+            yield self.places[at], shortened(at, 10) if age is None else f"{age:,.10g}"
 
     def lay(self, axes: Axes, *, named: bool) -> None:
         """Sets the limits and ticks, with names only on the lowest of several axes."""
@@ -221,13 +221,13 @@ def tracks(
     figure = canvas(width, -(-len(columns) // across) * block)
     letters = 16 if each > 400 else 12
     every = [panel for column in columns for panel in column.panels]
-    labels = [shorten(track.label, letters) for panel in every for track in panel.tracks]
+    labels = [shortened(track.label, letters) for panel in every for track in panel.tracks]
     right, left = gutter(labels) + 10, 68 if any(panel.unit for panel in every) else 38
     limits = {panel.scale: _limits([one for one in every if one.scale == panel.scale], unit) for panel in every}
     for index, column in enumerate(columns):
         start, top = each * (index % across), block * (index // across)
-        title = shorten(column.title, int((each - 10) / 9.2))
-        write(figure, start, top, title, fontsize=14, fontweight="bold")
+        title = shortened(column.title, int((each - 10) / 9.2))
+        write_at(figure, start, top, title, fontsize=14, fontweight="bold")
         top += titled
         for panel in column.panels:
             axes = box(figure, start + left, top + _ABOVE, each - left - right, panel.height)
@@ -238,7 +238,7 @@ def tracks(
             axes.set_ylabel(panel.unit.replace("{unit}", unit))
             # Close to its own panel, unless names of checkpoints come between.
             above = top + (4 if panel.named and panel.marked else 16)
-            write(figure, start, above, panel.title.replace("{unit}", unit), fontsize=13)
+            write_at(figure, start, above, panel.title.replace("{unit}", unit), fontsize=13)
             _panel(axes, panel, axis, unit, letters, tips=tips)
             top += _ABOVE + panel.height
     return figure
@@ -278,7 +278,7 @@ def _panel(axes: Axes, panel: Panel, axis: TrainingAxis, unit: Unit, letters: in
     for track in panel.tracks:
         last = _line(axes, track, axis) if isinstance(track, Line) else _track(axes, track, panel, axis, unit, tips)
         if last is not None and track.label:
-            ends.append((*last, shorten(track.label, letters), track.colour))
+            ends.append((*last, shortened(track.label, letters), track.colour))
     if panel.ceiling is not None:
         height = panel.ceiling[0] * per_unit(unit)
         axes.axhline(height, color=MUTED, lw=1.2, ls=DASHES, zorder=2)

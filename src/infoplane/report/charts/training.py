@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from infoplane.report.drawing import Unit, box, per_unit, shorten, tip
+from infoplane.report.drawing import Unit, box, per_unit, shortened, tip
 from infoplane.report.format import rounded
 from infoplane.report.inversion.contents import TrainingCurve
 from infoplane.report.theme import INK, MUTED, PAPER, canvas
@@ -21,7 +21,7 @@ def training(curves: Sequence[TrainingCurve], label: str, colour: str, unit: Uni
     below = _KEY * -(-keys // 2)  # under the axes, where no line runs
     figure = canvas(330, 236 + below)
     axes = box(figure, 52, 30, 266, 164)
-    axes.set_title(shorten(label, 34), loc="left", fontsize=13, color=INK, pad=12)
+    axes.set_title(shortened(label, 34), loc="left", fontsize=13, color=INK, pad=12)
     axes.grid(axis="y")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5))

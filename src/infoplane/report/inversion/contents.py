@@ -9,7 +9,7 @@ import numpy as np
 from infoplane.errors import UsageError, in_words
 from infoplane.measurements.numbers import INPUT, in_order
 from infoplane.report.claimed import Change, Difference
-from infoplane.report.contents import PageContents, spread
+from infoplane.report.contents import PageContents, evenly
 
 #: evaluation images, at most, whose pictures are shown
 MOST_IMAGES = 24
@@ -192,7 +192,7 @@ class ReportContents(PageContents):
     @property
     def shown(self) -> list[str]:
         """Those of them whose pictures are shown: a page of hundreds would be neither read nor opened."""
-        return spread(self.pictured, MOST_DRAWN)
+        return evenly(self.pictured, MOST_DRAWN)
 
     @property
     def shown_inputs(self) -> np.ndarray | None:

@@ -8,7 +8,7 @@ from infoplane.claims import FITS_FOR_A_CLAIM
 from infoplane.estimate import OF_TWIN, Estimate
 from infoplane.measurements.numbers import INPUT, Numbers
 from infoplane.report.claimed import Difference, chain, whole
-from infoplane.report.format import amount, capitalised, information, listing, united, with_error
+from infoplane.report.format import amount, capitalised, information, listed, united, with_error
 from infoplane.report.inversion.contents import ReportContents
 from infoplane.report.words import Opening, but, fits, no_numbers
 
@@ -154,7 +154,7 @@ def _details(
         said.append(Markup("Not told apart: {}.").format(Markup("; ").join(names)))
     rises = [step for step in (*steps, total) if step.verdict == "rises" and _derived(step, contents)]
     if rises:
-        names = listing(list(dict.fromkeys(contents.spoken(step.second) for step in rises)))
+        names = listed(list(dict.fromkeys(contents.spoken(step.second) for step in rises)))
         said.append(
             Markup(
                 "A layer cannot hold more about the image than the layers it is computed from, so the rise at {} "
@@ -183,9 +183,7 @@ def _positions(claimed: Sequence[Difference], contents: ReportContents) -> list[
     names = list(dict.fromkeys(name for step in mixed for name in (step.first, step.second)))
     if not names:
         return []
-    kinds = {
-        kind: listing([contents.spoken(name) for name in names if spatial[name] == kind]) for kind in (True, False)
-    }
+    kinds = {kind: listed([contents.spoken(name) for name in names if spatial[name] == kind]) for kind in (True, False)}
     text = (
         "Of a map ({}) q is also told where on the image each value belongs, of a vector ({}) not; that may favour maps"
     )
@@ -214,7 +212,7 @@ def _levels(kind: str, order: Sequence[str], contents: ReportContents, results: 
     if kind == "nce":
         text = Markup("{} at {}{}")
         parts = [text.format(size, name, once) for size, (name, _), once in zip(sizes, shown, single)]
-        return Markup("The negative cross-entropy is {}").format(listing(parts)) + stop, len(known)
+        return Markup("The negative cross-entropy is {}").format(listed(parts)) + stop, len(known)
     (name, first) = shown[0]
     if len(known) == 1 and first.stderr is not None and first.value <= 2 * first.stderr:
         text = "The density could use nothing about the image from {} that stands out from its error: {}{}"

@@ -17,10 +17,10 @@ from infoplane.report.charts.plane import Orbit, plane
 from infoplane.report.charts.tracks import Column, Panel, Track, TrainingAxis, tracks
 from infoplane.report.charts.training import training
 from infoplane.report.claimed import Difference
-from infoplane.report.contents import spread
+from infoplane.report.contents import evenly
 from infoplane.report.drawer import Drawer
 from infoplane.report.drawing import Drawings, Drawn, Mark, Unit, slug
-from infoplane.report.format import listing
+from infoplane.report.format import listed
 from infoplane.report.inversion.contents import MOST_TRAINED, ReportContents, TrainingCurve
 from infoplane.report.inversion.opening import ERRORS, INFINITE, in_all, opening
 from infoplane.report.inversion.tables import (
@@ -32,7 +32,7 @@ from infoplane.report.inversion.tables import (
 )
 from infoplane.report.page import Figures, Fold, Footnotes, Heading, Meanings, Page, Section, Text, downloads, publish
 from infoplane.report.theme import INK, Palette
-from infoplane.report.words import DIRECTIONS, name_of
+from infoplane.report.words import DIRECTIONS, quantity_name
 
 #: files with tables that a run's folder may hold, and what they are called
 TABLES = {
@@ -103,12 +103,12 @@ class _Layout:
         if kind is None:
             return None
         marks = self._marks(kind, self.opening.steps)
-        label = f"{name_of(kind)} of each layer"
+        label = f"{quantity_name(kind)} of each layer"
         svg = self.drawings.screens(
-            "opening", label, lambda unit, narrow: rows.opening(marks, kind, unit, narrow=narrow)
+            "opening", label, lambda unit, narrow: rows.opening_rows(marks, kind, unit, narrow=narrow)
         )
         text = "{} of each layer, from the input down to the output; lines are ± one standard error."
-        caption = Markup(text).format(name_of(kind))
+        caption = Markup(text).format(quantity_name(kind))
         if any(step.verdict == "falls" for step in self.opening.steps) and kind == "usable":
             caption += " Pale: what the step to this layer gave up."
         base = self.numbers.get(INPUT, "cross-entropy")
@@ -167,7 +167,7 @@ class _Layout:
         links = []
         points = self.contents.shown or [""]
         for at in points:
-            inputs, found = self.contents.shown_inputs, gallery.rows_of(self.contents, at)
+            inputs, found = self.contents.shown_inputs, gallery.sheet_rows(self.contents, at)
             if inputs is not None and found:
                 name = "pictures" if at == points[-1] else f"pictures-at-{slug(at)}"
                 sheet = functools.partial(gallery.sheet, inputs, found, self.contents.levels)
@@ -192,7 +192,7 @@ class _Layout:
                 orbits.append(Orbit(layer.label, self.palette[layer.name], known))
         if not orbits:
             return None
-        label = f"{name_of(up)} against {name_of(right)}, each layer through training"
+        label = f"{quantity_name(up)} against {quantity_name(right)}, each layer through training"
         svg = self.drawings.views("plane", label, lambda unit: plane(orbits, self.points, (right, up), unit))
         words = (
             "To the right what a layer keeps of the input, upwards what it tells of the label, from the first "
@@ -248,9 +248,9 @@ class _Layout:
         units = {estimate.unit for track in found for estimate in track.estimates.values()} - {"nats", "bits"}
         unit = next(iter(units), "{unit} per image")
         zero = kind not in ("nce", "cross-entropy")
-        panel = Panel(name_of(kind), found, unit, ceiling=self._ceiling(kind), zero=zero)
+        panel = Panel(quantity_name(kind), found, unit, ceiling=self._ceiling(kind), zero=zero)
         axis = TrainingAxis(self.points, f"{self.contents.counted} of the network", self.contents.ages)
-        label = f"{name_of(kind)} of each layer at each checkpoint, with standard errors"
+        label = f"{quantity_name(kind)} of each layer at each checkpoint, with standard errors"
         svg = self.drawings.views(
             f"through-{kind}", label, lambda unit: tracks([Column("", [panel])], axis, unit), information=not units
         )
@@ -285,11 +285,11 @@ class _Layout:
         for mark in marks:
             for flag in mark.estimate.flags if mark.estimate is not None else ():
                 flagged.setdefault(flag, []).append(in_words(mark.label))
-        flags = [Markup("{}: {}").format(listing(labels), flag) for flag, labels in flagged.items()]
+        flags = [Markup("{}: {}").format(listed(labels), flag) for flag, labels in flagged.items()]
         badge = " / ".join(DIRECTIONS[direction] for direction in dict.fromkeys(each.direction for each in known))
-        label = f"{name_of(kind)} of each layer, with standard errors"
+        label = f"{quantity_name(kind)} of each layer, with standard errors"
         svg = self.drawings.views(kind, label, lambda unit: rows.panel(marks, kind, unit, ceiling))
-        return Drawn(kind, name_of(kind), svg, badge, Markup("; ").join(flags) + "." * bool(flags))
+        return Drawn(kind, quantity_name(kind), svg, badge, Markup("; ").join(flags) + "." * bool(flags))
 
     def trained(self) -> Section | None:
         """The training of every density; those of the last checkpoint, p(x) and latents first, others as files."""
@@ -298,7 +298,7 @@ class _Layout:
             return None
         names = in_order((curve.layer for curve in curves), [*self.palette.names, INPUT])
         points = in_order((curve.checkpoint for curve in curves if curve.checkpoint), contents.checkpoints)
-        last, earlier = (points[-1] if points else ""), spread(points[:-1], MOST_TRAINED)
+        last, earlier = (points[-1] if points else ""), evenly(points[:-1], MOST_TRAINED)
         places = [(name, at) for name in names for at in dict.fromkeys(("", last))]
         places += [(name, at) for at in earlier for name in names]
         drawn: list[Drawn] = []

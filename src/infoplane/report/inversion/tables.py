@@ -13,9 +13,9 @@ from infoplane.report.format import both, capitalised, information, probability,
 from infoplane.report.inversion.contents import ReportContents
 from infoplane.report.inversion.opening import MATCHED
 from infoplane.report.page import Facts, Footnotes, Heading
-from infoplane.report.tables import NONE, PER_IMAGE, Entry, Notes, Row, Table, entry, worded
+from infoplane.report.tables import NONE, PER_IMAGE, Notes, Row, Table, TableEntry, entry, worded
 from infoplane.report.theme import Palette
-from infoplane.report.words import DIRECTIONS, fits, name_of
+from infoplane.report.words import DIRECTIONS, fits, quantity_name
 
 #: columns, at most, of one table: more would be cut off on a usual screen
 ABREAST = 6
@@ -30,7 +30,7 @@ WORDS = {
 }
 
 
-def kinds_of(contents: ReportContents) -> list[str]:
+def column_kinds(contents: ReportContents) -> list[str]:
     """Returns the kinds of numbers of the layers, in the order of their columns."""
     kinds = {each.estimate.kind for each in contents.numbers if each.place.layer != NETWORK}
     if "nce" in kinds:
@@ -48,7 +48,7 @@ class LayerTables:
     def __init__(self, contents: ReportContents, palette: Palette) -> None:
         self.contents, self.numbers, self.palette, self.notes = contents, contents.numbers, palette, Notes()
         self.several = len(self.numbers.checkpoints) > 1
-        self.kinds = kinds_of(contents)
+        self.kinds = column_kinds(contents)
         self.shapes = {layer.name: layer for layer in contents.layers}
         self._even = {kind: len(self._refits(kind)) == 1 for kind in self.kinds}
         own = dict.fromkeys((*self.shapes, *self.numbers.layers))
@@ -83,7 +83,7 @@ class LayerTables:
         twin = self._find(INPUT, kind, "")
         return {estimate.refits for estimate in (*self._own(kind), *([twin] if twin else ()))}
 
-    def _head(self, kind: str) -> Entry:
+    def _head(self, kind: str) -> TableEntry:
         """The name of a column, its unit, its direction, and what is behind it."""
         quantity, found = QUANTITIES.get(kind), self._own(kind)
         units = dict.fromkeys(estimate.unit for estimate in found)
@@ -101,10 +101,10 @@ class LayerTables:
             sizes += f", {self.contents.each:,} samples of each"
         behind = fits(*self._refits(kind)) if self._even[kind] else "refits with each number"
         unit = both("nats", "bits") if "nats" in units else named
-        name = (quantity and quantity.head) or name_of(kind)
-        return Entry(name, (unit, direction, ", ".join(filter(None, (sizes, behind)))))
+        name = (quantity and quantity.head) or quantity_name(kind)
+        return TableEntry(name, (unit, direction, ", ".join(filter(None, (sizes, behind)))))
 
-    def _number(self, estimate: Estimate | None, kind: str) -> Entry:
+    def _number(self, estimate: Estimate | None, kind: str) -> TableEntry:
         other = ""
         if estimate is not None and kind == "usable":
             nats, bits = (with_error(view.value, view.stderr) for view in (estimate.nats, estimate.bits))
@@ -119,13 +119,13 @@ class LayerTables:
         small = [Markup("<code>{}</code>").format(name)] if name not in (label, INPUT) else []
         if layer is not None:
             small += [*filter(None, [shape(layer.shape)]), *([f"read as {layer.read_as}"] if layer.read_as else [])]
-        who = Entry(label, tuple(small), chip=self.palette.css(name), rows=len(points), begins=self.several)
+        who = TableEntry(label, tuple(small), chip=self.palette.css(name), rows=len(points), begins=self.several)
         for checkpoint in points:
             found = [self._find(name, kind, checkpoint) for kind in self.kinds]
             row = [] if rows else [who]
-            row += [Entry(checkpoint if layer and checkpoint else "–")] if self.several else []
+            row += [TableEntry(checkpoint if layer and checkpoint else "–")] if self.several else []
             through = next((each.read_through for each in found if each and each.read_through), "")
-            row += [Entry(self.contents.label(through)) if through else NONE] if self.through else []
+            row += [TableEntry(self.contents.label(through)) if through else NONE] if self.through else []
             rows.append(row + [self._number(each, kind) for each, kind in zip(found, self.kinds) if kind in kinds])
         return rows
 
@@ -137,8 +137,8 @@ class LayerTables:
         if len(self.kinds) > ABREAST and others and beside:
             tables = [("Information", others), ("What was drawn, and the fits themselves", beside)]
         parts: list[Facts | Heading | Table | Footnotes] = []
-        head = [Entry("Layer", ("shape",)), *[Entry(Markup("Check&shy;point"))] * self.several]
-        head += [Entry("Read through")] if self.through else []
+        head = [TableEntry("Layer", ("shape",)), *[TableEntry(Markup("Check&shy;point"))] * self.several]
+        head += [TableEntry("Read through")] if self.through else []
         for title, kinds in tables:
             # What has no number is left out of the second table.
             known = [name for name in self.names if kinds is not beside or self._any(name, kinds)]
@@ -149,7 +149,7 @@ class LayerTables:
         facts = self._of_network()  # last, so that footnotes begin in the table
         return [Facts(facts), *parts] if facts else parts
 
-    def _of_network(self) -> list[tuple[str, Entry]]:
+    def _of_network(self) -> list[tuple[str, TableEntry]]:
         """The numbers of the whole network; answers that have nothing to do with the labels have no accuracy."""
         facts = []
         for place, refit, estimate in self.numbers:
@@ -159,7 +159,7 @@ class LayerTables:
                 if any(flag.startswith(NO_CLASSIFIER) for flag in estimate.flags):
                     each = replace(each, text="not above chance")
                 at = f", checkpoint {place.checkpoint}" if self.several else ""
-                facts.append((name_of(estimate.kind) + at, each))
+                facts.append((quantity_name(estimate.kind) + at, each))
         return facts
 
     def footnotes(self, said: Sequence[object]) -> list[Markup | str]:
@@ -172,7 +172,7 @@ class LayerTables:
         others = {each.refits for each in pooled if each.kind in ("nce", "cross-entropy")}
         lines += [MATCHED] if compared and len(compared | others) > 1 else []
         left_out = contents.left_out.items()
-        lines += [f"There is no {name_of(kind).lower()}: {reason}." for kind, reason in left_out]
+        lines += [f"There is no {quantity_name(kind).lower()}: {reason}." for kind, reason in left_out]
         shown = repr(said)
         words = [f"“{words}”: {meaning}" for words, meaning in WORDS.items() if words in shown]
         return [*lines, *self.notes.lines, *words]
@@ -180,7 +180,7 @@ class LayerTables:
 
 def differences_table(contents: ReportContents, *, several: bool) -> Table:
     """Returns the paired differences between layers."""
-    head = ["Checkpoint"] * several + ["From", "To", Entry("Difference", (PER_IMAGE,)), "Images", "Refits"]
+    head = ["Checkpoint"] * several + ["From", "To", TableEntry("Difference", (PER_IMAGE,)), "Images", "Refits"]
     head += [Markup("Degrees of<br>freedom"), "p", "p, corrected", "Reading"]
     rows = [
         [
@@ -200,20 +200,20 @@ def differences_table(contents: ReportContents, *, several: bool) -> Table:
     return worded(head, rows)
 
 
-def _probabilities(*all_p: float | None) -> list[Entry]:
-    return [Entry(probability(p), look="nowrap") for p in all_p]
+def _probabilities(*all_p: float | None) -> list[TableEntry]:
+    return [TableEntry(probability(p), look="nowrap") for p in all_p]
 
 
-def _but(words: str, flags: str) -> Entry:
-    return Entry(words, (f"but {flags}",) if flags else ())
+def _but(words: str, flags: str) -> TableEntry:
+    return TableEntry(words, (f"but {flags}",) if flags else ())
 
 
 def changes_table(contents: ReportContents) -> Table | None:
     """Returns what numbers change by from the first checkpoint to the last, or None where nothing does."""
-    head = ["Number", "Layer", "From", "To", Entry("Change", (PER_IMAGE,)), "p", "p, corrected", "Reading"]
+    head = ["Number", "Layer", "From", "To", TableEntry("Change", (PER_IMAGE,)), "p", "p, corrected", "Reading"]
     rows = [
         [
-            name_of(each.kind),
+            quantity_name(each.kind),
             contents.label(each.layer) if each.layer else "the network itself",
             each.first,
             each.last,
@@ -229,7 +229,7 @@ def changes_table(contents: ReportContents) -> Table | None:
 
 def falls_table(contents: ReportContents) -> Table:
     """Returns the falls from the peak to the end of training."""
-    head = ["Layer", f"Peak at {contents.counted[:-1]}", Entry("Fall", (PER_IMAGE,)), "Of a constant curve"]
+    head = ["Layer", f"Peak at {contents.counted[:-1]}", TableEntry("Fall", (PER_IMAGE,)), "Of a constant curve"]
     head += ["p", "p, corrected", "Reading"]
     rows = [
         [
@@ -247,8 +247,8 @@ def falls_table(contents: ReportContents) -> Table:
 
 def losses_table(contents: ReportContents, *, several: bool) -> Table:
     """Returns the loss of every density on each part of the split."""
-    head = ["Layer", *["Checkpoint"] * several, *(Entry(capitalised(part), (PER_IMAGE,)) for part in PARTS)]
-    head.append(Entry("Evaluation", ("bits per dimension",)))
+    head = ["Layer", *["Checkpoint"] * several, *(TableEntry(capitalised(part), (PER_IMAGE,)) for part in PARTS)]
+    head.append(TableEntry("Evaluation", ("bits per dimension",)))
     rows = [
         [
             contents.label(row["layer"]),

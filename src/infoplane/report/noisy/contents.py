@@ -9,7 +9,7 @@ import numpy as np
 from infoplane.engine.store import Stored
 from infoplane.report.claimed import Fall
 from infoplane.report.contents import PageContents
-from infoplane.report.format import plain
+from infoplane.report.format import setting_text
 from infoplane.report.provenance import provenance
 from infoplane.study.noisy_results import NoisyResults
 from infoplane.study.plan import seed_of
@@ -107,7 +107,7 @@ class NetworkThroughTraining:
     @property
     def title(self) -> str:
         """What stands above its figures."""
-        noise = "no noise" if self.beta is None else f"noise β = {plain(self.beta)}"
+        noise = "no noise" if self.beta is None else f"noise β = {setting_text(self.beta)}"
         return f"{self.name} · {noise}" if self.name else noise
 
     @property

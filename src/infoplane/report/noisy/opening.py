@@ -3,7 +3,7 @@
 from markupsafe import Markup
 
 from infoplane.report.claimed import Fall
-from infoplane.report.format import capitalised, epoch_text, epochs_text, information, listing, plain
+from infoplane.report.format import capitalised, epoch_text, epochs_text, information, listed, setting_text
 from infoplane.report.noisy.contents import NetworkThroughTraining, NoisyContents
 from infoplane.report.words import Opening, but, no_numbers
 
@@ -13,7 +13,7 @@ from infoplane.report.words import Opening, but, no_numbers
 _WORST_CASE, _SAMPLES, _CEILING = "fewer samples than the worst case", "most of the error is for", "near log"
 
 
-def opening(contents: NoisyContents) -> Opening:
+def noisy_opening(contents: NoisyContents) -> Opening:
     """Returns the sentence that the falls, else the numbers, else the failures support."""
     if contents.falls:
         return _fallen(contents)
@@ -61,7 +61,7 @@ def _others(contents: NoisyContents, network: NetworkThroughTraining, spoken: Fa
             said.setdefault(fall.reading, []).append(Markup("{}{}").format(fall.layer, size))
     if not said:
         return Markup()
-    clauses = [Markup("{}: {}").format(reading, listing(layers)) for reading, layers in said.items()]
+    clauses = [Markup("{}: {}").format(reading, listed(layers)) for reading, layers in said.items()]
     who = _where(contents, network.name) or "Of the other layers, "
     return Markup("{}{}.").format(who, Markup("; ").join(clauses))
 
@@ -83,7 +83,7 @@ def _qualified(contents: NoisyContents) -> list[Markup]:
     said = []
     if silent and contents.has("flow"):
         text = "Without noise, only clustering can be followed: so it is in {}."
-        said.append(Markup(text).format(listing(silent)))
+        said.append(Markup(text).format(listed(silent)))
     if not contents.has("flow"):
         return [*said, Markup("Computed by quadrature, without sampling error, for this one trained network.")]
     these = "these trained networks" if len(contents.networks) > 1 else "this one trained network"
@@ -97,7 +97,7 @@ def _qualified(contents: NoisyContents) -> list[Markup]:
     asked = dict.fromkeys(layer for layer, flag in flagged if flag.startswith(_WORST_CASE))
     if asked:
         text = "The theory's worst case would ask for more samples at {} than were propagated (see the table's notes)."
-        said.append(Markup(text).format(listing(list(asked))))
+        said.append(Markup(text).format(listed(list(asked))))
     return said
 
 
@@ -112,7 +112,7 @@ def _levels(contents: NoisyContents, kind: str) -> Opening:
                 for layer in network.layers
                 if (series := contents.numbers.series(layer, kind, network=network.name, setting=size))
             ]
-            what = "I(X;T) is" if size is None else f"H(Bin(T)) with bins of {plain(size)} is"
+            what = "I(X;T) is" if size is None else f"H(Bin(T)) with bins of {setting_text(size)} is"
             shown = ends[:1] if len(ends) < 2 else [ends[0], ends[-1]]
             held = [
                 Markup("{} in {}{}").format(
@@ -123,7 +123,7 @@ def _levels(contents: NoisyContents, kind: str) -> Opening:
                 )
                 for layer, epoch, each in shown
             ]
-            parts += [Markup("{}{} {}").format(_where(contents, network.name), what, listing(held))] if held else []
+            parts += [Markup("{}{} {}").format(_where(contents, network.name), what, listed(held))] if held else []
     if not parts:
         return no_numbers(len(contents.failures))
     detail = "What layers lost from their peak to the end was not estimated, so no fall is claimed."

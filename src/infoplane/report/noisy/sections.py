@@ -14,9 +14,9 @@ from infoplane.report.charts import distributions
 from infoplane.report.charts.tracks import DASHES, DOTS, Column, Line, Panel, Track, TrainingAxis, tracks
 from infoplane.report.drawer import Drawer
 from infoplane.report.drawing import Drawings, Drawn, Unit, slug
-from infoplane.report.format import plain
+from infoplane.report.format import setting_text
 from infoplane.report.noisy.contents import NetworkThroughTraining, NoisyContents
-from infoplane.report.noisy.opening import opening
+from infoplane.report.noisy.opening import noisy_opening
 from infoplane.report.noisy.tables import network_tables
 from infoplane.report.page import Figures, Meanings, Page, Section, Text, publish
 from infoplane.report.theme import HUES, INK, MUTED, Palette, style
@@ -54,7 +54,7 @@ def _page(contents: NoisyContents, drawer: Drawer, files: Text) -> Page:
     layout = _Layout(contents, drawer)
     clouds, *others = layout.activations()
     sections = [clouds, layout.bins(), *others, layout.units(), layout.table(files), layout.meanings()]
-    return Page(opening(contents), layout.hero(), [each for each in sections if each], layout.palette, KNOWN)
+    return Page(noisy_opening(contents), layout.hero(), [each for each in sections if each], layout.palette, KNOWN)
 
 
 class _Layout:
@@ -133,7 +133,7 @@ class _Layout:
         return found
 
     def _binned(self, network: NetworkThroughTraining, size: float | None, height: float) -> Panel:
-        title = "H(Bin(T)) [{unit}]" + ("" if size is None else f", bins of {plain(size)}")
+        title = "H(Bin(T)) [{unit}]" + ("" if size is None else f", bins of {setting_text(size)}")
         found = [] if size is None else self._tracks(network, "binned-entropy", size)
         return Panel(title, found, "", height, self.contents.ceiling, marked=network.marked, scale="H")
 
@@ -255,7 +255,7 @@ class _Layout:
         ):
             known = zip(points, exact, value, stderr, strict=True)
             known = [each for each in known if np.isfinite(each[1:]).all()]
-            label = f"β = {plain(beta)}"
+            label = f"β = {setting_text(beta)}"
             own.append(Track("", hue, {at: Estimate(float(true), refits=0) for at, true, *_ in known}, thin=True))
             numbers = {at: Estimate(float(own), float(error), refits=0) for at, _, own, error in known}
             own.append(Track(label, hue, numbers))
@@ -263,7 +263,7 @@ class _Layout:
         label = "I(X;T) of one tanh unit against its weight, for several noises"
         svg = self.drawings.views("sweep", label, lambda unit: tracks([Column("", [panel])], axis, unit))
         caption = Markup("Lines are exact, by quadrature; points are by sample propagation, with ± one standard error.")
-        bias = f"bias {plain(found.bias_per_weight)} w".replace("-", "−")
+        bias = f"bias {setting_text(found.bias_per_weight)} w".replace("-", "−")
         return Drawn("sweep", "One tanh unit against its weight w", svg, bias, caption)
 
     def table(self, files: Text) -> Section | None:

@@ -7,10 +7,10 @@ from infoplane.claims import ONE_NETWORK
 from infoplane.estimate import NATS_PER_BIT, Estimate
 from infoplane.measurements.numbers import NETWORK
 from infoplane.report.claimed import levels
-from infoplane.report.format import MISSING, both, epoch_text, information, plain, probability, rounded
+from infoplane.report.format import MISSING, both, epoch_text, information, probability, rounded, setting_text
 from infoplane.report.noisy.contents import NetworkThroughTraining, NoisyContents
 from infoplane.report.page import Facts, Footnotes
-from infoplane.report.tables import NONE, UNITS, Entry, Notes, Table, entry
+from infoplane.report.tables import NONE, UNITS, Notes, Table, TableEntry, entry
 
 #: what a reader must know who subtracts one column from the other
 ADDS_UP = (
@@ -43,8 +43,9 @@ def columns_of(contents: NoisyContents) -> Iterator[LevelColumn]:
         yield LevelColumn("at the end, by quadrature", "", "by quadrature", _last(contents, "information"))
     sizes = [size for network in contents.networks for size in contents.bins(network.name)]
     for size in sorted(set(sizes)):
-        found = _last(contents, "binned-entropy", size)
-        yield LevelColumn("H(Bin(T)) at the end", f"bins of {plain(size)}", f"H(Bin), {plain(size)}", found)
+        bins = setting_text(size)
+        find = _last(contents, "binned-entropy", size)
+        yield LevelColumn("H(Bin(T)) at the end", f"bins of {bins}", f"H(Bin), {bins}", find)
 
 
 def _level(contents: NoisyContents, index: int) -> Find:
@@ -86,9 +87,9 @@ def network_tables(contents: NoisyContents) -> list[Facts | Table | Footnotes]:
     if columns:
         # A fall stands behind the levels that it was taken from.
         after = sum(column.short != "by quadrature" and not column.short.startswith("H(") for column in columns) * lost
-        head = [Entry(column.name, tuple(filter(None, (UNITS, column.remark)))) for column in columns]
-        fallen = [Entry("Fall since the peak", (UNITS, "p, corrected")), Entry("By chance", (UNITS,))]
-        fallen.append(Entry("Reading", (ONE_NETWORK,)))
+        head = [TableEntry(column.name, tuple(filter(None, (UNITS, column.remark)))) for column in columns]
+        fallen = [TableEntry("Fall since the peak", (UNITS, "p, corrected")), TableEntry("By chance", (UNITS,))]
+        fallen.append(TableEntry("Reading", (ONE_NETWORK,)))
         groups = []
         for network in contents.networks:
             rows = []
@@ -98,11 +99,11 @@ def network_tables(contents: NoisyContents) -> list[Facts | Table | Footnotes]:
                     entry(each, notes, f"{column.remark} {remark}" if remark else "")
                     for column, (each, remark) in zip(columns, found, strict=True)
                 ]
-                who = Entry(layer, (f"{units} unit{'s' * (units != 1)}",), chip=_chip(contents, layer))
+                who = TableEntry(layer, (f"{units} unit{'s' * (units != 1)}",), chip=_chip(contents, layer))
                 rows.append([who, *row[:after], *(_fallen(contents, network, layer) if lost else ()), *row[after:]])
             groups.append((network.title if len(contents.networks) > 1 or network.name else "", rows))
         head = [*head[:after], *(fallen if lost else ()), *head[after:]]
-        parts.append(Table([Entry("Layer"), *head], groups, "The numbers of each layer"))
+        parts.append(Table([TableEntry("Layer"), *head], groups, "The numbers of each layer"))
     said = [ADDS_UP] if any(any(fall.levels) for fall in contents.falls) else []
     lines = [*said, *filter(None, [contents.corrected]), *notes.lines]
     return [*parts, *([Footnotes(lines)] if lines else [])]
@@ -112,7 +113,7 @@ def _chip(contents: NoisyContents, layer: str) -> str:
     return f"var(--layer-{contents.layers.index(layer)})"
 
 
-def _fallen(contents: NoisyContents, network: NetworkThroughTraining, layer: str) -> list[Entry]:
+def _fallen(contents: NoisyContents, network: NetworkThroughTraining, layer: str) -> list[TableEntry]:
     """What a layer lost since its peak, what chance alone would show, and what may be said of it."""
     fall = contents.fall(network.name, layer)
     if fall is None:
@@ -122,5 +123,5 @@ def _fallen(contents: NoisyContents, network: NetworkThroughTraining, layer: str
     size = MISSING if fall.ends_highest else information(fall.value, fall.stderr, unit=False)
     chance = NONE
     if fall.chance is not None:
-        chance = Entry(both(*(rounded(fall.chance / per, fall.chance / per) for per in (1.0, NATS_PER_BIT))))
-    return [Entry(size, (said,) if said else ()), chance, Entry(fall.reading)]
+        chance = TableEntry(both(*(rounded(fall.chance / per, fall.chance / per) for per in (1.0, NATS_PER_BIT))))
+    return [TableEntry(size, (said,) if said else ()), chance, TableEntry(fall.reading)]

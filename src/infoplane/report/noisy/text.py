@@ -5,7 +5,7 @@ from infoplane.report.claimed import Fall
 from infoplane.report.format import epoch_text, epochs_text
 from infoplane.report.noisy.contents import NoisyContents, networks_of
 from infoplane.report.noisy.tables import accuracies, columns_of
-from infoplane.report.text import laid_out, number_text
+from infoplane.report.text import aligned, number_text
 from infoplane.study.noisy_results import NoisyResults
 
 
@@ -45,7 +45,7 @@ def network_text(contents: NoisyContents) -> str:
             "beside it are by the others: peak minus end is what was lost. Falls and rises: corrected p < 0.05 and "
             f"twice the error. {contents.corrected}".strip()
         )
-    return laid_out(lines, notes, flags)
+    return aligned(lines, notes, flags)
 
 
 def _fallen(fall: Fall | None) -> str:
