@@ -37,23 +37,6 @@ def test_equal_pixels_are_packed_once(packed: list[bytes]) -> None:
     assert len(names) == 6 * len(full.layers)
 
 
-@pytest.mark.parametrize("heaviest", range(10))
-@pytest.mark.parametrize("drawn", range(9))
-def test_as_many_samples_are_shown_as_the_page_can_carry(drawn: int, heaviest: int) -> None:
-    asked: list[int] = []
-
-    def heavy(count: int) -> bool:
-        asked.append(count)
-        return count > heaviest
-
-    # Of eight, six, four and fewer, the first that is not too heavy, and one rather than none.
-    legal = {8: (8, 6, 4, 3, 2, 1), 7: (7, 5, 3, 2, 1), 6: (6, 4, 3, 2, 1), 5: (5, 3, 2, 1)}
-    order = legal.get(drawn, tuple(range(drawn, 0, -1)) or (0,))
-    assert pictures._most(drawn, heavy) == next((count for count in order if count <= heaviest), order[-1])
-    assert len(asked) <= 4
-    assert drawn < 2 or asked[0] == drawn
-
-
 def test_of_many_images_the_first_are_shown() -> None:
     full = synthetic_report.contents()
     many = MOST_IMAGES + 5

@@ -218,25 +218,20 @@ def _total(each: Histogram) -> np.ndarray:
 
 def values(network: NetworkThroughTraining, palette: Palette, highest: float) -> Figure | None:
     """Draws how often the units of each layer take which values; counts on a logarithmic axis up to `highest`."""
-    rows = _rows(network, "values")
-    if not rows or not most(network):
-        return None
-    powers = [power for power in range(0, 12, 2) if 10**power <= highest]
+    powers = [power for power in range(0, 10, 2) if 10**power <= highest]
 
     def draw(axes: Axes, name: str, each: Histogram, row: Sequence[Histogram], first: bool) -> None:
-        counts = _total(each)
         # An empty bin has no logarithm; half a count lies on the axis.
-        axes.stairs(np.log10(np.maximum(counts, 0.5)), each.edges, baseline=math.log10(0.5), fill=True,
-                    color=palette[name], lw=0)  # fmt: skip
-        axes.set_ylim(math.log10(0.5), math.log10(highest) + 0.2)
-        names = (
-            ["1" if power == 0 else f"10{'⁰¹²³⁴⁵⁶⁷⁸⁹'[power]}" for power in powers] if first and powers[-1] < 10 else []
-        )
-        axes.set_yticks(powers, names or [""] * len(powers))
+        counts, low = np.log10(np.maximum(_total(each), 0.5)), math.log10(0.5)
+        axes.stairs(counts, each.edges, baseline=low, fill=True, color=palette[name], lw=0)
+        axes.set_ylim(low, math.log10(highest) + 0.2)
+        names = ["1" if power == 0 else f"10{'⁰¹²³⁴⁵⁶⁷⁸⁹'[power]}" for power in powers]
+        axes.set_yticks(powers, names if first else [""] * len(powers))
         axes.grid(axis="y")
         _across(axes, row)
 
-    return _sheet(network, rows, lambda width: min(0.45 * width, 76), draw, 26)
+    rows = _rows(network, "values") if most(network) else []
+    return _sheet(network, rows, lambda width: min(0.45 * width, 76), draw, 26) if rows else None
 
 
 def _across(axes: Axes, row: Sequence[Histogram]) -> None:
@@ -253,28 +248,20 @@ def _across(axes: Axes, row: Sequence[Histogram]) -> None:
 
 def distances(network: NetworkThroughTraining, palette: Palette) -> Figure | None:
     """Draws how far activations lie apart: within a class filled, between classes as a line."""
-    rows = _rows(network, "distances")
-    if not rows:
-        return None
-    # Distances between inputs are the same at every epoch.
-    rows = [(name, _once(shown) if name == "input" else shown) for name, shown in rows]
 
     def draw(axes: Axes, name: str, each: Histogram, row: Sequence[Histogram], _: bool) -> None:
-        within, between = (np.asarray(each.counts.get(part, [0])) for part in ("within", "between"))
-        if within.size == len(each.edges) - 1:
-            axes.stairs(within, each.edges, fill=True, color=palette[name], alpha=0.75, lw=0)
-        if between.size == len(each.edges) - 1:
-            axes.stairs(between, each.edges, color=INK, lw=1.2)
-        axes.set_ylim(0, 1.06 * max(float(within.max(initial=0)), float(between.max(initial=0)), 1e-9))
+        axes.stairs(each.counts["within"], each.edges, fill=True, color=palette[name], alpha=0.75, lw=0)
+        axes.stairs(each.counts["between"], each.edges, color=INK, lw=1.2)
+        axes.set_ylim(0, 1.06 * max(1e-9, *(float(np.max(part)) for part in each.counts.values())))
         axes.set_yticks([])
         _across(axes, row)
 
-    return _sheet(network, rows, lambda width: min(0.45 * width, 76), draw, 26)
-
-
-def _once(shown: list[Any]) -> list[Any]:
-    first = next((at for at, each in enumerate(shown) if each is not None), 0)
-    return [each if at == first else None for at, each in enumerate(shown)]
+    # Distances between inputs are the same at every epoch.
+    rows = [
+        (name, [shown[0], *[None] * (len(shown) - 1)] if name == "input" else shown)
+        for name, shown in _rows(network, "distances")
+    ]
+    return _sheet(network, rows, lambda width: min(0.45 * width, 76), draw, 26) if rows else None
 
 
 def densities(network: NetworkThroughTraining) -> Figure | None:

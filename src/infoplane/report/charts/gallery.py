@@ -1,10 +1,9 @@
 """Pictures: what each layer kept of each evaluation image, every pixel a sharp square, in the page and as a file."""
 
 import base64
-import bisect
 import dataclasses
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -217,10 +216,9 @@ def gallery(contents: ReportContents) -> Gallery | None:
     assert contents.inputs is not None
     encoder = _Encoder(contents.levels)
 
-    def heavy(count: int) -> bool:
-        return len(inputs) * _weight(_rows(contents, 0, checkpoints, count, encoder)) > BUDGET
-
-    count = _most(min(drawn, SAMPLES), heavy)
+    count = min(drawn, SAMPLES)
+    while count > 1 and len(inputs) * _weight(_rows(contents, 0, checkpoints, count, encoder)) > BUDGET:
+        count = -(-count // 2)  # each look packs pictures
     columns = _columns(count, several)
     height, width = inputs.shape[-2:]
     names = _NAMES[several]
@@ -259,18 +257,6 @@ def walls(contents: ReportContents) -> tuple[Wall | None, Wall | None, int]:
         return Wall(tuple(shown), zoom)
 
     return None if inputs is None else wall(inputs, "Evaluation image"), wall(null, "Sample"), len(null)
-
-
-def _most(count: int, heavy: Callable[[int], bool]) -> int:
-    """Returns how many samples of each are shown: as many as are not too heavy for the page, one at least."""
-    fewer = [count]
-    while fewer[-1] > 1:
-        fewer.append(fewer[-1] - (1 if fewer[-1] <= 4 else 2))
-    if len(fewer) == 1 or not heavy(count):
-        return count
-    # Fewer weigh less: each look packs pictures, so that only some of the numbers are looked at.
-    light = bisect.bisect_left(fewer, True, lo=1, hi=len(fewer) - 1, key=lambda each: not heavy(each))
-    return fewer[light]
 
 
 def _columns(count: int, several: bool) -> int:
