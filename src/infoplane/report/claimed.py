@@ -1,8 +1,8 @@
 """What a run's tables say of its differences, changes and falls, each with what may be claimed of it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
 
 from infoplane.claims import ONE_NETWORK, Claim, Verdict, verdict_of
 from infoplane.estimate import Estimate
@@ -28,6 +28,14 @@ class _Claimed:
     def verdict(self) -> Verdict:
         """What may be said, of the way from the first to the second."""
         return self.claim.verdict
+
+    @classmethod
+    def _of(cls, row: Mapping[str, Any], **more: Any) -> Self:
+        """What a row says, in columns of the same names, and more."""
+        words = row["verdict"]
+        claim = Claim(verdict_of(words), words, row["p_corrected"], row["tests"])
+        own = {field.name: row[field.name] for field in fields(cls) if field.name in row}
+        return cls(**{**own, "claim": claim, **more})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,12 +65,8 @@ class Difference(_Claimed):
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> "Difference":
         """Returns what a row of `differences` says."""
-        first, second = row["first"], row["second"]
-        readers = {row["first_read_through"] or first, row["second_read_through"] or second}
-        return cls(
-            **_claimed(row), **{key: row[key] for key in ("first", "second", "kind", "checkpoint", "refits", "n")},
-            dof=row["pooled_dof"], one_density=readers.pop() if len(readers) == 1 else "",
-        )  # fmt: skip
+        readers = {row["first_read_through"] or row["first"], row["second_read_through"] or row["second"]}
+        return cls._of(row, dof=row["pooled_dof"], one_density=readers.pop() if len(readers) == 1 else "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +90,7 @@ class Change(_Claimed):
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> "Change":
         """Returns what a row of `changes` says."""
-        own = ("layer", "kind", "unit", "first", "last", "flags")
-        return cls(**_claimed(row), **{key: row[key] for key in own})
+        return cls._of(row)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,16 +120,15 @@ class Fall(_Claimed):
     def of(cls, row: Mapping[str, Any]) -> "Fall":
         """Returns what a row of `compression` says, or one of a noisy network's `differences`."""
         levels = ((row.get(f"at_{at}"), row.get(f"at_{at}_stderr")) for at in ("first", "peak", "end"))
-        own = _claimed(row)
-        known = [p for p in (row["p"], row.get("paired")) if p is not None]
-        own["p"] = max(known, default=None)
-        return cls(
-            **own,
-            layer=row["layer"], network=row.get("network", ""), peak=str(row["peak"]), end=str(row["end"]),
-            chance=row.get("null", row.get("constant")), chance_spread=row.get("null_stderr"),
-            flags=row.get("flags", ""),
+        return cls._of(
+            row,
+            p=max((p for p in (row["p"], row.get("paired")) if p is not None), default=None),
+            peak=str(row["peak"]),
+            end=str(row["end"]),
+            chance=row.get("null", row.get("constant")),
+            chance_spread=row.get("null_stderr"),
             levels=tuple(None if value is None else Estimate(value, stderr) for value, stderr in levels),
-        )  # fmt: skip
+        )
 
     @property
     def ends_highest(self) -> bool:
@@ -137,13 +139,6 @@ class Fall(_Claimed):
     def reading(self) -> str:
         """The words of the table, but for those that hold of every fall of a network that was trained once."""
         return self.claim.words.removesuffix(f", {ONE_NETWORK}")
-
-
-def _claimed(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that all of them have."""
-    words = row["verdict"]
-    claim = Claim(verdict_of(words), words, row["p_corrected"], row["tests"])
-    return {key: row[key] for key in ("value", "stderr", "p")} | {"claim": claim}
 
 
 def chain(found: Sequence[Difference], order: Sequence[str]) -> list[Difference]:
@@ -189,9 +184,7 @@ def levels(numbers: Numbers, network: str, layer: str, fall: Fall | None) -> lis
     if fall is None or fall.end != last:
         return [(at, series[at]) for at in (first, max(series, key=lambda at: series[at].value), last)]
     behind = ((at, own, series.get(at)) for at, own in zip((first, fall.peak, last), fall.levels, strict=True))
-    return [(at, mean if own is None or mean is None else _valued(mean, own)) for at, own, mean in behind]
-
-
-def _valued(mean: Estimate, own: Estimate) -> Estimate:
-    """A number with all that is said of the mean, but with its own value."""
-    return Estimate(own.value, own.stderr, mean.unit, mean.kind, mean.bound, mean.n, mean.refits, flags=mean.flags)
+    return [
+        (at, replace(mean, value=own.value, stderr=own.stderr) if own and mean else mean or own)
+        for at, own, mean in behind
+    ]
