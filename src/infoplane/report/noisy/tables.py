@@ -26,12 +26,20 @@ Find = Callable[[NetworkThroughTraining, str], tuple[Estimate | None, str]]
 
 @dataclass(frozen=True)
 class LevelColumn:
-    """A column of numbers: its name on the page, what is said below that, its name under a run, its numbers."""
+    """A column of numbers: its name on the page, what is said below that, its name under a run, its numbers.
+
+    Those of I(X;T) at an epoch come first, before the fall that is taken from them.
+    """
 
     name: str
     remark: str
     short: str
     find: Find
+
+    @property
+    def of_epoch(self) -> bool:
+        """Whether its numbers say of which epoch they are."""
+        return self.remark == "epoch"
 
 
 def columns_of(contents: NoisyContents) -> Iterator[LevelColumn]:
@@ -86,7 +94,7 @@ def network_tables(contents: NoisyContents) -> list[Facts | Table | Footnotes]:
     parts: list[Facts | Table | Footnotes] = [Facts(facts)] if facts else []
     if columns:
         # A fall stands behind the levels that it was taken from.
-        after = sum(column.short != "by quadrature" and not column.short.startswith("H(") for column in columns) * lost
+        after = sum(column.of_epoch for column in columns)
         head = [TableEntry(column.name, tuple(filter(None, (UNITS, column.remark)))) for column in columns]
         fallen = [TableEntry("Fall since the peak", (UNITS, "p, corrected")), TableEntry("By chance", (UNITS,))]
         fallen.append(TableEntry("Reading", (ONE_NETWORK,)))

@@ -17,13 +17,15 @@ def noisy_table(results: NoisyResults) -> str:
 def network_text(contents: NoisyContents) -> str:
     """Returns that table."""
     several, flow, columns = len(contents.networks) > 1, contents.has("flow"), list(columns_of(contents))
-    head = [*["network"] * several, "layer", "units", *(column.short for column in columns)]
-    lines, flags = [[*head, *["since the peak"] * flow]], {}
+    after = sum(column.of_epoch for column in columns)
+    head = [column.short for column in columns]
+    head.insert(after, "since the peak")
+    lines, flags = [[*["network"] * several, "layer", "units", *(head if flow else head[1:])]], {}
     for network in contents.networks:
         for layer, units in network.layers.items():
             found = [column.find(network, layer) for column in columns]
             cells = [number_text(each) + (f" ({epoch})" if each and epoch else "") for each, epoch in found]
-            cells += [_fallen(contents.fall(network.name, layer))] if flow else []
+            cells[after:after] = [_fallen(contents.fall(network.name, layer))] * flow
             lines.append([*[network.name] * several, layer, str(units), *cells])
             who = f"{network.name} {layer}" if several else layer
             for flag in dict.fromkeys(flag for each, _ in found if each for flag in each.flags):
