@@ -16,8 +16,8 @@ from infoplane.errors import UsageError
 from infoplane.estimate import KINDS, Estimate
 from infoplane.information import accuracy, negative_cross_entropy
 from infoplane.information.sample_propagation import NoisyEstimate
-from infoplane.report.results import result_of
 from infoplane.study.tables import tidy
+from table_rows import estimate_of
 
 #: fields of any estimate that have no unit, or are one
 UNITLESS = {"unit", "kind", "bound", "n", "refits", "dof", "flags", "read_through"}
@@ -106,8 +106,8 @@ def test_an_estimate_comes_back_from_its_row(dof, refits):
         made = Estimate(-1.5, 0.25, kind=kind, bound="lower", n=12, refits=refits, dof=dof, flags=("one", "other"))
         row = tidy(dataclasses.make_dataclass("Study", ["name"])("tiny"), "fc", "end", "all", made)
         assert list(row)[-1] == "dof"
-        assert result_of(row).estimate == made
-        assert result_of(row).estimate.interval(0.9) == made.interval(0.9)
+        assert estimate_of(row) == made
+        assert estimate_of(row).interval(0.9) == made.interval(0.9)
 
 
 def test_intervals_are_those_of_student():

@@ -3,50 +3,29 @@
 import dataclasses
 import functools
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-from infoplane.report.noisy_contents import (
+from infoplane.measurements.numbers import Numbers
+from infoplane.report.noisy.contents import (
     Cloud,
     Histogram,
     NetworkThroughTraining,
     NoisyContents,
     Snapshot,
-    Sweep,
+    SweptUnit,
     UnitDensity,
 )
+from table_rows import falls_of, numbers_of
 
 EPOCHS = (
-    0,
-    1,
-    2,
-    3,
-    5,
-    7,
-    10,
-    14,
-    20,
-    28,
-    40,
-    57,
-    80,
-    113,
-    160,
-    226,
-    320,
-    453,
-    640,
-    905,
-    1280,
-    2560,
-    3200,
-    6400,
-    10000,
-)
+    0, 1, 2, 3, 5, 7, 10, 14, 20, 28, 40, 57, 80, 113, 160, 226, 320, 453, 640, 905, 1280, 2560, 3200, 6400, 10000
+)  # fmt: skip
 MARKED = (0, 28, 80, 640, 10000)
 LAYERS = {"layer 1": 10, "layer 2": 7, "layer 3": 5, "layer 4": 4, "layer 5": 3}
-CEILING = (math.log(4096), "ln 4096")
+CEILING = (math.log(4096), "log 4,096")
 HOSTILE = "<script>alert(1)</script>&\"'"
 PLAIN, ORTHONORMAL = "plain", "orthonormal"
 
@@ -58,6 +37,18 @@ def row(network: str, layer: str, epoch: int, kind: str, value: float, stderr: f
         "stderr": stderr, "unit": "nats", "direction": "estimate", "n": 40_000, "refits": 0, "flags": "", "bin": None,
         "inputs": 4096, **other,
     }  # fmt: skip
+
+
+def of(rows: Iterable[dict[str, Any]]) -> Numbers:
+    """Returns the numbers of rows, epochs in their order."""
+    rows = list(rows)
+    return numbers_of(rows, sorted({one["checkpoint"] for one in rows}, key=int))
+
+
+def with_rows(contents: NoisyContents, rows: Iterable[dict[str, Any]]) -> Numbers:
+    """Returns the numbers of a study and more."""
+    more = of(rows)
+    return Numbers([*contents.numbers, *more], sorted({*contents.numbers.checkpoints, *more.checkpoints}, key=int))
 
 
 def information(depth: int, epoch: int, *, falls: bool) -> float:
@@ -169,7 +160,8 @@ def contents(names: tuple[str, ...] = (PLAIN, ORTHONORMAL), **changes: Any) -> N
         title="Information flow in a tanh network",
         description="A network of 12-10-7-5-4-3-2 units was trained on 3,276 of 4,096 binary patterns with noise of "
         "β = 0.005 after every hidden layer.",
-        networks=networks, ceiling=CEILING, rows=found, differences=steps, settings="title: szt-tanh\n",
+        networks=networks, ceiling=CEILING, numbers=of(found), falls=falls_of(steps), tests=len(steps),
+        settings="title: szt-tanh\n",
         seeds="study 0", versions={"infoplane": "0.1.0"}, times=[("measuring", 300.0)], machine="2 cores",
         total_seconds=400.0, peak_memory_mb=900.0, sanity=["Permuting units changes nothing."],
     )  # fmt: skip
@@ -184,7 +176,7 @@ def deterministic(**changes: Any) -> NoisyContents:
     full = NoisyContents(
         title="What bins measure",
         networks=[network("", beta=None, falls=True)],
-        rows=rows("", beta=None, bins=BINS, falls=True),
+        numbers=of(rows("", beta=None, bins=BINS, falls=True)),
         ceiling=CEILING,
     )
     return dataclasses.replace(full, **changes)
@@ -195,7 +187,14 @@ def three(**changes: Any) -> NoisyContents:
     both = contents()
     found = rows("deterministic", beta=None, bins=(0.001,), falls=True)
     networks = [*both.networks, network("deterministic", beta=None, falls=True)]
-    return dataclasses.replace(both, networks=networks, rows=[*both.rows, *found], **changes)
+    return dataclasses.replace(both, networks=networks, numbers=with_rows(both, found), **changes)
+
+
+#: a row of differences of a layer that is highest at the end
+ENDS_HIGHEST = {
+    "network": "", "layer": "layer 1", "kind": "flow", "peak": 100000, "end": 100000, "value": 0.0, "stderr": 0.0,
+    "p": 1.0, "constant": 0.01,
+}  # fmt: skip
 
 
 def _density(epoch: int) -> UnitDensity:
@@ -227,21 +226,9 @@ def neuron(**changes: Any) -> NoisyContents:
     full = NoisyContents(
         title="One tanh neuron",
         networks=[one],
-        rows=found,
-        ceiling=(math.log(4), "ln 4"),
-        differences=[
-            {
-                "network": "",
-                "layer": "layer 1",
-                "kind": "flow",
-                "peak": 100000,
-                "end": 100000,
-                "value": 0.0,
-                "stderr": 0.0,
-                "p": 1.0,
-                "constant": 0.01,
-            }
-        ],
-        sweep=Sweep(swept, betas, exact, exact + 0.004, np.full_like(exact, 0.006), -2.0),
+        numbers=of(found),
+        ceiling=(math.log(4), "log 4"),
+        falls=falls_of([ENDS_HIGHEST]),
+        sweep=SweptUnit(swept, betas, exact, exact + 0.004, np.full_like(exact, 0.006), -2.0),
     )
     return dataclasses.replace(full, **changes)

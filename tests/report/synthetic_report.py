@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from sklearn.datasets import load_digits
 
-from infoplane.report import Curve, Layer, LayerPictures, ReportContents
+from infoplane.report import Layer, LayerPictures, ReportContents, TrainingCurve
+from table_rows import differences_of, numbers_of
 
 NAMES = ("conv1", "conv2", "fc3", "logits")
 USABLE = {"conv1": (34.90, 0.67), "conv2": (11.78, 0.52), "fc3": (5.60, 0.41), "logits": (5.53, 0.43)}
@@ -75,7 +76,7 @@ def differences() -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def curve(layer: str, refit: int, floor: float) -> Curve:
+def curve(layer: str, refit: int, floor: float) -> TrainingCurve:
     """Returns a training curve that falls to `floor` nats."""
     updates = np.arange(20, 1520, 20)
     rng = np.random.default_rng(refit)
@@ -83,7 +84,7 @@ def curve(layer: str, refit: int, floor: float) -> Curve:
     heldout = fall + 1.5 + rng.normal(0, 0.6, len(updates))
     ema = fall + 1.0 + np.clip(updates - 1100, 0, None) * 0.003
     best = int(updates[np.argmin(ema)])
-    return Curve(layer, refit, updates, fall - 1 + rng.normal(0, 1.3, len(updates)), heldout, ema, best, "ema")
+    return TrainingCurve(layer, refit, updates, fall - 1 + rng.normal(0, 1.3, len(updates)), heldout, ema, best, "ema")
 
 
 def contents(**changes: Any) -> ReportContents:
@@ -104,8 +105,9 @@ def contents(**changes: Any) -> ReportContents:
         inputs=digits()[:6],
         layers=layers,
         null_samples=digits()[200:248],
-        rows=rows(),
-        differences=differences(),
+        numbers=numbers_of(rows()),
+        differences=differences_of(differences()),
+        tests=4,
         curves=[curve(name, refit, floor) for name, floor in floors.items() for refit in range(3)],
         settings="title: digits\ndata: {name: digits}\nlayers: [conv1, conv2, fc3, logits]\n",
         seeds="study 0; refits 1, 2, 3",
@@ -145,7 +147,7 @@ def through_training(**changes: Any) -> ReportContents:
         steps += [
             {"first": first, "second": second, "kind": "nce", "value": kept[first] - kept[second], "stderr": 1.0,
              "dof": 4.0, "p": 1e-4, "refits": 3, "checkpoint": checkpoint}
-            for first, second in itertools.pairwise(names)
+            for first, second in (*itertools.pairwise(names), (names[0], names[-1]))
         ]  # fmt: skip
     layers = [
         Layer(
@@ -163,8 +165,9 @@ def through_training(**changes: Any) -> ReportContents:
         layers=layers,
         checkpoints=CHECKPOINTS,
         null_samples=colour_pictures(101, pictured=16).reconstructions,
-        rows=found,
-        differences=steps,
+        numbers=numbers_of(found, CHECKPOINTS),
+        differences=differences_of(steps),
+        tests=len(steps),
         curves=[dataclasses.replace(curve(name, 0, 60.0), checkpoint=at) for name in names for at in ("100", "end")],
         candidates=64,
     )

@@ -1,7 +1,6 @@
 """Figures are drawn once, and again only where something changed."""
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +9,11 @@ import synthetic_report
 from matplotlib.figure import Figure
 
 from infoplane import report
-from infoplane.report.contents import MOST_DRAWN, MOST_TRAINED, spread
+from infoplane.report.contents import evenly
 from infoplane.report.drawer import Drawer, digest
+from infoplane.report.inversion.contents import MOST_DRAWN, MOST_TRAINED
 from infoplane.report.printing import SUFFIXES, Print
+from table_rows import numbers_of
 
 
 @pytest.fixture
@@ -54,41 +55,6 @@ def test_a_figure_is_drawn_again_only_where_its_sources_or_files_changed(tmp_pat
     assert build([1, 3]) == both
 
 
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        lambda folder: (folder / "report.html").write_text("edited"),
-        lambda folder: (folder / "report.html").unlink(),
-        lambda folder: next(iter((folder / "figures").iterdir())).unlink(),
-        lambda folder: next(iter((folder / "figures").iterdir())).write_bytes(b"edited"),
-        lambda folder: (folder / "figures.json").unlink(),
-        lambda folder: (folder / "results.csv").write_text("a table to be linked"),
-    ],
-    ids=["page edited", "page gone", "figure gone", "figure edited", "memory gone", "new table"],
-)
-def test_a_page_is_made_again_only_where_something_changed(
-    tmp_path: Path, drawing: list[str], spoil: Callable[[Path], object]
-) -> None:
-    def contents(title: str = "Small") -> report.ReportContents:
-        rows = [synthetic_report.row("conv1", "usable", 3.0, 0.2)]
-        return report.ReportContents(title=title, rows=rows, layers=[report.Layer("conv1", "conv1")])
-
-    page = report.write(contents(), tmp_path)
-    first = page.read_text(encoding="utf-8")
-    assert drawing
-    drawing.clear()
-    assert report.write(contents(), tmp_path).read_text(encoding="utf-8") == first
-    assert drawing == []
-    report.write(contents("Another title"), tmp_path)
-    assert "Another title" in page.read_text(encoding="utf-8")
-    report.write(contents(), tmp_path)
-    drawing.clear()
-    spoil(tmp_path)
-    report.write(contents(), tmp_path)
-    assert drawing
-    assert "edited" not in page.read_text(encoding="utf-8")
-
-
 def test_what_differs_has_another_digest() -> None:
     @dataclasses.dataclass
     class Thing:
@@ -105,7 +71,7 @@ def test_what_differs_has_another_digest() -> None:
 @pytest.mark.parametrize("count", [1, MOST_DRAWN, MOST_DRAWN + 1, 150])
 def test_points_are_spread_evenly_with_both_ends(count: int) -> None:
     points = [str(index) for index in range(count)]
-    chosen = spread(points, MOST_DRAWN)
+    chosen = evenly(points, MOST_DRAWN)
     assert chosen[0] == points[0]
     assert chosen[-1] == points[-1]
     assert len(set(chosen)) == min(count, MOST_DRAWN)
@@ -119,11 +85,15 @@ def test_a_page_of_many_checkpoints_shows_some_and_says_so(tmp_path: Path, drawi
     pictures = full.layers[0].pictures["end"]
     layers = [dataclasses.replace(layer, pictures=dict.fromkeys(points, pictures)) for layer in full.layers]
     rows = [
-        {**row, "checkpoint": at} for row in full.rows for at in (points if row["layer"] not in ("", "input") else [""])
+        {**row, "checkpoint": at}
+        for row in synthetic_report.rows()
+        for at in (points if row["layer"] not in ("", "input") else [""])
     ]
+    numbers = numbers_of(rows, points)
     curves = [dataclasses.replace(full.curves[-1], checkpoint=at) for at in points]
     page = report.write(
-        dataclasses.replace(full, layers=layers, rows=rows, curves=curves, checkpoints=points, differences=[]), tmp_path
+        dataclasses.replace(full, layers=layers, numbers=numbers, curves=curves, checkpoints=points, differences=[]),
+        tmp_path,
     )
     sheets = [name for name in drawing if name.startswith("pictures") and name.endswith(".svg")]
     assert len(sheets) == MOST_DRAWN

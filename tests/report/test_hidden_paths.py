@@ -7,7 +7,7 @@ import pytest
 
 import tiny_study
 from infoplane.report.build import build
-from infoplane.report.making import Hider
+from infoplane.report.provenance import Hider
 from infoplane.study.execute import execute
 
 HOME = str(Path.home())

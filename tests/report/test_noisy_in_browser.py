@@ -7,14 +7,14 @@ import pytest
 import synthetic_noisy
 from browser import MARKS
 
-from infoplane.report import noisy_page
+from infoplane.report.noisy.sections import write_noisy
 
 pytestmark = MARKS
 
 
 @pytest.mark.parametrize("make", [synthetic_noisy.three, synthetic_noisy.neuron, synthetic_noisy.deterministic])
 def test_fits_every_width_and_asks_for_nothing(make: Any, browser: Any, tmp_path: Path) -> None:
-    page_file = noisy_page.write(make(), tmp_path)
+    page_file = write_noisy(make(), tmp_path)
     for width in (360, 400, 641, 1200):
         page = browser.new_page(viewport={"width": width, "height": 900})
         wrong: list[str] = []

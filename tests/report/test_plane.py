@@ -8,8 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.transforms import Bbox
 
 from infoplane.estimate import Estimate
-from infoplane.report.evolution import age_of, positions
-from infoplane.report.plane import Orbit, plane
+from infoplane.report.charts.plane import Orbit, plane
 from infoplane.report.theme import style
 
 CHECKPOINTS = ("0", "1", "4", "end")
@@ -77,17 +76,3 @@ def test_a_name_stands_beside_its_own_last_point():
         across, up = text.xyann
         assert abs(across) < 30
         assert abs(up) < 30
-
-
-@pytest.mark.parametrize("name", ["nan", "inf", "-1", "-inf", "1e999", "best"])
-def test_a_checkpoint_that_is_no_count_has_no_age(name):
-    assert age_of(name, {}) is None
-    places, counted = positions(["0", name, "end"])
-    assert (places, counted) == ([0.0, 1.0, 2.0], False)
-
-
-def test_counts_stand_on_a_logarithmic_axis():
-    assert age_of("1e3", {}) == 1000
-    places, counted = positions(["0", "10", "1000", "end"])
-    assert counted
-    assert places == pytest.approx([0, 1, 3, 4])

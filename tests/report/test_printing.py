@@ -11,19 +11,19 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from infoplane.report import figures, sheets
+from infoplane.report.charts import gallery, training
 from infoplane.report.printing import Print
 from infoplane.report.theme import PAPER, canvas, style
 
 
 def _curves() -> Figure:
-    return figures.training([synthetic_report.curve("conv1", 0, 50.0)], "conv1", "#336699", "nats", legend=True)
+    return training.training([synthetic_report.curve("conv1", 0, 50.0)], "conv1", "#336699", "nats", legend=True)
 
 
 def _sheet() -> Figure:
     contents = synthetic_report.contents()
     assert contents.inputs is not None
-    return sheets.sheet(contents.inputs, sheets.rows_of(contents, "end"), contents.levels)
+    return gallery.sheet(contents.inputs, gallery.sheet_rows(contents, "end"), contents.levels)
 
 
 def _overflowing() -> Figure:
@@ -91,10 +91,10 @@ def test_page_and_file_hold_the_same_drawing() -> None:
 
 def test_pictures_of_a_sheet_stand_where_they_belong() -> None:
     contents = synthetic_report.contents()
-    rows = sheets.rows_of(contents, "end")
+    rows = gallery.sheet_rows(contents, "end")
     assert contents.inputs is not None
     with style():
-        figure = sheets.sheet(contents.inputs, rows, contents.levels)
+        figure = gallery.sheet(contents.inputs, rows, contents.levels)
     (axes,) = figure.axes
     (image,) = axes.get_images()
     pixels = np.asarray(image.get_array())

@@ -23,7 +23,7 @@ from infoplane.errors import CellError
 from infoplane.measurements.task import Live
 from infoplane.profile import Profile
 from infoplane.report.build import PAGES, build, load_run
-from infoplane.report.inversion import contents_of
+from infoplane.report.inversion.gather import contents_of
 from infoplane.study.execute import execute
 
 CHECKPOINTS = ("0", "2", "end")
@@ -161,7 +161,7 @@ def test_a_damaged_part_is_left_out_and_named(run: Path, unpainted: None, kind: 
     file.write_bytes(content)
     results = load_run(run)
     assert results.damaged() == [name]
-    assert len(contents_of(results, run).rows) < len(whole.rows) or kind in ("data", "subject", "samples")
+    assert len(contents_of(results, run).numbers.all) < len(whole.numbers.all) or kind in ("data", "subject", "samples")
     text = Seen(build(run).read_text(encoding="utf-8")).text
     assert "damaged: 1 part" in text
     assert "Running the same command again computes what is missing, what is damaged anew" in text

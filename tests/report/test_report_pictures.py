@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import synthetic_report
 
-from infoplane.report import contents, pictures, sheets
+from infoplane.report.charts import gallery as pictures
+from infoplane.report.inversion.contents import MOST_IMAGES
 
 
 @pytest.fixture
@@ -36,26 +37,9 @@ def test_equal_pixels_are_packed_once(packed: list[bytes]) -> None:
     assert len(names) == 6 * len(full.layers)
 
 
-@pytest.mark.parametrize("heaviest", range(10))
-@pytest.mark.parametrize("drawn", range(9))
-def test_as_many_samples_are_shown_as_the_page_can_carry(drawn: int, heaviest: int) -> None:
-    asked: list[int] = []
-
-    def heavy(count: int) -> bool:
-        asked.append(count)
-        return count > heaviest
-
-    # Of eight, six, four and fewer, the first that is not too heavy, and one rather than none.
-    legal = {8: (8, 6, 4, 3, 2, 1), 7: (7, 5, 3, 2, 1), 6: (6, 4, 3, 2, 1), 5: (5, 3, 2, 1)}
-    order = legal.get(drawn, tuple(range(drawn, 0, -1)) or (0,))
-    assert pictures._most(drawn, heavy) == next((count for count in order if count <= heaviest), order[-1])
-    assert len(asked) <= 4
-    assert drawn < 2 or asked[0] == drawn
-
-
 def test_of_many_images_the_first_are_shown() -> None:
     full = synthetic_report.contents()
-    many = contents.MOST_IMAGES + 5
+    many = MOST_IMAGES + 5
     assert full.inputs is not None
 
     def repeated(images: np.ndarray | None) -> np.ndarray | None:
@@ -75,6 +59,6 @@ def test_of_many_images_the_first_are_shown() -> None:
     ]
     found = pictures.gallery(dataclasses.replace(full, inputs=repeated(full.inputs), layers=layers))
     assert found is not None
-    assert (found.images, len(found.inputs), len(found.panels)) == (many, contents.MOST_IMAGES, contents.MOST_IMAGES)
-    rows = sheets.rows_of(dataclasses.replace(full, inputs=repeated(full.inputs), layers=layers), "end")
-    assert len(rows) == contents.MOST_IMAGES
+    assert (found.images, len(found.inputs), len(found.panels)) == (many, MOST_IMAGES, MOST_IMAGES)
+    rows = pictures.sheet_rows(dataclasses.replace(full, inputs=repeated(full.inputs), layers=layers), "end")
+    assert len(rows) == MOST_IMAGES

@@ -21,6 +21,11 @@ class Networks(Run[Any]):
         return self.stored(self.plan.name(kind, network, repeat, "" if epoch is None else str(epoch)))
 
     @property
+    def order(self) -> tuple[str, ...]:
+        epochs = {epoch for network in self.spec.names for epoch in self.epochs(network)}
+        return tuple(map(str, sorted(epochs)))
+
+    @property
     def spots(self) -> list[Place]:
         """By network and epoch, the network itself and its layers."""
         return [

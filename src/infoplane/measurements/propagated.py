@@ -45,13 +45,12 @@ class Propagated(Measurement):
         "it says only that the layer still tells the inputs apart."
     )
     fall: ClassVar = (
-        "Lost since the peak",
+        "Fall since the peak",
         "I(X;T) at its peak minus I(X;T) at the end. Which epoch is the peak is chosen on one estimate, and the value "
         "is taken from the others, so it is not inflated by the choice. “By chance” is what picking the largest would "
         "show if all epochs were equal and the same estimate were used for both; it is there to compare with, and is "
-        "in no number. “Lost” and “gained” need p < 0.05 and twice the standard error; “no loss seen” does not mean "
-        "that there is none, only that it would be of the size of the error. Each layer is tested by itself, so of "
-        "twenty that lost nothing one may pass.",
+        "in no number. “Falls” and “rises” need a corrected p < 0.05 and twice the standard error; “not told apart” "
+        "does not mean that there is no fall, only that it would be of the size of the error.",
     )
     bound: ClassVar = "estimate"
     fitted: ClassVar = True

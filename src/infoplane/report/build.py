@@ -11,8 +11,13 @@ from infoplane.engine.plan import PLAN_FILE, Plan
 from infoplane.engine.store import Store, is_full, room_for
 from infoplane.errors import UsageError
 from infoplane.files import TEMPORARY, read_text
-from infoplane.report import inversion, noisy_gather, noisy_page, page, text
+from infoplane.report import text
 from infoplane.report.contents import PageContents
+from infoplane.report.inversion.gather import contents_of
+from infoplane.report.inversion.sections import write
+from infoplane.report.noisy.contents import noisy_contents
+from infoplane.report.noisy.sections import write_noisy
+from infoplane.report.noisy.text import noisy_table
 from infoplane.report.standing import remember, stands, state_of
 from infoplane.study.families import FAMILIES
 from infoplane.study.folder import STUDY_FILE, study_in, unwritable
@@ -40,8 +45,8 @@ class Pages:
 CORRECTED = ("differences", "changes", "compression")
 #: a key of `infoplane.study.families.FAMILIES` -> its pages
 PAGES = {
-    "inversion": Pages(inversion.contents_of, page.write, text.table),
-    "flow": Pages(noisy_gather.noisy_contents, noisy_page.write, noisy_gather.noisy_table),
+    "inversion": Pages(contents_of, write, text.table),
+    "flow": Pages(noisy_contents, write_noisy, noisy_table),
 }
 
 

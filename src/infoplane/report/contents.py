@@ -1,117 +1,14 @@
-"""What a report is made of: plain values and numpy arrays, so that nothing of a run has to be alive to draw it."""
+"""What every page is made of: plain values and numpy arrays, so that nothing of a run has to be alive to draw it."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-import numpy as np
-
-from infoplane.data.space import check_levels, check_range
-from infoplane.errors import UsageError, in_words
-from infoplane.measurements.numbers import in_order
+from infoplane.claims import corrected_for
+from infoplane.measurements.numbers import Numbers
+from infoplane.report.claimed import Fall
 
 Point = TypeVar("Point")
-
-#: evaluation images, at most, whose pictures are shown
-MOST_IMAGES = 24
-#: checkpoints, at most, of which pictures are drawn
-MOST_DRAWN = 8
-#: and those before the last, at most, whose training curves are: they tell whether early densities were trained as well
-MOST_TRAINED = 4
-
-
-def _check_images(what: str, images: np.ndarray | None, rank: int, levels: int) -> None:
-    if images is None:
-        return
-    if images.dtype != np.uint8 or images.ndim != rank:
-        axes = ("P", "S", "C", "H", "W")[-rank:] if rank == 5 else ("P", "C", "H", "W")
-        raise UsageError(
-            f"the report's {what} cannot be drawn",
-            received=f"{images.dtype} of shape {images.shape}",
-            legal=f"uint8 of shape ({', '.join(axes)})",
-        )
-    mend = "give `levels` the number of grey values of the data"
-    check_range(images, levels, f"the report's {what} have more levels than was said", mend=mend)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class LayerPictures:
-    """What was drawn from one layer's activations of the P pictured images, at one checkpoint.
-
-    Attributes:
-        reconstructions: Images of least squared error, uint8 (P, C, H, W), or None.
-        samples: S draws from q(x|h) for each, uint8 (P, S, C, H, W), or None.
-    """
-
-    reconstructions: np.ndarray | None = None
-    samples: np.ndarray | None = None
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Layer:
-    """One layer.
-
-    Attributes:
-        name: The key that rows, differences and curves use.
-        label: What the reader sees.
-        shape: Shape of one example's activation.
-        pictures: Checkpoint -> what was drawn from it there; "" stands for every checkpoint (latents).
-        latent: Whether it is a known variable behind the images, studied as if it were a layer. No network
-            computes it, so no step to or from it is spoken of.
-        read_as: How its axes are read, in words, or "".
-        spatial: Whether it is read as a map; None where that is not known.
-        function_of: Names of the layers that it was found to be a function of; only of these is it said that it cannot
-            hold more than they do.
-    """
-
-    name: str
-    label: str
-    shape: tuple[int, ...] = ()
-    pictures: Mapping[str, LayerPictures] = dataclasses.field(default_factory=dict)
-    latent: bool = False
-    read_as: str = ""
-    spatial: bool | None = None
-    function_of: tuple[str, ...] = ()
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Curve:
-    """How one density was trained. All losses are in nats per image; NaN where none was taken.
-
-    Attributes:
-        layer: Name of the layer it is conditioned on; "input" for p(x).
-        refit: Which of the independent fits.
-        updates: Number of updates at each point, (T,).
-        train: Training loss, (T,), or empty.
-        watched: Name of what it was followed on beside -> loss there, (T,).
-        heldout: Loss on held-out images of the part that densities are trained on, (T,), or empty.
-        heldout_ema: The same for the averaged weights, (T,), or empty.
-        best_update: The update whose weights were kept.
-        best: Which weights those are: "ema" for the averaged ones, anything else for the raw ones.
-        checkpoint: Of the network under study; "" for p(x) and latents, which belong to none.
-    """
-
-    layer: str
-    refit: int
-    updates: np.ndarray
-    train: np.ndarray
-    heldout: np.ndarray
-    heldout_ema: np.ndarray
-    best_update: int = 0
-    best: str = ""
-    checkpoint: str = ""
-    watched: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        own = {name: getattr(self, name) for name in ("train", "heldout", "heldout_ema")}
-        for name, losses in {**own, **self.watched}.items():
-            points = len(losses)
-            if points not in (0, len(self.updates)):
-                raise UsageError(
-                    f"the training curve of {self.layer!r} does not fit together",
-                    received=f"{points} values of {name} for {len(self.updates)} updates",
-                    legal="as many values as updates, or none",
-                )
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -123,12 +20,10 @@ class PageContents:
         description: What was run, on what; one to three sentences.
         note: A warning that belongs at the top, e.g. "a smoke run on few images", or None.
         data_notes: Sentences on what of the data was dropped, converted, guessed, or is there twice.
-        rows: Tidy results. Keys: layer ("input": the twin p(x); "": the whole network), checkpoint, refit ("all" or
-            a number), kind (of `estimate.KINDS`), value, stderr, unit, direction ("lower", "upper", "estimate",
-            "none"), n, refits, flags ("; "-separated). The last checkpoint with numbers is the one spoken of; rows of
-            checkpoint "" belong to every checkpoint.
-        differences: Paired differences, one mapping each.
-        tests_before: For how many tests verdicts were corrected when the run was last reported, before it grew.
+        numbers: All numbers. The last checkpoint with any is the one spoken of.
+        falls: How far numbers fall from their peaks to the end of training.
+        tests: For how many tests all verdicts are corrected.
+        tests_before: For how many they were when the run was last reported, before it grew.
         truth: Comparisons with a known truth, in nats, or None. Keys: name, truth, truth_stderr, measured, stderr,
             direction, verdict.
         settings: The resolved study, as text.
@@ -150,8 +45,9 @@ class PageContents:
     description: str = ""
     note: str | None = None
     data_notes: Sequence[str] = ()
-    rows: Sequence[Mapping[str, Any]] = ()
-    differences: Sequence[Mapping[str, Any]] = ()
+    numbers: Numbers = dataclasses.field(default_factory=lambda: Numbers(()))
+    falls: Sequence[Fall] = ()
+    tests: int = 0
     tests_before: int | None = None
     truth: Sequence[Mapping[str, Any]] | None = None
     settings: str = ""
@@ -168,103 +64,13 @@ class PageContents:
     going: bool = False
     sanity: Sequence[str] = ()
 
-
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class ReportContents(PageContents):
-    """What the page of a study of inversion shows.
-
-    Attributes:
-        levels: Number of grey values of a pixel.
-        inputs: The P pictured evaluation images, uint8 (P, C, H, W), or None.
-        layers: The layers, from the input to the output.
-        checkpoints: Checkpoints of the network under study in training order, update counts or names such as "end";
-            empty: those of the rows, as they appear.
-        counted: What the network's training is counted in: "updates", "epochs", or "checkpoints" if that is unknown.
-        ages: Checkpoint -> how many of these, where its name does not say it.
-        changes: What each number changes by from checkpoint to checkpoint. Keys: layer ("": the network itself), kind,
-            first, last, value, stderr, dof, p, refits, verdict.
-        falls: Per layer, the fall of its NCE from its peak to the end. Keys: layer, peak, end, value, stderr, null,
-            null_stderr, p, refits, n, verdict, flags.
-        source: What the images are called, or "".
-        fit_on: Part of the split whose images densities were trained on.
-        left_out: Kind of number -> why it is not given, of those that were asked for.
-        readers: Sentences on which layers' numbers are read with another layer's density.
-        label_entropy: Which H(y) label information is from, a sentence without its stop, or "".
-        losses: Per layer ("input": p(x)) and checkpoint, a density's loss on the parts of the split. Keys: layer,
-            checkpoint, refits; per part encoding, decoding and evaluation PART, PART_stderr and PART_n;
-            bits_per_dimension and bits_per_dimension_stderr.
-        null_samples: Samples of the null-context twin p(x), uint8 (S', C, H, W), or None.
-        differences: Paired differences between layers. Keys: first, second, kind ("usable" or "nce"), value
-            (*first minus second*: positive is what is given up on the way), stderr, dof, p; optionally refits and
-            checkpoint. One from the first layer to the last, if there is one, carries the headline.
-        curves: Training curves of the densities.
-        candidates: K of the contrastive bound, whose ceiling is log K; None if unknown.
-        classes: Number of classes, whose logarithm label information cannot exceed; None if unknown.
-        each: How many samples were drawn for each pictured image; None if unknown.
-    """
-
-    counted: str = "updates"
-    ages: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    changes: Sequence[Mapping[str, Any]] = ()
-    falls: Sequence[Mapping[str, Any]] = ()
-    source: str = ""
-    fit_on: str = "decoding"
-    losses: Sequence[Mapping[str, Any]] = ()
-    left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    readers: Sequence[str] = ()
-    label_entropy: str = ""
-    levels: int = 256
-    inputs: np.ndarray | None = None
-    layers: Sequence[Layer] = ()
-    checkpoints: Sequence[str] = ()
-    null_samples: np.ndarray | None = None
-    curves: Sequence[Curve] = ()
-    candidates: int | None = None
-    classes: int | None = None
-    each: int | None = None
-
-    def __post_init__(self) -> None:
-        check_levels(self.levels)
-        _check_images("inputs", self.inputs, 4, self.levels)
-        _check_images("samples of p(x)", self.null_samples, 4, self.levels)
-        for layer in self.layers:
-            for pictures in layer.pictures.values():
-                _check_images(f"reconstructions of {layer.name!r}", pictures.reconstructions, 4, self.levels)
-                _check_images(f"samples of {layer.name!r}", pictures.samples, 5, self.levels)
-
     @property
-    def dimensions(self) -> int | None:
-        """Number of values of an image, if that is known."""
-        return None if self.inputs is None else int(np.prod(self.inputs.shape[1:]))
-
-    @property
-    def pictured(self) -> list[str]:
-        """The checkpoints at which something was drawn, in training order; none where only latents were."""
-        found = (checkpoint for layer in self.layers for checkpoint in layer.pictures if checkpoint)
-        return in_order(found, self.checkpoints)
-
-    @property
-    def shown(self) -> list[str]:
-        """Those of them whose pictures are shown: a page of hundreds would be neither read nor opened."""
-        return spread(self.pictured, MOST_DRAWN)
-
-    @property
-    def shown_inputs(self) -> np.ndarray | None:
-        """Those evaluation images whose pictures are shown, for the same reason."""
-        return None if self.inputs is None else self.inputs[:MOST_IMAGES]
-
-    def label(self, name: str) -> str:
-        """Returns what the reader calls the layer `name`."""
-        if name == "input":
-            return "no layer, p(x)"
-        return next((layer.label for layer in self.layers if layer.name == name), name)
-
-    def spoken(self, name: str) -> str:
-        """Returns the same as a sentence has it."""
-        return in_words(self.label(name))
+    def corrected(self) -> str:
+        """For how many tests all verdicts are corrected, in words; "" where nothing was tested."""
+        return corrected_for(self.tests, self.tests_before)
 
 
-def spread(points: Sequence[Point], most: int) -> list[Point]:
+def evenly(points: Sequence[Point], most: int) -> list[Point]:
     """Returns at most so many of the points, evenly spread over their order, the first and the last among them."""
     if len(points) <= most:
         return list(points)

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ class Drawer:
     """
 
     def __init__(self, page: Path) -> None:
-        self.page, self.folder = page, page.with_name("figures")
+        self.folder = page.with_name("figures")
         self.folder.mkdir(parents=True, exist_ok=True)
         self._known = _read(page.with_name(DRAWN_FILE))
         self._sources: dict[str, str] = {}
@@ -53,28 +53,11 @@ class Drawer:
             self.put(name, Print(drawn, name))
         self._sources[name] = found
 
-    def unchanged(self, sources: Any) -> bool:
-        """Whether the page lies there whole, with all its figures, and was made from the same."""
-        page = self.page
-        self._sources[page.name] = digest(sources)
-        files = self._known.get("files", {})
-        return (
-            self._known.get("sources", {}).get(page.name) == self._sources[page.name]
-            and page.is_file()
-            and self._known.get("page") == checksum(page)
-            and files == self._files(files)
-        )
-
     def close(self) -> None:
-        """Remembers what the page and its figures were made from."""
-        files = self._files(path.name for path in self.folder.iterdir() if path.suffix in SUFFIXES)
-        content = {"sources": self._sources, "files": files, "page": checksum(self.page)}
-        write_whole(self.page.with_name(DRAWN_FILE), json.dumps(content, indent=1, sort_keys=True))
-
-    def _files(self, names: Iterable[str]) -> dict[str, str]:
-        """Name -> checksum of those figures that are there."""
-        paths = ((name, self.folder / name) for name in names)
-        return {name: checksum(path) for name, path in paths if path.is_file()}
+        """Remembers which figures there are, and what they were drawn from."""
+        files = {path.name: checksum(path) for path in self.folder.iterdir() if path.suffix in SUFFIXES}
+        content = {"sources": self._sources, "files": files}
+        write_whole(self.folder.with_name(DRAWN_FILE), json.dumps(content, indent=1, sort_keys=True))
 
 
 def digest(value: Any) -> str:
@@ -116,8 +99,8 @@ def _feed(update: Callable[[bytes], None], value: Any) -> None:
 def _code() -> bytes:
     """A hash of everything in this room: another version draws anew."""
     found = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.iterdir()):
-        if path.is_file():
+    for path in sorted(Path(__file__).parent.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
             found.update(path.name.encode() + path.read_bytes())
     return found.digest()
 

@@ -1,9 +1,11 @@
-"""What all figures share: one layer as a mark, axes with margins in pixels, points, errors and text beside rows."""
+"""What all figures share: how they come into the page, axes at a place in pixels, points, errors, text beside rows."""
 
 import dataclasses
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
+from markupsafe import Markup
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
@@ -12,16 +14,87 @@ from matplotlib.path import Path
 from matplotlib.ticker import MaxNLocator
 
 from infoplane.estimate import LEVEL, NATS_PER_BIT, Estimate
-from infoplane.report.amounts import ends, united, with_error
-from infoplane.report.results import Difference
-from infoplane.report.theme import INK, PAPER, PIXELS_PER_INCH, TIP
+from infoplane.report.claimed import Difference
+from infoplane.report.drawer import Drawer
+from infoplane.report.format import ends, united, with_error
+from infoplane.report.printing import Print
+from infoplane.report.theme import INK, PAPER, PIXELS_PER_INCH, TIP, Palette, style
 
 Unit = Literal["nats", "bits"]
 
 LONGEST = 26  # letters of a layer's name that fit beside a figure
-MARKED = 30  # checkpoints of a curve, at most, each of which has a mark of its own to point at
+MARKED = 50  # checkpoints of a curve, at most, each of which has a mark of its own to point at
 _LETTER = 7.4  # pixels, at a size of 12
 _LINE = 17  # pixels from one name beside the axes to the next
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+    """One figure of the page: its key (also its file's name), what it says above and below, and its SVGs.
+
+    One of an earlier `checkpoint` has no SVGs: it is a file only.
+    """
+
+    key: str
+    title: str
+    svg: Markup
+    badge: str = ""
+    caption: Markup = dataclasses.field(default_factory=Markup)
+    checkpoint: str = ""
+
+
+def slug(name: str) -> str:
+    """Returns a file name from a layer's name, which may hold anything."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "layer"
+
+
+class Drawings:
+    """The figures of one page.
+
+    Args:
+        palette: What the layers are drawn with.
+        drawer: Where files go.
+    """
+
+    def __init__(self, palette: Palette, drawer: Drawer) -> None:
+        self.palette, self.drawer = palette, drawer
+
+    def shown(self, key: str, label: str, figure: Figure) -> Markup:
+        """Returns a figure that holds no information, and so is the same in nats and in bits; it becomes a file too."""
+        drawn = Print(figure, key)
+        self.drawer.put(key, drawn)
+        return drawn.inline(label, self.palette.variables)
+
+    def views(
+        self, key: str, label: str, draw: Callable[[Unit], Figure], *, filed: bool = True, information: bool = True
+    ) -> Markup:
+        """Returns the figure in nats and in bits, for the page's switch; the one in nats also becomes a file.
+
+        Args:
+            label: What it shows, for those who cannot see it.
+            information: Whether it shows any; all else has its own unit.
+        """
+        views = Markup()
+        for unit in ("nats", "bits"):
+            with style():
+                drawn = Print(draw(unit), f"{key}-{unit}")
+            if unit == "nats" and filed:
+                self.drawer.put(key, drawn)
+            words = f"{label}, in {unit}" if information else label
+            views += Markup('<div class="{}">{}</div>').format(unit, drawn.inline(words, self.palette.variables))
+        return views
+
+    def screens(self, key: str, label: str, draw: Callable[[Unit, bool], Figure]) -> Markup:
+        """Returns the same for a screen and for a phone, which `draw` is told apart by: whether it is narrow."""
+        views = Markup()
+        for narrow in (False, True):
+
+            def one(unit: Unit, narrow: bool = narrow) -> Figure:
+                return draw(unit, narrow)
+
+            svg = self.views(f"{key}{'-narrow' * narrow}", label, one, filed=not narrow)
+            views += Markup('<div class="{}">{}</div>').format("narrow" if narrow else "wide", svg)
+        return views
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +128,7 @@ def scaled(estimate: Estimate, unit: Unit) -> Estimate:
     return getattr(estimate, unit) if estimate.unit in ("nats", "bits") else estimate
 
 
-def shorten(label: str, longest: int = LONGEST) -> str:
+def shortened(label: str, longest: int = LONGEST) -> str:
     """Returns the label with its middle left out: the ends tell deep module paths apart."""
     label = " ".join("".join(letter if letter.isprintable() else " " for letter in label).split())
     if len(label) <= longest:
@@ -66,17 +139,23 @@ def shorten(label: str, longest: int = LONGEST) -> str:
 
 def gutter(labels: Sequence[str]) -> float:
     """Returns the pixels that the longest label needs."""
-    return max(56.0, _LETTER * max((len(shorten(label)) for label in labels), default=0) + 16)
+    return max(56.0, _LETTER * max((len(shortened(label)) for label in labels), default=0) + 16)
 
 
-def framed(figure: Figure, left: float, right: float, top: float, bottom: float) -> Axes:
-    """Returns axes with margins in pixels, so that rows and columns line up whatever the labels."""
-    width, height = figure.get_size_inches() * PIXELS_PER_INCH
-    axes = figure.add_axes((left / width, bottom / height, 1 - (left + right) / width, 1 - (top + bottom) / height))
+def box(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+    """Returns axes at a place in pixels, from the top left of the figure, whatever stands beside them."""
+    across, down = figure.get_size_inches() * PIXELS_PER_INCH
+    axes = figure.add_axes((left / across, 1 - (top + height) / down, width / across, height / down))
     axes.patch.set_alpha(0)
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
     return axes
+
+
+def write_at(figure: Figure, left: float, top: float, words: str, **look: Any) -> None:
+    """Writes at a place in pixels, from the top left of the figure."""
+    across, down = figure.get_size_inches() * PIXELS_PER_INCH
+    figure.text(left / across, 1 - top / down, words, **{"va": "top", "color": INK, **look})  # type: ignore[arg-type]
 
 
 def row_axes(axes: Axes, count: int, name: str) -> None:

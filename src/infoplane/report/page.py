@@ -1,30 +1,119 @@
-"""From the contents of a report to its files: `report.html`, which needs nothing else, and `figures/`."""
+"""From the sections of a page to its files: `report.html`, which needs nothing else, and `figures/`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, TypeVar
 
-from infoplane.claims import corrected_for
-from infoplane.measurements import QUANTITIES
-from infoplane.measurements.numbers import NETWORK
-from infoplane.report import pictures, publish, tables, words
-from infoplane.report.contents import ReportContents
+import jinja2
+from markupsafe import Markup
+
+from infoplane.files import write_whole
+from infoplane.report.contents import PageContents
 from infoplane.report.drawer import Drawer
-from infoplane.report.drawings import Drawn
-from infoplane.report.plates import Plates
-from infoplane.report.results import Results, differences
+from infoplane.report.drawing import Drawn
+from infoplane.report.format import duration
+from infoplane.report.tables import TableEntry, truths_table
+from infoplane.report.theme import Palette
+from infoplane.report.words import Opening
 
-#: files with tables that a run's folder may hold, and what they are called
-TABLES = {
-    "results": "All numbers, each fit by itself and all refits together",
-    "differences": "Paired differences between layers",
-    "changes": "Changes from checkpoint to checkpoint",
-    "compression": "Falls from the peak to the end of training",
-    "losses": "Losses of the densities on each part of the split",
-    "truths": "Comparisons with the known truth",
-}
+_HERE = Path(__file__).parent
 
 
-def write(contents: ReportContents, folder: Path) -> Path:
+@dataclass(frozen=True)
+class Text:
+    """A paragraph; `look` is its class in page.css."""
+
+    kind: ClassVar = "text"
+    words: Markup | str
+    look: str = ""
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A heading inside a section, and what stands beside it."""
+
+    kind: ClassVar = "heading"
+    title: str
+    badge: str = ""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Figures: panels side by side, smaller curves, sheets as wide as the page, which scroll, or single ones."""
+
+    kind: ClassVar = "figures"
+    figures: Sequence[Drawn]
+    layout: str = "panels"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Numbers that stand by themselves: (name, number)."""
+
+    kind: ClassVar = "facts"
+    facts: Sequence[tuple[str, TableEntry]]
+
+
+@dataclass(frozen=True)
+class Footnotes:
+    """Sentences under a table."""
+
+    kind: ClassVar = "footnotes"
+    lines: Sequence[Markup | str]
+
+
+@dataclass(frozen=True)
+class Meanings:
+    """(name, what it means)."""
+
+    kind: ClassVar = "meanings"
+    meanings: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Paragraphs that a reader may unfold."""
+
+    kind: ClassVar = "fold"
+    summary: str
+    lines: Sequence[Markup]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page: its id, its title, and the parts below that: any of the above, tables, pictures."""
+
+    key: str
+    title: str
+    parts: Sequence[object]
+
+
+@dataclass(frozen=True)
+class Page:
+    """All that is shown between the title and how it was made.
+
+    Attributes:
+        opening: The sentence at the top.
+        hero: The figure below it, or None.
+        sections: In their order.
+        palette: The colours of the layers.
+        known: Title of the section on what is known, and the sentence below it.
+    """
+
+    opening: Opening
+    hero: Drawn | None
+    sections: Sequence[Section]
+    palette: Palette
+    known: tuple[str, str]
+
+
+Contents = TypeVar("Contents", bound=PageContents)
+
+
+def publish(
+    contents: Contents, folder: Path, lay_out: Callable[[Contents, Drawer, Text], Page], tables: Mapping[str, str]
+) -> Path:
     """Returns the path of the page, having written it and its figures.
 
     Every file is written under a temporary name and renamed, the page last, so that a page that can be opened is
@@ -32,59 +121,47 @@ def write(contents: ReportContents, folder: Path) -> Path:
 
     Args:
         contents: What to show; anything but its title may be missing.
-        folder: Where to write `report.html` and `figures/`; made if need be. Tables that lie there are linked.
+        folder: Where to write `report.html` and `figures/`; made if need be.
+        lay_out: (contents, where figures go, links to the tables) -> the page.
+        tables: Files with tables that may lie there, and so are linked -> what they are called.
     """
-    return publish.publish(folder, contents, tuple(TABLES), lambda *found: _render(contents, *found))
+    folder = Path(folder)
+    path = folder / "report.html"
+    drawer = Drawer(path)
+    found = {name: what for name, what in tables.items() if (folder / f"{name}.csv").is_file()}
+    write_whole(path, _render(contents, lay_out(contents, drawer, _links(found))))
+    drawer.close()
+    return path
 
 
-def _render(contents: ReportContents, files: Sequence[str], drawer: Drawer) -> str:
-    """Returns the page, its figures put away, given the names of the tables that lie beside it."""
-    results = Results(contents.rows, contents.checkpoints)
-    latent = {layer.name for layer in contents.layers if layer.latent}
-    found = differences(contents.differences, results)
-    found = [step for step in found if not {step.first, step.second} & latent]
-    opening = words.opening(contents, results, found)
-    plates = Plates(contents, results, opening, drawer)
-    table = tables.numbers(contents, results, plates.palette)
-    # In the order in which the reader meets them in the table; those of the network last.
-    shown = [column.kind for column in table.columns]
-    shown += [kind for kind in results.kinds if kind not in (*shown, "cross-entropy")]
-    training = plates.training()
-    earlier: dict[str, list[Drawn]] = {}
-    for curve in training:
-        if curve.checkpoint:
-            earlier.setdefault(curve.checkpoint, []).append(curve)
-    gallery = pictures.gallery(contents)
-    return publish.render(
-        "inversion.html.j2",
-        contents=contents,
-        palette=plates.palette,
-        opening=opening,
-        hero=plates.hero(),
-        gallery=gallery,
-        unconditional=None if gallery else pictures.unconditional(contents),
-        sheets=plates.sheets(),
-        through=plates.through(),
-        plane=plates.plane(),
-        falls=tables.falls(contents),
-        changes=tables.changes(contents),
-        losses=tables.losses(contents),
-        panels=plates.panels(),
-        training=training,
-        earlier=earlier,
-        trained_at=len({curve.checkpoint for curve in contents.curves if curve.checkpoint}),
-        files={name: TABLES[name] for name in files},
-        table=table,
-        steps=tables.steps(found, contents),
-        tested=corrected_for(
-            max([tables.tests(contents), *(step.claim.tests for step in found)]), contents.tests_before
-        ),
-        meanings=[(QUANTITIES[kind].name, QUANTITIES[kind].meaning) for kind in shown if kind in QUANTITIES],
-        truths=tables.truths(contents.truth),
-        errors=words.ERRORS,
-        infinite=words.INFINITE,
-        left_out=[(words.name_of(kind), reason) for kind, reason in contents.left_out.items()],
-        ticks=any(result.refit != "all" and result.layer != NETWORK for result in results.all),
-        single=any(result.estimate.refits == 1 and result.refit == "all" for result in results.all),
-        checkpoint=results.last if len(results.checkpoints) > 1 else "",
+def _links(tables: Mapping[str, str]) -> Text:
+    """Links to tables beside the page, nothing where there are none."""
+    link = Markup(
+        '<span class="files">{what} <a href="{name}.csv" download>CSV</a> '
+        '<a href="{name}.parquet" download>Parquet</a></span>'
     )
+    links = Markup("; ").join(link.format(name=name, what=what) for name, what in tables.items())
+    return Text(Markup("As files, without rounding: {}.").format(links) if links else "", "quiet")
+
+
+def downloads(key: str, words: str = "") -> Markup:
+    """Returns links to a figure's files."""
+    return Markup(
+        '<span class="files">{words} <a href="figures/{key}.svg" download>SVG</a> '
+        '<a href="figures/{key}.png" download>PNG</a></span>'
+    ).format(words=words, key=key)
+
+
+def _render(contents: PageContents, page: Page) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"duration": duration}
+    environment.globals |= {"downloads": downloads}
+    css = Markup((_HERE / "page.css").read_text(encoding="utf-8"))
+    known = Section("truth", page.known[0], [Text(page.known[1]), truths_table(contents.truth or ())])
+    return environment.get_template("page.html.j2").render(css=css, contents=contents, page=page, known=known)

@@ -1,15 +1,16 @@
 """The table of a run as text."""
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from infoplane.errors import in_words, joined
 from infoplane.estimate import KINDS, OF_TWIN, Estimate
 from infoplane.measurements import QUANTITIES
 from infoplane.measurements.numbers import ALL, INPUT
-from infoplane.report.amounts import NO_SPREAD, capitalised, without_spread
-from infoplane.report.inversion import MOST_NAMED, choice_words, reader_words, shape_of
-from infoplane.report.words import DIRECTIONS, MATCHED, fits
+from infoplane.report.format import NO_SPREAD, capitalised, rounded, without_spread
+from infoplane.report.inversion.gather import MOST_NAMED, choice_words, reader_words, shape_of
+from infoplane.report.inversion.opening import MATCHED
+from infoplane.report.words import DIRECTIONS, fits
 from infoplane.study.results import Results
 
 READERS = ("label", "forward", "own")
@@ -31,38 +32,41 @@ def table(results: Results) -> str:
     for (layer, checkpoint, network, _), refit, estimate in results.numbers:
         if refit == ALL and not network:
             found[layer, checkpoint, estimate.kind] = estimate
-    lines = _rows(results, found)
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    text = [text[0], "-" * len(text[0]), *text[1:], ""] if results.places else []
     notes = [*_of_whole(results, found), *_of_run(results, found), _errors(found)]
-    flags = _flagged(results, found)
-    if flags:
-        notes[-1] += " * marks a flag:"
-    wrapped = [textwrap.fill(note, WIDE, break_long_words=False, break_on_hyphens=False) for note in notes]
-    return "\n".join([*text, *wrapped, *flags])
+    return aligned(_rows(results, found) if results.places else [], notes, _flagged(results, found))
+
+
+def aligned(lines: Sequence[Sequence[str]], notes: Sequence[str], flags: Mapping[str, Sequence[str]]) -> str:
+    """Returns lines in columns, the first as their head, notes below them, and what each flag weakens."""
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    text = [text[0], "-" * len(text[0]), *text[1:], ""] if text else []
+    said = [*notes[:-1], notes[-1] + " * marks a flag:" if flags else notes[-1]] if notes else []
+    text += [textwrap.fill(note, WIDE, break_long_words=False, break_on_hyphens=False) for note in said]
+    for flag, who in flags.items():
+        for words, first, then in ((flag, "  * ", " " * 4), ("; ".join(who), " " * 6, " " * 6)):
+            text.append(textwrap.fill(words, WIDE, initial_indent=first, subsequent_indent=then))
+    return "\n".join(text)
 
 
 def _rows(results: Results, found: Found) -> list[list[str]]:
     """The head and a line for each layer at each checkpoint; columns are those asked for, or that hold a number."""
     several, readers = len(results.checkpoints) > 1, any(results.through(*place) for place in results.places)
     asked = {*results.spec.measure, *(kind for _, _, kind in found)}
-    units = {"usable": ("[nats]", "[bits]"), "mse": ("[squared error]",)}
     shown = [kind for kind in COLUMNS if kind in asked]
     varying = _varying(found)
     head = [*["checkpoint"] * several, "layer", "shape", *["read through"] * readers]
     for kind in shown:
-        first, *others = units.get(kind, ("[nats]",))
-        head += [f"{COLUMNS[kind]} {first}", *others]
+        head += [f"{COLUMNS[kind]} [{QUANTITIES[kind].unit}]", *["[bits]"] * (kind == "usable")]
     lines = [[*head, *["refits"] * bool(varying)]]
     for layer, checkpoint in results.places:
         line = [*[checkpoint or "-"] * several, layer, _shape(results, layer)]
         line += [results.through(layer, checkpoint) or "-"] * readers
         for kind in shown:
             estimate = found.get((layer, checkpoint, kind))
-            line.append(_number(estimate))
+            line.append(number_text(estimate))
             if kind == "usable":
-                line.append(_number(None if estimate is None else estimate.bits))
+                line.append(number_text(None if estimate is None else estimate.bits))
         own = {kind: found[layer, checkpoint, kind].refits for kind in varying if (layer, checkpoint, kind) in found}
         lines.append([*line, *[_behind(own)] * bool(varying)])
     return lines
@@ -105,7 +109,7 @@ def _of_whole(results: Results, found: Found) -> list[str]:
     unconditional = found.get((INPUT, "", "cross-entropy"))
     if unconditional is not None:
         behind = (DIRECTIONS[unconditional.direction], f"n = {unconditional.n}", fits(unconditional.refits))
-        notes.append(f"p(x): {_number(unconditional, unit=True)} (cross-entropy CE(x), {', '.join(behind)})")
+        notes.append(f"p(x): {number_text(unconditional, unit=True)} (cross-entropy CE(x), {', '.join(behind)})")
         counts = {each.refits for (_, _, kind), each in _of_rows(found).items() if kind in ("nce", "usable")}
         if counts - {unconditional.refits} and any(kind == "usable" for _, _, kind in found):
             notes.append(MATCHED)
@@ -115,7 +119,7 @@ def _of_whole(results: Results, found: Found) -> list[str]:
         if right is not None and right.flags:
             notes.append(f"{'; '.join(right.flags)}{at} (n = {right.n})")
         elif right is not None:
-            notes.append(f"classifier accuracy{at}: {_number(right)} (95 % interval, n = {right.n})")
+            notes.append(f"classifier accuracy{at}: {number_text(right)} (95 % interval, n = {right.n})")
     return notes
 
 
@@ -167,8 +171,8 @@ def _sizes(rows: Found) -> str:
     return " and ".join(f"{span} {what}" for what, span in sorted(spans.items(), reverse=True) if span != "0")
 
 
-def _flagged(results: Results, found: Found) -> list[str]:
-    """Each flag once, and below it the numbers that it weakens."""
+def _flagged(results: Results, found: Found) -> dict[str, list[str]]:
+    """Each flag, and the numbers that it weakens."""
     flagged: dict[str, dict[Place, list[str]]] = {}
     whole = found.get((INPUT, "", "cross-entropy"))
     unconditional: tuple[str, ...] = () if whole is None else whole.flags
@@ -180,13 +184,11 @@ def _flagged(results: Results, found: Found) -> list[str]:
                 compared.add(own)
             elif layer not in ("", INPUT):
                 flagged.setdefault(flag, {}).setdefault((layer, checkpoint), []).append(kind)
-    lines = []
+    whose = {}
     for flag in dict.fromkeys([*unconditional, *flagged]):
         who = ["p(x)" + ", and with it usable information" * (flag in compared)] * (flag in unconditional)
-        who += _whose(flagged.get(flag, {}), results)
-        for words, first, then in ((flag, "  * ", " " * 4), ("; ".join(who), " " * 6, " " * 6)):
-            lines.append(textwrap.fill(words, WIDE, initial_indent=first, subsequent_indent=then))
-    return lines
+        whose[flag] = [*who, *_whose(flagged.get(flag, {}), results)]
+    return whose
 
 
 def _whose(weakened: dict[Place, list[str]], results: Results) -> Iterable[str]:
@@ -212,12 +214,15 @@ def _at(points: Sequence[str], checkpoints: Sequence[str]) -> str:
     return f" at {joined(points)}"
 
 
-def _number(estimate: Estimate | None, *, unit: bool = False) -> str:
+def number_text(estimate: Estimate | None, *, unit: bool = False) -> str:
+    """Returns a number as it stands in such a table, with a star where it has flags."""
     if estimate is None:
         return "-"
     amount = estimate.amount.removesuffix(f" {estimate.unit}")
     if estimate.unit != "fraction" and estimate.stderr is not None and without_spread(estimate.value, estimate.stderr):
         amount = f"{estimate.value:.4f}{NO_SPREAD}"
+    elif estimate.unit != "fraction" and estimate.stderr is None:
+        amount = rounded(estimate.value)
     return f"{amount}{f' {estimate.unit}' if unit else ''}{'*' if estimate.flags else ''}"
 
 

@@ -11,6 +11,9 @@ from matplotlib.figure import Figure
 
 INK, MUTED, LINE, GHOST, PAPER = "#1c2128", "#646c76", "#dcdfe4", "#e9ebef", "#ffffff"
 
+#: classes, and other things that have no depth; readable on light and dark, and by colour-blind eyes
+HUES = ("#3b86c8", "#e0802a", "#2f9e77", "#c065a8", "#8a7ae0", "#8f959d")
+
 #: what each colour of a drawing is called in the page
 CSS = {
     INK: "currentColor",

@@ -1,46 +1,21 @@
-"""The sentences of the page: what the numbers allow to be said, and what each of them means (SPEC, section 1)."""
+"""What the sentences of all pages share, and their opening."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from infoplane.claims import FITS_FOR_A_CLAIM
-from infoplane.estimate import OF_TWIN, Estimate
-from infoplane.measurements import QUANTITIES
-from infoplane.measurements.numbers import INPUT
-from infoplane.report.amounts import amount, capitalised, information, listing, united, with_error
-from infoplane.report.contents import ReportContents
-from infoplane.report.results import Difference, Results, chain, whole
+from infoplane.measurements import NOISY_QUANTITIES, QUANTITIES
+from infoplane.report.claimed import Difference
+from infoplane.report.format import listed
 
 DIRECTIONS = {"lower": "lower bound", "upper": "upper bound", "estimate": "estimate", "none": "not a bound"}
 
-ERRORS = (
-    "± is one standard error. Three refits or ten batches tell an error only roughly, so an interval is wider than "
-    "twice that: the 95 % interval, by Student’s t, stands where one points at a number, and results.csv has the "
-    "degrees of freedom. A share of images stands with its 95 % interval, [from, to]. With several refits the error "
-    "covers both the choice of evaluation images and the retraining of q with another seed. A number marked “single "
-    "fit” has the error given that one fit only; retraining moves it by more. “No spread” stands where all images or "
-    "batches gave the same number, as they do at a ceiling: that shows that the number cannot be told from its "
-    "ceiling, not that its error is small."
-)
 
-#: what is said where numbers that stand side by side are of different refits
-MATCHED = (
-    "Usable information compares q(x|h) with p(x) in the refits that both have, and in no others: it need not be the "
-    "difference of the two numbers as they are shown."
-)
-
-INFINITE = (
-    "Of a deterministic network, I(x;h) itself tells little: it is infinite for continuous images and, for almost "
-    "all weights, the constant H(x) for images of pixels, save for what ReLUs and pooling happen to lose. So these "
-    "numbers say what can be got out of a layer h, and each has its own meaning and direction."
-)
-
-
-def name_of(kind: str) -> str:
+def quantity_name(kind: str) -> str:
     """Returns the short name of a kind of number."""
-    return QUANTITIES[kind].name if kind in QUANTITIES else kind
+    quantity = QUANTITIES.get(kind) or NOISY_QUANTITIES.get(kind)
+    return quantity.name if quantity else kind
 
 
 def fits(refits: int) -> str:
@@ -55,7 +30,7 @@ class Opening:
     Attributes:
         sentence: What the data supports, in one sentence.
         detail: Sentences that qualify it.
-        kind: What the opening figure shows: "usable", "nce" or None.
+        kind: What the opening figure shows, or None.
         steps: The steps between layers that are spoken of.
     """
 
@@ -65,212 +40,31 @@ class Opening:
     steps: tuple[Difference, ...] = ()
 
 
-def opening(contents: ReportContents, results: Results, found: Sequence[Difference]) -> Opening:
-    """Returns the sentence that the differences, else the numbers, else the failures support."""
-    layers = [layer.name for layer in contents.layers if not layer.latent]
-    order = layers or [layer.name for layer in contents.layers]
-    found = [step for step in found if step.checkpoint == results.last]
-    steps = chain(found, layers)
-    kind = next((kind for kind in ("usable", "nce") if any(results.get(name, kind) for name in order)), None)
-    if steps:
-        total = whole(steps, found, results)
-        details = tuple(_details(total, steps, contents, results))
-        behind = {contents.spoken(name): name for name in (total.first, total.second)}
-        return Opening(_total(total, contents) + _but(behind, total.kind, results), details, kind, tuple(steps))
-    if kind is not None:
-        sentence, count = _levels(kind, order, contents, results)
-        unpaired = Markup("No paired difference between layers was taken, so no fall is claimed.")
-        return Opening(sentence, (unpaired,) if count > 1 and layers else (), kind)
-    base = results.get(INPUT, "cross-entropy")
-    if base is not None and not order:
-        once = " (single fit)" if base.refits == 1 else ""
-        sentence = Markup("Without any layer, the density needs {} for an image{}").format(in_all(base, contents), once)
-        return Opening(sentence + _but({"p(x)": INPUT}, "cross-entropy", results))
-    if contents.failures:
-        parts = f"{len(contents.failures)} part" + ("s" if len(contents.failures) > 1 else "")
+def no_numbers(failures: int) -> Opening:
+    """Returns the opening of a page without any number."""
+    if failures:
+        parts = f"{failures} part" + ("s" if failures > 1 else "")
         return Opening(Markup("There are no numbers: {} of the run failed.").format(parts))
     return Opening(Markup("There are no numbers yet."))
 
 
-def in_all(base: Estimate, contents: ReportContents) -> Markup:
-    """Returns a cross-entropy per image, and per dimension where it is known how many there are."""
-    if contents.dimensions is None:
-        return amount(base)
-    share = base.bits
-    stderr = None if share.stderr is None else share.stderr / contents.dimensions
-    each = with_error(share.value / contents.dimensions, stderr)
-    return Markup("{}, {}").format(amount(base), united(each, " bits per dimension"))
-
-
-def _total(step: Difference, contents: ReportContents) -> Markup:
-    """What the network's first and last layer differ by, without the stop at the end."""
-    first, second = contents.spoken(step.first), contents.spoken(step.second)
-    size = information(abs(step.value), step.stderr)
-    if step.one_density:
-        text = "What the density could use about the image is the same from {} and {}: both are read with that of {}"
-        return Markup(text).format(first, second, contents.spoken(step.one_density))
-    if step.verdict == "falls" and not _derived(step, contents):
-        text = "The density could use {} less about the image from {} than from {}"
-        return Markup(text).format(size, second, first)
-    if step.verdict == "falls":
-        text = "From {} to {} the network gives up {} of what the density can use about the image"
-        return Markup(text).format(first, second, size)
-    if step.verdict == "not told apart":
-        size = information(step.value, step.stderr)
-        text = "{} and {} are not told apart: they differ by {} about the image"
-        return Markup(text).format(first, second, size)
-    more, less = (first, second) if step.value > 0 else (second, first)
-    if step.verdict == "rises":
-        text = "The density could use {} more about the image from {} than from {}"
-        return Markup(text).format(size, more, less)
-    few = "In a single fit" if step.refits == 1 else f"In {step.refits} fits"
-    lead = few if step.refits is not None and step.refits < FITS_FOR_A_CLAIM else "In these fits"
-    text = "{} the density could use {} less about the image from {} than from {}"
-    return Markup(text).format(lead, size, less, more)
-
-
-def _derived(step: Difference, contents: ReportContents) -> bool:
-    """Whether the second layer of a step sees the image through the first one only, so that it cannot hold more."""
-    return any(layer.name == step.second and step.first in layer.function_of for layer in contents.layers)
-
-
-def _behind(labels: Mapping[str, str], kind: str) -> dict[str, str]:
-    """Returns label -> name of what is behind a sentence on layers: usable information has p(x) behind it too."""
-    return dict(labels) | ({"p(x)": INPUT} if kind == "usable" else {})
-
-
-def _amiss(behind: Mapping[str, str], kind: str, results: Results) -> list[tuple[str, str]]:
-    """Returns (what is amiss, label) for the fits behind a sentence.
+def but(flagged: Sequence[tuple[str, str]], behind: int) -> Markup:
+    """Returns the end of a sentence: what is amiss with the numbers behind it, if anything is, and the stop.
 
     Args:
-        behind: Label -> name of the layers that it speaks of.
-        kind: What it speaks of.
-        results: Where the flags are.
+        flagged: (what is amiss, with what).
+        behind: How many the sentence is about: "all of these", if these are many and all of them flagged.
     """
-    found = []
-    for label, name in _behind(behind, kind).items():
-        number = results.get(name, "cross-entropy" if name == INPUT else kind)
-        flags = () if number is None else number.flags
-        # What begins so is said of p(x).
-        found += [(flag.partition(":")[0], label) for flag in flags if not flag.startswith(OF_TWIN)]
-    return found
-
-
-def _but(behind: Mapping[str, str], kind: str, results: Results, told: Sequence[tuple[str, str]] = ()) -> Markup:
-    """Returns the end of a sentence: what is amiss with the fits behind it, if anything is, and the stop.
-
-    Args:
-        behind, kind, results: As `_amiss` takes them.
-        told: What has been said already.
-    """
-    flagged: dict[str, list[str]] = {}
-    for flag, label in _amiss(behind, kind, results):
-        if (flag, label) not in told:
-            flagged.setdefault(flag, []).append(label)
+    whose: dict[str, list[str]] = {}
+    for flag, label in flagged:
+        whose.setdefault(flag, []).append(label)
     together: dict[tuple[str, ...], list[str]] = {}
-    for flag, at in flagged.items():
-        together.setdefault(tuple(at), []).append(flag)
+    for flag, at in whose.items():
+        together.setdefault(tuple(dict.fromkeys(at)), []).append(flag)
     if not together:
         return Markup(".")
-    count = len(_behind(behind, kind))
     clauses = [
-        Markup("of {}: {}").format("all of these" if len(at) == count > 3 else listing(at), listing(flags))
+        Markup("of {}: {}").format("all of these" if len(at) == behind > 3 else listed(at), listed(flags))
         for at, flags in together.items()
     ]
     return Markup('. <span class="caveat">But {}.</span>').format(Markup("; ").join(clauses))
-
-
-def _details(
-    total: Difference, steps: Sequence[Difference], contents: ReportContents, results: Results
-) -> list[Markup]:
-    """The largest fall, the ties, what should not be, and what all this was measured as."""
-
-    def pair(step: Difference) -> tuple[str, str]:
-        return contents.spoken(step.first), contents.spoken(step.second)
-
-    said = []
-    falls = sorted((step for step in steps if step.verdict == "falls"), key=lambda step: -step.value)
-    if len(steps) > 1 and falls:
-        size = information(falls[0].value, falls[0].stderr)
-        ends, behind = (
-            {contents.spoken(name): name for name in (step.first, step.second)} for step in (total, falls[0])
-        )
-        largest = Markup("The largest step is from {} to {}: {}").format(*pair(falls[0]), size)
-        said.append(largest + _but(behind, falls[0].kind, results, _amiss(ends, total.kind, results)))
-    ties = [step for step in steps if step.verdict == "not told apart" and step is not total]
-    if ties and len(steps) > 1:
-        text = Markup("{} and {} ({})")
-        names = [text.format(*pair(step), information(step.value, step.stderr)) for step in ties]
-        said.append(Markup("Not told apart: {}.").format(Markup("; ").join(names)))
-    rises = [step for step in (*steps, total) if step.verdict == "rises" and _derived(step, contents)]
-    if rises:
-        names = listing(list(dict.fromkeys(contents.spoken(step.second) for step in rises)))
-        said.append(
-            Markup(
-                "A layer cannot hold more about the image than the layers it is computed from, so the rise at {} "
-                "is a limit of the density, not a gain of the network."
-            ).format(names)
-        )
-    if any(step.verdict == "too few fits" for step in (*steps, total)):
-        said.append(
-            Markup("A fall is claimed only with {} refits or more, since retraining q moves the numbers.").format(
-                FITS_FOR_A_CLAIM
-            )
-        )
-    # What the headline says of two layers of one density need not be said again.
-    spoken = [step for step in (*steps, total) if step is not total or not total.one_density]
-    barred = dict.fromkeys(step.claim.words for step in spoken if step.verdict == "barred")
-    said += [Markup("{}.").format(capitalised(words)) for words in barred]
-    said += _positions([step for step in (*steps, total) if step.verdict in ("falls", "rises")], contents)
-    said.append(_measured(total, results))
-    return said
-
-
-def _positions(claimed: Sequence[Difference], contents: ReportContents) -> list[Markup]:
-    """What must be said where a map is compared with a vector."""
-    spatial = {layer.name: layer.spatial for layer in contents.layers}
-    mixed = [step for step in claimed if {spatial.get(step.first), spatial.get(step.second)} == {True, False}]
-    names = list(dict.fromkeys(name for step in mixed for name in (step.first, step.second)))
-    if not names:
-        return []
-    kinds = {
-        kind: listing([contents.spoken(name) for name in names if spatial[name] == kind]) for kind in (True, False)
-    }
-    text = (
-        "Of a map ({}) q is also told where on the image each value belongs, of a vector ({}) not; that may favour maps"
-    )
-    return [Markup(f"{text}.").format(kinds[True], kinds[False])]
-
-
-def _measured(total: Difference, results: Results) -> Markup:
-    behind = [found for name in (total.first, total.second) if (found := results.get(name, total.kind)) is not None]
-    counts = f" on {behind[0].n:,} evaluation images" if behind and behind[0].n else ""
-    if behind:
-        counts += f", {fits(min(estimate.refits for estimate in behind))} per layer" if total.refits != 1 else ""
-    if len(results.checkpoints) > 1:
-        counts = f" at checkpoint {total.checkpoint}{counts}"
-    what = "usable information" if total.kind == "usable" else "paired differences of negative cross-entropies"
-    error = "± is the sum of the steps’ errors, never too small" if total.summed else "± one standard error"
-    text = f"Measured as {what}{counts}; {error}. It is what the density could use, and not a bound."
-    return Markup("{}").format(text)
-
-
-def _levels(kind: str, order: Sequence[str], contents: ReportContents, results: Results) -> tuple[Markup, int]:
-    """What can be said of numbers between which no paired difference was taken, and how many there are."""
-    known = [(contents.spoken(name), found) for name in order if (found := results.get(name, kind)) is not None]
-    shown = known if len(known) < 3 else [known[0], known[-1]]
-    stop = _but({contents.spoken(name): name for name in order if results.get(name, kind)}, kind, results)
-    single = [Markup(" (single fit)") if estimate.refits == 1 else Markup() for _, estimate in shown]
-    sizes = [amount(estimate) for _, estimate in shown]
-    if kind == "nce":
-        text = Markup("{} at {}{}")
-        parts = [text.format(size, name, once) for size, (name, _), once in zip(sizes, shown, single)]
-        return Markup("The negative cross-entropy is {}").format(listing(parts)) + stop, len(known)
-    (name, first) = shown[0]
-    if len(known) == 1 and first.stderr is not None and first.value <= 2 * first.stderr:
-        text = "The density could use nothing about the image from {} that stands out from its error: {}{}"
-        return Markup(text).format(name, sizes[0], single[0]) + stop, 1
-    sentence = Markup("The density could use {} about the image from {}{}").format(sizes[0], name, single[0])
-    if len(shown) > 1:
-        sentence += Markup(" and {} from {}{}").format(sizes[1], shown[1][0], single[1])
-    return sentence + stop, len(known)

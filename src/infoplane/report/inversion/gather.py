@@ -1,0 +1,264 @@
+"""What the page of a study of inversion shows."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from infoplane.data.space import Images
+from infoplane.data.split import PARTS
+from infoplane.errors import in_words
+from infoplane.measurements.candidates import SPOKEN, is_wide, paced
+from infoplane.measurements.densities import seed_of
+from infoplane.measurements.numbers import INPUT
+from infoplane.measurements.readers import Reader
+from infoplane.measurements.task import END
+from infoplane.report.claimed import Change, Difference, Fall
+from infoplane.report.format import capitalised, with_error
+from infoplane.report.inversion.contents import Layer, LayerPictures, ReportContents, TrainingCurve
+from infoplane.report.provenance import provenance
+from infoplane.study.results import Results
+from infoplane.study.spec import StudySpec
+from infoplane.subjects import EpochSettings
+
+#: checkpoints, at most, that a sentence names
+MOST_NAMED = 4
+
+#: kind of cell -> what the reader calls it
+STAGES = {
+    "subject": "network under study",
+    "capture": "activations",
+    "candidate": "trial fit",
+    "choice": "choice of the density",
+    "density": "density",
+    "trunk": "densities",
+    "mse": "reconstructions",
+    "judge": "network's reading of the samples",
+    "truth": "known truth",
+}
+
+
+def contents_of(results: Results, folder: Path) -> ReportContents:
+    """Gathers what the page shows."""
+    spec = results.spec
+    data = results.cell("data")
+    inputs = None
+    if data is not None:
+        inputs = data.array("images")[data.array("evaluation")[: spec.samples.images]]
+    null = results.cell("samples", INPUT)
+    curves = list(_curves(results))
+    candidates = [s.values.get("candidates") for place in results.places for _, s in results.own_fits(*place)]
+    return ReportContents(
+        **provenance(results, folder, STAGES),
+        description=" ".join(filter(None, (_description(spec, results), choice_words(results)))),
+        data_notes=data.values.get("notes", ()) if data is not None else (),
+        levels=data.values["levels"] if data is not None else 256,
+        inputs=inputs,
+        layers=[_layer(results, name, pictured=data is not None) for name in results.layers],
+        checkpoints=results.checkpoints,
+        source=data.values["name"] if data is not None else "",
+        differences=_compared(results),
+        changes=[Change.of(row) for row in results.once("changes")],
+        falls=[Fall.of(row) for row in results.once("falls")],
+        losses=results.once("losses"),
+        left_out=results.left_out(),
+        readers=reader_words(results),
+        label_entropy=capitalised(results.label_entropy()),
+        fit_on=spec.fit_on,
+        **_ages(spec),
+        null_samples=None if null is None or data is None else null.array("samples")[0],
+        curves=curves,
+        seeds=_seeds(spec, results),
+        settings_note=_chosen(spec, results),
+        sanity=list(_sanity(results)),
+        candidates=next((k for k in candidates if k is not None), None),
+        classes=data.values["classes"] if data is not None else None,
+        each=spec.samples.each,
+    )
+
+
+def _compared(results: Results) -> list[Difference]:
+    """The paired differences in NCE."""
+    return [Difference.of(row) for row in results.once("differences") if row["kind"] == "nce"]
+
+
+def _ages(spec: StudySpec) -> dict[str, Any]:
+    """What training is counted in, and how far it is at the end where that is fixed beforehand."""
+    if spec.subject is None:
+        return {"counted": "checkpoints"}  # what their names count is the caller's
+    train = spec.subject.train
+    if isinstance(train, EpochSettings):
+        return {"counted": "epochs", "ages": {END: float(train.epochs)}}
+    return {}  # the best of several looks is taken, whenever that was
+
+
+def _description(spec: StudySpec, results: Results) -> str:
+    data = results.cell("data")
+    if data is None:
+        gone = "What was stored of the images is damaged, and without them no picture can be shown."
+        return gone if results.plan.name("data") in results.damaged() else "No part of this run has finished yet."
+    sizes = {part: len(data.array(part)) for part in PARTS}
+    images = f"{Images.of_values(data.values).words} ({data.values['name']})"
+    # All of them decide: those that do not train say when to stop.
+    held = f", {100 * spec.fit.held_out:.3g} % of them held out to say when to stop"
+    if spec.fit_on == "encoding":
+        return (
+            f"A density was trained on {sizes['encoding']} {images}{held}; the numbers come from "
+            f"{sizes['evaluation']} others, on which nothing was trained or chosen."
+        )
+    if spec.subject is None:
+        return (
+            f"Densities q(x|h) were trained on {sizes['decoding']} {images}{held}; the numbers come from "
+            f"{sizes['evaluation']} others, which no density has seen. Whether the network was trained on any of them "
+            "is not known here."
+        )
+    return (
+        f"A {spec.subject.kind} was trained on {sizes['encoding']} {images}, densities q(x|h) on {sizes['decoding']} "
+        f"others{held}. The numbers come from {sizes['evaluation']} more, on which nothing was trained or chosen."
+    )
+
+
+def choice_words(results: Results) -> str:
+    """Which density the data chose, by how much, and how it is trained, in two sentences; "" where they chose none."""
+    found = results.choice
+    if found is None:
+        return ""
+    spec, name, other = results.spec, found["chosen"], found["other"]
+    own = SPOKEN[name]
+    trained = f"Its fits make {_steps(spec, found)}."
+    if other is None:
+        failed = " and ".join(f"{SPOKEN[each]} could not be ({why})" for each, why in found["failed"].items())
+        return f"The density is {own}, which could be trained: {failed}. {trained}"
+    told = found["difference"] > found["stderr"]
+    reason = "which the data chose" if told else "which is taken where the data tell no other from it"
+    apart = with_error(abs(found["difference"]), found["stderr"])
+    less = "less" if found["difference"] >= 0 else "more"
+    losses = [found["losses"][each] for each in (name, other)]
+    nats = " and ".join(with_error(each["nats"], each["stderr"]) for each in losses)
+    return (
+        f"The density is {own}, {reason}: after {losses[0]['updates']:,} updates it needs {apart} nats per image "
+        f"{less} than {SPOKEN[other]} after {losses[1]['updates']:,}, which by counting take as long ({nats}, on "
+        f"{found['n']:,} {spec.fit_on} images held out). {trained}"
+    )
+
+
+def reader_words(results: Results) -> list[str]:
+    """What is said of layers whose numbers are read with the density of a later layer, a sentence for each such two."""
+    found: dict[tuple[str, str], list[tuple[str, Reader]]] = {}
+    for layer, checkpoint in results.places:
+        if through := results.through(layer, checkpoint):
+            found.setdefault((layer, through), []).append((checkpoint, results.reader(layer, checkpoint)))
+    return [_reader_words(results, *layers, read) for layers, read in found.items()]
+
+
+def _reader_words(results: Results, layer: str, through: str, read: list[tuple[str, Reader]]) -> str:
+    points, gains = [point for point, _ in read], [reader.gain for _, reader in read if reader.gain is not None]
+    where = ""
+    if len(results.checkpoints) > 1:
+        named = f"{'' if len(points) == 1 else 's'} {', '.join(points)}"
+        many = f"{len(points)} of {len(results.checkpoints)} checkpoints"
+        where = f" at {many}" if len(points) > MOST_NAMED else f" at checkpoint{named}"
+    low, high = (pick(gains, key=lambda gain: gain.value) for pick in (min, max))
+    less = with_error(low.value, low.stderr)
+    less = less if low is high else f"{less} to {with_error(high.value, high.stderr)}"
+    layer, through = in_words(layer), in_words(through)
+    return (
+        f"{layer} is read through {through}{where}: given {through}, a function of {layer}, the density needs {less} "
+        f"nats per image less than given {layer} itself, on {read[0][1].n:,} {results.spec.fit_on} images held out."
+    )
+
+
+def _chosen(spec: StudySpec, results: Results) -> str:
+    """What of the settings a density that the data chose has in its own way."""
+    if (found := results.choice) is None:
+        return ""
+    narrow = "" if is_wide(found["density"]) else "; on a processor in float32"
+    return (
+        "Updates under fit count those of the window density, whichever the data chose; its batch, learning rate and "
+        f"precision stand in place of those below. {capitalised(SPOKEN[found['chosen']])} made {_steps(spec, found)}"
+        f"{narrow}."
+    )
+
+
+def _steps(spec: StudySpec, found: Mapping[str, Any]) -> str:
+    """How a density that the data chose is trained."""
+    updates, batch = paced(spec.fit.updates, found), found["batch"]
+    return f"{updates:,} updates with {batch:,} images each, at a learning rate of {found['learning_rate']:g}"
+
+
+def _seeds(spec: StudySpec, results: Results) -> str:
+    def updates(asked: int) -> int:
+        return asked if results.choice is None else paced(asked, results.choice)
+
+    first, last = seed_of(spec.seed, 1), seed_of(spec.seed, spec.fit.refits)
+    seeds = f"study seed {spec.seed}; fits from seeds {first} to {last}"
+    if spec.fit.together:
+        return f"{seeds}; those of one seed were trained together for {updates(spec.fit.together)} updates each"
+    return (
+        f"{seeds}; those of one seed start from one p(x) of {updates(spec.fit.base)} updates"
+        if spec.fit.base
+        else seeds
+    )
+
+
+def _layer(results: Results, name: str, *, pictured: bool) -> Layer:
+    drawn = {}
+    for checkpoint in [point for layer, point in results.places if layer == name and pictured]:
+        samples = results.cell("samples", name, checkpoint=checkpoint)
+        mse = results.cell("mse", name, checkpoint=checkpoint)
+        pictures = LayerPictures(
+            None if mse is None else mse.array("reconstructions"),
+            None if samples is None else samples.array("samples"),
+        )
+        if mse is not None or samples is not None:
+            drawn[checkpoint] = pictures
+    read = results.read_as(name)
+    said = {} if read is None else {"read_as": read["words"], "spatial": bool(read["at"])}
+    said |= {"latent": name in results.spec.latents, "function_of": results.functions(name)}
+    return Layer(name, name, shape_of(results, name) or (), **said, pictures=drawn)
+
+
+def shape_of(results: Results, layer: str) -> tuple[int, ...] | None:
+    """The shape of a layer's activation for one example, () of a scalar; None where it is not known yet."""
+    capture, data = results.cell("capture"), results.cell("data")
+    if capture is not None and layer in capture.values["shapes"]:
+        return tuple(capture.values["shapes"][layer])
+    if data is not None and f"latent:{layer}" in data.names():
+        return tuple(data.array(f"latent:{layer}").shape[1:])
+    return None
+
+
+def _curves(results: Results) -> Iterator[TrainingCurve]:
+    for layer, checkpoint in ((INPUT, ""), *results.places):
+        for refit, stored in results.own_fits(layer, checkpoint):
+            curve: dict[str, Any] = stored.values["curve"]
+            yield TrainingCurve(
+                layer,
+                refit,
+                *(np.array(curve[key]) for key in ("updates", "train", "heldout", "heldout_ema")),
+                best_update=curve["best_update"],
+                best=curve["best"],
+                checkpoint=checkpoint,
+                watched={name: np.array(losses) for name, losses in curve["watched"].items()},
+            )
+
+
+def _sanity(results: Results) -> Iterator[str]:
+    """Sentences that help to judge how far the numbers can be trusted."""
+    for layer, checkpoint in ((INPUT, ""), *results.places):
+        fits = results.own_fits(layer, checkpoint)
+        if not fits:
+            continue
+        name = "p(x)" if layer == INPUT else layer
+        if checkpoint and len(results.checkpoints) > 1:
+            name += f" at checkpoint {checkpoint}"
+        train = np.mean([s.values["train_nats"] for _, s in fits])
+        held = np.mean([s.values["heldout_nats"] for _, s in fits])
+        guarded = sum(s.values["curve"]["guarded"] for _, s in fits)
+        best = ", ".join(str(s.values["curve"]["best_update"]) for _, s in fits)
+        note = f"; {guarded} gradients were shortened" if guarded else ""
+        yield (
+            f"{name}: {train:.2f} nats per image on its training data, {held:.2f} on held-out "
+            f"{results.spec.fit_on} data (best weights after {best} updates{note})."
+        )
