@@ -4,11 +4,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from infoplane.study.noisy_results import fallen
-
 from infoplane.claims import Hypothesis, claims
 from infoplane.estimate import Estimate
 from infoplane.measurements.numbers import ALL, Number, Numbers, Place
+from infoplane.measurements.propagated import fallen
 from infoplane.report.claimed import Difference, Fall
 
 
