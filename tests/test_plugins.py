@@ -1,8 +1,11 @@
 """A study of what another distribution offers: its density, its network, its data, run by its engine."""
 
+import configparser
 import os
+import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import polars as pl
@@ -11,7 +14,7 @@ import pytest
 from infoplane.engine.plan import Plan
 from infoplane.study.load import load_study
 from infoplane.study.plan import make_plan
-from plugin_site import read_anew, write_site
+from plugin_site import SITE, read_anew, visible
 from tiny_study import events
 
 STUDY = """
@@ -27,15 +30,18 @@ measure: [nce, usable, label, samples]
 
 
 @pytest.fixture
-def site(tmp_path, monkeypatch):
-    """The distribution, on the path of this process."""
-    folder = write_site(tmp_path / "site")
-    monkeypatch.syspath_prepend(str(folder))
-    read_anew()
-    yield folder
+def site(tmp_path):
+    """A copy of the distribution, on the path of this process."""
+    folder = shutil.copytree(SITE, tmp_path / "site")
+    with visible(folder):
+        forget()
+        yield folder
+    forget()
+
+
+def forget() -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] == "infoplane_plugin"]:
         del sys.modules[name]
-    read_anew()
 
 
 def study(folder: Path) -> Path:
@@ -44,18 +50,17 @@ def study(folder: Path) -> Path:
     return path
 
 
-def infoplane(site: Path, *words: object) -> subprocess.CompletedProcess:
+def infoplane(*words: object) -> subprocess.CompletedProcess:
     """Calls the command line in a process of its own, in which the distribution can be found."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), *sys.path])}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(SITE), *sys.path])}
     command = [sys.executable, "-m", "infoplane", *map(str, words)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
 
 
 def test_a_study_runs_by_name_under_both_engines(tmp_path):
-    site, path = write_site(tmp_path / "site"), study(tmp_path)
-    tables = {}
+    path, tables = study(tmp_path), {}
     for engine in ("serial", "local"):
-        done = infoplane(site, "run", path, "--out", tmp_path / engine, "--engine", engine, "--workers", 2)
+        done = infoplane("run", path, "--out", tmp_path / engine, "--engine", engine, "--workers", 2)
         assert done.returncode == 0, done.stderr
         tables[engine] = pl.read_csv(tmp_path / engine / "results.csv")
     # The numbers do not depend on what runs the cells, nor on where it does.
@@ -64,7 +69,7 @@ def test_a_study_runs_by_name_under_both_engines(tmp_path):
     assert set(found["layer"]) == {"hidden", "logits"}
     assert found["value"].is_finite().all()
     assert not events(tmp_path / "local", "failed")
-    assert "stripes" in infoplane(site, "data").stdout
+    assert "stripes" in infoplane("data").stdout
 
 
 def names(folder: Path) -> dict[tuple, str]:
@@ -77,10 +82,11 @@ def names(folder: Path) -> dict[tuple, str]:
 def test_an_upgrade_computes_anew_what_it_is_about(site, tmp_path):
     before = names(tmp_path)
     assert names(tmp_path) == before
-    write_site(site, "1.1")
+    metadata = site / "infoplane_plugin.dist-info" / "METADATA"
+    metadata.write_text(metadata.read_text().replace("1.0", "1.1"))
     upgraded = names(tmp_path)
     assert all(upgraded[role] != name for role, name in before.items())  # all of them begin with its data
-    write_site(site)
+    metadata.write_text(metadata.read_text().replace("1.1", "1.0"))
     assert names(tmp_path) == before
     # While it is worked on its version stays, and its source does not; the module that is named imports this one.
     source = site / "infoplane_plugin" / "subject.py"
@@ -93,6 +99,13 @@ def test_a_plug_in_is_what_it_was_made_of(site, tmp_path):
     modules = next(cell.modules for cell in plan.cells.values() if cell.kind == "density")
     assert {"infoplane_plugin.density", "infoplane-plugin 1.0", "infoplane.densities.density"} <= modules.keys()
     assert "infoplane.densities.pixelcnn" not in modules
+
+
+def test_what_its_installer_would_write_is_what_it_says():
+    offered = tomllib.loads((SITE.parent / "pyproject.toml").read_text())["project"]["entry-points"]
+    written = configparser.ConfigParser()
+    written.read(SITE / "infoplane_plugin.dist-info" / "entry_points.txt")
+    assert {group: dict(written[group]) for group in written.sections()} == offered
 
 
 def test_neither_help_nor_an_import_reads_entry_points():

@@ -91,13 +91,6 @@ def test_a_folder_of_images(tmp_path, monkeypatch, looked, classes, colours, cha
     assert len(looked) == headers
 
 
-def test_what_is_read_at_once_is_read_as_it_is(tmp_path, monkeypatch):
-    official_files.write_idx(tmp_path / "mnist", train=30)
-    found = same(tmp_path / "mnist", monkeypatch, subset=20)
-    assert found.size is None
-    assert same("digits", monkeypatch, downsample=2).shape == (1, 4, 4)
-
-
 def test_what_names_tell_is_refused_alike(tmp_path, refuses, looked):
     (tmp_path / "zoo").mkdir()
     with refuses("no images in the folder"):

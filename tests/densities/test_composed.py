@@ -4,16 +4,15 @@ import itertools
 
 import pytest
 import torch
-from composed import CONTEXTS, FORMS, PARTS, TRUNKS, compose, contexts_of, names
 from test_paths import NO_COMPILER
-from tiny_densities import every_image, number_of, random_images, scramble
 
-from infoplane.densities import Autoregressive, PixelCNN, build
+from composed import CONTEXTS, FORMS, PARTS, TRUNKS, compose, contexts_of, names
+from infoplane.densities import Autoregressive, PixelCNN
 from infoplane.densities.importance import Importance
 from infoplane.densities.window import Places
 from infoplane.errors import UsageError
 from infoplane.inversion.fast import compiled
-from infoplane.measurements.candidates import CANDIDATES
+from tiny_densities import random_images
 
 # The compiler's own modules warn of each other when they are imported.
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
@@ -21,58 +20,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 NOISE, REAL = 1e-12, 1e-9
 #: with what `composed` leaves on, and without; plain weights are not normalised, so they have to be small
 WAYS = pytest.mark.parametrize("way", [{}, {"whole": False, "weight_norm": False, "scale": 0.15}], ids=["", "plain"])
-SPACES = [((1, 2, 2), 4), ((3, 2, 2), 2), ((1, 1, 2), 17)]
-
-
-def check_normalised(model: Autoregressive, shape, levels) -> None:
-    images, h = every_image(shape, levels), contexts_of(model, 1)
-    probabilities = model.log_prob(images, None if h is None else h.expand(len(images), *h.shape[1:])).exp()
-    assert float(probabilities.sum()) == pytest.approx(1, abs=1e-10)
-    # The test is no test where q is uniform.
-    assert probabilities.max() > 1.02 * probabilities.min()
-
-
-@WAYS
-@pytest.mark.parametrize("context", CONTEXTS)
-@pytest.mark.parametrize("parts", PARTS, ids=names)
-@torch.no_grad()
-def test_probabilities_of_all_images_sum_to_one(parts, context, way):
-    for shape, levels in SPACES:
-        for form in FORMS if CONTEXTS[context] else FORMS[:1]:
-            model = compose(shape, levels, parts, CONTEXTS[context], form=form, **way)
-            check_normalised(model, shape, levels)
-
-
-@pytest.mark.parametrize("context", CONTEXTS)
-@pytest.mark.parametrize("kind", CANDIDATES)
-@pytest.mark.parametrize(("shape", "levels"), SPACES)
-@torch.no_grad()
-def test_probabilities_of_what_the_data_choose_among_sum_to_one(kind, shape, levels, context):
-    found = dict(CANDIDATES[kind](shape, levels).density)
-    torch.manual_seed(0)
-    model = build(found.pop("kind"), shape, levels, CONTEXTS[context], found).double().eval()
-    scramble(model, 0.3, seed=1)
-    check_normalised(model, shape, levels)
-
-
-@WAYS
-@pytest.mark.parametrize("context", CONTEXTS)
-@pytest.mark.parametrize("parts", PARTS, ids=names)
-@torch.no_grad()
-def test_no_pixel_changes_anything_before_it(parts, context, way):
-    shape, levels = (3, 5, 6), 5
-    model = compose(shape, levels, parts, CONTEXTS[context], form="both", up=2, side=2, **way)
-    image = random_images(shape, levels, 1)
-    copies = image.repeat(1 + image.numel(), 1, 1, 1)
-    flat, every = copies[1:].view(image.numel(), -1), torch.arange(image.numel())
-    flat[every, every] = (flat[every, every] + 1 + every % (levels - 1)).remainder(levels).to(flat.dtype)
-    h = contexts_of(model, 1)
-    pixels = model.log_prob_map(copies, None if h is None else h.expand(len(copies), *h.shape[1:])).flatten(1)
-    change, place = (pixels[1:] - pixels[:1]).abs(), every % 30
-    assert change[torch.arange(30) < place[:, None]].max() < NOISE
-    assert change[every, place].min() > REAL
-    following = place % 6 < 5
-    assert change[every[following], place[following] + 1].min() > REAL
 
 
 @WAYS
@@ -131,65 +78,6 @@ def test_drawing_computes_of_each_pixel_what_scoring_does(parts, context, shape,
                         expected = all_of_them.unflatten(0, (n, pixels))[:, pixel]
                         torch.testing.assert_close(own, expected, atol=1e-12, rtol=1e-12)
                 flat[:, :, pixel] = images.flatten(2)[:, :, pixel]
-
-
-@pytest.mark.parametrize("context", CONTEXTS)
-@pytest.mark.parametrize("parts", PARTS, ids=names)
-def test_samples_are_those_that_the_whole_image_gives(parts, context):
-    """Cached or not, the same numbers make the same images, and so they do where the first rows are given."""
-    shape, levels = (3, 4, 5), 7
-    model = compose(shape, levels, parts, CONTEXTS[context], form="both", far=(2, 4))
-    h = contexts_of(model, 6)
-
-    def drawn(**options):
-        return model.sample(h, n=6, generator=torch.Generator().manual_seed(5), **options)
-
-    assert torch.equal(drawn(), drawn(cached=False))
-    kept = random_images(shape, levels, 6)[:, :, :2]
-    given = drawn(keep=kept)
-    assert torch.equal(given[:, :, :2], kept)
-    assert torch.equal(given, drawn(keep=kept, cached=False))
-
-
-@pytest.mark.parametrize("parts", [("none", "window", "softmax"), ("linear", "window", "relative")], ids=names)
-def test_samples_come_as_often_as_they_are_likely(parts):
-    """40,000 images of a space of 256: the largest of 256 standard scores is below 4.5 in all but .2 % of seeds."""
-    shape, levels, n = (1, 2, 2), 4, 40_000
-    model = compose(shape, levels, parts, (5,))
-    h = contexts_of(model, 1)
-    assert h is not None
-    images = model.sample(h, n=n, generator=torch.Generator().manual_seed(0))
-    counts = torch.bincount(number_of(images, levels), minlength=levels**4).double()
-    with torch.no_grad():
-        expected = n * model.log_prob(every_image(shape, levels), h.expand(256, -1)).exp()
-    assert ((counts - expected) / (expected + 1).sqrt()).abs().max() < 4.5
-
-
-@pytest.mark.parametrize("parts", PARTS, ids=names)
-def test_silenced_it_is_the_density_without_a_context(parts):
-    shape, levels = (3, 4, 3), 5
-    plain = compose(shape, levels, parts)
-    for context in ((5,), (2, 2, 3)):
-        model = compose(shape, levels, parts, context, form="both", seed=9)
-        assert set(model.state_dict()) - set(plain.state_dict()) == model.context_state()
-        model.load_state_dict(plain.state_dict(), strict=False)
-        images, h = random_images(shape, levels, 5), contexts_of(model, 5)
-        with torch.no_grad():
-            assert not torch.allclose(model.log_prob(images, h), plain.log_prob(images), atol=1e-3)
-            model.silence_context()
-            torch.testing.assert_close(model.log_prob(images, h), plain.log_prob(images), atol=1e-10, rtol=0)
-
-
-@pytest.mark.parametrize("parts", PARTS, ids=names)
-def test_saved_and_loaded_it_is_the_same(parts, tmp_path):
-    shape, levels = (3, 4, 3), 5
-    model = compose(shape, levels, parts, (2, 2, 3), form="both")
-    torch.save(model.state_dict(), tmp_path / "weights.pt")
-    other = compose(shape, levels, parts, (2, 2, 3), form="both", seed=5)
-    other.load_state_dict(torch.load(tmp_path / "weights.pt"))
-    images, h = random_images(shape, levels, 5), contexts_of(model, 5)
-    with torch.no_grad():
-        assert torch.equal(model.log_prob(images, h), other.log_prob(images, h))
 
 
 @pytest.mark.parametrize("shape", [(3, 3, 4), (1, 4, 6)])

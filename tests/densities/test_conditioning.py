@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from tiny_densities import LIKELIHOODS, build, layers_of, random_images
 
 from infoplane.densities.layers import GatedResidual
+from tiny_densities import build, layers_of, random_images
 
 SHAPE, LEVELS = (1, 5, 6), 4
 WAYS = {
@@ -23,50 +23,6 @@ WAYS = {
 
 def draw(context, n=6, *, seed=1, dtype=torch.float32):
     return torch.randn(n, *context, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-
-
-@pytest.mark.parametrize("likelihood", LIKELIHOODS)
-@pytest.mark.parametrize("way", WAYS)
-@torch.no_grad()
-def test_without_effect_it_is_the_unconditional_model_to_the_bit(way, likelihood):
-    images = random_images(SHAPE, LEVELS, 6)
-    plain = build(SHAPE, LEVELS, likelihood=likelihood, scales=3)
-    model = build(SHAPE, LEVELS, likelihood=likelihood, scales=3, **WAYS[way])
-    shared = dict(model.named_parameters())
-    assert all(torch.equal(p, shared[name]) for name, p in plain.named_parameters())  # same seed, same weights
-    for _ in range(2):
-        expected = plain.log_prob(images)
-        context = draw(model.context)
-        assert torch.equal(model.log_prob(images, torch.zeros_like(context)), expected)
-        assert not torch.equal(model.log_prob(images, context), expected)
-        plain.initialise(images)  # the second time: initialised on data, without a context and under a null one
-        model.initialise(images)
-    model.silence_context()
-    assert torch.equal(model.log_prob(images, context), plain.log_prob(images))
-    if way == "vector":
-        first = model.sample(context, generator=torch.Generator().manual_seed(3))
-        assert torch.equal(first, plain.sample(n=6, generator=torch.Generator().manual_seed(3)))
-
-
-@pytest.mark.parametrize("way", ["vector", "larger map, learned"])
-def test_a_null_context_trains_like_the_unconditional_model(way):
-    # The same dropout masks and the same gradients: that is what makes the twin a twin.
-    images = random_images(SHAPE, LEVELS, 6)
-    plain, model = build(SHAPE, LEVELS).train(), build(SHAPE, LEVELS, **WAYS[way]).train()
-    null = torch.zeros(6, *model.context)
-    gradients = []
-    for network, arguments in ((plain, (images,)), (model, (images, null))):
-        torch.manual_seed(5)
-        network.log_prob(*arguments).sum().backward()
-        gradients.append({name: p.grad for name, p in network.named_parameters()})
-    assert all(torch.equal(gradients[1][name], value) for name, value in gradients[0].items() if value is not None)
-    # And nothing can be learned from a context of zeros.
-    ours = {id(p) for p in model.context_parameters()}
-    assert ours
-    for name, p in model.named_parameters():
-        assert (id(p) in ours) == name.startswith("conditioning.")
-        if id(p) in ours:
-            assert p.grad is None or not p.grad.any()
 
 
 @pytest.mark.parametrize("way", WAYS)

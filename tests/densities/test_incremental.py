@@ -75,23 +75,6 @@ def test_either_parametrisation_of_the_weights(weight_norm):
     torch.testing.assert_close(one_by_one(model, images, context), model.features(images, context), atol=1e-10, rtol=0)
 
 
-@pytest.mark.parametrize("shape", [(1, 6, 5), (3, 5, 6)])
-@pytest.mark.parametrize(
-    ("likelihood", "temperature"), [("categorical", 1.0), ("categorical", 0.5), ("logistic_mixture", 0.5)]
-)
-@pytest.mark.parametrize(("context", "conditioning"), [CONTEXTS[0], CONTEXTS[1], CONTEXTS[4]])
-def test_with_the_same_noise_samples_are_identical(shape, likelihood, context, conditioning, temperature):
-    model = density(shape, context=context, conditioning=conditioning, likelihood=likelihood)
-    _, given = inputs(model, 4)
-    options = {"n": None if context else 4, "temperature": temperature}
-    first, second = (
-        model.sample(given, generator=torch.Generator().manual_seed(3), cached=cached, **options)
-        for cached in (True, False)
-    )
-    assert torch.equal(first, second)
-    assert first.float().std() > 0
-
-
 @pytest.mark.parametrize("cached", [True, False])
 def test_given_rows_stay_and_those_below_follow_from_them(cached):
     model = density((1, 6, 4))
@@ -121,26 +104,3 @@ def test_a_high_temperature_flattens_and_a_low_one_sharpens():
     low, plain, high = (entropy(temperature) for temperature in (0.25, 1.0, 20.0))
     assert low < plain < high
     assert high > 0.98 * torch.tensor(4.0).log()
-
-
-def test_bad_ways_to_draw(refuses):
-    model = density((1, 4, 4))
-    rows = torch.zeros(2, 1, 2, 4, dtype=torch.uint8)
-    for temperature in (0.0, -1.0, float("inf"), float("nan"), True, "hot"):
-        with refuses("temperature cannot be used", str(temperature), "a number above 0"):
-            model.sample(n=2, temperature=temperature)
-    for keep in (rows[:, :, :, :3], rows.expand(2, 3, 2, 4), rows.float(), rows[0], torch.zeros(3, 1, 2, 4).long()):
-        with refuses("rows to keep do not fit", "(2 or 1, 1, 0 to 4, 4)"):
-            model.sample(n=2, keep=keep)
-    with refuses("keep cannot be used", "ndarray"):
-        model.sample(n=2, keep=rows.numpy())
-    with refuses("rows to keep do not fit", "float32"):
-        model.sample(n=2, keep=rows.float())
-    with refuses("rows to keep hold other levels", "0 … 9", "0 … 4"):
-        model.sample(n=2, keep=torch.arange(16).view(2, 1, 2, 4) % 10)
-
-
-def test_no_images_and_one_image():
-    model = density((1, 3, 3), context=(5,))
-    assert model.sample(torch.zeros(0, 5, dtype=torch.float64)).shape == (0, 1, 3, 3)
-    assert model.sample(torch.zeros(1, 5, dtype=torch.float64), n=3).shape == (3, 1, 3, 3)

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from infoplane.subjects import REGISTRY, NashCNN
+from infoplane.subjects import NashCNN
 
 
 def shapes(model, x):
@@ -86,7 +86,3 @@ def test_images_too_small_are_refused(shape, refuses):
 
 def test_smallest_images_that_fit():
     assert shapes(NashCNN((1, 16, 16), 10), torch.rand(1, 1, 16, 16))["conv2"] == (32, 1, 1)
-
-
-def test_studies_name_it():
-    assert REGISTRY["nash-cnn"] is NashCNN

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from infoplane.capture import activations, default_transform, list_layers
-from infoplane.subjects import REGISTRY, ResNet21, ResNetAutoencoder
+from infoplane.subjects import ResNet21, ResNetAutoencoder
 
 SMALL = {"filters": (3, 4, 5), "blocks": 1, "pool": 2}
 
@@ -182,8 +182,3 @@ def test_a_new_classifier_has_the_architecture_and_other_weights(kind):
     own = dict(model.named_parameters())
     assert len(weights) == 9
     assert not any(torch.equal(own[name], fresh.get_parameter(name)) for name in weights)
-
-
-def test_studies_name_them():
-    assert REGISTRY["resnet-classifier"] is ResNet21
-    assert REGISTRY["resnet-autoencoder"] is ResNetAutoencoder

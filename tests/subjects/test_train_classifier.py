@@ -52,27 +52,6 @@ def test_it_learns_the_digits_quickly(digits):
     assert max(trained.validation_accuracy) > 0.9
 
 
-def test_the_same_seed_gives_the_same_bits(digits):
-    torch.manual_seed(1)
-    state = torch.get_rng_state()
-    first = train(model := network(), digits)
-    torch.set_rng_state(state)
-    torch.rand(5)
-    second = train(other := network(), digits)
-    assert same(model.state_dict(), other.state_dict())
-    assert first.validation_accuracy == second.validation_accuracy
-    assert same(first.states["end"], second.states["end"])
-    train(different := network(), digits, seed=1)
-    assert not same(model.state_dict(), different.state_dict())
-
-
-def test_the_callers_random_state_stays(digits):
-    model = network()
-    before = torch.get_rng_state()
-    train(model, digits)
-    assert torch.equal(torch.get_rng_state(), before)
-
-
 def test_checkpoints_are_kept_on_schedule(digits):
     model, path = network(), {}
     initial = {name: value.clone() for name, value in model.state_dict().items()}

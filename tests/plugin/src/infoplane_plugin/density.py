@@ -34,20 +34,19 @@ class Independent(Density):
         # Last and without a bias, as all contexts enter: for the same seed the twin has the same initial weights.
         self.entering = None if context is None else nn.Linear(math.prod(context), size, bias=False)
 
-    def _log_probs(self, context: Tensor | None) -> Tensor:
-        """log q of every level of every value: (B or 1, C, H, W, L)."""
-        logits = self.logits[None]
+    def _log_probs(self, n: int, context: Tensor | None) -> Tensor:
+        """log q of every level of every value of n images: (n, C, H, W, L)."""
+        logits = self.logits.expand(n, *self.logits.shape)
         if self.entering is not None and context is not None:
-            logits = logits + self.entering(context.flatten(1)).view(-1, *self.logits.shape)
+            logits = logits + self.entering(context.flatten(1).to(self.logits)).view(-1, *self.logits.shape)
         return logits.log_softmax(-1)
 
     def log_prob_map(self, images: Tensor, context: Tensor | None = None) -> Tensor:
-        every = self._log_probs(context).expand(len(images), *self.logits.shape)
+        every = self._log_probs(len(images), context)
         return every.gather(-1, images.long()[..., None])[..., 0].sum(1)
 
     def draw(self, images, kept, context, *, generator, progress, cached, temperature) -> None:
-        tempered = (self._log_probs(context) / temperature).softmax(-1)
-        every = tempered.expand(len(images), *self.logits.shape)[:, :, kept:]
+        every = (self._log_probs(len(images), context) / temperature).softmax(-1)[:, :, kept:]
         drawn = torch.multinomial(every.flatten(0, -2), 1, generator=generator)
         images[:, :, kept:] = drawn.view(every.shape[:-1]).to(images)
         if progress is not None:

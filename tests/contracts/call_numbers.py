@@ -1,8 +1,8 @@
-"""Public functions of numbers, with good arguments and what each holds; see test_contract.py."""
+"""Public functions of numbers, with good arguments and what each holds; see test_public_calls.py."""
 
 from functools import cache
 
-from contract_goods import (
+from call_goods import (
     ACTS,
     CLASSES,
     IMAGES,
@@ -21,7 +21,8 @@ from contract_goods import (
     logs,
     more_logs,
 )
-from contract_inputs import Call
+from call_inputs import Call
+
 from infoplane import claims, estimate, geometry, information
 from infoplane.information.wide_probe import fit_wide_probe
 

@@ -1,10 +1,7 @@
-"""Public functions of networks, densities and their training, with good arguments; see test_contract.py."""
+"""Public functions of networks, densities and their training, with good arguments; see test_public_calls.py."""
 
 import torch
-from torch import nn
-
-import infoplane
-from contract_goods import (
+from call_goods import (
     ACTS,
     CLASSES,
     CONTEXT,
@@ -26,7 +23,10 @@ from contract_goods import (
     staged,
     tensor_labels,
 )
-from contract_inputs import Call
+from call_inputs import Call
+from torch import nn
+
+import infoplane
 from infoplane import capture, densities, inversion, subjects
 
 #: pydantic's own leniency in Python, which files do not have; a bool or a text may be a number
@@ -53,16 +53,6 @@ def fitted(model, pairs, held_out, settings, seed):
 
 def fitted_together(density, pairs, settings, seed):
     return inversion.fit_shared({"a": density}, {"a": pairs}, {"a": pairs}, settings, seed=seed)
-
-
-def sampled(context, n, temperature):
-    return density().sample(context, n=n, temperature=temperature, generator=torch.Generator().manual_seed(0))
-
-
-def window():
-    """A small density of parts, the same at every call."""
-    small = {"width": 8, "up": 1, "side": 1}
-    return densities.build("autoregressive", SHAPE, LEVELS, (5,), small).eval()
 
 
 def entered(seed):
@@ -351,31 +341,7 @@ MODELS: dict[str, dict[str, list[Call]]] = {
         ],
     },
     "densities": {
-        "PixelCNN": [
-            given(
-                lambda images, context: density().log_prob(images, context),
-                {"images": IMAGES, "context": CONTEXT},
-                images=images,
-                context=context,
-                spared=[("images", "nothing")],
-            ),
-            given(
-                sampled,
-                {"context": CONTEXT, "n": "whole", "temperature": "positive"},
-                context=lambda: context()[:3],
-                n=always(3),
-                temperature=always(1.0),
-                spared=[("n", "none"), ("n", "numpy's")],
-            ),
-        ],
         "Autoregressive": [
-            given(
-                lambda images, context: window().log_prob(images, context),
-                {"images": IMAGES, "context": CONTEXT},
-                images=images,
-                context=context,
-                spared=[("images", "nothing")],
-            ),
             given(
                 densities.Autoregressive,
                 {"shape": "sizes", "levels": "whole", "width": "whole", "trunk": "name", "dropout": "positive"},

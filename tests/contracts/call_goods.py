@@ -2,9 +2,9 @@
 
 import numpy as np
 import torch
+from call_inputs import Call
 from torch import nn
 
-from contract_inputs import Call
 from infoplane import densities, inversion, subjects
 
 R, N, K, CLASSES = 3, 12, 4, 3

@@ -3,9 +3,9 @@
 import itertools
 
 import torch
-from tiny_densities import scramble
 
-from infoplane.densities import Autoregressive
+from infoplane.densities import Autoregressive, Density
+from tiny_densities import scramble
 
 BASES, TRUNKS, HEADS = ("none", "linear"), ("window", "pixelcnn", "transformer"), ("softmax", "logistic", "relative")
 FORMS = ("biases", "decoded", "both")
@@ -27,9 +27,13 @@ def compose(shape, levels, parts, context=None, *, form="decoded", seed=0, scale
     small |= {"mixtures": 3, "far": (2,), "dropout": 0.0, "whole": True} | options
     torch.manual_seed(seed)
     model = Autoregressive(shape, levels, context, base=base, trunk=trunk, head=head, form=form, **small)
-    model = model.double().eval()
+    return randomise(model.double().eval(), scale, seed=seed)
+
+
+def randomise(model: Density, scale: float, *, seed: int = 0) -> Density:
+    """Begins a density, float64, on random images, and draws all of its parameters and readouts at random."""
     generator = torch.Generator().manual_seed(seed + 2)
-    model.initialise(torch.randint(levels, (64, *shape), generator=generator, dtype=torch.uint8))
+    model.initialise(torch.randint(model.levels, (64, *model.shape), generator=generator, dtype=torch.uint8))
     scramble(model, scale, seed=seed + 1)
     for name, buffer in model.named_buffers():
         if "readout" in name:
@@ -37,7 +41,7 @@ def compose(shape, levels, parts, context=None, *, form="decoded", seed=0, scale
     return model
 
 
-def contexts_of(model: Autoregressive, n: int, *, seed: int = 3):
+def contexts_of(model: Density, n: int, *, seed: int = 3):
     """Returns n strong random contexts of a model's shape, or None."""
     generator = torch.Generator().manual_seed(seed)
     shape = model.context

@@ -239,6 +239,12 @@ def numbers(result: Any) -> list[np.ndarray]:
     return []
 
 
+def faults(call: Call) -> list[str]:
+    """What is wrong with how a call takes each of the bad inputs."""
+    found = ((each, bad, fault(call, each, make, verdict)) for each, bad, make, verdict in call.trials())
+    return [f"{argument} ({bad}): {wrong}" for argument, bad, wrong in found if wrong is not None]
+
+
 def fault(call: Call, argument: str, make: Callable[[Any], Any], verdict: str) -> str | None:
     """What is wrong with how a call takes a bad input, or None."""
     try:
