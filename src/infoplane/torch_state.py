@@ -284,6 +284,19 @@ def callers_state() -> Iterator[None]:
         _caller.reset(token)
 
 
+@contextmanager
+def evaluating(model: torch.nn.Module) -> Iterator[None]:
+    """While active, a model is in evaluation mode and nothing is differentiated; its flags come back after it."""
+    flags = [(module, module.training) for module in model.modules()]
+    try:
+        with torch.no_grad():
+            model.eval()
+            yield
+    finally:
+        for module, flag in flags:
+            module.training = flag
+
+
 def for_caller(function: Callable[P, R]) -> Callable[P, R]:
     """Returns a function of the caller's that always runs in the caller's state."""
 

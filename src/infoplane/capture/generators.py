@@ -23,11 +23,11 @@ class RandomStream:
 
     def __enter__(self) -> None:
         self.callers = self.read()
-        self._write(self.state or self.callers)
+        self.write(self.state or self.callers)
 
     def __exit__(self, *_: object) -> None:
         self.state = self.read()
-        self._write(self.callers)
+        self.write(self.callers)
 
     @staticmethod
     def moved(start: tuple[list[Tensor], Any, Any]) -> bool:
@@ -42,7 +42,8 @@ class RandomStream:
         on_gpu = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else ()
         return [torch.get_rng_state(), *on_gpu], np.random.get_state(), random.getstate()
 
-    def _write(self, state: tuple[list[Tensor], Any, Any]) -> None:
+    @staticmethod
+    def write(state: tuple[list[Tensor], Any, Any]) -> None:
         torch.set_rng_state(state[0][0])
         for index, cuda_state in enumerate(state[0][1:]):
             torch.cuda.set_rng_state(cuda_state, index)

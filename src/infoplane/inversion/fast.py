@@ -7,6 +7,7 @@ from types import FunctionType
 import torch
 from torch import Tensor, nn
 
+from infoplane.capture.generators import RandomStream
 from infoplane.inversion.precision import autocast, is_wide
 from infoplane.inversion.settings import FitSettings
 
@@ -52,7 +53,7 @@ class Step:
 
     def __call__(self, *examples: Tensor | None) -> Tensor:
         """Returns the mean loss, no longer to be differentiated; its gradients are added to the model's."""
-        random = None if self._proved else _random_state(self.device)
+        random = None if self._proved else RandomStream.read()
         while True:
             try:
                 loss = self._differentiate(self.compiled or self.loss, examples)
@@ -72,7 +73,7 @@ class Step:
                 return loss
             self.model.zero_grad(set_to_none=True)
             if random is not None:
-                _set_random_state(random, self.device)
+                RandomStream.write(random)
 
     def _differentiate(self, function: Loss, examples: tuple[Tensor | None, ...]) -> Tensor:
         n, total = _count(examples), torch.zeros((), device=self.device)
@@ -109,16 +110,6 @@ def compiled(loss: Loss) -> Loss:
     return torch.compile(own, dynamic=False)
 
 
-def _random_state(device: torch.device) -> list[Tensor]:
-    return [torch.get_rng_state()] + ([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])
-
-
-def _set_random_state(state: list[Tensor], device: torch.device) -> None:
-    torch.set_rng_state(state[0])
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(state[1], device)
-
-
 def resident(data: Tensor, device: torch.device) -> Tensor:
     """The data on the device if it has room for them, so that no step waits for a batch."""
     if device.type != "cuda" or data.device == device:
@@ -128,12 +119,7 @@ def resident(data: Tensor, device: torch.device) -> Tensor:
 
 
 class History:
-    """Losses and gradient norms of all steps so far, kept where they are computed.
-
-    Args:
-        updates: Steps in all.
-        device: Where.
-    """
+    """Losses and gradient norms of all steps so far, of so many updates, kept where they are computed."""
 
     def __init__(self, updates: int, device: torch.device) -> None:
         self.losses, self.norms, self.limits = torch.full((3, updates), torch.nan, dtype=torch.float64, device=device)

@@ -17,7 +17,7 @@ from infoplane.errors import FitError, UsageError
 from infoplane.inversion.fast import LOOK, History, Loss, Step, laid_out, shorten
 from infoplane.inversion.pairs import Pairs
 from infoplane.inversion.settings import FitSettings
-from infoplane.torch_state import own_state
+from infoplane.torch_state import evaluating, own_state
 
 #: (updates done, updates in all, current held-out loss or None)
 Progress = Callable[[int, int, float | None], None]
@@ -26,10 +26,6 @@ Watch = Callable[[], Mapping[str, float]]
 
 #: examples that are scored at once, and values of their images: of large ones fewer, so that they fit into memory
 EVALUATION_BATCH, EVALUATION_VALUES = 128, 2_000_000
-
-
-#: values of a curve, one for each of its points
-_POINTS = ("train", "heldout", "heldout_ema", "gradient")
 
 
 @dataclass
@@ -64,7 +60,7 @@ class Curve:
         if not self.updates:
             return later
         done = self.updates[-1]
-        joined = {name: getattr(self, name) + getattr(later, name) for name in _POINTS}
+        series = ("train", "heldout", "heldout_ema", "gradient")
         # Where one of the two did not watch, there is nothing to see.
         unknown = [[math.nan] * len(curve.updates) for curve in (self, later)]
         watched = {
@@ -82,7 +78,7 @@ class Curve:
             best=best,
             guarded=self.guarded + later.guarded,
             watched=watched,
-            **joined,
+            **{name: getattr(self, name) + getattr(later, name) for name in series},
         )
 
     @property
@@ -174,8 +170,17 @@ def fit(
     if settings.minutes is not None and len(pairs) and len(held_out):
         settings = within(settings, model, loss, pairs, held_out)
     source = OneSource(model, loss, pairs, held_out, settings, seed)
-    watch = watch_on(model, loss, watched or {})
-    return train(model, source, settings, seed=seed, device=pairs.device, watch=watch, progress=progress)
+    there = {name: each.resident() for name, each in (watched or {}).items()}
+
+    return train(
+        model,
+        source,
+        settings,
+        seed=seed,
+        device=pairs.device,
+        watch=lambda: {name: mean_loss(model, loss, each) for name, each in there.items()},
+        progress=progress,
+    )
 
 
 @own_state()
@@ -186,87 +191,76 @@ def train(
     *,
     seed: int,
     device: torch.device,
-    watch: Watch | None = None,
+    watch: Watch = dict,
     progress: Progress | None = None,
 ) -> Curve:
-    """As `fit`, for any source of losses; `settings.updates` are all that there will be.
-
-    Raises:
-        FitError: A loss or gradient is not finite; names the step, the learning rate and the last good value.
-    """
+    """As `fit`, for any source of losses; `settings.updates` are all that there will be."""
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
-        return _train(laid_out(model, device), source, settings, device, watch, progress)
+        model = laid_out(model, device)
+        parameters = list(model.parameters())
+        optimiser = _optimiser(model, settings)
+        averaged = [p.detach().clone() for p in parameters]
+        best = [p.detach().clone() for p in parameters]
+        # The initial weights are a candidate too: training that only makes things worse is undone.
+        curve = Curve(start=source.held_out_loss())
+        best_loss = curve.start if math.isfinite(curve.start) else math.inf
+        # Evenly spread, the last step included.
+        parts = range(1, settings.evaluations + 1)
+        checkpoints = {max(1, round(settings.updates * part / settings.evaluations)) for part in parts}
+        history = History(settings.updates, device)
+        looked, stale = 0, 0
 
+        model.train()
+        for step in range(settings.updates):
+            factor = settings.rate(step)
+            for group in optimiser.param_groups:
+                group["lr"] = group["base_rate"] * factor
+            optimiser.zero_grad(set_to_none=True)
+            loss = source.step()
+            limit = history.limit(settings.guard)
+            history.take(loss, shorten(parameters, limit), limit)
+            # To look is to wait for the GPU.
+            if device.type == "cpu" or step + 1 in checkpoints or (step + 1) % LOOK == 0:
+                _check(history, looked, settings, source)
+                looked = step + 1
+            optimiser.step()
+            # A short memory at first, so that the average is not the initial weights.
+            memory = min(settings.ema, (1 + step) / (10 + step))
+            with torch.no_grad():
+                torch._foreach_lerp_(averaged, parameters, 1 - memory)  # pyright: ignore
 
-def _train(
-    model: nn.Module,
-    source: Source,
-    settings: FitSettings,
-    device: torch.device,
-    watch: Watch | None,
-    progress: Progress | None,
-) -> Curve:
-    parameters = list(model.parameters())
-    optimiser = _optimiser(model, settings)
-    averaged = [p.detach().clone() for p in parameters]
-    best = [p.detach().clone() for p in parameters]
-    # The initial weights are a candidate too: training that only makes things worse is undone.
-    curve = Curve(start=source.held_out_loss())
-    best_loss = curve.start if math.isfinite(curve.start) else math.inf
-    checkpoints = _checkpoints(settings.updates, settings.evaluations)
-    history = History(settings.updates, device)
-    looked, stale = 0, 0
-
-    model.train()
-    for step in range(settings.updates):
-        factor = settings.rate(step)
-        for group in optimiser.param_groups:
-            group["lr"] = group["base_rate"] * factor
-        optimiser.zero_grad(set_to_none=True)
-        loss = source.step()
-        limit = history.limit(settings.guard)
-        history.take(loss, shorten(parameters, limit), limit)
-        # To look is to wait for the GPU.
-        if device.type == "cpu" or step + 1 in checkpoints or (step + 1) % LOOK == 0:
-            _check(history, looked, settings, source)
-            looked = step + 1
-        optimiser.step()
-        # A short memory at first, so that the average is not the initial weights.
-        memory = min(settings.ema, (1 + step) / (10 + step))
+            if step + 1 in checkpoints:
+                since = curve.updates[-1] if curve.updates else 0
+                curve.updates.append(step + 1)
+                curve.train.append(sum(history.losses[since : step + 1].tolist()) / (step + 1 - since))
+                curve.gradient.append(median(history.norms[since : step + 1].tolist()))
+                raw = source.held_out_loss()
+                _swap(parameters, averaged)
+                smooth = source.held_out_loss()
+                for name, seen in watch().items():
+                    curve.watched.setdefault(name, []).append(seen)
+                _swap(parameters, averaged)
+                curve.heldout.append(raw)
+                curve.heldout_ema.append(smooth)
+                stale += 1
+                for name, result, weights in (("raw", raw, parameters), ("ema", smooth, averaged)):
+                    if result < best_loss:
+                        best_loss, stale = result, 0
+                        curve.best_update, curve.best = step + 1, name
+                        torch._foreach_copy_(best, [w.detach() for w in weights])  # pyright: ignore
+                if settings.patience is not None and stale >= settings.patience:
+                    break
+            if progress is not None:
+                progress(step + 1, settings.updates, min(curve.heldout_ema[-1:] + curve.heldout[-1:], default=None))
+        curve.guarded = history.guarded()
+        if not any(map(math.isfinite, curve.heldout + curve.heldout_ema)):
+            received, mend = curve.heldout[-1], "lower fit.learning_rate"
+            raise FitError("the held-out loss was never finite", received=received, mend=mend)
         with torch.no_grad():
-            torch._foreach_lerp_(averaged, parameters, 1 - memory)  # pyright: ignore
-
-        if step + 1 in checkpoints:
-            since = curve.updates[-1] if curve.updates else 0
-            curve.updates.append(step + 1)
-            curve.train.append(sum(history.losses[since : step + 1].tolist()) / (step + 1 - since))
-            curve.gradient.append(median(history.norms[since : step + 1].tolist()))
-            raw = source.held_out_loss()
-            _swap(parameters, averaged)
-            smooth = source.held_out_loss()
-            for name, seen in (watch() if watch is not None else {}).items():
-                curve.watched.setdefault(name, []).append(seen)
-            _swap(parameters, averaged)
-            curve.heldout.append(raw)
-            curve.heldout_ema.append(smooth)
-            stale += 1
-            for name, result, weights in (("raw", raw, parameters), ("ema", smooth, averaged)):
-                if result < best_loss:
-                    best_loss, stale = result, 0
-                    curve.best_update, curve.best = step + 1, name
-                    torch._foreach_copy_(best, [w.detach() for w in weights])  # pyright: ignore
-            if settings.patience is not None and stale >= settings.patience:
-                break
-        if progress is not None:
-            progress(step + 1, settings.updates, min(curve.heldout_ema[-1:] + curve.heldout[-1:], default=None))
-    curve.guarded = history.guarded()
-    if not any(map(math.isfinite, curve.heldout + curve.heldout_ema)):
-        raise FitError("the held-out loss was never finite", received=curve.heldout[-1], mend="lower fit.learning_rate")
-    with torch.no_grad():
-        torch._foreach_copy_([p.data for p in parameters], best)  # pyright: ignore
-    model.eval()
-    return curve
+            torch._foreach_copy_([p.data for p in parameters], best)  # pyright: ignore
+        model.eval()
+        return curve
 
 
 def _check(history: History, since: int, settings: FitSettings, source: Source) -> None:
@@ -309,23 +303,12 @@ def _epochs(n: int, batch: int, seed: int, device: torch.device) -> Iterator[Ten
         rest = rest[batch:]
 
 
-def _checkpoints(updates: int, evaluations: int) -> set[int]:
-    """The steps at which to evaluate: evenly spread, the last one included."""
-    return {max(1, round(updates * (k + 1) / evaluations)) for k in range(evaluations)}
-
-
 @torch.no_grad()
 def _swap(first: list[nn.Parameter], second: list[Tensor]) -> None:
     for a, b in zip(first, second, strict=True):
         kept = a.detach().clone()
         a.copy_(b)
         b.copy_(kept)
-
-
-def watch_on(model: nn.Module, loss: Loss, watched: Mapping[str, Pairs]) -> Watch:
-    """Returns what looks at the mean losses of some pairs, by name."""
-    there = {name: pairs.resident() for name, pairs in watched.items()}
-    return lambda: {name: mean_loss(model, loss, pairs) for name, pairs in there.items()}
 
 
 def mean_loss(model: nn.Module, loss: Loss, pairs: Pairs) -> float:
@@ -340,29 +323,21 @@ def scored_at_once(pairs: Pairs, most: int) -> int:
 
 @checked
 @own_state()
-@torch.no_grad()
 def losses_of(model: nn.Module, loss: Loss, pairs: Pairs) -> Tensor:
     """Returns the loss of every example in evaluation mode, float64 (n,) on the CPU."""
     if not len(pairs):
         raise UsageError("no pairs to score", received="none", legal="at least one")
-    was_training = model.training
-    batch = scored_at_once(pairs, EVALUATION_BATCH)
-    model.eval()
-    try:
-        chunks = [_scored(loss, pairs, slice(start, start + batch)) for start in range(0, len(pairs), batch)]
-    finally:
-        model.train(was_training)
+    batch, chunks = scored_at_once(pairs, EVALUATION_BATCH), []
+    with evaluating(model):
+        for start in range(0, len(pairs), batch):
+            images, context = pairs.batch(slice(start, start + batch))
+            found = loss(images, context)
+            if not isinstance(found, Tensor) or found.shape != (len(images),):
+                received = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+                legal = f"({len(images)},)"
+                raise UsageError("the loss is not one number for each image", received=received, legal=legal)
+            chunks.append(found.double().cpu())
     return torch.cat(chunks)
-
-
-def _scored(loss: Loss, pairs: Pairs, part: slice) -> Tensor:
-    """The losses of some pairs, one each."""
-    images, context = pairs.batch(part)
-    found = loss(images, context)
-    if not isinstance(found, Tensor) or found.shape != (len(images),):
-        received = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
-        raise UsageError("the loss is not one number for each image", received=received, legal=f"({len(images)},)")
-    return found.double().cpu()
 
 
 def within(settings: FitSettings, model: nn.Module, loss: Loss, pairs: Pairs, held_out: Pairs) -> FitSettings:

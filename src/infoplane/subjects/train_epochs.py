@@ -2,8 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -17,7 +16,7 @@ from infoplane.arguments import Seed, check_argument, checked
 from infoplane.checks import check_labels, outline
 from infoplane.errors import FitError, UsageError
 from infoplane.settings import Settings
-from infoplane.torch_state import own_state
+from infoplane.torch_state import evaluating, own_state
 
 Epoch = Annotated[int, Ge(0), Le(10**6)] | Annotated[float, Ge(0)] | Literal["end"]
 Objective = Literal["cross-entropy", "mse"]
@@ -286,19 +285,6 @@ def check_output(model: nn.Module, inputs: Tensor, objective: Objective, transfo
             "this network does not reconstruct", received=f"{shape[1:]} for inputs of shape {tuple(x.shape[1:])}"
         )
     return shape[1] if objective == "cross-entropy" else None
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """A context in which a model is in evaluation mode and nothing is differentiated; its flags come back after it."""
-    flags = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, flag in flags:
-            module.training = flag
 
 
 def device_of(model: nn.Module) -> torch.device:
