@@ -85,7 +85,8 @@ def _state(model: nn.Module, content: Any, name: str) -> tuple[dict[str, Any], l
     before = {} if named else copy.deepcopy(own)
     try:
         with holding(model, state):
-            taken = named or _differs(before, model.state_dict())
+            now = model.state_dict()
+            taken = named or any(isinstance(x, Tensor) and not torch.equal(x, now[key]) for key, x in before.items())
     except Exception as error:
         # Whatever a model's own loading raises; torch's list of names is put into fewer words.
         received = wrong or textwrap.shorten(f"{type(error).__name__}: {error}", 300, placeholder=" …")
@@ -93,10 +94,6 @@ def _state(model: nn.Module, content: Any, name: str) -> tuple[dict[str, Any], l
     if own and not taken:  # a loader that takes whatever fits took nothing
         raise UsageError(what, received=wrong, mend=mend)
     return state, [*words, *cast(state, own)]
-
-
-def _differs(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
-    return any(isinstance(x, Tensor) and not torch.equal(x, second[name]) for name, x in first.items())
 
 
 def _read(path: str | Path) -> Any:

@@ -74,7 +74,7 @@ class NoisyNetwork(LayeredNetwork):
 
     def __init__(self, layers: Iterable[nn.Module], beta: float) -> None:
         super().__init__(layers)
-        self.beta = check_beta(beta)
+        self.beta = check_positive("beta", beta, legal="the noise's standard deviation, e.g. 0.005")
         self.noisy = True
 
     def eval(self, *, noise: bool = True) -> Self:
@@ -109,8 +109,3 @@ def _modules(layers: Iterable[nn.Module]) -> list[nn.Module]:
             received = f"{type(layer).__name__} as layer {number}"
             raise UsageError("a network's layers must be a list of modules", received=received, legal=legal)
     return found
-
-
-def check_beta(beta: float) -> float:
-    """Returns β, or raises UsageError where it is not a positive number."""
-    return check_positive("beta", beta, legal="the noise's standard deviation, e.g. 0.005")

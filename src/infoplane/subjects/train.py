@@ -1,8 +1,7 @@
 """Train a network under study, keeping checkpoints on a schedule."""
 
-import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -15,8 +14,8 @@ from torch import Tensor, nn
 from infoplane.arguments import Seed, checked
 from infoplane.errors import FitError, UsageError
 from infoplane.settings import Settings
-from infoplane.subjects.train_epochs import as_classes, check_inputs, check_output
-from infoplane.torch_state import own_state
+from infoplane.subjects.train_epochs import as_classes, check_inputs, check_output, state_of
+from infoplane.torch_state import evaluating, own_state
 
 Checkpoint = Annotated[int, Ge(0), Le(10**8)] | Literal["end"]
 
@@ -96,13 +95,13 @@ def train_classifier(
     wanted = {c for c in settings.checkpoints if isinstance(c, int)}
     states: dict[str, dict[str, Tensor]] = {}
     trained = Trained(states, [], [], 0)
-    best, best_accuracy, stale = _state(model), -math.inf, 0
+    best, best_accuracy, stale = state_of(model), -math.inf, 0
     with torch.random.fork_rng([inputs.device] if inputs.device.type == "cuda" else []):
         torch.manual_seed(seed)
         optimiser = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
         for step in range(settings.updates + 1):
             if step in wanted:
-                states[str(step)] = _state(model)
+                states[str(step)] = state_of(model)
             if step == settings.updates:
                 break
             model.train()
@@ -125,8 +124,9 @@ def train_classifier(
                 trained.validation_accuracy.append(share)
                 stale += 1
                 if share > best_accuracy:
-                    best, best_accuracy, stale, trained.best_update = _state(model), share, 0, step + 1
-                if settings.patience is not None and stale >= settings.patience and not _pending(wanted, step + 1):
+                    best, best_accuracy, stale, trained.best_update = state_of(model), share, 0, step + 1
+                # The weights after a step are kept as the next one begins.
+                if settings.patience is not None and stale >= settings.patience and max(wanted, default=-1) <= step:
                     break
     if "end" in settings.checkpoints:
         states["end"] = best
@@ -137,7 +137,6 @@ def train_classifier(
 
 @checked
 @own_state()
-@torch.no_grad()
 def correct(
     model: nn.Module,
     inputs: Tensor,
@@ -149,18 +148,6 @@ def correct(
     """Returns which examples the classifier gets right, bool (N,), in evaluation mode."""
     check_inputs(inputs)
     labels = as_classes(labels, inputs, None)
-    was_training = model.training
-    model.eval()
-    try:
+    with evaluating(model):
         predicted = [model(transform(inputs[i : i + batch])).argmax(1) for i in range(0, len(inputs), batch)]
-    finally:
-        model.train(was_training)
     return torch.cat(predicted) == labels
-
-
-def _pending(wanted: Sequence[int] | set[int], step: int) -> bool:
-    return any(c >= step for c in wanted)  # the weights after `step` updates are kept as the next step begins
-
-
-def _state(model: nn.Module) -> dict[str, Tensor]:
-    return copy.deepcopy(model.state_dict())

@@ -150,10 +150,8 @@ def train_epochs(
     device = device_of(model)
     steps = settings.steps(len(inputs))
     total = steps * settings.epochs
-    names: dict[int, list[str]] = {}
-    for name, step in settings.updates_at(len(inputs)).items():
-        names.setdefault(step, []).append(name)
-    watch = _Watch(model, (validation_inputs, validation_labels), objective, transform, best=best)
+    wanted = settings.updates_at(len(inputs))
+    watch = _Watch(model, (validation_inputs, validation_labels), objective, transform, best)
     states = watch.found.states
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
@@ -166,7 +164,7 @@ def train_epochs(
         )
         first = slice(0, FIRST_LOOK)
         watch.look(0, *_mean(model, inputs[first], None if labels is None else labels[first], objective, transform))
-        states.update({name: state_of(model) for name in names.get(0, ())})
+        states.update({name: state_of(model) for name, step in wanted.items() if step == 0})
         for epoch in range(settings.epochs):
             model.train()
             order = torch.randperm(len(inputs), generator=generator).to(inputs.device)
@@ -185,8 +183,7 @@ def train_epochs(
                 optimiser.step()
                 sums += len(index) * torch.stack((loss.detach().double(), _right(output, y, objective)))
                 seen += len(index)
-                for name in names.get(done + 1, ()):
-                    states[name] = state_of(model)
+                states.update({name: state_of(model) for name, step in wanted.items() if step == done + 1})
                 if progress is not None:
                     progress(done + 1, total, watch.nats)
             train_loss, train_accuracy = (sums / seen).tolist()
@@ -197,22 +194,17 @@ def train_epochs(
     return watch.found
 
 
+@dataclass
 class _Watch:
     """What is written down after each epoch."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        held: tuple[Tensor, Tensor | None],
-        objective: Objective,
-        transform: Transform,
-        *,
-        best: bool,
-    ) -> None:
-        self.model, self.held, self.transform = model, held, transform
-        self.objective: Objective = objective
-        self.found = TrainedEpochs()
-        self.best, self.kept = best, None
+    model: nn.Module
+    held: tuple[Tensor, Tensor | None]
+    objective: Objective
+    transform: Transform
+    best: bool
+    found: TrainedEpochs = field(default_factory=TrainedEpochs)
+    kept: dict[str, Tensor] | None = None
 
     @property
     def nats(self) -> float | None:
