@@ -256,11 +256,9 @@ def mean_over_parts(terms: Sequence[np.ndarray], groups: Sequence[np.ndarray]) -
 def count(terms: np.ndarray, groups: np.ndarray | None) -> int:
     """Returns how many independent examples stand behind terms (R, n) or (n,): their groups, where there are any."""
     examples = check_log_probs(terms, what="terms", least=1, lowest=True).shape[1]
-    return (
-        examples
-        if groups is None
-        else len(np.unique(check_labels(groups, examples, None, what="groups", of="example")))
-    )
+    if groups is None:
+        return examples
+    return len(np.unique(check_labels(groups, examples, None, what="groups", of="example")))
 
 
 def over_fits(means: np.ndarray) -> Part:

@@ -82,8 +82,7 @@ class BlockTree:
 
     def log_sum(self, queries: Tensor) -> Tensor:
         """Returns log Σ_j w_j exp(-|v - c_j|²/2β²) of each query: (m, d) -> (m,)."""
-        parts = queries.split(self.chunk)
-        return torch.cat([self._log_sum(part) for part in parts]) if len(parts) > 0 else queries.new_empty(0)
+        return torch.cat([self._log_sum(part) for part in queries.split(self.chunk)])
 
     def probe(self, queries: Tensor) -> tuple[float, float, float]:
         """Returns what queries like these take: centres within reach and blocks to visit of one query, and the median
@@ -194,7 +193,8 @@ class BlockTree:
         # The product's rounding error is at most this; where that is too much, distances are taken one by one.
         bound = (square.sqrt() + self.radius[block]).square() * (queries.shape[1] + 6) * 2.0**-53
         for part in torch.nonzero(bound > self.tolerance / 2)[:, 0].split(self.rows):
-            found[part] = self._one_by_one(queries[query[part]], block[part])
+            one_by_one = squared_distances(queries[query[part], None], self.centres[block[part]], self.beta)[:, 0]
+            found[part] = _log_sum_exp(self.log_weights[block[part]] - one_by_one / 2)
         return found
 
     def _few(self, queries: Tensor, query: Tensor, block: Tensor, reach: Tensor) -> tuple[Tensor, Tensor]:
@@ -219,10 +219,6 @@ class BlockTree:
         query, place = torch.cat(rows), torch.cat(places)
         distance = ((queries[query] - self.centres.flatten(0, 1)[place]) / self.beta).square_().sum(1)
         return query, self.log_weights.flatten()[place] - distance / 2
-
-    def _one_by_one(self, queries: Tensor, block: Tensor) -> Tensor:
-        square = squared_distances(queries[:, None], self.centres[block], self.beta)[:, 0]
-        return _log_sum_exp(self.log_weights[block] - square / 2)
 
 
 def squared_distances(points: Tensor, centres: Tensor, unit: float = 1.0) -> Tensor:

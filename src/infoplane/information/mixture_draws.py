@@ -162,7 +162,8 @@ def _regress(terms: Tensor, variates: Tensor, share: Tensor, strata: Tensor) -> 
         adjusted[half == side] = terms[half == side] - correction
     value = float((share * adjusted).sum())
     counts = torch.bincount(strata).to(terms)
-    scatter = (adjusted - _stratum_means(adjusted, strata)).square()
+    means = torch.zeros_like(counts).index_add_(0, strata, adjusted) / counts.clamp_min(1)
+    scatter = (adjusted - means[strata]).square()
     unbiased = (counts / (counts - 1).clamp_min(1))[strata]
     return value, float((share.square() * scatter * unbiased).sum())
 
@@ -191,13 +192,6 @@ def _solve(matrix: list[list[float]], right: list[float]) -> list[float]:
                 factor = rows[k][i] / rows[i][i]
                 rows[k] = [a - factor * b for a, b in zip(rows[k], rows[i])]
     return [rows[i][size] / rows[i][i] if i in used else 0.0 for i in range(size)]
-
-
-def _stratum_means(values: Tensor, strata: Tensor) -> Tensor:
-    """Every value's mean over its stratum."""
-    sums = torch.zeros(int(strata.max()) + 1, dtype=values.dtype, device=values.device)
-    counts = torch.bincount(strata, minlength=len(sums)).clamp_min(1)
-    return (sums.index_add_(0, strata, values) / counts)[strata]
 
 
 def normal(shape: tuple[int, ...], generator: torch.Generator | None, like: Tensor) -> Tensor:

@@ -80,16 +80,9 @@ def propagated(network: Noisy, inputs: Tensor, layer: int, each: int, generator:
     centres = torch.cat(found)
     if not bool(torch.isfinite(centres).all()):
         bad = int((~torch.isfinite(centres)).sum())
-        first = _first_lost(network, inputs, layer, generator)
+        lost = (index for index in range(1, layer) if not network.hidden(inputs, index, generator).isfinite().all())
+        first = next(lost, None)
         received = f"{bad:,} of {centres.numel():,} in layer {layer}" + (f", from layer {first} on" if first else "")
         mend = "train with a lower learning rate"
         raise UsageError("activations are not finite", received=received, legal="finite numbers", mend=mend)
     return centres
-
-
-def _first_lost(network: Noisy, inputs: Tensor, layer: int, generator: torch.Generator | None) -> int | None:
-    """The layer before this one in which activations are not finite for the first time, if there is any."""
-    for before in range(1, layer):
-        if not bool(torch.isfinite(network.hidden(inputs, before, generator)).all()):
-            return before
-    return None
