@@ -65,9 +65,8 @@ class Reading:
         """Returns what has to be kept of activations `(B, …)`: themselves, unless they are pooled or projected."""
         check_argument("activations", activation, Tensor)
         if activation.is_complex() or tuple(activation.shape[1:]) != self.shape:
-            received = outline(activation)
             legal = f"real (B, {', '.join(map(str, self.shape))})"
-            raise UsageError("activations do not fit the reading", received=received, legal=legal)
+            raise UsageError("activations do not fit the reading", received=outline(activation), legal=legal)
         if self.altered is None:
             return activation
         return torch.cat([self._reduced(part) for part in activation.split(self.rows_in_work)])

@@ -122,8 +122,7 @@ class Pairs:
     ) -> None:
         self._all, self._rows = _trainable(images, "images"), rows
         if self._all.ndim != 4 or not holds_integers(self._all):
-            received = outline(self._all)
-            raise UsageError("cannot use these images", received=received, legal="uint8 (N, C, H, W)")
+            raise UsageError("cannot use these images", received=outline(self._all), legal="uint8 (N, C, H, W)")
         if rows is not None:
             _check_index(rows, len(self._all))
         if context is not None and (isinstance(context, Tensor | np.ndarray) or not callable(context)):
