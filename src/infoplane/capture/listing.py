@@ -109,9 +109,8 @@ class _Runs:
         self.keys = {info.name: key for key, info in self.infos.items()}
         images = [each for _, each in leaves(example) if each.ndim == 4 and each.is_floating_point()]
         self.image = images[0] if images else None
-        self.at = (2, 3)
-        if self.image is not None and self.image.shape[3] <= 4 < self.image.shape[1]:
-            self.at = (1, 2)  # colours last
+        colours_last = self.image is not None and self.image.shape[3] <= 4 < self.image.shape[1]
+        self.at = (1, 2) if colours_last else (2, 3)
 
     @property
     def size(self) -> Grid | None:

@@ -37,9 +37,7 @@ class Runs:
                 visit(key, h.flatten(1) if h.ndim > 1 else h[:, None])
 
         def held(path: str, call: int, output: Any) -> Any:
-            if hold is None or (path, call) != hold[0][:2]:
-                return None
-            return _replaced(output, hold[0][2], hold[1])
+            return None if hold is None or (path, call) != hold[0][:2] else _replaced(output, hold[0][2], hold[1])
 
         try:
             with seeded(seed):
@@ -100,15 +98,10 @@ class Runs:
 
     def output(self, inputs: Inputs, wanted: Key) -> Tensor | None:
         """The tensor of one tap, as the model made it."""
-        found: list[Tensor] = []
-
-        def visit(key: Key, tensor: Tensor) -> None:
-            if key == wanted:
-                found.append(tensor.detach().clone())
-
+        found: dict[Key, Tensor] = {}
         with seeded(0):
-            run_with_hooks(self.model, inputs, {wanted[0]}, visit)
-        return found[0] if found else None
+            run_with_hooks(self.model, inputs, {wanted[0]}, lambda key, h: found.update({key: h.detach().clone()}))
+        return found.get(wanted)
 
 
 def _largest_change(h: Tensor, own: Tensor) -> Tensor:

@@ -220,12 +220,7 @@ def _is_local(changes: Tensor, leading: int, grid: Grid) -> bool:
     rows, columns = grid[0] // 2, grid[1] // 2
     if rows * columns == 0:
         return False
-    above, below = tokens[:, :rows], tokens[:, -rows:]
-    quarters = [
-        half[..., part].mean((1, 2)) for half in (above, below) for part in (slice(columns), slice(-columns, None))
-    ]
-    for quarter, changed in enumerate(quarters):
-        others = max(float(other[quarter]) for other in quarters if other is not changed)
-        if not float(changed[quarter]) > LOCAL * others:
-            return False
-    return True
+    halves, parts = (tokens[:, :rows], tokens[:, -rows:]), (slice(columns), slice(-columns, None))
+    quarters = torch.stack([half[..., part].mean((1, 2)) for half in halves for part in parts])
+    others = quarters.masked_fill(torch.eye(4, dtype=torch.bool), -math.inf).amax(0)
+    return bool((quarters.diagonal() > LOCAL * others).all())
