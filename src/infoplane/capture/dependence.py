@@ -25,8 +25,6 @@ SHARE = 1e-4
 #: seconds after which no more are made
 DRAWS, FEW_DRAWS, LEAST_DRAWS = 100, 12, 2
 SECONDS, FEW_SECONDS = 1.0, 0.2
-#: draws of a random layer by which it is found whether its units take values again
-REPEATS = 6
 
 
 class DependenceWarning(UserWarning):
@@ -202,7 +200,7 @@ def _random(
 def _repeated(runs: Runs, many: Inputs, drawn: set[Key]) -> set[Key]:
     """The random layers in which some unit of the first row takes a value twice."""
     draws: dict[Key, list[Tensor]] = {key: [] for key in drawn}
-    for seed in range(REPEATS):
+    for seed in range(6):
         runs.visit(many, seed, lambda key, h: draws[key].append(h[0].clone()) if key in draws else None)
     found = set()
     for key, values in draws.items():

@@ -19,8 +19,6 @@ from infoplane.errors import UsageError
 
 #: most that is counted of units, bits, values and examples: what no memory holds
 MOST_COUNTED = 2**63 - 1
-#: how sure it is that values never seen have no more than the mass that is taken for them
-SURE = 0.95
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class Seen:
 
     @property
     def mass(self) -> float:
-        """The upper confidence limit of the probability of all values that were never seen.
+        """The upper 95 % confidence limit of the probability of all values that were never seen.
 
         Good and Turing's question, answered by a half of the sample: given the values in the first half, the number of
         new ones in the second is binomial, whatever the distribution, so that Clopper & Pearson's (1934) limit holds
@@ -57,7 +55,7 @@ class Seen:
         """
         if self.unseen == self.tested:
             return 1.0
-        return float(special.betaincinv(self.unseen + 1, self.tested - self.unseen, SURE))
+        return float(special.betaincinv(self.unseen + 1, self.tested - self.unseen, 0.95))
 
     def ceiling(self, most: float) -> float:
         """Returns what I(x;h) cannot exceed, nats, if the mass is no larger than its limit.

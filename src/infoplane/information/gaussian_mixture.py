@@ -30,18 +30,12 @@ SPREAD, MODE = 1e-9, 4e-7
 class GaussianMixture:
     """p(t) = Σ_j w_j N(t; c_j, β²I), its identical centres folded into one with the sum of their weights.
 
-    Attributes:
-        centres: (n, d), distinct, float64.
-        weights: (n,), summing to 1.
-        beta: β.
-        tolerance: Most relative error of a density, and so most absolute error of its logarithm; beyond it comes only
-            what float64 loses on the squared distance itself, |log p| (d + 3) 2⁻⁵².
-
     Args:
-        centres: (n, d), any float type.
+        centres: (n, d), any float type; as an attribute distinct and float64, as are weights.
         beta: The standard deviation of every Gaussian.
         weights: (n,), not negative; divided by their sum. Default: all the same.
-        tolerance: See above; at least 1e-12.
+        tolerance: Most relative error of a density, and so most absolute error of its logarithm; beyond it comes only
+            what float64 loses on the squared distance itself, |log p| (d + 3) 2⁻⁵². At least 1e-12.
 
     Raises:
         UsageError: Shapes do not go together, or a number is not finite or out of range.

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 #: how the flag of a reader begins that knows less than nothing
 FAILS = "below 0"
-#: size of the test by which answers are better than chance
-BETTER = 0.05
 #: what reads a label from a layer: a linear probe, the rest of the network trained anew, or the network itself
 Reader = Literal["label", "forward", "own"]
 #: classes' probabilities as they are given: one for each class, or all alike
@@ -272,6 +270,6 @@ def accuracy(correct: np.ndarray, *, groups: np.ndarray | None = None, chance: f
         stderr = crossed_mean(correct, groups=groups).stderr
     n, flags = count(correct, groups), ()
     # The probability that so many or more of n agree by chance.
-    if chance is not None and special.bdtrc(round(share * n) - 1, n, min(1.0, chance)) >= BETTER:
+    if chance is not None and special.bdtrc(round(share * n) - 1, n, min(1.0, chance)) >= 0.05:
         flags = (f"{NO_CLASSIFIER}: {share:.3g} of its answers agree with them, {chance:.3g} would by chance",)
     return Estimate(share, stderr, "fraction", "accuracy", None, n=n, refits=0, flags=flags)

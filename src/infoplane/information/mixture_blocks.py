@@ -14,8 +14,6 @@ from torch import Tensor
 NOTHING = -1e18
 #: terms this far below the largest of their block are raised to it: exp is slow among denormals, and n e^-60 is nothing
 FLOOR = -60.0
-#: largest exponent whose exp is a number
-MOST = 700.0
 #: centres in a block, on a CPU and on a GPU (where a kernel's launch costs more than its work)
 BLOCK = {"cpu": 256, "cuda": 2048}
 #: entries of a tile of exponents: on a CPU it should stay in a core's cache
@@ -26,8 +24,6 @@ SPARSE = 0.03
 DIRECT = 10
 #: queries whose distances from all boxes stay in a core's cache
 STRIP = 128
-#: points of a group from which its widest axis is found
-GLANCE = 128
 #: most pairs that are held at once
 FRONTIER = 2**21
 
@@ -99,7 +95,7 @@ class BlockTree:
             square = squared_distances(queries[query[part], None], self.centres[which])[:, 0]
             inside.index_add_(0, query[part], (square <= reach[query[part], None]).to(inside).sum(1))
             exponents = self.log_weights[which] - square / (2 * self.beta**2) - first[query[part], None]
-            sums.index_add_(0, query[part], exponents.clamp_max(MOST).exp().sum(1))
+            sums.index_add_(0, query[part], exponents.clamp_max(700.0).exp().sum(1))  # of more it is no number
         typical = float((first + sums.log()).median())
         found = float(inside.mean())
         self.chunk = max(64, int(FRONTIER * len(queries) / (3 * len(query))))
@@ -261,7 +257,7 @@ def _median_order(points: Tensor, depth: int) -> Tensor:
     order = torch.arange(len(points), device=points.device)[None]
     for _ in range(depth):
         # Any axis will do for correctness: the widest is found on some of the points.
-        some = points[order[:, :: max(1, order.shape[1] // GLANCE)]]
+        some = points[order[:, :: max(1, order.shape[1] // 128)]]
         axis = (some.amax(1) - some.amin(1)).argmax(1)
         keys = columns[axis[:, None], order]
         half = keys.shape[1] // 2

@@ -11,18 +11,12 @@ from torch.nn.modules.dropout import _DropoutNd
 from infoplane.checks import outline
 from infoplane.errors import UsageError
 
-#: inputs propagated at once
-CHUNK = 2**16
-
 
 @runtime_checkable
 class Noisy(Protocol):
     """A network T_l = f_l(T_{l-1}) + Z_l whose last layer adds no noise, as `infoplane.subjects.NoisyNetwork`.
 
-    Attributes:
-        beta: β, the standard deviation of the noise.
-        noisy: Whether it is on.
-        layers: f_1 … f_L.
+    β is the standard deviation of the noise, `noisy` whether it is on, `layers` are f_1 … f_L.
     """
 
     beta: float
@@ -69,7 +63,7 @@ def check_noisy(network: object, layer: int) -> None:
 def propagated(network: Noisy, inputs: Tensor, layer: int, each: int, generator: torch.Generator | None) -> Tensor:
     """S_l of every input, `each` times: (m, each, d) float64."""
     found = []
-    for part in inputs.split(max(1, CHUNK // each)):
+    for part in inputs.split(max(1, 2**16 // each)):
         try:
             s = network.hidden(part.repeat_interleave(each, 0), layer, generator)
             found.append(s.flatten(1).double().view(len(part), each, -1))

@@ -82,17 +82,9 @@ class NoisyEstimate(Estimate):
 def log_density(
     queries: Tensor, centres: Tensor, beta: float, weights: Tensor | None = None, tolerance: float = 1e-9
 ) -> Tensor:
-    """Returns log Σ_j w_j N(v; c_j, β²I) of each query v, nats: (m,) float64.
+    """Returns log Σ_j w_j N(v; c_j, β²I) of each query v, nats: (m, d) -> (m,) float64.
 
-    Args:
-        queries: (m, d).
-        centres: (n, d).
-        beta: β > 0.
-        weights: (n,), not negative, divided by their sum. Default: all the same.
-        tolerance: Most absolute error, see `GaussianMixture`.
-
-    Raises:
-        UsageError: Shapes do not go together, or a number is not finite or out of range.
+    The other arguments, and what is raised, are those of `GaussianMixture`.
     """
     return GaussianMixture(centres, beta, weights, tolerance=tolerance).log_density(queries)
 

@@ -24,10 +24,9 @@ TRACE = 1e-6
 ROWS = 1024
 #: steps of L-BFGS between two looks at the held-out loss, and looks per strength
 STEPS, LOOKS = 10, 20
-#: looks without improvement after which a strength ends
-STALE_LOOKS = 2
-#: strengths in a row, at whose end the held-out loss was so many times the best, after which the path ends
-STALE_STRENGTHS, OVERFITTED = 2, 1.01
+#: looks without improvement after which a strength ends, and strengths in a row, at whose end the held-out loss was so
+#: many times the best, after which the path ends
+STALE_LOOKS, STALE_STRENGTHS, OVERFITTED = 2, 2, 1.01
 #: a fit has converged where no component of the gradient of the mean loss is larger, or the mean loss falls by less, in
 #: nats, between two looks: products in float32 carry no further
 GRADIENT, PROGRESS = 1e-6, 1e-7
@@ -126,11 +125,8 @@ def fit_wide_probe(
     1/C, each from the solution of the one before. Every few steps the held-out loss is looked at; the weights that
     were best at any look are kept, so the search also stops early within a penalty. They are then mixed with the
     classes' shares by what held-out pairs say: see `ClassPrior`. Memory: a chunk of rows, and 20 times the weights.
-    Each step is one pass over the features, so the held-out pairs decide, and no cross-validation.
-
-    Args:
-        features: (n, d), standardised; held_features (m, d) likewise.
-        labels: (n,) whole numbers 0 … classes − 1; held_labels (m,) likewise.
+    Each step is one pass over the features, so the held-out pairs decide, and no cross-validation. Arguments are those
+    of `fit_probe`.
     """
     best, best_loss = None, np.inf
     last, in_vain = None, 0

@@ -11,8 +11,6 @@ from infoplane.capture.generators import RandomStream
 from infoplane.inversion.precision import autocast, is_wide
 from infoplane.inversion.settings import FitSettings
 
-#: fewest updates for which compiling pays
-WORTH = 500
 #: share of a GPU's free memory that a data set may take
 SHARE = 0.5
 #: steps after which the losses on a GPU are looked at; before that nobody waits for it
@@ -37,11 +35,8 @@ class Step:
 
     What is not the loss itself, a context computed on the fly, say, stays in the precision it has. Where torch cannot
     compile the loss, or what differentiates it, the step goes on without, which is said once. Where a batch does not
-    fit into a GPU's memory, its portions are differentiated one after the other from then on: the same mean.
-
-    Args:
-        loss: What is to be differentiated.
-        model: Whose gradients these are; cleared before a step is tried again.
+    fit into a GPU's memory, its portions are differentiated one after the other from then on: the same mean. Gradients
+    of the model are cleared before a step is tried again.
     """
 
     def __init__(self, loss: Loss, model: nn.Module, settings: FitSettings, device: torch.device) -> None:
@@ -96,7 +91,7 @@ def compiling(settings: FitSettings, device: torch.device) -> bool:
     """Whether training steps are to be compiled."""
     if settings.compile != "auto":
         return settings.compile
-    return device.type == "cuda" and settings.updates >= WORTH
+    return device.type == "cuda" and settings.updates >= 500  # which it takes to pay
 
 
 def compiled(loss: Loss) -> Loss:

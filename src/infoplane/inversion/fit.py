@@ -67,15 +67,11 @@ class Curve:
             name: self.watched.get(name, unknown[0]) + later.watched.get(name, unknown[1])
             for name in dict.fromkeys((*self.watched, *later.watched))
         }
-        if later.best_update:
-            best_update, best = done + later.best_update, later.best
-        else:
-            best_update, best = self.best_update, self.best
         return Curve(
             start=self.start,
             updates=self.updates + [done + update for update in later.updates],
-            best_update=best_update,
-            best=best,
+            best_update=done + later.best_update if later.best_update else self.best_update,
+            best=later.best if later.best_update else self.best,
             guarded=self.guarded + later.guarded,
             watched=watched,
             **{name: getattr(self, name) + getattr(later, name) for name in series},
@@ -104,13 +100,7 @@ class Source(Protocol):
 
 
 class OneSource:
-    """One model's losses on one set of pairs.
-
-    Attributes:
-        model, loss, pairs, held_out: As given; the pairs on the device, if it has room for them.
-        settings: How the model is trained.
-        order: Index batches for ever, every example once per epoch.
-    """
+    """One model's losses on one set of pairs, which lie on the device if it has room for them."""
 
     def __init__(
         self,
@@ -283,10 +273,8 @@ def _optimiser(model: nn.Module, settings: FitSettings) -> torch.optim.Optimizer
     densities = [module for module in model.modules() if isinstance(module, Density)]
     of_context = [group for density in densities for group in density.context_rates(settings.context_rate)]
     context = {parameter for parameters, _ in of_context for parameter in parameters}
-    groups = [{"params": [p for p in model.parameters() if p not in context], "base_rate": settings.learning_rate}]
-    for parameters, factor in of_context:
-        groups.append({"params": parameters, "base_rate": settings.learning_rate * factor})
-    groups = [group for group in groups if group["params"]]
+    rates = [([p for p in model.parameters() if p not in context], 1.0), *of_context]
+    groups = [{"params": own, "base_rate": settings.learning_rate * factor} for own, factor in rates if own]
     return torch.optim.AdamW(
         groups, lr=settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay, fused=True
     )

@@ -18,8 +18,6 @@ from infoplane.inversion.parallel import Ranks, fit_on_ranks
 from infoplane.inversion.settings import FitSettings
 from infoplane.torch_state import own_state
 
-#: pairs that what can be solved is solved on in one go
-SOLVED_AT_ONCE = 512
 #: pairs of an image and any context that are scored at once: on a processor four times as many take twice the time each
 CROSSED, CROSSED_ON_GPU = 64, 256
 
@@ -97,7 +95,7 @@ def guided(density: Density, pairs: Pairs, seed: int) -> Pairs:
         return pairs
 
     def batches() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        for rows in torch.arange(len(pairs)).split(SOLVED_AT_ONCE):
+        for rows in torch.arange(len(pairs)).split(512):
             images, context = pairs.batch(rows)
             assert context is not None
             yield rows, images, context

@@ -12,12 +12,10 @@ from infoplane.inversion.settings import FitSettings
 
 #: flags of processors that multiply matrices of bfloat16, x86's and ARM's
 BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
-#: where Linux keeps the flags of each of its processors
-CPUINFO = Path("/proc/cpuinfo")
 
 
-def flags(path: Path = CPUINFO) -> frozenset[str]:
-    """Returns what all of this machine's processors say that they can do; nothing where that cannot be read."""
+def flags(path: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
+    """Returns what all of this machine's processors can do, as Linux says; nothing where that cannot be read."""
     found = []
     with suppress(OSError):
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():

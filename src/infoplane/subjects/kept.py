@@ -86,11 +86,7 @@ def weights_in(content: Any, own: Mapping[str, Any], checkpoint: str) -> Found:
     meant = shared if len(shared) == 1 else places
     if len(meant) == 1 and all(isinstance(name, str) for name in meant[0][1]):
         place, mapping = meant[0]
-        ways = [
-            Found(state, place, front, "", left)
-            for front in _fronts(list(mapping))
-            for state, left in [_under(mapping, front, own)]
-        ]
+        ways = [_under(place, mapping, front, own) for front in _fronts(list(mapping))]
         return next((way for way in ways if wanted.keys() & way.state.keys()), ways[0])
     raise UsageError(
         f"checkpoint {checkpoint!r} does not fit the model",
@@ -166,33 +162,27 @@ def _is_weight(value: Any) -> bool:
     return isinstance(value, Tensor) or (isinstance(value, np.ndarray) and value.dtype.kind in "biufc")
 
 
-def _fitting(place: str, mapping: Mapping[Any, Any], wanted: Mapping[str, Tensor], sizes: bool) -> Iterator[Found]:
+def _fitting(place: str, mapping: Mapping[Any, Any], wanted: Mapping[str, Tensor], sizes: bool) -> list[Found]:
     """The ways to read a mapping as all weights of the model: from longer names, or else from shorter ones."""
     needed = [name for name in wanted if not _counted(name)] or list(wanted)
-    if not needed:
-        return
     names = [name for name in mapping if isinstance(name, str)]
     there = set(names)
-    for added in _fronts(needed):
+    for added in _fronts(needed) if needed else ():
         short = {name: name.removeprefix(added) for name in needed}
         anchor = max(short.values(), key=len)
         prefixes = [name.removesuffix(anchor) for name in names if name == anchor or name.endswith(f".{anchor}")]
-        ways = []
-        for prefix in prefixes:
-            if not all(prefix + name in there for name in short.values()):
-                continue
-            if sizes and any(_size(mapping[prefix + short[name]]) != _size(wanted[name]) for name in needed):
-                continue
-            state, left_out = _under(mapping, prefix, wanted, added)
-            ways.append(Found(state, place, prefix, added, left_out))
+        whole = [prefix for prefix in prefixes if all(prefix + name in there for name in short.values())]
+        ways = [
+            _under(place, mapping, prefix, wanted, added)
+            for prefix in whole
+            if not sizes or all(_size(mapping[prefix + short[name]]) == _size(wanted[name]) for name in needed)
+        ]
         if ways:
-            yield from ways
-            return
+            return ways
+    return []
 
 
-def _under(
-    mapping: Mapping[Any, Any], prefix: str, own: Mapping[str, Any], added: str = ""
-) -> tuple[dict[str, Any], tuple[str, ...]]:
+def _under(place: str, mapping: Mapping[Any, Any], prefix: str, own: Mapping[str, Any], added: str = "") -> Found:
     """What a mapping has under a prefix, by the model's names, and the names of what else it has."""
     state: dict[str, Any] = {}
     left_out = []
@@ -203,7 +193,7 @@ def _under(
             state[short] = torch.from_numpy(np.array(value)) if isinstance(value, np.ndarray) else value
         else:
             left_out.append(str(name))
-    return state, tuple(left_out)
+    return Found(state, place, prefix, added, tuple(left_out))
 
 
 def _fronts(names: list[str]) -> list[str]:

@@ -63,11 +63,8 @@ class NoisyNetwork(LayeredNetwork):
     until the next `train()` or `eval()`.
 
     Args:
-        layers: f_1 … f_L, any modules.
-        beta: β, the standard deviation of the noise.
-
-    Raises:
-        UsageError: There are no layers, one of them is not a module, or β is not a positive number.
+        layers: As those of a `LayeredNetwork`.
+        beta: β, the standard deviation of the noise, a positive number.
 
     Source: Goldfeld et al. 2018, section 2.
     """
