@@ -9,14 +9,13 @@ from torch import Tensor, nn
 
 from infoplane.arguments import checked
 from infoplane.capture.dependence import Dependence, dependence
-from infoplane.capture.evidence import Evidence, Grid, Shape
 from infoplane.capture.generators import RandomStream
 from infoplane.capture.hooks import Key, hookable, run_with_hooks, unwrap
 from infoplane.capture.layout import Reading
 from infoplane.capture.pytrees import Inputs, leaves, map_tensors, rows_of
 from infoplane.capture.reading import decide
 from infoplane.capture.taps import LayerInfo, dequantised, dry_run
-from infoplane.capture.tokens import Place
+from infoplane.capture.tokens import Evidence, Grid, Place, Shape
 from infoplane.errors import unknown
 from infoplane.torch_state import own_state
 

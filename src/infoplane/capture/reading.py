@@ -16,9 +16,8 @@ import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from infoplane.capture.evidence import Evidence, Grid, Shape, changed_axes, channel_axis
 from infoplane.capture.layout import Reading, check_pattern, vector
-from infoplane.capture.tokens import LEAST_TOKENS, Changes, Tokens
+from infoplane.capture.tokens import LEAST_TOKENS, Changes, Evidence, Grid, Shape, Tokens, changed_axes, channel_axis
 from infoplane.errors import UsageError, unknown
 
 

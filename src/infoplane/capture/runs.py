@@ -13,7 +13,6 @@ from infoplane.capture.pytrees import Inputs, leaves, map_tensors
 from infoplane.capture.taps import LayerInfo, dequantised
 
 Hold = tuple[Key, Tensor]  # a tap, and the tensor that it is to be
-Visit = Callable[[Key, Tensor], None]
 
 
 class Runs:
@@ -24,7 +23,7 @@ class Runs:
         self.infos = {key: info for key, info in taps if info.problem is None}
         self.paths = {path for path, _, _ in self.infos}
 
-    def visit(self, inputs: Inputs, seed: int, visit: Visit, hold: Hold | None = None) -> bool:
+    def visit(self, inputs: Inputs, seed: int, visit: Callable[[Key, Tensor], None], hold: Hold | None = None) -> bool:
         """Shows activations (B, units) as they are made; returns whether the model ran to its end.
 
         They are views of the model's own memory, which the next module may write to.

@@ -217,10 +217,7 @@ def mean_over_networks(terms: np.ndarray, *, groups: np.ndarray | None = None) -
     As `crossed_mean`, with the sample variance of the K network means, divided by K, as a third part of the squared
     error. Fits of one refit have one seed, whichever network they are of, so what they share does not average away over
     networks; what is of a network and a refit alone is counted more than once, so that the error is never understated
-    on average.
-
-    Args:
-        groups: (n,) as in `crossed_mean`.
+    on average. Groups (n,) are as there.
 
     Raises:
         UsageError: The terms are not of this shape, or not finite.

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from infoplane.errors import UsageError, check_positive
-from infoplane.information.mixture_blocks import BLOCK, BlockTree, squared_distances
+from infoplane.information.mixture_blocks import BLOCK, BlockTree, NeighbourSum, squared_distances
 from infoplane.information.mixture_fourier import FourierSum
-from infoplane.information.mixture_neighbours import NeighbourSum
 from infoplane.torch_state import own_state
 
 #: about how many of the queries tell what all of them would cost
@@ -23,8 +22,8 @@ PROBE = 200
 QUERY, VISIT, TERM, PICKED = 6e-6, 5e-7, 3.1e-9, 1.8e-9
 #: terms that are sooner computed than the centres are put into blocks
 DIRECT = 2**21
-#: a point spread over one cell of the Fourier grid, a mode
-SPREAD, MODE = 1e-9, 4e-7
+#: a point spread over one cell of the Fourier grid, a mode, and most modes in all
+SPREAD, MODE, MODES = 1e-9, 4e-7, 2**24
 
 
 class GaussianMixture:
@@ -122,7 +121,7 @@ class GaussianMixture:
         high = torch.maximum(queries.amax(0), self.centres.amax(0))
         # An eighth as dense as typical, so that most queries are certified and few are left to the blocks.
         fourier = FourierSum(low, high, self.beta, self.tolerance * math.exp(typical) / 8)
-        usable = fourier.affordable and fourier.error <= self.tolerance * math.exp(typical) / 2
+        usable = math.prod(fourier.modes) <= MODES and fourier.error <= self.tolerance * math.exp(typical) / 2
         return fourier if usable else None
 
     def _by_fourier(self, queries: Tensor, fourier: FourierSum) -> Tensor:

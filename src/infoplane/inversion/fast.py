@@ -46,16 +46,16 @@ class Step:
         self._wide = is_wide(model)
         self._proved = False
 
-    def __call__(self, *examples: Tensor | None) -> Tensor:
+    def __call__(self, images: Tensor, *others: Tensor | None) -> Tensor:
         """Returns the mean loss, no longer to be differentiated; its gradients are added to the model's."""
         random = None if self._proved else RandomStream.read()
         while True:
             try:
-                loss = self._differentiate(self.compiled or self.loss, examples)
+                loss = self._differentiate(self.compiled or self.loss, images, others)
             except torch.OutOfMemoryError:
                 if self.portion <= 1:
                     raise
-                self.portion = (min(self.portion, _count(examples)) + 1) // 2
+                self.portion = (min(self.portion, len(images)) + 1) // 2
             except Exception as error:  # whatever the compiler, or what it calls, says
                 if self._proved or self.compiled is None:
                     raise
@@ -70,21 +70,15 @@ class Step:
             if random is not None:
                 RandomStream.write(random)
 
-    def _differentiate(self, function: Loss, examples: tuple[Tensor | None, ...]) -> Tensor:
-        n, total = _count(examples), torch.zeros((), device=self.device)
+    def _differentiate(self, function: Loss, images: Tensor, others: tuple[Tensor | None, ...]) -> Tensor:
+        n, total = len(images), torch.zeros((), device=self.device)
         for begin in range(0, n, self.portion):
             part = slice(begin, begin + self.portion)
             with autocast(self.settings, self.device, wide=self._wide):
-                loss = function(*(None if each is None else each[part] for each in examples)).sum() / n
+                loss = function(images[part], *(None if each is None else each[part] for each in others)).sum() / n
             loss.backward()
             total = total + loss.detach()
         return total
-
-
-def _count(examples: tuple[Tensor | None, ...]) -> int:
-    """How many examples a batch has: the images come first."""
-    assert examples[0] is not None
-    return len(examples[0])
 
 
 def compiling(settings: FitSettings, device: torch.device) -> bool:
@@ -106,11 +100,10 @@ def compiled(loss: Loss) -> Loss:
 
 
 def resident(data: Tensor, device: torch.device) -> Tensor:
-    """The data on the device if it has room for them, so that no step waits for a batch."""
-    if device.type != "cuda" or data.device == device:
-        return data
+    """The data on a GPU if it has room for them, so that no step waits for a batch."""
     free, _ = torch.cuda.mem_get_info(device)
-    return data.to(device) if data.numel() * data.element_size() <= SHARE * free else data
+    fits = data.device == device or data.numel() * data.element_size() <= SHARE * free
+    return data.to(device) if fits else data
 
 
 class History:

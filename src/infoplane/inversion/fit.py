@@ -130,7 +130,7 @@ class OneSource:
         return self._differentiate(*self.pairs.training_batch(next(self.order)))
 
     def held_out_loss(self) -> float:
-        return mean_loss(self.model, self.loss, self.held_out)
+        return float(losses_of(self.model, self.loss, self.held_out).mean())
 
 
 @checked
@@ -158,7 +158,9 @@ def fit(
         UsageError: There is nothing to train on or nothing held out.
     """
     if settings.minutes is not None and len(pairs) and len(held_out):
-        settings = within(settings, model, loss, pairs, held_out)
+        per_update, per_evaluation = seconds_per_update(settings, model, loss, pairs, held_out)
+        left = 60 * settings.minutes - per_evaluation * (settings.evaluations + 0.5)  # the start is scored once
+        settings = settings.model_copy(update={"minutes": None, "updates": max(1, int(left / per_update))})
     source = OneSource(model, loss, pairs, held_out, settings, seed)
     there = {name: each.resident() for name, each in (watched or {}).items()}
 
@@ -168,7 +170,7 @@ def fit(
         settings,
         seed=seed,
         device=pairs.device,
-        watch=lambda: {name: mean_loss(model, loss, each) for name, each in there.items()},
+        watch=lambda: {name: float(losses_of(model, loss, each).mean()) for name, each in there.items()},
         progress=progress,
     )
 
@@ -299,11 +301,6 @@ def _swap(first: list[nn.Parameter], second: list[Tensor]) -> None:
         b.copy_(kept)
 
 
-def mean_loss(model: nn.Module, loss: Loss, pairs: Pairs) -> float:
-    """Returns the mean loss per example in evaluation mode."""
-    return float(losses_of(model, loss, pairs).mean())
-
-
 def scored_at_once(pairs: Pairs, most: int) -> int:
     """Returns how many of these pairs are scored together: at most so many, and of large images fewer."""
     return max(1, min(most, EVALUATION_VALUES // math.prod(pairs.image_shape)))
@@ -328,14 +325,6 @@ def losses_of(model: nn.Module, loss: Loss, pairs: Pairs) -> Tensor:
     return torch.cat(chunks)
 
 
-def within(settings: FitSettings, model: nn.Module, loss: Loss, pairs: Pairs, held_out: Pairs) -> FitSettings:
-    """Returns the settings with `minutes` turned into `updates`, by timing a few updates on a copy of the model."""
-    assert settings.minutes is not None
-    per_update, per_evaluation = seconds_per_update(settings, model, loss, pairs, held_out)
-    left = 60 * settings.minutes - per_evaluation * (settings.evaluations + 0.5)  # the start is scored once
-    return settings.model_copy(update={"minutes": None, "updates": max(1, int(left / per_update))})
-
-
 @checked
 @own_state()
 def seconds_per_update(
@@ -349,7 +338,7 @@ def seconds_per_update(
     short = settings.model_copy(update={"minutes": None, "updates": 2, "evaluations": 1})
     fit(trial, trial_loss, pairs, held_out, short, seed=0)  # warm-up: allocations, kernel selection
     start = time.perf_counter()
-    mean_loss(trial, trial_loss, held_out)
+    losses_of(trial, trial_loss, held_out)
     evaluation = 2 * (time.perf_counter() - start)  # raw and averaged weights
     start = time.perf_counter()
     fit(trial, trial_loss, pairs, held_out, short.model_copy(update={"updates": steps}), seed=0)

@@ -73,7 +73,8 @@ def fit_density(
         mend = "make it outside torch.inference_mode()"
         raise UsageError("a density made in inference mode cannot be trained", mend=mend)
     if start is None:
-        initialise(density, pairs)
+        # Under a null context and on the first images: the same for a conditional model and its twin.
+        density.initialise(pairs.images_of(slice(0, density.initial_images)))
     else:
         _begin_at(density, start)
     pairs = guided(density, pairs, seed)
@@ -81,12 +82,6 @@ def fit_density(
     if ranks is not None:
         return fit_on_ranks(density, loss, pairs, held_out, settings, seed=seed, ranks=ranks, progress=progress)
     return fit(density, loss, pairs, held_out, settings, seed=seed, watched=watched, progress=progress)
-
-
-def initialise(density: Density, pairs: Pairs) -> None:
-    """Data-dependent initialisation, under a null context and on the first images: the same for a conditional model
-    and its twin."""
-    density.initialise(pairs.images_of(slice(0, density.initial_images)))
 
 
 def guided(density: Density, pairs: Pairs, seed: int) -> Pairs:

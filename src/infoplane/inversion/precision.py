@@ -28,10 +28,8 @@ def flags(path: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
 def best_precision(device: torch.device, *, wide: bool) -> Literal["float32", "bfloat16"]:
     """Returns what "auto" is: bfloat16 on a GPU that has it, and for wide products on a processor that computes it.
 
-    A processor gains nothing by it in small convolutions, whose time goes by with moving and rounding numbers.
-
-    Args:
-        wide: See `Density.wide`.
+    A processor gains nothing by it in small convolutions, whose time goes by with moving and rounding numbers; which
+    products are wide says `Density.wide`.
     """
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"

@@ -11,7 +11,7 @@ from infoplane.arguments import Seed, checked
 from infoplane.densities import Density
 from infoplane.errors import UsageError
 from infoplane.inversion.fit import Curve, OneSource, Progress, train
-from infoplane.inversion.invert import NegativeLogProb, guided, initialise
+from infoplane.inversion.invert import NegativeLogProb, guided
 from infoplane.inversion.pairs import Pairs
 from infoplane.inversion.settings import FitSettings
 from infoplane.torch_state import own_state
@@ -119,8 +119,8 @@ def fit_shared(
     if settings.minutes is not None:
         raise UsageError("a trunk cannot be trained by time", received=f"minutes {settings.minutes}", legal="updates")
     shared = SharedTrunk(densities)
-    first = pairs[shared.places[0]]
-    initialise(densities[shared.places[0]], first)
+    first, density = pairs[shared.places[0]], densities[shared.places[0]]
+    density.initialise(first.images_of(slice(0, density.initial_images)))
     share_buffers(densities)
     generator = torch.Generator().manual_seed(seed)
     # A stream of batches for each: with one seed for all, the trunk would see the same images in turn after turn.

@@ -92,11 +92,8 @@ def tail(model: nn.Module, layer: str) -> nn.Module:
     parts, at = _parts(model, layer)
     rest = nn.Sequential(*(part for _, part in parts[at + 1 :]))
     if next(rest.parameters(), None) is None:
-        raise UsageError(
-            "nothing behind this layer can be trained",
-            received=layer,
-            legal=", ".join(name for name, _ in parts[:-1]),
-        )
+        legal = ", ".join(name for name, _ in parts[:-1])
+        raise UsageError("nothing behind this layer can be trained", received=layer, legal=legal)
     return rest
 
 

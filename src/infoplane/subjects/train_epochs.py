@@ -60,10 +60,8 @@ class EpochSettings(Settings):
     def _check_checkpoints(self) -> "EpochSettings":
         late = [c for c in self.checkpoints if c != "end" and c > self.epochs]
         if late:
-            legal = f"0 to {self.epochs}, and end"
-            raise ValueError(
-                f"checkpoint {name_of(late[0])} lies beyond the last of {self.epochs} epochs; legal: {legal}"
-            )
+            beyond = f"checkpoint {name_of(late[0])} lies beyond the last of {self.epochs} epochs"
+            raise ValueError(f"{beyond}; legal: 0 to {self.epochs}, and end")
         return self
 
     def rate(self, done: float) -> float:
@@ -74,14 +72,6 @@ class EpochSettings(Settings):
         """Steps of an epoch. A last batch of one example is left out: batch norm cannot work with it."""
         full, rest = divmod(examples, self.batch)
         return full + (rest > 1)
-
-    def updates_at(self, examples: int) -> dict[str, int]:
-        """Name of each checkpoint -> steps after which its weights are kept."""
-        steps = self.steps(examples)
-        return {
-            name_of(c): self.epochs * steps if c == "end" else max(round(c * steps), int(c > 0))
-            for c in self.checkpoints
-        }
 
 
 def name_of(checkpoint: float | str) -> str:
@@ -150,7 +140,8 @@ def train_epochs(
     device = device_of(model)
     steps = settings.steps(len(inputs))
     total = steps * settings.epochs
-    wanted = settings.updates_at(len(inputs))
+    # Name of each checkpoint -> steps after which its weights are kept.
+    wanted = {name_of(c): total if c == "end" else max(round(c * steps), int(c > 0)) for c in settings.checkpoints}
     watch = _Watch(model, (validation_inputs, validation_labels), objective, transform, best)
     states = watch.found.states
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
