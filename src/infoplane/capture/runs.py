@@ -62,9 +62,7 @@ class Runs:
     ) -> dict[Key, Tensor]:
         """Returns each unit's largest change over the rows, (units,); with a hold only if the model runs to its end.
 
-        Args:
-            against: What the activations are compared with, (rows, units).
-            rows: From activations (B, units) to the rows that those are compared with.
+        Compared are activations `against` (rows, units), with the `rows` of what is there now, (B, units).
         """
         found: dict[Key, Tensor] = {}
 

@@ -16,7 +16,7 @@ from infoplane.errors import UsageError
 class Noisy(Protocol):
     """A network T_l = f_l(T_{l-1}) + Z_l whose last layer adds no noise, as `infoplane.subjects.NoisyNetwork`.
 
-    β is the standard deviation of the noise, `noisy` whether it is on, `layers` are f_1 … f_L.
+    Its noise has the standard deviation β, and is on where it is `noisy`; `layers` are f_1 … f_L.
     """
 
     beta: float

@@ -32,10 +32,8 @@ class SharedTrunk(nn.Module):
     """Ties densities together, in place: what is not of the context is from now on one set of weights, the first's.
 
     Each stays an ordinary density of its family, whose `state_dict` is the trunk and its own conditioning. One without
-    a context is the trunk alone, which is what any of them is under a context of zeros: their null-context twin.
-
-    Args:
-        densities: Place (a layer at a checkpoint, say) -> density.
+    a context is the trunk alone, which is what any of them is under a context of zeros: their null-context twin. Each
+    has the name of its place, a layer at a checkpoint, say.
 
     Raises:
         UsageError: There is none, or they differ in more than the context.

@@ -148,11 +148,6 @@ class Found:
     left_out: tuple[str, ...] = ()
 
     @property
-    def name(self) -> str:
-        """Where they lay, names' front included."""
-        return (self.place or "the file itself") + (f" under {self.taken!r}" if self.taken else "")
-
-    @property
     def words(self) -> list[str]:
         """What was done to find them."""
         return [
@@ -183,7 +178,8 @@ def weights_in(content: Any, own: Mapping[str, Any], checkpoint: str) -> Found:
         found = _distinct([each for place, mapping in places for each in _fitting(place, mapping, wanted, sizes)])
         if len(found) > 1:
             mend = "keep the one that is meant alone: torch.save(torch.load(file)[…], other_file)"
-            received = listed([each.name for each in found])
+            fronts = [f" under {each.taken!r}" if each.taken else "" for each in found]
+            received = listed([(each.place or "the file itself") + front for each, front in zip(found, fronts)])
             raise UsageError(
                 f"checkpoint {checkpoint!r} holds several networks' weights", received=received, legal="one", mend=mend
             )
