@@ -28,19 +28,6 @@ _autograd: Any = torch._C._autograd  # pyright: ignore[reportAttributeAccessIssu
 KINDS = ("cpu", "cuda", "mps", "xpu")
 
 
-@contextmanager
-def evaluating(model: torch.nn.Module) -> Iterator[None]:
-    """A context in which a model is in evaluation mode and nothing is differentiated; its flags come back after it."""
-    flags = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, flag in flags:
-            module.training = flag
-
-
 @dataclass(frozen=True)
 class State:
     """What decides how torch computes, beside tensors, random state and the number of threads.
@@ -295,6 +282,19 @@ def callers_state() -> Iterator[None]:
             yield
     finally:
         _caller.reset(token)
+
+
+@contextmanager
+def evaluating(model: torch.nn.Module) -> Iterator[None]:
+    """While active, a model is in evaluation mode and nothing is differentiated; its flags come back after it."""
+    flags = [(module, module.training) for module in model.modules()]
+    try:
+        with torch.no_grad():
+            model.eval()
+            yield
+    finally:
+        for module, flag in flags:
+            module.training = flag
 
 
 def for_caller(function: Callable[P, R]) -> Callable[P, R]:

@@ -25,8 +25,6 @@ SHARE = 1e-4
 #: seconds after which no more are made
 DRAWS, FEW_DRAWS, LEAST_DRAWS = 100, 12, 2
 SECONDS, FEW_SECONDS = 1.0, 0.2
-#: draws of a random layer by which it is found whether its units take values again
-REPEATS = 6
 
 
 class DependenceWarning(UserWarning):
@@ -57,13 +55,10 @@ class Dependence:
             found.append("depends on the other images of its batch: in other batches the numbers are others")
         elif self.place:
             found.append("depends on its place in the batch, or on the batch's size: in others the numbers are others")
-        if self.random and self.repeats:
-            found.append(
-                "is random, drawn anew for every fit: without a density on every unit, I(x;h) may still be H(x)"
-            )
-        elif self.random:
-            text = "is random, drawn anew for every fit: unless its noise has a density on every unit, as dropout's has"
-            found.append(f"{text} not, I(x;h) may still be H(x)")
+        if self.random:
+            unless = "without" if self.repeats else "unless its noise has"
+            density = "a density on every unit" + ("" if self.repeats else ", as dropout's has not")
+            found.append(f"is random, drawn anew for every fit: {unless} {density}, I(x;h) may still be H(x)")
         return tuple(found)
 
 
@@ -164,26 +159,23 @@ class _Tolerance:
 
     def exceeded(self, key: Key, gap: Tensor) -> bool:
         """Whether some unit changed by more than rounding in a batch of another make-up could."""
-        return self._above(gap, self.share, key)
+        return self._above(gap, self.share, key, self.again)
 
     def unseeded(self, key: Key) -> bool:
         """Whether some unit changed between equal runs."""
-        least, gap = 4 * self.rounding, self.again.get(key)
-        if gap is None or not bool((gap > least * self.scales[key]).any()):
-            return False
-        return bool((gap > least * self.swung[key]).any())
+        return key in self.again and self._above(self.again[key], 4 * self.rounding, key, {})
 
     def drawn(self, key: Key, gap: Tensor, seeded: bool) -> bool:
         """Whether some unit changed with the seed; every change counts where seeds matter and equal runs are equal."""
         if seeded and key in self.again and not bool(self.again[key].any()):
             return bool(gap.any())
-        return self._above(gap, 4 * self.rounding, key)
+        return self._above(gap, 4 * self.rounding, key, self.again)
 
-    def _above(self, gap: Tensor, share: float, key: Key) -> bool:
-        again = 4 * self.again[key] if key in self.again else gap.new_zeros(())
-        if not bool((gap > torch.maximum(share * self.scales[key], again)).any()):
-            return False
-        return bool((gap > torch.maximum(share * self.swung[key], again)).any())
+    def _above(self, gap: Tensor, share: float, key: Key, again: Mapping[Key, Tensor]) -> bool:
+        """Whether some unit changed by more than a share of its size, and by more than equal runs differ."""
+        least = 4 * again[key] if key in again else gap.new_zeros(())
+        some = bool((gap > torch.maximum(share * self.scales[key], least)).any())
+        return some and bool((gap > torch.maximum(share * self.swung[key], least)).any())
 
 
 def _random(
@@ -208,7 +200,7 @@ def _random(
 def _repeated(runs: Runs, many: Inputs, drawn: set[Key]) -> set[Key]:
     """The random layers in which some unit of the first row takes a value twice."""
     draws: dict[Key, list[Tensor]] = {key: [] for key in drawn}
-    for seed in range(REPEATS):
+    for seed in range(6):
         runs.visit(many, seed, lambda key, h: draws[key].append(h[0].clone()) if key in draws else None)
     found = set()
     for key, values in draws.items():

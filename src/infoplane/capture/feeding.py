@@ -55,9 +55,8 @@ def _sees_companions(made: Callable[[Tensor], list[Tensor]], some: Tensor) -> bo
             other = images.clone()
             other[1 - half :: 2] = value
             found = made(other)
-            if [len(x) for x in whole] != [len(x) for x in found]:
-                return True
-            if not _same([x[half::2] for x in whole], [x[half::2] for x in found], SHARE):
+            as_many = [len(x) for x in whole] == [len(x) for x in found]
+            if not as_many or not _same([x[half::2] for x in whole], [x[half::2] for x in found], SHARE):
                 return True
     return False
 

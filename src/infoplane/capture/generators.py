@@ -3,7 +3,7 @@
 import functools
 import random
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -23,11 +23,11 @@ class RandomStream:
 
     def __enter__(self) -> None:
         self.callers = self.read()
-        self._write(self.state or self.callers)
+        self.write(self.state or self.callers)
 
     def __exit__(self, *_: object) -> None:
         self.state = self.read()
-        self._write(self.callers)
+        self.write(self.callers)
 
     @staticmethod
     def moved(start: tuple[list[Tensor], Any, Any]) -> bool:
@@ -42,7 +42,8 @@ class RandomStream:
         on_gpu = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else ()
         return [torch.get_rng_state(), *on_gpu], np.random.get_state(), random.getstate()
 
-    def _write(self, state: tuple[list[Tensor], Any, Any]) -> None:
+    @staticmethod
+    def write(state: tuple[list[Tensor], Any, Any]) -> None:
         torch.set_rng_state(state[0][0])
         for index, cuda_state in enumerate(state[0][1:]):
             torch.cuda.set_rng_state(cuda_state, index)
@@ -69,15 +70,10 @@ def generators_reseeded(model: nn.Module) -> Iterator[None]:
     gives the same draws. Generators are found as attributes of modules, in lists, tuples and mappings too; those that
     a module only reaches elsewhere, as in another file's globals, are not.
     """
-    found = _generators(model)
-    states = [_state(generator) for generator in found]
-    for generator in found:
-        _seed(generator, int(torch.randint(2**31, ())))
-    try:
+    with ExitStack() as stack:
+        for generator in _generators(model):
+            stack.callback(_reseed(generator))
         yield
-    finally:
-        for restore in states:
-            restore()
 
 
 def _generators(model: nn.Module) -> list[Any]:
@@ -109,25 +105,24 @@ def _holds(kind: type) -> str:
     return "mapping" if issubclass(kind, Mapping) else "row" if issubclass(kind, list | tuple) else ""
 
 
-def _state(generator: Any) -> Callable[[], object]:
-    """Returns what puts a generator back into the state that it has now."""
+def _reseed(generator: Any) -> Callable[[], object]:
+    """Seeds a generator from torch's; returns what puts it back into the state that it had."""
     if isinstance(generator, torch.Generator):
         saved = generator.get_state()
+        generator.manual_seed(_drawn_seed())
         return lambda: generator.set_state(saved)
     if isinstance(generator, np.random.Generator):
         bits, state = generator.bit_generator, generator.bit_generator.state
+        bits.state = type(bits)(_drawn_seed()).state
         return lambda: setattr(bits, "state", state)
     if isinstance(generator, np.random.RandomState):
         legacy = generator.get_state()
+        generator.seed(_drawn_seed())
         return lambda: generator.set_state(legacy)
     state = generator.getstate()
+    generator.seed(_drawn_seed())
     return lambda: generator.setstate(state)
 
 
-def _seed(generator: Any, seed: int) -> None:
-    if isinstance(generator, torch.Generator):
-        generator.manual_seed(seed)
-    elif isinstance(generator, np.random.Generator):
-        generator.bit_generator.state = type(generator.bit_generator)(seed).state
-    else:
-        generator.seed(seed)
+def _drawn_seed() -> int:
+    return int(torch.randint(2**31, ()))

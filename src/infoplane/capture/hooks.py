@@ -12,7 +12,7 @@ from infoplane.capture.generators import generators_reseeded
 from infoplane.capture.patience import ask
 from infoplane.capture.pytrees import Inputs, leaves, map_tensors
 from infoplane.errors import UsageError
-from infoplane.torch_state import callers_state, own_state
+from infoplane.torch_state import callers_state, evaluating, own_state
 
 #: what p(x) is called among layers; a module of that name is `<input>`
 INPUT = "input"
@@ -100,7 +100,6 @@ def run_with_hooks(
 @contextmanager
 def _as_found(model: nn.Module) -> Iterator[None]:
     """Evaluation mode without gradients; afterwards each module's flag and buffers are what they were."""
-    flags = [(module, module.training) for module in model.modules()]
     buffers = [
         (module, name, buffer, buffer._version, buffer.clone())
         for module in model.modules()
@@ -109,9 +108,8 @@ def _as_found(model: nn.Module) -> Iterator[None]:
     ]
     # Tensors that a model keeps for itself: a last activation, a weight made of its parts.
     kept = [(vars(m), name, x) for m in model.modules() for name, x in vars(m).items() if isinstance(x, Tensor)]
-    with torch.no_grad():
+    with evaluating(model):
         try:
-            model.eval()
             yield
         finally:
             for attributes, name, tensor in kept:
@@ -122,5 +120,3 @@ def _as_found(model: nn.Module) -> Iterator[None]:
                 if buffer._version != version or (comparable and not torch.equal(buffer, saved)):
                     buffer.copy_(saved)
                 module._buffers[name] = buffer
-            for module, flag in flags:
-                module.training = flag

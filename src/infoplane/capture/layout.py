@@ -12,10 +12,11 @@ from annotated_types import Ge
 from torch import Tensor
 
 from infoplane.arguments import check_argument, checked
-from infoplane.capture.projection import VALUES, project
 from infoplane.checks import outline
 from infoplane.errors import UsageError
 
+#: values that are in work at a time
+VALUES = 2**22
 #: features of a flat context: beyond, the layer that reads it outgrows the density
 MAX_CONTEXT = 65_536
 #: directions that a wider vector is projected onto
@@ -24,8 +25,6 @@ DIRECTIONS = 16_384
 MAX_MAP = 2**21
 #: a map is pooled until it could keep so many channels
 LEAST_CHANNELS = 16
-
-Altered = Literal["pooled", "projected"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,9 +64,8 @@ class Reading:
         """Returns what has to be kept of activations `(B, …)`: themselves, unless they are pooled or projected."""
         check_argument("activations", activation, Tensor)
         if activation.is_complex() or tuple(activation.shape[1:]) != self.shape:
-            received = outline(activation)
             legal = f"real (B, {', '.join(map(str, self.shape))})"
-            raise UsageError("activations do not fit the reading", received=received, legal=legal)
+            raise UsageError("activations do not fit the reading", received=outline(activation), legal=legal)
         if self.altered is None:
             return activation
         return torch.cat([self._reduced(part) for part in activation.split(self.rows_in_work)])
@@ -109,7 +107,7 @@ class Reading:
     # ---- what is too wide ----
 
     @property
-    def altered(self) -> Altered | None:
+    def altered(self) -> Literal["pooled", "projected"] | None:
         """What is done with a layer that is too wide; of one that is pooled and projected, "projected"."""
         if self._channels < self._all_channels:
             return "projected"
@@ -164,7 +162,13 @@ class Reading:
     @property
     def words(self) -> str:
         """How the layer is read, e.g. "map 96×56×56, channels last"."""
-        return "".join([self._axes, *(f", {part}" for part in self._alterations), ", a guess" * self.guess])
+        text = self._axes
+        if self._pooled != self.grid:
+            text += f", pooled to {self._pooled[0]}×{self._pooled[1]}"
+        if self._channels < self._all_channels:
+            where = " at every position" if self.at else ""
+            text += f", projected onto {self._channels:,} of {self._all_channels:,} directions{where}"
+        return text + ", a guess" * self.guess
 
     @property
     def _axes(self) -> str:
@@ -178,16 +182,6 @@ class Reading:
             return f"{name}, {order.get(self.at, f'axes {self.pattern}')}"
         leading = f" behind {self.leading} leading, which are repeated at every position" if self.leading else ""
         return f"{name} of tokens{leading}" + ("" if self.at == (0,) else f", axes {self.pattern}")
-
-    @property
-    def _alterations(self) -> list[str]:
-        found = []
-        if self._pooled != self.grid:
-            found.append(f"pooled to {self._pooled[0]}×{self._pooled[1]}")
-        if self._channels < self._all_channels:
-            where = " at every position" if self.at else ""
-            found.append(f"projected onto {self._channels:,} of {self._all_channels:,} directions{where}")
-        return found
 
     @property
     def pattern(self) -> str:
@@ -208,6 +202,32 @@ class Reading:
         at, grid = tuple(content["at"]), (content["grid"][0], content["grid"][1])
         own = {name: content[name] for name in ("leading", "guess", "told")}
         return cls(tuple(content["shape"]), at, grid, **own)
+
+
+def project(h: Tensor, directions: int) -> Tensor:
+    """Returns the coordinates of each row along so many orthonormal directions: (B, d) -> (B, directions), float32.
+
+    The directions are rows, chosen at random, of the orthogonal matrix T S: S flips signs at random and
+    T_jk = (cos + sin)(2πjk/d) / √d is the discrete Hartley transform, so that each direction weighs all coordinates
+    alike. T is orthogonal for every d, not for powers of two only; what is returned differs from exact coordinates by
+    the rounding of float32 alone. Signs and choice depend on d and on the number of directions, on nothing else. Rows
+    are transformed a few at a time: memory beside input and output is a few times `VALUES`, or one row.
+
+    Source: a subsampled randomised orthogonal transform (Ailon & Chazelle 2009; Tropp 2011).
+    """
+    width = h.shape[1]
+    generator = torch.Generator().manual_seed(0)  # the same layer is projected alike in every run
+    signs = (torch.randint(0, 2, (width,), generator=generator) * 2 - 1).to(h.device, torch.float32)
+    chosen = torch.randperm(width, generator=generator)[:directions].sort().values.to(h.device)
+    found = torch.empty(len(h), directions, device=h.device)
+    step = max(1, VALUES // width)
+    for start in range(0, len(h), step):
+        half = torch.fft.rfft(h[start : start + step].float() * signs, norm="ortho")
+        # X_(d−k) is the conjugate of X_k, and the transform Re X − Im X.
+        mirrored = half[:, 1 : (width + 1) // 2].flip(1)
+        transformed = torch.cat([half.real - half.imag, mirrored.real + mirrored.imag], dim=1)
+        found[start : start + step] = transformed[:, chosen]
+    return found
 
 
 @checked

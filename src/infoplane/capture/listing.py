@@ -9,14 +9,13 @@ from torch import Tensor, nn
 
 from infoplane.arguments import checked
 from infoplane.capture.dependence import Dependence, dependence
-from infoplane.capture.evidence import Evidence, Grid, Shape
 from infoplane.capture.generators import RandomStream
 from infoplane.capture.hooks import Key, hookable, run_with_hooks, unwrap
 from infoplane.capture.layout import Reading
 from infoplane.capture.pytrees import Inputs, leaves, map_tensors, rows_of
 from infoplane.capture.reading import decide
 from infoplane.capture.taps import LayerInfo, dequantised, dry_run
-from infoplane.capture.tokens import Place
+from infoplane.capture.tokens import Evidence, Grid, Place, Shape
 from infoplane.errors import unknown
 from infoplane.torch_state import own_state
 
@@ -109,9 +108,8 @@ class _Runs:
         self.keys = {info.name: key for key, info in self.infos.items()}
         images = [each for _, each in leaves(example) if each.ndim == 4 and each.is_floating_point()]
         self.image = images[0] if images else None
-        self.at = (2, 3)
-        if self.image is not None and self.image.shape[3] <= 4 < self.image.shape[1]:
-            self.at = (1, 2)  # colours last
+        colours_last = self.image is not None and self.image.shape[3] <= 4 < self.image.shape[1]
+        self.at = (1, 2) if colours_last else (2, 3)
 
     @property
     def size(self) -> Grid | None:

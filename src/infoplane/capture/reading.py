@@ -16,9 +16,8 @@ import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from infoplane.capture.evidence import Evidence, Grid, Shape, changed_axes, channel_axis
 from infoplane.capture.layout import Reading, check_pattern, vector
-from infoplane.capture.tokens import LEAST_TOKENS, Changes, Tokens
+from infoplane.capture.tokens import LEAST_TOKENS, Changes, Evidence, Grid, Shape, Tokens, changed_axes, channel_axis
 from infoplane.errors import UsageError, unknown
 
 
@@ -41,7 +40,9 @@ def decide(
         if name not in by_name:
             raise unknown("layer in read_as", name, list(by_name))
         check_pattern(name, pattern)
-    counted = _tokens_counted(layers)
+    # How many tokens there are in layers of tokens by features.
+    pairs = (layer.shape for layer in layers if len(layer.shape) == 2 and channel_axis(layer) == 1)
+    counted = {shape[0] for shape in pairs if shape[0] >= LEAST_TOKENS}
     found: dict[str, Reading] = {}
     for layer in layers:
         if sum(size > 1 for size in layer.shape) <= 1:
@@ -109,12 +110,6 @@ def _on_a_grid(shape: Shape, grids: Iterable[Grid], counted: Collection[int]) ->
     """The neighbouring axes that are as large as a known grid; channels first or last only, and not both."""
     fitting = [at for at in ((1, 2), (0, 1)) if len(shape) == 3 and (shape[at[0]], shape[at[1]]) in grids]
     return fitting[0] if len(fitting) == 1 and not _attends(shape, fitting[0], counted) else None
-
-
-def _tokens_counted(layers: Iterable[Evidence]) -> set[int]:
-    """How many tokens there are in layers of tokens by features."""
-    pairs = (layer.shape for layer in layers if len(layer.shape) == 2 and channel_axis(layer) == 1)
-    return {shape[0] for shape in pairs if shape[0] >= LEAST_TOKENS}
 
 
 def _attends(shape: Shape, at: tuple[int, int], counted: Collection[int]) -> bool:

@@ -57,7 +57,11 @@ def activations(
     starts = range(0, len(images), batch_size)
     batches = (own_batch(images[start : start + batch_size]) for start in starts)
     if warn:
-        _warn(model, layers, images, transform)
+        few = own_batch(images[: min(4, len(images))])
+        found = dependence(model, model_input(transform, torch.cat([few, few]) if len(few) == 1 else few), layers)
+        for layer, own in ((layer, found[layer]) for layer in layers if layer in found):
+            for note in own.notes:
+                warnings.warn(DependenceWarning(f"layer {layer!r} {note}"), stacklevel=3)
     whole: dict[str, Tensor] = {}
     place = "cpu" if as_array else device
     for start, found in zip(starts, recorded(model, layers, batches, transform=transform, device=place)):
@@ -124,13 +128,3 @@ def in_single(layer: str, h: Tensor) -> Tensor:
 def at_once(inputs: Inputs) -> int:
     """Returns how many images a network is run on together, given its inputs of some: fewer where they are large."""
     return max(2, min(MOST_ROWS, WORK // max(1, values_of(inputs))))
-
-
-def _warn(model: nn.Module, layers: Sequence[str], images: Any, transform: Callable[[Tensor], Inputs]) -> None:
-    """Warns of layers whose activations are not decided by their image alone."""
-    few = own_batch(images[: min(4, len(images))])
-    example = model_input(transform, torch.cat([few, few]) if len(few) == 1 else few)
-    found = dependence(model, example, layers)
-    for layer in layers:
-        for note in found[layer].notes if layer in found else ():
-            warnings.warn(DependenceWarning(f"layer {layer!r} {note}"), stacklevel=4)

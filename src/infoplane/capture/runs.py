@@ -13,7 +13,6 @@ from infoplane.capture.pytrees import Inputs, leaves, map_tensors
 from infoplane.capture.taps import LayerInfo, dequantised
 
 Hold = tuple[Key, Tensor]  # a tap, and the tensor that it is to be
-Visit = Callable[[Key, Tensor], None]
 
 
 class Runs:
@@ -24,7 +23,7 @@ class Runs:
         self.infos = {key: info for key, info in taps if info.problem is None}
         self.paths = {path for path, _, _ in self.infos}
 
-    def visit(self, inputs: Inputs, seed: int, visit: Visit, hold: Hold | None = None) -> bool:
+    def visit(self, inputs: Inputs, seed: int, visit: Callable[[Key, Tensor], None], hold: Hold | None = None) -> bool:
         """Shows activations (B, units) as they are made; returns whether the model ran to its end.
 
         They are views of the model's own memory, which the next module may write to.
@@ -37,9 +36,7 @@ class Runs:
                 visit(key, h.flatten(1) if h.ndim > 1 else h[:, None])
 
         def held(path: str, call: int, output: Any) -> Any:
-            if hold is None or (path, call) != hold[0][:2]:
-                return None
-            return _replaced(output, hold[0][2], hold[1])
+            return None if hold is None or (path, call) != hold[0][:2] else _replaced(output, hold[0][2], hold[1])
 
         try:
             with seeded(seed):
@@ -65,9 +62,7 @@ class Runs:
     ) -> dict[Key, Tensor]:
         """Returns each unit's largest change over the rows, (units,); with a hold only if the model runs to its end.
 
-        Args:
-            against: What the activations are compared with, (rows, units).
-            rows: From activations (B, units) to the rows that those are compared with.
+        Compared are activations `against` (rows, units), with the `rows` of what is there now, (B, units).
         """
         found: dict[Key, Tensor] = {}
 
@@ -100,15 +95,10 @@ class Runs:
 
     def output(self, inputs: Inputs, wanted: Key) -> Tensor | None:
         """The tensor of one tap, as the model made it."""
-        found: list[Tensor] = []
-
-        def visit(key: Key, tensor: Tensor) -> None:
-            if key == wanted:
-                found.append(tensor.detach().clone())
-
+        found: dict[Key, Tensor] = {}
         with seeded(0):
-            run_with_hooks(self.model, inputs, {wanted[0]}, visit)
-        return found[0] if found else None
+            run_with_hooks(self.model, inputs, {wanted[0]}, lambda key, h: found.update({key: h.detach().clone()}))
+        return found.get(wanted)
 
 
 def _largest_change(h: Tensor, own: Tensor) -> Tensor:

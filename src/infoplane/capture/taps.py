@@ -138,12 +138,11 @@ def capture(
 ) -> Iterator[dict[str, Tensor]]:
     """Returns an iterator over the activations of each batch, by layer: `(B, ...)`, float32 (float64 stays).
 
+    The model is left as found (flags, buffers, hooks, random state) after every batch.
+
     Args:
-        model: Any module; left as found (flags, buffers, hooks, random state) after every batch.
-        layers: Names as in `list_layers`.
         batches: Model inputs, or what `transform` turns into model inputs; batch dimension first.
-        transform: Applied to a copy of each batch before the model.
-        device: Where activations go; None leaves them where they were computed.
+        model, layers, transform, device: As those of a `Tap`.
 
     Raises:
         UsageError: As `Tap`; about names, when the first batch is asked for.

@@ -1,5 +1,6 @@
 """Which axis of a layer counts tokens, and which grid these fill: shown by what a changed part of the image changes."""
 
+import dataclasses
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -7,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from infoplane.capture.evidence import Evidence, Grid, Shape, changed_axes, channel_axis
 from infoplane.capture.layout import Reading
 
 #: most tokens before those of the grid: class and distillation tokens, registers
@@ -21,12 +21,35 @@ LOCAL = 2.0
 #: so many of the tokens must change most with their own quarter, and at most so many more if the others lay elsewhere
 MOSTLY, BY_CHANCE = 0.8, 0.02
 
+Grid = tuple[int, int]
+Shape = tuple[int, ...]
 Fitting = tuple[int, Grid]  # leading tokens, and the grid of the others
 Place = tuple[str, int]  # layer, axis that may count tokens
 
 #: from places to the sum of squared changes of every token (4, n) where one quarter of the image changes: top left,
 #: top right, bottom left, bottom right; None where that cannot be seen
 Changes = Callable[[Sequence[Place]], Mapping[Place, Tensor] | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """What is known of one layer.
+
+    Attributes:
+        shape: For one example.
+        module: What made it.
+        taller, wider: Its shape where the image has another height, or width; None where that could not be seen.
+        leading: Leading tokens that the model declares, as `num_prefix_tokens` does.
+        random: Whether it is drawn anew in every run, perhaps in another order.
+    """
+
+    name: str
+    shape: Shape
+    module: nn.Module
+    taller: Shape | None = None
+    wider: Shape | None = None
+    leading: int | None = None
+    random: bool = False
 
 
 class Tokens:
@@ -181,6 +204,27 @@ class Tokens:
         yield from dict.fromkeys(k for k in [*self.declared, *range(most + 1)] if k <= most)
 
 
+def changed_axes(layer: Evidence, other: Shape | None) -> list[int]:
+    """The axes that are of another size there."""
+    if other is None or len(other) != len(layer.shape):
+        return []
+    return [axis for axis, sizes in enumerate(zip(layer.shape, other, strict=True)) if sizes[0] != sizes[1]]
+
+
+def channel_axis(layer: Evidence) -> int | None:
+    """Where the module that made the layer puts its features, or None where it does not say."""
+    shape, module, last = layer.shape, layer.module, len(layer.shape) - 1
+    kind = type(module).__name__
+    if isinstance(module, nn.Linear | nn.Embedding):
+        return last
+    if "norm" in kind.lower():
+        # Whatever its name and base: its weights are as many as there are features.
+        width = getattr(module, "normalized_shape", None) or getattr(getattr(module, "weight", None), "shape", ())
+        fitting = [axis for axis in (0, last) if tuple(width) == (shape[axis],)]
+        return fitting[0] if len(set(fitting)) == 1 else None
+    return 0 if f"{last}d" in kind else None
+
+
 def _path(layer: str) -> tuple[str, ...]:
     """The names of the modules down to the one that made a layer; that of the network's own output is empty."""
     path = layer.partition("#")[0].partition("[")[0]
@@ -220,12 +264,7 @@ def _is_local(changes: Tensor, leading: int, grid: Grid) -> bool:
     rows, columns = grid[0] // 2, grid[1] // 2
     if rows * columns == 0:
         return False
-    above, below = tokens[:, :rows], tokens[:, -rows:]
-    quarters = [
-        half[..., part].mean((1, 2)) for half in (above, below) for part in (slice(columns), slice(-columns, None))
-    ]
-    for quarter, changed in enumerate(quarters):
-        others = max(float(other[quarter]) for other in quarters if other is not changed)
-        if not float(changed[quarter]) > LOCAL * others:
-            return False
-    return True
+    halves, parts = (tokens[:, :rows], tokens[:, -rows:]), (slice(columns), slice(-columns, None))
+    quarters = torch.stack([half[..., part].mean((1, 2)) for half in halves for part in parts])
+    others = quarters.masked_fill(torch.eye(4, dtype=torch.bool), -math.inf).amax(0)
+    return bool((quarters.diagonal() > LOCAL * others).all())

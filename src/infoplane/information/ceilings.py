@@ -19,8 +19,6 @@ from infoplane.errors import UsageError
 
 #: most that is counted of units, bits, values and examples: what no memory holds
 MOST_COUNTED = 2**63 - 1
-#: how sure it is that values never seen have no more than the mass that is taken for them
-SURE = 0.95
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class Seen:
 
     @property
     def mass(self) -> float:
-        """The upper confidence limit of the probability of all values that were never seen.
+        """The upper 95 % confidence limit of the probability of all values that were never seen.
 
         Good and Turing's question, answered by a half of the sample: given the values in the first half, the number of
         new ones in the second is binomial, whatever the distribution, so that Clopper & Pearson's (1934) limit holds
@@ -57,7 +55,7 @@ class Seen:
         """
         if self.unseen == self.tested:
             return 1.0
-        return float(special.betaincinv(self.unseen + 1, self.tested - self.unseen, SURE))
+        return float(special.betaincinv(self.unseen + 1, self.tested - self.unseen, 0.95))
 
     def ceiling(self, most: float) -> float:
         """Returns what I(x;h) cannot exceed, nats, if the mass is no larger than its limit.
@@ -92,7 +90,11 @@ def seen_values(parts: Iterable[np.ndarray], groups: np.ndarray | None = None) -
 
 def hashes_of(rows: np.ndarray) -> np.ndarray:
     """Returns a hash of each row (n, …), int64 (n,): the same for the same values, in this process."""
-    flat = _rows(rows)
+    array = as_numpy(rows, what="activations", widen=True)
+    if array.ndim < 1 or array.dtype.kind not in "biuf" or not np.isfinite(array).all():
+        received = f"{array.dtype} of shape {array.shape}"
+        raise UsageError("there are no values to count", received=received, legal="finite real numbers (n, …)")
+    flat = array.reshape(len(array), math.prod(array.shape[1:]))
     zero = flat.dtype.type(0)
     return np.fromiter((hash((row + zero).tobytes()) for row in flat), np.int64, len(flat))
 
@@ -121,22 +123,12 @@ def seen_hashes(hashes: np.ndarray, groups: np.ndarray | None = None) -> Seen:
     return Seen(len(np.unique(hashes)), count // 2, unseen)
 
 
-def _rows(part: np.ndarray) -> np.ndarray:
-    """A part as rows (n, d), of the type that it has."""
-    array = as_numpy(part, what="activations", widen=True)
-    if array.ndim < 1 or array.dtype.kind not in "biuf" or not np.isfinite(array).all():
-        received = f"{array.dtype} of shape {array.shape}"
-        raise UsageError("there are no values to count", received=received, legal="finite real numbers (n, …)")
-    return array.reshape(len(array), math.prod(array.shape[1:]))
-
-
 def states_ceiling(units: int, bits: int) -> float:
     """Returns the log of the number of states of a layer of so many units, in numbers of so many bits each, nats.
 
     Raises:
         UsageError: These are no counts.
     """
-    units, bits = (
-        check_whole(what, count, least=1, most=MOST_COUNTED) for what, count in (("units", units), ("bits", bits))
-    )
+    units = check_whole("units", units, least=1, most=MOST_COUNTED)
+    bits = check_whole("bits", bits, least=1, most=MOST_COUNTED)
     return units * bits * math.log(2)

@@ -37,14 +37,10 @@ class ClassPrior:
         return cls(shares, seen)
 
     def weighted(self, log_probs: np.ndarray, labels: np.ndarray) -> "ClassPrior":
-        """Returns the prior with the weight that makes pairs on which the reader was not trained likeliest.
+        """Returns the prior with the weight that makes pairs (m,) on which the reader was not trained likeliest.
 
         As if there had been one more pair that only the reader explains, and one that only p(y) does: so w is about
-        1/m where the reader was right m times of m, and never 0.
-
-        Args:
-            log_probs: log q(y|h) by the reader alone, (m,).
-            labels: (m,).
+        1/m where the reader was right m times of m, and never 0. The log-probabilities are the reader's alone.
         """
         reader, prior = replace(self, weight=0.0).mix(np.exp(log_probs), labels), self.shares[labels]
 

@@ -217,10 +217,7 @@ def mean_over_networks(terms: np.ndarray, *, groups: np.ndarray | None = None) -
     As `crossed_mean`, with the sample variance of the K network means, divided by K, as a third part of the squared
     error. Fits of one refit have one seed, whichever network they are of, so what they share does not average away over
     networks; what is of a network and a refit alone is counted more than once, so that the error is never understated
-    on average.
-
-    Args:
-        groups: (n,) as in `crossed_mean`.
+    on average. Groups (n,) are as there.
 
     Raises:
         UsageError: The terms are not of this shape, or not finite.
@@ -256,11 +253,9 @@ def mean_over_parts(terms: Sequence[np.ndarray], groups: Sequence[np.ndarray]) -
 def count(terms: np.ndarray, groups: np.ndarray | None) -> int:
     """Returns how many independent examples stand behind terms (R, n) or (n,): their groups, where there are any."""
     examples = check_log_probs(terms, what="terms", least=1, lowest=True).shape[1]
-    return (
-        examples
-        if groups is None
-        else len(np.unique(check_labels(groups, examples, None, what="groups", of="example")))
-    )
+    if groups is None:
+        return examples
+    return len(np.unique(check_labels(groups, examples, None, what="groups", of="example")))
 
 
 def over_fits(means: np.ndarray) -> Part:

@@ -103,7 +103,8 @@ def compression(
     if refits < 2 or points < 2:
         return Compression(peak, mean.value, mean.stderr, None, None, None, None, refits, n)
     means = evaluation.mean(2)
-    sampling = math.sqrt(_spread_over_examples(evaluation, groups))
+    # From sampling images, of the mean difference of a checkpoint and the last: over checkpoints.
+    sampling = math.sqrt(np.mean([over_examples(each - evaluation[-1], groups).variance for each in evaluation[:-1]]))
     # Seeds are shared along the curve, so what a refit has everywhere falls out of every difference.
     v, e = residuals(validation), residuals(means)
     free = (points - 1) * (refits - 1)
@@ -133,8 +134,3 @@ def _constant_curves(
         exceeding += int((falls >= seen).sum())
         found.append(falls)
     return np.concatenate(found)
-
-
-def _spread_over_examples(evaluation: np.ndarray, groups: np.ndarray | None) -> float:
-    """The variance, from sampling images, of the mean difference of a checkpoint and the last: over checkpoints."""
-    return float(np.mean([over_examples(each - evaluation[-1], groups).variance for each in evaluation[:-1]]))

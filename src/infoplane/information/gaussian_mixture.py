@@ -3,17 +3,16 @@
 Shapes: n centres, m queries, d dimensions. All arithmetic is in float64.
 """
 
-import importlib.util
 import math
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from infoplane.errors import UsageError, check_positive
-from infoplane.information.mixture_blocks import BLOCK, BlockTree, squared_distances
+from infoplane.information.mixture_blocks import BLOCK, BlockTree, NeighbourSum, squared_distances
 from infoplane.information.mixture_fourier import FourierSum
-from infoplane.information.mixture_neighbours import NeighbourSum
 from infoplane.torch_state import own_state
 
 #: about how many of the queries tell what all of them would cost
@@ -23,25 +22,19 @@ PROBE = 200
 QUERY, VISIT, TERM, PICKED = 6e-6, 5e-7, 3.1e-9, 1.8e-9
 #: terms that are sooner computed than the centres are put into blocks
 DIRECT = 2**21
-#: a point spread over one cell of the Fourier grid, a mode
-SPREAD, MODE = 1e-9, 4e-7
+#: a point spread over one cell of the Fourier grid, a mode, and most modes in all
+SPREAD, MODE, MODES = 1e-9, 4e-7, 2**24
 
 
 class GaussianMixture:
     """p(t) = Σ_j w_j N(t; c_j, β²I), its identical centres folded into one with the sum of their weights.
 
-    Attributes:
-        centres: (n, d), distinct, float64.
-        weights: (n,), summing to 1.
-        beta: β.
-        tolerance: Most relative error of a density, and so most absolute error of its logarithm; beyond it comes only
-            what float64 loses on the squared distance itself, |log p| (d + 3) 2⁻⁵².
-
     Args:
-        centres: (n, d), any float type.
+        centres: (n, d), any float type; as an attribute distinct and float64, as are weights.
         beta: The standard deviation of every Gaussian.
         weights: (n,), not negative; divided by their sum. Default: all the same.
-        tolerance: See above; at least 1e-12.
+        tolerance: Most relative error of a density, and so most absolute error of its logarithm; beyond it comes only
+            what float64 loses on the squared distance itself, |log p| (d + 3) 2⁻⁵². At least 1e-12.
 
     Raises:
         UsageError: Shapes do not go together, or a number is not finite or out of range.
@@ -61,11 +54,10 @@ class GaussianMixture:
                 "weights and centres differ in number", received=f"{tuple(weights.shape)} and {len(centres)}"
             )
         if not bool(torch.isfinite(weights).all()) or float(weights.min()) < 0 or not float(weights.sum()) > 0:
-            raise UsageError("weights must be finite, not negative, and not all zero", received=_range(weights))
+            received = f"{float(weights.min()):g} to {float(weights.max()):g}"
+            raise UsageError("weights must be finite, not negative, and not all zero", received=received)
         centres, weights = fold(centres[weights > 0], weights[weights > 0])
         self.centres, self.weights, self.beta, self.tolerance = centres, weights / weights.sum(), beta, tolerance
-        self._blocks: BlockTree | None = None
-        self._neighbours: NeighbourSum | None = None
 
     @property
     def dimensions(self) -> int:
@@ -93,10 +85,8 @@ class GaussianMixture:
                 return self._by_neighbours(queries, crowd)
         chosen = torch.arange(m, device=queries.device)[:: max(1, m // PROBE)]
         _, visits, typical = self.blocks.probe(queries[chosen])
-        fourier = None
-        if queries.device.type == "cpu" and self.dimensions <= 3:
-            fourier = self._fourier(queries, typical)
-        if fourier is not None:
+        usual = queries.device.type == "cpu" and self.dimensions <= 3
+        if usual and (fourier := self._fourier(queries, typical)) is not None:
             term = (PICKED if self.blocks.sparse else TERM) * self.blocks.centres.shape[1]
             width = 1 - math.log10(fourier.asked)
             points = SPREAD * width**self.dimensions * (len(self.centres) + m)
@@ -104,25 +94,21 @@ class GaussianMixture:
                 return self._by_fourier(queries, fourier)
         return self.blocks.log_sum(queries)
 
-    @property
+    @cached_property
     def blocks(self) -> BlockTree:
-        """The centres in blocks, made when first asked for."""
-        if self._blocks is None:
-            self._blocks = BlockTree(self.centres, self.weights.log(), self.beta, self.tolerance)
-        return self._blocks
+        """The centres in blocks."""
+        return BlockTree(self.centres, self.weights.log(), self.beta, self.tolerance)
 
-    @property
+    @cached_property
     def neighbours(self) -> NeighbourSum:
-        """The centres in a search tree, made when first asked for."""
-        if self._neighbours is None:
-            self._neighbours = NeighbourSum(self.centres, self.weights.log(), self.beta, self.tolerance)
-        return self._neighbours
+        """The centres in a search tree."""
+        return NeighbourSum(self.centres, self.weights.log(), self.beta, self.tolerance)
 
     def _by_neighbours(self, queries: Tensor, crowd: float) -> Tensor:
         """The nearest centres where they are all that matter, blocks elsewhere."""
         found, unknown = self.neighbours.log_sum(queries, crowd)
         left = queries[unknown]
-        if len(left) * len(self.centres) <= DIRECT and self._blocks is None:
+        if len(left) * len(self.centres) <= DIRECT and "blocks" not in vars(self):  # not made yet
             exponents = self.weights.log() - squared_distances(left, self.centres, self.beta) / 2
             found[unknown] = exponents.logsumexp(1)
         else:
@@ -131,13 +117,11 @@ class GaussianMixture:
 
     def _fourier(self, queries: Tensor, typical: float) -> FourierSum | None:
         """The transform that would keep the tolerance at queries as dense as is typical; None if it cannot be had."""
-        if importlib.util.find_spec("finufft") is None:
-            return None
         low = torch.minimum(queries.amin(0), self.centres.amin(0))
         high = torch.maximum(queries.amax(0), self.centres.amax(0))
         # An eighth as dense as typical, so that most queries are certified and few are left to the blocks.
         fourier = FourierSum(low, high, self.beta, self.tolerance * math.exp(typical) / 8)
-        usable = fourier.affordable and fourier.error <= self.tolerance * math.exp(typical) / 2
+        usable = math.prod(fourier.modes) <= MODES and fourier.error <= self.tolerance * math.exp(typical) / 2
         return fourier if usable else None
 
     def _by_fourier(self, queries: Tensor, fourier: FourierSum) -> Tensor:
@@ -186,7 +170,3 @@ def check_points(what: str, points: Tensor, dimensions: int | None = None) -> Te
         bad = int((~torch.isfinite(points)).sum())
         raise UsageError(f"{what} are not finite", received=f"{bad:,} of {points.numel():,}", legal="finite numbers")
     return points.double()
-
-
-def _range(values: Tensor) -> str:
-    return f"{float(values.min()):g} to {float(values.max()):g}"

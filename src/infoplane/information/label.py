@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
@@ -15,15 +15,7 @@ from infoplane.errors import UsageError
 from infoplane.estimate import NO_CLASSIFIER, Estimate
 from infoplane.information.class_prior import ClassPrior
 from infoplane.information.crossed import check_parted, count, crossed_mean
-from infoplane.information.wide_probe import (
-    TRACE,
-    Features,
-    WideProbe,
-    check_features,
-    check_width,
-    fit_wide_probe,
-    log_probs_of,
-)
+from infoplane.information.wide_probe import STRENGTHS, Features, Probe, check_features, fit_wide_probe
 from infoplane.torch_state import own_state
 
 if TYPE_CHECKING:
@@ -31,8 +23,6 @@ if TYPE_CHECKING:
 
 #: how the flag of a reader begins that knows less than nothing
 FAILS = "below 0"
-#: size of the test by which answers are better than chance
-BETTER = 0.05
 #: what reads a label from a layer: a linear probe, the rest of the network trained anew, or the network itself
 Reader = Literal["label", "forward", "own"]
 #: classes' probabilities as they are given: one for each class, or all alike
@@ -40,8 +30,6 @@ Prior = Sequence[float] | np.ndarray | Literal["uniform"]
 #: features that take more than this in float64 are not given to scikit-learn
 WIDE_BYTES = 512 * 1024**2
 
-#: inverse strengths of the probe's L2 penalty to choose from
-STRENGTHS = tuple(10.0**power for power in range(-7, 5))
 #: parts of a cross-validation, and entries of features beyond which the held-out part alone decides
 FOLDS, VALIDATED = 5, 2**22
 
@@ -55,7 +43,7 @@ def fit_probe(
     *,
     classes: int,
     groups: np.ndarray | None = None,
-) -> "LinearProbe | WideProbe":
+) -> Probe:
     """Returns the multinomial logistic regression with the penalty that did best on pairs it was not fitted on.
 
     The penalty is chosen by cross-validation over all pairs, held-out ones included; where that would take long
@@ -89,14 +77,14 @@ def fit_probe(
     if count * width <= VALIDATED:
         parts = _folds(y, groups)
     else:
-        parts = np.arange(count) >= len(labels)
-        parts = np.where(parts, 0, -1)  # one part is predicted, from the rest
+        parts = np.where(np.arange(count) >= len(labels), 0, -1)  # one part is predicted, from the rest
     tested = parts >= 0
     log_probs = np.zeros((len(STRENGTHS), count))
     for part in np.unique(parts[tested]):
-        new = parts == part
-        for row, probe in zip(log_probs, _path(x[~new], y[~new], classes), strict=True):
-            row[new] = probe.log_probs(x[new], y[new])
+        new, model = parts == part, None
+        for row, strength in zip(log_probs, STRENGTHS, strict=True):  # each is found from the one before
+            probe = LinearProbe(x[~new], y[~new], classes, strength, model)
+            row[new], model = probe.log_probs(x[new], y[new]), probe.model
     best = int(log_probs[:, tested].mean(1).argmax())
     probe = LinearProbe(x, y, classes, STRENGTHS[best])
     probe.prior = probe.prior.weighted(log_probs[best, tested], y[tested])
@@ -112,27 +100,16 @@ def _folds(labels: np.ndarray, groups: np.ndarray) -> np.ndarray:
     return rank[of.ravel()] % FOLDS
 
 
-def _path(features: np.ndarray, labels: np.ndarray, classes: int) -> Iterator["LinearProbe"]:
-    """Yields the probe of every strength, each found from the one before."""
-    model = None
-    for strength in STRENGTHS:
-        probe = LinearProbe(features, labels, classes, strength, model)
-        model = probe.model
-        yield probe
-
-
 def _array(features: Features) -> np.ndarray:
     """All rows, in single or double precision as they are."""
     array = as_numpy(features[slice(0, len(features))], what="features", widen=True)
     return array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
 
 
-class LinearProbe:
-    """q(y|h) ∝ exp(w_y·h + b_y), trained on the decoding split, mixed with the classes' shares there.
+class LinearProbe(Probe):
+    """The probe trained on the decoding split, from a `model` of another strength if there is one."""
 
-    Args:
-        model: One of another strength to begin with.
-    """
+    prior: ClassPrior
 
     def __init__(
         self,
@@ -159,13 +136,7 @@ class LinearProbe:
             warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
             self.model.fit(features, labels)
 
-    def probabilities(self, features: Features) -> np.ndarray:
-        """(n, d) -> (n, classes), none of them 0.
-
-        Raises:
-            UsageError: Features are not finite numbers of the width that the probe was fitted on.
-        """
-        check_width(features, self.width)
+    def _table(self, features: Features) -> np.ndarray:
         rows = _array(features)
         check_numbers(rows, what="features", kinds="f")
         table = np.zeros((len(rows), self.classes))
@@ -174,15 +145,7 @@ class LinearProbe:
             table[:, self.model.classes_] = found / found.sum(1, keepdims=True)
         else:
             table[:, self.only] = 1.0
-        return (1 - TRACE) * self.prior.mix(table) + TRACE / self.classes
-
-    def log_probs(self, features: Features, labels: np.ndarray) -> np.ndarray:
-        """log q(y|h) in nats: (n,).
-
-        Raises:
-            UsageError: As `probabilities`, or there is not one class number for each row.
-        """
-        return log_probs_of(self.probabilities(features), labels)
+        return table
 
 
 def check_prior(prior: Prior, labels: np.ndarray, classes: int) -> np.ndarray:
@@ -307,6 +270,6 @@ def accuracy(correct: np.ndarray, *, groups: np.ndarray | None = None, chance: f
         stderr = crossed_mean(correct, groups=groups).stderr
     n, flags = count(correct, groups), ()
     # The probability that so many or more of n agree by chance.
-    if chance is not None and special.bdtrc(round(share * n) - 1, n, min(1.0, chance)) >= BETTER:
+    if chance is not None and special.bdtrc(round(share * n) - 1, n, min(1.0, chance)) >= 0.05:
         flags = (f"{NO_CLASSIFIER}: {share:.3g} of its answers agree with them, {chance:.3g} would by chance",)
     return Estimate(share, stderr, "fraction", "accuracy", None, n=n, refits=0, flags=flags)

@@ -1,21 +1,23 @@
 """Sums of Gaussians over many centres, pruned: blocks of neighbouring centres, and only those that can matter.
 
+Where few centres matter at any query, a search tree finds them, on a CPU.
+
 Shapes: n centres, m queries, d dimensions, P pairs of a query and a block. Everything enters and leaves in float64.
 """
 
 import math
 from collections.abc import Iterator
+from functools import cached_property
 
 import numpy as np
 import torch
+from scipy.spatial import KDTree
 from torch import Tensor
 
 #: log-weight of the entries that only fill a block up
 NOTHING = -1e18
 #: terms this far below the largest of their block are raised to it: exp is slow among denormals, and n e^-60 is nothing
 FLOOR = -60.0
-#: largest exponent whose exp is a number
-MOST = 700.0
 #: centres in a block, on a CPU and on a GPU (where a kernel's launch costs more than its work)
 BLOCK = {"cpu": 256, "cuda": 2048}
 #: entries of a tile of exponents: on a CPU it should stay in a core's cache
@@ -26,10 +28,15 @@ SPARSE = 0.03
 DIRECT = 10
 #: queries whose distances from all boxes stay in a core's cache
 STRIP = 128
-#: points of a group from which its widest axis is found
-GLANCE = 128
 #: most pairs that are held at once
 FRONTIER = 2**21
+#: share of the centres, and number of queries, that tell how many neighbours there are
+SAMPLE, PROBES = 32, 64
+#: how much farther out centres lie whose leaves a search has to pass by, and with how many of them at most the tree is
+#: faster than blocks (measured)
+AROUND, FEW = 2.5, 80.0
+#: queries that share one radius, those of like reach together
+LIKE_REACH = 2048
 
 
 class BlockTree:
@@ -82,8 +89,7 @@ class BlockTree:
 
     def log_sum(self, queries: Tensor) -> Tensor:
         """Returns log Σ_j w_j exp(-|v - c_j|²/2β²) of each query: (m, d) -> (m,)."""
-        parts = queries.split(self.chunk)
-        return torch.cat([self._log_sum(part) for part in parts]) if len(parts) > 0 else queries.new_empty(0)
+        return torch.cat([self._log_sum(part) for part in queries.split(self.chunk)])
 
     def probe(self, queries: Tensor) -> tuple[float, float, float]:
         """Returns what queries like these take: centres within reach and blocks to visit of one query, and the median
@@ -100,7 +106,7 @@ class BlockTree:
             square = squared_distances(queries[query[part], None], self.centres[which])[:, 0]
             inside.index_add_(0, query[part], (square <= reach[query[part], None]).to(inside).sum(1))
             exponents = self.log_weights[which] - square / (2 * self.beta**2) - first[query[part], None]
-            sums.index_add_(0, query[part], exponents.clamp_max(MOST).exp().sum(1))
+            sums.index_add_(0, query[part], exponents.clamp_max(700.0).exp().sum(1))  # of more it is no number
         typical = float((first + sums.log()).median())
         found = float(inside.mean())
         self.chunk = max(64, int(FRONTIER * len(queries) / (3 * len(query))))
@@ -110,7 +116,11 @@ class BlockTree:
 
     def _reach(self, queries: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Every query's home block, the log of the sum over it, the squared distance beyond which nothing matters."""
-        home = self._home(queries)
+        # The block that one comes to who always takes the nearer box.
+        home = torch.zeros(len(queries), dtype=torch.long, device=queries.device)
+        for low, high in self.boxes[1:]:
+            left, right = (_gap(queries, low[child], high[child]) for child in (2 * home, 2 * home + 1))
+            home = 2 * home + (right < left)
         sorted_home, order = torch.sort(home)
         first = torch.empty(len(home), dtype=queries.dtype, device=queries.device)
         first[order] = self._terms(queries, order, sorted_home)
@@ -132,14 +142,6 @@ class BlockTree:
         most = first.scatter_reduce(0, query, terms, "amax")
         total = torch.exp(first - most).index_add_(0, query, torch.exp(terms - most[query]))
         return most + torch.log(total)
-
-    def _home(self, queries: Tensor) -> Tensor:
-        """The block that one comes to who always takes the nearer box: (m,)."""
-        node = torch.zeros(len(queries), dtype=torch.long, device=queries.device)
-        for low, high in self.boxes[1:]:
-            left, right = (_gap(queries, low[child], high[child]) for child in (2 * node, 2 * node + 1))
-            node = 2 * node + (right < left)
-        return node
 
     def _within(self, queries: Tensor, reach: Tensor, home: Tensor) -> tuple[Tensor, Tensor] | None:
         """The pairs of a query and a block, other than its home, whose box is within reach; None if too many.
@@ -194,7 +196,8 @@ class BlockTree:
         # The product's rounding error is at most this; where that is too much, distances are taken one by one.
         bound = (square.sqrt() + self.radius[block]).square() * (queries.shape[1] + 6) * 2.0**-53
         for part in torch.nonzero(bound > self.tolerance / 2)[:, 0].split(self.rows):
-            found[part] = self._one_by_one(queries[query[part]], block[part])
+            one_by_one = squared_distances(queries[query[part], None], self.centres[block[part]], self.beta)[:, 0]
+            found[part] = _log_sum_exp(self.log_weights[block[part]] - one_by_one / 2)
         return found
 
     def _few(self, queries: Tensor, query: Tensor, block: Tensor, reach: Tensor) -> tuple[Tensor, Tensor]:
@@ -220,9 +223,66 @@ class BlockTree:
         distance = ((queries[query] - self.centres.flatten(0, 1)[place]) / self.beta).square_().sum(1)
         return query, self.log_weights.flatten()[place] - distance / 2
 
-    def _one_by_one(self, queries: Tensor, block: Tensor) -> Tensor:
-        square = squared_distances(queries[:, None], self.centres[block], self.beta)[:, 0]
-        return _log_sum_exp(self.log_weights[block] - square / 2)
+
+class NeighbourSum:
+    """Truncated sums over the nearest centres, of the arguments of a `BlockTree`."""
+
+    def __init__(self, centres: Tensor, log_weights: Tensor, beta: float, tolerance: float) -> None:
+        self.centres, self.log_weights, self.beta, self.tolerance = centres, log_weights, beta, tolerance
+
+    @cached_property
+    def _tree(self) -> KDTree:
+        # Splits in the middle, not at medians: half the time to plant, and no slower to search.
+        return KDTree(self.centres.numpy(), balanced_tree=False, compact_nodes=False, leafsize=32)
+
+    def crowd(self, queries: Tensor) -> tuple[float, bool]:
+        """Returns about how many centres are within reach of queries like these, of which some are looked at, and
+        whether they are so few that the tree is the way to go."""
+        some = queries[:: max(1, len(queries) // PROBES)].numpy()
+        sample = self.centres[::SAMPLE]
+        tree, reach = KDTree(sample.numpy()), self._typical_reach()
+        near, around = (
+            float(np.mean(tree.query_ball_point(some, radius, return_length=True))) * len(self.centres) / len(sample)
+            for radius in (reach, AROUND * reach)
+        )
+        return near, around <= FEW
+
+    def log_sum(self, queries: Tensor, neighbours: float) -> tuple[Tensor, Tensor]:
+        """Returns log Σ_j w_j exp(-|v - c_j|²/2β²) of each query, with about so many neighbours, and where more were
+        within reach than were asked for, so that the sum is not known: (m, d) -> (m,), (m,) bool."""
+        wanted = min(len(self.centres), 2 ** math.ceil(math.log2(4 * neighbours + 4)))
+        found, unknown = self._within(queries, 1.1 * self._typical_reach(), wanted)
+        # Those that lie farther out than most: the nearest first, which says how far to look.
+        far = unknown.nonzero()[:, 0]
+        distance = torch.from_numpy(self._tree.query(queries[far].numpy())[0])
+        order = torch.argsort(distance)
+        for part in order.split(LIKE_REACH) if len(far) else ():
+            nearest = float(distance[part[-1]])
+            least = self.log_weights.min() - 0.5 * (nearest / self.beta) ** 2
+            reach = squared_reach(self.log_weights.min(), least, self.beta, self.tolerance).clamp_min(0).sqrt()
+            again = far[part]
+            found[again], unknown[again] = self._within(queries[again], max(float(reach), nearest * 1.000001), wanted)
+        return found, unknown
+
+    def _within(self, queries: Tensor, radius: float, wanted: int) -> tuple[Tensor, Tensor]:
+        """The sums over at most so many nearest centres within a radius, and where that may not be enough."""
+        near, index = self._tree.query(queries.numpy(), k=wanted, distance_upper_bound=radius)
+        near, index = (torch.from_numpy(each).view(len(queries), wanted) for each in (near, index))
+        missing = index == len(self.centres)
+        index = index.masked_fill(missing, 0)
+        square = ((queries[:, None] - self.centres[index]) / self.beta).square_().sum(2)
+        exponents = (self.log_weights[index] - square / 2).masked_fill_(missing, -math.inf)
+        nearest = index[:, 0]
+        reach = squared_reach(self.log_weights[nearest], exponents[:, 0], self.beta, self.tolerance)
+        reach = reach.clamp_min(0).sqrt()
+        cut = near[:, -1] <= reach if wanted < len(self.centres) else torch.zeros_like(missing[:, 0])
+        return exponents.logsumexp(1), missing[:, 0] | (reach > radius) | cut
+
+    def _typical_reach(self) -> float:
+        """How far a query looks that lies where the mixture's draws do."""
+        weight = self.log_weights.median()
+        first = weight - self.centres.shape[1] / 2
+        return float(squared_reach(weight, first, self.beta, self.tolerance).clamp_min(0).sqrt())
 
 
 def squared_distances(points: Tensor, centres: Tensor, unit: float = 1.0) -> Tensor:
@@ -265,7 +325,7 @@ def _median_order(points: Tensor, depth: int) -> Tensor:
     order = torch.arange(len(points), device=points.device)[None]
     for _ in range(depth):
         # Any axis will do for correctness: the widest is found on some of the points.
-        some = points[order[:, :: max(1, order.shape[1] // GLANCE)]]
+        some = points[order[:, :: max(1, order.shape[1] // 128)]]
         axis = (some.amax(1) - some.amin(1)).argmax(1)
         keys = columns[axis[:, None], order]
         half = keys.shape[1] // 2

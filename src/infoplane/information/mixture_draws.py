@@ -19,8 +19,6 @@ from infoplane.torch_state import own_state
 
 #: fewest draws in the first round where a standard error is asked for
 FIRST = 1000
-#: draws in a round are multiplied by at most this where a standard error is asked for
-GROWTH = 16
 #: most draws for one entropy, and most that are held at once
 DRAWS, ROUND = 2**27, 2**22
 #: share of log n beyond which an entropy says more of the number of samples than of the layer
@@ -45,12 +43,9 @@ def mixture_entropy(
     Unbiased for this mixture; as an estimate of the entropy of that of which the centres are samples it errs low.
 
     Args:
-        centres: (n, d); identical ones are folded into weights.
-        beta: β > 0.
-        weights: (n,). Default: all the same.
+        centres, beta, weights, tolerance: Of the mixture, as `GaussianMixture` takes them.
         queries: Monte Carlo draws; of the first round, if `stderr` is given.
         stderr: Draw on until the standard error, nats, is at most this.
-        tolerance: Of log p.
         generator: Source of randomness, on the CPU.
 
     Raises:
@@ -78,7 +73,7 @@ def mixture_entropy(
             flags.append(f"standard error not reached after {total:,} draws")
             break
         wanted = 1.1 * total * (found / stderr) ** 2
-        left = int(min(max(wanted - total, total / 4), GROWTH * total, DRAWS))
+        left = int(min(max(wanted - total, total / 4), 16 * total, DRAWS))
     flags += near_ceiling(mixture, sums[0] / total)
     return Estimate(
         sums[0] / total, found, "nats", "differential-entropy", "estimate", n=total, refits=0, flags=tuple(flags)
@@ -162,7 +157,8 @@ def _regress(terms: Tensor, variates: Tensor, share: Tensor, strata: Tensor) -> 
         adjusted[half == side] = terms[half == side] - correction
     value = float((share * adjusted).sum())
     counts = torch.bincount(strata).to(terms)
-    scatter = (adjusted - _stratum_means(adjusted, strata)).square()
+    means = torch.zeros_like(counts).index_add_(0, strata, adjusted) / counts.clamp_min(1)
+    scatter = (adjusted - means[strata]).square()
     unbiased = (counts / (counts - 1).clamp_min(1))[strata]
     return value, float((share.square() * scatter * unbiased).sum())
 
@@ -191,13 +187,6 @@ def _solve(matrix: list[list[float]], right: list[float]) -> list[float]:
                 factor = rows[k][i] / rows[i][i]
                 rows[k] = [a - factor * b for a, b in zip(rows[k], rows[i])]
     return [rows[i][size] / rows[i][i] if i in used else 0.0 for i in range(size)]
-
-
-def _stratum_means(values: Tensor, strata: Tensor) -> Tensor:
-    """Every value's mean over its stratum."""
-    sums = torch.zeros(int(strata.max()) + 1, dtype=values.dtype, device=values.device)
-    counts = torch.bincount(strata, minlength=len(sums)).clamp_min(1)
-    return (sums.index_add_(0, strata, values) / counts)[strata]
 
 
 def normal(shape: tuple[int, ...], generator: torch.Generator | None, like: Tensor) -> Tensor:

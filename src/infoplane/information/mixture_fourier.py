@@ -7,8 +7,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-#: most Fourier modes in all
-MODES = 2**24
 #: finest error asked of the transform; doubles carry no more
 FINEST = 1e-14
 #: the largest error of a transform, in units of the one that was asked for, which is a norm over all outputs
@@ -44,10 +42,6 @@ class FourierSum:
         self.modes = [2 * math.ceil(cut * period / (2 * math.pi)) + 1 for period in self.period]
         # A mode's phase at a point is rounded like the point, once in either transform.
         self.error = (SAFETY + 2) * share + math.pi * sum(self.modes) * 2.0**-53
-
-    @property
-    def affordable(self) -> bool:
-        return math.prod(self.modes) <= MODES
 
     def fit(self, centres: Tensor, weights: Tensor) -> "FourierSum":
         """Takes the transform of the centres (n, d) with weights (n,) that sum to 1; returns itself."""

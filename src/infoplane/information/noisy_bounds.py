@@ -17,8 +17,6 @@ from infoplane.information.mixture_blocks import squared_distances
 FRESH = (128, 512)
 #: kernels around them, in β; Gaussians with their covariance, as multiples of it
 WIDTHS, SPREADS = (1.0, 1.5, 2.25, 3.5, 5.0, 7.5, 12.0, 20.0), (1.0, 1.5, 3.0)
-#: how often the shares of these are fitted
-EXPECTATIONS = 20
 #: entries of a tensor that is worked on at once
 TILE = 2**20
 
@@ -60,7 +58,7 @@ def _mixed(logs: Tensor) -> Tensor:
     half = torch.arange(logs.shape[1], device=logs.device) % 2
     for side in (0, 1):
         weights = torch.full((len(logs), 1, 1), -math.log(len(logs)), dtype=logs.dtype, device=logs.device)
-        for _ in range(EXPECTATIONS):
+        for _ in range(20):  # expectation and maximisation
             shares = (weights + logs[:, half != side]).log_softmax(0)
             weights = shares.flatten(1).logsumexp(1)[:, None, None] - math.log(shares[0].numel())
         found[half == side] = (weights + logs[:, half == side]).logsumexp(0)

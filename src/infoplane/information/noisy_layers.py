@@ -11,18 +11,12 @@ from torch.nn.modules.dropout import _DropoutNd
 from infoplane.checks import outline
 from infoplane.errors import UsageError
 
-#: inputs propagated at once
-CHUNK = 2**16
-
 
 @runtime_checkable
 class Noisy(Protocol):
     """A network T_l = f_l(T_{l-1}) + Z_l whose last layer adds no noise, as `infoplane.subjects.NoisyNetwork`.
 
-    Attributes:
-        beta: β, the standard deviation of the noise.
-        noisy: Whether it is on.
-        layers: f_1 … f_L.
+    Its noise has the standard deviation β, and is on where it is `noisy`; `layers` are f_1 … f_L.
     """
 
     beta: float
@@ -69,7 +63,7 @@ def check_noisy(network: object, layer: int) -> None:
 def propagated(network: Noisy, inputs: Tensor, layer: int, each: int, generator: torch.Generator | None) -> Tensor:
     """S_l of every input, `each` times: (m, each, d) float64."""
     found = []
-    for part in inputs.split(max(1, CHUNK // each)):
+    for part in inputs.split(max(1, 2**16 // each)):
         try:
             s = network.hidden(part.repeat_interleave(each, 0), layer, generator)
             found.append(s.flatten(1).double().view(len(part), each, -1))
@@ -80,16 +74,9 @@ def propagated(network: Noisy, inputs: Tensor, layer: int, each: int, generator:
     centres = torch.cat(found)
     if not bool(torch.isfinite(centres).all()):
         bad = int((~torch.isfinite(centres)).sum())
-        first = _first_lost(network, inputs, layer, generator)
+        lost = (index for index in range(1, layer) if not network.hidden(inputs, index, generator).isfinite().all())
+        first = next(lost, None)
         received = f"{bad:,} of {centres.numel():,} in layer {layer}" + (f", from layer {first} on" if first else "")
         mend = "train with a lower learning rate"
         raise UsageError("activations are not finite", received=received, legal="finite numbers", mend=mend)
     return centres
-
-
-def _first_lost(network: Noisy, inputs: Tensor, layer: int, generator: torch.Generator | None) -> int | None:
-    """The layer before this one in which activations are not finite for the first time, if there is any."""
-    for before in range(1, layer):
-        if not bool(torch.isfinite(network.hidden(inputs, before, generator)).all()):
-            return before
-    return None

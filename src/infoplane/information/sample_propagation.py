@@ -19,15 +19,13 @@ from infoplane.estimate import IN_UNIT, LEVEL, Estimate, confidence
 from infoplane.information.gaussian_mixture import GaussianMixture, log_peak
 from infoplane.information.mixture_blocks import squared_distances
 from infoplane.information.mixture_draws import SATURATED, check_counts, entropy_round, mixture_entropy, normal
-from infoplane.information.noisy_bounds import FRESH, bounds, own_densities, without
+from infoplane.information.noisy_bounds import FRESH, TILE, bounds, own_densities, without
 from infoplane.information.noisy_layers import Noisy, check_noisy, propagated
 from infoplane.information.sample_theory import fewest_samples
 from infoplane.torch_state import own_state
 
 __all__ = ["FewSamplesWarning", "NoisyEstimate", "log_density", "mixture_entropy", "mutual_information"]
 
-#: entries of a tensor that is worked on at once
-TILE = 2**20
 #: worst-case bias for which samples are asked, nats
 BIAS = 0.1
 #: errors by chance that the bounds allow for on either side
@@ -82,17 +80,9 @@ class NoisyEstimate(Estimate):
 def log_density(
     queries: Tensor, centres: Tensor, beta: float, weights: Tensor | None = None, tolerance: float = 1e-9
 ) -> Tensor:
-    """Returns log Σ_j w_j N(v; c_j, β²I) of each query v, nats: (m,) float64.
+    """Returns log Σ_j w_j N(v; c_j, β²I) of each query v, nats: (m, d) -> (m,) float64.
 
-    Args:
-        queries: (m, d).
-        centres: (n, d).
-        beta: β > 0.
-        weights: (n,), not negative, divided by their sum. Default: all the same.
-        tolerance: Most absolute error, see `GaussianMixture`.
-
-    Raises:
-        UsageError: Shapes do not go together, or a number is not finite or out of range.
+    The other arguments, and what is raised, are those of `GaussianMixture`.
     """
     return GaussianMixture(centres, beta, weights, tolerance=tolerance).log_density(queries)
 
@@ -291,8 +281,7 @@ def _layout(m: int, each: int, queries: int) -> tuple[int, int, int]:
 def _errors(terms: Tensor, m: int, each: int, reach: float) -> tuple[tuple[str, float], ...]:
     """The parts of the error of the mean of terms (k, s, r), r draws at each of s samples of k of the m inputs.
 
-    Args:
-        reach: How far the truth may be, were chance left out, for the number of samples of an input being finite.
+    The truth may be off by `reach`, were chance left out, for the number of samples of an input being finite.
     """
     k, s, r = terms.shape
     noise = float(terms.var(2).mean())
@@ -326,9 +315,7 @@ def _in_all(errors: Sequence[tuple[str, float]]) -> float:
 def _own_log_sums(v: Tensor, centres: Tensor, index: Tensor, beta: float, spot: Tensor) -> tuple[Tensor, ...]:
     """log of the mean of exp(-|v - c|²/2β²) over an input's samples, the half that the draw is of, and all others.
 
-    Args:
-        index: The inputs, (inputs,).
-        spot: The sample that every draw is of, (draws,).
+    Inputs are at `index`, (inputs,); `spot` is the sample that every draw is of, (draws,).
     """
     each = centres.shape[1]
     own, half, rest = (torch.empty(v.shape[:2], dtype=v.dtype, device=v.device) for _ in range(3))

@@ -1,6 +1,7 @@
 """A linear probe for layers too wide for memory: features come a few rows at a time and are never held in float64."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,19 +16,17 @@ from infoplane.errors import UsageError
 from infoplane.information.class_prior import ClassPrior
 from infoplane.torch_state import own_state
 
-#: inverse strengths of the L2 penalty, from strong to weak; with thousands of features the strong ones matter
-WIDE_STRENGTHS = tuple(10.0**power for power in range(-7, 5))
-
+#: inverse strengths of the L2 penalty to choose from, strong to weak; with thousands of features strong ones matter
+STRENGTHS = tuple(10.0**power for power in range(-7, 5))
 #: share of the uniform distribution in every q(y|h), so that none is 0 by rounding
 TRACE = 1e-6
 #: rows that are in work at a time
 ROWS = 1024
 #: steps of L-BFGS between two looks at the held-out loss, and looks per strength
 STEPS, LOOKS = 10, 20
-#: looks without improvement after which a strength ends
-STALE_LOOKS = 2
-#: strengths in a row, at whose end the held-out loss was so many times the best, after which the path ends
-STALE_STRENGTHS, OVERFITTED = 2, 1.01
+#: looks without improvement after which a strength ends, and strengths in a row, at whose end the held-out loss was so
+#: many times the best, after which the path ends
+STALE_LOOKS, STALE_STRENGTHS, OVERFITTED = 2, 2, 1.01
 #: a fit has converged where no component of the gradient of the mean loss is larger, or the mean loss falls by less, in
 #: nats, between two looks: products in float32 carry no further
 GRADIENT, PROGRESS = 1e-6, 1e-7
@@ -64,16 +63,20 @@ class Rows:
         return self.of(part)
 
 
-class WideProbe:
+class Probe(ABC):
     """q(y|h) ∝ exp(w_y·h + b_y), mixed with the classes' shares.
 
-    Args:
-        weights: (d + 1, classes) float64; the last row holds the biases.
+    Attributes:
+        width: d of the features that it was fitted on.
         prior: What it is mixed with, if anything.
     """
 
-    def __init__(self, weights: Tensor, prior: ClassPrior | None = None) -> None:
-        self.weights, self.prior = weights, prior
+    width: int
+    prior: ClassPrior | None
+
+    @abstractmethod
+    def _table(self, features: Features) -> np.ndarray:
+        """The probabilities before they are mixed, (n, classes), or UsageError of features that are not finite."""
 
     def probabilities(self, features: Features) -> np.ndarray:
         """(n, d) -> (n, classes), none of them 0.
@@ -81,10 +84,10 @@ class WideProbe:
         Raises:
             UsageError: Features are not finite numbers of the width that the probe was fitted on.
         """
-        check_width(features, len(self.weights) - 1)
-        table = torch.cat([_log_softmax(chunk, self.weights).exp().cpu() for _, chunk in _chunks(features)]).numpy()
-        if not np.isfinite(table).all():  # whatever is not finite among the features makes it so
-            raise _not_finite("a probability that is no number")
+        found = check_features(features, "features")[1]
+        if found != self.width:
+            raise UsageError("features do not fit the probe", received=f"(n, {found})", legal=f"(n, {self.width})")
+        table = self._table(features)
         mixed = table if self.prior is None else self.prior.mix(table)
         return (1 - TRACE) * mixed + TRACE / mixed.shape[1]
 
@@ -94,13 +97,22 @@ class WideProbe:
         Raises:
             UsageError: As `probabilities`, or there is not one class number for each row.
         """
-        return log_probs_of(self.probabilities(features), labels)
+        table = self.probabilities(features)
+        labels = check_labels(labels, len(table), table.shape[1], of="row")
+        return np.log(table[np.arange(len(labels)), labels])
 
 
-def log_probs_of(table: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Returns the log of each row's probability of its label, (n,), from a table (n, classes)."""
-    labels = check_labels(labels, len(table), table.shape[1], of="row")
-    return np.log(table[np.arange(len(labels)), labels])
+class WideProbe(Probe):
+    """The probe with these weights, (d + 1, classes) float64, whose last row holds the biases."""
+
+    def __init__(self, weights: Tensor, prior: ClassPrior | None = None) -> None:
+        self.weights, self.prior, self.width = weights, prior, len(weights) - 1
+
+    def _table(self, features: Features) -> np.ndarray:
+        table = torch.cat([_log_softmax(chunk, self.weights).exp().cpu() for _, chunk in _chunks(features)]).numpy()
+        if not np.isfinite(table).all():  # whatever is not finite among the features makes it so
+            raise _not_finite("a probability that is no number")
+        return table
 
 
 @own_state()
@@ -113,15 +125,12 @@ def fit_wide_probe(
     1/C, each from the solution of the one before. Every few steps the held-out loss is looked at; the weights that
     were best at any look are kept, so the search also stops early within a penalty. They are then mixed with the
     classes' shares by what held-out pairs say: see `ClassPrior`. Memory: a chunk of rows, and 20 times the weights.
-    Each step is one pass over the features, so the held-out pairs decide, and no cross-validation.
-
-    Args:
-        features: (n, d), standardised; held_features (m, d) likewise.
-        labels: (n,) whole numbers 0 … classes − 1; held_labels (m,) likewise.
+    Each step is one pass over the features, so the held-out pairs decide, and no cross-validation. Arguments are those
+    of `fit_probe`.
     """
     best, best_loss = None, np.inf
     last, in_vain = None, 0
-    for strength in WIDE_STRENGTHS:
+    for strength in STRENGTHS:
         idle, loss = 0, np.inf
         for weights in descend_penalised(features, labels, classes, strength, start=last):
             last, loss = weights, mean_loss(held_features, held_labels, weights)
@@ -152,13 +161,6 @@ def check_features(features: Features, what: str) -> tuple[int, int]:
         received = f"{n} rows, the first {row.dtype} of shape {row.shape[1:]}"
         raise UsageError(f"{what} are no rows", received=received, legal=legal)
     return n, row.shape[1]
-
-
-def check_width(features: Features, width: int) -> None:
-    """Raises UsageError unless features are rows of the width that a probe was fitted on."""
-    found = check_features(features, "features")[1]
-    if found != width:
-        raise UsageError("features do not fit the probe", received=f"(n, {found})", legal=f"(n, {width})")
 
 
 def _not_finite(received: str) -> UsageError:

@@ -7,11 +7,10 @@ from types import FunctionType
 import torch
 from torch import Tensor, nn
 
+from infoplane.capture.generators import RandomStream
 from infoplane.inversion.precision import autocast, is_wide
 from infoplane.inversion.settings import FitSettings
 
-#: fewest updates for which compiling pays
-WORTH = 500
 #: share of a GPU's free memory that a data set may take
 SHARE = 0.5
 #: steps after which the losses on a GPU are looked at; before that nobody waits for it
@@ -36,11 +35,8 @@ class Step:
 
     What is not the loss itself, a context computed on the fly, say, stays in the precision it has. Where torch cannot
     compile the loss, or what differentiates it, the step goes on without, which is said once. Where a batch does not
-    fit into a GPU's memory, its portions are differentiated one after the other from then on: the same mean.
-
-    Args:
-        loss: What is to be differentiated.
-        model: Whose gradients these are; cleared before a step is tried again.
+    fit into a GPU's memory, its portions are differentiated one after the other from then on: the same mean. Gradients
+    of the model are cleared before a step is tried again.
     """
 
     def __init__(self, loss: Loss, model: nn.Module, settings: FitSettings, device: torch.device) -> None:
@@ -50,16 +46,16 @@ class Step:
         self._wide = is_wide(model)
         self._proved = False
 
-    def __call__(self, *examples: Tensor | None) -> Tensor:
+    def __call__(self, images: Tensor, *others: Tensor | None) -> Tensor:
         """Returns the mean loss, no longer to be differentiated; its gradients are added to the model's."""
-        random = None if self._proved else _random_state(self.device)
+        random = None if self._proved else RandomStream.read()
         while True:
             try:
-                loss = self._differentiate(self.compiled or self.loss, examples)
+                loss = self._differentiate(self.compiled or self.loss, images, others)
             except torch.OutOfMemoryError:
                 if self.portion <= 1:
                     raise
-                self.portion = (min(self.portion, _count(examples)) + 1) // 2
+                self.portion = (min(self.portion, len(images)) + 1) // 2
             except Exception as error:  # whatever the compiler, or what it calls, says
                 if self._proved or self.compiled is None:
                     raise
@@ -72,30 +68,24 @@ class Step:
                 return loss
             self.model.zero_grad(set_to_none=True)
             if random is not None:
-                _set_random_state(random, self.device)
+                RandomStream.write(random)
 
-    def _differentiate(self, function: Loss, examples: tuple[Tensor | None, ...]) -> Tensor:
-        n, total = _count(examples), torch.zeros((), device=self.device)
+    def _differentiate(self, function: Loss, images: Tensor, others: tuple[Tensor | None, ...]) -> Tensor:
+        n, total = len(images), torch.zeros((), device=self.device)
         for begin in range(0, n, self.portion):
             part = slice(begin, begin + self.portion)
             with autocast(self.settings, self.device, wide=self._wide):
-                loss = function(*(None if each is None else each[part] for each in examples)).sum() / n
+                loss = function(images[part], *(None if each is None else each[part] for each in others)).sum() / n
             loss.backward()
             total = total + loss.detach()
         return total
-
-
-def _count(examples: tuple[Tensor | None, ...]) -> int:
-    """How many examples a batch has: the images come first."""
-    assert examples[0] is not None
-    return len(examples[0])
 
 
 def compiling(settings: FitSettings, device: torch.device) -> bool:
     """Whether training steps are to be compiled."""
     if settings.compile != "auto":
         return settings.compile
-    return device.type == "cuda" and settings.updates >= WORTH
+    return device.type == "cuda" and settings.updates >= 500  # which it takes to pay
 
 
 def compiled(loss: Loss) -> Loss:
@@ -109,31 +99,15 @@ def compiled(loss: Loss) -> Loss:
     return torch.compile(own, dynamic=False)
 
 
-def _random_state(device: torch.device) -> list[Tensor]:
-    return [torch.get_rng_state()] + ([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])
-
-
-def _set_random_state(state: list[Tensor], device: torch.device) -> None:
-    torch.set_rng_state(state[0])
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(state[1], device)
-
-
 def resident(data: Tensor, device: torch.device) -> Tensor:
-    """The data on the device if it has room for them, so that no step waits for a batch."""
-    if device.type != "cuda" or data.device == device:
-        return data
+    """The data on a GPU if it has room for them, so that no step waits for a batch."""
     free, _ = torch.cuda.mem_get_info(device)
-    return data.to(device) if data.numel() * data.element_size() <= SHARE * free else data
+    fits = data.device == device or data.numel() * data.element_size() <= SHARE * free
+    return data.to(device) if fits else data
 
 
 class History:
-    """Losses and gradient norms of all steps so far, kept where they are computed.
-
-    Args:
-        updates: Steps in all.
-        device: Where.
-    """
+    """Losses and gradient norms of all steps so far, of so many updates, kept where they are computed."""
 
     def __init__(self, updates: int, device: torch.device) -> None:
         self.losses, self.norms, self.limits = torch.full((3, updates), torch.nan, dtype=torch.float64, device=device)

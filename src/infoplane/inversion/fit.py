@@ -28,10 +28,6 @@ Watch = Callable[[], Mapping[str, float]]
 EVALUATION_BATCH, EVALUATION_VALUES = 128, 2_000_000
 
 
-#: values of a curve, one for each of its points
-_POINTS = ("train", "heldout", "heldout_ema", "gradient")
-
-
 @dataclass
 class Curve:
     """What training looked like, losses per example.
@@ -64,25 +60,21 @@ class Curve:
         if not self.updates:
             return later
         done = self.updates[-1]
-        joined = {name: getattr(self, name) + getattr(later, name) for name in _POINTS}
+        series = ("train", "heldout", "heldout_ema", "gradient")
         # Where one of the two did not watch, there is nothing to see.
         unknown = [[math.nan] * len(curve.updates) for curve in (self, later)]
         watched = {
             name: self.watched.get(name, unknown[0]) + later.watched.get(name, unknown[1])
             for name in dict.fromkeys((*self.watched, *later.watched))
         }
-        if later.best_update:
-            best_update, best = done + later.best_update, later.best
-        else:
-            best_update, best = self.best_update, self.best
         return Curve(
             start=self.start,
             updates=self.updates + [done + update for update in later.updates],
-            best_update=best_update,
-            best=best,
+            best_update=done + later.best_update if later.best_update else self.best_update,
+            best=later.best if later.best_update else self.best,
             guarded=self.guarded + later.guarded,
             watched=watched,
-            **joined,
+            **{name: getattr(self, name) + getattr(later, name) for name in series},
         )
 
     @property
@@ -108,13 +100,7 @@ class Source(Protocol):
 
 
 class OneSource:
-    """One model's losses on one set of pairs.
-
-    Attributes:
-        model, loss, pairs, held_out: As given; the pairs on the device, if it has room for them.
-        settings: How the model is trained.
-        order: Index batches for ever, every example once per epoch.
-    """
+    """One model's losses on one set of pairs, which lie on the device if it has room for them."""
 
     def __init__(
         self,
@@ -144,7 +130,7 @@ class OneSource:
         return self._differentiate(*self.pairs.training_batch(next(self.order)))
 
     def held_out_loss(self) -> float:
-        return mean_loss(self.model, self.loss, self.held_out)
+        return float(losses_of(self.model, self.loss, self.held_out).mean())
 
 
 @checked
@@ -172,10 +158,21 @@ def fit(
         UsageError: There is nothing to train on or nothing held out.
     """
     if settings.minutes is not None and len(pairs) and len(held_out):
-        settings = within(settings, model, loss, pairs, held_out)
+        per_update, per_evaluation = seconds_per_update(settings, model, loss, pairs, held_out)
+        left = 60 * settings.minutes - per_evaluation * (settings.evaluations + 0.5)  # the start is scored once
+        settings = settings.model_copy(update={"minutes": None, "updates": max(1, int(left / per_update))})
     source = OneSource(model, loss, pairs, held_out, settings, seed)
-    watch = watch_on(model, loss, watched or {})
-    return train(model, source, settings, seed=seed, device=pairs.device, watch=watch, progress=progress)
+    there = {name: each.resident() for name, each in (watched or {}).items()}
+
+    return train(
+        model,
+        source,
+        settings,
+        seed=seed,
+        device=pairs.device,
+        watch=lambda: {name: float(losses_of(model, loss, each).mean()) for name, each in there.items()},
+        progress=progress,
+    )
 
 
 @own_state()
@@ -186,87 +183,76 @@ def train(
     *,
     seed: int,
     device: torch.device,
-    watch: Watch | None = None,
+    watch: Watch = dict,
     progress: Progress | None = None,
 ) -> Curve:
-    """As `fit`, for any source of losses; `settings.updates` are all that there will be.
-
-    Raises:
-        FitError: A loss or gradient is not finite; names the step, the learning rate and the last good value.
-    """
+    """As `fit`, for any source of losses; `settings.updates` are all that there will be."""
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
-        return _train(laid_out(model, device), source, settings, device, watch, progress)
+        model = laid_out(model, device)
+        parameters = list(model.parameters())
+        optimiser = _optimiser(model, settings)
+        averaged = [p.detach().clone() for p in parameters]
+        best = [p.detach().clone() for p in parameters]
+        # The initial weights are a candidate too: training that only makes things worse is undone.
+        curve = Curve(start=source.held_out_loss())
+        best_loss = curve.start if math.isfinite(curve.start) else math.inf
+        # Evenly spread, the last step included.
+        parts = range(1, settings.evaluations + 1)
+        checkpoints = {max(1, round(settings.updates * part / settings.evaluations)) for part in parts}
+        history = History(settings.updates, device)
+        looked, stale = 0, 0
 
+        model.train()
+        for step in range(settings.updates):
+            factor = settings.rate(step)
+            for group in optimiser.param_groups:
+                group["lr"] = group["base_rate"] * factor
+            optimiser.zero_grad(set_to_none=True)
+            loss = source.step()
+            limit = history.limit(settings.guard)
+            history.take(loss, shorten(parameters, limit), limit)
+            # To look is to wait for the GPU.
+            if device.type == "cpu" or step + 1 in checkpoints or (step + 1) % LOOK == 0:
+                _check(history, looked, settings, source)
+                looked = step + 1
+            optimiser.step()
+            # A short memory at first, so that the average is not the initial weights.
+            memory = min(settings.ema, (1 + step) / (10 + step))
+            with torch.no_grad():
+                torch._foreach_lerp_(averaged, parameters, 1 - memory)  # pyright: ignore
 
-def _train(
-    model: nn.Module,
-    source: Source,
-    settings: FitSettings,
-    device: torch.device,
-    watch: Watch | None,
-    progress: Progress | None,
-) -> Curve:
-    parameters = list(model.parameters())
-    optimiser = _optimiser(model, settings)
-    averaged = [p.detach().clone() for p in parameters]
-    best = [p.detach().clone() for p in parameters]
-    # The initial weights are a candidate too: training that only makes things worse is undone.
-    curve = Curve(start=source.held_out_loss())
-    best_loss = curve.start if math.isfinite(curve.start) else math.inf
-    checkpoints = _checkpoints(settings.updates, settings.evaluations)
-    history = History(settings.updates, device)
-    looked, stale = 0, 0
-
-    model.train()
-    for step in range(settings.updates):
-        factor = settings.rate(step)
-        for group in optimiser.param_groups:
-            group["lr"] = group["base_rate"] * factor
-        optimiser.zero_grad(set_to_none=True)
-        loss = source.step()
-        limit = history.limit(settings.guard)
-        history.take(loss, shorten(parameters, limit), limit)
-        # To look is to wait for the GPU.
-        if device.type == "cpu" or step + 1 in checkpoints or (step + 1) % LOOK == 0:
-            _check(history, looked, settings, source)
-            looked = step + 1
-        optimiser.step()
-        # A short memory at first, so that the average is not the initial weights.
-        memory = min(settings.ema, (1 + step) / (10 + step))
+            if step + 1 in checkpoints:
+                since = curve.updates[-1] if curve.updates else 0
+                curve.updates.append(step + 1)
+                curve.train.append(sum(history.losses[since : step + 1].tolist()) / (step + 1 - since))
+                curve.gradient.append(median(history.norms[since : step + 1].tolist()))
+                raw = source.held_out_loss()
+                _swap(parameters, averaged)
+                smooth = source.held_out_loss()
+                for name, seen in watch().items():
+                    curve.watched.setdefault(name, []).append(seen)
+                _swap(parameters, averaged)
+                curve.heldout.append(raw)
+                curve.heldout_ema.append(smooth)
+                stale += 1
+                for name, result, weights in (("raw", raw, parameters), ("ema", smooth, averaged)):
+                    if result < best_loss:
+                        best_loss, stale = result, 0
+                        curve.best_update, curve.best = step + 1, name
+                        torch._foreach_copy_(best, [w.detach() for w in weights])  # pyright: ignore
+                if settings.patience is not None and stale >= settings.patience:
+                    break
+            if progress is not None:
+                progress(step + 1, settings.updates, min(curve.heldout_ema[-1:] + curve.heldout[-1:], default=None))
+        curve.guarded = history.guarded()
+        if not any(map(math.isfinite, curve.heldout + curve.heldout_ema)):
+            received, mend = curve.heldout[-1], "lower fit.learning_rate"
+            raise FitError("the held-out loss was never finite", received=received, mend=mend)
         with torch.no_grad():
-            torch._foreach_lerp_(averaged, parameters, 1 - memory)  # pyright: ignore
-
-        if step + 1 in checkpoints:
-            since = curve.updates[-1] if curve.updates else 0
-            curve.updates.append(step + 1)
-            curve.train.append(sum(history.losses[since : step + 1].tolist()) / (step + 1 - since))
-            curve.gradient.append(median(history.norms[since : step + 1].tolist()))
-            raw = source.held_out_loss()
-            _swap(parameters, averaged)
-            smooth = source.held_out_loss()
-            for name, seen in (watch() if watch is not None else {}).items():
-                curve.watched.setdefault(name, []).append(seen)
-            _swap(parameters, averaged)
-            curve.heldout.append(raw)
-            curve.heldout_ema.append(smooth)
-            stale += 1
-            for name, result, weights in (("raw", raw, parameters), ("ema", smooth, averaged)):
-                if result < best_loss:
-                    best_loss, stale = result, 0
-                    curve.best_update, curve.best = step + 1, name
-                    torch._foreach_copy_(best, [w.detach() for w in weights])  # pyright: ignore
-            if settings.patience is not None and stale >= settings.patience:
-                break
-        if progress is not None:
-            progress(step + 1, settings.updates, min(curve.heldout_ema[-1:] + curve.heldout[-1:], default=None))
-    curve.guarded = history.guarded()
-    if not any(map(math.isfinite, curve.heldout + curve.heldout_ema)):
-        raise FitError("the held-out loss was never finite", received=curve.heldout[-1], mend="lower fit.learning_rate")
-    with torch.no_grad():
-        torch._foreach_copy_([p.data for p in parameters], best)  # pyright: ignore
-    model.eval()
-    return curve
+            torch._foreach_copy_([p.data for p in parameters], best)  # pyright: ignore
+        model.eval()
+        return curve
 
 
 def _check(history: History, since: int, settings: FitSettings, source: Source) -> None:
@@ -289,10 +275,8 @@ def _optimiser(model: nn.Module, settings: FitSettings) -> torch.optim.Optimizer
     densities = [module for module in model.modules() if isinstance(module, Density)]
     of_context = [group for density in densities for group in density.context_rates(settings.context_rate)]
     context = {parameter for parameters, _ in of_context for parameter in parameters}
-    groups = [{"params": [p for p in model.parameters() if p not in context], "base_rate": settings.learning_rate}]
-    for parameters, factor in of_context:
-        groups.append({"params": parameters, "base_rate": settings.learning_rate * factor})
-    groups = [group for group in groups if group["params"]]
+    rates = [([p for p in model.parameters() if p not in context], 1.0), *of_context]
+    groups = [{"params": own, "base_rate": settings.learning_rate * factor} for own, factor in rates if own]
     return torch.optim.AdamW(
         groups, lr=settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay, fused=True
     )
@@ -309,28 +293,12 @@ def _epochs(n: int, batch: int, seed: int, device: torch.device) -> Iterator[Ten
         rest = rest[batch:]
 
 
-def _checkpoints(updates: int, evaluations: int) -> set[int]:
-    """The steps at which to evaluate: evenly spread, the last one included."""
-    return {max(1, round(updates * (k + 1) / evaluations)) for k in range(evaluations)}
-
-
 @torch.no_grad()
 def _swap(first: list[nn.Parameter], second: list[Tensor]) -> None:
     for a, b in zip(first, second, strict=True):
         kept = a.detach().clone()
         a.copy_(b)
         b.copy_(kept)
-
-
-def watch_on(model: nn.Module, loss: Loss, watched: Mapping[str, Pairs]) -> Watch:
-    """Returns what looks at the mean losses of some pairs, by name."""
-    there = {name: pairs.resident() for name, pairs in watched.items()}
-    return lambda: {name: mean_loss(model, loss, pairs) for name, pairs in there.items()}
-
-
-def mean_loss(model: nn.Module, loss: Loss, pairs: Pairs) -> float:
-    """Returns the mean loss per example in evaluation mode."""
-    return float(losses_of(model, loss, pairs).mean())
 
 
 def scored_at_once(pairs: Pairs, most: int) -> int:
@@ -344,28 +312,17 @@ def losses_of(model: nn.Module, loss: Loss, pairs: Pairs) -> Tensor:
     """Returns the loss of every example in evaluation mode, float64 (n,) on the CPU."""
     if not len(pairs):
         raise UsageError("no pairs to score", received="none", legal="at least one")
-    batch = scored_at_once(pairs, EVALUATION_BATCH)
+    batch, chunks = scored_at_once(pairs, EVALUATION_BATCH), []
     with evaluating(model):
-        chunks = [_scored(loss, pairs, slice(start, start + batch)) for start in range(0, len(pairs), batch)]
+        for start in range(0, len(pairs), batch):
+            images, context = pairs.batch(slice(start, start + batch))
+            found = loss(images, context)
+            if not isinstance(found, Tensor) or found.shape != (len(images),):
+                received = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+                legal = f"({len(images)},)"
+                raise UsageError("the loss is not one number for each image", received=received, legal=legal)
+            chunks.append(found.double().cpu())
     return torch.cat(chunks)
-
-
-def _scored(loss: Loss, pairs: Pairs, part: slice) -> Tensor:
-    """The losses of some pairs, one each."""
-    images, context = pairs.batch(part)
-    found = loss(images, context)
-    if not isinstance(found, Tensor) or found.shape != (len(images),):
-        received = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
-        raise UsageError("the loss is not one number for each image", received=received, legal=f"({len(images)},)")
-    return found.double().cpu()
-
-
-def within(settings: FitSettings, model: nn.Module, loss: Loss, pairs: Pairs, held_out: Pairs) -> FitSettings:
-    """Returns the settings with `minutes` turned into `updates`, by timing a few updates on a copy of the model."""
-    assert settings.minutes is not None
-    per_update, per_evaluation = seconds_per_update(settings, model, loss, pairs, held_out)
-    left = 60 * settings.minutes - per_evaluation * (settings.evaluations + 0.5)  # the start is scored once
-    return settings.model_copy(update={"minutes": None, "updates": max(1, int(left / per_update))})
 
 
 @checked
@@ -381,7 +338,7 @@ def seconds_per_update(
     short = settings.model_copy(update={"minutes": None, "updates": 2, "evaluations": 1})
     fit(trial, trial_loss, pairs, held_out, short, seed=0)  # warm-up: allocations, kernel selection
     start = time.perf_counter()
-    mean_loss(trial, trial_loss, held_out)
+    losses_of(trial, trial_loss, held_out)
     evaluation = 2 * (time.perf_counter() - start)  # raw and averaged weights
     start = time.perf_counter()
     fit(trial, trial_loss, pairs, held_out, short.model_copy(update={"updates": steps}), seed=0)

@@ -18,8 +18,6 @@ from infoplane.inversion.parallel import Ranks, fit_on_ranks
 from infoplane.inversion.settings import FitSettings
 from infoplane.torch_state import own_state
 
-#: pairs that what can be solved is solved on in one go
-SOLVED_AT_ONCE = 512
 #: pairs of an image and any context that are scored at once: on a processor four times as many take twice the time each
 CROSSED, CROSSED_ON_GPU = 64, 256
 
@@ -75,7 +73,8 @@ def fit_density(
         mend = "make it outside torch.inference_mode()"
         raise UsageError("a density made in inference mode cannot be trained", mend=mend)
     if start is None:
-        initialise(density, pairs)
+        # Under a null context and on the first images: the same for a conditional model and its twin.
+        density.initialise(pairs.images_of(slice(0, density.initial_images)))
     else:
         _begin_at(density, start)
     pairs = guided(density, pairs, seed)
@@ -85,19 +84,13 @@ def fit_density(
     return fit(density, loss, pairs, held_out, settings, seed=seed, watched=watched, progress=progress)
 
 
-def initialise(density: Density, pairs: Pairs) -> None:
-    """Data-dependent initialisation, under a null context and on the first images: the same for a conditional model
-    and its twin."""
-    density.initialise(pairs.images_of(slice(0, density.initial_images)))
-
-
 def guided(density: Density, pairs: Pairs, seed: int) -> Pairs:
     """Solves what a density can solve of its context; returns the pairs with what training is then told of each."""
     if pairs.context is None:
         return pairs
 
     def batches() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        for rows in torch.arange(len(pairs)).split(SOLVED_AT_ONCE):
+        for rows in torch.arange(len(pairs)).split(512):
             images, context = pairs.batch(rows)
             assert context is not None
             yield rows, images, context

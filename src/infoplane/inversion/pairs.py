@@ -162,7 +162,7 @@ class Pairs:
         images = self.images_of(index)
         return images, self.context_of(index, images)
 
-    def training_batch(self, index: Tensor | slice) -> tuple[Tensor | None, ...]:
+    def training_batch(self, index: Tensor | slice) -> tuple[Tensor, *tuple[Tensor | None, ...]]:
         """Returns what `batch` does and, where there is one, what a guide says of these examples."""
         images, context = self.batch(index)
         if self._guide is None:

@@ -72,7 +72,7 @@ def joined(device: str = "auto") -> Iterator[Ranks]:
     """
     if device not in DEVICES:
         raise unknown("device", str(device), DEVICES)
-    rank, count, local = (int(os.environ.get(name, default)) for name, default in _ENVIRONMENT)
+    rank, local = (int(os.environ.get(name, 0)) for name in ("RANK", "LOCAL_RANK"))
     on_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
     if on_gpu and local >= torch.cuda.device_count():
         raise UsageError(
@@ -87,7 +87,7 @@ def joined(device: str = "auto") -> Iterator[Ranks]:
     alone = {"store": dist.HashStore(), "rank": 0, "world_size": 1} if "RANK" not in os.environ else {}  # pyright: ignore
     dist.init_process_group("nccl" if on_gpu else "gloo", **alone)
     try:
-        yield Ranks(rank, count, where)
+        yield Ranks(rank, int(os.environ.get("WORLD_SIZE", 1)), where)
     finally:
         dist.destroy_process_group()
 
@@ -122,27 +122,21 @@ def fit_on_ranks(
     if settings.batch < ranks.count:
         raise UsageError("a batch smaller than the number of processes", received=f"{settings.batch} for {ranks.count}")
     model = laid_out(model, pairs.device)  # before the gradients' buckets are laid out after it
-    source = SharedSource(OneSource(model, loss, pairs, held_out, settings, seed), settings.batch, ranks)
+    source = SharedSource(OneSource(model, loss, pairs, held_out, settings, seed), ranks)
     reported = progress if ranks.first else None
     return train(model, source, settings, seed=seed + STRIDE * ranks.rank, device=pairs.device, progress=reported)
 
 
 class SharedSource:
-    """The losses of one source, each process computing those of its share of every batch.
+    """The losses of one source, the same in all processes, each computing those of its share of every global batch."""
 
-    Args:
-        source: The same in all processes, its order of examples too.
-        batch: Examples of the global batch.
-        ranks: The processes.
-    """
-
-    def __init__(self, source: OneSource, batch: int, ranks: Ranks) -> None:
+    def __init__(self, source: OneSource, ranks: Ranks) -> None:
         self.source, self.ranks = source, ranks
         self._share = slice(ranks.rank, None, ranks.count)
         self._held_out = source.held_out.subset(torch.arange(len(source.held_out))[self._share])
         # It averages gradients over processes, which thus become those of the whole batch, however that is shared out.
         self._losses = DistributedDataParallel(
-            _Loss(source, ranks.count / batch),
+            _Loss(source, ranks.count / source.settings.batch),
             device_ids=[ranks.device] if ranks.device.type == "cuda" else None,
             static_graph=True,  # some of a density's last weights may go unused
         )
@@ -181,6 +175,3 @@ class _Loss(nn.Module):
 
     def forward(self, *examples: Tensor | None) -> Tensor:
         return self.factor * self.loss(*examples).sum()
-
-
-_ENVIRONMENT = (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))

@@ -12,12 +12,10 @@ from infoplane.inversion.settings import FitSettings
 
 #: flags of processors that multiply matrices of bfloat16, x86's and ARM's
 BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
-#: where Linux keeps the flags of each of its processors
-CPUINFO = Path("/proc/cpuinfo")
 
 
-def flags(path: Path = CPUINFO) -> frozenset[str]:
-    """Returns what all of this machine's processors say that they can do; nothing where that cannot be read."""
+def flags(path: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
+    """Returns what all of this machine's processors can do, as Linux says; nothing where that cannot be read."""
     found = []
     with suppress(OSError):
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -30,10 +28,8 @@ def flags(path: Path = CPUINFO) -> frozenset[str]:
 def best_precision(device: torch.device, *, wide: bool) -> Literal["float32", "bfloat16"]:
     """Returns what "auto" is: bfloat16 on a GPU that has it, and for wide products on a processor that computes it.
 
-    A processor gains nothing by it in small convolutions, whose time goes by with moving and rounding numbers.
-
-    Args:
-        wide: See `Density.wide`.
+    A processor gains nothing by it in small convolutions, whose time goes by with moving and rounding numbers; which
+    products are wide says `Density.wide`.
     """
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"

@@ -57,9 +57,8 @@ class Reconstructor(nn.Module):
         """(B, d) or (B, c, h, w) -> images (B, C, H, W) on the scale 0 … 1, not clipped."""
         check_argument("context", context, Tensor)
         if context.is_complex() or tuple(context.shape[1:]) != self.context or not len(context):
-            received = outline(context)
             legal = f"real (B, {', '.join(map(str, self.context))})"
-            raise UsageError("context does not fit the reconstruction", received=received, legal=legal)
+            raise UsageError("context does not fit the reconstruction", received=outline(context), legal=legal)
         context = context.to(next(self.parameters()).dtype)
         x = self.enter(context).view(len(context), *self.start)
         for layer in self.up:

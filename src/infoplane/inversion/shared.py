@@ -11,7 +11,7 @@ from infoplane.arguments import Seed, checked
 from infoplane.densities import Density
 from infoplane.errors import UsageError
 from infoplane.inversion.fit import Curve, OneSource, Progress, train
-from infoplane.inversion.invert import NegativeLogProb, guided, initialise
+from infoplane.inversion.invert import NegativeLogProb, guided
 from infoplane.inversion.pairs import Pairs
 from infoplane.inversion.settings import FitSettings
 from infoplane.torch_state import own_state
@@ -32,10 +32,8 @@ class SharedTrunk(nn.Module):
     """Ties densities together, in place: what is not of the context is from now on one set of weights, the first's.
 
     Each stays an ordinary density of its family, whose `state_dict` is the trunk and its own conditioning. One without
-    a context is the trunk alone, which is what any of them is under a context of zeros: their null-context twin.
-
-    Args:
-        densities: Place (a layer at a checkpoint, say) -> density.
+    a context is the trunk alone, which is what any of them is under a context of zeros: their null-context twin. Each
+    has the name of its place, a layer at a checkpoint, say.
 
     Raises:
         UsageError: There is none, or they differ in more than the context.
@@ -119,12 +117,18 @@ def fit_shared(
     if settings.minutes is not None:
         raise UsageError("a trunk cannot be trained by time", received=f"minutes {settings.minutes}", legal="updates")
     shared = SharedTrunk(densities)
-    first = pairs[shared.places[0]]
-    initialise(densities[shared.places[0]], first)
+    first, density = pairs[shared.places[0]], densities[shared.places[0]]
+    density.initialise(first.images_of(slice(0, density.initial_images)))
     share_buffers(densities)
-    solved = {place: guided(densities[place], own, seed) for place, own in pairs.items()}
-    source = _Rounds(shared.places, densities, solved, held_out, settings, seed)
-    whole = settings.model_copy(update={"updates": settings.updates * len(shared.places)})
+    generator = torch.Generator().manual_seed(seed)
+    # A stream of batches for each: with one seed for all, the trunk would see the same images in turn after turn.
+    seeds = torch.randint(2**62, (len(densities),), generator=generator).tolist()
+    sources = {}
+    for (place, density), own in zip(densities.items(), seeds, strict=True):
+        solved, loss = guided(density, pairs[place], seed), NegativeLogProb(density)
+        sources[place] = OneSource(density, loss, solved, held_out[place], settings, own, place)
+    source = _Rounds(sources, generator)
+    whole = settings.model_copy(update={"updates": settings.updates * len(densities)})
     curve = train(shared, source, whole, seed=seed, device=first.device, progress=progress)
     return SharedCurve(**vars(curve), places=source.curves(curve))
 
@@ -132,29 +136,12 @@ def fit_shared(
 class _Rounds:
     """Losses of several places: a batch of each in turn, the turns in another order in every round."""
 
-    def __init__(
-        self,
-        places: tuple[str, ...],
-        densities: Mapping[str, Density],
-        pairs: Mapping[str, Pairs],
-        held_out: Mapping[str, Pairs],
-        settings: FitSettings,
-        seed: int,
-    ) -> None:
-        self.places = places
+    def __init__(self, sources: Mapping[str, OneSource], generator: torch.Generator) -> None:
+        self.places, self.sources, self._generator = tuple(sources), sources, generator
         self._visited: list[str] = []
-        self._generator = torch.Generator().manual_seed(seed)
-        # A stream of batches for each: with one seed for all, the trunk would see the same images in turn after turn.
-        seeds = torch.randint(2**62, (len(places),), generator=self._generator).tolist()
-        self.sources = {
-            place: OneSource(
-                densities[place], NegativeLogProb(densities[place]), pairs[place], held_out[place], settings, own, place
-            )
-            for place, own in zip(places, seeds, strict=True)
-        }
         self._turns: list[int] = []
         # Each place's training losses since the last evaluation, their means before it, and its held-out losses.
-        self._losses: dict[str, list[Tensor]] = {place: [] for place in places}
+        self._losses: dict[str, list[Tensor]] = {place: [] for place in sources}
         self._means: list[dict[str, float]] = []
         self._held: list[dict[str, float]] = []
 
@@ -172,7 +159,8 @@ class _Rounds:
 
     def held_out_loss(self) -> float:
         if any(self._losses.values()):
-            self._means.append({place: _mean(losses) for place, losses in self._losses.items()})
+            seen = {place: torch.stack(losses).double().mean() for place, losses in self._losses.items() if losses}
+            self._means.append({place: float(seen.get(place, math.nan)) for place in self.places})
             self._losses = {place: [] for place in self.places}
         self._held.append({place: source.held_out_loss() for place, source in self.sources.items()})
         return sum(self._held[-1].values()) / len(self.places)
@@ -199,11 +187,6 @@ class _Rounds:
     def _own(self, update: int) -> int:
         """A place's own updates among so many of all."""
         return math.ceil(update / len(self.places))
-
-
-def _mean(losses: list[Tensor]) -> float:
-    """NaN where there was none."""
-    return float(torch.stack(losses).double().mean()) if losses else math.nan
 
 
 def _listed(places: Mapping[str, object]) -> str:

@@ -14,8 +14,6 @@ from infoplane.settings import Settings
 from infoplane.subjects.noisy import LayeredNetwork, NoisyNetwork
 
 Size = Annotated[int, Ge(1), Le(10**6)]
-#: slope of the leaky units for negative inputs: max(x, x/10)
-LEAK = 0.1
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "linear": nn.Identity}
 
@@ -59,7 +57,7 @@ def dense(settings: DenseSettings, inputs: Size, classes: Size, generator: torch
             weight, bias = settings.start[layer]
             nn.init.constant_(linear.weight, weight)
             nn.init.constant_(linear.bias, bias)
-        act = nn.LeakyReLU(LEAK) if settings.activation == "leaky" else ACTIVATIONS[settings.activation]()
+        act = nn.LeakyReLU(0.1) if settings.activation == "leaky" else ACTIVATIONS[settings.activation]()
         layers.append(nn.Sequential(linear, act))
     # Noise is added to what follows, so where the last hidden layer is the answer, the answer is noisy.
     layers.append(_linear(sizes[-1], classes, settings.gain, generator) if settings.read_out else nn.Identity())

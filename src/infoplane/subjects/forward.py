@@ -92,11 +92,8 @@ def tail(model: nn.Module, layer: str) -> nn.Module:
     parts, at = _parts(model, layer)
     rest = nn.Sequential(*(part for _, part in parts[at + 1 :]))
     if next(rest.parameters(), None) is None:
-        raise UsageError(
-            "nothing behind this layer can be trained",
-            received=layer,
-            legal=", ".join(name for name, _ in parts[:-1]),
-        )
+        legal = ", ".join(name for name, _ in parts[:-1])
+        raise UsageError("nothing behind this layer can be trained", received=layer, legal=legal)
     return rest
 
 
@@ -148,7 +145,12 @@ def decode_labels(
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed + ANEW)
         rest = tail(_staged(model).classifier(classes), layer).to(device)
-    of_batch = _unchanged if transform is None else _through(head(model, layer), transform)
+    frozen = None if transform is None else head(model, layer)
+
+    @torch.no_grad()
+    def of_batch(batch: Tensor) -> Tensor:
+        return batch if transform is None or frozen is None else frozen(transform(batch).to(device))
+
     sides = hold_out(np.arange(len(decoding[0])), held_out, seed, groups)
     places = [torch.as_tensor(side, device=decoding[0].device) for side in sides]
     kept, held = ((decoding[0][at], decoding[1][at.to(decoding[1].device)]) for at in places)
@@ -204,21 +206,6 @@ def label_table(model: nn.Module, inputs: Tensor, transform: Transform) -> Tenso
 def _of_labels(table: Tensor, labels: Tensor) -> Tensor:
     """The entries (n,) of the labels in (n, classes)."""
     return table.gather(1, labels[:, None])[:, 0]
-
-
-def _unchanged(h: Tensor) -> Tensor:
-    return h
-
-
-def _through(frozen: nn.Module, transform: Transform) -> Transform:
-    """The map from a batch of images to its activations, through the frozen part."""
-    device = device_of(frozen)
-
-    @torch.no_grad()
-    def activations(images: Tensor) -> Tensor:
-        return frozen(transform(images).to(device))
-
-    return activations
 
 
 def _staged(model: nn.Module) -> Staged:

@@ -2,7 +2,6 @@
 
 from typing import Annotated, ClassVar
 
-import torch.nn.functional as F
 from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor, nn
 
@@ -69,9 +68,9 @@ class NashCNN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) in [0, 1] -> logits (B, classes)."""
-        h = self._drop(self.conv1(x))
-        h = self._drop(self.conv2(h))
-        return self.logits(self._drop(self.fc3(h.flatten(1))))
+        for part in self.stages().values():
+            x = part(x)
+        return x
 
     def stages(self) -> dict[str, nn.Module]:
         """Returns the parts by name, in the order in which they follow one another."""
@@ -89,6 +88,3 @@ class NashCNN(nn.Module):
     def classifier(self, classes: int) -> "NashCNN":
         """Returns a classifier with the same layers and new weights from the caller's random state."""
         return NashCNN(self.shape, classes, dropout=self.dropout, **self.options)
-
-    def _drop(self, h: Tensor) -> Tensor:
-        return F.dropout(h, self.dropout, self.training)

@@ -63,18 +63,15 @@ class NoisyNetwork(LayeredNetwork):
     until the next `train()` or `eval()`.
 
     Args:
-        layers: f_1 … f_L, any modules.
-        beta: β, the standard deviation of the noise.
-
-    Raises:
-        UsageError: There are no layers, one of them is not a module, or β is not a positive number.
+        layers: As those of a `LayeredNetwork`.
+        beta: β, the standard deviation of the noise, a positive number.
 
     Source: Goldfeld et al. 2018, section 2.
     """
 
     def __init__(self, layers: Iterable[nn.Module], beta: float) -> None:
         super().__init__(layers)
-        self.beta = check_beta(beta)
+        self.beta = check_positive("beta", beta, legal="the noise's standard deviation, e.g. 0.005")
         self.noisy = True
 
     def eval(self, *, noise: bool = True) -> Self:
@@ -109,8 +106,3 @@ def _modules(layers: Iterable[nn.Module]) -> list[nn.Module]:
             received = f"{type(layer).__name__} as layer {number}"
             raise UsageError("a network's layers must be a list of modules", received=received, legal=legal)
     return found
-
-
-def check_beta(beta: float) -> float:
-    """Returns β, or raises UsageError where it is not a positive number."""
-    return check_positive("beta", beta, legal="the noise's standard deviation, e.g. 0.005")

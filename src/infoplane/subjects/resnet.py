@@ -23,16 +23,7 @@ class ResidualEncoder(nn.Module):
     """A convolution, three stages of residual blocks, an average pool: what classifier and autoencoder share.
 
     The network is a chain of parts, which `stages` lists; `h1` … `h4` are parts of it, and no skip leads over them.
-
-    Args:
-        shape: (C, H, W) of the input; height and width are multiples of 4·pool.
-        filters: Channels of the three stages; the second and third begin with a stride of two.
-        blocks: Residual blocks of two convolutions in every stage.
-        pool: Side of the windows that `h4` averages.
-        slope: Of the leaky ReLU for negative inputs.
-
-    Raises:
-        UsageError: The images' height or width is no multiple of 4·pool.
+    Arguments and errors are those of `ResNet21`.
 
     Source: Darlow & Storkey 2018, Fig. 6; the order within a block is that of He et al. 2016: convolution, batch norm,
     leaky ReLU, convolution, batch norm, the sum with what went in, leaky ReLU.
@@ -82,7 +73,7 @@ class ResNet21(ResidualEncoder):
     Args:
         shape: (C, H, W) of the input; height and width are multiples of 4·pool.
         classes: Number of labels.
-        filters: Channels of the three stages.
+        filters: Channels of the three stages; the second and third begin with a stride of two.
         blocks: Residual blocks of two convolutions in every stage.
         pool: Side of the windows that `h4` averages.
         slope: Of the leaky ReLU for negative inputs.
@@ -120,16 +111,8 @@ class ResNetAutoencoder(ResidualEncoder):
     Layers to tap as those of `ResNet21` but `logits`; `decoder` is the reconstruction, on the scale of the input and
     not clipped. From the same random state the encoder's initial weights are those of `ResNet21`.
 
-    Args:
-        shape: (C, H, W) of the input; height and width are multiples of 4·pool.
-        classes: Not used: an autoencoder knows no labels. All networks are built with the same arguments.
-        filters: Channels of the encoder's three stages.
-        blocks: Residual blocks of two convolutions in every stage.
-        pool: Side of the windows that `h4` averages.
-        slope: Of the leaky ReLU for negative inputs.
-
-    Raises:
-        UsageError: The images' height or width is no multiple of 4·pool.
+    Arguments and errors are those of `ResNet21`, as all networks are built alike; `classes` is not used, since an
+    autoencoder knows no labels.
 
     Source: Darlow & Storkey 2018, section 5, which says of the decoder that it is "simply inverting the architecture
     using upsampling". Here each part is mirrored, the last one first: a pool becomes copying (nearest neighbours), a
@@ -167,11 +150,7 @@ class ResNetAutoencoder(ResidualEncoder):
 class ResidualBlock(nn.Module):
     """Two convolutions with what went in added to what comes out: (B, inputs, H, W) -> (B, outputs, H', W').
 
-    Args:
-        inputs, outputs: Channels.
-        slope: Of the leaky ReLU.
-        down: Whether the first convolution has a stride of two.
-        up: Whether the maps are doubled by copying before the second convolution.
+    With `down` the first has a stride of two, with `up` maps are doubled by copying before the second.
     """
 
     def __init__(self, inputs: int, outputs: int, slope: float, *, down: bool = False, up: bool = False) -> None:
@@ -190,22 +169,16 @@ class ResidualBlock(nn.Module):
 
 
 def stage(channels: Sequence[int], slope: float, *, down: bool = False, up: bool = False) -> nn.Sequential:
-    """Returns residual blocks one after the other.
+    """Returns residual blocks one after the other, with so many channels before the first and after each.
 
-    Args:
-        channels: Before the first block and after each.
-        slope: Of the leaky ReLU.
-        down: Whether the first block halves height and width.
-        up: Whether the last block doubles them.
+    The first block halves height and width (`down`), or the last one doubles them (`up`).
     """
-    pairs = list(pairwise(channels))
-    last = len(pairs) - 1
-    return nn.Sequential(
-        *(
-            ResidualBlock(inputs, outputs, slope, down=down and at == 0, up=up and at == last)
-            for at, (inputs, outputs) in enumerate(pairs)
-        )
-    )
+    last = len(channels) - 2
+    blocks = [
+        ResidualBlock(inputs, outputs, slope, down=down and at == 0, up=up and at == last)
+        for at, (inputs, outputs) in enumerate(pairwise(channels))
+    ]
+    return nn.Sequential(*blocks)
 
 
 def convolution(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> list[nn.Module]:

@@ -90,15 +90,14 @@ def train_classifier(
     labels = as_classes(labels, inputs, classes)
     validation_labels = as_classes(validation_labels, validation_inputs, classes)
     wanted = {c for c in settings.checkpoints if isinstance(c, int)}
-    states: dict[str, dict[str, Tensor]] = {}
-    trained = Trained(states, [], [], 0)
+    trained = Trained({}, [], [], 0)
     best, best_accuracy, stale = state_of(model), -math.inf, 0
     with torch.random.fork_rng([inputs.device] if inputs.device.type == "cuda" else []):
         torch.manual_seed(seed)
         optimiser = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
         for step in range(settings.updates + 1):
             if step in wanted:
-                states[str(step)] = state_of(model)
+                trained.states[str(step)] = state_of(model)
             if step == settings.updates:
                 break
             model.train()
@@ -123,11 +122,10 @@ def train_classifier(
                 if share > best_accuracy:
                     best, best_accuracy, stale, trained.best_update = state_of(model), share, 0, step + 1
                 # The weights after a step are kept as the next one begins.
-                pending = max(wanted, default=0) > step
-                if settings.patience is not None and stale >= settings.patience and not pending:
+                if settings.patience is not None and stale >= settings.patience and max(wanted, default=-1) <= step:
                     break
     if "end" in settings.checkpoints:
-        states["end"] = best
+        trained.states["end"] = best
     model.load_state_dict(best)
     model.eval()
     return trained

@@ -70,14 +70,6 @@ class EpochSettings(Settings):
         full, rest = divmod(examples, self.batch)
         return full + (rest > 1)
 
-    def updates_at(self, examples: int) -> dict[str, int]:
-        """Name of each checkpoint -> steps after which its weights are kept."""
-        steps = self.steps(examples)
-        return {
-            name_of(c): self.epochs * steps if c == "end" else max(round(c * steps), int(c > 0))
-            for c in self.checkpoints
-        }
-
 
 def check_late(checkpoints: Sequence[float | str], last: int, counted: str) -> None:
     """Raises ValueError where a checkpoint lies after the end of a training; what that is `counted` in is for words."""
@@ -152,10 +144,9 @@ def train_epochs(
     device = device_of(model)
     steps = settings.steps(len(inputs))
     total = steps * settings.epochs
-    names: dict[int, list[str]] = {}
-    for name, step in settings.updates_at(len(inputs)).items():
-        names.setdefault(step, []).append(name)
-    watch = _Watch(model, (validation_inputs, validation_labels), objective, transform, best=best)
+    # Name of each checkpoint -> steps after which its weights are kept.
+    wanted = {name_of(c): total if c == "end" else max(round(c * steps), int(c > 0)) for c in settings.checkpoints}
+    watch = _Watch(model, (validation_inputs, validation_labels), objective, transform, best)
     states = watch.found.states
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
@@ -168,7 +159,7 @@ def train_epochs(
         )
         first = slice(0, FIRST_LOOK)
         watch.look(0, *_mean(model, inputs[first], None if labels is None else labels[first], objective, transform))
-        states.update({name: state_of(model) for name in names.get(0, ())})
+        states.update({name: state_of(model) for name, step in wanted.items() if step == 0})
         for epoch in range(settings.epochs):
             model.train()
             order = torch.randperm(len(inputs), generator=generator).to(inputs.device)
@@ -187,8 +178,7 @@ def train_epochs(
                 optimiser.step()
                 sums += len(index) * torch.stack((loss.detach().double(), _right(output, y, objective)))
                 seen += len(index)
-                for name in names.get(done + 1, ()):
-                    states[name] = state_of(model)
+                states.update({name: state_of(model) for name, step in wanted.items() if step == done + 1})
                 if progress is not None:
                     progress(done + 1, total, watch.nats)
             train_loss, train_accuracy = (sums / seen).tolist()
@@ -199,22 +189,17 @@ def train_epochs(
     return watch.found
 
 
+@dataclass
 class _Watch:
     """What is written down after each epoch."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        held: tuple[Tensor, Tensor | None],
-        objective: Objective,
-        transform: Transform,
-        *,
-        best: bool,
-    ) -> None:
-        self.model, self.held, self.transform = model, held, transform
-        self.objective: Objective = objective
-        self.found = TrainedEpochs()
-        self.best, self.kept = best, None
+    model: nn.Module
+    held: tuple[Tensor, Tensor | None]
+    objective: Objective
+    transform: Transform
+    best: bool
+    found: TrainedEpochs = field(default_factory=TrainedEpochs)
+    kept: dict[str, Tensor] | None = None
 
     @property
     def nats(self) -> float | None:

@@ -139,9 +139,8 @@ class _Observer:
             for name, index in parts.items()
             if len(index)
         }
-        layers = linear_layers(network)
-        self.single = all(layer.weight.numel() == 1 for layer in layers)
-        self.layers = layers
+        self.layers = linear_layers(network)
+        self.single = all(layer.weight.numel() == 1 for layer in self.layers)
         self.found = Descent()
 
     @property
@@ -173,8 +172,6 @@ class _Observer:
 
     def _lost(self, inputs: Tensor) -> str:
         """Where activations first are not finite, in words, if they are not."""
-        generator = torch.Generator().manual_seed(self.seed + 1)
-        for layer, found in enumerate(self.network.activations(inputs, generator), 1):
-            if not bool(torch.isfinite(found).all()):
-                return f", activations not finite from layer {layer} on"
-        return ""
+        found = self.network.activations(inputs, torch.Generator().manual_seed(self.seed + 1))
+        lost = [layer for layer, each in enumerate(found, 1) if not bool(each.isfinite().all())]
+        return f", activations not finite from layer {lost[0]} on" if lost else ""
