@@ -23,7 +23,7 @@ class Cell:
             is a hash over kind, params, the identities of what it needs, the code and the library that computes it.
         keeps: Dotted paths in params that only say how much of what it makes is kept, such as which layers. What others
             take of it does not depend on them: they have the same name whatever else is kept.
-        code: A hash of what its code means, see `infoplane.study.meaning`; "" in runs of versions that had none.
+        code: A hash of what its code means, see `infoplane.study.meaning`; "" where nobody asked.
         arithmetic: The library that computes it, its version and, where that is torch, the device.
         modules: Module -> a hash of what of it the code runs through: what can be said of where code has changed.
     """
@@ -77,16 +77,7 @@ class Cell:
 
     def to_json(self) -> dict[str, Any]:
         """The cell as JSON, from which `Cell(**content)` makes it again."""
-        return {
-            "kind": self.kind,
-            "name": self.name,
-            "params": dict(self.params),
-            "keeps": list(self.keeps),
-            "needs": dict(self.needs),
-            "code": self.code,
-            "arithmetic": self.arithmetic,
-            "modules": dict(self.modules),
-        }
+        return {**vars(self), "keeps": list(self.keeps)}
 
 
 def identity(name: str) -> str:

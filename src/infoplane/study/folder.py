@@ -73,20 +73,20 @@ def begun(folder: Path) -> Study:
     Raises:
         UsageError: It cannot be read.
     """
-    known = study_in(folder) if _planned(folder) else None
-    return read_study(folder / STUDY_FILE) if known is None else study_of(known, str(folder / STUDY_FILE))
+    path = folder / STUDY_FILE
+    return study_of(study_in(folder), str(path)) if _planned(folder) else read_study(path)
 
 
 def origin_in(folder: Path) -> Origin:
     """Returns what the study's settings do not say of the run in a folder."""
     with read_plan(folder) as content:
-        return Origin(**content["origin"]) if "origin" in content else Origin(str(content["fingerprint"]))
+        return Origin(**content["origin"])
 
 
-def study_in(folder: Path) -> str | None:
-    """Returns the study that the run in a folder is of, as YAML; None in runs of versions that did not keep it."""
+def study_in(folder: Path) -> str:
+    """Returns the study that the run in a folder is of, as YAML."""
     with read_plan(folder) as content:
-        return content.get("study")
+        return content["study"]
 
 
 def _planned(folder: Path) -> bool:
