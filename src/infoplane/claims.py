@@ -17,8 +17,6 @@ from infoplane.calls import public
 FITS_FOR_A_CLAIM = 3
 #: corrected p below which something is claimed
 CLAIM = 0.05
-#: the smallest p that is ever shown; tables for machines hold p itself
-SMALLEST_SHOWN = 0.001
 #: what is added to verdicts on the training of a network that was trained once
 ONE_NETWORK = "of this one network"
 

@@ -26,7 +26,7 @@ from infoplane.study.bench import fresh
 from infoplane.study.execute import execute
 from infoplane.study.families import FAMILIES
 from infoplane.study.forecast import costs_of, seconds_of, work_of
-from infoplane.study.noisy_check import noisy_costs
+from infoplane.study.noisy_spec import noisy_costs
 from infoplane.study.origin import Origin
 from infoplane.study.plan import make_plan
 from infoplane.subjects.dense import DenseSettings, dense, linear_layers, orthonormality_step

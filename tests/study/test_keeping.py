@@ -6,7 +6,7 @@ import tiny_study
 from infoplane.engine.plan import Plan
 from infoplane.engine.store import Store
 from infoplane.measurements import keeping
-from infoplane.measurements.keeping import kept_layers
+from infoplane.measurements.inputs import kept_layers
 from infoplane.study.execute import execute
 
 GIB = 2**30

@@ -45,7 +45,6 @@ class Engine(Protocol):
 
     def start(self, cell: str) -> None:
         """Begins a cell."""
-        ...
 
     def events(self, timeout: float) -> Iterable[Event]:
         """What has happened, as `run_cell` reports it, with the `process` it happened in; waits if there is nothing."""
@@ -53,7 +52,6 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Ends whatever still runs."""
-        ...
 
 
 #: name -> engine, from (folder, device, number of cells at once, file descriptor of the lock, path of the runner)

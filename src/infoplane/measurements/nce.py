@@ -12,9 +12,8 @@ from infoplane.information.falls import FALL_WORDS
 from infoplane.measurements.across import networks_apart
 from infoplane.measurements.base import Row, Scores, is_of
 from infoplane.measurements.compared import Compared, of_networks, readers_of, without
-from infoplane.measurements.densities import OfDensities
+from infoplane.measurements.densities import OfDensities, flags_of_fits
 from infoplane.measurements.numbers import Number, Place
-from infoplane.measurements.training_flags import flags_of_fits
 from infoplane.measurements.truth import compared, known_of, where_of
 
 
@@ -90,15 +89,15 @@ class Nce(CrossEntropy):
             ends = [(each, points[at]) for at in (fall.peak, -1) for each in run.runs]
             fits = ([stored for _, stored in each.fits(layer, at)] for each, at in ends)
             flags = dict.fromkeys(flag for own in fits for flag in flags_of_fits(own))
-            where = {"layer": layer, "peak": points[fall.peak], "end": points[-1], "flags": "; ".join(flags)}
-            where |= {f"{at}_read_through": readers_of(run, self, Place(layer, where[at])) for at in ("peak", "end")}
+            peak, end = (Place(layer, points[at]) for at in (fall.peak, -1))
+            where = {"layer": layer, "peak": peak.checkpoint, "end": end.checkpoint, "flags": "; ".join(flags)}
+            where |= readers_of(run, self, peak=peak, end=end)
             where |= {key: value for key, value in vars(fall).items() if key != "peak"}
             hypothesis, words = fall.hypothesis, FALL_WORDS
             if several:
                 where |= {"refits": min(map(len, shared)), "networks": len(run.runs)}
                 hypothesis, words = of_networks(hypothesis), {verdict: without(own) for verdict, own in words.items()}
                 # What fits of one seed share over networks is no part of the curves' own spread.
-                peak, end = (Place(layer, points[at]) for at in (fall.peak, -1))
                 apart = networks_apart(run, self, peak, end, run.groups)
                 if apart is not None and hypothesis.p is not None:
                     where |= {"stderr": apart[0].stderr, "paired": apart[0].p_value}

@@ -23,20 +23,18 @@ from infoplane.study.spec import StudySpec
 MOST_SAMPLES = 100_000
 
 
-def check(spec: StudySpec) -> tuple[Result, dict[str, tuple[int, ...]]]:
-    """Loads and splits the data, builds the network and looks its layers up.
-
-    Returns: The data cell's result; layer or latent -> shape of its context, as densities see it.
+def check(spec: StudySpec) -> Result:
+    """Loads and splits the data, builds the network and looks its layers up; returns the data cell's result.
 
     Raises:
         UsageError: One of these cannot be done.
     """
     found = _checked(spec, load_data(spec.data, spec.seed, spec.name))
-    say(_lowered(spec, found[0]))
+    say(_lowered(spec, found))
     return found
 
 
-def outlined(spec: StudySpec) -> tuple[Result, dict[str, tuple[int, ...]]]:
+def outlined(spec: StudySpec) -> Result:
     """Returns what `check` does, without images: what a study costs shows without decoding pictures.
 
     Which of these are copies of one another does not show, so that parts have the very sizes that were asked for.
@@ -54,13 +52,14 @@ def outlined(spec: StudySpec) -> tuple[Result, dict[str, tuple[int, ...]]]:
     return _checked(spec, Result(values, arrays))
 
 
-def _checked(spec: StudySpec, result: Result) -> tuple[Result, dict[str, tuple[int, ...]]]:
+def _checked(spec: StudySpec, result: Result) -> Result:
     for part in ("decoding", "evaluation"):
         if (size := len(result.arrays[part])) < 4:
             raise UsageError(f"data.{part} is too small", received=size, legal="at least 4 images")
     check_classes(spec, result)
     check_requests(spec, {part: len(result.arrays[part]) for part in PARTS})
-    return result, contexts_of(spec, result)
+    contexts_of(spec, result)
+    return result
 
 
 def _lowered(spec: StudySpec, result: Result) -> list[str]:
@@ -154,9 +153,8 @@ def _contexts(spec: StudySpec, result: Result) -> dict[str, tuple[int, ...]]:
         if "end" not in spec.subject.train.checkpoints:
             received = list(spec.subject.train.checkpoints)
             raise UsageError("subject.train.checkpoints lacks the trained network", received=received, mend="add end")
-        options = dict(spec.subject.model_extra or {})
         with torch.random.fork_rng([]):
-            model = build_subject(spec.subject.kind, options, result.values)
+            model = build_subject(spec.subject.kind, spec.subject.model_extra or {}, result.values)
             images = torch.from_numpy(np.zeros((2, *result.values["shape"]), np.uint8))
             for each in wanted:
                 each.check(spec, result, model)

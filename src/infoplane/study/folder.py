@@ -153,7 +153,7 @@ def write_study(folder: Path, spec: Study, plan: Plan, origin: Origin = NOTHING_
     with room_for(folder):
         try:
             # The study last: a folder with a study has its plan.
-            content = plan.to_json({"study": spec.to_yaml(), "origin": origin.to_json()})
+            content = plan.to_json({"study": spec.to_yaml(), "origin": vars(origin)})
             write_whole(folder / "cells" / PLAN_FILE, json.dumps(content, indent=1))
             write_whole(folder / STUDY_FILE, spec.to_yaml())
         except OSError as error:

@@ -42,14 +42,14 @@ def load_study(study: str, changes: Mapping[str, Any] | None = None, *, scale: s
     Raises:
         UsageError: There is no such study or scale, or a field is unknown or has an illegal value.
     """
-    files = _files(study)
+    files, changes = _files(study), changes or {}
     legal = _scales_of(files, study)
-    _check_free(changes or {}, "--set", legal)
+    _check_free(changes, "--set", legal)
     for where, part in _parts(files, study, legal):
         _check_free(part, where, legal)
         if "name" in part:
             raise _named(where, part["name"])
-    name = (changes or {}).get("name")
+    name = changes.get("name")
     if isinstance(name, str) and _passes_for_another(name, files, legal):
         raise _named("--set", name)
     if scale is None:
@@ -57,10 +57,11 @@ def load_study(study: str, changes: Mapping[str, Any] | None = None, *, scale: s
     elif scale not in legal:
         raise unknown(f"scale of {study}", scale, legal, mend=None if legal else "leave --scale out: there is only one")
     # Another data set may need other sizes and networks: what a file says of it goes before the scale's values.
-    asked = _merged(files, scale, changes or {}, None, study)
-    content = _merged(files, scale, changes or {}, asked, study)
-    if changes and "note" not in changes and isinstance(content.get("note"), str):
-        content["note"] = _amended(content["note"], changes)
+    asked = _merged(files, scale, changes, None, study)
+    content = _merged(files, scale, changes, asked, study)
+    changed = ", ".join(f"{path} = {_short(value)}" for path, value in sorted(changes.items()) if path not in _NAMES)
+    if changed and "note" not in changes and isinstance(content.get("note"), str):
+        content["note"] = f"{content['note'].strip()} Changed here: {changed}."  # the note may speak of just that
     spec = validate(content, where=study)
     spec.check(study)
     return spec
@@ -141,12 +142,6 @@ def _merged(
     for path, value in changes.items():
         set_field(content, path, value)
     return content
-
-
-def _amended(note: str, changes: Mapping[str, Any]) -> str:
-    """What a file's note says, and what was changed since: the note may speak of just that."""
-    changed = ", ".join(f"{path} = {_short(value)}" for path, value in sorted(changes.items()) if path not in _NAMES)
-    return f"{note.strip()} Changed here: {changed}." if changed else note
 
 
 def _short(value: Any) -> str:

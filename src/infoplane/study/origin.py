@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -36,10 +35,6 @@ class Origin:
         if bool(self.states) != bool(there.states):
             return "another network"
         return None
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON, from which `Origin(**content)` makes it again."""
-        return {"data": self.data, "states": dict(self.states), "layers": dict(self.layers)}
 
 
 #: of a study of which only the settings are known

@@ -9,8 +9,6 @@ from pydantic import BaseModel
 
 from infoplane.study.families import FAMILIES
 
-#: where the packaged studies have it beside them
-SCHEMA_FILE = "study.schema.json"
 #: "fit.updates": a field of a field, as scales and `--set` name it
 DOTTED = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_-]+)+$"
 

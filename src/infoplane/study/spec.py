@@ -35,16 +35,6 @@ def _known(what: str, name: str, registry: Mapping[str, Any], mend: str | None =
     return registry[name]
 
 
-def _of_networks() -> dict[str, type[BaseModel]]:
-    """What networks under study take, by kind."""
-    return {kind: options_model(constructor) for kind, constructor in subjects.REGISTRY.items()}
-
-
-def _of_densities() -> dict[str, type[BaseModel]]:
-    """What densities take, by kind."""
-    return {kind: options_model(constructor) for kind, constructor in _densities().items()}
-
-
 def _densities() -> dict[str, Callable[..., Any]]:
     """What makes a density of each kind, or would: what the data choose takes no options."""
     return {**densities.REGISTRY, AUTO: lambda: None}
@@ -66,7 +56,7 @@ class SubjectSpec(Settings):
     """
 
     model_config = ConfigDict(extra="allow")
-    by_kind = staticmethod(_of_networks)
+    by_kind = staticmethod(lambda: {kind: options_model(made) for kind, made in subjects.REGISTRY.items()})
 
     kind: str
     train: TrainSettings = TrainSettings()
@@ -110,7 +100,7 @@ class DensitySpec(Settings):
     """
 
     model_config = ConfigDict(extra="allow")
-    by_kind = staticmethod(_of_densities)
+    by_kind = staticmethod(lambda: {kind: options_model(made) for kind, made in _densities().items()})
 
     kind: str = "pixelcnn"
 
