@@ -52,7 +52,6 @@ def test_work_adds_up():
     one = Work(2, 30, 400)
     assert one + one == one.times(2) == Work(4, 60, 800)
     # So many passes over so many examples each: the calls stay, the arithmetic grows.
-    assert one.times(3, 10) == Work(6, 900, 12_000)
     assert Machine(1.0, 0.1, 0.01).seconds(one) == pytest.approx(2 + 3 + 4)
 
 

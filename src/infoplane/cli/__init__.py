@@ -72,6 +72,17 @@ def unforeseen(error: BaseException) -> str:
     return f"stopped by {reason}{hint}; what was stored is kept; the traceback is in {file.name}"
 
 
+def print_rows(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
+    """Prints rows in columns, some of them flush right; what cannot be printed is written out."""
+    from infoplane.errors import printable
+
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        sized = enumerate(zip(row, widths, strict=True))
+        cells = (cell.rjust(width) if column in right else cell.ljust(width) for column, (cell, width) in sized)
+        print(printable("  ".join(cells).rstrip()))
+
+
 def _verb(error: Any) -> str:
     """The command whose help a misuse is about."""
     context = getattr(error, "ctx", None)

@@ -10,8 +10,9 @@ from torch import Tensor
 from infoplane import data
 from infoplane.capture import as_taken, default_transform, list_layers, model_input
 from infoplane.capture.pytrees import own_batch
+from infoplane.cli import print_rows
 from infoplane.cli.references import patterns, resolve, resolve_model
-from infoplane.errors import UsageError, printable
+from infoplane.errors import UsageError
 
 
 def layers(reference: str, shape: str | None, source: str | None, transform: str | None, read_as: list[str]) -> int:
@@ -48,9 +49,7 @@ def layers(reference: str, shape: str | None, source: str | None, transform: str
             else "; ".join([info.reading.words, *info.notes])
         )
         rows.append((info.name, "×".join(map(str, info.shape)) or "scalar", info.module, note))
-    widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    for row in rows:
-        print(printable("  ".join(cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)).rstrip()))
+    print_rows(rows)
     return 0
 
 

@@ -1,10 +1,11 @@
 """infoplane measure MODEL --data … --layers … --out DIR"""
 
 from pathlib import Path
+from typing import Any
 
 from infoplane import data
 from infoplane.cli.data import chosen
-from infoplane.cli.references import patterns, resolve, resolve_model
+from infoplane.cli.references import by_name, patterns, resolve, resolve_model
 from infoplane.cli.report import show
 from infoplane.errors import UsageError
 from infoplane.information.label import Prior
@@ -23,44 +24,37 @@ def measure(
     out: Path,
     *,
     checkpoints: list[str],
-    budget: str,
-    kinds: list[str] | None,
     transform: str | None,
     read_as: list[str],
     prior: str | None,
-    density: str,
     levels: int | None,
-    device: str,
-    seed: int,
     refits: int | None,
-    workers: int | None,
     tensorboard: bool,
-    quiet: bool,
+    **more: Any,
 ) -> int:
-    """Measures a network by reference, writes the page, prints the table."""
+    """Measures a network by reference, writes the page, prints the table.
+
+    Args:
+        more: What `infoplane.measure` takes as it is given.
+    """
     dataset = data.load({"name": source, **chosen(options, groups)}, quiet=True)
     if levels is not None and levels < dataset.levels and dataset.levels != 256:
         raise UsageError("fewer levels than the data have", received=levels, legal=f"{dataset.levels} or more")
+    legal = "distinct NAME=FILE, e.g. 10=epoch10.pt"
     measure_model(
         resolve_model(model),
         dataset,
         layers=layers,
-        checkpoints=_files(checkpoints),
-        budget=budget,
-        kinds=kinds,
+        checkpoints=by_name([pair.partition("=") for pair in checkpoints], "the checkpoints", legal),
         levels=levels,
         transform=None if transform is None else resolve(transform, "transform"),
         read_as=patterns(read_as),
         prior=_probabilities(prior),
-        density=density,
-        seed=seed,
         refits=DEFAULT_REFITS if refits is None else refits,
-        device=device,
-        workers=workers,
-        quiet=quiet,
         out=out,
         name=f"{model} on {dataset.name}",
         watchers=[TensorBoard()] if tensorboard else [],
+        **more,
     )
     return show(load_run(out), out / "report.html")
 
@@ -76,16 +70,3 @@ def _probabilities(text: str | None) -> Prior | None:
     except ValueError as error:
         legal = "uniform, or numbers of sum 1, e.g. 0.2,0.3,0.5"
         raise UsageError("cannot read the classes' probabilities", received=text, legal=legal) from error
-
-
-def _files(pairs: list[str]) -> dict[str, str]:
-    """Returns name -> file from NAME=FILE, in their order."""
-    found = {}
-    for pair in pairs:
-        name, separator, file = pair.partition("=")
-        if not (name and separator and file) or name in found:
-            raise UsageError(
-                "cannot read the checkpoints", received=pair, legal="distinct NAME=FILE, e.g. 10=epoch10.pt"
-            )
-        found[name] = file
-    return found

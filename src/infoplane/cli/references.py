@@ -97,11 +97,15 @@ def resolve_model(reference: str) -> nn.Module:
 
 def patterns(pairs: list[str]) -> dict[str, str]:
     """Returns layer -> how its axes are read, from layer=axes."""
+    legal = "distinct layer=axes, e.g. layers.0=hwc; axes are a letter each (c, h, w, n), or vector"
+    return by_name([pair.rpartition("=") for pair in pairs], "--read-as", legal)
+
+
+def by_name(parts: list[tuple[str, str, str]], what: str, legal: str) -> dict[str, str]:
+    """Returns name -> value, from (name, "=", value), or raises UsageError where one lacks or comes twice."""
     found = {}
-    for pair in pairs:
-        layer, separator, axes = pair.rpartition("=")
-        if not (layer and separator and axes) or layer in found:
-            legal = "distinct layer=axes, e.g. layers.0=hwc; axes are a letter each (c, h, w, n), or vector"
-            raise UsageError("cannot read --read-as", received=pair, legal=legal)
-        found[layer] = axes
+    for name, separator, value in parts:
+        if not (name and separator and value) or name in found:
+            raise UsageError(f"cannot read {what}", received=f"{name}{separator}{value}", legal=legal)
+        found[name] = value
     return found

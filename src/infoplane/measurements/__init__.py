@@ -14,12 +14,11 @@ from infoplane.measurements.flow import Flow, Quadrature, Sweep
 from infoplane.measurements.inputs import ACCURACY, Capture, Subject
 from infoplane.measurements.label import FORWARD, LABEL, OWN, Forward, Own, Probe
 from infoplane.measurements.losses import GAP, LOSSES
-from infoplane.measurements.nce import CROSS_ENTROPY, NCE
+from infoplane.measurements.nce import CROSS_ENTROPY, NCE, USABLE
 from infoplane.measurements.noisy import NETWORK_ACCURACY, Descent, ProblemPoints
 from infoplane.measurements.pictures import MSE, SAMPLE_ACCURACY, SAMPLE_VARIANCE, Judge, Mse, Samples
 from infoplane.measurements.propagated import BY_QUADRATURE, FLOW, SWEPT
 from infoplane.measurements.truth import EXCESS, Truth
-from infoplane.measurements.usable import USABLE
 
 _ALL: tuple[type[Kind], ...] = (
     *(Data, Subject, Capture),

@@ -65,12 +65,8 @@ class Source:
 
     def add(self, plan: Draft, kind: Kind, needs: Mapping[str, str] | None = None, refit: int = 0) -> str:
         """Adds a cell that needs what holds its values."""
-        return self.file(plan, kind, {**self.needs, **(needs or {})}, refit)
-
-    def file(self, plan: Draft, kind: Kind, needs: Mapping[str, str], refit: int = 0) -> str:
-        """Adds a cell that is about it."""
         where = {"layer": self.layer, "checkpoint": self.checkpoint, "network": self.network}
-        return plan.add(kind, needs, refit=refit, **where)
+        return plan.add(kind, {**self.needs, **(needs or {})}, refit=refit, **where)
 
 
 @dataclass(frozen=True)

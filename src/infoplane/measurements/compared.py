@@ -145,5 +145,5 @@ def without(words: str) -> str:
 
 def readers_of(run: Any, measurement: Any, **sides: Place) -> Row:
     """The layers with whose densities each side's number is read, in any network; "" where it is its own in all."""
-    found = {side: (measurement.reader(each, place) for each in run.runs) for side, place in sides.items()}
+    found = {side: [measurement.reader(each, place) for each in run.runs] for side, place in sides.items()}
     return {f"{side}_read_through": ", ".join(dict.fromkeys(filter(None, own))) for side, own in found.items()}

@@ -144,11 +144,9 @@ class Trunk(Kind):
         return Result({"curves": [asdict(own) for own in curve.places.values()]}, weights=weights)
 
     def work(self, costs: Costs) -> Work:
-        found = Work()
-        for place in self.places:
-            found += costs.training(place["density"], place["layer"], self.fit, self.fit_on)
-            found += costs.reading(place["layer"])
-        return found
+        places = ((place["density"], place["layer"]) for place in self.places)
+        each = (costs.training(spec, layer, self.fit, self.fit_on) + costs.reading(layer) for spec, layer in places)
+        return sum(each, Work())
 
     def size(self, costs: Costs) -> float:
         return WEIGHT * sum(costs.density(place["density"], place["layer"]).weights for place in self.places)

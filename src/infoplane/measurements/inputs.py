@@ -74,37 +74,25 @@ class Subject(Kind):
             torch.manual_seed(seed)
             model = build_subject(kind, spec, task.data.values).to(device)
         images, looked_at = task.images(kept).to(device), task.images(held).to(device)
-        labels, known = (_on(device, task.labels(index)) for index in (kept, held))
-        transform, progress = default_transform(task.levels), task.environment.progress
+        of = (task.labels(index) for index in (kept, held))
+        labels, known = (None if each is None else torch.as_tensor(each).to(device) for each in of)
+        progress = task.environment.progress
+        common = {"transform": default_transform(task.levels), "seed": seed}
         values: dict[str, Any] = {"kind": kind, "options": spec}
         if isinstance(settings, subjects.EpochSettings):
             told = progress if objective == "cross-entropy" else without_nats(progress)
             network = subjects.train_epochs(
-                model,
-                *(images, labels, looked_at, known),
-                settings,
-                objective=objective,
-                transform=transform,
-                seed=seed,
-                progress=told,
+                model, images, labels, looked_at, known, settings, objective=objective, progress=told, **common
             )
             values |= {"epochs": network.epochs, "curves": network.curves, "objective": objective}
             return Result(values, weights=network.states)
         assert labels is not None
         assert known is not None
         trained = subjects.train_classifier(
-            model,
-            *(images, labels, looked_at, known),
-            settings=settings,
-            transform=transform,
-            seed=seed,
-            progress=progress,
+            model, images, labels, looked_at, known, settings=settings, progress=progress, **common
         )
-        values |= {
-            "updates": trained.updates,
-            "validation_accuracy": trained.validation_accuracy,
-            "best_update": trained.best_update,
-        }
+        values |= {"updates": trained.updates, "best_update": trained.best_update}
+        values["validation_accuracy"] = trained.validation_accuracy
         return Result(values, weights=trained.states)
 
     def work(self, costs: Costs) -> Work:
@@ -119,10 +107,6 @@ class Subject(Kind):
 
     def size(self, costs: Costs) -> float:
         return WEIGHT * costs.subject.weights * len(self.subject["train"]["checkpoints"])
-
-
-def _on(device: torch.device, labels: np.ndarray | None) -> Tensor | None:
-    return None if labels is None else torch.as_tensor(labels).to(device)
 
 
 def without_nats(progress: Progress) -> Progress:

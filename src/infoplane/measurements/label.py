@@ -111,12 +111,9 @@ class Forward(OfLayer):
             inputs = task.images(index) if on_the_fly else torch.from_numpy(capture.array(f"{part}:{layer}")).float()
             return inputs, torch.as_tensor(task.labels(index))
 
+        settings = subjects.EpochSettings.model_validate(self.fit)
         found = subjects.decode_labels(
-            live.model,
-            layer,
-            examples("decoding"),
-            examples("evaluation"),
-            subjects.EpochSettings.model_validate(self.fit),
+            *(live.model, layer, examples("decoding"), examples("evaluation"), settings),
             classes=task.data.values["classes"],
             seed=self.seed,
             transform=live.transform if on_the_fly else None,

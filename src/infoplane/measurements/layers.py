@@ -22,7 +22,7 @@ CONSTANT = "activations do not vary over images"
 LAST = 32
 
 
-class Layers(Run[Any]):
+class Layers(Run):
     """What the cells of a study of inversion hold so far, of the first network where there are several.
 
     Args:

@@ -1,4 +1,4 @@
-"""The cross-entropy of q(x|h), and its negative: what of an image q foresees when it is shown a layer."""
+"""The cross-entropy of q(x|h), its negative (NCE), and what q saves against a twin that saw nothing."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from infoplane.estimate import Estimate
-from infoplane.information import compression, cross_entropy
+from infoplane.estimate import OF_TWIN, Estimate
+from infoplane.information import compression, cross_entropy, usable_information
 from infoplane.information.falls import FALL_WORDS
 from infoplane.measurements.across import networks_apart
 from infoplane.measurements.base import Row, Scores, is_of
@@ -112,4 +112,45 @@ def _curves(run: Any, layer: str, points: list[str], refits: list[int]) -> tuple
     return held, np.stack([run.log_probs(layer, refits, point) for point in points])
 
 
-CROSS_ENTROPY, NCE = CrossEntropy(), Nce()
+class Usable(OfDensities):
+    """CE(x) − CE(x|h) (Xu et al. 2020)."""
+
+    kind: ClassVar = "usable"
+    name: ClassVar = "Usable information"
+    meaning: ClassVar = (
+        "CE(x) − CE(x|h): what q saves by seeing h, against a twin with the same training that saw zeros instead. Not "
+        "a bound: it is a difference of two upper bounds (predictive V-information, Xu et al. 2020) and can exceed "
+        "the true information."
+    )
+    said: ClassVar = "usable"
+    bounds: ClassVar = "usable information bounds nothing"
+    charts: ClassVar = ("rows", "tracks", "right")
+    asked: ClassVar = "usable"
+
+    def estimate(self, run: Any, place: Place, refits: list[int]) -> Estimate | None:
+        layer, checkpoint, *_ = place
+        if self.asked not in run.spec.measure or is_of(place, "input"):
+            return None
+        twin, paired = run.twins[layer], self._paired(run, place, refits)
+        if not paired:
+            return None
+        own, other = run.log_probs(layer, paired, checkpoint), run.log_probs(twin, paired)
+        found = usable_information(own, other, ceiling=run.ceiling(layer, checkpoint), groups=run.groups)
+        of_twin = tuple(OF_TWIN + flag for flag in self.flags(run, Place(twin), paired))
+        return replace(found, flags=(*found.flags, *self.flags(run, place, paired), *of_twin))
+
+    def terms(self, run: Any, place: Place, refits: list[int]) -> np.ndarray | None:
+        twin, paired = run.twins[place.layer], self._paired(run, place, refits)
+        return run.log_probs(place.layer, paired, place.checkpoint) - run.log_probs(twin, paired)
+
+    def _paired(self, run: Any, place: Place, refits: list[int]) -> list[int]:
+        """Those of which the twin is there too."""
+        shared = run.common((place.layer, place.checkpoint), (run.twins[place.layer], ""))
+        return [refit for refit in shared if refit in refits]
+
+    def truths(self, run: Any, number: Number) -> Iterator[Row]:
+        if (known := known_of(run, number, "information")) is not None:
+            yield compared(where_of(number), number.estimate, known)
+
+
+CROSS_ENTROPY, NCE, USABLE = CrossEntropy(), Nce(), Usable()

@@ -187,7 +187,7 @@ class OfSamples(Measurement):
             capture = plan.name("capture", checkpoint=END, network=place.network)
             judging = {**network, "capture": capture} if capture is not None else network
             if place.layer != INPUT and len(judging) > 1:
-                place.file(plan, Judge(layer=place.layer), {**judging, "samples": samples})
+                place.add(plan, Judge(layer=place.layer), {**judging, "samples": samples})
 
 
 class SampleAccuracy(OfSamples):

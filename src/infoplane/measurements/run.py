@@ -1,6 +1,6 @@
 """What a run has stored so far, and which cells are missing, damaged or failed; of noisy networks, also by role."""
 
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Self
 
 from infoplane.engine.plan import Plan
 from infoplane.engine.store import Store, Stored
@@ -8,10 +8,8 @@ from infoplane.errors import CellError, UsageError
 from infoplane.information.sample_propagation import NoisyEstimate
 from infoplane.measurements.numbers import NETWORK, Number, Place
 
-Spec = TypeVar("Spec")
 
-
-class Run(Generic[Spec]):
+class Run:
     """The stored cells of a run.
 
     Args:
@@ -20,7 +18,7 @@ class Run(Generic[Spec]):
         store: Where they are; missing and damaged ones are left out.
     """
 
-    def __init__(self, spec: Spec, plan: Plan, store: Store) -> None:
+    def __init__(self, spec: Any, plan: Plan, store: Store) -> None:
         self.spec, self.plan, self.store = spec, plan, store
         self._loaded: dict[str, Stored | None] = {}
 
@@ -89,7 +87,7 @@ class Run(Generic[Spec]):
         return found
 
 
-class Networks(Run[Any]):
+class Networks(Run):
     """What the cells of a study of noisy networks hold so far. A network's cells are filed under its name."""
 
     def __init__(self, spec: Any, plan: Plan, store: Store) -> None:

@@ -146,11 +146,13 @@ def prepared(request: Request, checkpoints: Mapping[str, Any], preparing: Prepar
     if count < wished and not quiet:
         print(f"{count} of {wished} worker processes, for which there is memory", file=sys.stderr)
     origin = origin_of(dataset, live, layers)
+    start = time.perf_counter()
+    activations(live.model, layers[:1], dataset.images[:8], transform=live.transform, warn=False)
     forecast = Forecast(
         costs,
         (stored(where) or typical(where)).machine,
         count,
-        per_image=_seconds_per_image(dataset, live, layers),
+        per_image=(time.perf_counter() - start) / 8,
         on_the_fly=on_the_fly,
         plan=lambda study: make_plan(study, origin, device_name(where)),
     )
@@ -225,13 +227,6 @@ def ways_out(places: int) -> str:
     ways = ["fewer layers" if places > 1 else "", "fewer refits (refits=1)"]
     ways += ["fewer or smaller images (transform can enlarge them to what the network takes)"]
     return ", ".join(way for way in ways if way)
-
-
-def _seconds_per_image(dataset: data.Dataset, live: Live, layers: list[str]) -> float:
-    """The time that the network takes for one image, from eight."""
-    start = time.perf_counter()
-    activations(live.model, layers[:1], dataset.images[:8], transform=live.transform, warn=False)
-    return (time.perf_counter() - start) / 8
 
 
 def _first_asked(spec: StudySpec) -> tuple[Any, ...]:

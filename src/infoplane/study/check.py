@@ -26,8 +26,7 @@ MOST_SAMPLES = 100_000
 def check(spec: StudySpec) -> Result:
     """Loads and splits the data, builds the network and looks its layers up; returns the data cell's result.
 
-    Raises:
-        UsageError: One of these cannot be done.
+    Raises UsageError where one of these cannot be done.
     """
     found = _checked(spec, load_data(spec.data, spec.seed, spec.name))
     say(_lowered(spec, found))
@@ -56,7 +55,12 @@ def _checked(spec: StudySpec, result: Result) -> Result:
     for part in ("decoding", "evaluation"):
         if (size := len(result.arrays[part])) < 4:
             raise UsageError(f"data.{part} is too small", received=size, legal="at least 4 images")
-    check_classes(spec, result)
+    if spec.prior is not None:
+        if "labels" not in result.arrays:
+            received, mend = f"data set {result.values['name']!r} without labels", "leave prior out"
+            raise UsageError("class probabilities without labels", received=received, mend=mend)
+        named = len(spec.prior) if isinstance(spec.prior, tuple) else 0
+        check_prior(spec.prior, result.arrays["labels"], max(result.values["classes"], named))
     check_requests(spec, {part: len(result.arrays[part]) for part in PARTS})
     contexts_of(spec, result)
     return result
@@ -106,28 +110,14 @@ def check_requests(spec: StudySpec, sizes: Mapping[str, int]) -> None:
         )
 
 
-def check_classes(spec: StudySpec, result: Result) -> None:
-    """Raises UsageError where the classes' probabilities are given and cannot be those of the data's labels."""
-    if spec.prior is None:
-        return
-    if "labels" not in result.arrays:
-        received, mend = f"data set {result.values['name']!r} without labels", "leave prior out"
-        raise UsageError("class probabilities without labels", received=received, mend=mend)
-    named = len(spec.prior) if isinstance(spec.prior, tuple) else 0
-    check_prior(spec.prior, result.arrays["labels"], max(result.values["classes"], named))
-
-
 #: the last study whose layers were looked up, its data and what was found: a run asks three times before it begins
 _looked_up: tuple[StudySpec, "weakref.ref[Result]", dict[str, tuple[int, ...]]] | None = None
 
 
 def contexts_of(spec: StudySpec, result: Result) -> dict[str, tuple[int, ...]]:
-    """Builds the network on data that are loaded and looks its layers up.
+    """Builds the network on data that are loaded and looks its layers up, or raises UsageError.
 
     Returns: Layer or latent -> shape of its context, as densities see it.
-
-    Raises:
-        UsageError: This cannot be done.
     """
     global _looked_up
     if _looked_up is None or _looked_up[0] != spec or _looked_up[1]() is not result:

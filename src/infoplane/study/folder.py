@@ -68,11 +68,7 @@ def check_a_run(folder: Path) -> None:
 
 
 def begun(folder: Path) -> Study:
-    """Returns the study that the run in a folder is of.
-
-    Raises:
-        UsageError: It cannot be read.
-    """
+    """Returns the study that the run in a folder is of, or raises UsageError where it cannot be read."""
     path = folder / STUDY_FILE
     return study_of(study_in(folder), str(path)) if _planned(folder) else read_study(path)
 
@@ -133,11 +129,7 @@ def make_folder(folder: Path) -> None:
 
 
 def prepare(folder: Path, spec: Study, plan: Plan, origin: Origin = NOTHING_SAID) -> None:
-    """Writes the resolved study and its plan into the run's folder, which it makes.
-
-    Raises:
-        UsageError: The folder holds another study's run, or something that is no run, or cannot be written.
-    """
+    """Makes the run's folder, with the resolved study and its plan; errors as those of `check_folder`."""
     check_folder(folder, spec, origin)
     make_folder(folder)
     write_study(folder, spec, plan, origin)

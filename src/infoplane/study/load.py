@@ -14,7 +14,7 @@ from infoplane.errors import UsageError, unknown
 from infoplane.files import read_text
 from infoplane.settings import first_error, shown
 from infoplane.study import yaml12
-from infoplane.study.base import LAPTOP, PAPER, Study, check_texts, set_field
+from infoplane.study.base import LAPTOP, PAPER, Study, check_texts, leaves, set_field
 from infoplane.study.families import DEFAULT, FAMILIES
 
 #: what a study is called, which no note speaks of
@@ -189,14 +189,7 @@ def _is_resolved(content: Mapping[str, Any], where: str) -> bool:
     """Whether a file is what a run keeps of its study: nothing is left to defaults or to its scale, which is a name."""
     if content.get("scale") is None or "name" not in content or {"like", "scales", "datasets"} & content.keys():
         return False
-    return _paths(content) == _paths(validate(content, where=where).model_dump(mode="json"))
-
-
-def _paths(content: Any, path: str = "") -> set[str]:
-    """The dotted paths of all that plain values hold."""
-    if not isinstance(content, Mapping):
-        return {path}
-    return {path, *(inner for key, value in content.items() for inner in _paths(value, f"{path}.{key}"))}
+    return dict(leaves(content)).keys() == dict(leaves(validate(content, where=where).model_dump(mode="json"))).keys()
 
 
 def _of_dataset(datasets: Any, content: Mapping[str, Any], scale: str | None, study: str) -> dict[str, Any]:

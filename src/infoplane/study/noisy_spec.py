@@ -145,11 +145,7 @@ class NoisySpec(Study):
 
 
 def _resolved(one: OneNetwork, name: str) -> OneNetwork:
-    """Bins and checkpoints written out.
-
-    Raises:
-        UsageError: Sections do not go together.
-    """
+    """Bins and checkpoints written out, or UsageError where sections do not go together."""
     where = f"networks.{name}." if name else ""
     network, train = one.network, one.train
     if train.loss == "mse" and (network.widths[-1] != 1 or network.read_out):
@@ -184,11 +180,7 @@ def _resolved(one: OneNetwork, name: str) -> OneNetwork:
 
 
 def load_points(spec: NoisySpec) -> Result:
-    """The problem that a study asks for, as a cell's result.
-
-    Raises:
-        UsageError: It cannot be had, or does not take these options.
-    """
+    """The problem that a study asks for, as a cell's result; errors as those of `problem`."""
     result = made(spec.data.name, spec.data.options, spec.seed)
     check_samples(spec, len(result.arrays["inputs"]))
     training = len(result.arrays["training"])
@@ -210,14 +202,7 @@ def check_samples(spec: NoisySpec, inputs: int) -> None:
 
 
 def noisy_costs(spec: NoisySpec, loaded: Result | None = None) -> NoisyCosts:
-    """Returns what cells of a study cost.
-
-    Args:
-        loaded: Its data, which take no time here.
-
-    Raises:
-        UsageError: The study cannot be run here, e.g. since its data are missing.
-    """
+    """Returns what cells of a study cost, whose data take no time here; errors as those of `problem`."""
     points = problem(spec.data.name, spec.data.options, spec.seed)
     check_samples(spec, len(points.inputs))
     return NoisyCosts(points)

@@ -18,7 +18,7 @@ from infoplane.measurements.run import Networks, Run
 from infoplane.study.tables import COLUMNS, tidy, write_table
 
 
-class RunResults(Run[Any]):
+class RunResults(Run):
     """What a run has measured so far."""
 
     #: column of results.csv -> its type

@@ -13,7 +13,7 @@ from infoplane.errors import UsageError, unknown
 from infoplane.inversion import FitSettings
 from infoplane.inversion.precision import best_precision
 from infoplane.measurements import QUANTITIES, asked_for
-from infoplane.measurements.candidates import AUTO, may_be_wide
+from infoplane.measurements.candidates import AUTO, is_wide, may_be
 from infoplane.measurements.dataset import DataSpec
 from infoplane.measurements.task import END
 from infoplane.settings import Settings, check_options, first_error, options_model
@@ -305,7 +305,8 @@ class StudySpec(Study):
     def on(self, device: torch.device, begun: Study | None = None) -> Self:
         """Returns the study with the precision of its fits written out, where that is left to the machine."""
         changes: dict[str, Any] = {}
-        for name, wide in (("fit", may_be_wide(self.density.model_dump())), ("reconstruction", False)):
+        densities_wide = any(map(is_wide, may_be(self.density.model_dump())))
+        for name, wide in (("fit", densities_wide), ("reconstruction", False)):
             fit: FitSettings = getattr(self, name)
             if fit.precision == "auto":
                 other = begun if isinstance(begun, StudySpec) else None
