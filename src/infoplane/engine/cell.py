@@ -59,7 +59,7 @@ class Cell:
             label: What its name says of it beside its kind.
         """
         ending = _ending(kind, params, needs, keeps, code, arithmetic)
-        name = "-".join(part for part in (kind, _slug(label), ending) if part)
+        name = "-".join(part for part in (kind, re.sub(r"[^A-Za-z0-9._-]+", "_", label), ending) if part)
         return cls(kind, params, needs, name, keeps, code, arithmetic, modules or {})
 
     @property
@@ -104,7 +104,3 @@ def _without(params: Mapping[str, Any], path: Sequence[str]) -> dict[str, Any]:
 
 def _hash(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:DIGITS]
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", text)

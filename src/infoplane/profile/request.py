@@ -107,11 +107,10 @@ class Ready:
 def prepared(request: Request, checkpoints: Mapping[str, Any], preparing: Preparing) -> Ready:
     """Looks at the network, decides on sizes, and splits the data."""
     dataset, layers, quiet, where = request.dataset, request.layers, request.quiet, request.device
-    count = request.workers
     example = fire(request.live, dataset, layers, request.read_as)
     if preparing.seconds is not None and not is_run(request.out):
         # Before the network is looked at more closely, which takes its time where images are large.
-        _check_least(request, preparing, len(layers) * (1 + len(checkpoints)), count)
+        _check_least(request, preparing, len(layers) * (1 + len(checkpoints)))
     live = look_up(request.live, example, dataset, layers, request.read_as)
     layers = list(live.readings)
     for layer, notes in live.notes.items() if not quiet else ():
@@ -142,17 +141,18 @@ def prepared(request: Request, checkpoints: Mapping[str, Any], preparing: Prepar
     contexts = {layer: reading.context for layer, reading in live.readings.items()}
     there = {part: len(loaded.arrays[part]) for part in PARTS}
     costs = Costs(dataset.shape, dataset.levels, there, contexts, alike=True)
-    wished, count = count, check_memory(spec, costs, count, where)
-    if count < wished and not quiet:
-        print(f"{count} of {wished} worker processes, for which there is memory", file=sys.stderr)
+    count = check_memory(spec, costs, request.workers, where)
+    if count < request.workers and not quiet:
+        print(f"{count} of {request.workers} worker processes, for which there is memory", file=sys.stderr)
     origin = origin_of(dataset, live, layers)
     start = time.perf_counter()
     activations(live.model, layers[:1], dataset.images[:8], transform=live.transform, warn=False)
+    per_image = (time.perf_counter() - start) / 8
     forecast = Forecast(
         costs,
         (stored(where) or typical(where)).machine,
         count,
-        per_image=(time.perf_counter() - start) / 8,
+        per_image=per_image,
         on_the_fly=on_the_fly,
         plan=lambda study: make_plan(study, origin, device_name(where)),
     )
@@ -205,7 +205,7 @@ def _paced(
     return spec, Pace(spec, known, preparing.seconds - preparing.spent, quiet=quiet)
 
 
-def _check_least(request: Request, preparing: Preparing, places: int, workers: int) -> None:
+def _check_least(request: Request, preparing: Preparing, places: int) -> None:
     """Raises UsageError where the budget is too short for even the least that could be measured."""
     if not needs_densities(request.wanted):
         return
@@ -214,7 +214,7 @@ def _check_least(request: Request, preparing: Preparing, places: int, workers: i
     costs = Costs(dataset.shape, dataset.levels, sizes, {})
     machine = (stored(request.device) or typical(request.device)).machine
     density = density_of(request.density, dataset.shape, dataset.levels)
-    check_least(preparing, density, places, Forecast(costs, machine, workers))
+    check_least(preparing, density, places, Forecast(costs, machine, request.workers))
 
 
 def _evaluation(images: int) -> int:

@@ -50,7 +50,8 @@ class Draft(Plan):
         arithmetic = self._torch if library == "torch" else f"{library} {importlib.metadata.version(library)}"
         at = "" if checkpoint in ("", END) else f"at{checkpoint}"
         of, again = f"net{network}" if network else "", f"r{refit}" if refit else ""
-        label = "-".join(part for part in (_slug(layer), of, at, again) if part)
+        short = re.sub(r"[^A-Za-z0-9._]+", "_", layer)[:40]
+        label = "-".join(part for part in (short, of, at, again) if part)
         code, modules = code_of(Path(infoplane.__file__).parent).read(roots_of(kind))
         # A setting that a later version adds, at its default, renames nothing.
         params, keeps = kind.model_dump(mode="json", exclude_defaults=True), kind.keeps
@@ -143,7 +144,3 @@ def chosen(params: Mapping[str, Any]) -> list[str]:
 
 def _path(found: Any) -> str:
     return f"{found.__module__}:{found.__qualname__}"
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._]+", "_", text)[:40]
