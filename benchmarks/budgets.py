@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from infoplane.budget import parse_budget
+from infoplane.budget.preparing import parse_budget
 from infoplane.data import load
 from infoplane.errors import UsageError
 from infoplane.profile import measure

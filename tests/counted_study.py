@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
-from infoplane.budget import Forecast
+from infoplane.budget.sizes import Forecast
 from infoplane.engine.kind import Kind
 from infoplane.inversion import FitSettings
 from infoplane.measurements.counting import Machine, Work

@@ -14,7 +14,7 @@ from infoplane.inversion import Pairs
 from infoplane.measurements.dataset import split_data
 from infoplane.measurements.inputs import Capture
 from infoplane.measurements.task import Live, Task
-from infoplane.profile.origin import origin_of
+from infoplane.profile.request import origin_of
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3000, 1, 48, 48), dtype=np.uint8)  # 7 MB
 CAPTURE = {"layers": ["0"], "checkpoint": "end", "checkpoints": 1, "encoding": 0, "read_as": {}, "seed": 0}

@@ -83,7 +83,7 @@ def test_an_exported_program_is_refused(refuses):
 @pytest.mark.parametrize("kept", [True, False])
 def test_values_beyond_single_precision_are_named(kept, refuses, monkeypatch):
     if not kept:
-        monkeypatch.setattr("infoplane.measurements.keeping.CACHE_BYTES", 0)
+        monkeypatch.setattr("infoplane.measurements.inputs.CACHE_BYTES", 0)
     model = toy_networks.build().double()
     model.fc.weight.data *= 1e200
     with refuses("activations are beyond float32", "layer 'fc'"):

@@ -19,7 +19,8 @@ import infoplane
 import tiny_study
 import toy_networks
 from infoplane import PixelCNN
-from infoplane.budget import parse_budget, preparing, sizes
+from infoplane.budget import preparing, sizes
+from infoplane.budget.preparing import parse_budget
 from infoplane.engine import run
 from infoplane.engine.plan import Plan
 from infoplane.engine.store import Store
@@ -400,7 +401,7 @@ def test_workers_give_the_same_bytes(measured, tmp_path):
 
 
 def test_layers_too_large_to_cache_are_computed_on_the_fly_to_the_same_numbers(measured, monkeypatch):
-    monkeypatch.setattr("infoplane.measurements.keeping.CACHE_BYTES", 0)
+    monkeypatch.setattr("infoplane.measurements.inputs.CACHE_BYTES", 0)
     found = measure(toy_networks.build(), IMAGES, LABELS, layers=["conv", "fc"], **{**QUICK, "refits": 2})
     ours, theirs = found.frame, measured.frame
     assert ours.drop("value", "stderr").equals(theirs.drop("value", "stderr"))
@@ -412,7 +413,7 @@ def test_layers_too_large_to_cache_are_computed_on_the_fly_to_the_same_numbers(m
 
 def test_only_what_is_not_kept_is_fitted_where_the_network_is(measured, monkeypatch, capsys):
     kept = 4 * len(IMAGES) * 3  # of "fc", three units; "conv" is wider
-    monkeypatch.setattr("infoplane.measurements.keeping.CACHE_BYTES", kept)
+    monkeypatch.setattr("infoplane.measurements.inputs.CACHE_BYTES", kept)
     here, run_cell = [], run.run_cell
     monkeypatch.setattr(run, "run_cell", lambda cell, *rest: here.append(cell) or run_cell(cell, *rest))
     options = {**QUICK, "refits": 2, "workers": 1, "quiet": False}

@@ -171,7 +171,7 @@ def test_a_layer_captured_while_the_density_trains_is_the_callers_and_the_traini
     model, kept = Convolving(), {}
     for cached in (True, False):
         if not cached:
-            monkeypatch.setattr("infoplane.measurements.keeping.CACHE_BYTES", 0)
+            monkeypatch.setattr("infoplane.measurements.inputs.CACHE_BYTES", 0)
         with STATES[state]():
             kept[cached] = measure(model, IMAGES, LABELS, layers=["conv"], **QUICK)["conv"]["nce"]
     assert kept[False].value == pytest.approx(kept[True].value, rel=1e-3)

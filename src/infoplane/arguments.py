@@ -33,6 +33,10 @@ LIMITS: dict[str, tuple[Callable[[Any, Any], bool], str]] = {
     "lt": (operator.lt, "below {}"),
 }
 
+#: what is annotated -> its words
+_NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", type(None): "null"}
+_NAMES |= {None: "null", Callable: "a function", Any: "anything"}
+
 #: names of the limits of how many there are
 LENGTHS = ("min_length", "max_length")
 
@@ -93,8 +97,8 @@ def fits(value: Any, hint: Any) -> bool:
         return any(fits(value, part) for part in parts)
     if origin is Literal:
         return any(type(value) is type(choice) and value == choice for choice in parts)
-    if origin is tuple:
-        return _is_list(value) and _fits_tuple(list(value), parts)
+    if origin is tuple and not is_open(parts):
+        return _is_list(value) and len(value) == len(parts) and all(map(fits, value, parts))
     if origin is Callable:
         return callable(value)
     if isinstance(origin, type):
@@ -138,12 +142,6 @@ def _is_list(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str | bytes)
 
 
-def _fits_tuple(values: list[Any], parts: tuple[Any, ...]) -> bool:
-    if is_open(parts):
-        return all(fits(each, parts[0]) for each in values)
-    return len(values) == len(parts) and all(map(fits, values, parts))
-
-
 def _limits(metadata: Sequence[Any]) -> list[tuple[str, Any]]:
     """(name, limit) of an annotation's metadata."""
     return [(name, getattr(each, name)) for each in metadata for name in LIMITS if hasattr(each, name)]
@@ -178,7 +176,8 @@ def described(hint: Any) -> str:
         return f"a list, each {described(parts[0])}"
     if hasattr(hint, "model_fields"):
         return f"a section with the keys {', '.join(hint.model_fields)}"
-    return _names(hint if origin is None else origin)
+    kind = hint if origin is None else origin
+    return _NAMES.get(kind) or f"a {getattr(kind, '__name__', str(kind))}"
 
 
 def _described_within(hint: Any, metadata: Sequence[Any]) -> str:
@@ -211,20 +210,6 @@ def members(hint: Any) -> Iterator[Any]:
             yield from members(part)
     else:
         yield hint
-
-
-def _names(kind: Any) -> str:
-    own = {
-        int: "a whole number",
-        float: "a number",
-        str: "a text",
-        bool: "true or false",
-        type(None): "null",
-        None: "null",
-        Callable: "a function",
-        Any: "anything",
-    }
-    return own.get(kind) or f"a {getattr(kind, '__name__', str(kind))}"
 
 
 def _received(value: Any) -> str:

@@ -179,16 +179,16 @@ def check_same_shape(first: np.ndarray, second: np.ndarray, *, what: str) -> Non
         )
 
 
-def check_activations(values: Any, *, least: int = 1, what: str = "activations") -> np.ndarray:
+def check_activations(values: Any) -> np.ndarray:
     """Returns activations (n, …) as one row per example, (n, d) float64, with no negative zeros.
 
     Raises:
-        UsageError: They are not finite real numbers, or of fewer than `least` examples.
+        UsageError: They are not finite real numbers, or those of no example.
     """
-    array = check_numbers(values, what=what)
-    if array.ndim < 1 or len(array) < least:
+    array = check_numbers(values, what="activations")
+    if array.ndim < 1:
         shape = f"shape {array.shape}"
-        raise UsageError(f"{what} are of too few examples", received=shape, legal=f"(n, …), n of {least} or more")
+        raise UsageError("activations are of too few examples", received=shape, legal="(n, …), n of 1 or more")
     return array.reshape(len(array), -1) + 0.0
 
 

@@ -81,15 +81,10 @@ def plural(count: int, one: str, many: str | None = None) -> str:
 
 def agreed(count: int, words: str) -> str:
     """Returns words about so many, as in "are grey: they became RGB", so that they fit to one as well."""
-    return (
-        re.sub(
-            r"(?<!others )(?<!values )(?<!which )\b(are|were|have|occur|they|their|them)\b",
-            lambda word: _OF_ONE[word[0]],
-            words,
-        )
-        if count == 1
-        else words
-    )
+    if count != 1:
+        return words
+    several = rf"(?<!others )(?<!values )(?<!which )\b({'|'.join(_OF_ONE)})\b"
+    return re.sub(several, lambda word: _OF_ONE[word[0]], words)
 
 
 def joined(parts: Sequence[str]) -> str:

@@ -176,7 +176,9 @@ class Estimate:
         """
         quantile = confidence(level, math.inf if self.unit == "fraction" else self.dof)
         if self.unit == "fraction" and self.n > 0:
-            return _wilson(self.value, self._independent, quantile)
+            # The number of independent images whose share would have this standard error.
+            alone = self.value * (1 - self.value) / self.stderr**2 if self.stderr else self.n
+            return _wilson(self.value, min(self.n, alone), quantile)
         if self.stderr is None:
             raise UsageError(
                 "no interval without a standard error",
@@ -201,13 +203,6 @@ class Estimate:
             return self.value - reach
         far = reach / missing > math.log1p((self.value - least) / missing)
         return least if far else ceiling - missing * math.exp(reach / missing)
-
-    @property
-    def _independent(self) -> float:
-        """The number of independent images whose share would have this standard error, at most n."""
-        if not self.stderr:
-            return self.n
-        return min(self.n, self.value * (1 - self.value) / self.stderr**2)
 
     def _scaled(self, unit: Unit, factor: float) -> Self:
         of_unit = [field.name for field in dataclasses.fields(self) if field.metadata.get("in_unit")]

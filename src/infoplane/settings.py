@@ -8,7 +8,7 @@ import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeGuard, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
@@ -83,7 +83,6 @@ def first_error(
     where: str,
     content: Any,
     *,
-    root: type[BaseModel] | None = None,
     at: str = "",
     hidden: Mapping[str, type[BaseModel]] | None = None,
     instead: Callable[[tuple[Any, ...]], str | None] | None = None,
@@ -94,7 +93,6 @@ def first_error(
         model: What was validated.
         where: What it stands in: a file, a class.
         content: What was validated, before it was.
-        root: Where an unknown key is looked for, which may belong elsewhere; the model itself where none is given.
         at: The path of the model in there.
         hidden: Parts of paths that no file knows of -> the model that stands there.
         instead: What is said of an unknown key at a path that has another form there.
@@ -109,7 +107,7 @@ def first_error(
         key = str(first["loc"][-1])
         found = instead(tuple(path)) if instead is not None else None
         legal = [*_keys(field), *_keys(beside)]
-        mend = found or _elsewhere(root or model, key, name.rpartition(".")[0])
+        mend = found or _elsewhere(model, key, name.rpartition(".")[0])
         return unknown(f"key {name!r} in {where}", key, legal, elsewhere=mend)
     if first["type"] == "missing" and location == first["loc"]:
         return UsageError(f"{where}: {name} is missing", legal=described(field))
@@ -134,7 +132,7 @@ def _resolved(
         if part in hidden:
             field = hidden[part]
             continue
-        owner = _owner(field)
+        owner = next(filter(_is_model, members(field)), None)
         beside = None if owner is None else _beside(owner, value)
         inner = next((found for each in (field, beside) if (found := _step(each, part)) is not None), None)
         if inner is None:
@@ -157,7 +155,7 @@ def _step(field: Any, part: Any) -> Any:
     """What stands at a key or place of what a field holds, or None."""
     for option in members(field):
         parts, origin = get_args(option), get_origin(option)
-        if isinstance(option, type) and issubclass(option, BaseModel) and part in option.model_fields:
+        if _is_model(option) and part in option.model_fields:
             return annotation_of(option, part)
         if not isinstance(origin, type) or not parts:
             continue
@@ -174,9 +172,8 @@ def annotation_of(model: type[BaseModel], name: str) -> Any:
     return Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation
 
 
-def _owner(field: Any) -> type[BaseModel] | None:
-    """The model that a field holds, if it holds one."""
-    return next((each for each in members(field) if isinstance(each, type) and issubclass(each, BaseModel)), None)
+def _is_model(kind: Any) -> TypeGuard[type[BaseModel]]:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
 def _beside(owner: type[BaseModel], value: Any) -> type[BaseModel] | None:
@@ -189,7 +186,7 @@ def _beside(owner: type[BaseModel], value: Any) -> type[BaseModel] | None:
 
 
 def _keys(model: Any) -> list[str]:
-    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+    return list(model.model_fields) if _is_model(model) else []
 
 
 def _elsewhere(root: type[BaseModel], key: str, here: str) -> str | None:
@@ -205,9 +202,8 @@ def _places(model: type[BaseModel], key: str, path: str) -> Iterator[str]:
         place = f"{path}.{name}".lstrip(".")
         if name == key:
             yield place
-        for option in members(annotation_of(model, name)):
-            if isinstance(option, type) and issubclass(option, BaseModel):
-                yield from _places(option, key, place)
+        for option in filter(_is_model, members(annotation_of(model, name))):
+            yield from _places(option, key, place)
     for kind, options in by_kind().items() if (by_kind := getattr(model, "by_kind", None)) is not None else ():
         if key in options.model_fields:
             yield f"{path}.{key} of kind {kind}".lstrip(".")

@@ -3,7 +3,7 @@
 import pytest
 
 from counted_study import Chosen, Counted, forecast, study
-from infoplane.budget import Pace
+from infoplane.budget.pace import Pace
 
 
 class Run:

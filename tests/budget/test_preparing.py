@@ -10,7 +10,8 @@ from torch import nn
 
 import infoplane
 from counted_study import Counted, forecast, study
-from infoplane.budget import Preparing, parse_budget, sizes
+from infoplane.budget import sizes
+from infoplane.budget.preparing import Preparing, parse_budget
 from infoplane.budget.sizes import within
 from infoplane.capture import functions_of, list_layers
 from infoplane.profile import measuring

@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 from counted_study import Chosen, Counted, forecast, study
-from infoplane.budget import Preparing, capacity, sizes
+from infoplane.budget import capacity, sizes
 from infoplane.budget.capacity import BASE_MEMORY, check_memory, memory_of, time_updates
+from infoplane.budget.preparing import Preparing
 from infoplane.budget.sizes import PLANNED, by_updates, longest_of, most_updates, shorter, within
 from infoplane.densities import Autoregressive
 from infoplane.measurements.candidates import CANDIDATES, offer

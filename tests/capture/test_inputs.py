@@ -75,7 +75,7 @@ def test_no_transform_changes_the_callers_images(kind, transform, tmp_path):
 @pytest.mark.parametrize(("kind", "kept"), [("tensor", False), ("mapped", True)])
 def test_a_measurement_is_of_the_callers_images_though_the_transform_writes(kind, kept, tmp_path, monkeypatch):
     if not kept:  # contexts are then made from the very batches that are inferred
-        monkeypatch.setattr("infoplane.measurements.keeping.CACHE_BYTES", 0)
+        monkeypatch.setattr("infoplane.measurements.inputs.CACHE_BYTES", 0)
     images = KINDS[kind](tmp_path)
     options = {**tiny_study.QUICK, "kinds": ["nce"]}
     model, before = toy_networks.build(), np.asarray(images).copy()

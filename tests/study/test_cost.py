@@ -26,7 +26,7 @@ from infoplane.study.bench import fresh
 from infoplane.study.execute import execute
 from infoplane.study.families import FAMILIES
 from infoplane.study.forecast import costs_of, seconds_of, work_of
-from infoplane.study.noisy_check import noisy_costs
+from infoplane.study.noisy_spec import noisy_costs
 from infoplane.study.origin import Origin
 from infoplane.study.plan import make_plan
 from infoplane.subjects.dense import DenseSettings, dense, linear_layers, orthonormality_step
@@ -52,7 +52,6 @@ def test_work_adds_up():
     one = Work(2, 30, 400)
     assert one + one == one.times(2) == Work(4, 60, 800)
     # So many passes over so many examples each: the calls stay, the arithmetic grows.
-    assert one.times(3, 10) == Work(6, 900, 12_000)
     assert Machine(1.0, 0.1, 0.01).seconds(one) == pytest.approx(2 + 3 + 4)
 
 

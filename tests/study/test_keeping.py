@@ -5,8 +5,8 @@ import pytest
 import tiny_study
 from infoplane.engine.plan import Plan
 from infoplane.engine.store import Store
-from infoplane.measurements import keeping
-from infoplane.measurements.keeping import kept_layers
+from infoplane.measurements import inputs
+from infoplane.measurements.inputs import kept_layers
 from infoplane.study.execute import execute
 
 GIB = 2**30
@@ -19,7 +19,7 @@ def test_all_layers_share_one_room(checkpoints):
     examples = GIB // 10 // (4 * 2**10) // checkpoints
     kept = kept_layers(shapes, examples, checkpoints)
     assert list(kept) == ["layer0", "layer1", "layer2", "layer3"]
-    assert sum(kept.values()) <= keeping.CACHE_BYTES < sum(kept.values()) * 5 / 4
+    assert sum(kept.values()) <= inputs.CACHE_BYTES < sum(kept.values()) * 5 / 4
 
 
 def test_narrow_layers_come_first_in_their_own_order():
@@ -35,7 +35,7 @@ def test_a_study_keeps_what_fits_and_says_so(tmp_path, monkeypatch, capsys):
     narrow, wide = "logits", next(layer for layer in spec.layers if layer != "logits")
     spec = spec.model_copy(update={"layers": (wide, narrow)})
     examples = spec.data.decoding + spec.data.evaluation
-    monkeypatch.setattr(keeping, "CACHE_BYTES", 4 * examples * 10 * len(spec.checkpoints))
+    monkeypatch.setattr(inputs, "CACHE_BYTES", 4 * examples * 10 * len(spec.checkpoints))
     assert not execute(spec, tmp_path / "run", workers=0).failed
     said = capsys.readouterr().err
     assert (

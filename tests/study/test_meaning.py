@@ -349,7 +349,7 @@ def test_every_module_that_a_cell_runs_through_counts_for_its_name(tmp_path, mon
     for kind in KINDS.values():
         monkeypatch.setattr(kind, "run", watched)
     if on_the_fly:
-        monkeypatch.setattr("infoplane.measurements.keeping.CACHE_BYTES", 0)
+        monkeypatch.setattr("infoplane.measurements.inputs.CACHE_BYTES", 0)
     spec = tiny_study.tiny(tmp_path, **{"layers": ["logits"], **changes}, fit__refits=1, fit__warm_start="shared")
     outcome = execute(spec, tmp_path / "run", workers=0, quiet=True)
     assert not outcome.failed

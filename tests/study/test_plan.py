@@ -125,7 +125,7 @@ def test_the_plan_reads_back_the_same(tmp_path, refuses):
     origin = Origin("f", {"end": "w"}, {"fc": "a"})
     plan = make_plan(spec, origin)
     path = folder / "cells" / "plan.json"
-    path.write_text(json.dumps(plan.to_json({"study": None, "origin": origin.to_json()})))
+    path.write_text(json.dumps(plan.to_json({"study": None, "origin": vars(origin)})))
     again = Plan.load(folder)
     assert (again.cells, again.roles, origin_in(folder)) == (plan.cells, plan.roles, origin)
     assert all(cell.modules == plan.cells[name].modules for name, cell in again.cells.items())

@@ -12,14 +12,13 @@ import torch
 from torch import nn
 
 import tiny_study
-from infoplane.engine.store import Store, Stored
+from infoplane.engine.store import Store
 from infoplane.information.crossed import mean_over_parts
 from infoplane.measurements.compared import Curve, layers_apart
+from infoplane.measurements.densities import STILL_FELL
 from infoplane.measurements.readers import HeldOut, choose, functions_by_layer
-from infoplane.measurements.training_flags import STILL_FELL
 from infoplane.profile import measure
 from infoplane.report.build import load_run
-from infoplane.report.text import table
 from infoplane.study.plan import make_plan
 from infoplane.study.results import Results
 
@@ -136,9 +135,9 @@ def test_fits_on_the_same_images_are_crossed():
 class Kept(Results):
     """A run of which only held-out losses are there; logits are found to be a function of conv1 at the end only."""
 
-    def __init__(self, spec, plan, losses, kept=("log_probs:heldout", "groups:heldout")):
+    def __init__(self, spec, plan, losses):
         super().__init__(spec, plan, Store(Path("nowhere")))
-        self.held_out, self.kept = losses, kept
+        self.held_out = losses
 
     def cell(self, kind, layer="", refit=0, checkpoint=None):
         if kind == "capture":
@@ -146,7 +145,7 @@ class Kept(Results):
             return SimpleNamespace(values={"function_of": known})
         loss = self.held_out.get((layer, checkpoint, refit))
         arrays = {"log_probs:heldout": -(loss or 0) + np.array([-0.1, 0.1, 0.0]), "groups:heldout": np.arange(3)}
-        found = SimpleNamespace(values={"heldout_nats": loss}, names=lambda: self.kept, array=arrays.__getitem__)
+        found = SimpleNamespace(values={"heldout_nats": loss}, names=lambda: list(arrays), array=arrays.__getitem__)
         return None if loss is None else found
 
 
@@ -168,8 +167,7 @@ def test_readers_are_of_one_checkpoint_one_family_and_all_refits(tmp_path):
     # What has a p(x) of its own is of another family.
     other = tiny_study.tiny(tmp_path, subject__train__checkpoints=[1, "end"], density_at={"logits": {"filters": 6}})
     assert Kept(other, make_plan(other), losses).through("conv1", "end") == ""
-    # Runs of versions that kept no losses one by one, or that are to be read as published.
-    assert Kept(spec, plan, losses, kept=("log_probs",)).through("conv1", "end") == ""
+    # Runs that are to be read as published.
     own = spec.model_copy(update={"readers": "own"})
     assert Kept(own, plan, losses).through("conv1", "end") == ""
     assert make_plan(own).cells == plan.cells
@@ -290,13 +288,3 @@ def test_where_two_layers_have_one_density_there_is_no_spread_to_pool():
     own = layers_apart(Curve({**first, "d": first["a"]}), Curve({**second, "d": first["a"]}), "d")
     assert own is not None
     assert (own[0].value, own[0].stderr) == (0, 0)
-
-
-def test_runs_of_earlier_versions_are_read_as_they_were(grown, monkeypatch):
-    profile, *_ = grown
-    names = Stored.names
-    monkeypatch.setattr(Stored, "names", lambda own: [name for name in names(own) if "heldout" not in name])
-    results = profile._results
-    assert isinstance(results, Results)
-    assert {row["read_through"] for row in results.rows()} == {""}
-    assert "read through" not in table(results)

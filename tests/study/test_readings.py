@@ -3,7 +3,7 @@
 import pytest
 
 from infoplane.capture import Reading, vector
-from infoplane.measurements.readings import barred, flags_of
+from infoplane.measurements.densities import barred, flags_of
 
 MAP, VECTOR = Reading((3, 4, 4), (1, 2), (4, 4)).to_json(), vector((7,)).to_json()
 GUESS = vector((50, 8), guess=True).to_json()

@@ -9,8 +9,10 @@ import pytest
 
 from infoplane.study import yaml12
 from infoplane.study.load import named_studies
-from infoplane.study.schema import SCHEMA_FILE, schema
+from infoplane.study.schema import schema
 
+#: where the packaged studies have it beside them
+SCHEMA_FILE = "study.schema.json"
 FOLDER = resources.files("infoplane") / "studies"
 SCHEMA = schema()
 

@@ -356,12 +356,3 @@ def test_what_is_kept_is_in_a_cells_name_and_not_in_those_that_need_it():
     assert all(cell.sound for cell in (one, two, other))
     names = [made("density", 1, capture=cell.name).name for cell in (one, two, other)]
     assert names[0] == names[1] != names[2]
-
-
-def test_cells_of_versions_without_a_description_can_be_read(store):
-    store.save(a_cell("old"), Result({"a": 1}))
-    sums = json.loads((store.folder / "old" / "checksums.json").read_text())
-    (store.folder / "old" / "cell.json").unlink()
-    (store.folder / "old" / "checksums.json").write_text(json.dumps({"result.json": sums["result.json"]}))
-    assert store.load("old").values == {"a": 1}
-    assert store.load("old").cell is None

@@ -13,8 +13,8 @@ from infoplane.engine.devices import free_memory
 from infoplane.errors import UsageError, spoken_size
 from infoplane.inversion.precision import autocast
 from infoplane.measurements.candidates import AUTO, CANDIDATES, offer
-from infoplane.measurements.cost import Costs, loss_of
-from infoplane.measurements.counting import Machine, Passes
+from infoplane.measurements.cost import Costs
+from infoplane.measurements.counting import Machine, Passes, loss_of
 from infoplane.study.spec import StudySpec
 
 #: bytes that a process holds before it computes anything

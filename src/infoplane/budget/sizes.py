@@ -207,10 +207,7 @@ def check_least(
 ) -> float:
     """Returns the seconds that a measurement takes whatever its sizes are, on a machine as it is thought to be.
 
-    It is counted at once.
-
-    What no choice of sizes can save are one refit's updates and the images that it scores. No layer is taken to cost
-    anything, so that nothing need be known of the network.
+    What no choice of sizes can save are one refit's updates and the images that it scores, see `least_seconds`.
 
     Args:
         preparing: The budget.

@@ -15,7 +15,6 @@ from infoplane.cli.tables import print_rows
 from infoplane.engine.devices import free_memory, one_thread, pick_device
 from infoplane.errors import UsageError, words
 from infoplane.files import write_whole
-from infoplane.measurements.counting import Machine
 from infoplane.study.bench import QUICK, WHOLE, Job, Timing, identity, jobs, keep, speeds
 
 
@@ -36,10 +35,12 @@ def bench(device: str, *, quick: bool, out: Path | None) -> int:
         machine = speeds(timings)
         name = identity(where)
         _say(where, name, timings)
-        _keep(where, machine, quick)
-        found.append(
-            {"machine": name, "quick": quick, "timings": [_row(t) for t in timings], "seconds": asdict(machine)}
-        )
+        try:
+            print(f"kept for plan and run on {where}: {keep(where, machine, quick=quick)}")
+        except OSError as error:
+            print(f"these speeds cannot be kept for plan and run: {error.strerror or error}", file=sys.stderr)
+        rows = [_row(timing) for timing in timings]
+        found.append({"machine": name, "quick": quick, "timings": rows, "seconds": asdict(machine)})
     if out is not None:
         try:
             write_whole(out, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
@@ -81,30 +82,15 @@ def _say(device: torch.device, name: dict[str, Any], timings: Sequence[Timing]) 
     print(f"{device}: {where}; infoplane {name['infoplane'].split()[0]}, torch {name['torch']}")
     rows: list[tuple[str, ...]] = [("", "", "per second", "", "measured in")]
     rows += [(t.job.what, t.job.on, _rounded(t.job.amount / t.seconds), t.job.unit, f"{t.took:.1f} s") for t in timings]
-    print_rows(rows, right={2, 4})
+    print_rows(rows, right=[2, 4])
     print(f"{words(sum(t.took for t in timings))} in all\n")
-
-
-def _keep(device: torch.device, machine: Machine, quick: bool) -> None:
-    """Keeps the speeds; that they cannot be kept is said, and ends nothing."""
-    try:
-        path = keep(device, machine, quick=quick)
-    except OSError as error:
-        print(f"these speeds cannot be kept for plan and run: {error.strerror or error}", file=sys.stderr)
-    else:
-        print(f"kept for plan and run on {device}: {path}")
 
 
 def _row(timing: Timing) -> dict[str, Any]:
     job, work = timing.job, {name: amount for name, amount in vars(timing.work).items() if amount}
     done = {"what": job.what, "on": job.on, "unit": job.unit, "amount": job.amount}
-    return {
-        **done,
-        "seconds": timing.seconds,
-        "took": timing.took,
-        "work": work,
-        "per_second": job.amount / timing.seconds,
-    }
+    took = {"seconds": timing.seconds, "took": timing.took}
+    return {**done, **took, "work": work, "per_second": job.amount / timing.seconds}
 
 
 def _rounded(rate: float) -> str:

@@ -21,7 +21,7 @@ def clean(folder: Path, *, yes: bool) -> int:
         print("nothing to free: the run needs all that is stored")
         return 0
     rows = [(each.name, f"{each.size:,}", each.why) for each in found]
-    print_rows([("stored", "bytes", "why the run does not need it"), *rows], right={1})
+    print_rows([("stored", "bytes", "why the run does not need it"), *rows], right=[1])
     total = sum(each.size for each in found)
     print(f"\n{len(found)} in all: {total:,} bytes ({spoken_size(total)}) would be freed")
     if not yes and not _confirmed():

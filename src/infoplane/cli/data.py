@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +50,12 @@ def _list() -> int:
     for entry in catalogue.ENTRIES:
         found = catalogue.locate(entry.name)
         if found is not None:
-            where = str(found[0]) + _less(entry, *found)
-            taken.add(found[0])
+            path, form = found
+            # As far as that is told without reading them.
+            counts, published = form.count(path), list(entry.counts.values())
+            less = "" if counts in (None, published) else f" (not the whole: {_numbers(counts)} images)"
+            where = f"{path}{less}"
+            taken.add(path)
         elif entry.remotes:
             where = f"missing; infoplane data --download {entry.name}"
         else:
@@ -80,17 +84,17 @@ def _list() -> int:
     return 0
 
 
-def _less(entry: Entry, path: Path, form: formats.Format) -> str:
-    """Returns how many images are there, as far as that is told without reading them, where not all published are."""
-    counts = form.count(path)
-    if counts is None or counts == list(entry.counts.values()):
-        return ""
-    return f" (not the whole: {' + '.join(f'{count:,}' for count in counts)} images)"
+def _numbers(counts: Iterable[int]) -> str:
+    return " + ".join(f"{count:,}" for count in counts)
 
 
 def _check(name: str, options: dict[str, Any]) -> int:
     dataset = load({"name": name, **options}, quiet=True)
-    notes = [*dataset.notes, *_copies(dataset)]
+    # Of equal images and groups what can be said as far as no split decides it.
+    parts = {part: np.zeros(0, np.int64) for part in PARTS}
+    if dataset.pools is not None:
+        parts |= {names[-1]: pool for names, pool in dataset.sources()}
+    notes = [*dataset.notes, *describe(dataset, group_images(dataset), parts, {})]
     say(notes)
     found = None if name in available() else _place(name)
     entry = None if found is None else catalogue.entry_of(*found)
@@ -135,19 +139,10 @@ def _parts(dataset: Dataset, entry: Entry | None) -> list[tuple[str, str]]:
         if len(pool):
             text += f", mean {dataset.images[pool].mean(dtype=float):.3f}"
         if dataset.labels is not None:
-            text += (
-                f", by class {' '.join(map(str, np.bincount(dataset.labels[pool], minlength=dataset.classes or 0)))}"
-            )
+            counts = np.bincount(dataset.labels[pool], minlength=dataset.classes or 0)
+            text += f", by class {' '.join(map(str, counts))}"
         rows.append((part, text))
     return rows
-
-
-def _copies(dataset: Dataset) -> list[str]:
-    """Returns what is to be said of equal images and groups, as far as no split decides it."""
-    parts = {part: np.zeros(0, np.int64) for part in PARTS}
-    if dataset.pools is not None:
-        parts |= {names[-1]: pool for names, pool in dataset.sources()}
-    return describe(dataset, group_images(dataset), parts, {})
 
 
 def _download(name: str) -> int:
@@ -179,7 +174,18 @@ class _Bar:
         if self._progress is None:
             if time.monotonic() - self._start < PATIENCE:
                 return
-            self._progress = _progress()
+            from rich.console import Console
+            from rich.progress import (
+                BarColumn,
+                DownloadColumn,
+                Progress,
+                TextColumn,
+                TimeRemainingColumn,
+                TransferSpeedColumn,
+            )
+
+            columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
+            self._progress = Progress(*columns, TimeRemainingColumn(), console=Console(file=sys.stderr))
             self._progress.start()
         if name not in self._tasks:
             self._tasks[name] = self._progress.add_task(name, total=total)

@@ -1,6 +1,7 @@
 """infoplane measure MODEL --data … --layers … --out DIR"""
 
 from pathlib import Path
+from typing import Any
 
 from infoplane import data
 from infoplane.cli.data import chosen
@@ -24,21 +25,19 @@ def measure(
     out: Path,
     *,
     checkpoints: list[str],
-    budget: str,
-    kinds: list[str] | None,
     transform: str | None,
     read_as: list[str],
     prior: str | None,
-    density: str,
     levels: int | None,
-    device: str,
-    seed: int,
     refits: int | None,
-    workers: int | None,
     tensorboard: bool,
-    quiet: bool,
+    **more: Any,
 ) -> int:
-    """Measures a network by reference, writes the page, prints the table."""
+    """Measures a network by reference, writes the page, prints the table.
+
+    Args:
+        more: What `infoplane.measure` takes as it is given.
+    """
     dataset = data.load({"name": source, **chosen(options, groups)}, quiet=True)
     if levels is not None and levels < dataset.levels and dataset.levels != 256:
         raise UsageError("fewer levels than the data have", received=levels, legal=f"{dataset.levels} or more")
@@ -47,21 +46,15 @@ def measure(
         dataset,
         layers=layers,
         checkpoints=parted(checkpoints, "the checkpoints", "NAME=FILE, e.g. 10=epoch10.pt"),
-        budget=budget,
-        kinds=kinds,
         levels=levels,
         transform=None if transform is None else resolve(transform, "transform"),
         read_as=patterns(read_as),
         prior=_probabilities(prior),
-        density=density,
-        seed=seed,
         refits=DEFAULT_REFITS if refits is None else refits,
-        device=device,
-        workers=workers,
-        quiet=quiet,
         out=out,
         name=f"{model} on {dataset.name}",
         watchers=[TensorBoard()] if tensorboard else [],
+        **more,
     )
     return show(load_run(out), out / "report.html")
 

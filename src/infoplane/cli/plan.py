@@ -50,7 +50,11 @@ def plan(
     """
     where = pick_device(device)
     count = workers_of(workers, where)
-    assumed = None if tflops is None else _assumed(tflops)
+    assumed = None
+    if tflops is not None:  # a device of which only its rate in matrix products and convolutions is known
+        speed = 1e-12 / check_positive("--tflops", tflops, legal="e.g. 300")
+        beside = "drawing samples, which is no question of that, counts as if it were"
+        assumed = Calibration(Machine(per_flop=speed), f"{tflops:g} TFLOP a second, as given; {beside}")
     family = FAMILIES[spec.kind]
     if family.outline is None and images is not None:
         raise UsageError("--images for a study without images", received=study, mend="leave it out")
@@ -93,7 +97,7 @@ def plan(
         seconds = sum(machine.seconds(each) + FIXED for each in work)
         name = label if len(members) == 1 else f"{label} (×{len(members)})"
         rows.append((name, ", ".join(needs), f"{sum(each.flops for each in work) / 1e12:.4g}", words(seconds)))
-    print_rows(rows, right={2, 3})
+    print_rows(rows, right=[2, 3])
     each = seconds_of(costs, machine)
     seconds = finished(cells.cells.values(), each, max(1, count))
     kinds = Counter(cell.kind for cell in cells.cells.values())
@@ -101,13 +105,18 @@ def plan(
     print(f"{total.flops / 1e15:.3g} PFLOP in matrix products and convolutions")
     print(f"about {words(seconds)} on {on}, {processes}; other programs make it longer")
     print(f"speeds: {known.source}")
-    print(_bottleneck(cells, each))
+    kind, most = _largest(cells, each)
+    least = words(finished(cells.cells.values(), each, len(cells.cells)))
+    share = 100 * most / sum(each.values())
+    print(f"bottleneck: {kind}, {share:.0f} % of all time; with any number of processes at least {least}")
     sizes = {name: prices.size(settings_of(cell)) for name, cell in cells.cells.items()}
-    if any(sizes.values()):
-        print(_stored(cells, sizes))
+    if total_size := sum(sizes.values()):
+        kind, most = _largest(cells, sizes)
+        print(f"about {spoken_size(total_size)} in the run's folder, most of it {kind} ({spoken_size(most)})")
     if (keeping := keeping_of(cells, prices)) is not None:
         print(keeping)
-    ways = _shorter(spec, where, study)
+    ways = [f"a smaller scale (--scale {LAPTOP})"] if LAPTOP in scales_of(study) and spec.scale != LAPTOP else []
+    ways += ["--device cuda where there is a GPU"] if where.type != "cuda" else []
     if seconds > DAY and ways:
         print(f"more than a day here: {', or '.join(ways)}")
     return 0
@@ -130,30 +139,10 @@ def _beside(cells: Plan, held: Held, seconds: Mapping[str, float]) -> list[Cell]
         label = members[0].label if len(members) == 1 else f"{part} (×{len(members)})"
         time = "-" if reason is None else words(sum(seconds[cell.name] for cell in members))
         rows.append((label, time, reason or "stored"))
-    print_rows(rows, right={1})
+    print_rows(rows, right=[1])
     left = [cell for name, cell in cells.cells.items() if why[name] is not None]
     print(f"\n{len(why) - len(left)} of {len(why)} parts are stored, {len(left)} would be computed")
     return left
-
-
-def _assumed(tflops: float) -> Calibration:
-    """A device of which only its rate in matrix products and convolutions is known."""
-    speed = 1e-12 / check_positive("--tflops", tflops, legal="e.g. 300")
-    source = f"{tflops:g} TFLOP a second, as given; drawing samples, which is no question of that, counts as if it were"
-    return Calibration(Machine(per_flop=speed), source)
-
-
-def _bottleneck(cells: Plan, seconds: Mapping[str, float]) -> str:
-    """What takes the most time, and what no number of processes makes shorter."""
-    kind, most = _largest(cells, seconds)
-    least = words(finished(cells.cells.values(), seconds, len(cells.cells)))
-    share = 100 * most / sum(seconds.values())
-    return f"bottleneck: {kind}, {share:.0f} % of all time; with any number of processes at least {least}"
-
-
-def _stored(cells: Plan, sizes: Mapping[str, float]) -> str:
-    kind, most = _largest(cells, sizes)
-    return f"about {spoken_size(sum(sizes.values()))} in the run's folder, most of it {kind} ({spoken_size(most)})"
 
 
 def _largest(cells: Plan, amounts: Mapping[str, float]) -> tuple[str, float]:
@@ -162,15 +151,6 @@ def _largest(cells: Plan, amounts: Mapping[str, float]) -> tuple[str, float]:
     for cell in cells.cells.values():
         kinds[cell.kind] += amounts[cell.name]  # pyright: ignore[reportArgumentType]
     return kinds.most_common(1)[0]
-
-
-def _shorter(spec: Study, where: torch.device, study: str) -> list[str]:
-    """Returns what would make a run shorter, as far as this study and this machine have it."""
-    scales = scales_of(study)
-    ways = [f"a smaller scale (--scale {LAPTOP})"] if LAPTOP in scales and spec.scale != LAPTOP else []
-    if where.type != "cuda":
-        ways.append("--device cuda where there is a GPU")
-    return ways
 
 
 def known_speeds(device: torch.device) -> Calibration:

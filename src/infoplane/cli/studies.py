@@ -1,7 +1,6 @@
 """infoplane studies"""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
 
 from infoplane.cli.plan import known_speeds
 from infoplane.cli.tables import print_rows
@@ -36,25 +35,13 @@ def studies(device: str, *, time: bool) -> int:
             rows.append((name, scale or "-", spec.figure or "-", *taken, spec.title))
     print_rows(rows)
     print("\ninfoplane run STUDY --scale SCALE runs one; infoplane plan STUDY --scale SCALE says what it would do")
-    for line in _gone(lacking):
-        print(line)
-    return 0
-
-
-def _gone(lacking: Mapping[str, Sequence[str]]) -> list[str]:
-    """Says which data are not here, what needs them, and what to do about it.
-
-    Args:
-        lacking: Data set -> the studies of it.
-    """
-    lines = []
     for name, needed in lacking.items():
         entry = catalogue.BY_NAME[name]
         ways = [f"infoplane data --download {name}" if entry.remotes else f"infoplane data says where {name} may lie"]
         if others := catalogue.stand_ins(entry):
             ways.insert(0, f"--set data.name={others[0]} takes {others[0]}, which is here in the same layout")
-        lines.append(f"data missing: {name}, of {', '.join(needed)}: {', or '.join(ways)}")
-    return lines
+        print(f"data missing: {name}, of {', '.join(needed)}: {', or '.join(ways)}")
+    return 0
 
 
 def _time(name: str, scale: str | None, spec: Study, machine: Machine, workers: int) -> str:

@@ -23,7 +23,7 @@ class Cell:
             is a hash over kind, params, the identities of what it needs, the code and the library that computes it.
         keeps: Dotted paths in params that only say how much of what it makes is kept, such as which layers. What others
             take of it does not depend on them: they have the same name whatever else is kept.
-        code: A hash of what its code means, see `infoplane.study.meaning`; "" in runs of versions that had none.
+        code: A hash of what its code means, see `infoplane.study.meaning`; "" where nobody asked.
         arithmetic: The library that computes it, its version and, where that is torch, the device.
         modules: Module -> a hash of what of it the code runs through: what can be said of where code has changed.
     """
@@ -59,7 +59,7 @@ class Cell:
             label: What its name says of it beside its kind.
         """
         ending = _ending(kind, params, needs, keeps, code, arithmetic)
-        name = "-".join(part for part in (kind, _slug(label), ending) if part)
+        name = "-".join(part for part in (kind, re.sub(r"[^A-Za-z0-9._-]+", "_", label), ending) if part)
         return cls(kind, params, needs, name, keeps, code, arithmetic, modules or {})
 
     @property
@@ -77,16 +77,7 @@ class Cell:
 
     def to_json(self) -> dict[str, Any]:
         """The cell as JSON, from which `Cell(**content)` makes it again."""
-        return {
-            "kind": self.kind,
-            "name": self.name,
-            "params": dict(self.params),
-            "keeps": list(self.keeps),
-            "needs": dict(self.needs),
-            "code": self.code,
-            "arithmetic": self.arithmetic,
-            "modules": dict(self.modules),
-        }
+        return {**vars(self), "keeps": list(self.keeps)}
 
 
 def identity(name: str) -> str:
@@ -113,7 +104,3 @@ def _without(params: Mapping[str, Any], path: Sequence[str]) -> dict[str, Any]:
 
 def _hash(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:DIGITS]
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", text)

@@ -19,7 +19,7 @@ from infoplane.engine.worker import Event
 
 
 class LocalWorkers:
-    """An engine of so many processes of one thread each: two such processes beat one with two threads.
+    """An `Engine` of so many processes of one thread each: two such processes beat one with two threads.
 
     Args:
         folder: The run's folder, prepared.
@@ -37,15 +37,12 @@ class LocalWorkers:
 
     @property
     def free(self) -> int:
-        """How many more cells may begin."""
         return sum(worker.cell is None for worker in self._workers)
 
     def start(self, cell: str) -> None:
-        """Begins a cell in a process that is free."""
         next(worker for worker in self._workers if worker.cell is None).send(cell)
 
     def events(self, timeout: float) -> Iterator[Event]:
-        """Yields what has been said so far; waits for so many seconds where nothing was. Each names its `process`."""
         with suppress(queue.Empty):
             worker, event = self._said.get(timeout=timeout) if timeout else self._said.get_nowait()
             while True:
@@ -58,7 +55,6 @@ class LocalWorkers:
                 worker, event = self._said.get_nowait()
 
     def close(self) -> None:
-        """Ends all processes, whatever they do."""
         for worker in self._workers:
             worker.close()
 

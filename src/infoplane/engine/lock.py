@@ -83,7 +83,8 @@ def _take(handle: int, path: Path, quiet: bool) -> None:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            owner, waited = _read(path), time.monotonic() - start
+            text, waited = read_text(path), time.monotonic() - start
+            owner = int(text) if text.isdecimal() else None
             if waited > MOMENT if owner is None else _lives(owner) or waited > PATIENCE:
                 mend = f"wait for {'it' if owner is None else f'process {owner}'} to end, or choose another folder"
                 raise UsageError(
@@ -95,11 +96,6 @@ def _take(handle: int, path: Path, quiet: bool) -> None:
             print("waiting for a worker of an interrupted run to end", file=sys.stderr)
             said = True
         time.sleep(0.1)
-
-
-def _read(path: Path) -> int | None:
-    text = read_text(path)
-    return int(text) if text.isdecimal() else None
 
 
 def _lives(process: int) -> bool:

@@ -62,10 +62,8 @@ class Plan:
         """
         plan = Plan()
         with read_plan(folder) as content:
-            code = content.get("code", {})
-            plan.cells = {
-                name: Cell(**cell, modules=code.get(cell.get("code"), {})) for name, cell in content["cells"].items()
-            }
+            code, cells = content["code"], content["cells"]
+            plan.cells = {name: Cell(**cell, modules=code[cell["code"]]) for name, cell in cells.items()}
             plan.roles = {(kind, layer, refit, *of): name for kind, layer, refit, *of, name in content["roles"]}
         return plan
 
@@ -89,8 +87,7 @@ def read_plan(folder: Path) -> Iterator[Any]:
     path = folder / "cells" / PLAN_FILE
     try:
         content = json.loads(read_text(path))
-        # Versions that kept no checksum did not keep the code's modules either.
-        if "code" in content and content.pop("sum") != _sum(content):
+        if content.pop("sum") != _sum(content):
             raise ValueError("edited")
         yield content
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -54,14 +54,8 @@ class Display:
         self.bars: Progress | None = None
         self.tasks: dict[str, TaskID] = {}
         if not quiet and sys.stderr.isatty():
-            self.bars = Progress(
-                TextColumn("{task.description:<28}"),
-                BarColumn(),
-                TextColumn("{task.fields[state]}"),
-                TimeElapsedColumn(),
-                console=Console(stderr=True),
-                transient=True,
-            )
+            said = TextColumn("{task.description:<28}"), BarColumn(), TextColumn("{task.fields[state]}")
+            self.bars = Progress(*said, TimeElapsedColumn(), console=Console(stderr=True), transient=True)
             self.overall = self.bars.add_task("all parts", total=sum(self.weights.values()), state="")
 
     def __enter__(self) -> "Display":

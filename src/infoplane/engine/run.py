@@ -5,8 +5,8 @@ import importlib.metadata
 import os
 import platform
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,7 +20,7 @@ from infoplane.engine.progress import Display
 from infoplane.engine.schedule import Schedule
 from infoplane.engine.store import Store, room_for
 from infoplane.engine.watch import EventLog, Watcher
-from infoplane.engine.worker import Event, peak_memory_mb, run_cell, runner
+from infoplane.engine.worker import Event, Runner, peak_memory_mb, run_cell, runner
 from infoplane.errors import CellError
 from infoplane.registry import Registry
 
@@ -46,7 +46,6 @@ class Engine(Protocol):
 
     def start(self, cell: str) -> None:
         """Begins a cell."""
-        ...
 
     def events(self, timeout: float) -> Iterable[Event]:
         """What has happened, as `run_cell` reports it, with the `process` it happened in; waits if there is nothing."""
@@ -54,7 +53,6 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Ends whatever still runs."""
-        ...
 
 
 #: makes an engine of (folder, device, number of cells at once, file descriptor of the lock, path of the runner)
@@ -126,7 +124,7 @@ def run_cells(
     """
     store = Store(folder / "cells")
     here = (lambda _: True) if workers == 0 else local
-    schedule = Schedule([*(every := list(cells))], store.has, here)
+    schedule = Schedule(every := list(cells), store.has, here)
     remote = sum(not local(cell) for cell in schedule.waiting) if workers else 0
     with ExitStack() as stack:
         stack.enter_context(room_for(folder))
@@ -137,36 +135,46 @@ def run_cells(
         known = seconds(schedule.waiting) if seconds is not None and schedule else None
         weight = (lambda cell: known[cell.name]) if known else weigh
         told = [EventLog(), *watchers]
-        runs = _Run(store, schedule, start, run, weight, device, live, local, here, told, revise)
+        runs = _Run(store, schedule, start, runner(run), weight, device, live, local, here, told, revise)
         return runs.through(folder, stored=len(every) - len(schedule.waiting), quiet=quiet)
 
 
 @dataclass
 class _Run:
+    """A run; arguments as those of `run_cells`.
+
+    Attributes:
+        bound: Whether a cell needs `live`.
+        local: Whether it runs in this process, for that or since there is no other.
+        running: Cell that runs -> when it began.
+        peaks: Process -> the most memory that it has held.
+    """
+
     store: Store
     schedule: Schedule
     engine: Engine | None
-    path: str
+    run: Runner
     weight: Callable[[Cell], float]
     device: torch.device
     live: Any
     bound: Callable[[Cell], bool]
-    #: which cells run in this process
     local: Callable[[Cell], bool]
     watchers: list[Watcher]
     revise: Revise | None
     outcome: Outcome = field(default_factory=Outcome)
-    #: cell that runs -> when it began
     running: dict[str, float] = field(default_factory=dict)
     took: dict[str, float] = field(default_factory=dict)
-    #: process -> the most memory that it has held
     peaks: dict[Any, int] = field(default_factory=dict)
 
     def through(self, folder: Path, *, stored: int, quiet: bool) -> Outcome:
         """Runs the schedule to its end."""
         start = time.monotonic()
         weights = {cell.name: self.weight(cell) for cell in self.schedule.waiting}
-        with self._watched(folder), Display(weights, stored=stored, quiet=quiet) as self.display:
+        with ExitStack() as stack:
+            for watcher in self.watchers:
+                watcher.begin(folder)
+                stack.callback(watcher.end)
+            self.display = stack.enter_context(Display(weights, stored=stored, quiet=quiet))
             if self.schedule:
                 self._log({"event": "begin", "device": device_name(self.device), **surroundings()})
             while self.schedule or self.running:
@@ -202,7 +210,7 @@ class _Run:
             return False
         self._begin(cell)
         with one_thread(self.device.type == "cpu" and not self.bound(cell)):
-            run_cell(cell, runner(self.path), self.store, self.device, self._report, self.live)
+            run_cell(cell, self.run, self.store, self.device, self._report, self.live)
         return True
 
     def _report(self, event: Event) -> None:
@@ -263,14 +271,6 @@ class _Run:
         self.schedule = Schedule(cells, self.store.has, self.local, running=self.running, lost=lost)
         self.display.replan({cell.name: self.weight(cell) for cell in self.schedule.waiting})
         self._skip(self.schedule.skipped)
-
-    @contextmanager
-    def _watched(self, folder: Path) -> Iterator[None]:
-        with ExitStack() as stack:
-            for watcher in self.watchers:
-                watcher.begin(folder)
-                stack.callback(watcher.end)
-            yield
 
     def _log(self, event: Mapping[str, Any]) -> None:
         for watcher in self.watchers:

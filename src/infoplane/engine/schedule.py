@@ -115,7 +115,7 @@ def finished(
     workers: int,
     *,
     running: Mapping[str, float] | None = None,
-    start_up: float | None = None,
+    start_up: float = START_UP,
 ) -> float:
     """Returns after how many seconds the last cell is done.
 
@@ -124,10 +124,9 @@ def finished(
     Args:
         cells: What is to be done; other cells that they need are there, or running.
         running: Name -> seconds until it is done, of cells that have begun; each has a worker.
-        start_up: Seconds until the workers are ready; default: as long as they take to start.
+        start_up: Seconds until the workers are ready.
     """
     done: dict[str, float] = dict(running or {})
-    start_up = START_UP if start_up is None else start_up
     cells = list(cells)
     # More workers than parts have nothing to do.
     free = sorted([*done.values(), *[start_up] * max(0, min(workers, len(done) + len(cells)) - len(done))])

@@ -28,7 +28,7 @@ from infoplane.files import TEMPORARY, checksum, read_text, write_whole
 SUMS_FILE = "checksums.json"
 #: what every finished cell has
 VALUES_FILE = "result.json"
-#: what a cell is: its name, kind, settings and needs; not there in cells of versions that had none
+#: what a cell is: its name, kind, settings and needs
 CELL_FILE = "cell.json"
 #: a cell's arrays
 ARRAYS_FILE = "arrays.safetensors"
@@ -68,10 +68,8 @@ class Stored:
         _ = self.cell  # which checks it; kept, those of thousands would fill tens of megabytes
 
     @property
-    def cell(self) -> Cell | None:
-        """What it is, checked against the folder's name; None in cells of versions that did not keep it."""
-        if CELL_FILE not in self._sums:
-            return None
+    def cell(self) -> Cell:
+        """What it is, checked against the folder's name."""
         path = self._checked(CELL_FILE)
         try:
             cell = Cell(**json.loads(read_text(path)))
@@ -160,7 +158,7 @@ class Store:
         return damaged
 
     def remove(self, cell: str) -> None:
-        """Removes a cell; whoever looks meanwhile finds it whole or not at all."""
+        """Removes a cell, or what has its name; whoever looks meanwhile finds it whole or not at all."""
         aside = self._aside(cell)
         with suppress(FileNotFoundError):
             os.rename(self.folder / cell, aside)
@@ -233,13 +231,9 @@ class Store:
         One writer at a time: as long as it is in the way nobody can finish the cell, so that what is moved stays what
         it was when it was looked at.
         """
-        aside = self._aside(cell)
         with alone(self.folder):
-            if self.has(cell):  # another writer was faster
-                return
-            with suppress(FileNotFoundError):
-                os.rename(self.folder / cell, aside)
-        shutil.rmtree(aside, ignore_errors=True)
+            if not self.has(cell):  # else another writer was faster
+                self.remove(cell)
 
     def _aside(self, cell: str) -> Path:
         """A name of its own for a folder that is not, or no longer, a cell."""

@@ -12,12 +12,11 @@ from infoplane.measurements.dataset import Data
 from infoplane.measurements.inputs import ACCURACY, Capture, Subject
 from infoplane.measurements.label import FORWARD, LABEL, OWN
 from infoplane.measurements.losses import GAP, LOSSES
-from infoplane.measurements.nce import CROSS_ENTROPY, NCE
+from infoplane.measurements.nce import CROSS_ENTROPY, NCE, USABLE
 from infoplane.measurements.noisy import NETWORK_ACCURACY, Descent, ProblemPoints
 from infoplane.measurements.pictures import MSE, SAMPLE_ACCURACY, SAMPLE_VARIANCE
 from infoplane.measurements.propagated import BY_QUADRATURE, FLOW, SWEPT
 from infoplane.measurements.truth import EXCESS
-from infoplane.measurements.usable import USABLE
 from infoplane.registry import Registry
 
 #: in the order of columns and rows

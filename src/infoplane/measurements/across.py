@@ -1,8 +1,9 @@
 """Any number compared across layers and across checkpoints, image by image, and what is tested in that."""
 
 from collections.abc import Iterator
+from functools import cache
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +31,7 @@ def layer_differences(run: Any, measurement: Measurement) -> Iterator[Compared]:
     """The paired differences of neighbouring layers, and of the first and last, per checkpoint."""
     if "layers" not in measurement.across:
         return
+    several = len(run.runs) > 1
     curves = {layer: _curve(run, measurement, layer) for layer in run.spec.layers}
     groups = {layer: _groups_for(run, curve) for layer, curve in curves.items()}
     for checkpoint in run.checkpoints:
@@ -37,101 +39,63 @@ def layer_differences(run: Any, measurement: Measurement) -> Iterator[Compared]:
         pairs = [*pairwise(layers), *([(layers[0], layers[-1])] if len(layers) > 2 else [])]
         for first, second in pairs:
             sides = Place(first, checkpoint), Place(second, checkpoint)
-            if len(run.runs) > 1:
+            if several:
                 found = networks_apart(run, measurement, *sides, groups[first])
             else:
                 found = layers_apart(curves[first], curves[second], checkpoint, groups[first])
             if found is None:
                 continue
             own, tested, refits = found
-            where = {"first": first, "second": second, "checkpoint": checkpoint}
-            where |= _behind(run, measurement, sides, refits)
-            where |= {"n": count(next(iter(curves[first][checkpoint].values())), groups[first])}
-            through = dict(zip(("first_read_through", "second_read_through"), _readers(run, measurement, *sides)))
-            test = one_test(measurement.test or measurement.kind, own)
+            row: Row = {"first": first, "second": second, "checkpoint": checkpoint}
+            row |= _behind(run, measurement, sides, refits)
+            row |= {"n": count(next(iter(curves[first][checkpoint].values())), groups[first])}
+            row |= numbers(own, tested) | {"kind": measurement.kind}
+            row |= readers_of(run, measurement, first=sides[0], second=sides[1])
             bar = next(filter(None, (measurement.barred(each, *sides) for each in run.runs)), "")
             # What is positive is given up on the way.
-            hypothesis = Hypothesis(-own.value, tested.p_value, refits, test, barred=bar, counted=_counted(run))
-            yield Compared(where | numbers(own, tested) | {"kind": measurement.kind} | through, hypothesis)
+            hypothesis = Hypothesis(-own.value, tested.p_value, refits, one_test(measurement, own), barred=bar)
+            yield Compared(row, of_networks(hypothesis) if several else hypothesis)
 
 
 def checkpoint_changes(run: Any, measurement: Measurement) -> Iterator[Compared]:
     """What changes of a number from checkpoint to checkpoint, and from each to the last."""
     if "checkpoints" not in measurement.across:
         return
+    several = len(run.runs) > 1
     points = [*pairwise(run.checkpoints), *((at, run.checkpoints[-1]) for at in run.checkpoints[:-2])]
+
+    @cache
+    def said(place: Place, refits: tuple[int, ...]) -> list[str]:
+        """What must be said of a number there; the refits of networks are each network's own."""
+        own = ((each, tuple(measurement.refits(each, place)) if several else refits) for each in run.runs)
+        return list(dict.fromkeys(flag for each, fits in own for flag in measurement.amiss(each, place, fits)))
+
     for layer in (NETWORK,) if measurement.of_network else run.spec.layers:
         curve = _curve(run, measurement, layer)
-        groups, said = _groups_for(run, curve), _Said(run, measurement, layer)
+        groups = _groups_for(run, curve)
         for first, last in points:
-            if len(run.runs) > 1:
-                found = networks_apart(run, measurement, Place(layer, last), Place(layer, first), groups)
+            sides = Place(layer, first), Place(layer, last)
+            if several:
+                found = networks_apart(run, measurement, sides[1], sides[0], groups)
             else:
                 found = change(curve, first, last, groups)
-            if found is not None:
-                refits = tuple(common(curve[first], curve[last]))
-                yield _change(run, measurement, layer, first, last, *found, [said(at, refits) for at in (first, last)])
-
-
-class _Said:
-    """What must be said of a number of a layer, found out once for each checkpoint and set of refits."""
-
-    def __init__(self, run: Any, measurement: Measurement, layer: str) -> None:
-        self._of, self._known = (run, measurement, layer), {}
-
-    def __call__(self, at: str, refits: tuple[int, ...]) -> tuple[str, ...]:
-        run, measurement, layer = self._of
-        if (at, refits) not in self._known:
-            # The refits of networks are each network's own.
-            several = len(run.runs) > 1
-            place = Place(layer, at)
-            said = (
-                measurement.amiss(each, place, tuple(measurement.refits(each, place)) if several else refits)
-                for each in run.runs
-            )
-            self._known[at, refits] = tuple(dict.fromkeys(flag for own in said for flag in own))
-        return self._known[at, refits]
-
-
-def _change(
-    run: Any,
-    measurement: Measurement,
-    layer: str,
-    first: str,
-    last: str,
-    own: Mean,
-    tested: Mean,
-    refits: int,
-    said: list[tuple[str, ...]],
-) -> Compared:
-    """One change and what is tested in it."""
-    # What falls then is the reader, not what there is to be read.
-    fails = any(flag.startswith(FAILS) for flag in said[1])
-    bar = "the reader fails: no claim" if fails and own.value < 0 else ""
-    several = len(run.runs) > 1
-    # The network itself is what is asked about: it has no refits.
-    fits = 0 if measurement.of_network and not several else refits
-    where = {"layer": layer, "kind": measurement.kind, "first": first, "last": last, "unit": measurement.unit}
-    through = _readers(run, measurement, Place(layer, first), Place(layer, last))
-    words = "; ".join(dict.fromkeys(flag for side in said for flag in side))
-    more = dict(zip(("first_read_through", "last_read_through"), through))
-    test = one_test(measurement.test or measurement.kind, own)
-    behind = _behind(run, measurement, (Place(layer, first), Place(layer, last)), fits)
-    hypothesis = Hypothesis(own.value, tested.p_value, fits or None, test, barred=bar, training=True)
-    return Compared(
-        where | numbers(own, tested) | behind | {"flags": words, **more},
-        of_networks(hypothesis) if several else hypothesis,
-    )
-
-
-def _readers(run: Any, measurement: Measurement, *sides: Place) -> list[str]:
-    """The layers with whose densities each of two numbers is read."""
-    return [readers_of(run, measurement, side) for side in sides]
-
-
-def _counted(run: Any) -> Literal["fits", "networks"]:
-    """What stands behind a claim: networks, where there are several."""
-    return "networks" if len(run.runs) > 1 else "fits"
+            if found is None:
+                continue
+            own, tested, refits = found
+            shared = tuple(common(curve[first], curve[last]))
+            before, after = (said(place, shared) for place in sides)
+            # What falls then is the reader, not what there is to be read.
+            fails = any(flag.startswith(FAILS) for flag in after)
+            bar = "the reader fails: no claim" if fails and own.value < 0 else ""
+            # The network itself is what is asked about: it has no refits.
+            fits = 0 if measurement.of_network and not several else refits
+            row: Row = {"layer": layer, "kind": measurement.kind, "first": first, "last": last}
+            row |= {"unit": measurement.unit} | numbers(own, tested) | _behind(run, measurement, sides, fits)
+            row |= {"flags": "; ".join(dict.fromkeys((*before, *after)))}
+            row |= readers_of(run, measurement, first=sides[0], last=sides[1])
+            test = one_test(measurement, own)
+            hypothesis = Hypothesis(own.value, tested.p_value, fits or None, test, barred=bar, training=True)
+            yield Compared(row, of_networks(hypothesis) if several else hypothesis)
 
 
 def _behind(run: Any, measurement: Measurement, sides: tuple[Place, Place], fits: int) -> Row:

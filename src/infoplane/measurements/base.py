@@ -15,15 +15,12 @@ from infoplane.engine.kind import Kind
 from infoplane.estimate import Bound, Estimate, Unit
 from infoplane.information import count, crossed_mean
 from infoplane.information.crossed import mean_over_networks
-from infoplane.measurements.compared import Compared
+from infoplane.measurements.compared import Compared, Row, Scores
 from infoplane.measurements.numbers import ALL, INPUT, NETWORK, Number, Place
 
 #: a chart that numbers may have: rows of layers ("rows"), lines through training ("tracks"), one of the two axes of
 #: the information plane
 Chart = Literal["rows", "tracks", "right", "up"]
-#: refit -> what a number of it is the mean of, (n,), an entry for each example
-Scores = Mapping[int, np.ndarray]
-Row = dict[str, Any]
 
 
 class Draft(Protocol):
@@ -44,7 +41,6 @@ class Draft(Protocol):
 
     def name(self, kind: str, layer: str = "", refit: int = 0, checkpoint: str = "", network: str = "") -> str | None:
         """The name of the cell in that role, or None."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -69,12 +65,8 @@ class Source:
 
     def add(self, plan: Draft, kind: Kind, needs: Mapping[str, str] | None = None, refit: int = 0) -> str:
         """Adds a cell that needs what holds its values."""
-        return self.file(plan, kind, {**self.needs, **(needs or {})}, refit)
-
-    def file(self, plan: Draft, kind: Kind, needs: Mapping[str, str], refit: int = 0) -> str:
-        """Adds a cell that is about it."""
         where = {"layer": self.layer, "checkpoint": self.checkpoint, "network": self.network}
-        return plan.add(kind, needs, refit=refit, **where)
+        return plan.add(kind, {**self.needs, **(needs or {})}, refit=refit, **where)
 
 
 @dataclass(frozen=True)

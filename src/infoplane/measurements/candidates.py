@@ -6,12 +6,11 @@ from typing import Any, TypeVar
 
 from infoplane import densities
 from infoplane.engine.kind import Kind
-from infoplane.measurements.counting import TYPICAL, Passes
+from infoplane.measurements.counting import TYPICAL, Shape, as_text, passes_of
 
 #: the kind of a density that the data choose
 AUTO = "auto"
 
-Shape = tuple[int, int, int]
 Fitted = TypeVar("Fitted", bound=Kind)
 
 
@@ -73,9 +72,6 @@ CANDIDATES: dict[str, Callable[[Shape, int], Candidate]] = {
 #: the same in sentences
 SPOKEN = {"window": "the window density", "pixelcnn": "PixelCNN++"}
 
-#: what was counted of candidates, which takes a second
-_COUNTED: dict[str, float] = {}
-
 
 def offer(kind: str, shape: Shape, levels: int) -> dict[str, Any]:
     """Returns what a candidate is for such images, as JSON: the fields of `Candidate`, and `pace`.
@@ -84,22 +80,11 @@ def offer(kind: str, shape: Shape, levels: int) -> dict[str, Any]:
     many, so that no choice depends on the machine or the moment.
     """
     first, own = (CANDIDATES[each](shape, levels) for each in (next(iter(CANDIDATES)), kind))
-    pace = 1.0 if own == first else _seconds(first, shape, levels) / _seconds(own, shape, levels)
-    return {**asdict(own), "pace": pace}
-
-
-def _seconds(candidate: Candidate, shape: Shape, levels: int) -> float:
-    """What an update of its p(x) takes on that machine."""
-    key = repr((candidate, shape, levels))
-    if key not in _COUNTED:
-        options = dict(candidate.density)
-
-        def build() -> densities.Density:
-            return densities.build(options.pop("kind"), shape, levels, None, options, device="meta")
-
-        passes = Passes(build, lambda density, images, _: density.training_loss(images, None), shape, None)
-        _COUNTED[key] = TYPICAL.seconds(passes.step(candidate.batch))
-    return _COUNTED[key]
+    if own == first:
+        return {**asdict(own), "pace": 1.0}
+    steps = (passes_of(as_text(each.density), shape, levels, None).step(each.batch) for each in (first, own))
+    usual, other = map(TYPICAL.seconds, steps)
+    return {**asdict(own), "pace": usual / other}
 
 
 def is_wide(spec: Mapping[str, Any]) -> bool:
@@ -112,11 +97,6 @@ def may_be(spec: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     if spec["kind"] != AUTO:
         return [spec]
     return [make((1, 8, 8), 2).density for make in CANDIDATES.values()]  # in kind the same whatever the images are
-
-
-def may_be_wide(spec: Mapping[str, Any]) -> bool:
-    """Whether a density, or any that the data may choose, has wide products."""
-    return any(is_wide(each) for each in may_be(spec))
 
 
 def is_open(kind: Kind) -> bool:

@@ -122,12 +122,12 @@ def change(curve: Curve, first: str, last: str, groups: np.ndarray | None = None
     return own, pooled(own, table, contrast), len(refits)
 
 
-def one_test(kind: str, mean: Mean) -> tuple[str, ...]:
+def one_test(measurement: Any, mean: Mean) -> tuple[str, ...]:
     """What tells the test of a difference from others: equal terms have equal means and errors, whatever their names.
 
     NCE and usable information against one twin differ by the same terms, and so do two names of one layer.
     """
-    return (kind, f"{abs(mean.value):.9g}", f"{mean.stderr:.9g}")
+    return (measurement.test or measurement.kind, f"{abs(mean.value):.9g}", f"{mean.stderr:.9g}")
 
 
 # --- over networks ---
@@ -143,6 +143,7 @@ def without(words: str) -> str:
     return words.removesuffix(f", {ONE_NETWORK}")
 
 
-def readers_of(run: Any, measurement: Any, place: Place) -> str:
-    """The layers with whose densities a number is read, in any of the networks; "" where it is its own in all."""
-    return ", ".join(dict.fromkeys(filter(None, (measurement.reader(each, place) for each in run.runs))))
+def readers_of(run: Any, measurement: Any, **sides: Place) -> Row:
+    """The layers with whose densities each side's number is read, in any network; "" where it is its own in all."""
+    found = {side: [measurement.reader(each, place) for each in run.runs] for side, place in sides.items()}
+    return {f"{side}_read_through": ", ".join(dict.fromkeys(filter(None, own))) for side, own in found.items()}

@@ -64,11 +64,6 @@ class Contrastive(OfDensities):
             copies = f" ({images:,} with those that belong together)" if distinct < images else ""
             least = f"{LEAST_IMAGES} are needed for {LEAST_BATCHES} batches, without which its error is not known"
             return f"{plural(distinct, 'evaluation image')}{copies}: {least}"
-        fits = (stored for place in run.places for _, stored in run.fits(*place))
-        first = next((stored for stored in fits if "contrastive" in stored.names()), None)
-        batches = LEAST_BATCHES if first is None else len(first.array("contrastive"))
-        if batches < LEAST_BATCHES:
-            return f"{plural(batches, 'batch', 'batches')}, by an earlier version: its error needs {LEAST_BATCHES}"
         return ""
 
 

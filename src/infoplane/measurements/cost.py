@@ -1,20 +1,17 @@
 """What the kinds of cells of a study of inversion cost, counted for its shapes."""
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from infoplane import densities
 from infoplane.engine.kind import Kind
 from infoplane.inversion import Reconstructor, SquaredError
-from infoplane.measurements.candidates import AUTO, CANDIDATES, Shape, as_chosen, is_open, is_wide, offer
-from infoplane.measurements.counting import Passes, Prices, Work, drawing_of
+from infoplane.measurements.candidates import AUTO, CANDIDATES, as_chosen, is_open, is_wide, offer
+from infoplane.measurements.counting import Passes, Prices, Shape, Work, as_text, built, drawing_of, passes_of
 from infoplane.subjects.forward import Staged, tail
 
 #: classes of a label that is read from a layer: what they cost does not show
@@ -78,7 +75,7 @@ class Costs(Prices):
 
     def density(self, spec: Mapping[str, Any], layer: str | None) -> Passes:
         """Returns what passes through a density take that sees a layer, or nothing."""
-        return _density(_text(spec), self.shape, self.levels, None if layer is None else self._counted_at(layer))
+        return passes_of(as_text(spec), self.shape, self.levels, None if layer is None else self._counted_at(layer))
 
     def step(self, spec: Mapping[str, Any], layer: str | None, batch: int, precision: str | None = None) -> Work:
         """Returns the work of one training step of a density on a batch."""
@@ -97,7 +94,7 @@ class Costs(Prices):
         pixels = math.prod(self.shape) / math.prod(few)
 
         def drawn(spec: Mapping[str, Any]) -> Work:
-            one, two = (_drawing(_text(spec), few, self.levels, n) for n in (1, 2))
+            one, two = (_drawing(as_text(spec), few, self.levels, n) for n in (1, 2))
             # Weights are read once for all images.
             return one.times(pixels * (2 - images)) + two.times(pixels * (images - 1))
 
@@ -142,29 +139,16 @@ class Costs(Prices):
         return Work(written=times * features * self.sizes["decoding"])
 
 
-def loss_of(density: densities.Density, images: Tensor, context: Tensor | None) -> Tensor:
-    """Returns what a training step differentiates, or scoring computes, whichever the density is about to do: (B,)."""
-    if not density.training:
-        return -density.log_prob(images, context)
-    guide = None if context is None else torch.zeros(images.shape, device=images.device)
-    return density.training_loss(images, context, guide)
-
-
 def _mean(works: Sequence[Work]) -> Work:
     return sum(works, Work()).times(1 / len(works))
 
 
-# Counting takes a second for each density and inverter, and many plans of one process ask for the same.
-
-
-@cache
-def _density(spec: str, shape: Shape, levels: int, context: tuple[int, ...] | None) -> Passes:
-    return Passes(lambda: _built(spec, shape, levels, context), loss_of, shape, context)
+# Counting takes a second, and many plans of one process ask for the same.
 
 
 @cache
 def _drawing(spec: str, shape: Shape, levels: int, images: int) -> Work:
-    return drawing_of(_built(spec, shape, levels, None), images)
+    return drawing_of(built(spec, shape, levels, None), images)
 
 
 @cache
@@ -180,12 +164,3 @@ def _rest(network: Callable[[], nn.Module], layer: str, shape: Shape, context: t
         return tail(whole.classifier(CLASSES), layer)
 
     return Passes(build, lambda rest, _, h: rest(h).float().sum(), shape, context)
-
-
-def _text(spec: Mapping[str, Any]) -> str:
-    return json.dumps(dict(spec), sort_keys=True)
-
-
-def _built(spec: str, shape: Shape, levels: int, context: tuple[int, ...] | None) -> densities.Density:
-    options = json.loads(spec)
-    return densities.build(options.pop("kind"), shape, levels, context, options, device="meta")

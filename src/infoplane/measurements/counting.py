@@ -4,9 +4,10 @@ Passes through networks are counted on tensors without data, so that a study of 
 about; drawing pixel by pixel on an image of a few pixels.
 """
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import torch
@@ -18,6 +19,8 @@ from torch.utils.flop_counter import flop_registry
 from infoplane import densities
 from infoplane.engine.kind import Kind
 
+#: (C, H, W) of an image
+Shape = tuple[int, int, int]
 #: images in a batch without gradients
 AT_ONCE = 128
 
@@ -44,10 +47,9 @@ class Work:
     def __add__(self, other: "Work") -> "Work":
         return Work(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
-    def times(self, passes: float, size: float = 1.0) -> "Work":
-        """So many passes, each over `size` times as many examples as were counted."""
-        once = ("operations", "calls")
-        return Work(**{name: passes * n * (1 if name in once else size) for name, n in vars(self).items()})
+    def times(self, passes: float) -> "Work":
+        """So many passes."""
+        return Work(*(passes * amount for amount in astuple(self)))
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,31 @@ class Passes:
                     # A few passes over the weights stand for the optimiser and the running average.
                     parameter.grad.mul(0.9).add(1.0).sqrt()
                     parameter.grad = None
+
+
+def loss_of(density: densities.Density, images: Tensor, context: Tensor | None) -> Tensor:
+    """Returns what a training step differentiates, or scoring computes, whichever the density is about to do: (B,)."""
+    if not density.training:
+        return -density.log_prob(images, context)
+    guide = None if context is None else torch.zeros(images.shape, device=images.device)
+    return density.training_loss(images, context, guide)
+
+
+def as_text(spec: Mapping[str, Any]) -> str:
+    """Returns a density, as a study has it, as JSON, by which it is known what was counted of it."""
+    return json.dumps(dict(spec), sort_keys=True)
+
+
+def built(spec: str, shape: Shape, levels: int, context: tuple[int, ...] | None) -> densities.Density:
+    """Returns the density of such a text, without data."""
+    options = json.loads(spec)
+    return densities.build(options.pop("kind"), shape, levels, context, options, device="meta")
+
+
+@cache  # it takes a second, and many plans of one process ask for the same
+def passes_of(spec: str, shape: Shape, levels: int, context: tuple[int, ...] | None) -> Passes:
+    """Returns what passes through the density of such a text take."""
+    return Passes(lambda: built(spec, shape, levels, context), loss_of, shape, context)
 
 
 def drawing_of(density: densities.Density, images: int) -> Work:

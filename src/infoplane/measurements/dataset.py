@@ -82,24 +82,13 @@ class Data(Kind):
 
 
 def load_data(spec: DataSpec, seed: int, study: str = "the study") -> Result:
-    """The data set that a study asks for, with its split, as a cell's result.
-
-    Args:
-        study: What messages call the study.
-
-    Raises:
-        UsageError: The data cannot be had, or not be split so.
-    """
+    """The data set that a study asks for, with its split, as a cell's result; or UsageError."""
     dataset = spec.load()
     return split_data(dataset, sizes_of(spec, dataset, study), seed)
 
 
 def sizes_of(spec: DataSpec, dataset: data.Dataset, study: str) -> dict[str, int | None]:
-    """The sizes of the parts that a study asks for.
-
-    Raises:
-        UsageError: They do not say how the data set is split.
-    """
+    """The sizes of the parts that a study, as messages call it, asks for, or UsageError where too many are left out."""
     sizes = {part: getattr(spec, part) for part in PARTS}
     for names, _ in dataset.sources():
         missing = [f"data.{part}" for part in names if sizes[part] is None]
@@ -115,11 +104,7 @@ def sizes_of(spec: DataSpec, dataset: data.Dataset, study: str) -> dict[str, int
 
 
 def split_data(dataset: data.Dataset, sizes: Mapping[str, int | None], seed: int) -> Result:
-    """A data set with its split into parts of these sizes, as a cell's result.
-
-    Raises:
-        UsageError: It cannot be split so.
-    """
+    """A data set with its split into parts of these sizes, as a cell's result; or UsageError where it has no such."""
     groups = data.group_images(dataset)
     found = parted(dataset, sizes, seed, groups, dataset.space)
     parts = {part: found.arrays[part] for part in PARTS}

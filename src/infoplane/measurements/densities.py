@@ -7,14 +7,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from infoplane.data import Images
-from infoplane.errors import in_words
+from infoplane.engine.store import Stored
+from infoplane.errors import in_words, joined
 from infoplane.information import crossed_mean
 from infoplane.measurements.base import Draft, Measurement, Source, Sources, is_of
 from infoplane.measurements.candidates import AUTO, CANDIDATES
 from infoplane.measurements.fits import Candidate, Choice, Density, Trunk
 from infoplane.measurements.numbers import INPUT, Number, Place
-from infoplane.measurements.readings import barred, flags_of
-from infoplane.measurements.training_flags import flags_of_fits, unread
 
 #: options of a density that have no effect without a context
 OF_THE_CONTEXT = ("conditioning", "context_dropout")
@@ -24,6 +23,15 @@ OF_THE_FAMILY = ("refits", "shared", "base_updates", "trial_updates", "warm_star
 TRIAL_LOOKS = 2
 #: size of the two-sided test by which a density does worse than an even guess, and what is put down to arithmetic
 UNLEARNT, ROUNDING = 0.05, 1e-5
+#: a last stretch of training that lowered the held-out loss by this share of it is pointed out
+FALLING = 0.005
+#: the words of that
+STILL_FELL = "the held-out loss still fell at the end: more updates would help"
+#: a held-out loss this much above the training loss (share of it) is pointed out
+OVERFIT = 0.1
+
+#: how a layer is read, as `Reading.to_json` writes it; None where that is not known, as of latents
+ReadAs = Mapping[str, Any] | None
 
 
 class OfDensities(Measurement):
@@ -95,6 +103,66 @@ def unlearnt(run: Any, scores: np.ndarray) -> tuple[str, ...]:
     if crossed_mean(-scores - even, groups=run.groups).p_value >= UNLEARNT:
         return ()
     return (f"worse than guessing all values of all pixels evenly ({even:,.1f} nats): q has learnt too little",)
+
+
+def flags_of_fits(fits: Sequence[Stored]) -> tuple[str, ...]:
+    """What must be said of densities: that they know their training data too well, or were still getting better."""
+    fitted = [stored.values for stored in fits]
+    overfit = any(each["heldout_nats"] - each["train_nats"] > OVERFIT * each["train_nats"] for each in fitted)
+    flags = ("q fits its training data better than held-out data: more data would help",) if overfit else ()
+    return flags + ((STILL_FELL,) if any(still_falling(each["curve"]) for each in fitted) else ()) + unread(fits)
+
+
+def unread(fits: Sequence[Stored]) -> tuple[str, ...]:
+    """What must be said of conditional densities that no update made better: they use nothing of their context."""
+    lost = sum(
+        stored.values.get("context") is not None and stored.values["curve"]["best_update"] == 0 for stored in fits
+    )
+    text = f"in {lost} of {len(fits)} fits no update helped on held-out images: q is as it started and ignores h"
+    return (text,) if lost else ()
+
+
+def still_falling(curve: dict[str, Any]) -> bool:
+    """Whether the last stretch between two evaluations lowered the held-out loss by more than a share of it."""
+    best = np.fmin(curve["heldout"], curve["heldout_ema"])
+    return len(best) > 1 and bool(best[-2] - best[-1] > FALLING * abs(best[-1]))
+
+
+# --- how layers are read ---
+
+
+def flags_of(kind: str, read: ReadAs) -> tuple[str, ...]:
+    """Returns what must stand beside a number of a layer that was pooled or projected, or whose reading is a guess.
+
+    The contrastive bound and label information of a projection are lower bounds of the layer's own: h gives its
+    projection, so data processing gives I(x;h) ≥ I(x;Ph) and I(y;h) ≥ I(y;Ph). NCE and usable information are said to
+    be of the projection.
+    """
+    if read is None:
+        return ()
+    found = []
+    if read["altered"] is not None and kind in ("nce", "usable"):
+        found.append(f"the number is of a projection: this layer is read as {read['words']}")
+    if read["guess"] and kind in ("nce", "usable", "contrastive"):
+        found.append(f"how its axes lie is a guess: this layer is read as {read['words'].removesuffix(', a guess')}")
+    return tuple(found)
+
+
+def barred(first: str, one: ReadAs, second: str, other: ReadAs) -> str:
+    """Returns why nothing may be claimed of the difference of two layers, or "".
+
+    Args:
+        first, second: Their names.
+        one, other: How they are read.
+    """
+    guessed = [name for name, read in ((first, one), (second, other)) if read is not None and read["guess"]]
+    if guessed:
+        named = joined([in_words(name) for name in guessed])
+        return f"no claim: how the axes of {named} lie is a guess; say it with read_as"
+    altered = [name for name, read in ((first, one), (second, other)) if read is not None and read["altered"]]
+    if len(altered) == 1:
+        return f"no claim: only {in_words(altered[0])} was pooled or projected, which costs what the other one keeps"
+    return ""
 
 
 # --- which there are ---

@@ -14,7 +14,6 @@ from infoplane.information import contrastive_batches, contrastive_terms, count,
 from infoplane.inversion import (
     Curve,
     FitSettings,
-    Pairs,
     cross_log_probs,
     fit_density,
     fit_shared,
@@ -42,6 +41,10 @@ class OfLayer(Kind):
     layer: str | None
     read_as: str = ""
     activations: str = ""
+
+    def size(self, costs: Costs) -> float:
+        # A score for each evaluation image.
+        return float(SCORE * costs.sizes["evaluation"])
 
 
 class Candidate(Kind):
@@ -141,11 +144,9 @@ class Trunk(Kind):
         return Result({"curves": [asdict(own) for own in curve.places.values()]}, weights=weights)
 
     def work(self, costs: Costs) -> Work:
-        found = Work()
-        for place in self.places:
-            found += costs.training(place["density"], place["layer"], self.fit, self.fit_on)
-            found += costs.reading(place["layer"])
-        return found
+        places = ((place["density"], place["layer"]) for place in self.places)
+        each = (costs.training(spec, layer, self.fit, self.fit_on) + costs.reading(layer) for spec, layer in places)
+        return sum(each, Work())
 
     def size(self, costs: Costs) -> float:
         return WEIGHT * sum(costs.density(place["density"], place["layer"]).weights for place in self.places)
@@ -213,7 +214,13 @@ class Density(OfLayer):
             if part != "evaluation":
                 arrays[f"log_probs:{part}"] = log_probs(density, some).numpy()
         if self.contrastive is not None and (batches := batches_of(task, self.contrastive)):
-            arrays["contrastive"] = np.array([contrastive_mean(density, evaluation.subset(batch)) for batch in batches])
+            arrays["contrastive"] = np.zeros(len(batches))
+            for number, batch in enumerate(batches):
+                images = evaluation.subset(batch)
+                contexts = images.context_of(slice(None))
+                assert contexts is not None
+                crossed = cross_log_probs(density, images, contexts)
+                arrays["contrastive"][number] = contrastive_terms(crossed.numpy()).mean()
             values["candidates"] = len(batches[0])
         return Result(values, arrays, {"density": density.state_dict()})
 
@@ -256,13 +263,6 @@ def batches_of(task: Task, contrastive: Mapping[str, int]) -> list[np.ndarray]:
     chosen = one_of_each(task.groups(index), len(index))
     sizes = contrastive_batches(len(chosen), **contrastive)
     return [] if sizes is None else list(chosen[: sizes.candidates * sizes.count].reshape(-1, sizes.candidates))
-
-
-def contrastive_mean(density: densities.Density, pairs: Pairs) -> float:
-    """The mean contrastive term of one batch."""
-    contexts = pairs.context_of(slice(None))
-    assert contexts is not None
-    return float(contrastive_terms(cross_log_probs(density, pairs, contexts).numpy()).mean())
 
 
 def choose(losses: Mapping[str, np.ndarray], groups: np.ndarray) -> dict[str, Any]:

@@ -73,11 +73,7 @@ class Flow(Kind):
 
 
 class Quadrature(Kind):
-    """I(X;T_l) of every layer at every checkpoint by quadrature, for chains of single units.
-
-    Attributes:
-        network: Fields of `DenseSettings`.
-    """
+    """I(X;T_l) of every layer at every checkpoint by quadrature, for chains of single units; fields as of `Flow`."""
 
     kind: ClassVar[str] = "quadrature"
 
@@ -114,12 +110,7 @@ class SweepSpec(Settings):
 
 
 class Sweep(Kind):
-    """I(X;T) of a single tanh unit over its weight, by quadrature and by sample propagation.
-
-    Attributes:
-        sweep: Fields of `SweepSpec`.
-        samples, queries: See `mutual_information`.
-    """
+    """I(X;T) of a single tanh unit over its weight, by quadrature and by sample propagation, as `SweepSpec` says."""
 
     kind: ClassVar[str] = "sweep"
 

@@ -27,13 +27,12 @@ from infoplane.engine.arrays import ArrayWriter
 from infoplane.engine.kind import Kind
 from infoplane.engine.store import ARRAYS_FILE, Result
 from infoplane.engine.worker import Progress
-from infoplane.errors import UsageError, plural
+from infoplane.errors import UsageError, plural, spoken_size
 from infoplane.estimate import Estimate
 from infoplane.information import accuracy, hashes_of, seen_hashes, states_ceiling
 from infoplane.measurements.base import Measurement, Scores, is_of
 from infoplane.measurements.cost import WEIGHT, Costs
 from infoplane.measurements.counting import Work
-from infoplane.measurements.keeping import kept_layers
 from infoplane.measurements.numbers import Place
 from infoplane.measurements.task import Live, Task, build_subject
 
@@ -41,6 +40,8 @@ from infoplane.measurements.task import Live, Task, build_subject
 LOOKED_AT = 8
 #: images that are paired to find out which layers are functions of which
 PAIRED = 32
+#: bytes that the kept activations of all layers and checkpoints of a study may take together, in its folder
+CACHE_BYTES = 8 * 1024**3
 
 
 class Subject(Kind):
@@ -73,37 +74,25 @@ class Subject(Kind):
             torch.manual_seed(seed)
             model = build_subject(kind, spec, task.data.values).to(device)
         images, looked_at = task.images(kept).to(device), task.images(held).to(device)
-        labels, known = (_on(device, task.labels(index)) for index in (kept, held))
-        transform, progress = default_transform(task.space.levels), task.environment.progress
+        of = (task.labels(index) for index in (kept, held))
+        labels, known = (None if each is None else torch.as_tensor(each).to(device) for each in of)
+        progress = task.environment.progress
+        common = {"transform": default_transform(task.space.levels), "seed": seed}
         values: dict[str, Any] = {"kind": kind, "options": spec}
         if isinstance(settings, subjects.EpochSettings):
             told = progress if objective == "cross-entropy" else without_nats(progress)
             network = subjects.train_epochs(
-                model,
-                *(images, labels, looked_at, known),
-                settings,
-                objective=objective,
-                transform=transform,
-                seed=seed,
-                progress=told,
+                model, images, labels, looked_at, known, settings, objective=objective, progress=told, **common
             )
             values |= {"epochs": network.epochs, "curves": network.curves, "objective": objective}
             return Result(values, weights=network.states)
         assert labels is not None
         assert known is not None
         trained = subjects.train_classifier(
-            model,
-            *(images, labels, looked_at, known),
-            settings=settings,
-            transform=transform,
-            seed=seed,
-            progress=progress,
+            model, images, labels, looked_at, known, settings=settings, progress=progress, **common
         )
-        values |= {
-            "updates": trained.updates,
-            "validation_accuracy": trained.validation_accuracy,
-            "best_update": trained.best_update,
-        }
+        values |= {"updates": trained.updates, "best_update": trained.best_update}
+        values["validation_accuracy"] = trained.validation_accuracy
         return Result(values, weights=trained.states)
 
     def work(self, costs: Costs) -> Work:
@@ -118,10 +107,6 @@ class Subject(Kind):
 
     def size(self, costs: Costs) -> float:
         return WEIGHT * costs.subject.weights * len(self.subject["train"]["checkpoints"])
-
-
-def _on(device: torch.device, labels: np.ndarray | None) -> Tensor | None:
-    return None if labels is None else torch.as_tensor(labels).to(device)
 
 
 def without_nats(progress: Progress) -> Progress:
@@ -228,6 +213,39 @@ class Capture(Kind):
         groups = task.groups(np.concatenate([parts["decoding"], parts["evaluation"]]))
         values["seen"] = {layer: asdict(seen_hashes(hashes[layer], groups)) for layer in cached}
         return Result(values, file=path)
+
+
+def kept_layers(
+    shapes: Mapping[str, Sequence[int]], examples: int, checkpoints: int = 1, *, most: int | None = None
+) -> dict[str, int]:
+    """Returns the layers whose activations are kept, with their bytes at all checkpoints; the others are computed anew.
+
+    Narrow layers come first: they cost least to keep, and as much as any to compute.
+
+    Args:
+        shapes: Layer -> shape of one activation.
+        examples: Images of which activations are wanted.
+        checkpoints: At how many checkpoints they are wanted.
+        most: Bytes that there is room for; default: `CACHE_BYTES`.
+    """
+    left = CACHE_BYTES if most is None else most
+    found: dict[str, int] = {}
+    sizes = {layer: WEIGHT * examples * checkpoints * math.prod(shape) for layer, shape in shapes.items()}
+    for layer in sorted(shapes, key=lambda layer: sizes[layer]):
+        if sizes[layer] > left:
+            break
+        found[layer], left = sizes[layer], left - sizes[layer]
+    return {layer: found[layer] for layer in shapes if layer in found}
+
+
+def keeping_words(kept: Mapping[str, int], layers: Sequence[str]) -> str:
+    """Returns what is said beforehand of the layers whose activations are kept, with their bytes, and of the others."""
+    others = [layer for layer in layers if layer not in kept]
+    said = f"activations of {len(kept)} of {len(layers)} layers are kept: about {spoken_size(sum(kept.values()))}"
+    if not others:
+        return said
+    most = spoken_size(CACHE_BYTES)
+    return f"{said} of {most} that they may take; computed anew for every batch: {', '.join(others)}"
 
 
 def look_closer(

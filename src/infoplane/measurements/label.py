@@ -71,9 +71,6 @@ class Probe(OfLayer):
     def work(self, costs: Costs) -> Work:
         return costs.reading(self.layer, PROBE_READS) + costs.reading(self.layer)
 
-    def size(self, costs: Costs) -> float:
-        return float(SCORE * costs.sizes["evaluation"])
-
 
 def _features(pairs: Pairs, units: Callable[[Tensor], Tensor]) -> Rows:
     """The standardised contexts as vectors, computed as they are asked for."""
@@ -114,12 +111,9 @@ class Forward(OfLayer):
             inputs = task.images(index) if on_the_fly else torch.from_numpy(capture.array(f"{part}:{layer}")).float()
             return inputs, torch.as_tensor(task.labels(index))
 
+        settings = subjects.EpochSettings.model_validate(self.fit)
         found = subjects.decode_labels(
-            live.model,
-            layer,
-            examples("decoding"),
-            examples("evaluation"),
-            subjects.EpochSettings.model_validate(self.fit),
+            *(live.model, layer, examples("decoding"), examples("evaluation"), settings),
             classes=task.data.values["classes"],
             seed=self.seed,
             transform=live.transform if on_the_fly else None,
@@ -137,9 +131,6 @@ class Forward(OfLayer):
         steps = self.fit["epochs"] * (costs.sizes["decoding"] - held) / self.fit["batch"]
         scored = costs.sizes["evaluation"] + (self.fit["epochs"] + 2) * held
         return rest.step(self.fit["batch"]).times(steps) + rest.image.times(scored) + costs.reading(self.layer)
-
-    def size(self, costs: Costs) -> float:
-        return float(SCORE * costs.sizes["evaluation"])
 
 
 class Own(Kind):
@@ -181,21 +172,17 @@ class OfLabels(Measurement):
         return {at: each.array("log_probs") for at, each in read}
 
     def estimate(self, run: Any, place: Place, refits: list[int]) -> Estimate | None:
-        data, scores = run.cell("data"), self.scores(run, place)
-        if data is None:
+        scores, prior = self.scores(run, place), run.spec.prior
+        if run.cell("data") is None:
             return None
-        labels, prior = data.array("labels")[data.array("evaluation")], run.spec.prior
-        # There may be more classes than those that occur.
-        classes = len(prior) if isinstance(prior, tuple) else data.values["classes"]
+        labels, classes = _labels(run)
         own = np.stack([scores[refit] for refit in refits])
         found = label_information(own, labels, classes=classes, kind=self.kind, groups=run.groups, prior=prior)
         return replace(found, refits=0) if self.of_network else found
 
     def terms(self, run: Any, place: Place, refits: list[int]) -> np.ndarray | None:
         """With the surprise of each label beside what the reader gives it, whose mean is H(y)."""
-        own, data = super().terms(run, place, refits), run.cell("data")
-        labels, prior = data.array("labels")[data.array("evaluation")], run.spec.prior
-        classes = len(prior) if isinstance(prior, tuple) else data.values["classes"]
+        own, prior, (labels, classes) = super().terms(run, place, refits), run.spec.prior, _labels(run)
         share = np.bincount(labels, minlength=classes) / len(labels)
         share = share if prior is None else check_prior(prior, labels, classes)
         return own if own is None else own - np.log(share[labels])
@@ -206,6 +193,13 @@ class OfLabels(Measurement):
     def amiss(self, run: Any, place: Place, refits: tuple[int, ...]) -> tuple[str, ...]:
         """What must be said of the readers."""
         return tuple(flag for number in self.numbers(run, place) for flag in number.estimate.flags)
+
+
+def _labels(run: Any) -> tuple[np.ndarray, int]:
+    """Those of the evaluation part, and how many classes there are, which may be more than occur."""
+    data, prior = run.cell("data"), run.spec.prior
+    classes = len(prior) if isinstance(prior, tuple) else data.values["classes"]
+    return data.array("labels")[data.array("evaluation")], classes
 
 
 class Label(OfLabels):

@@ -11,10 +11,9 @@ from infoplane.data import Images
 from infoplane.engine.plan import Plan
 from infoplane.engine.store import Store, Stored
 from infoplane.information import Seen, seen_values
-from infoplane.measurements.densities import twin_of
+from infoplane.measurements.densities import ReadAs, twin_of
 from infoplane.measurements.numbers import INPUT, NETWORK, Number, Place
 from infoplane.measurements.readers import HeldOut, Reader, choose, functions_by_layer
-from infoplane.measurements.readings import ReadAs
 from infoplane.measurements.run import Run
 
 #: what is said of a layer that tells no image from another
@@ -23,7 +22,7 @@ CONSTANT = "activations do not vary over images"
 LAST = 32
 
 
-class Layers(Run[Any]):
+class Layers(Run):
     """What the cells of a study of inversion hold so far, of the first network where there are several.
 
     Args:
@@ -84,7 +83,7 @@ class Layers(Run[Any]):
     def groups_of(self, part: str, first: int | None = None) -> np.ndarray | None:
         """The same of the first images of a part of the split."""
         data = self.cell("data")
-        if data is None or "groups" not in data.names():  # of a run from before there were any
+        if data is None:
             return None
         found = data.array("groups")[data.array(part)[:first]]
         return found if len(np.unique(found)) < len(found) else None
@@ -128,12 +127,8 @@ class Layers(Run[Any]):
         # Usable information is against the twin of a layer's family, and of no other.
         names = [layer, *(name for name in later if name in self.twins and self.twins[name] == self.twins[layer])]
         fits = {name: self.own_fits(name, checkpoint) for name in names}
-        # Versions before there were any readers kept no more of these losses than their mean.
-        kept = {name: own for name, own in fits.items() if all("groups:heldout" in each.names() for _, each in own)}
-        found = Reader(layer)
-        if layer in kept:
-            means = {name: {at: each.values["heldout_nats"] for at, each in own} for name, own in kept.items()}
-            found = choose(layer, means, lambda name: {refit: _held_out(each) for refit, each in kept[name]})
+        means = {name: {at: each.values["heldout_nats"] for at, each in own} for name, own in fits.items()}
+        found = choose(layer, means, lambda name: {refit: _held_out(each) for refit, each in fits[name]})
         if all(len(own) == self.spec.fit.refits for own in fits.values()):  # there will be no more
             self._readers[key] = found
         return found
@@ -199,8 +194,7 @@ class Layers(Run[Any]):
         data = self.cell("data")
         if data is not None and f"latent:{layer}" in data.names():
             if layer not in self._latents:
-                groups = data.array("groups") if "groups" in data.names() else None
-                self._latents[layer] = seen_values([data.array(f"latent:{layer}")], groups)
+                self._latents[layer] = seen_values([data.array(f"latent:{layer}")], data.array("groups"))
             return self._latents[layer]
         capture = self.cell("capture", checkpoint=checkpoint) if layer in self.spec.layers else None
         seen = None if capture is None else capture.values.get("seen", {}).get(layer)

@@ -1,4 +1,4 @@
-"""The cross-entropy of q(x|h), and its negative: what of an image q foresees when it is shown a layer."""
+"""The cross-entropy of q(x|h), its negative (NCE), and what q saves against a twin that saw nothing."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -6,15 +6,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from infoplane.estimate import Estimate
-from infoplane.information import compression, cross_entropy
+from infoplane.estimate import OF_TWIN, Estimate
+from infoplane.information import compression, cross_entropy, usable_information
 from infoplane.information.falls import FALL_WORDS
 from infoplane.measurements.across import networks_apart
 from infoplane.measurements.base import Row, Scores, is_of
 from infoplane.measurements.compared import Compared, of_networks, readers_of, without
-from infoplane.measurements.densities import OfDensities
+from infoplane.measurements.densities import OfDensities, flags_of_fits
 from infoplane.measurements.numbers import Number, Place
-from infoplane.measurements.training_flags import flags_of_fits
 from infoplane.measurements.truth import compared, known_of, where_of
 
 
@@ -90,15 +89,15 @@ class Nce(CrossEntropy):
             ends = [(each, points[at]) for at in (fall.peak, -1) for each in run.runs]
             fits = ([stored for _, stored in each.fits(layer, at)] for each, at in ends)
             flags = dict.fromkeys(flag for own in fits for flag in flags_of_fits(own))
-            where = {"layer": layer, "peak": points[fall.peak], "end": points[-1], "flags": "; ".join(flags)}
-            where |= {f"{at}_read_through": readers_of(run, self, Place(layer, where[at])) for at in ("peak", "end")}
+            peak, end = (Place(layer, points[at]) for at in (fall.peak, -1))
+            where = {"layer": layer, "peak": peak.checkpoint, "end": end.checkpoint, "flags": "; ".join(flags)}
+            where |= readers_of(run, self, peak=peak, end=end)
             where |= {key: value for key, value in vars(fall).items() if key != "peak"}
             hypothesis, words = fall.hypothesis, FALL_WORDS
             if several:
                 where |= {"refits": min(map(len, shared)), "networks": len(run.runs)}
                 hypothesis, words = of_networks(hypothesis), {verdict: without(own) for verdict, own in words.items()}
                 # What fits of one seed share over networks is no part of the curves' own spread.
-                peak, end = (Place(layer, points[at]) for at in (fall.peak, -1))
                 apart = networks_apart(run, self, peak, end, run.groups)
                 if apart is not None and hypothesis.p is not None:
                     where |= {"stderr": apart[0].stderr, "paired": apart[0].p_value}
@@ -113,4 +112,45 @@ def _curves(run: Any, layer: str, points: list[str], refits: list[int]) -> tuple
     return held, np.stack([run.log_probs(layer, refits, point) for point in points])
 
 
-CROSS_ENTROPY, NCE = CrossEntropy(), Nce()
+class Usable(OfDensities):
+    """CE(x) − CE(x|h) (Xu et al. 2020)."""
+
+    kind: ClassVar = "usable"
+    name: ClassVar = "Usable information"
+    meaning: ClassVar = (
+        "CE(x) − CE(x|h): what q saves by seeing h, against a twin with the same training that saw zeros instead. Not "
+        "a bound: it is a difference of two upper bounds (predictive V-information, Xu et al. 2020) and can exceed "
+        "the true information."
+    )
+    said: ClassVar = "usable"
+    bounds: ClassVar = "usable information bounds nothing"
+    charts: ClassVar = ("rows", "tracks", "right")
+    asked: ClassVar = "usable"
+
+    def estimate(self, run: Any, place: Place, refits: list[int]) -> Estimate | None:
+        layer, checkpoint, *_ = place
+        if self.asked not in run.spec.measure or is_of(place, "input"):
+            return None
+        twin, paired = run.twins[layer], self._paired(run, place, refits)
+        if not paired:
+            return None
+        own, other = run.log_probs(layer, paired, checkpoint), run.log_probs(twin, paired)
+        found = usable_information(own, other, ceiling=run.ceiling(layer, checkpoint), groups=run.groups)
+        of_twin = tuple(OF_TWIN + flag for flag in self.flags(run, Place(twin), paired))
+        return replace(found, flags=(*found.flags, *self.flags(run, place, paired), *of_twin))
+
+    def terms(self, run: Any, place: Place, refits: list[int]) -> np.ndarray | None:
+        twin, paired = run.twins[place.layer], self._paired(run, place, refits)
+        return run.log_probs(place.layer, paired, place.checkpoint) - run.log_probs(twin, paired)
+
+    def _paired(self, run: Any, place: Place, refits: list[int]) -> list[int]:
+        """Those of which the twin is there too."""
+        shared = run.common((place.layer, place.checkpoint), (run.twins[place.layer], ""))
+        return [refit for refit in shared if refit in refits]
+
+    def truths(self, run: Any, number: Number) -> Iterator[Row]:
+        if (known := known_of(run, number, "information")) is not None:
+            yield compared(where_of(number), number.estimate, known)
+
+
+CROSS_ENTROPY, NCE, USABLE = CrossEntropy(), Nce(), Usable()

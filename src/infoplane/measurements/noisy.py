@@ -101,14 +101,8 @@ class Descent(Kind):
         network = _built(self.network, points, self.seed)
         settings = DescentSettings.model_validate(self.train)
         # Tiny matrices: a processor is faster here than a GPU.
-        found = descend(
-            network,
-            points,
-            settings,
-            checkpoints=settings.checkpoints or (),
-            seed=self.seed + 1,
-            progress=task.environment.progress,
-        )
+        kept, progress = settings.checkpoints or (), task.environment.progress
+        found = descend(network, points, settings, checkpoints=kept, seed=self.seed + 1, progress=progress)
         arrays = {f"curve:{name}": np.array(values) for name, values in found.curves.items()}
         arrays["epochs"] = np.array(found.epochs)
         if found.weights:

@@ -14,13 +14,13 @@ from infoplane.estimate import Estimate
 from infoplane.information import sample_variance, variances, whole_variance
 from infoplane.inversion import FitSettings, Reconstructor, SquaredError, fit, losses_of
 from infoplane.measurements.base import Draft, Measurement, Scores, Source, Sources, is_of
-from infoplane.measurements.cost import SCORE, Costs
+from infoplane.measurements.cost import Costs
 from infoplane.measurements.counting import Work
+from infoplane.measurements.densities import STILL_FELL, still_falling
 from infoplane.measurements.fits import OfLayer, build_density, decided
 from infoplane.measurements.inputs import ACCURACY, answers, without_nats
 from infoplane.measurements.numbers import INPUT, Place
 from infoplane.measurements.task import END, Task
-from infoplane.measurements.training_flags import STILL_FELL, still_falling
 
 
 class Mse(OfLayer):
@@ -65,9 +65,6 @@ class Mse(OfLayer):
         return (
             inverter.step(fit["batch"]).times(fit["updates"]) + inverter.image.times(scored) + costs.reading(self.layer)
         )
-
-    def size(self, costs: Costs) -> float:
-        return float(SCORE * costs.sizes["evaluation"])
 
 
 class Samples(OfLayer):
@@ -192,7 +189,7 @@ class OfSamples(Measurement):
             capture = plan.name("capture", checkpoint=END, network=place.network)
             judging = {**network, "capture": capture} if capture is not None else network
             if place.layer != INPUT and len(judging) > 1:
-                place.file(plan, Judge(layer=place.layer), {**judging, "samples": samples})
+                place.add(plan, Judge(layer=place.layer), {**judging, "samples": samples})
 
 
 class SampleAccuracy(OfSamples):

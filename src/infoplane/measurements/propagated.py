@@ -100,8 +100,32 @@ class Propagated(Measurement):
         that value = at_peak - at_end. There is one test a layer, of the fall from its peak or, where the end is the
         peak, of the rise to it.
         """
-        for row in _lost(run):
-            yield Compared(row, fallen(row), TO_THE_END if row["peak"] == row["end"] else {})
+        for network in run.spec.names:
+            measured = {epoch: run.flows(network, epoch) for epoch in run.epochs(network)}
+            whole = {epoch: flows for epoch, flows in measured.items() if len(flows) == run.spec.estimate.repeats}
+            start, end = run.epochs(network)[0], run.epochs(network)[-1]
+            for index, layer in enumerate(run.layers(network)) if end in whole and len(whole) > 1 else ():
+                first = {epoch: flows[1][index] for epoch, flows in whole.items()}
+                peak = max(first, key=lambda epoch: first[epoch].value)
+                others = {
+                    epoch: together([found[index] for repeat, found in whole[epoch].items() if repeat > 1])
+                    for epoch in {start, peak, end} & set(whole)
+                }
+                # At the end itself nothing is lost since: there is no difference to test.
+                value = others[peak].value - others[end].value
+                stderr = 0.0 if peak == end else math.hypot(*(others[e].stderr or 0.0 for e in (peak, end)))
+                if stderr < ROUNDING:
+                    value, stderr = round(value, 8), 0.0
+                row: Row = {"network": network, "layer": layer, "kind": self.kind, "peak": peak, "end": end}
+                row |= {"value": value, "stderr": stderr}
+                row["p"] = 1.0 if stderr == 0 else float(2 * ndtr(-abs(value) / stderr))
+                # About the mean of the largest of so many standard normal numbers (Blom 1958), of a typical error.
+                largest = float(ndtri((len(first) - 0.375) / (len(first) + 0.25)))
+                typical = math.sqrt(float(np.mean([_chance(each) ** 2 for each in first.values()])))
+                row["constant"] = round(largest * typical, 8)
+                for name, each in (("first", others.get(start)), ("peak", others[peak]), ("end", others[end])):
+                    row |= {f"at_{name}": each and each.value, f"at_{name}_stderr": each and each.stderr}
+                yield Compared(row, fallen(row), TO_THE_END if peak == end else {})
 
 
 class ByQuadrature(Measurement):
@@ -151,43 +175,6 @@ class Swept(Measurement):
 FLOW, BY_QUADRATURE, SWEPT = Propagated(), ByQuadrature(), Swept()
 
 
-def _lost(run: Any) -> list[Row]:
-    found = []
-    for network in run.spec.names:
-        measured = {epoch: run.flows(network, epoch) for epoch in run.epochs(network)}
-        whole = {epoch: flows for epoch, flows in measured.items() if len(flows) == run.spec.estimate.repeats}
-        start, end = run.epochs(network)[0], run.epochs(network)[-1]
-        if end not in whole or len(whole) < 2:
-            continue
-        for index, layer in enumerate(run.layers(network)):
-            first = {epoch: flows[1][index] for epoch, flows in whole.items()}
-            peak = max(first, key=lambda epoch: first[epoch].value)
-            others = {
-                epoch: together([found[index] for repeat, found in whole[epoch].items() if repeat > 1])
-                for epoch in {start, peak, end} & set(whole)
-            }
-            # At the end itself nothing is lost since: there is no difference to test.
-            value = others[peak].value - others[end].value
-            stderr = 0.0 if peak == end else math.hypot(*(others[e].stderr or 0.0 for e in (peak, end)))
-            if stderr < ROUNDING:
-                value, stderr = round(value, 8), 0.0
-            found.append(
-                {
-                    "network": network,
-                    "layer": layer,
-                    "kind": "flow",
-                    "peak": peak,
-                    "end": end,
-                    "value": value,
-                    "stderr": stderr,
-                    "p": 1.0 if stderr == 0 else float(2 * ndtr(-abs(value) / stderr)),
-                    "constant": round(_largest(len(first)) * _typical(first.values()), 8),
-                    **_levels(first=others.get(start), peak=others[peak], end=others[end]),
-                }
-            )
-    return found
-
-
 def fallen(row: Mapping[str, Any]) -> Hypothesis:
     """Returns what is tested in a row of `differences`: the fall from the peak or, at the end, the rise to it."""
     change, stderr, p = -row["value"], row.get("stderr"), row.get("p")
@@ -217,28 +204,6 @@ def together(repeats: Sequence[Estimate]) -> NoisyEstimate:
     return NoisyEstimate(
         value, stderr, first.unit, first.kind, first.bound, n, 0, flags=flags, errors=errors, bounds=bounds
     )  # fmt: skip
-
-
-def _levels(**known: Estimate | None) -> dict[str, float | None]:
-    """What the estimates behind a difference say of its ends; keys as in `differences`."""
-    return {
-        key: number
-        for name, estimate in known.items()
-        for key, number in (
-            (f"at_{name}", estimate and estimate.value),
-            (f"at_{name}_stderr", estimate and estimate.stderr),
-        )
-    }
-
-
-def _largest(count: int) -> float:
-    """About the mean of the largest of so many standard normal numbers (Blom 1958)."""
-    return float(ndtri((count - 0.375) / (count + 0.25)))
-
-
-def _typical(estimates: Any) -> float:
-    """The error by chance of estimates of one kind, of which the largest may be picked."""
-    return math.sqrt(float(np.mean([_chance(each) ** 2 for each in estimates])))
 
 
 def _lasting(estimate: Estimate) -> float:

@@ -16,7 +16,7 @@ choose nothing.
   images no layer is read worse than one computed from it by more than one standard error of that difference.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,15 +93,12 @@ def choose(
     if not ahead:
         return Reader(layer)
     usual = held_out(layer)
-    gains = {name: _gain(usual, held_out(name), refits) for name in ahead}
+    groups, gains = [usual[refit].groups for refit in refits], {}
+    for name in ahead:
+        other = held_out(name)
+        # What it needs less than the usual one, paired by refit and image.
+        gains[name] = mean_over_parts([usual[refit].losses - other[refit].losses for refit in refits], groups)
     if not any(gain.value > gain.stderr for gain in gains.values()):
         return Reader(layer)
     lowest = min(ahead, key=level.__getitem__)
-    return Reader(lowest, gains[lowest], len(np.unique(np.concatenate([usual[refit].groups for refit in refits]))))
-
-
-def _gain(usual: Mapping[int, HeldOut], other: Mapping[int, HeldOut], refits: Sequence[int]) -> Mean:
-    """What another density needs less than the usual one, paired by refit and image."""
-    return mean_over_parts(
-        [usual[refit].losses - other[refit].losses for refit in refits], [usual[refit].groups for refit in refits]
-    )
+    return Reader(lowest, gains[lowest], len(np.unique(np.concatenate(groups))))

@@ -149,20 +149,17 @@ class Task:
 
     def standardiser(self, layer: str) -> Standardiser:
         """What standardises a layer's contexts, from the decoding part."""
-        if layer not in self._standardisers:
-            self._standardisers[layer] = self._standardiser(layer)
-        return self._standardisers[layer]
-
-    def _standardiser(self, layer: str) -> Standardiser:
+        if layer in self._standardisers:
+            return self._standardisers[layer]
         if self._is_latent(layer):
-            latent = torch.from_numpy(self.data.array(f"latent:{layer}"))
-            return Standardiser.of([latent[self.split("decoding")]])
-        if layer not in self.needs["capture"].values["on_the_fly"]:
-            return Standardiser.of(self.reading(layer).batches(self._cached(layer, "decoding")))
-        context = self._on_the_fly(layer)
-        sample = self.images(self.split("decoding")[:2048]).to(self.environment.device)
-        rows = self.reading(layer).rows_in_work
-        return Standardiser.of(context(part) for part in sample.split(min(256, rows)))
+            contexts: Any = [torch.from_numpy(self.data.array(f"latent:{layer}"))[self.split("decoding")]]
+        elif layer not in self.needs["capture"].values["on_the_fly"]:
+            contexts = self.reading(layer).batches(self._cached(layer, "decoding"))
+        else:
+            sample = self.images(self.split("decoding")[:2048]).to(self.environment.device)
+            parts = sample.split(min(256, self.reading(layer).rows_in_work))
+            contexts = map(self._on_the_fly(layer), parts)
+        return self._standardisers.setdefault(layer, Standardiser.of(contexts))
 
     def _is_latent(self, layer: str) -> bool:
         return f"latent:{layer}" in self.data.names()

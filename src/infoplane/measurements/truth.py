@@ -11,8 +11,8 @@ from infoplane import data
 from infoplane.engine.kind import Kind
 from infoplane.engine.store import Result
 from infoplane.estimate import Estimate, confidence
-from infoplane.information import Mean, contrastive_terms, count, crossed_mean
-from infoplane.measurements.base import Draft, Row, Sources
+from infoplane.information import Mean, contrastive_terms
+from infoplane.measurements.base import Draft, Row, Scores, Sources
 from infoplane.measurements.densities import OfDensities
 from infoplane.measurements.fits import batches_of
 from infoplane.measurements.numbers import ALL, INPUT, Number, Place
@@ -79,22 +79,15 @@ class Excess(OfDensities):
                 Truth(options=study["data"]["options"], contrastive=study["contrastive"], draws=DRAWS), sources.data
             )
 
-    def terms(self, run: Any, place: Place, refits: list[int]) -> np.ndarray | None:
-        truth, (layer, checkpoint, *_) = run.cell("truth"), place
-        if truth is None or f"log_probs:{layer}" not in truth.names():
-            return None
-        return truth.array(f"log_probs:{layer}") - run.log_probs(layer, refits, checkpoint)
+    def scores(self, run: Any, place: Place) -> Scores:
+        truth, name = run.cell("truth"), f"log_probs:{place.layer}"
+        if truth is None or name not in truth.names():
+            return {}
+        true = truth.array(name)
+        return {refit: true - own for refit, own in run.scores(place.layer, place.checkpoint).items()}
 
-    def estimate(self, run: Any, place: Place, refits: list[int]) -> Estimate | None:
-        terms = self.terms(run, place, refits)
-        if terms is None:
-            return None
-        mean, n, flags = (
-            crossed_mean(terms, groups=run.groups),
-            count(terms, run.groups),
-            self.flags(run, place, refits),
-        )
-        return Estimate(mean.value, mean.stderr, kind=self.kind, n=n, refits=len(refits), dof=mean.dof, flags=flags)
+    def refits(self, run: Any, place: Place) -> list[int]:
+        return list(self.scores(run, place))
 
     def truths(self, run: Any, number: Number) -> Iterator[Row]:
         if (known := known_of(run, number, "entropy")) is not None:

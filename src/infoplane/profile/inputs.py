@@ -161,13 +161,6 @@ def look_up(live: Live, example: Any, dataset: data.Dataset, layers: list[str], 
     return replace(live, readings=readings, notes=notes, random=drawn)
 
 
-def say_notes(live: Live) -> None:
-    """Says what layers depend on beside their images."""
-    for layer, notes in live.notes.items():
-        for note in notes:
-            print(f"layer {layer!r} {note}", file=sys.stderr)
-
-
 def kinds_of(kinds: Sequence[str] | None, labelled: bool) -> tuple[Measure, ...]:
     """What is measured, in the table's order."""
     legal: list[Measure] = [kind for kind in MEASURABLE if labelled or kind != "label"]

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from infoplane.budget import Preparing
+from infoplane.budget.preparing import Preparing
 from infoplane.capture.inputs import check_transform
 from infoplane.checks import check_whole
 from infoplane.engine.devices import pick_device
@@ -122,6 +122,8 @@ def measure(
     density_of(density, dataset.shape, dataset.levels)
     if transform is not None:
         check_transform(transform)
+    if name is not None and not isinstance(name, str):
+        raise UsageError("name cannot be used", received=f"{name!r:.60}", legal="words: the title of the run")
     request = Request(
         dataset,
         Live(model, transform_of(model, dataset) if transform is None else for_caller(transform)),
@@ -134,7 +136,7 @@ def measure(
         read_as=readings_given(read_as),
         prior=prior_of(prior, dataset),
         density=density,
-        title=_title(name) or f"What each layer of {type(model).__name__} keeps",
+        title=name or f"What each layer of {type(model).__name__} keeps",
         out=None if out is None else Path(out),
         quiet=quiet,
     )
@@ -152,7 +154,7 @@ def measure(
             ready.loaded,
             ready.origin,
             device=request.device,
-            workers=ready.workers,
+            workers=ready.forecast.workers,
             quiet=quiet,
             watchers=watchers,
             live=ready.live,
@@ -174,13 +176,6 @@ def measure(
         cell, message = next(iter(outcome.failed.items()))
         raise CellError(f"{plural(len(outcome.failed), 'part')} of the measurement failed, first {cell}: {message}")
     return profile
-
-
-def _title(name: Any) -> str | None:
-    """The title that a run is given."""
-    if name is not None and not isinstance(name, str):
-        raise UsageError("name cannot be used", received=f"{name!r:.60}", legal="words: the title of the run")
-    return name
 
 
 @contextmanager

@@ -104,11 +104,10 @@ class Profile:
             raise UsageError("the images have fewer rows to keep", received=rows, legal=f"0 … {density.shape[1]}")
         kept = own_batch(self._images(images)[:, :, :rows]).repeat_interleave(n, 0) if rows else None
         generator = torch.Generator(self._device).manual_seed(seed)
-        contexts_n = contexts.repeat_interleave(n, 0)
         with Display({"drawing samples-": 1.0}, quiet=self._quiet) as display:
             display.start("drawing samples-")
             drawn = density.sample(
-                contexts_n,
+                contexts.repeat_interleave(n, 0),
                 generator=generator,
                 temperature=temperature,
                 keep=kept,
@@ -131,15 +130,10 @@ class Profile:
         """
         density, contexts = self._inverse(layer, given)
         scored = own_batch(self._images(candidates)).to(self._device)
-        rows = [
-            torch.cat(
-                [
-                    density.log_prob(part, context.expand(len(part), *context.shape[1:])).double()
-                    for part in scored.split(256)
-                ]
-            )
-            for context in contexts.split(1)
-        ]
+        rows = []
+        for context in contexts.split(1):
+            parts = ((part, context.expand(len(part), *context.shape[1:])) for part in scored.split(256))
+            rows.append(torch.cat([density.log_prob(*part).double() for part in parts]))
         return torch.stack(rows).cpu()
 
     @own_state()

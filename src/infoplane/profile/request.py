@@ -1,5 +1,6 @@
 """What `measure` is asked for, and all that is decided of it before its first part begins."""
 
+import hashlib
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -7,21 +8,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from infoplane import data
-from infoplane.budget import (
-    Forecast,
-    Pace,
-    Preparing,
-    by_updates,
-    check_least,
-    check_memory,
-    least_seconds,
-    time_updates,
-    within,
-)
-from infoplane.capture import activations
+from infoplane.budget.capacity import check_memory, time_updates
+from infoplane.budget.pace import Pace
+from infoplane.budget.preparing import Preparing
+from infoplane.budget.sizes import Forecast, by_updates, check_least, least_seconds, within
+from infoplane.capture import activations, seeded
+from infoplane.capture.pytrees import own_batch
+from infoplane.capture.recording import in_single
 from infoplane.data.dataset import PARTS
 from infoplane.engine.cell import Cell
 from infoplane.engine.devices import device_name, one_thread
@@ -32,10 +30,9 @@ from infoplane.inversion import FitSettings
 from infoplane.measurements.cost import Costs
 from infoplane.measurements.counting import Machine
 from infoplane.measurements.dataset import split_data
-from infoplane.measurements.keeping import keeping_words, kept_layers
-from infoplane.measurements.task import Live
-from infoplane.profile.inputs import density_of, fire, look_up, said_of_mode, say_notes
-from infoplane.profile.origin import origin_of
+from infoplane.measurements.inputs import keeping_words, kept_layers
+from infoplane.measurements.task import END, Live
+from infoplane.profile.inputs import density_of, fire, look_up, said_of_mode
 from infoplane.study.bench import stored, typical
 from infoplane.study.execute import foretold
 from infoplane.study.folder import STUDY_FILE, on_machine, origin_in
@@ -90,10 +87,6 @@ class Ready:
     pace: Pace | None
     device: torch.device
 
-    @property
-    def workers(self) -> int:
-        return self.forecast.workers
-
     def foretell(self, plan: Plan, waiting: Sequence[Cell]) -> dict[str, float]:
         """Says how long what is left will take, unless that is hardly longer than counting it; cell -> seconds."""
         places = len(self.spec.layers) * len(self.spec.checkpoints)
@@ -108,21 +101,21 @@ class Ready:
             known = replace(self.forecast, machine=machine)
             return {cell.name: known.seconds(cell) for cell in plan.cells.values()}
 
-        return foretold(expected, waiting, self.device, self.workers)
+        return foretold(expected, waiting, self.device, self.forecast.workers)
 
 
 def prepared(request: Request, checkpoints: Mapping[str, Any], preparing: Preparing) -> Ready:
     """Looks at the network, decides on sizes, and splits the data."""
     dataset, layers, quiet, where = request.dataset, request.layers, request.quiet, request.device
-    count = request.workers
     example = fire(request.live, dataset, layers, request.read_as)
     if preparing.seconds is not None and not is_run(request.out):
         # Before the network is looked at more closely, which takes its time where images are large.
-        _check_least(request, preparing, len(layers) * (1 + len(checkpoints)), count)
+        _check_least(request, preparing, len(layers) * (1 + len(checkpoints)))
     live = look_up(request.live, example, dataset, layers, request.read_as)
     layers = list(live.readings)
-    if not quiet:
-        say_notes(live)
+    for layer, notes in live.notes.items() if not quiet else ():
+        for note in notes:  # on what it depends beside its images
+            print(f"layer {layer!r} {note}", file=sys.stderr)
     live = replace(live, states=load_states(live.model, checkpoints, quiet=quiet) if checkpoints else {})
     shapes = {layer: live.readings[layer].shape for layer in layers if layer not in live.random}
     kept = kept_layers(shapes, len(dataset), len(live.states) + 1)
@@ -148,15 +141,18 @@ def prepared(request: Request, checkpoints: Mapping[str, Any], preparing: Prepar
     contexts = {layer: reading.context for layer, reading in live.readings.items()}
     there = {part: len(loaded.arrays[part]) for part in PARTS}
     costs = Costs(dataset.shape, dataset.levels, there, contexts, alike=True)
-    wished, count = count, check_memory(spec, costs, count, where)
-    if count < wished and not quiet:
-        print(f"{count} of {wished} worker processes, for which there is memory", file=sys.stderr)
+    count = check_memory(spec, costs, request.workers, where)
+    if count < request.workers and not quiet:
+        print(f"{count} of {request.workers} worker processes, for which there is memory", file=sys.stderr)
     origin = origin_of(dataset, live, layers)
+    start = time.perf_counter()
+    activations(live.model, layers[:1], dataset.images[:8], transform=live.transform, warn=False)
+    per_image = (time.perf_counter() - start) / 8
     forecast = Forecast(
         costs,
         (stored(where) or typical(where)).machine,
         count,
-        per_image=_seconds_per_image(dataset, live, layers),
+        per_image=per_image,
         on_the_fly=on_the_fly,
         plan=lambda study: make_plan(study, origin, device_name(where)),
     )
@@ -209,7 +205,7 @@ def _paced(
     return spec, Pace(spec, known, preparing.seconds - preparing.spent, quiet=quiet)
 
 
-def _check_least(request: Request, preparing: Preparing, places: int, workers: int) -> None:
+def _check_least(request: Request, preparing: Preparing, places: int) -> None:
     """Raises UsageError where the budget is too short for even the least that could be measured."""
     if not needs_densities(request.wanted):
         return
@@ -218,7 +214,7 @@ def _check_least(request: Request, preparing: Preparing, places: int, workers: i
     costs = Costs(dataset.shape, dataset.levels, sizes, {})
     machine = (stored(request.device) or typical(request.device)).machine
     density = density_of(request.density, dataset.shape, dataset.levels)
-    check_least(preparing, density, places, Forecast(costs, machine, workers))
+    check_least(preparing, density, places, Forecast(costs, machine, request.workers))
 
 
 def _evaluation(images: int) -> int:
@@ -231,13 +227,6 @@ def ways_out(places: int) -> str:
     ways = ["fewer layers" if places > 1 else "", "fewer refits (refits=1)"]
     ways += ["fewer or smaller images (transform can enlarge them to what the network takes)"]
     return ", ".join(way for way in ways if way)
-
-
-def _seconds_per_image(dataset: data.Dataset, live: Live, layers: list[str]) -> float:
-    """The time that the network takes for one image, from eight."""
-    start = time.perf_counter()
-    activations(live.model, layers[:1], dataset.images[:8], transform=live.transform, warn=False)
-    return (time.perf_counter() - start) / 8
 
 
 def _first_asked(spec: StudySpec) -> tuple[Any, ...]:
@@ -255,3 +244,40 @@ def _begun(out: str | Path | None, origin: Origin) -> StudySpec | None:
     if out is None or not is_run(out) or origin.differs(origin_in(Path(out))) is not None:
         return None
     return cast(StudySpec, read_study(Path(out) / STUDY_FILE))
+
+
+def origin_of(dataset: data.Dataset, live: Live, layers: list[str]) -> Origin:
+    """Returns hashes of the data, of the weights at each checkpoint, and of the activations of each layer.
+
+    A folder's results are taken up again only for the same ones. Weights alone do not tell networks apart whose code or
+    transform has changed. Activations enter with three digits, since more may depend on the number of threads.
+    """
+    # Hashed where they lie: a copy of the images would be as large as they are.
+    digest = hashlib.sha256(dataset.images.data)
+    digest.update(str((dataset.images.shape, dataset.levels)).encode())
+    for each in (dataset.labels, dataset.groups):
+        if each is not None:
+            digest.update(np.ascontiguousarray(each).data)
+    with seeded(0):
+        found = activations(live.model, layers, own_batch(dataset.images[:16]), transform=live.transform, warn=False)
+    states = {END: live.model.state_dict(), **live.states}
+    return Origin(
+        digest.hexdigest()[:16],
+        {name: _of_weights(state) for name, state in states.items()},
+        {name: _of_sizes(in_single(name, h)) for name, h in found.items()},
+    )
+
+
+def _of_sizes(activation: Tensor) -> str:
+    # A layer of one number per example has no axis of units.
+    sizes = activation.double().reshape(len(activation), -1).abs().mean(1)
+    return hashlib.sha256(f"{[f'{size:.3g}' for size in sizes.tolist()]}".encode()).hexdigest()[:16]
+
+
+def _of_weights(state: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        if isinstance(tensor, Tensor):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:16]

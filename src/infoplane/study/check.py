@@ -22,20 +22,17 @@ from infoplane.study.spec import StudySpec
 MOST_SAMPLES = 100_000
 
 
-def check(spec: StudySpec) -> tuple[Result, dict[str, tuple[int, ...]]]:
-    """Loads and splits the data, builds the network and looks its layers up.
+def check(spec: StudySpec) -> Result:
+    """Loads and splits the data, builds the network and looks its layers up; returns the data cell's result.
 
-    Returns: The data cell's result; layer or latent -> shape of its context, as densities see it.
-
-    Raises:
-        UsageError: One of these cannot be done.
+    Raises UsageError where one of these cannot be done.
     """
     found = _checked(spec, load_data(spec.data, spec.seed, spec.name))
-    say(_lowered(spec, found[0]))
+    say(_lowered(spec, found))
     return found
 
 
-def outlined(spec: StudySpec) -> tuple[Result, dict[str, tuple[int, ...]]]:
+def outlined(spec: StudySpec) -> Result:
     """Returns what `check` does, without images: what a study costs shows without decoding pictures.
 
     Which of these are copies of one another does not show, so that parts have the very sizes that were asked for.
@@ -45,13 +42,19 @@ def outlined(spec: StudySpec) -> tuple[Result, dict[str, tuple[int, ...]]]:
     return _checked(spec, parted(found.dataset, sizes, spec.seed, found.groups, found.space))
 
 
-def _checked(spec: StudySpec, result: Result) -> tuple[Result, dict[str, tuple[int, ...]]]:
+def _checked(spec: StudySpec, result: Result) -> Result:
     for part in ("decoding", "evaluation"):
         if (size := len(result.arrays[part])) < 4:
             raise UsageError(f"data.{part} is too small", received=size, legal="at least 4 images")
-    check_classes(spec, result)
+    if spec.prior is not None:
+        if "labels" not in result.arrays:
+            received, mend = f"data set {result.values['name']!r} without labels", "leave prior out"
+            raise UsageError("class probabilities without labels", received=received, mend=mend)
+        named = len(spec.prior) if isinstance(spec.prior, tuple) else 0
+        check_prior(spec.prior, result.arrays["labels"], max(result.values["classes"], named))
     check_requests(spec, {part: len(result.arrays[part]) for part in PARTS})
-    return result, contexts_of(spec, result)
+    contexts_of(spec, result)
+    return result
 
 
 def _lowered(spec: StudySpec, result: Result) -> list[str]:
@@ -98,28 +101,14 @@ def check_requests(spec: StudySpec, sizes: Mapping[str, int]) -> None:
         )
 
 
-def check_classes(spec: StudySpec, result: Result) -> None:
-    """Raises UsageError where the classes' probabilities are given and cannot be those of the data's labels."""
-    if spec.prior is None:
-        return
-    if "labels" not in result.arrays:
-        received, mend = f"data set {result.values['name']!r} without labels", "leave prior out"
-        raise UsageError("class probabilities without labels", received=received, mend=mend)
-    named = len(spec.prior) if isinstance(spec.prior, tuple) else 0
-    check_prior(spec.prior, result.arrays["labels"], max(result.values["classes"], named))
-
-
 #: the last study whose layers were looked up, its data and what was found: a run asks three times before it begins
 _looked_up: tuple[StudySpec, "weakref.ref[Result]", dict[str, tuple[int, ...]]] | None = None
 
 
 def contexts_of(spec: StudySpec, result: Result) -> dict[str, tuple[int, ...]]:
-    """Builds the network on data that are loaded and looks its layers up.
+    """Builds the network on data that are loaded and looks its layers up, or raises UsageError.
 
     Returns: Layer or latent -> shape of its context, as densities see it.
-
-    Raises:
-        UsageError: This cannot be done.
     """
     global _looked_up
     if _looked_up is None or _looked_up[0] != spec or _looked_up[1]() is not result:
@@ -145,9 +134,8 @@ def _contexts(spec: StudySpec, result: Result) -> dict[str, tuple[int, ...]]:
         if "end" not in spec.subject.train.checkpoints:
             received = list(spec.subject.train.checkpoints)
             raise UsageError("subject.train.checkpoints lacks the trained network", received=received, mend="add end")
-        options = dict(spec.subject.model_extra or {})
         with torch.random.fork_rng([]):
-            model = build_subject(spec.subject.kind, options, result.values)
+            model = build_subject(spec.subject.kind, spec.subject.model_extra or {}, result.values)
             space = data.Images.of_values(result.values)
             images = torch.from_numpy(space.blank(2))
             for each in wanted:

@@ -45,7 +45,6 @@ class Pace(Protocol):
         self, stored: Callable[[str], bool], took: Mapping[str, float], running: Mapping[str, float], plan: Plan
     ) -> tuple[Study, Plan] | None:
         """The study and the plan from here on, or None where they stay."""
-        ...
 
 
 #: (plan, the cells that are left) -> cell -> seconds, which it also says something of
@@ -223,8 +222,9 @@ def workers_of(asked: int | None, device: torch.device) -> int:
     Raises:
         UsageError: It is no whole number, or one beyond reason.
     """
-    most = MOST_WORKERS
-    return default_workers(device) if asked is None else check_whole("number of workers", asked, least=0, most=most)
+    if asked is None:
+        return default_workers(device)
+    return check_whole("number of workers", asked, least=0, most=MOST_WORKERS)
 
 
 def _weight(cell: Cell) -> float:

@@ -15,8 +15,7 @@ from infoplane.measurements.task import Task
 from infoplane.study.base import Study
 from infoplane.study.check import check, outlined
 from infoplane.study.forecast import costs_of
-from infoplane.study.noisy_check import load_points, noisy_costs
-from infoplane.study.noisy_spec import NoisySpec
+from infoplane.study.noisy_spec import NoisySpec, load_points, noisy_costs
 from infoplane.study.plan import make_noisy_plan, make_plan
 from infoplane.study.results import NoisyResults, Results, RunResults
 from infoplane.study.spec import StudySpec
@@ -51,15 +50,7 @@ class Family:
 DEFAULT = "inversion"
 
 FAMILIES: dict[str, Family] = {
-    DEFAULT: Family(
-        StudySpec,
-        "data",
-        lambda spec: check(spec)[0],
-        make_plan,
-        Results,
-        costs_of,
-        lambda spec: outlined(spec)[0],
-    ),
+    DEFAULT: Family(StudySpec, "data", check, make_plan, Results, costs_of, outlined),
     "flow": Family(NoisySpec, "points", load_points, make_noisy_plan, NoisyResults, noisy_costs),
 }
 

@@ -68,25 +68,21 @@ def check_a_run(folder: Path) -> None:
 
 
 def begun(folder: Path) -> Study:
-    """Returns the study that the run in a folder is of.
-
-    Raises:
-        UsageError: It cannot be read.
-    """
-    known = study_in(folder) if _planned(folder) else None
-    return read_study(folder / STUDY_FILE) if known is None else study_of(known, str(folder / STUDY_FILE))
+    """Returns the study that the run in a folder is of, or raises UsageError where it cannot be read."""
+    path = folder / STUDY_FILE
+    return study_of(study_in(folder), str(path)) if _planned(folder) else read_study(path)
 
 
 def origin_in(folder: Path) -> Origin:
     """Returns what the study's settings do not say of the run in a folder."""
     with read_plan(folder) as content:
-        return Origin(**content["origin"]) if "origin" in content else Origin(str(content["fingerprint"]))
+        return Origin(**content["origin"])
 
 
-def study_in(folder: Path) -> str | None:
-    """Returns the study that the run in a folder is of, as YAML; None in runs of versions that did not keep it."""
+def study_in(folder: Path) -> str:
+    """Returns the study that the run in a folder is of, as YAML."""
     with read_plan(folder) as content:
-        return content.get("study")
+        return content["study"]
 
 
 def _planned(folder: Path) -> bool:
@@ -133,11 +129,7 @@ def make_folder(folder: Path) -> None:
 
 
 def prepare(folder: Path, spec: Study, plan: Plan, origin: Origin = NOTHING_SAID) -> None:
-    """Writes the resolved study and its plan into the run's folder, which it makes.
-
-    Raises:
-        UsageError: The folder holds another study's run, or something that is no run, or cannot be written.
-    """
+    """Makes the run's folder, with the resolved study and its plan; errors as those of `check_folder`."""
     check_folder(folder, spec, origin)
     make_folder(folder)
     write_study(folder, spec, plan, origin)
@@ -153,7 +145,7 @@ def write_study(folder: Path, spec: Study, plan: Plan, origin: Origin = NOTHING_
     with room_for(folder):
         try:
             # The study last: a folder with a study has its plan.
-            content = plan.to_json({"study": spec.to_yaml(), "origin": origin.to_json()})
+            content = plan.to_json({"study": spec.to_yaml(), "origin": vars(origin)})
             write_whole(folder / "cells" / PLAN_FILE, json.dumps(content, indent=1))
             write_whole(folder / STUDY_FILE, spec.to_yaml())
         except OSError as error:

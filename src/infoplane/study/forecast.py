@@ -11,8 +11,7 @@ from infoplane.engine.store import Result
 from infoplane.measurements import settings_of
 from infoplane.measurements.cost import Costs
 from infoplane.measurements.counting import Machine, Prices, Work
-from infoplane.measurements.inputs import Capture
-from infoplane.measurements.keeping import keeping_words
+from infoplane.measurements.inputs import Capture, keeping_words
 from infoplane.measurements.task import build_subject
 from infoplane.study.check import contexts_of, outlined
 from infoplane.study.spec import StudySpec
@@ -31,7 +30,8 @@ def costs_of(spec: StudySpec, loaded: Result | None = None, *, images: int | Non
     Raises:
         UsageError: The study cannot be run here, e.g. since its data are missing.
     """
-    loaded, contexts = outlined(spec) if loaded is None else (loaded, contexts_of(spec, loaded))
+    loaded = outlined(spec) if loaded is None else loaded
+    contexts = contexts_of(spec, loaded)
     sizes = {part: len(loaded.arrays[part]) for part in PARTS}
     if images is not None:
         sizes = {part: round(images * size / sum(sizes.values())) for part, size in sizes.items()}

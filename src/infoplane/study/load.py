@@ -14,7 +14,7 @@ from infoplane.errors import UsageError, unknown
 from infoplane.files import read_text
 from infoplane.settings import first_error, shown
 from infoplane.study import yaml12
-from infoplane.study.base import LAPTOP, PAPER, Study, check_texts, set_field
+from infoplane.study.base import LAPTOP, PAPER, Study, check_texts, leaves, set_field
 from infoplane.study.families import DEFAULT, FAMILIES
 
 #: what a study is called, which no note speaks of
@@ -42,14 +42,14 @@ def load_study(study: str, changes: Mapping[str, Any] | None = None, *, scale: s
     Raises:
         UsageError: There is no such study or scale, or a field is unknown or has an illegal value.
     """
-    files = _files(study)
+    files, changes = _files(study), changes or {}
     legal = _scales_of(files, study)
-    _check_free(changes or {}, "--set", legal)
+    _check_free(changes, "--set", legal)
     for where, part in _parts(files, study, legal):
         _check_free(part, where, legal)
         if "name" in part:
             raise _named(where, part["name"])
-    name = (changes or {}).get("name")
+    name = changes.get("name")
     if isinstance(name, str) and _passes_for_another(name, files, legal):
         raise _named("--set", name)
     if scale is None:
@@ -57,10 +57,11 @@ def load_study(study: str, changes: Mapping[str, Any] | None = None, *, scale: s
     elif scale not in legal:
         raise unknown(f"scale of {study}", scale, legal, mend=None if legal else "leave --scale out: there is only one")
     # Another data set may need other sizes and networks: what a file says of it goes before the scale's values.
-    asked = _merged(files, scale, changes or {}, None, study)
-    content = _merged(files, scale, changes or {}, asked, study)
-    if changes and "note" not in changes and isinstance(content.get("note"), str):
-        content["note"] = _amended(content["note"], changes)
+    asked = _merged(files, scale, changes, None, study)
+    content = _merged(files, scale, changes, asked, study)
+    changed = ", ".join(f"{path} = {_short(value)}" for path, value in sorted(changes.items()) if path not in _NAMES)
+    if changed and "note" not in changes and isinstance(content.get("note"), str):
+        content["note"] = f"{content['note'].strip()} Changed here: {changed}."  # the note may speak of just that
     spec = validate(content, where=study)
     spec.check(study)
     return spec
@@ -143,12 +144,6 @@ def _merged(
     return content
 
 
-def _amended(note: str, changes: Mapping[str, Any]) -> str:
-    """What a file's note says, and what was changed since: the note may speak of just that."""
-    changed = ", ".join(f"{path} = {_short(value)}" for path, value in sorted(changes.items()) if path not in _NAMES)
-    return f"{note.strip()} Changed here: {changed}." if changed else note
-
-
 def _short(value: Any) -> str:
     """A value as one would give it to `--set`, on one line."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
@@ -194,14 +189,7 @@ def _is_resolved(content: Mapping[str, Any], where: str) -> bool:
     """Whether a file is what a run keeps of its study: nothing is left to defaults or to its scale, which is a name."""
     if content.get("scale") is None or "name" not in content or {"like", "scales", "datasets"} & content.keys():
         return False
-    return _paths(content) == _paths(validate(content, where=where).model_dump(mode="json"))
-
-
-def _paths(content: Any, path: str = "") -> set[str]:
-    """The dotted paths of all that plain values hold."""
-    if not isinstance(content, Mapping):
-        return {path}
-    return {path, *(inner for key, value in content.items() for inner in _paths(value, f"{path}.{key}"))}
+    return dict(leaves(content)).keys() == dict(leaves(validate(content, where=where).model_dump(mode="json"))).keys()
 
 
 def _of_dataset(datasets: Any, content: Mapping[str, Any], scale: str | None, study: str) -> dict[str, Any]:

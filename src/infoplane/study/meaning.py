@@ -25,12 +25,6 @@ HUBS = ("measurements", "estimate")
 Unit = tuple[str, str | None]
 
 
-@cache
-def code_of(folder: Path) -> "Code":
-    """Returns the code of a package in a folder, which is read once per process."""
-    return Code(folder)
-
-
 class Code:
     """The source of a package.
 
@@ -65,24 +59,17 @@ class Code:
                 found.append((module, f"{module} {_hash([file.read_bytes().hex() for file in files], 64)}"))
                 for target in (target for file in files for target in Module(module, file).imports.values()):
                     waiting += self._resolve(*target) if self._inside(target[0]) else []
-        found += [
-            (module, f"{module}:{name} {self._unit((module, name))[0]}") for module, name in self._closure(waiting)
-        ]
+        reached: set[Unit] = set()
+        while waiting:
+            if (unit := waiting.pop()) not in reached:
+                reached.add(unit)
+                waiting += self._unit(unit)[1]
+        found += [(unit[0], f"{unit[0]}:{unit[1]} {self._unit(unit)[0]}") for unit in reached]
         found.sort(key=lambda each: each[1])
         by_module: dict[str, list[str]] = {}
         for module, line in found:
             by_module.setdefault(module, []).append(line)
         return _hash([line for _, line in found], 12), {name: _hash(by_module[name], 8) for name in sorted(by_module)}
-
-    def _closure(self, units: Iterable[Unit]) -> set[Unit]:
-        found: set[Unit] = set()
-        waiting = list(units)
-        while waiting:
-            unit = waiting.pop()
-            if unit not in found:
-                found.add(unit)
-                waiting += self._unit(unit)[1]
-        return found
 
     def _inside(self, module: str) -> bool:
         return module.partition(".")[0] == self.package
@@ -173,6 +160,10 @@ class Code:
                 return self._resolve(module, name)
             module = f"{module}.{name}"
         return self._along((module, chain[0]), chain[1:]) if chain else self._resolve(module, None)
+
+
+#: folder -> the code of the package there, which is read once per process
+code_of = cache(Code)
 
 
 def _hash(lines: Iterable[str], digits: int) -> str:

@@ -1,15 +1,15 @@
 """A study of how much of the input each layer of a noisy network keeps, as data."""
 
-import copy
 import math
-from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from annotated_types import Ge, Gt, Le, MinLen
 from pydantic import Field, ValidationError
 
+from infoplane.engine.store import Result
 from infoplane.errors import UsageError
 from infoplane.measurements.flow import SweepSpec
+from infoplane.measurements.noisy import NoisyCosts, made, problem
 from infoplane.settings import Settings, first_error, shown
 from infoplane.study import yaml12
 from infoplane.study.base import Study, set_field
@@ -122,14 +122,16 @@ class NoisySpec(Study):
             # It would fall back to defaults in all that it does not name.
             if isinstance(part := changes.get(section), dict):
                 others = {path: value for path, value in changes.items() if path != section}
-                whole = _yaml(others | {f"{section}.{key}": value for key, value in part.items()})
+                whole = others | {f"{section}.{key}": value for key, value in part.items()}
+                shortly = yaml12.dump(whole, default_flow_style=True, width=math.inf).strip()
                 raise UsageError(
                     f"networks.{name} cannot replace a section",
                     received=f"{section}: {shown(part)}",
                     legal="all that it changes as dotted keys of one mapping",
-                    mend=f"for example --set 'networks.{name}={whole}'",
+                    mend=f"for example --set 'networks.{name}={shortly}'",
                 )
-        content = _changed(content, changes)
+        for path, value in changes.items():
+            set_field(content, path, value)
         try:
             return _resolved(OneNetwork.model_validate(content), name)
         except ValidationError as error:
@@ -141,24 +143,8 @@ class NoisySpec(Study):
         return sorted({min(kept, key=lambda epoch: abs(epoch - wanted)) for wanted in self.marked})
 
 
-def _yaml(value: dict[str, Any]) -> str:
-    """A mapping on one line of YAML."""
-    return yaml12.dump(value, default_flow_style=True, width=math.inf).strip()
-
-
-def _changed(content: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    found = copy.deepcopy(dict(content))
-    for path, value in changes.items():
-        set_field(found, path, value)
-    return found
-
-
 def _resolved(one: OneNetwork, name: str) -> OneNetwork:
-    """Bins and checkpoints written out.
-
-    Raises:
-        UsageError: Sections do not go together.
-    """
+    """Bins and checkpoints written out, or UsageError where sections do not go together."""
     where = f"networks.{name}." if name else ""
     network, train = one.network, one.train
     if train.loss == "mse" and (network.widths[-1] != 1 or network.read_out):
@@ -187,3 +173,35 @@ def _resolved(one: OneNetwork, name: str) -> OneNetwork:
     if not all(math.isfinite(size) for size in bins):
         raise UsageError(f"{where}bins must be finite", received=list(bins))
     return OneNetwork(network=network, train=train.model_copy(update={"checkpoints": checkpoints}), bins=bins)
+
+
+# --- what it needs from outside, and what its cells cost ---
+
+
+def load_points(spec: NoisySpec) -> Result:
+    """The problem that a study asks for, as a cell's result; errors as those of `problem`."""
+    result = made(spec.data.name, spec.data.options, spec.seed)
+    check_samples(spec, len(result.arrays["inputs"]))
+    training = len(result.arrays["training"])
+    for one in map(spec.one, spec.names):
+        if one.train.batch is not None and one.train.batch > training:
+            received = f"{one.train.batch:,} of {training:,}"
+            mend = "lower train.batch, or leave it out for all of them"
+            raise UsageError("train.batch is more than there are training inputs", received=received, mend=mend)
+    return result
+
+
+def check_samples(spec: NoisySpec, inputs: int) -> None:
+    """Raises UsageError where there are too few samples for a layer behind the first one."""
+    deep = any(one.network.beta is not None and len(one.network.widths) > 1 for one in map(spec.one, spec.names))
+    if deep and spec.estimate.samples < 2 * inputs:
+        received = f"{spec.estimate.samples:,} for {inputs:,} inputs"
+        legal = f"at least two per input: {2 * inputs:,}"
+        raise UsageError("estimate.samples is too small", received=received, legal=legal)
+
+
+def noisy_costs(spec: NoisySpec, loaded: Result | None = None) -> NoisyCosts:
+    """Returns what cells of a study cost, whose data take no time here; errors as those of `problem`."""
+    points = problem(spec.data.name, spec.data.options, spec.seed)
+    check_samples(spec, len(points.inputs))
+    return NoisyCosts(points)

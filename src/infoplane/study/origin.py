@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -36,22 +35,6 @@ class Origin:
         if bool(self.states) != bool(there.states):
             return "another network"
         return None
-
-    def of_data(self) -> dict[str, str]:
-        """What a cell's settings say of the data."""
-        return {"fingerprint": self.data} if self.data else {}
-
-    def of_state(self, checkpoint: str) -> dict[str, str]:
-        """What a cell's settings say of the network at a checkpoint."""
-        return {"weights": self.states[checkpoint]} if checkpoint in self.states else {}
-
-    def of_layer(self, layer: str) -> dict[str, str]:
-        """What the settings say of a cell that takes the activations of a layer."""
-        return {"activations": self.layers[layer]} if layer in self.layers else {}
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON, from which `Origin(**content)` makes it again."""
-        return {"data": self.data, "states": dict(self.states), "layers": dict(self.layers)}
 
 
 #: of a study of which only the settings are known

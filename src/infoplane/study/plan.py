@@ -29,11 +29,7 @@ APART = 1_000_003
 
 
 class Draft(Plan):
-    """A plan in the making, which names its cells by what their code means.
-
-    Args:
-        device: Device that computes: its last digits are its own.
-    """
+    """A plan in the making, which names its cells by what their code means, and the device: its digits are its own."""
 
     def __init__(self, device: str = "cpu") -> None:
         super().__init__()
@@ -54,19 +50,13 @@ class Draft(Plan):
         arithmetic = self._torch if library == "torch" else f"{library} {importlib.metadata.version(library)}"
         at = "" if checkpoint in ("", END) else f"at{checkpoint}"
         of, again = f"net{network}" if network else "", f"r{refit}" if refit else ""
-        label = "-".join(part for part in (_slug(layer), of, at, again) if part)
+        short = re.sub(r"[^A-Za-z0-9._]+", "_", layer)[:40]
+        label = "-".join(part for part in (short, of, at, again) if part)
         code, modules = code_of(Path(infoplane.__file__).parent).read(roots_of(kind))
-        cell = Cell.named(
-            kind.kind,
-            # A setting that a later version adds, at its default, renames nothing.
-            kind.model_dump(mode="json", exclude_defaults=True),
-            needs,
-            label=label,
-            keeps=kind.keeps,
-            code=code,
-            arithmetic=arithmetic,
-            modules=modules,
-        )
+        # A setting that a later version adds, at its default, renames nothing.
+        params, keeps = kind.model_dump(mode="json", exclude_defaults=True), kind.keeps
+        made_by = {"code": code, "arithmetic": arithmetic, "modules": modules}
+        cell = Cell.named(kind.kind, params, needs, label=label, keeps=keeps, **made_by)
         role = (kind.kind, layer, refit, checkpoint)
         return self.put(cell, (*role, network) if network else role)
 
@@ -119,12 +109,7 @@ def _network(plan: Draft, spec: StudySpec, data: Mapping[str, str], name: str) -
 
 
 def make_noisy_plan(spec: NoisySpec, origin: Origin = NOTHING_SAID, device: str = "cpu") -> Plan:
-    """Returns the cells of a study of noisy networks; those of a network are filed under its name as their layer.
-
-    Args:
-        origin: A hash of the inputs.
-        device: Device that computes: "cpu", or a GPU's name.
-    """
+    """Returns the cells of a study of noisy networks; those of a network are filed under its name as their layer."""
     plan = Draft(device)
     data = spec.model_dump(mode="json")["data"]
     points = {"points": plan.add(ProblemPoints(data=data, seed=spec.seed, fingerprint=origin.data), {})}
@@ -162,7 +147,3 @@ def chosen(params: Mapping[str, Any]) -> list[str]:
 
 def _path(found: Any) -> str:
     return f"{found.__module__}:{found.__qualname__}"
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._]+", "_", text)[:40]

@@ -13,13 +13,12 @@ from infoplane.measurements.base import Measurement, Row
 from infoplane.measurements.compared import settled
 from infoplane.measurements.label import label_entropy
 from infoplane.measurements.layers import Layers
-from infoplane.measurements.networks import Networks
 from infoplane.measurements.numbers import Number, Numbers, Place
-from infoplane.measurements.run import Run
+from infoplane.measurements.run import Networks, Run
 from infoplane.study.tables import COLUMNS, tidy, write_table
 
 
-class RunResults(Run[Any]):
+class RunResults(Run):
     """What a run has measured so far."""
 
     #: column of results.csv -> its type

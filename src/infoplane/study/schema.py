@@ -2,15 +2,14 @@
 
 import inspect
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic import BaseModel
 
+from infoplane.settings import Settings
 from infoplane.study.families import FAMILIES
 
-#: where the packaged studies have it beside them
-SCHEMA_FILE = "study.schema.json"
 #: "fit.updates": a field of a field, as scales and `--set` name it
 DOTTED = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_-]+)+$"
 
@@ -25,9 +24,14 @@ def schema() -> dict[str, Any]:
         own.pop("required", None)  # `like` brings what a file leaves out
         own["properties"] = {**own["properties"], **_OF_FILES}
         own["patternProperties"] = {DOTTED: {"description": "A field of a field."}}
-        for model, part in _models(family.spec, own, definitions):
-            _describe(model, part)
+        _describe(family.spec, own)
         alternatives.append(own)
+    waiting: list[type[BaseModel]] = [Settings]
+    while waiting:
+        model = waiting.pop()
+        waiting += model.__subclasses__()
+        if model.__name__ in definitions:
+            _describe(model, definitions[model.__name__])
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A study of infoplane",
@@ -52,23 +56,6 @@ _OF_FILES: dict[str, Any] = {
         "description": "Name of a data set -> `every`, or name of a scale -> dotted path -> value.",
     },
 }
-
-
-def _models(
-    spec: type[BaseModel], own: dict[str, Any], definitions: Mapping[str, dict[str, Any]]
-) -> Iterator[tuple[type[BaseModel], dict[str, Any]]]:
-    """Yields every model that a family's settings are made of, with its part of the schema."""
-    yield spec, own
-    seen: set[type] = set()
-    open_ends: list[Any] = [field.annotation for field in spec.model_fields.values()]
-    while open_ends:
-        found = open_ends.pop()
-        open_ends += getattr(found, "__args__", ())
-        if inspect.isclass(found) and issubclass(found, BaseModel) and found not in seen:
-            seen.add(found)
-            open_ends += [field.annotation for field in found.model_fields.values()]
-            if found.__name__ in definitions:
-                yield found, definitions[found.__name__]
 
 
 def _describe(model: type[BaseModel], part: dict[str, Any]) -> None:

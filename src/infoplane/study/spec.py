@@ -13,7 +13,7 @@ from infoplane.errors import UsageError, unknown
 from infoplane.inversion import FitSettings
 from infoplane.inversion.precision import best_precision
 from infoplane.measurements import QUANTITIES, asked_for
-from infoplane.measurements.candidates import AUTO, may_be_wide
+from infoplane.measurements.candidates import AUTO, is_wide, may_be
 from infoplane.measurements.dataset import DataSpec
 from infoplane.measurements.task import END
 from infoplane.settings import Settings, check_options, options_for, options_model
@@ -27,16 +27,6 @@ if TYPE_CHECKING:
 else:
     #: what can be asked for: the `asked` of all that is measured in such studies
     Measure = Literal[tuple(asked_for())]
-
-
-def _of_networks() -> dict[str, type[BaseModel]]:
-    """What networks under study take, by kind."""
-    return {kind: options_model(constructor) for kind, constructor in subjects.REGISTRY.items()}
-
-
-def _of_densities() -> dict[str, type[BaseModel]]:
-    """What densities take, by kind."""
-    return {kind: options_model(constructor) for kind, constructor in (*densities.REGISTRY.items(), (AUTO, _chosen))}
 
 
 def _chosen() -> None:
@@ -59,7 +49,7 @@ class SubjectSpec(Settings):
     """
 
     model_config = ConfigDict(extra="allow")
-    by_kind = staticmethod(_of_networks)
+    by_kind = staticmethod(lambda: {kind: options_model(made) for kind, made in subjects.REGISTRY.items()})
 
     kind: str
     train: TrainSettings = TrainSettings()
@@ -108,7 +98,9 @@ class DensitySpec(Settings):
     """
 
     model_config = ConfigDict(extra="allow")
-    by_kind = staticmethod(_of_densities)
+    by_kind = staticmethod(
+        lambda: {kind: options_model(made) for kind, made in (*densities.REGISTRY.items(), (AUTO, _chosen))}
+    )
 
     kind: str = "pixelcnn"
 
@@ -317,7 +309,8 @@ class StudySpec(Study):
     def on(self, device: torch.device, begun: Study | None = None) -> Self:
         """Returns the study with the precision of its fits written out, where that is left to the machine."""
         changes: dict[str, Any] = {}
-        for name, wide in (("fit", may_be_wide(self.density.model_dump())), ("reconstruction", False)):
+        densities_wide = any(map(is_wide, may_be(self.density.model_dump())))
+        for name, wide in (("fit", densities_wide), ("reconstruction", False)):
             fit: FitSettings = getattr(self, name)
             if fit.precision == "auto":
                 other = begun if isinstance(begun, StudySpec) else None

@@ -67,7 +67,8 @@ class Module:
         own = list(self.definitions[name])
         for statement in self.statements:
             plain = isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-            if not plain and statement not in own and not _stored([statement]) and _mentions(statement, name):
+            mentioned = any(isinstance(each, ast.Name) and each.id == name for each in ast.walk(statement))
+            if not plain and statement not in own and not _stored([statement]) and mentioned:
                 own.append(statement)
         return own
 
@@ -249,10 +250,6 @@ def _stored(body: Iterable[ast.stmt]) -> set[str]:
         ):
             found.add(str(node.name))
     return found
-
-
-def _mentions(node: ast.AST, name: str) -> bool:
-    return any(isinstance(each, ast.Name) and each.id == name for each in ast.walk(node))
 
 
 def write(node: Any, parts: list[str]) -> None:

@@ -30,22 +30,9 @@ COLUMNS = {
 
 def tidy(study: Study, layer: str, checkpoint: str, refit: str, estimate: Estimate) -> dict[str, Any]:
     """Returns the row of an estimate; keys as `COLUMNS`."""
-    return {
-        "study": study.name,
-        "layer": layer,
-        "checkpoint": checkpoint,
-        "refit": refit,
-        "kind": estimate.kind,
-        "value": estimate.value,
-        "stderr": estimate.stderr,
-        "unit": estimate.unit,
-        "direction": estimate.direction,
-        "n": estimate.n,
-        "refits": estimate.refits,
-        "flags": "; ".join(estimate.flags),
-        "ceiling": estimate.ceiling,
-        "dof": estimate.dof,
-    }
+    where = {"study": study.name, "layer": layer, "checkpoint": checkpoint, "refit": refit}
+    own = {name: getattr(estimate, name) for name in COLUMNS if name not in where}
+    return {**where, **own, "flags": "; ".join(estimate.flags)}
 
 
 def write_table(frame: pl.DataFrame, folder: Path, name: str) -> None:

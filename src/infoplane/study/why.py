@@ -34,8 +34,7 @@ class Held:
                 cell = self.store.load(name).cell
             except CellError:
                 continue
-            if cell is not None:
-                self.alike.setdefault(cell.label, []).append(cell)
+            self.alike.setdefault(cell.label, []).append(cell)
 
     def missing(self, cell: Cell, role: Role) -> str | None:
         """Returns why a cell has to be computed, in a few words; None where it is stored and whole."""

@@ -9,16 +9,15 @@ from typing import Any
 import yaml
 
 _TAG = "tag:yaml.org,2002:"
-_BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
-_NULL = re.compile(r"~|null|Null|NULL|")
-# A number with a leading zero is read in three ways by three readers, so here it is none.
-_INT = re.compile(r"[-+]?(0|[1-9][0-9]*)|0o[0-7]+|0x[0-9a-fA-F]+")
-_FLOAT = re.compile(
-    r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
-)
+_SCALARS = {
+    "null": r"~|null|Null|NULL|",
+    "bool": r"true|True|TRUE|false|False|FALSE",
+    # A number with a leading zero is read in three ways by three readers, so here it is none.
+    "int": r"[-+]?(0|[1-9][0-9]*)|0o[0-7]+|0x[0-9a-fA-F]+",
+    "float": r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+}
 #: of a whole number; Python refuses to write out one of some thousands
 _MOST_DIGITS = 100
-_SCALARS = (("null", _NULL), ("bool", _BOOL), ("int", _INT), ("float", _FLOAT))
 
 
 class _Loader(yaml.SafeLoader):
@@ -64,8 +63,8 @@ class _Dumper(yaml.SafeDumper):
     }
 
 
-for _name, _pattern in _SCALARS:
-    _whole = re.compile(rf"(?:{_pattern.pattern})\Z")
+for _name, _pattern in _SCALARS.items():
+    _whole = re.compile(rf"(?:{_pattern})\Z")
     _Loader.add_implicit_resolver(f"{_TAG}{_name}", _whole, None)
     _Dumper.add_implicit_resolver(f"{_TAG}{_name}", _whole, None)
 _Loader.add_constructor(f"{_TAG}int", _int)
