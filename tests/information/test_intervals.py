@@ -20,7 +20,7 @@ from infoplane.study.tables import tidy
 from table_rows import estimate_of
 
 #: fields of any estimate that have no unit, or are one
-UNITLESS = {"unit", "kind", "bound", "n", "refits", "dof", "flags", "read_through"}
+UNITLESS = {"unit", "kind", "bound", "n", "refits", "dof", "flags", "read_through", "networks"}
 
 
 def classes() -> list[type[Estimate]]:
