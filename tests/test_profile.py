@@ -261,7 +261,7 @@ def test_more_samples_than_memory_holds_are_refused_before_anything_is_drawn(mea
     ("images", "words"),
     [
         (IMAGES[:2] / 2.0, ("not uint8",)),
-        (IMAGES[:2, :, :3], ("images of another shape", "[1, 4, 4]")),
+        (IMAGES[:2, :, :3], ("images of another shape", "(1, 4, 4)")),
         (IMAGES[:2] + 1, ("beyond their levels",)),
         (IMAGES[0], ("wrong rank",)),
         (IMAGES[:0], ("too few",)),

@@ -214,7 +214,9 @@ def test_keys_of_another_kind_or_level_are_pointed_to(tmp_path, refuses):
     with refuses("unknown key 'fit.update'", "did you mean 'updates'"):
         load_study(study, {"fit.update": 2})
     # What another kind takes is not listed as legal here.
-    with refuses("unknown key 'subject.hiden'", "legal: kind, train, filters, hidden, kernel, padding, dropout; did"):
+    with refuses(
+        "unknown key 'subject.hiden'", "legal: kind, train, seeds, filters, hidden, kernel, padding, dropout; did"
+    ):
         load_study(study, {"subject.hiden": 2})
 
 

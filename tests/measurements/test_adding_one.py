@@ -17,16 +17,16 @@ import tiny_study
 from infoplane.engine.plan import Plan
 from infoplane.engine.store import Store
 from infoplane.information import crossed_mean
-from plugin_site import write_site
+from plugin_site import SITE
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("norm")
-    path, site = tiny_study.write_study(folder), write_site(folder / "site")
+    path = tiny_study.write_study(folder)
     asked = ["--set", "measure=[nce, norm, rank]", "--set", "subject.train.checkpoints=[0, end]"]
     command = [sys.executable, "-m", "infoplane", "run", str(path), "--out", str(folder / "run"), "--workers", "1"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), *sys.path])}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(SITE), *sys.path])}
     done = subprocess.run([*command, *asked], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return folder / "run", done.stdout

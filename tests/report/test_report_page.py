@@ -258,7 +258,7 @@ def test_every_checkpoint_is_in_the_table_and_the_last_is_pictured(tmp_path: Pat
 def test_bad_contents_are_refused_in_one_line() -> None:
     with pytest.raises(UsageError, match=r"inputs cannot be drawn; received float64 .*legal: uint8 of shape"):
         ReportContents(title="t", inputs=np.zeros((1, 1, 2, 2)))
-    with pytest.raises(UsageError, match="a pixel of 4; legal: 0 to 3"):
+    with pytest.raises(UsageError, match="received 0 … 4; legal: 0 … 3"):
         ReportContents(title="t", levels=4, null_samples=np.full((1, 1, 2, 2), 4, np.uint8))
     flat = LayerPictures(samples=np.zeros((1, 1, 2, 2), np.uint8))
     with pytest.raises(UsageError, match=r"samples of 'a' cannot be drawn.*\(P, S, C, H, W\)"):

@@ -14,7 +14,7 @@ from infoplane import subjects
 from infoplane.capture import default_transform
 from infoplane.engine.plan import Plan
 from infoplane.engine.store import Store
-from infoplane.measurements import QUANTITIES, fits, keeping, label
+from infoplane.measurements import QUANTITIES, fits, inputs, label
 from infoplane.measurements.densities import seed_of
 from infoplane.measurements.label import FORWARD
 from infoplane.measurements.numbers import Place
@@ -122,7 +122,7 @@ def test_no_image_serves_two_purposes(tmp_path, monkeypatch):
     fit_density, features, asked = fits.fit_density, label._features, []
     monkeypatch.setattr(fits, "fit_density", of_pairs)
     monkeypatch.setattr(label, "_features", of_features)
-    monkeypatch.setattr(keeping, "CACHE_BYTES", 0)  # nothing is captured: what is trained on are images
+    monkeypatch.setattr(inputs, "CACHE_BYTES", 0)  # nothing is captured: what is trained on are images
     monkeypatch.setattr(subjects, "train_epochs", spy("network", subjects.train_epochs))
     monkeypatch.setattr(forward, "train_epochs", spy("rest", forward.train_epochs))
     # What an image serves for does not depend on the layer or on how far training has come: one of either is enough.

@@ -279,14 +279,13 @@ def test_a_step_of_descent_calls_as_many_operations_as_torch_counts(widths, beta
 
 
 def test_the_expected_time_is_a_sum_for_one_worker_and_the_longest_chain_for_many(tmp_path, monkeypatch):
-    monkeypatch.setattr("infoplane.engine.schedule.START_UP", 0.0)
     monkeypatch.setattr("infoplane.study.forecast.FIXED", 0.0)
     plan = make_plan(tiny_study.tiny(tmp_path))
     work = {name: Work(operations=1 + i % 5) for i, name in enumerate(plan.cells)}
     machine = Machine(1.0, 0.0, 0.0)
 
     def expected(workers: int) -> float:
-        return finished(plan.cells.values(), seconds_of(work, machine), workers)
+        return finished(plan.cells.values(), seconds_of(work, machine), workers, start_up=0.0)
 
     assert expected(1) == sum(each.operations for each in work.values())
     chain: dict[str, float] = {}
@@ -297,12 +296,11 @@ def test_the_expected_time_is_a_sum_for_one_worker_and_the_longest_chain_for_man
     assert max(chain.values()) < two < expected(1)
 
 
-def test_cells_that_are_there_already_take_no_time(tmp_path, monkeypatch):
-    monkeypatch.setattr("infoplane.engine.schedule.START_UP", 0.0)
+def test_cells_that_are_there_already_take_no_time(tmp_path):
     plan = make_plan(tiny_study.tiny(tmp_path))
     seconds = seconds_of({name: Work(operations=1) for name in plan.cells}, Machine(1.0))
     left = list(plan.cells.values())[5:9]
-    assert finished(left, seconds, 1) == pytest.approx(4 * 1.1)
+    assert finished(left, seconds, 1, start_up=0.0) == pytest.approx(4 * 1.1)
     assert finished([], seconds, 2) == 0
 
 
