@@ -273,8 +273,10 @@ class _Layout:
 
     def meanings(self) -> Section | None:
         """What the numbers mean."""
-        meanings = [(each.name, each.meaning) for kind, each in NOISY_QUANTITIES.items() if self.contents.has(kind)]
-        meanings += [each.fall for each in NOISY_QUANTITIES.values() if each.fall and self.contents.falls]
+        shown = [each for kind, each in NOISY_QUANTITIES.items() if self.contents.has(kind)]
+        meanings = [(each.name, each.meaning) for each in shown if not each.of_network]
+        meanings += [each.fall for each in shown if each.fall and self.contents.falls]
+        meanings += [(each.name, each.meaning) for each in shown if each.of_network]
         meanings += [("Errors", ERRORS)] * self.contents.has("flow")
         return Section("meanings", "What the numbers mean", [Meanings(meanings)]) if meanings else None
 
