@@ -444,7 +444,7 @@ def text_of(estimates, layers=("a",)) -> str:
         cell=lambda *_: None,
         left_out=dict,
         choice=None,
-        spec=SimpleNamespace(measure=("nce", "usable", "contrastive", "label", "mse"), note=None),
+        spec=SimpleNamespace(measure=("nce", "usable", "contrastive", "label", "mse"), note=None, networks=("",)),
         through=lambda *_: "",
     )
     return table(fake)

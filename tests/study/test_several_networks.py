@@ -11,6 +11,7 @@ import tiny_study
 from infoplane.claims import ONE_NETWORK
 from infoplane.information.crossed import mean_over_networks
 from infoplane.report.build import build, load_run
+from infoplane.report.text import table
 from infoplane.study.execute import execute
 from infoplane.study.plan import make_plan
 
@@ -100,8 +101,16 @@ def test_claims_count_networks(finished):
         assert (row["networks"], row["refits"]) == (3, fits)
         # A linear probe alone has one fit: three networks are what makes a claim possible.
         assert row["verdict"] in ("falls", "rises", "not told apart")
-    for table in ("differences", "changes", "compression"):
-        assert ONE_NETWORK not in (finished / f"{table}.csv").read_text()
+    for name in ("differences", "changes", "compression"):
+        assert ONE_NETWORK not in (finished / f"{name}.csv").read_text()
+
+
+def test_table_and_page_say_what_numbers_are_of(finished):
+    said = "Numbers are means over 3 networks, each trained from a seed of its own"
+    printed = table(load_run(finished))
+    assert said in printed
+    assert "over examples and 3 networks and 2 refits, in NCE and usable" in " ".join(printed.split())
+    assert said in (finished / "report.html").read_text(encoding="utf-8")
 
 
 def test_two_networks_are_too_few(finished, tmp_path):

@@ -8,7 +8,7 @@ from infoplane.estimate import KINDS, OF_TWIN, Estimate
 from infoplane.measurements import QUANTITIES
 from infoplane.measurements.numbers import ALL, INPUT
 from infoplane.report.format import NO_SPREAD, capitalised, rounded, without_spread
-from infoplane.report.inversion.gather import MOST_NAMED, choice_words, reader_words, shape_of
+from infoplane.report.inversion.gather import MOST_NAMED, choice_words, network_words, reader_words, shape_of
 from infoplane.report.inversion.opening import MATCHED
 from infoplane.report.words import DIRECTIONS, fits
 from infoplane.study.results import Results
@@ -129,7 +129,7 @@ def _of_run(results: Results, found: Found) -> list[str]:
     if (data := results.cell("data")) is not None:
         notes.append(f"images: {data.values['name']}")
         notes += [f"data: {note}" for note in data.values.get("notes", ())]
-    notes += [*filter(None, [choice_words(results)]), *reader_words(results)]
+    notes += [*filter(None, [network_words(results.spec), choice_words(results)]), *reader_words(results)]
     notes += [f"no {KINDS[kind]}: {reason}" for kind, reason in results.left_out().items()]
     if any(kind in READERS for _, _, kind in found):
         notes += filter(None, [results.label_entropy()])
@@ -141,8 +141,9 @@ def _errors(found: Found) -> str:
     rows, varying = _of_rows(found), _varying(found)
     over: dict[str, list[str]] = {}
     for kind in [kind for kind in COLUMNS if any(key[2] == kind for key in rows)]:
-        refits = max(each.refits for key, each in rows.items() if key[2] == kind)
-        words = f"{refits} refits" if refits > 1 else ""
+        own = [each for key, each in rows.items() if key[2] == kind]
+        counts = {"networks": max(each.networks for each in own), "refits": max(each.refits for each in own)}
+        words = " and ".join(f"{count} {what}" for what, count in counts.items() if count > 1)
         over.setdefault("the refits of each row" if kind in varying else words, []).append(COLUMNS[kind])
     if not rows:
         whole = found.get((INPUT, "", "cross-entropy"))

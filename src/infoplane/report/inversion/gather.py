@@ -51,7 +51,7 @@ def contents_of(results: Results, folder: Path) -> ReportContents:
     candidates = [s.values.get("candidates") for place in results.places for _, s in results.own_fits(*place)]
     return ReportContents(
         **provenance(results, folder, STAGES),
-        description=" ".join(filter(None, (_description(spec, results), choice_words(results)))),
+        description=" ".join(filter(None, (_description(spec, results), network_words(spec), choice_words(results)))),
         data_notes=data.values.get("notes", ()) if data is not None else (),
         levels=data.values["levels"] if data is not None else 256,
         inputs=inputs,
@@ -91,6 +91,16 @@ def _ages(spec: StudySpec) -> dict[str, Any]:
     if isinstance(train, EpochSettings):
         return {"counted": "epochs", "ages": {END: float(train.epochs)}}
     return {}  # the best of several looks is taken, whenever that was
+
+
+def network_words(spec: StudySpec) -> str:
+    """What is said of numbers that are of several networks; "" where there is one."""
+    if (count := len(spec.networks)) == 1:
+        return ""
+    return (
+        f"Numbers are means over {count} networks, each trained from a seed of its own; their errors cover networks, "
+        "refits and images, and claims count networks. Pictures and training curves are of the first one."
+    )
 
 
 def _description(spec: StudySpec, results: Results) -> str:
