@@ -27,7 +27,7 @@ from infoplane.study.plan import Cell, make_plan
 from infoplane.study.spec import StudySpec
 
 SHAPE, LEVELS, CLASSES = (1, 16, 16), 256, 10
-DECODING, EVALUATION, PICTURED, EACH = 800, 400, 6, 8
+DECODING, EVALUATION, HELD_OUT, PICTURED, EACH = 800, 400, 80, 6, 8
 
 
 def study(checkpoints: int, layers: int) -> StudySpec:
@@ -58,7 +58,7 @@ def result(cell: Cell, rng: np.random.Generator, shapes: dict[str, list[int]]) -
         images = rng.integers(0, LEVELS, (DECODING + EVALUATION, *SHAPE), dtype=np.uint8)
         index = np.arange(len(images))
         arrays = {"images": images, "labels": index % CLASSES, "encoding": index[:0]}
-        arrays |= {"decoding": index[:DECODING], "evaluation": index[DECODING:]}
+        arrays |= {"decoding": index[:DECODING], "evaluation": index[DECODING:], "groups": index}
         return Result({"name": "made up", "levels": LEVELS, "classes": CLASSES, "shape": list(SHAPE)}, arrays)
     if cell.kind == "capture":
         values = {
@@ -71,8 +71,9 @@ def result(cell: Cell, rng: np.random.Generator, shapes: dict[str, list[int]]) -
         return Result(values, {"correct": (rng.random(EVALUATION) < 0.9).astype(np.uint8)})
     if cell.kind == "density":
         values = {"curve": asdict(curve), "context": None, "train_nats": 300.0, "heldout_nats": 301.0}
-        values |= {"heldout_n": 80, "parameters": 1000, "candidates": 16}
-        arrays = {"log_probs": rng.normal(-300, 20, EVALUATION)}
+        values |= {"heldout_n": HELD_OUT, "parameters": 1000, "candidates": 16}
+        arrays = {"log_probs": rng.normal(-300, 20, EVALUATION), "groups:heldout": np.arange(HELD_OUT)}
+        arrays["log_probs:heldout"] = rng.normal(-301, 20, HELD_OUT)
         if cell.params["contrastive"] is not None:
             arrays["contrastive"] = rng.normal(2, 0.1, 16)
         return Result(values, arrays)
