@@ -3,16 +3,52 @@
 import re
 import unicodedata
 from collections.abc import Sequence
-from importlib.resources import files
-from typing import Any
 
-import yaml
+#: what folders of official parts are called, in lower case -> the part
+PARTS_CALLED = {
+    **dict.fromkeys(("train", "training", "trn"), "train"),
+    **dict.fromkeys(("valid", "val", "validation", "dev"), "valid"),
+    **dict.fromkeys(("test", "testing", "tst", "eval", "evaluation"), "test"),
+}
 
-_KNOWN: dict[str, Any] = yaml.safe_load(files("infoplane.data").joinpath("partnames.yaml").read_text(encoding="utf-8"))
-#: what folders of official parts are called -> the part
-PARTS_CALLED = {name: part for part, names in _KNOWN["parts"].items() for name in names}
-_BESIDE, _SHORT, _NUMBERED = _KNOWN["beside"], _KNOWN["short"], _KNOWN["numbered"]
-_FILLERS = {*_KNOWN["fillers"], *_BESIDE}
+#: what else lies beside parts: no part that could be read, and no class where there are parts
+_BESIDE = (
+    "unlabeled", "unlabelled", "labeled", "labelled", "holdout", "heldout", "extra", "unsup", "unsupervised",
+    "trainval", "calib", "calibration", "query", "gallery", "predict", "prediction", "submission", "ood",
+)  # fmt: skip
+
+#: words that say nothing of a class: what may follow a part's name, or stand before it
+_FILLERS = (
+    "set", "sets", "data", "dataset", "split", "part", "fold", "subset", "folder", "dir", "image", "images", "img",
+    "imgs", "picture", "pictures", "pic", "pics", "photo", "photos", "sample", "samples", "example", "examples",
+    "file", "files", "full", "all", "small", "large", "big", "mini", "tiny", "new", "old", "raw", "final", "clean",
+    "original", "orig", "public", "private", "standard", "png", "jpg", "jpeg", "a", "b", "v", "x", *_BESIDE,
+)  # fmt: skip
+
+#: how parts are abbreviated
+_SHORT = {"tr": "train", "te": "test", "ts": "test", "va": "valid", "vl": "valid", "vd": "valid"}
+
+#: how words for parts begin in other languages
+_STEMS = {
+    "train": (
+        "entrain", "apprentiss", "entrena", "treina", "treino", "addestra", "antrena", "antrenman", "egitim",
+        "tranings", "trening", "trenov", "uczen", "uczac", "ucenje", "opleid", "koulutus", "latih", "pelatihan",
+        "huanluyen", "huan luyen", "обуч", "трен", "навч", "εκπαιδ", "تدريب", "אימון", "प्रशिक्षण", "ฝึก",
+        "训练", "訓練", "学習", "学习", "學習", "학습", "훈련",
+    ),
+    "valid": (
+        "valida", "validi", "walid", "dogrulama", "validoint", "overenie", "валид", "проверк", "перевір", "επικυρ",
+        "تحقق", "सत्यापन", "验证", "驗證", "検証", "검증",
+    ),
+    "test": (
+        "prueba", "prova", "essai", "teste", "testow", "testov", "testni", "testaus", "valuta", "evalua", "pruef",
+        "pruf", "ujian", "kiemtra", "kiem tra", "тест", "контрол", "испыт", "оцен", "δοκιμ", "اختبار", "בדיק", "परीक्षण",
+        "ทดสอบ", "测试", "測試", "テスト", "評価", "评估", "테스트", "시험", "평가",
+    ),
+}  # fmt: skip
+
+#: what is numbered where data are parted at random
+_NUMBERED = ("fold", "split", "part", "partition", "subset", "batch", "chunk", "shard")
 
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+")
 
@@ -66,7 +102,7 @@ def _plain(text: str) -> str:
     return "".join(letter for letter in apart if not unicodedata.combining(letter))
 
 
-_PARTS_BEGIN = [(_plain(stem), part) for part, stems in _KNOWN["stems"].items() for stem in stems]
+_PARTS_BEGIN = [(_plain(stem), part) for part, stems in _STEMS.items() for stem in stems]
 
 
 def _elsewhere(name: str) -> str | None:
