@@ -69,6 +69,29 @@ def tiny(folder: Path, **changes) -> StudySpec:
     return load_study(str(write_study(folder)), {key.replace("__", "."): value for key, value in changes.items()})
 
 
+def known_truth() -> StudySpec:
+    """Returns the study `known-truth` without its network, cut to what a test can wait for."""
+    changes = {
+        "subject": None,
+        "layers": [],
+        "data": {
+            "name": "truth",
+            "encoding": 0,
+            "decoding": 100,
+            "evaluation": 60,
+            "options": {"n": 160, "noise": 0.7, "seed": 1},
+        },
+        "density.width": 8,
+        "fit.updates": 3,
+        "fit.base_updates": 3,
+        "fit.batch": 16,
+        "fit.refits": 2,
+        "measure": ["nce", "usable", "contrastive", "label"],
+        "contrastive": {"candidates": 10, "batches": 10},
+    }
+    return load_study("known-truth", changes)
+
+
 def role(plan: Plan, kind: str, layer: str = "", refit: int = 0) -> str:
     """Returns the name of a cell: that of the finished network where it depends on the network's checkpoint."""
     return next(name for point in ("end", "") if (name := plan.name(kind, layer, refit, point)) is not None)

@@ -16,7 +16,6 @@ from infoplane.measurements.base import Measurement
 from infoplane.measurements.numbers import ALL
 from infoplane.report.build import build, load_run
 from infoplane.study.execute import execute
-from infoplane.study.load import load_study
 
 RESNET = {
     "kind": "resnet-classifier",
@@ -24,24 +23,6 @@ RESNET = {
     "blocks": 1,
     "pool": 1,
     "train": {"epochs": 1, "batch": 8, "checkpoints": [0, "end"], "held_out": 0},
-}
-TRUTH = {
-    "subject": None,
-    "layers": [],
-    "data": {
-        "name": "truth",
-        "encoding": 0,
-        "decoding": 100,
-        "evaluation": 60,
-        "options": {"n": 160, "noise": 0.7, "seed": 1},
-    },
-    "density.width": 8,
-    "fit.updates": 3,
-    "fit.base_updates": 3,
-    "fit.batch": 16,
-    "fit.refits": 2,
-    "measure": ["nce", "usable", "contrastive", "label"],
-    "contrastive": {"candidates": 10, "batches": 10},
 }
 #: the columns of a comparison's two sides
 SIDES = {"layers": ("first", "second"), "checkpoints": ("first", "last")}
@@ -56,7 +37,7 @@ def runs(tmp_path_factory) -> dict[str, list[Any]]:
     folder = tmp_path_factory.mktemp("measurements")
     everything = tiny_study.tiny(folder, subject=RESNET, layers=["h1", "h4"], measure=asked_for(), forward__refits=2)
     studies = {
-        "inversion": [everything, load_study("known-truth", TRUTH)],
+        "inversion": [everything, tiny_study.known_truth()],
         "flow": [tiny_noisy.load(folder, text, name=name) for name, text in vars(tiny_noisy).items() if name.isupper()],
     }
     found: dict[str, list[Any]] = {}

@@ -19,7 +19,6 @@ from infoplane.measurements.truth import beside, compared, exceeding
 from infoplane.report.build import load_run
 from infoplane.report.text import table
 from infoplane.study.execute import execute
-from infoplane.study.load import load_study
 from infoplane.study.plan import make_plan
 from infoplane.study.results import Results
 
@@ -443,6 +442,7 @@ def text_of(estimates, layers=("a",)) -> str:
         checkpoints=("end",),
         cell=lambda *_: None,
         left_out=dict,
+        label_entropy=str,
         choice=None,
         spec=SimpleNamespace(measure=("nce", "usable", "contrastive", "label", "mse"), note=None, networks=("",)),
         through=lambda *_: "",
@@ -605,25 +605,7 @@ def test_the_finished_run(finished):
 def known(tmp_path_factory):
     """The study `known-truth` without its network, cut to what a test can wait for: its results."""
     folder = tmp_path_factory.mktemp("known")
-    changes = {
-        "subject": None,
-        "layers": [],
-        "data": {
-            "name": "truth",
-            "encoding": 0,
-            "decoding": 100,
-            "evaluation": 60,
-            "options": {"n": 160, "noise": 0.7, "seed": 1},
-        },
-        "density.width": 8,
-        "fit.updates": 3,
-        "fit.base_updates": 3,
-        "fit.batch": 16,
-        "fit.refits": 2,
-        "measure": ["nce", "usable", "contrastive", "label"],
-        "contrastive": {"candidates": 10, "batches": 10},
-    }
-    outcome = execute(load_study("known-truth", changes), folder / "run", workers=0, quiet=True)
+    outcome = execute(tiny_study.known_truth(), folder / "run", workers=0, quiet=True)
     assert not outcome.failed
     return load_run(folder / "run")
 

@@ -118,7 +118,12 @@ def _scores(run: Any, measurement: Measurement, place: Place) -> Scores:
     if len(run.runs) == 1:
         return measurement.scores(run, place)
     found = ((number, measurement.scores(each, place)) for number, each in enumerate(run.runs, 1))
-    return {number: np.stack([*own.values()]).mean(0) for number, own in found if own}
+    return {number: _over_refits(own) for number, own in found if own}
+
+
+def _over_refits(scores: Scores) -> np.ndarray:
+    """The mean over refits, (n,)."""
+    return np.stack([*scores.values()]).mean(0)
 
 
 def networks_apart(
@@ -134,7 +139,7 @@ def networks_apart(
         stacked(one, refits) - stacked(other, refits)
         # Where no refit is there of all, each network's own are one.
         if refits
-        else (np.stack([*one.values()]).mean(0) - np.stack([*other.values()]).mean(0))[None]
+        else (_over_refits(one) - _over_refits(other))[None]
         for one, other in both
     ]
     mean = mean_over_networks(np.stack(apart), groups=groups)

@@ -156,8 +156,8 @@ class Measurement:
 
     def estimate(self, run: Any, place: Place, refits: list[int]) -> Estimate | None:
         """The number of these refits together: the mean of their scores, if nothing else is said."""
-        scores = self.scores(run, place)
-        own = np.stack([scores[refit] for refit in refits])
+        own = self.terms(run, place, refits)
+        assert own is not None
         groups = run.groups_of("evaluation", own.shape[1])
         mean, n = crossed_mean(own, groups=groups), count(own, groups)
         stderr = mean.stderr if n > 1 else None
@@ -176,12 +176,12 @@ class Measurement:
         """The mean over networks of other seeds; its error is over networks, refits and examples."""
         found: list[Estimate] = []
         tables: list[np.ndarray] = []
-        known = [refits for each in run.runs if (refits := self.refits(each, place))]
-        shared = set(known[0]).intersection(*known[1:]) if known else set()
-        for each in run.runs:
+        known = [(each, refits) for each in run.runs if (refits := self.refits(each, place))]
+        shared = set.intersection(*(set(refits) for _, refits in known)) if known else set()
+        for each, there in known:
             # Where no refit is there of all, each network's own are one.
-            refits = [refit for refit in self.refits(each, place) if refit in shared or not shared]
-            if refits and (estimate := self.estimate(each, place, refits)) is not None:
+            refits = [refit for refit in there if refit in shared or not shared]
+            if (estimate := self.estimate(each, place, refits)) is not None:
                 terms = self.terms(each, place, refits)
                 own = np.array([[estimate.value]]) if terms is None else terms
                 found.append(estimate)

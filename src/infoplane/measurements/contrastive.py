@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from infoplane.engine.store import Stored
 from infoplane.errors import plural
 from infoplane.estimate import Estimate
 from infoplane.information import contrastive_bound, crossed_mean, one_of_each
@@ -34,18 +35,21 @@ class Contrastive(OfDensities):
     asked: ClassVar = "contrastive"
 
     def estimate(self, run: Any, place: Place, refits: list[int]) -> Estimate | None:
-        fits = run.fits(place.layer, place.checkpoint)
-        own = {refit: stored for refit, stored in fits if refit in refits and "contrastive" in stored.names()}
+        own = self._scored(run, place, refits)
         if not own or is_of(place, "input") or self.kind in run.once("left_out"):
             return None
         candidates = next(iter(own.values())).values["candidates"]
-        found = contrastive_bound(np.stack([stored.array("contrastive") for stored in own.values()]), candidates)
+        found = contrastive_bound(self.terms(run, place, refits), candidates)
         flags = (*_lowered(run, candidates), *self.flags(run, place, [*own]))
         return replace(found, flags=(*found.flags, *flags))
 
-    def terms(self, run: Any, place: Place, refits: list[int]) -> np.ndarray | None:
-        fits = [stored for refit, stored in run.fits(place.layer, place.checkpoint) if refit in refits]
-        return np.stack([stored.array("contrastive") for stored in fits if "contrastive" in stored.names()])
+    def terms(self, run: Any, place: Place, refits: list[int]) -> np.ndarray:
+        return np.stack([stored.array("contrastive") for stored in self._scored(run, place, refits).values()])
+
+    def _scored(self, run: Any, place: Place, refits: list[int]) -> dict[int, Stored]:
+        """Those of the fits for which batches were scored."""
+        fits = run.fits(place.layer, place.checkpoint)
+        return {refit: stored for refit, stored in fits if refit in refits and "contrastive" in stored.names()}
 
     def truths(self, run: Any, number: Number) -> Iterator[Row]:
         """What it bounds, and what the true density gives on the same draws."""

@@ -172,11 +172,10 @@ class OfLabels(Measurement):
         return {at: each.array("log_probs") for at, each in read}
 
     def estimate(self, run: Any, place: Place, refits: list[int]) -> Estimate | None:
-        scores, prior = self.scores(run, place), run.spec.prior
-        if run.cell("data") is None:
+        own, prior = super().terms(run, place, refits), run.spec.prior
+        if own is None or run.cell("data") is None:
             return None
         labels, classes = _labels(run)
-        own = np.stack([scores[refit] for refit in refits])
         found = label_information(own, labels, classes=classes, kind=self.kind, groups=run.groups, prior=prior)
         return replace(found, refits=0) if self.of_network else found
 
@@ -326,7 +325,7 @@ def label_entropy(run: Any, numbers: Sequence[Number]) -> str:
     if run.spec.prior is not None:
         given = "all classes alike" if run.spec.prior == "uniform" else "the classes' probabilities as given"
         return f"H(y) is that of {given}"
-    labels, classes = data.array("labels")[data.array("evaluation")], data.values["classes"]
+    labels, classes = _labels(run)
     n, short = count(labels, run.groups), falls_short(labels, classes, run.groups)
     if short < WORTH_SAYING * min(each.stderr or 0.0 for each in told):
         return ""

@@ -12,7 +12,7 @@ from infoplane.engine.kind import Kind
 from infoplane.engine.store import Result
 from infoplane.estimate import Estimate, confidence
 from infoplane.information import Mean, contrastive_terms
-from infoplane.measurements.base import Draft, Row, Scores, Sources
+from infoplane.measurements.base import Draft, Measurement, Row, Scores, Sources
 from infoplane.measurements.densities import OfDensities
 from infoplane.measurements.fits import batches_of
 from infoplane.measurements.numbers import ALL, INPUT, Number, Place
@@ -86,8 +86,7 @@ class Excess(OfDensities):
         true = truth.array(name)
         return {refit: true - own for refit, own in run.scores(place.layer, place.checkpoint).items()}
 
-    def refits(self, run: Any, place: Place) -> list[int]:
-        return list(self.scores(run, place))
+    refits = Measurement.refits  # of those that there is a truth for
 
     def truths(self, run: Any, number: Number) -> Iterator[Row]:
         if (known := known_of(run, number, "entropy")) is not None:

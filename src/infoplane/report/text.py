@@ -13,8 +13,6 @@ from infoplane.report.inversion.opening import MATCHED
 from infoplane.report.words import DIRECTIONS, fits
 from infoplane.study.results import Results
 
-READERS = ("label", "forward", "own")
-
 #: the columns: kind of number -> what the footer calls it
 COLUMNS = {kind: each.said for kind, each in QUANTITIES.items() if each.said}
 #: letters of a line
@@ -32,7 +30,7 @@ def table(results: Results) -> str:
     for (layer, checkpoint, network, _), refit, estimate in results.numbers:
         if refit == ALL and not network:
             found[layer, checkpoint, estimate.kind] = estimate
-    notes = [*_of_whole(results, found), *_of_run(results, found), _errors(found)]
+    notes = [*_of_whole(results, found), *_of_run(results), _errors(found)]
     return aligned(_rows(results, found) if results.places else [], notes, _flagged(results, found))
 
 
@@ -123,7 +121,7 @@ def _of_whole(results: Results, found: Found) -> list[str]:
     return notes
 
 
-def _of_run(results: Results, found: Found) -> list[str]:
+def _of_run(results: Results) -> list[str]:
     """What is said of the data, of the choice of densities, and of what is missing."""
     notes = [*filter(None, [results.spec.note])]
     if (data := results.cell("data")) is not None:
@@ -131,9 +129,7 @@ def _of_run(results: Results, found: Found) -> list[str]:
         notes += [f"data: {note}" for note in data.values.get("notes", ())]
     notes += [*filter(None, [network_words(results.spec), choice_words(results)]), *reader_words(results)]
     notes += [f"no {KINDS[kind]}: {reason}" for kind, reason in results.left_out().items()]
-    if any(kind in READERS for _, _, kind in found):
-        notes += filter(None, [results.label_entropy()])
-    return notes
+    return [*notes, *filter(None, [results.label_entropy()])]
 
 
 def _errors(found: Found) -> str:
