@@ -36,7 +36,7 @@ golden-renew: $(VENV)/.test
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff format --check src tests benchmarks
-	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff check --no-cache src tests benchmarks
 	$(BIN)/pyright
 
 # -W: a warning is an error; -E: of any page, also of those that did not change.

@@ -7,9 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from scipy import special, stats
-from tiny_densities import every_image, scramble
 
 from infoplane.densities import Categorical, LogisticMixture
+from tiny_densities import every_image, scramble
 
 FEATURES = 6
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_densities import LIKELIHOODS, build, every_image, random_images
 
 from infoplane.inversion import FitSettings
 from infoplane.inversion.fast import compiled, laid_out
 from infoplane.inversion.precision import autocast
+from tiny_densities import LIKELIHOODS, build, every_image, random_images
 
 # The compiler's own modules warn of each other when they are imported.
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from tiny_densities import LIKELIHOODS, build, layers_of, random_images
 from torch import nn
 from torch.nn.utils import parametrizations
 
 from infoplane.densities.layers import WeightNormConv, WeightNormUpConv, down_conv, down_right_conv
+from tiny_densities import LIKELIHOODS, build, layers_of, random_images
 
 
 def test_convolution_is_torchs_weight_norm_per_output_channel():
