@@ -11,9 +11,9 @@ from matplotlib.colors import to_rgb
 from synthetic_report import CHECKPOINTS, HOSTILE, contents, row, rows, through_training
 
 from infoplane.estimate import Estimate
-from infoplane.report import Layer
 from infoplane.report.drawing import shortened
 from infoplane.report.format import amount, duration, information, listed, probability, rounded, with_error
+from infoplane.report.inversion.contents import Layer
 from infoplane.report.inversion.tables import LayerTables, column_kinds, differences_table
 from infoplane.report.page import Facts, Heading
 from infoplane.report.tables import Table, TableEntry

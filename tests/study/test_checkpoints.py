@@ -100,7 +100,7 @@ def test_a_checkpoint_more_leaves_the_others_cells_alone_but_for_the_training(tm
 
 
 def test_the_table_of_several_checkpoints_names_them(traced):
-    from infoplane.report.text import table
+    from infoplane.report.build import table
 
     lines = table(load_run(traced)).splitlines()
     assert lines[0].split()[0] == "checkpoint"

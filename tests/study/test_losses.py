@@ -12,8 +12,7 @@ from infoplane import densities
 from infoplane.engine.plan import Plan
 from infoplane.engine.store import Store
 from infoplane.measurements import fits
-from infoplane.report.build import build, load_run
-from infoplane.report.text import table
+from infoplane.report.build import build, load_run, table
 from infoplane.study.check import check
 from infoplane.study.execute import execute
 

@@ -10,8 +10,7 @@ import pytest
 import tiny_study
 from infoplane.claims import ONE_NETWORK
 from infoplane.information.crossed import mean_over_networks
-from infoplane.report.build import build, load_run
-from infoplane.report.text import table
+from infoplane.report.build import build, load_run, table
 from infoplane.study.execute import execute
 from infoplane.study.plan import make_plan
 

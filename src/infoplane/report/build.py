@@ -12,7 +12,7 @@ from infoplane.engine.store import Store, is_full, room_for
 from infoplane.errors import UsageError
 from infoplane.files import TEMPORARY, read_text
 from infoplane.report.contents import PageContents
-from infoplane.report.inversion.gather import contents_of
+from infoplane.report.inversion.gather import contents_of, measured
 from infoplane.report.inversion.sections import write
 from infoplane.report.inversion.tables import layer_tables
 from infoplane.report.noisy.contents import noisy_contents
@@ -34,13 +34,15 @@ class Pages:
     """How a family of studies is shown.
 
     Attributes:
-        gather: (results, folder) -> what its page shows.
+        gather: Results -> what its page shows.
+        measured: Results -> that of it which tables need.
         write: (contents, folder) -> its page.
         tables: Contents -> the tables of its numbers.
         errors: What ± is, where there are only tables.
     """
 
     gather: Callable[..., PageContents]
+    measured: Callable[..., PageContents]
     write: Callable[..., Path]
     tables: Callable[..., Sequence[object]]
     errors: str
@@ -51,12 +53,12 @@ CORRECTED = ("differences", "changes", "compression")
 #: a key of `infoplane.study.families.FAMILIES` -> its pages
 PAGES = {
     "inversion": Pages(
-        contents_of, write, layer_tables,
+        contents_of, measured, write, layer_tables,
         "± is one standard error, over the images or batches and the refits that stand over a column. "
         "[from, to] is a 95 % interval.",
     ),
     "flow": Pages(
-        noisy_contents, write_noisy, network_tables,
+        noisy_contents, noisy_contents, write_noisy, network_tables,
         "± is one standard error for these trained networks: of chance, and for what few samples may hide, but not of "
         "retraining. H(Bin(T)) says how far activations cluster at the scale of the bins, and is not I(X;T). "
         "[from, to] is a 95 % interval.",
@@ -101,7 +103,7 @@ def build(folder: Path, results: RunResults | None = None) -> Path:
     if stands(folder, state):
         return folder / "report.html"
     pages = PAGES[results.spec.kind]
-    contents = pages.gather(results, folder)
+    contents = pages.gather(results)
     with writing(folder):
         _sweep(folder)
         results.write(folder)
@@ -115,7 +117,7 @@ def build(folder: Path, results: RunResults | None = None) -> Path:
 def table(results: RunResults) -> str:
     """Returns what closes a run: the tables of the page's numbers as text, and what must be said with them."""
     pages = PAGES[results.spec.kind]
-    return table_of(pages, pages.gather(results, results.store.folder.parent))
+    return table_of(pages, pages.measured(results))
 
 
 def table_of(pages: Pages, contents: PageContents) -> str:

@@ -54,7 +54,10 @@ def _entry(each: TableEntry) -> list[str]:
 
 
 def _folded(each: TableEntry, wide: int) -> list[str]:
-    return [line for words in _entry(each) for line in _wrapped(words, wide)]
+    """The same in lines of a column: below the entry itself a comma ends one."""
+    text, *small = _entry(each)
+    parts = [text, *(part for words in small for part in re.split("(?<=,) ", words))]
+    return [line for part in parts for line in _wrapped(part, wide)]
 
 
 def _table(table: Table) -> Iterator[str]:

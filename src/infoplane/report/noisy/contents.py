@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -178,11 +177,11 @@ class NoisyContents(PageContents):
         return f"the {network.name} network" if len(self.networks) > 1 else "the network"
 
 
-def noisy_contents(results: NoisyResults, folder: Path) -> NoisyContents:
+def noisy_contents(results: NoisyResults) -> NoisyContents:
     """Gathers what the page shows."""
     spec, m = results.spec, results.inputs
     return NoisyContents(
-        **provenance(results, folder, STAGES),
+        **provenance(results, STAGES),
         description=_description(results),
         falls=[Fall.of(row) for row in results.once("differences")],
         seeds=f"study seed {spec.seed}; estimates from seeds {', '.join(str(seed) for seed in _seeds(results))}",
