@@ -118,7 +118,8 @@ class Tables:
         full = contents(**changes)
         made = LayerTables(full, Palette([layer.name for layer in full.layers]))
         parts = made.parts()
-        self.several, self.notes = made.several, [Markup(line).striptags() for line in made.footnotes(parts)]
+        below = [line for part in made.footnotes(parts) for line in part.lines]
+        self.several, self.notes = made.several, [Markup(line).striptags() for line in below]
         self.kinds = column_kinds(full)
         self.tables = [part for part in parts if isinstance(part, Table)]
         self.titles = [part.title for part in parts if isinstance(part, Heading)]

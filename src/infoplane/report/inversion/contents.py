@@ -8,7 +8,7 @@ import numpy as np
 
 from infoplane.errors import in_words
 from infoplane.measurements.numbers import INPUT, in_order
-from infoplane.report.claimed import Change, Difference
+from infoplane.report.claimed import Difference
 from infoplane.report.contents import PageContents, evenly
 
 #: evaluation images, at most, whose pictures are shown
@@ -100,7 +100,7 @@ class ReportContents(PageContents):
             empty: those of the numbers, as they come.
         counted: What the network's training is counted in: "updates", "epochs", or "checkpoints" if that is unknown.
         ages: Checkpoint -> how many of these, where its name does not say it.
-        changes: What each number changes by from checkpoint to checkpoint.
+        changes: What each number changes by from checkpoint to checkpoint: the rows of that table.
         source: What the images are called, or "".
         fit_on: Part of the split whose images densities were trained on.
         left_out: Kind of number -> why it is not given, of those that were asked for.
@@ -121,7 +121,7 @@ class ReportContents(PageContents):
     counted: str = "updates"
     ages: Mapping[str, float] = dataclasses.field(default_factory=dict)
     differences: Sequence[Difference] = ()
-    changes: Sequence[Change] = ()
+    changes: Sequence[Mapping[str, Any]] = ()
     source: str = ""
     fit_on: str = "decoding"
     losses: Sequence[Mapping[str, Any]] = ()

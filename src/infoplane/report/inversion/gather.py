@@ -14,7 +14,7 @@ from infoplane.measurements.densities import seed_of
 from infoplane.measurements.numbers import INPUT
 from infoplane.measurements.readers import Reader
 from infoplane.measurements.task import END
-from infoplane.report.claimed import Change, Difference, Fall
+from infoplane.report.claimed import Difference, Fall
 from infoplane.report.format import capitalised, with_error
 from infoplane.report.inversion.contents import Layer, LayerPictures, ReportContents, TrainingCurve
 from infoplane.report.provenance import provenance
@@ -79,7 +79,7 @@ def contents_of(results: Results) -> ReportContents:
         **shown,
         **_ages(spec),
         differences=[Difference.of(row) for row in results.once("differences") if row["kind"] == "nce"],
-        changes=[Change.of(row) for row in results.once("changes")],
+        changes=results.once("changes"),
         falls=[Fall.of(row) for row in results.once("falls")],
         losses=results.once("losses"),
         fit_on=spec.fit_on,

@@ -221,16 +221,17 @@ def changes_table(contents: ReportContents) -> Table | None:
     head = ["Number", "Layer", "From", "To", TableEntry("Change", (PER_IMAGE,)), "p", "p, corrected", "Reading"]
     rows = [
         [
-            quantity_name(each.kind),
-            contents.label(each.layer) if each.layer else "the network itself",
-            each.first,
-            each.last,
-            information(each.value, each.stderr, unit=False),
-            *_probabilities(each.p, each.claim.p),
-            _but(each.claim.words, each.flags),
+            quantity_name(each["kind"]),
+            contents.label(each["layer"]) if each["layer"] else "the network itself",
+            each["first"],
+            each["last"],
+            information(each["value"], each["stderr"], unit=False),
+            *_probabilities(each["p"], each["p_corrected"]),
+            _but(each["verdict"], each["flags"]),
         ]
         for each in contents.changes
-        if (each.first, each.last) == (contents.checkpoints[0], contents.checkpoints[-1]) and each.unit == "nats"
+        if (each["first"], each["last"]) == (contents.checkpoints[0], contents.checkpoints[-1])
+        and each["unit"] == "nats"
     ]
     return worded(head, rows) if rows else None
 
