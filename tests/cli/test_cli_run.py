@@ -88,7 +88,7 @@ def test_options_change_the_study(home, call):
     assert (said.code, said.err) == (0, "")
     study = yaml.safe_load((home / "a" / "b" / "study.yaml").read_text(encoding="utf-8"))
     assert (study["seed"], study["fit"]["refits"], study["layers"]) == (7, 1, ["logits"])
-    assert "given this single fit" in said.out
+    assert "the error is given this one fit" in said.out
 
 
 def test_a_run_with_failures_ends_with_exit_code_1_and_goes_on_later(home, call):
