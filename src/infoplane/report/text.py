@@ -23,7 +23,7 @@ def _lines(part: object) -> Iterator[str]:
     if isinstance(part, Table):
         yield from (*_table(part), "")
     elif isinstance(part, Heading):
-        yield plain(part.title)
+        yield unmarked(part.title)
     elif isinstance(part, Text):
         yield from _wrapped(part.words, _LINE)
     elif isinstance(part, Footnotes):
@@ -35,7 +35,7 @@ def _lines(part: object) -> Iterator[str]:
             yield from _wrapped(f"{name}: {' '.join([number, *(f'({line})' for line in small)])}", _LINE)
 
 
-def plain(words: Markup | str) -> str:
+def unmarked(words: Markup | str) -> str:
     """Returns words of the page without their markup: of the two units nats, of a footnote "(a)"."""
     if not isinstance(words, Markup):
         return words
@@ -44,13 +44,13 @@ def plain(words: Markup | str) -> str:
 
 
 def _wrapped(words: Markup | str, wide: int) -> list[str]:
-    return textwrap.wrap(plain(words), wide, break_long_words=False, break_on_hyphens=False)
+    return textwrap.wrap(unmarked(words), wide, break_long_words=False, break_on_hyphens=False)
 
 
 def _entry(each: TableEntry) -> list[str]:
     """An entry with the letters of its footnotes, and what stands below it."""
     marks = f" ({','.join(each.notes)})" if each.notes else ""
-    return [plain(each.text) + marks, *map(plain, each.small)]
+    return [unmarked(each.text) + marks, *map(unmarked, each.small)]
 
 
 def _folded(each: TableEntry, wide: int) -> list[str]:
