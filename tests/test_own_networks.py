@@ -96,8 +96,9 @@ def test_one_number_per_image_is_a_vector_of_one_unit(refuses):
     assert found._results.functions("scalar") == ("mean",)
     scores = [found.log_prob(layer, IMAGES[:3], given=IMAGES[:2]) for layer in ("mean", "scalar")]
     assert torch.equal(*scores)
-    line = next(line for line in str(found).splitlines() if line.startswith("scalar"))
-    assert line.split()[1] == "scalar"
+    lines = str(found).splitlines()
+    below = lines[next(at for at, line in enumerate(lines) if line.startswith("scalar ")) + 1]
+    assert below.startswith("read as vector of 1 ")
     with refuses("'none'", "no values"):
         measure(Single(), IMAGES, LABELS, layers=["mean", "none"], **QUICK)
 

@@ -115,9 +115,10 @@ def test_the_folder_is_a_whole_run(measured):
 
 def test_the_table_is_what_print_shows(measured):
     lines = str(measured).splitlines()
-    assert lines[2].split()[:2] == ["conv", "2×2×2"]
-    assert lines[3].split()[:2] == ["fc", "3"]
-    assert "over examples and 2 refits" in str(measured)
+    for layer, shape in (("conv ", "2 × 2 × 2"), ("fc ", "3 ")):
+        at = next(at for at, line in enumerate(lines) if line.startswith(layer))
+        assert lines[at + 1].startswith(shape)
+    assert "2 refits" in str(measured)
     # It was never trained.
     assert "the last output does not act as a classifier of these labels" in " ".join(str(measured).split())
 
@@ -494,8 +495,8 @@ def test_without_labels_nothing_is_said_of_them():
     found = measure(toy_networks.build(), IMAGES, layers=["fc"], **QUICK)
     kinds = {"cross-entropy", "nce", "usable", "mse", "sample-variance", "generalisation-gap"}
     assert found["fc"].keys() == kinds
-    assert "classifier accuracy" not in str(found)
-    assert "given this single fit" in str(found)
+    assert "Accuracy" not in str(found)
+    assert "the error is given this one fit" in str(found)
     assert found.report(found.folder).is_file()
 
 
@@ -541,7 +542,7 @@ def test_a_network_that_is_no_classifier_has_no_accuracy():
     for outputs in (2, 5):
         found = measure(toy_networks.build(classes=outputs), IMAGES, LABELS, layers=["fc"], **QUICK)
         assert "accuracy" not in set(found.frame["kind"])
-        assert f"no accuracy: the network ends in {outputs} numbers, the labels name 3 classes" in str(found)
+        assert f"the network ends in {outputs} numbers, the labels name 3 classes." in " ".join(str(found).split())
 
 
 def test_the_classes_probabilities_as_they_are_known(refuses):

@@ -9,14 +9,14 @@ import synthetic_report
 from browser import CHROMIUM
 from read_report import Seen
 
-from infoplane import report
+from infoplane.report.inversion.sections import write
 
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the complete report was written."""
     folder = tmp_path_factory.mktemp("report")
-    report.write(synthetic_report.contents(), folder)
+    write(synthetic_report.contents(), folder)
     return folder
 
 

@@ -3,7 +3,8 @@
 import html.parser
 from pathlib import Path
 
-from infoplane import report
+from infoplane.report.inversion.contents import ReportContents
+from infoplane.report.inversion.sections import write
 
 _EMPTY = {"meta", "input", "img", "br", "link"}
 
@@ -50,6 +51,6 @@ class Seen(html.parser.HTMLParser):
         return [tag for tag, _ in self.elements]
 
 
-def see(contents: report.ReportContents, folder: Path) -> Seen:
+def see(contents: ReportContents, folder: Path) -> Seen:
     """Returns the page of `contents`."""
-    return Seen(report.write(contents, folder).read_text(encoding="utf-8"))
+    return Seen(write(contents, folder).read_text(encoding="utf-8"))

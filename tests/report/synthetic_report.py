@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.datasets import load_digits
 
-from infoplane.report import Layer, LayerPictures, ReportContents, TrainingCurve
+from infoplane.report.inversion.contents import Layer, LayerPictures, ReportContents, TrainingCurve
 from table_rows import differences_of, numbers_of
 
 NAMES = ("conv1", "conv2", "fc3", "logits")

@@ -11,8 +11,8 @@ import synthetic_report
 from PIL import Image
 from read_report import Seen
 
-from infoplane import report
 from infoplane.report.contents import PageContents
+from infoplane.report.inversion import sections
 from infoplane.report.noisy.contents import NoisyContents
 from infoplane.report.noisy.sections import write_noisy
 
@@ -21,7 +21,7 @@ MADE = {"inversion": synthetic_report.contents, "noisy networks": synthetic_nois
 
 def write(contents: PageContents, folder: Path) -> Path:
     """Writes the page of any contents."""
-    return write_noisy(contents, folder) if isinstance(contents, NoisyContents) else report.write(contents, folder)
+    return write_noisy(contents, folder) if isinstance(contents, NoisyContents) else sections.write(contents, folder)
 
 
 @pytest.fixture(scope="module", params=MADE)

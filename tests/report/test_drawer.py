@@ -8,10 +8,10 @@ import pytest
 import synthetic_report
 from matplotlib.figure import Figure
 
-from infoplane import report
 from infoplane.report.contents import evenly
 from infoplane.report.drawer import Drawer, digest
 from infoplane.report.inversion.contents import MOST_DRAWN, MOST_TRAINED
+from infoplane.report.inversion.sections import write
 from infoplane.report.printing import SUFFIXES, Print
 from table_rows import numbers_of
 
@@ -91,7 +91,7 @@ def test_a_page_of_many_checkpoints_shows_some_and_says_so(tmp_path: Path, drawi
     ]
     numbers = numbers_of(rows, points)
     curves = [dataclasses.replace(full.curves[-1], checkpoint=at) for at in points]
-    page = report.write(
+    page = write(
         dataclasses.replace(full, layers=layers, numbers=numbers, curves=curves, checkpoints=points, differences=[]),
         tmp_path,
     )

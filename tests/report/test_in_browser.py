@@ -14,9 +14,9 @@ import synthetic_report
 from browser import MARKS
 from PIL import Image
 
-from infoplane import report
 from infoplane.measurements.numbers import Numbers
-from infoplane.report import ReportContents
+from infoplane.report.inversion.contents import ReportContents
+from infoplane.report.inversion.sections import write
 from table_rows import numbers_of
 
 pytestmark = MARKS
@@ -32,7 +32,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         folder = tmp_path_factory.mktemp("page")
         for table in ("results", "differences", "truths"):
             (folder / f"{table}.csv").write_text("layer\n")
-        written[name] = report.write(make(), folder)
+        written[name] = write(make(), folder)
     return written
 
 
@@ -165,7 +165,7 @@ def test_no_table_of_numbers_is_cut_off_on_a_usual_screen(browser: Any, tmp_path
         for at in synthetic_report.CHECKPOINTS
         for kind, unit in kinds.items()
     ]
-    path = report.write(
+    path = write(
         dataclasses.replace(full, numbers=Numbers([*full.numbers, *numbers_of(more)], full.checkpoints), each=8),
         tmp_path,
     )
@@ -245,9 +245,7 @@ def test_what_is_amiss_is_said_in_letters_as_large_as_those_of_other_notes(brows
     flag = "the held-out loss still fell at the end: more updates would help"
     flagged = [row | {"flags": flag} for row in synthetic_report.rows()]
     page = browser.new_page()
-    page.goto(
-        report.write(synthetic_report.contents(numbers=numbers_of(flagged), note="A warning."), tmp_path).as_uri()
-    )
+    page.goto(write(synthetic_report.contents(numbers=numbers_of(flagged), note="A warning."), tmp_path).as_uri())
     sizes = "found => found.map(each => parseFloat(getComputedStyle(each).fontSize))"
     (note,), caveats = (page.eval_on_selector_all(name, sizes) for name in (".note", ".caveat"))
     assert len(caveats) == 2  # of the headline, and of the largest step

@@ -9,15 +9,20 @@ import synthetic_noisy
 from markupsafe import Markup
 from synthetic_noisy import row
 
+from infoplane.report.build import PAGES, table_of
 from infoplane.report.claimed import Fall, levels
 from infoplane.report.format import setting_text
 from infoplane.report.noisy.contents import NoisyContents
 from infoplane.report.noisy.opening import noisy_opening
 from infoplane.report.noisy.tables import network_tables
-from infoplane.report.noisy.text import network_text
 from infoplane.report.page import Footnotes
 from infoplane.report.tables import Table
 from table_rows import falls_of
+
+
+def printed(contents: NoisyContents) -> str:
+    """Returns what closes a run."""
+    return table_of(PAGES["flow"], contents)
 
 
 def lost(layer: str = "layer 1", value: float = 2.0, stderr: float | None = 0.1, **other: Any) -> dict[str, Any]:
@@ -109,10 +114,12 @@ def notes(contents: NoisyContents) -> str:
 
 def test_the_numbers_of_the_tables_add_up() -> None:
     contents = study(lost("layer 5", 2.0, **LEVELS))
-    (line,) = [line for line in network_text(contents).splitlines() if line.startswith("layer 5")]
-    assert re.split(r"  +", line)[2:] == [
-        "3.000 ± 0.060 (0)", "6.000 ± 0.080 (28)", "4.000 ± 0.060 (10,000)", "2.00 ± 0.10 (falls)", "4.163"
-    ]  # fmt: skip
+    lines = printed(contents).splitlines()
+    (at,) = [at for at, line in enumerate(lines) if line.startswith("layer 5")]
+    assert [re.split(r"  +", line)[1:] for line in lines[at : at + 2]] == [
+        ["3.000 ± 0.060", "6.000 ± 0.080", "4.000 ± 0.060", "2.00 ± 0.10", "0.10", "falls", "4.163"],
+        ["epoch 0", "epoch 28", "epoch 10,000", "p < 0.001"],
+    ]
     assert cells(contents, "layer 5")[1:5] == ["3.000 ± 0.060", "6.000 ± 0.080", "4.000 ± 0.060", "2.00 ± 0.10"]
     assert "peak minus end is what was lost" in notes(contents)
     # Flags are those of the numbers behind it; a layer without levels shows the mean of all, and no remark.
@@ -152,13 +159,13 @@ def test_fine_bins_are_powers_of_ten_in_headline_and_table() -> None:
     finer = synthetic_noisy.rows("", beta=None, bins=(1e-9, 0.05), falls=True)
     contents = dataclasses.replace(synthetic_noisy.deterministic(), numbers=synthetic_noisy.of(finer))
     assert said(contents)[0].startswith("H(Bin(T)) with bins of 10⁻⁹ is 8.318 nats in layer 1")
-    assert "H(Bin), 10⁻⁹" in network_text(contents)
+    assert "bins of 10⁻⁹" in printed(contents)
 
 
 def test_errors_of_arithmetic_are_said_in_words() -> None:
     contents = study(lost("layer 5", 0.0, 0.0), rows=[row("", "layer 5", 28, "flow", 1.5, 1e-12)])
-    text = network_text(contents)
-    assert "1.5000 (no spread)" in text
+    text = printed(contents)
+    assert "1.500 (no spread)" in text
     assert "± 0.0000" not in text
 
 
@@ -225,37 +232,38 @@ def test_bins_of_a_network_without_noise() -> None:
 
 
 def test_the_table_of_a_run_is_one_line_per_layer() -> None:
-    lines = network_text(synthetic_noisy.light(synthetic_noisy.three())).splitlines()
-    assert lines[0].split("  ")[0] == "network"
-    assert len(lines[: lines.index("")]) == 2 + 3 * 5
-    (line,) = [line for line in lines if line.startswith("plain") and "layer 5" in line]
-    assert re.split(r"  +", line) == [
-        "plain", "layer 5", "3", "2.418 ± 0.080 (0)", "6.481 ± 0.080 (28)", "4.818 ± 0.080 (10,000)",
-        "2.130 ± 0.094 (falls)", "-", "4.163",
-    ]  # fmt: skip
-    (line,) = [line for line in lines if line.startswith("deterministic") and "layer 5" in line]
-    assert re.split(r"  +", line) == ["deterministic", "layer 5", "3", "-", "-", "-", "-", "4.818", "-"]
-    text = "\n".join(lines)
+    lines = printed(synthetic_noisy.light(synthetic_noisy.three())).splitlines()
+    titles = [f"{name} · noise β = 0.005" for name in ("plain", "orthonormal")] + ["deterministic · no noise"]
+    groups = [lines.index(title) for title in titles]
+    assert [[line.split("  ")[0] for line in lines[at + 1 : at + 11 : 2]] for at in groups] == [
+        [f"layer {depth}" for depth in range(1, 6)]
+    ] * 3
+    assert [re.split(r"  +", line) for line in lines[groups[0] + 9 : groups[0] + 11]] == [
+        ["layer 5", "2.418 ± 0.080", "6.481 ± 0.080", "4.818 ± 0.080", "2.130 ± 0.094", "0.11", "falls", "–", "4.163"],
+        ["3 units", "epoch 0", "epoch 28", "epoch 10,000", "p < 0.001"],
+    ]
+    assert re.split(r"  +", lines[groups[2] + 9]) == ["layer 5", *["–"] * 6, "4.818", "–"]
+    text = " ".join(" ".join(lines).split())
     for words in (
-        "accuracy of plain at epoch 10,000: 0.990 [0.979, 0.995] (95 % interval, n = 820)", "not of retraining",
-        "not I(X;T)", "  * within error of its ceiling\n      plain layer 1 at epochs 640 and 10,000;",
+        "Accuracy of plain: 99.0 % [97.9, 99.5] (at epoch 10,000, on 820 inputs)", "[from, to] is a 95 % interval",
+        "not of retraining", "is not I(X;T)", "(a) within error of its ceiling",
     ):  # fmt: skip
         assert words in text, words
-    assert "8.318 ± 0.040* (10,000)" in text
+    assert [line.count("8.318 ± 0.040 (a)") for line in lines if line.startswith("layer 1")] == [2, 2, 0]
     assert max(map(len, lines)) <= 160
 
 
 def test_the_table_of_bins_has_a_column_for_each_size() -> None:
-    text = network_text(synthetic_noisy.deterministic())
-    assert re.split(r"  +", text.splitlines()[0]) == [
-        "layer", "units", "H(Bin), 0.0005", "H(Bin), 0.005", "H(Bin), 0.05", "H(Bin), 0.5",
-    ]  # fmt: skip
+    text = printed(synthetic_noisy.deterministic())
+    head = text.partition("---")[0]
+    assert sorted(map(float, re.findall(r"0\.\d+", head))) == [*synthetic_noisy.BINS]
+    assert head.count("H(Bin(T))") == len(synthetic_noisy.BINS)
     assert "8.318" in text
     assert "I(X;T) at first" not in text
-    assert "±" not in text.replace("0.9900 ± 0.0040", "")
+    assert "±" not in text.replace("± is one standard error", "")
 
 
-def test_the_table_of_a_run_without_numbers_is_still_one() -> None:
+def test_a_run_without_numbers_says_so() -> None:
     networks = [synthetic_noisy.network("", falls=True, snapshots=())]
-    assert len(network_text(NoisyContents(title="t", networks=networks)).splitlines()) == 2 + 5
-    assert network_text(NoisyContents(title="t")).startswith("layer")
+    for contents in (NoisyContents(title="t", networks=networks), NoisyContents(title="t")):
+        assert printed(contents).startswith("There are no numbers yet.")

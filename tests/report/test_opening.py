@@ -8,7 +8,7 @@ import pytest
 from markupsafe import Markup
 from synthetic_report import NAMES, contents, differences, row
 
-from infoplane.report import Layer
+from infoplane.report.inversion.contents import Layer
 from infoplane.report.inversion.opening import opening
 from infoplane.report.words import Opening
 from table_rows import differences_of, numbers_of

@@ -46,7 +46,7 @@ def run(finished: Path, tmp_path: Path) -> Path:
 
 def test_everything_drawn_is_gathered(finished: Path) -> None:
     results = load_run(finished)
-    contents = contents_of(results, finished)
+    contents = contents_of(results)
     assert tuple(contents.checkpoints) == CHECKPOINTS
     assert contents.inputs is not None
     assert len(contents.inputs) == 2
@@ -99,7 +99,7 @@ def test_a_run_cut_off_says_what_is_missing(run: Path, unpainted: None) -> None:
         shutil.rmtree(run / "cells" / name)
     log = run / "events.jsonl"
     log.write_text("".join(f"{line}\n" for line in log.read_text().splitlines() if '"event": "run"' not in line))
-    contents = contents_of(load_run(run), run)
+    contents = contents_of(load_run(run))
     assert contents.going
     assert contents.missing == [
         ("density of logits at checkpoint 0, refit 1", "not computed yet"),
@@ -128,7 +128,7 @@ def test_a_failed_part_shows_its_traceback_and_who_waits_for_it(run: Path, unpai
     for name in (capture, *waiting):
         shutil.rmtree(run / "cells" / name)
     results.store.save_failure(capture, "CellError: <b>broken</b>", 'Traceback:\n  File "<here>"\n')
-    contents = contents_of(load_run(run), run)
+    contents = contents_of(load_run(run))
     assert contents.failures == [(capture, "CellError: <b>broken</b>", 'Traceback:\n  File "<here>"\n')]
     assert len(contents.missing) == len(waiting) > 5
     assert {why for _, why in contents.missing} == {"needs a part that failed"}
@@ -152,7 +152,7 @@ def test_a_run_of_which_nothing_is_there_has_a_page(run: Path, unpainted: None) 
 
 @pytest.mark.parametrize("kind", ["data", "subject", "capture", "density", "mse", "probe", "samples", "judge"])
 def test_a_damaged_part_is_left_out_and_named(run: Path, unpainted: None, kind: str) -> None:
-    whole = contents_of(load_run(run), run)
+    whole = contents_of(load_run(run))
     plan = load_run(run).plan
     name = next(name for role, name in plan.roles.items() if role[0] == kind)
     file = max((run / "cells" / name).iterdir(), key=lambda path: path.name == "result.json")
@@ -161,7 +161,7 @@ def test_a_damaged_part_is_left_out_and_named(run: Path, unpainted: None, kind: 
     file.write_bytes(content)
     results = load_run(run)
     assert results.damaged() == [name]
-    assert len(contents_of(results, run).numbers.all) < len(whole.numbers.all) or kind in ("data", "subject", "samples")
+    assert len(contents_of(results).numbers.all) < len(whole.numbers.all) or kind in ("data", "subject", "samples")
     text = Seen(build(run).read_text(encoding="utf-8")).text
     assert "damaged: 1 part" in text
     assert "Running the same command again computes what is missing, what is damaged anew" in text
@@ -169,14 +169,14 @@ def test_a_damaged_part_is_left_out_and_named(run: Path, unpainted: None, kind: 
 
 
 def test_damaged_events_are_passed_over(run: Path, unpainted: None) -> None:
-    whole = contents_of(load_run(run), run)
+    whole = contents_of(load_run(run))
     log = run / "events.jsonl"
     lines = log.read_bytes().splitlines()
     torn = [b"\xff\xfe", b"[1]", b"7", b"{}", b'{"event": "done", "cell": "mse-x"}', b'{"event": ["run"]}']
     torn += [b'{"event": "run", "seconds": 9e999, "peak_mb": 1}', b'{"event": "begin", "versions": 1, "machine": ""}']
     torn += [lines[0].replace(b"event", b"ev\xffnt"), lines[0][:20]]
     log.write_bytes(b"\n".join([*lines, *torn]))
-    contents = contents_of(load_run(run), run)
+    contents = contents_of(load_run(run))
     assert (contents.times, contents.total_seconds) == (whole.times, whole.total_seconds)
     assert (contents.versions, contents.machine, contents.going) == (whole.versions, whole.machine, False)
     assert build(run).is_file()
@@ -212,7 +212,7 @@ def test_every_call_counts_whether_it_came_to_its_end_or_not(run: Path, log, sec
         times = {"time": start + at} if kept == "time" else {"time": start * (-1) ** at, "elapsed": at}
         lines.append(json.dumps({**times, **event}))
     (run / "events.jsonl").write_text("\n".join(lines))
-    assert contents_of(load_run(run), run).total_seconds == seconds
+    assert contents_of(load_run(run)).total_seconds == seconds
 
 
 def flip(path: Path) -> None:
@@ -240,9 +240,9 @@ def test_of_an_unchanged_run_nothing_is_read_again(run: Path, unpainted: None, m
     page, gathered = build(run), []
     pages = PAGES["inversion"]
 
-    def gather(results, folder):
-        gathered.append(folder)
-        return pages.gather(results, folder)
+    def gather(results):
+        gathered.append(run)
+        return pages.gather(results)
 
     monkeypatch.setitem(PAGES, "inversion", dataclasses.replace(pages, gather=gather))
     written = {path: path.read_bytes() for path in (page, run / "results.csv", run / "figures.json")}

@@ -11,9 +11,9 @@ from matplotlib.colors import to_rgb
 from synthetic_report import CHECKPOINTS, HOSTILE, contents, row, rows, through_training
 
 from infoplane.estimate import Estimate
-from infoplane.report import Layer
 from infoplane.report.drawing import shortened
 from infoplane.report.format import amount, duration, information, listed, probability, rounded, with_error
+from infoplane.report.inversion.contents import Layer
 from infoplane.report.inversion.tables import LayerTables, column_kinds, differences_table
 from infoplane.report.page import Facts, Heading
 from infoplane.report.tables import Table, TableEntry
@@ -118,7 +118,8 @@ class Tables:
         full = contents(**changes)
         made = LayerTables(full, Palette([layer.name for layer in full.layers]))
         parts = made.parts()
-        self.several, self.notes = made.several, [Markup(line).striptags() for line in made.footnotes(parts)]
+        below = [line for part in made.footnotes(parts) for line in part.lines]
+        self.several, self.notes = made.several, [Markup(line).striptags() for line in below]
         self.kinds = column_kinds(full)
         self.tables = [part for part in parts if isinstance(part, Table)]
         self.titles = [part.title for part in parts if isinstance(part, Heading)]

@@ -1,5 +1,7 @@
 """Checkpoints of the network under study as an axis of a study."""
 
+import re
+
 import numpy as np
 import polars as pl
 import pytest
@@ -100,8 +102,13 @@ def test_a_checkpoint_more_leaves_the_others_cells_alone_but_for_the_training(tm
 
 
 def test_the_table_of_several_checkpoints_names_them(traced):
-    from infoplane.report.text import table
+    from infoplane.report.build import table
 
     lines = table(load_run(traced)).splitlines()
-    assert lines[0].split()[0] == "checkpoint"
-    assert [line.split()[0] for line in lines[2:8]] == ["0", "0", "2", "2", "end", "end"]
+    first = next(at for at, line in enumerate(lines) if line.startswith("Layer"))
+    assert lines[first].split()[:2] == ["Layer", "Checkpoint"]
+    # Each layer once, beside its first checkpoint.
+    rows = [re.split(r"  +", line) for line in lines[first:] if re.match(r"(conv1|logits)? +(0|2|end)  ", line)]
+    assert [row[:2] for row in rows[:6]] == [
+        [name, at] for layer in ("conv1", "logits") for name, at in ((layer, "0"), ("", "2"), ("", "end"))
+    ]

@@ -20,8 +20,7 @@ from infoplane.measurements.cost import Costs
 from infoplane.measurements.fits import choose
 from infoplane.profile import measure
 from infoplane.profile.inputs import density_of
-from infoplane.report.build import build, load_run
-from infoplane.report.text import table
+from infoplane.report.build import build, load_run, table
 from infoplane.study.bench import typical
 from infoplane.study.execute import execute
 from infoplane.study.load import load_study

@@ -11,8 +11,7 @@ import toy_networks
 from infoplane.engine.cell import identity
 from infoplane.engine.plan import Plan
 from infoplane.profile import measure
-from infoplane.report.build import build, load_run
-from infoplane.report.text import table
+from infoplane.report.build import build, load_run, table
 from infoplane.study.execute import execute
 from infoplane.study.folder import check_folder, origin_in
 from infoplane.study.load import load_study

@@ -268,9 +268,11 @@ def test_what_is_read_through_another_layer_is_said(grown):
     step = page[page.index("<td>wide</td><td>narrow</td>") :].partition("</tr>")[0]
     assert "no spread" not in step
     assert ">0<" in step
-    head, _, *lines = str(profile).splitlines()
-    at = head.index("read through")
-    assert [line[at:].split()[0] for line in lines[:3]] == ["-", "narrow", "-"]
+    lines = str(profile).splitlines()
+    at = next(line for line in lines if line.startswith("Layer")).index("Read through")
+    rows = [line for line in lines if line.startswith(tuple(f"{name}  " for name in profile.layers))]
+    read = {line.split()[0]: line[at:].split()[0] for line in rows}
+    assert read == {name: "narrow" if name == "wide" else "–" for name in profile.layers}
 
 
 def test_nothing_is_claimed_between_two_layers_of_one_density(grown):

@@ -1,7 +1,7 @@
 """From stored cells to rows and to the closing table, against hand-made cells whose numbers are known."""
 
 import math
-from types import SimpleNamespace
+import re
 
 import numpy as np
 import polars as pl
@@ -9,16 +9,13 @@ import pytest
 from scipy import stats
 
 import tiny_study
-from infoplane.data import Truth
 from infoplane.engine.store import Result, Store, Stored
 from infoplane.estimate import Estimate
-from infoplane.information import Seen, contrastive_batches, crossed_mean
+from infoplane.information import Seen, contrastive_batches
 from infoplane.measurements.densities import FALLING, unlearnt
 from infoplane.measurements.numbers import ALL, Number, Numbers, Place
-from infoplane.measurements.truth import beside, compared, exceeding
-from infoplane.report.build import load_run
-from infoplane.report.text import table
-from infoplane.study.execute import execute
+from infoplane.report.build import PAGES, load_run, table, table_of
+from infoplane.report.inversion.contents import Layer, ReportContents
 from infoplane.study.plan import make_plan
 from infoplane.study.results import Results
 
@@ -64,7 +61,7 @@ def made(tmp_path):
 
     images, _ = tiny_study.images_and_labels()
     arrays = {"images": images, "labels": LABELS.repeat(4), "evaluation": np.arange(N) * 4, "decoding": np.arange(80)}
-    arrays["groups"] = np.arange(len(images))
+    arrays |= {"groups": np.arange(len(images)), "encoding": np.arange(40)}
     save("data", Result({"classes": CLASSES, "levels": LEVELS, "shape": [1, 5, 5], "name": "tiny"}, arrays))
     return save, lambda: Results(spec, plan, store)
 
@@ -181,7 +178,7 @@ def test_which_entropy_of_the_label_is_used_is_said(made):
     assert lacks < 0.1 * counted.stderr
     assert "H(y)" not in table(results())
     save("probe", Result({"labels": True}, {"log_probs": np.log(np.bincount(LABELS)[LABELS] / N)}), "logits")
-    said = f"label information is too small by about {lacks:.2g} nats since its H(y) is counted from 40 evaluation"
+    said = f"Label information is too small by about {lacks:.2g} nats since its H(y) is counted from 40 evaluation"
     assert said in " ".join(table(results()).split())
     save("probe", Result({"labels": True}, {"log_probs": PROBE}), "logits")
     known = results()
@@ -201,11 +198,12 @@ def test_a_network_that_is_no_classifier_is_called_none(made):
         save("capture", Result(values, {"correct": right}))
         text = table(results())
         assert ("the last output does not act as a classifier of these labels" in " ".join(text.split())) is said
-        assert ("classifier accuracy: 1.000 [0.912, 1.000]" in text) is not said
+        assert ("Accuracy of the network: 100.0 % [91.2, 100.0] (on 40 images)" in text) is not said
         assert bool(find(results(), "logits", "sample-accuracy").flags) is said
     values.pop("chance")
     save("capture", Result(values | {"outputs": 1000}))
-    assert "no accuracy: the network ends in 1,000 numbers, the labels name 3 classes" in table(results())
+    said = "There is no accuracy of the network: the network ends in 1,000 numbers, the labels name 3 classes."
+    assert said in " ".join(table(results()).split())
     assert not [e for (_, _, *_), _, e in results().numbers if e.kind == "accuracy"]
 
 
@@ -303,13 +301,10 @@ def test_flags(made):
         assert find(results(), "logits", kind).flags == (overfit,)
     assert find(results(), "input", "generalisation-gap").flags == ()
     text = table(results())
-    (line,) = [line for line in text.splitlines() if line.startswith("logits ")]
-    assert f"  * exceeds the possible {ceiling:.3f} nats\n      logits (usable)" in text
-    # What is wrong with its densities weakens all that they give: NCE, usable in nats and bits, the contrastive bound.
-    assert line.count("*") == 4
-    assert f"  * {overfit}\n      logits (NCE, usable and contrastive)" in text
-    assert "gap" not in text
-    assert "* marks a flag:" in text
+    line, *_ = [line for line in text.splitlines() if line.startswith("logits ")]
+    # What is wrong with its densities weakens all that they give: NCE, usable and the contrastive bound.
+    assert re.findall(r"\(([ab,]+)\)", line) == ["a", "b,a", "a"]
+    assert f"(a) {overfit}\n(b) exceeds the possible {ceiling:.3f} nats" in text
     save("density", density(LAYER[0], batches=np.tile([1.38, 1.37], 5)), "logits", 1)
     save("density", density(LAYER[1], batches=np.tile([1.38, 1.37], 5)), "logits", 2)
     assert find(results(), "logits", "contrastive").flags == ("saturated near log 4 = 1.386 nats",)
@@ -370,7 +365,13 @@ def test_a_contrastive_bound_of_too_few_images_is_left_out_and_says_why(made):
     fill(save)
     assert results().left_out() == {}
     images, _ = tiny_study.images_and_labels()
-    arrays = {"images": images, "labels": LABELS.repeat(4), "evaluation": np.arange(N) * 4, "decoding": np.arange(80)}
+    arrays = {
+        "images": images,
+        "labels": LABELS.repeat(4),
+        "evaluation": np.arange(N) * 4,
+        "decoding": np.arange(80),
+        "encoding": LABELS,
+    }
     data = {"classes": CLASSES, "levels": LEVELS, "shape": [1, 5, 5], "name": "tiny"}
     # The first two evaluation images are copies of one: 39 are left.
     groups = np.arange(len(images))
@@ -380,7 +381,7 @@ def test_a_contrastive_bound_of_too_few_images_is_left_out_and_says_why(made):
     assert reason.startswith("39 evaluation images (40 with those that belong together): 40 are needed for 10 batches")
     assert "contrastive" not in {estimate.kind for *_, estimate in results().numbers}
     text = table(results())
-    assert f"no contrastive bound: {reason}" in " ".join(text.split())
+    assert f"There is no contrastive bound: {reason}." in " ".join(text.split())
 
 
 def test_a_contrastive_bound_says_of_what_it_is(tmp_path):
@@ -433,24 +434,29 @@ def test_what_a_layer_cannot_exceed(made):
 
 def text_of(estimates, layers=("a",)) -> str:
     """Returns the table of made-up estimates: (layer, estimate) pairs."""
-    fake = SimpleNamespace(
-        layers=list(layers),
-        numbers=Numbers(
-            Number(Place(layer, "" if layer == "input" else "end"), ALL, estimate) for layer, estimate in estimates
-        ),
-        places=[(layer, "end") for layer in layers],
-        checkpoints=("end",),
-        cell=lambda *_: None,
-        left_out=dict,
-        label_entropy=str,
-        choice=None,
-        spec=SimpleNamespace(measure=("nce", "usable", "contrastive", "label", "mse"), note=None, networks=("",)),
-        through=lambda *_: "",
+    numbers = Numbers(
+        Number(Place(layer, "" if layer == "input" else "end"), ALL, estimate) for layer, estimate in estimates
     )
-    return table(fake)
+    contents = ReportContents(title="made up", layers=[Layer(name, name) for name in layers], numbers=numbers)
+    return table_of(PAGES["inversion"], contents)
 
 
-def test_the_table_shows_each_number_with_its_error_and_bits_beside_nats():
+def cells(line: str) -> list[str]:
+    """The entries of a line of a table."""
+    return [cell.strip() for cell in line.split("  ") if cell.strip()]
+
+
+def head(text: str, name: str) -> str:
+    """What stands over a column."""
+    lines = text.partition("\n--")[0].splitlines()
+    first = next(at for at, line in enumerate(lines) if line.startswith("Layer"))
+    start = lines[first].index(name)
+    own, rest = re.fullmatch(r"((?:\S+ )*\S+ *)(.*)", lines[first][start:]).groups()
+    end = start + len(own) if rest else None
+    return " ".join(" ".join(line[start:end] for line in lines[first:]).split())
+
+
+def test_the_table_shows_each_number_with_its_error_and_bits_below_nats():
     text = text_of(
         [
             ("", Estimate(0.975, 0.009, "fraction", "accuracy", n=297, refits=0)),
@@ -461,30 +467,28 @@ def test_the_table_shows_each_number_with_its_error_and_bits_beside_nats():
             ("a", Estimate(0.0312, 0.0011, "squared error", "mse", n=297)),
         ]
     )
-    header, rule, line, *rest = text.splitlines()
-    assert header.split("  ")[0] == "layer"
-    for name in ("shape", "NCE [nats]", "usable [nats]", "[bits]", "contrastive [nats]", "MSE [squared error]"):
-        assert name in header
-    assert set(rule) == {"-"}
-    cells = [cell.strip() for cell in line.split("  ") if cell.strip()]
-    assert cells == [
-        "a", "-", "-100.13 ± 0.31", "0.693 ± 0.069", "1.00 ± 0.10", "0.500 ± 0.020", "-", "0.0312 ± 0.0011",
-    ]  # fmt: skip
-    closing = " ".join(" ".join(rest).split())
-    assert "p(x): 120.0" in closing
-    assert "upper bound, n = 297, 3 refits" in closing
-    assert "297 evaluation images and 9 batches in contrastive." in closing
-    assert "classifier accuracy: 0.975 [0.950, 0.988] (95 % interval, n = 297)" in closing
+    accuracy, *lines = text.splitlines()
+    assert accuracy == "Accuracy of the network: 97.5 % [95.0, 98.8] (on 297 images)"
+    (rule,) = [at for at, line in enumerate(lines) if line and set(line) == {"-"}]
+    assert head(text, "NCE") == "NCE nats lower bound, up to H(x) 297 images, 3 refits"
+    assert head(text, "Usable") == "Usable information nats not a bound 297 images, 3 refits"
+    assert head(text, "Contrastive") == "Contrastive bound nats lower bound 9 batches, 3 refits"
     # Three fits of a density, one reconstruction.
-    said = "over examples and 3 refits, in NCE, usable and contrastive; over examples, given this single fit, in MSE."
-    assert said in closing
-    assert "*" not in closing
+    assert head(text, "MSE") == "MSE squared error no information 297 images, single fit"
+    assert [cells(line) for line in lines[rule + 1 : rule + 4]] == [
+        ["a", "-100.13 ± 0.31", "0.693 ± 0.069", "0.500 ± 0.020", "0.0312 ± 0.0011"],
+        ["1.00 ± 0.10 bits"],
+        ["no layer, p(x)", "-120.0 ± 1.0", "–", "–", "–"],
+    ]
+    assert "“single fit”: the error is given this one fit" in text
+    assert "± is one standard error" in text
+    assert "(a)" not in text
 
 
 def test_a_single_fit_is_called_one():
     text = text_of([("input", Estimate(120.0, 1.0, kind="cross-entropy", n=9)), ("a", Estimate(-1.0, 0.1, kind="nce"))])
-    assert "given this single fit" in text
-    assert "refits" not in text
+    assert "“single fit”: the error is given this one fit" in text
+    assert "3 refits" not in text
     assert "single fit" in str(Estimate(1.0, 0.1, kind="nce", n=5, refits=1))
     assert "3 refits" in str(Estimate(1.0, 0.1, kind="nce", n=5, refits=3))
 
@@ -501,20 +505,25 @@ def test_there_is_one_p_of_x_with_its_own_refits_whatever_the_rows_are_of(made):
     whole = table(results())
     matched = "compares q(x|h) with p(x) in the refits that both have"
     for text, unequal in ((partial, True), (whole, False)):
-        assert f"p(x): {row['value']:.2f} " in text
-        assert "upper bound, n = 40, 2 refits)" in text
+        lines = text.splitlines()
+        at = next(at for at, line in enumerate(lines) if line.startswith("no layer, p(x)"))
+        assert cells(lines[at])[1].startswith(f"{-row['value']:.2f} ")
+        assert ("2 refits" in lines[at + 1]) is unequal
         assert (matched in " ".join(text.split())) is unequal
-        assert "*" not in text
+        assert "(a)" not in text
 
 
 def test_each_row_says_its_refits_where_they_differ():
     def of(refits):
         return [Estimate(-1.0, 0.1, kind="nce", n=9, refits=refits), Estimate(1.0, 0.1, kind="mse", n=9)]
 
-    lines = text_of([*(("a", each) for each in of(3)), *(("b", each) for each in of(2))], ("a", "b")).splitlines()
-    assert [lines[at].split()[-1] for at in (0, 2, 3)] == ["refits", "3", "2"]
-    assert "over examples and the refits of each row, in NCE" in " ".join(" ".join(lines).split())
-    assert "refits" not in text_of([("a", each) for each in of(2)]).splitlines()[0]
+    text = text_of([*(("a", each) for each in of(3)), *(("b", each) for each in of(2))], ("a", "b"))
+    *_, first, below, second, under = text.partition("\n\n")[0].splitlines()
+    assert [cells(line) for line in (first, below, second, under)] == [
+        ["a", "-1.00 ± 0.10", "1.00 ± 0.10"], ["3 refits"], ["b", "-1.00 ± 0.10", "1.00 ± 0.10"], ["2 refits"]
+    ]  # fmt: skip
+    assert head(text, "NCE").endswith("9 images, refits with each number")
+    assert head(text_of([("a", each) for each in of(2)]), "NCE").endswith("9 images, 2 refits")
 
 
 def test_a_number_of_fewer_refits_than_the_others_says_so(made):
@@ -522,14 +531,12 @@ def test_a_number_of_fewer_refits_than_the_others_says_so(made):
     fill(save)
     save("density", density(LAYER[1]), "logits", 2)  # without what the contrastive bound needs
     text = table(results())
-    row = next(line for line in text.splitlines() if line.startswith("logits"))
-    several = "over examples and the refits of each row, in NCE, usable and contrastive; "
-    assert f"{several}over examples, given this single fit, in label and MSE." in " ".join(text.split())
-    assert row.endswith("2 (NCE and usable), 1 (contrastive)")
-    assert "*" not in text
+    for name, refits in (("NCE", "2 refits"), ("Usable", "2 refits"), ("Contrastive", "single fit")):
+        assert head(text, name).endswith(refits)
+    assert "(a)" not in text
 
 
-def test_flags_are_starred_and_explained():
+def test_flags_have_letters_that_are_explained():
     text = text_of(
         [
             ("a", Estimate(1.0, 0.1, kind="usable", flags=("saturated", "odd"))),
@@ -537,11 +544,10 @@ def test_flags_are_starred_and_explained():
         ],
         layers=("a", "b"),
     )
-    lines = text.splitlines()
-    assert "1.00 ± 0.10*" in lines[2]
-    assert "*" not in lines[3]
-    assert lines[-4:] == ["  * saturated", "      a (usable)", "  * odd", "      a (usable)"]
-    assert lines[-5].endswith("* marks a flag:")
+    first, second = (line for line in text.splitlines() if line.startswith(("a ", "b ")))
+    assert "1.00 ± 0.10 (a,b)" in first
+    assert "(" not in second
+    assert "(a) saturated\n(b) odd\n" in text
 
 
 def test_what_weakens_p_of_x_weakens_usable_information(made):
@@ -549,17 +555,18 @@ def test_what_weakens_p_of_x_weakens_usable_information(made):
     fill(save)
     save("density", density(TWIN[0], train=10.0, heldout=12.0), "input", 1)
     text = table(results())
-    (line,) = [line for line in text.splitlines() if line.startswith("logits ")]
-    assert line.count("*") == 2  # usable, in nats and in bits
+    line = next(line for line in text.splitlines() if line.startswith("logits "))
     flag = "q fits its training data better than held-out data: more data would help"
-    assert text.endswith(f"  * {flag}\n      p(x), and with it usable information")
+    assert re.findall(r"\((\w)\)", line) == ["a"]
+    assert f"(a) of p(x): {flag}\n(b) {flag}\n" in text
+    assert "(b)" in next(line for line in text.splitlines() if line.startswith("no layer, p(x)"))
     assert find(results(), "input", "cross-entropy").flags == (flag,)
     for refit, flags in (("all", (f"of p(x): {flag}",)), ("1", (f"of p(x): {flag}",)), ("2", ())):
         assert find(results(), "logits", "usable", refit).flags == flags
     assert find(results(), "logits", "nce").flags == ()
 
 
-def test_a_flag_of_several_numbers_stands_once():
+def test_a_flag_of_several_numbers_has_one_letter():
     flags = ("of a batch",)
     text = text_of(
         [
@@ -567,135 +574,28 @@ def test_a_flag_of_several_numbers_stands_once():
             ("a", Estimate(1.0, 0.1, kind="usable", flags=(*flags, "odd"))),
             ("a", Estimate(0.5, 0.1, kind="sample-variance", unit="squared error", flags=flags)),
             ("2", Estimate(-1.0, 0.1, kind="nce", flags=("odd",))),
-            ("7", Estimate(-1.0, 0.1, kind="nce", flags=("odd",))),
         ],
-        ("a", "2", "7"),
+        ("a", "2"),
     )
-    assert text.splitlines()[-4:] == [
-        "  * of a batch",
-        "      a (NCE, usable and variance among samples of one image)",
-        "  * odd",
-        "      a (usable); '2' and '7' (NCE)",
-    ]
-    assert text.splitlines()[2].count("*") == 3
+    rows = [line for line in text.splitlines() if line[:2] in ("a ", "2 ")]
+    lines = {line.split()[0]: re.findall(r"\(([\w,]+)\)", line) for line in rows}
+    assert lines == {"a": ["a", "a,b", "a"], "2": ["b"]}
+    assert text.count("of a batch") == text.count("odd") == 1
 
 
 def test_a_table_without_layers_or_numbers():
-    assert text_of([], layers=()).startswith("± one standard error")
-    assert "a" in text_of([]).splitlines()[2]
+    for layers in ((), ("a",)):
+        assert text_of([], layers).startswith("There are no numbers yet.\n± is one standard error")
 
 
 def test_the_finished_run(finished):
     text = table(load_run(finished))
     lines = text.splitlines()
-    assert lines[2].split()[:2] == ["conv1", "2×2×2"]
-    assert lines[3].split()[:2] == ["logits", "3"]
     frame = pl.read_csv(finished / "results.csv").filter((pl.col("refit") == "all") & (pl.col("kind") == "nce"))
-    for line, value in zip(lines[2:4], frame["value"], strict=True):
-        assert float(line.split()[2]) == pytest.approx(value, abs=1e-2)
+    for layer, shape, value in zip(("conv1", "logits"), ("2 × 2 × 2", "3"), frame["value"], strict=True):
+        at = next(at for at, line in enumerate(lines) if line.startswith(layer))
+        assert lines[at + 1].startswith(shape)
+        assert float(lines[at].split()[1]) == pytest.approx(value, abs=1e-1)
     # Four updates teach nothing.
     assert "the last output does not act as a classifier of these labels" in " ".join(text.split())
-    assert "over examples and 2 refits" in text
-
-
-# ---- against a generator whose information is known ----
-
-
-@pytest.fixture(scope="module")
-def known(tmp_path_factory):
-    """The study `known-truth` without its network, cut to what a test can wait for: its results."""
-    folder = tmp_path_factory.mktemp("known")
-    outcome = execute(tiny_study.known_truth(), folder / "run", workers=0, quiet=True)
-    assert not outcome.failed
-    return load_run(folder / "run")
-
-
-def test_the_excess_over_the_true_density_is_paired(known):
-    truth, data = Truth(0.7), known.cell("data")
-    images, evaluation = data.array("images"), data.array("evaluation")
-    template = data.array("latent:template")[evaluation]
-    true = {
-        "input": truth.log_prob(images[evaluation]),
-        "template": truth.log_prob_given_template(images[evaluation], template),
-    }
-    for layer, log_prob in true.items():
-        terms = log_prob - np.stack([stored.array("log_probs") for _, stored in known.fits(layer)])
-        excess = find(known, layer, "excess")
-        assert excess.value == pytest.approx(terms.mean(), rel=1e-12)
-        assert excess.stderr == pytest.approx(stderr_of(terms), rel=1e-12)
-        assert excess.value > 3 * excess.stderr, "three updates do not find the truth"
-    # Nearly log 4: in a half of all images no template was new.
-    p = 1 - 0.05 ** (1 / (len(images) // 2))
-    choice = -(p * math.log(p) + (1 - p) * math.log(1 - p))
-    assert known.ceiling("template") == pytest.approx(choice + (1 - p) * math.log(4) + p * 64 * math.log(4))
-
-
-def test_the_comparison_with_what_is_known(known):
-    truth = Truth(0.7)
-    found = {row["name"]: row for row in known.truths()}
-    entropy = found["cross-entropy CE(x|h) at p(x)"]
-    assert entropy["truth"] == truth.entropy(100_000, seed=7).value
-    assert (entropy["direction"], entropy["verdict"]) == ("upper", "holds")
-    information = truth.information("template", 100_000, seed=7)
-    for latent in ("template", "shift"):
-        conditional = truth.conditional_entropy(latent, 100_000, seed=7)
-        row = found[f"cross-entropy CE(x|h) at {latent}"]
-        assert (row["truth"], row["truth_stderr"]) == (conditional.value, conditional.stderr)
-        assert (row["direction"], row["verdict"]) == ("upper", "holds")
-    for where, layer, whole in (
-        ("p(x)", "input", entropy["truth"]),
-        ("template", "template", truth.conditional_entropy("template", 100_000, seed=7).value),
-    ):
-        estimate = find(known, layer, "excess")
-        row = found[f"{estimate.meaning} at {where}"]
-        assert (row["measured"], row["truth"], row["truth_stderr"]) == (estimate.value, 0.0, None)
-        assert row["verdict"] == f"{100 * estimate.value / whole:.2f} % of the entropy"
-    contrastive = found["contrastive bound at template"]
-    assert (contrastive["truth"], contrastive["truth_stderr"]) == (information.value, information.stderr)
-    assert (contrastive["direction"], contrastive["verdict"]) == ("lower", "holds")
-    # The same draws, scored by the true density.
-    beside = found["contrastive bound at template, true density's"]
-    batches = known.cell("truth").array("contrastive:template")
-    assert beside["truth"] == pytest.approx(batches.mean(), rel=1e-12)
-    assert beside["truth_stderr"] == pytest.approx(stderr_of(np.atleast_2d(batches)), rel=1e-12)
-    assert beside["measured"] == contrastive["measured"]
-    percent = 100 * (beside["measured"] / beside["truth"] - 1)
-    assert beside["verdict"] == f"{percent:+.2f} % of the true density's"
-    usable = found["usable information at template"]
-    assert usable["truth"] == information.value
-    assert usable["verdict"] == f"off by {usable['measured'] - usable['truth']:+.2f} nats"
-    # The template is the label, so a probe on it reads all that there is.
-    assert found["label information at template (at most I(x; template))"]["measured"] > 1.2
-
-
-def test_a_bound_beyond_the_truth_is_called_violated():
-    truth = Estimate(1.0, 0.01, kind="information", bound="estimate")
-    for value, bound, verdict in (
-        (1.5, "lower", "violated"),
-        (1.2, "lower", "holds"),  # within three errors
-        (-9.0, "lower", "holds"),
-        (0.5, "upper", "violated"),
-        (0.8, "upper", "holds"),
-        (9.0, "upper", "holds"),
-        (1.12, None, "off by +0.12 nats"),
-        (0.75, None, "off by -0.25 nats"),
-    ):
-        estimate = Estimate(value, 0.1, kind="contrastive", bound=bound)
-        assert compared("x", estimate, truth)["verdict"] == verdict
-
-
-def test_an_excess_below_nothing_is_called_impossible():
-    entropy = Estimate(50.0, 0.01, kind="entropy", bound="estimate")
-    for value, verdict in (
-        (0.5, "1.00 % of the entropy"),
-        (-0.25, "-0.50 % of the entropy"),  # within three errors of nothing
-        (-0.5, "impossible: -1.00 % of the entropy"),
-    ):
-        assert exceeding("p(x)", Estimate(value, 0.1, kind="excess"), entropy)["verdict"] == verdict
-
-
-def test_the_contrastive_bound_beside_the_true_densitys():
-    true = crossed_mean(np.array([1.9, 2.1]))
-    line = beside("a", Estimate(1.5, 0.1, kind="contrastive", bound="lower"), true)
-    assert (line["truth"], line["measured"], line["verdict"]) == (2.0, 1.5, "-25.00 % of the true density's")
-    assert line["truth_stderr"] == pytest.approx(0.1)
+    assert "2 refits" in text

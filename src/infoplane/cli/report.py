@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from infoplane.errors import UsageError
-from infoplane.report.build import PAGES, build, load_run
+from infoplane.report.build import build, load_run, table
 from infoplane.study.results import RunResults
 
 #: most messages of failed parts that are printed
@@ -22,7 +22,7 @@ def show(results: RunResults, page: Path) -> int:
 
     It is 2 where all that failed did so over what was asked of it.
     """
-    print(PAGES[results.spec.kind].table(results))
+    print(table(results))
     failed = results.failures()
     for message in list(dict.fromkeys(message for message, _ in failed.values()))[:SHOWN]:
         print(f"infoplane: {message}", file=sys.stderr)

@@ -92,9 +92,6 @@ class Measurement:
         name: Short.
         meaning: What it is, and which way it errs.
         head: Over its column of the page; default: the name.
-        said: What the table under a run calls it; "" where it does not stand there.
-        bounds: What that table says that it bounds, a sentence; "" where it is one of the lower bounds.
-        lower: What it is called in that table's list of lower bounds; "" where it is none.
         fall: What its fall from a peak is called, and what that means; None where no fall is measured.
         unit, bound: Of its estimates.
         charts: Those that it has.
@@ -116,9 +113,6 @@ class Measurement:
     name: ClassVar[str]
     meaning: ClassVar[str]
     head: ClassVar[str] = ""
-    said: ClassVar[str] = ""
-    bounds: ClassVar[str] = ""
-    lower: ClassVar[str] = ""
     fall: ClassVar[tuple[str, str] | None] = None
     unit: ClassVar[Unit] = "nats"
     bound: ClassVar[Bound | None] = None

@@ -27,8 +27,6 @@ class Contrastive(OfDensities):
         "bound on I(x;h) that can never exceed log K: close to that ceiling it is saturated, and says only “at least "
         "this much”. Its error is taken over batches."
     )
-    said: ClassVar = "contrastive"
-    lower: ClassVar = "the contrastive bound"
     charts: ClassVar = ("rows",)
     counted: ClassVar = "batches"
     ceiling: ClassVar = "candidates"

@@ -207,8 +207,6 @@ class Label(OfLabels):
     kind: ClassVar = "label"
     name: ClassVar = "Label information"
     meaning: ClassVar = "H(y) − CE(y|h) of a probe, on held-out images: a lower bound on I(y;h), in expectation."
-    said: ClassVar = "label"
-    lower: ClassVar = "label information"
     charts: ClassVar = ("rows", "tracks", "up")
     ceiling: ClassVar = "classes"
     asked: ClassVar = "label"
@@ -248,8 +246,6 @@ class ByTheRest(OfLabels):
         "weights and is trained anew on images that the frozen part has not seen (Darlow and Storkey 2018). In "
         "expectation a lower bound on I(y;h)."
     )
-    said: ClassVar = "by the rest"
-    lower: ClassVar = "that by the rest"
     charts: ClassVar = ("rows", "tracks", "up")
     asked: ClassVar = "forward"
     across: ClassVar = frozenset({"layers", "checkpoints"})

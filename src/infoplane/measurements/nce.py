@@ -51,8 +51,6 @@ class Nce(CrossEntropy):
         "it is the difference in what q could use."
     )
     head: ClassVar = "NCE"
-    said: ClassVar = "NCE"
-    bounds: ClassVar = "NCE bounds I(x;h) from below up to the constant H(x)"
     charts: ClassVar = ("rows", "tracks", "right")
     asked: ClassVar = "nce"
     across: ClassVar = frozenset({"layers", "checkpoints"})
@@ -122,8 +120,6 @@ class Usable(OfDensities):
         "a bound: it is a difference of two upper bounds (predictive V-information, Xu et al. 2020) and can exceed "
         "the true information."
     )
-    said: ClassVar = "usable"
-    bounds: ClassVar = "usable information bounds nothing"
     charts: ClassVar = ("rows", "tracks", "right")
     asked: ClassVar = "usable"
 

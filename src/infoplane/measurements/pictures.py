@@ -142,7 +142,6 @@ class Reconstruction(Measurement):
         "are averages of all the images that h allows."
     )
     head: ClassVar = "MSE"
-    said: ClassVar = "MSE"
     unit: ClassVar = "squared error"
     beside: ClassVar = True
     asked: ClassVar = "mse"

@@ -26,8 +26,7 @@ from infoplane.files import TEMPORARY
 from infoplane.measurements.numbers import ALL
 from infoplane.measurements.task import Live, Task
 from infoplane.profile.inputs import folder_of
-from infoplane.report.build import build, load_run, writing
-from infoplane.report.text import table
+from infoplane.report.build import build, load_run, table, writing
 from infoplane.study.check import MOST_SAMPLES
 from infoplane.study.folder import origin_in, prepare
 from infoplane.study.results import Results

@@ -1,6 +1,6 @@
 """From a run's folder to its tables and page."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +11,17 @@ from infoplane.engine.plan import PLAN_FILE, Plan
 from infoplane.engine.store import Store, is_full, room_for
 from infoplane.errors import UsageError
 from infoplane.files import TEMPORARY, read_text
-from infoplane.report import text
 from infoplane.report.contents import PageContents
-from infoplane.report.inversion.gather import contents_of
+from infoplane.report.inversion.gather import contents_of, measured
 from infoplane.report.inversion.sections import write
+from infoplane.report.inversion.tables import layer_tables
 from infoplane.report.noisy.contents import noisy_contents
 from infoplane.report.noisy.sections import write_noisy
-from infoplane.report.noisy.text import noisy_table
+from infoplane.report.noisy.tables import network_tables
+from infoplane.report.page import Footnotes, Text
 from infoplane.report.standing import remember, stands, state_of
+from infoplane.report.text import printed
+from infoplane.report.words import no_numbers
 from infoplane.study.families import FAMILIES
 from infoplane.study.folder import STUDY_FILE, study_in, unwritable
 from infoplane.study.load import read_study
@@ -31,23 +34,36 @@ class Pages:
     """How a family of studies is shown.
 
     Attributes:
-        gather: (results, folder) -> what its page shows.
+        gather: Results -> what its page shows.
+        measured: Results -> that of it which tables need.
         write: (contents, folder) -> its page.
-        table: Results -> the table that closes a run.
+        tables: Contents -> the tables of its numbers.
+        errors: What ± is, where there are only tables.
     """
 
     gather: Callable[..., PageContents]
+    measured: Callable[..., PageContents]
     write: Callable[..., Path]
-    table: Callable[..., str]
+    tables: Callable[..., Sequence[object]]
+    errors: str
 
 
 #: the tables whose verdicts are corrected together
 CORRECTED = ("differences", "changes", "compression")
 #: a key of `infoplane.study.families.FAMILIES` -> its pages
 PAGES = {
-    "inversion": Pages(contents_of, write, text.table),
-    "flow": Pages(noisy_contents, write_noisy, noisy_table),
-}
+    "inversion": Pages(
+        contents_of, measured, write, layer_tables,
+        "± is one standard error, over the images or batches and the refits that stand over a column. "
+        "[from, to] is a 95 % interval.",
+    ),
+    "flow": Pages(
+        noisy_contents, noisy_contents, write_noisy, network_tables,
+        "± is one standard error for these trained networks: of chance, and for what few samples may hide, but not of "
+        "retraining. H(Bin(T)) says how far activations cluster at the scale of the bins, and is not I(X;T). "
+        "[from, to] is a 95 % interval.",
+    ),
+}  # fmt: skip
 
 
 def load_run(folder: Path) -> RunResults:
@@ -87,7 +103,7 @@ def build(folder: Path, results: RunResults | None = None) -> Path:
     if stands(folder, state):
         return folder / "report.html"
     pages = PAGES[results.spec.kind]
-    contents = pages.gather(results, folder)
+    contents = pages.gather(results)
     with writing(folder):
         _sweep(folder)
         results.write(folder)
@@ -96,6 +112,19 @@ def build(folder: Path, results: RunResults | None = None) -> Path:
         page = pages.write(contents, folder)
         remember(folder, state)
     return page
+
+
+def table(results: RunResults) -> str:
+    """Returns what closes a run: the tables of the page's numbers as text, and what must be said with them."""
+    pages = PAGES[results.spec.kind]
+    return table_of(pages, pages.measured(results))
+
+
+def table_of(pages: Pages, contents: PageContents) -> str:
+    """Returns the same of the contents of a page."""
+    parts = pages.tables(contents) or [Text(no_numbers(len(contents.failures)).sentence)]
+    notes = [contents.note, contents.description, *(f"Of the data: {note}." for note in contents.data_notes)]
+    return printed([*parts, Footnotes([pages.errors, *filter(None, notes)])])
 
 
 def _corrected(folder: Path) -> tuple[int, int | None]:

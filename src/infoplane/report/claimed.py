@@ -1,4 +1,4 @@
-"""What a run's tables say of its differences, changes and falls, each with what may be claimed of it."""
+"""What a run's tables say of its differences and falls, each with what may be claimed of it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -67,30 +67,6 @@ class Difference(_Claimed):
         """Returns what a row of `differences` says."""
         readers = {row["first_read_through"] or row["first"], row["second_read_through"] or row["second"]}
         return cls._of(row, dof=row["pooled_dof"], one_density=readers.pop() if len(readers) == 1 else "")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Change(_Claimed):
-    """What a number changes by between two checkpoints; positive where it rises.
-
-    Attributes:
-        layer: Its layer; "": the network itself.
-        kind, unit: Of the number.
-        first, last: The checkpoints.
-        flags: What must be said with it.
-    """
-
-    layer: str
-    kind: str
-    unit: str
-    first: str
-    last: str
-    flags: str
-
-    @classmethod
-    def of(cls, row: Mapping[str, Any]) -> "Change":
-        """Returns what a row of `changes` says."""
-        return cls._of(row)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,13 +14,14 @@ from infoplane.measurements.numbers import INPUT
 from infoplane.study.results import RunResults
 
 
-def provenance(results: RunResults, folder: Path, stages: Mapping[str, str]) -> dict[str, Any]:
+def provenance(results: RunResults, stages: Mapping[str, str]) -> dict[str, Any]:
     """Returns the fields that any page's contents share, see `PageContents`.
 
     Args:
         stages: Kind of cell -> what the reader calls it; where it is not named, its own name is.
     """
-    spec, events = results.spec, list(_events(folder))
+    spec, folder = results.spec, results.store.folder.parent
+    events = list(_events(folder))
     begun = next((event for event in reversed(events) if event["event"] == "begin"), {})
     totals = [event for event in events if event["event"] == "run"]
     last = next((event["event"] for event in reversed(events) if event["event"] in ("begin", "run")), "")

@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from infoplane.data.space import check_levels, check_range
-from infoplane.errors import UsageError, in_words
+from infoplane.errors import in_words
 from infoplane.measurements.numbers import INPUT, in_order
-from infoplane.report.claimed import Change, Difference
+from infoplane.report.claimed import Difference
 from infoplane.report.contents import PageContents, evenly
 
 #: evaluation images, at most, whose pictures are shown
@@ -18,20 +17,6 @@ MOST_IMAGES = 24
 MOST_DRAWN = 8
 #: and those before the last, at most, whose training curves are: they tell whether early densities were trained as well
 MOST_TRAINED = 4
-
-
-def _check_images(what: str, images: np.ndarray | None, rank: int, levels: int) -> None:
-    if images is None:
-        return
-    if images.dtype != np.uint8 or images.ndim != rank:
-        axes = ("P", "S", "C", "H", "W")[-rank:] if rank == 5 else ("P", "C", "H", "W")
-        raise UsageError(
-            f"the report's {what} cannot be drawn",
-            received=f"{images.dtype} of shape {images.shape}",
-            legal=f"uint8 of shape ({', '.join(axes)})",
-        )
-    mend = "give `levels` the number of grey values of the data"
-    check_range(images, levels, f"the report's {what} have more levels than was said", mend=mend)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -102,17 +87,6 @@ class TrainingCurve:
     checkpoint: str = ""
     watched: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        own = {name: getattr(self, name) for name in ("train", "heldout", "heldout_ema")}
-        for name, losses in {**own, **self.watched}.items():
-            points = len(losses)
-            if points not in (0, len(self.updates)):
-                raise UsageError(
-                    f"the training curve of {self.layer!r} does not fit together",
-                    received=f"{points} values of {name} for {len(self.updates)} updates",
-                    legal="as many values as updates, or none",
-                )
-
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class ReportContents(PageContents):
@@ -126,7 +100,7 @@ class ReportContents(PageContents):
             empty: those of the numbers, as they come.
         counted: What the network's training is counted in: "updates", "epochs", or "checkpoints" if that is unknown.
         ages: Checkpoint -> how many of these, where its name does not say it.
-        changes: What each number changes by from checkpoint to checkpoint.
+        changes: What each number changes by from checkpoint to checkpoint: the rows of that table.
         source: What the images are called, or "".
         fit_on: Part of the split whose images densities were trained on.
         left_out: Kind of number -> why it is not given, of those that were asked for.
@@ -147,7 +121,7 @@ class ReportContents(PageContents):
     counted: str = "updates"
     ages: Mapping[str, float] = dataclasses.field(default_factory=dict)
     differences: Sequence[Difference] = ()
-    changes: Sequence[Change] = ()
+    changes: Sequence[Mapping[str, Any]] = ()
     source: str = ""
     fit_on: str = "decoding"
     losses: Sequence[Mapping[str, Any]] = ()
@@ -164,14 +138,10 @@ class ReportContents(PageContents):
     classes: int | None = None
     each: int | None = None
 
-    def __post_init__(self) -> None:
-        check_levels(self.levels)
-        _check_images("inputs", self.inputs, 4, self.levels)
-        _check_images("samples of p(x)", self.null_samples, 4, self.levels)
-        for layer in self.layers:
-            for pictures in layer.pictures.values():
-                _check_images(f"reconstructions of {layer.name!r}", pictures.reconstructions, 4, self.levels)
-                _check_images(f"samples of {layer.name!r}", pictures.samples, 5, self.levels)
+    @property
+    def names(self) -> list[str]:
+        """The names of the layers, from the input to the output."""
+        return [layer.name for layer in self.layers]
 
     @property
     def dimensions(self) -> int | None:

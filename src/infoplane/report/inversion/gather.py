@@ -1,7 +1,7 @@
 """What the page of a study of inversion shows."""
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from infoplane.measurements.densities import seed_of
 from infoplane.measurements.numbers import INPUT
 from infoplane.measurements.readers import Reader
 from infoplane.measurements.task import END
-from infoplane.report.claimed import Change, Difference, Fall
+from infoplane.report.claimed import Difference, Fall
 from infoplane.report.format import capitalised, with_error
 from infoplane.report.inversion.contents import Layer, LayerPictures, ReportContents, TrainingCurve
 from infoplane.report.provenance import provenance
@@ -37,50 +37,58 @@ STAGES = {
     "judge": "network's reading of the samples",
     "truth": "known truth",
 }
+#: what is drawn -> the kind of cell that holds it
+PICTURES = {"reconstructions": "mse", "samples": "samples"}
 
 
-def contents_of(results: Results, folder: Path) -> ReportContents:
-    """Gathers what the page shows."""
-    spec = results.spec
-    data = results.cell("data")
-    inputs = None
-    if data is not None:
-        inputs = data.array("images")[data.array("evaluation")[: spec.samples.images]]
-    null = results.cell("samples", INPUT)
-    curves = list(_curves(results))
-    candidates = [s.values.get("candidates") for place in results.places for _, s in results.own_fits(*place)]
+def measured(results: Results) -> ReportContents:
+    """Gathers the numbers, and what must be said of them: without pictures, training and how all of it was made."""
+    spec, data = results.spec, results.cell("data")
     return ReportContents(
-        **provenance(results, folder, STAGES),
+        title=spec.title,
+        note=spec.note,
         description=" ".join(filter(None, (_description(spec, results), network_words(spec), choice_words(results)))),
         data_notes=data.values.get("notes", ()) if data is not None else (),
-        levels=data.values["levels"] if data is not None else 256,
-        inputs=inputs,
-        layers=[_layer(results, name, pictured=data is not None) for name in results.layers],
+        numbers=results.numbers,
+        layers=[_layer(results, name) for name in results.layers],
         checkpoints=results.checkpoints,
-        source=data.values["name"] if data is not None else "",
-        differences=_compared(results),
-        changes=[Change.of(row) for row in results.once("changes")],
-        falls=[Fall.of(row) for row in results.once("falls")],
-        losses=results.once("losses"),
         left_out=results.left_out(),
         readers=reader_words(results),
         label_entropy=capitalised(results.label_entropy()),
-        fit_on=spec.fit_on,
-        **_ages(spec),
-        null_samples=None if null is None or data is None else null.array("samples")[0],
-        curves=curves,
-        seeds=_seeds(spec, results),
-        settings_note=_chosen(spec, results),
-        sanity=list(_sanity(results)),
-        candidates=next((k for k in candidates if k is not None), None),
-        classes=data.values["classes"] if data is not None else None,
         each=spec.samples.each,
     )
 
 
-def _compared(results: Results) -> list[Difference]:
-    """The paired differences in NCE."""
-    return [Difference.of(row) for row in results.once("differences") if row["kind"] == "nce"]
+def contents_of(results: Results) -> ReportContents:
+    """Gathers what the page shows."""
+    spec, data, whole = results.spec, results.cell("data"), measured(results)
+    shown: dict[str, Any] = {}
+    if data is not None:
+        null = results.cell("samples", INPUT)
+        shown = {key: data.values[key] for key in ("levels", "classes")}
+        shown |= {
+            "source": data.values["name"],
+            "inputs": data.array("images")[data.array("evaluation")[: spec.samples.images]],
+            "null_samples": None if null is None else null.array("samples")[0],
+            "layers": [replace(layer, pictures=_pictures(results, layer.name)) for layer in whole.layers],
+        }
+    candidates = [s.values.get("candidates") for place in results.places for _, s in results.own_fits(*place)]
+    return replace(
+        whole,
+        **provenance(results, STAGES),
+        **shown,
+        **_ages(spec),
+        differences=[Difference.of(row) for row in results.once("differences") if row["kind"] == "nce"],
+        changes=results.once("changes"),
+        falls=[Fall.of(row) for row in results.once("falls")],
+        losses=results.once("losses"),
+        fit_on=spec.fit_on,
+        curves=list(_curves(results)),
+        seeds=_seeds(spec, results),
+        settings_note=_chosen(spec, results),
+        sanity=list(_sanity(results)),
+        candidates=next((k for k in candidates if k is not None), None),
+    )
 
 
 def _ages(spec: StudySpec) -> dict[str, Any]:
@@ -212,31 +220,28 @@ def _seeds(spec: StudySpec, results: Results) -> str:
     )
 
 
-def _layer(results: Results, name: str, *, pictured: bool) -> Layer:
-    drawn = {}
-    for checkpoint in [point for layer, point in results.places if layer == name and pictured]:
-        samples = results.cell("samples", name, checkpoint=checkpoint)
-        mse = results.cell("mse", name, checkpoint=checkpoint)
-        pictures = LayerPictures(
-            None if mse is None else mse.array("reconstructions"),
-            None if samples is None else samples.array("samples"),
-        )
-        if mse is not None or samples is not None:
-            drawn[checkpoint] = pictures
+def _layer(results: Results, name: str) -> Layer:
     read = results.read_as(name)
     said = {} if read is None else {"read_as": read["words"], "spatial": bool(read["at"])}
-    said |= {"latent": name in results.spec.latents, "function_of": results.functions(name)}
-    return Layer(name, name, shape_of(results, name) or (), **said, pictures=drawn)
+    latent = name in results.spec.latents
+    return Layer(name, name, _shape(results, name), latent=latent, function_of=results.functions(name), **said)
 
 
-def shape_of(results: Results, layer: str) -> tuple[int, ...] | None:
-    """The shape of a layer's activation for one example, () of a scalar; None where it is not known yet."""
+def _pictures(results: Results, name: str) -> dict[str, LayerPictures]:
+    drawn = {}
+    for checkpoint in [point for layer, point in results.places if layer == name]:
+        cells = {key: results.cell(kind, name, checkpoint=checkpoint) for key, kind in PICTURES.items()}
+        if any(cells.values()):
+            drawn[checkpoint] = LayerPictures(**{key: cell and cell.array(key) for key, cell in cells.items()})
+    return drawn
+
+
+def _shape(results: Results, layer: str) -> tuple[int, ...]:
+    """The shape of a layer's activation for one example; () of a scalar, and where it is not known yet."""
     capture, data = results.cell("capture"), results.cell("data")
     if capture is not None and layer in capture.values["shapes"]:
         return tuple(capture.values["shapes"][layer])
-    if data is not None and f"latent:{layer}" in data.names():
-        return tuple(data.array(f"latent:{layer}").shape[1:])
-    return None
+    return data.array(f"latent:{layer}").shape[1:] if data and f"latent:{layer}" in data.names() else ()
 
 
 def _curves(results: Results) -> Iterator[TrainingCurve]:

@@ -30,7 +30,7 @@ from infoplane.report.inversion.tables import (
     falls_table,
     losses_table,
 )
-from infoplane.report.page import Figures, Fold, Footnotes, Heading, Meanings, Page, Section, Text, downloads, publish
+from infoplane.report.page import Figures, Fold, Heading, Meanings, Page, Section, Text, downloads, publish
 from infoplane.report.theme import INK, Palette
 from infoplane.report.words import DIRECTIONS, quantity_name
 
@@ -76,7 +76,7 @@ class _Layout:
 
     def __init__(self, contents: ReportContents, drawer: Drawer) -> None:
         self.contents, self.numbers, self.opening = contents, contents.numbers, opening(contents)
-        self.palette = Palette([layer.name for layer in contents.layers])
+        self.palette = Palette(contents.names)
         self.drawings = Drawings(self.palette, drawer)
         self.points = self.numbers.checkpoints
         self.several = len(self.points) > 1
@@ -350,8 +350,7 @@ class _Layout:
         if not parts:
             return None
         parts += [self.source] if self.tables.kinds else []
-        notes = self.tables.footnotes(parts)
-        parts += [Footnotes(notes)] if notes else []
+        parts += self.tables.footnotes(parts)
         if self.contents.differences:
             badge = "paired differences on the same images; not a bound"
             table = differences_table(self.contents, several=self.several)

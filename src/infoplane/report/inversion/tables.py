@@ -162,7 +162,7 @@ class LayerTables:
                 facts.append((quantity_name(estimate.kind) + at, each))
         return facts
 
-    def footnotes(self, said: Sequence[object]) -> list[Markup | str]:
+    def footnotes(self, said: Sequence[object]) -> list[Footnotes]:
         """Returns what must be said below them, given what was said in them."""
         contents = self.contents
         lines: list[Markup | str] = [*contents.readers]
@@ -175,7 +175,15 @@ class LayerTables:
         lines += [f"There is no {quantity_name(kind).lower()}: {reason}." for kind, reason in left_out]
         shown = repr(said)
         words = [f"“{words}”: {meaning}" for words, meaning in WORDS.items() if words in shown]
-        return [*lines, *self.notes.lines, *words]
+        lines += [*self.notes.lines, *words]
+        return [Footnotes(lines)] if lines else []
+
+
+def layer_tables(contents: ReportContents) -> list[object]:
+    """Returns all numbers of the layers and of the network, and what must be said of them."""
+    tables = LayerTables(contents, Palette(contents.names))
+    parts = tables.parts()
+    return [*parts, *tables.footnotes(parts)]
 
 
 def differences_table(contents: ReportContents, *, several: bool) -> Table:
@@ -213,16 +221,17 @@ def changes_table(contents: ReportContents) -> Table | None:
     head = ["Number", "Layer", "From", "To", TableEntry("Change", (PER_IMAGE,)), "p", "p, corrected", "Reading"]
     rows = [
         [
-            quantity_name(each.kind),
-            contents.label(each.layer) if each.layer else "the network itself",
-            each.first,
-            each.last,
-            information(each.value, each.stderr, unit=False),
-            *_probabilities(each.p, each.claim.p),
-            _but(each.claim.words, each.flags),
+            quantity_name(each["kind"]),
+            contents.label(each["layer"]) if each["layer"] else "the network itself",
+            each["first"],
+            each["last"],
+            information(each["value"], each["stderr"], unit=False),
+            *_probabilities(each["p"], each["p_corrected"]),
+            _but(each["verdict"], each["flags"]),
         ]
         for each in contents.changes
-        if (each.first, each.last) == (contents.checkpoints[0], contents.checkpoints[-1]) and each.unit == "nats"
+        if (each["first"], each["last"]) == (contents.checkpoints[0], contents.checkpoints[-1])
+        and each["unit"] == "nats"
     ]
     return worded(head, rows) if rows else None
 

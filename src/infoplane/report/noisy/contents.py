@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -178,29 +177,17 @@ class NoisyContents(PageContents):
         return f"the {network.name} network" if len(self.networks) > 1 else "the network"
 
 
-def noisy_contents(results: NoisyResults, folder: Path) -> NoisyContents:
+def noisy_contents(results: NoisyResults) -> NoisyContents:
     """Gathers what the page shows."""
-    spec = results.spec
-    return dataclasses.replace(
-        networks_of(results),
-        **provenance(results, folder, STAGES),
-        description=_description(results),
-        seeds=f"study seed {spec.seed}; estimates from seeds {', '.join(str(seed) for seed in _seeds(results))}",
-        sweep=_sweep(results),
-    )
-
-
-def networks_of(results: NoisyResults) -> NoisyContents:
-    """Returns what was measured of the networks, without how it was made."""
-    m = results.inputs
+    spec, m = results.spec, results.inputs
     return NoisyContents(
-        title=results.spec.title,
-        numbers=results.numbers,
+        **provenance(results, STAGES),
+        description=_description(results),
         falls=[Fall.of(row) for row in results.once("differences")],
-        tests=results.tests,
-        tests_before=results.tests_before,
-        networks=[_network(results, name) for name in results.spec.names],
+        seeds=f"study seed {spec.seed}; estimates from seeds {', '.join(str(seed) for seed in _seeds(results))}",
+        networks=[_network(results, name) for name in spec.names],
         ceiling=None if m is None else (float(np.log(m)), f"log {m:,}"),
+        sweep=_sweep(results),
     )
 
 

@@ -1,7 +1,7 @@
 """The numbers of noisy networks as lines: one per network and layer, on the page and under a run."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from infoplane.claims import ONE_NETWORK
 from infoplane.estimate import NATS_PER_BIT, Estimate
@@ -20,98 +20,66 @@ ADDS_UP = (
     "it a little below the first epoch or the end."
 )
 
-#: (network, layer) -> a number, and what stands below it
-Find = Callable[[NetworkThroughTraining, str], tuple[Estimate | None, str]]
+#: (name, what is said below it, (network, layer) -> a number, and what stands below that)
+Column = tuple[str, str, Callable[[NetworkThroughTraining, str], tuple[Estimate | None, str]]]
 
 
-@dataclass(frozen=True)
-class LevelColumn:
-    """A column of numbers: its name on the page, what is said below that, its name under a run, its numbers.
+def _at_epochs(contents: NoisyContents) -> Iterator[Column]:
+    """The columns of I(X;T): at first, at the peak and at the end, each with its epoch."""
 
-    Those of I(X;T) at an epoch come first, before the fall that is taken from them.
-    """
-
-    name: str
-    remark: str
-    short: str
-    find: Find
-
-    @property
-    def of_epoch(self) -> bool:
-        """Whether its numbers say of which epoch they are."""
-        return self.remark == "epoch"
-
-
-def columns_of(contents: NoisyContents) -> Iterator[LevelColumn]:
-    """Yields the columns of numbers: I(X;T) at first, at the peak and at the end, and clustering at the end."""
-    names = (("I(X;T) at first", "I(X;T): first"), ("at its peak", "peak"), ("at the end", "end"))
-    for index, (name, short) in enumerate(names if contents.has("flow") else ()):
-        yield LevelColumn(name, "epoch", f"{short} (epoch)" if index else short, _level(contents, index))
-    if contents.has("information"):
-        yield LevelColumn("at the end, by quadrature", "", "by quadrature", _last(contents, "information"))
-    sizes = [size for network in contents.networks for size in contents.bins(network.name)]
-    for size in sorted(set(sizes)):
-        bins = setting_text(size)
-        find = _last(contents, "binned-entropy", size)
-        yield LevelColumn("H(Bin(T)) at the end", f"bins of {bins}", f"H(Bin), {bins}", find)
-
-
-def _level(contents: NoisyContents, index: int) -> Find:
-    def find(network: NetworkThroughTraining, layer: str) -> tuple[Estimate | None, str]:
+    def find(index: int, network: NetworkThroughTraining, layer: str) -> tuple[Estimate | None, str]:
         known = levels(contents.numbers, network.name, layer, contents.fall(network.name, layer))
-        if not known:
-            return None, ""
-        epoch, estimate = known[index]
-        return estimate, epoch_text(epoch)
+        return (known[index][1], f"epoch {epoch_text(known[index][0])}") if known else (None, "")
 
-    return find
+    for index, name in enumerate(("I(X;T) at first", "at its peak", "at the end")):
+        yield name, "epoch", partial(find, index)
 
 
-def _last(contents: NoisyContents, kind: str, size: float | None = None) -> Find:
-    def find(network: NetworkThroughTraining, layer: str) -> tuple[Estimate | None, str]:
+def _at_end(contents: NoisyContents) -> Iterator[Column]:
+    """The columns of what is known at the end besides: I(X;T) by quadrature, and clustering."""
+
+    def find(kind: str, size: float | None, network: NetworkThroughTraining, layer: str) -> tuple[Estimate | None, str]:
         series = contents.numbers.series(layer, kind, network=network.name, setting=size)
         return next(reversed(series.values()), None), ""
 
-    return find
-
-
-def accuracies(contents: NoisyContents) -> Iterator[tuple[NetworkThroughTraining, str, Estimate]]:
-    """Yields (network, epoch, accuracy) at the end of its training, where that is known."""
-    for network in contents.networks:
-        series = contents.numbers.series(NETWORK, "accuracy", network=network.name)
-        if series:
-            yield (network, *next(reversed(series.items())))
+    if contents.has("information"):
+        yield "at the end, by quadrature", "", partial(find, "information", None)
+    for size in sorted({size for network in contents.networks for size in contents.bins(network.name)}):
+        yield "H(Bin(T)) at the end", f"bins of {setting_text(size)}", partial(find, "binned-entropy", size)
 
 
 def network_tables(contents: NoisyContents) -> list[Facts | Table | Footnotes]:
     """Returns what each layer of each network held at first, at its peak and at the end, and how far it fell."""
-    notes, columns, lost = Notes(), list(columns_of(contents)), bool(contents.falls)
+    notes, several = Notes(), len(contents.networks) > 1
+    dated, others = list(_at_epochs(contents)) if contents.has("flow") else [], list(_at_end(contents))
     facts = []
-    for network, epoch, estimate in accuracies(contents):
-        who = f"Accuracy of {network.name}" if len(contents.networks) > 1 else "Accuracy"
-        behind = f"at epoch {epoch_text(epoch)}" + (f", on {estimate.n:,} inputs" if estimate.n else "")
-        facts.append((who, entry(estimate, notes, behind, unit=True)))
+    for network in contents.networks:
+        for epoch, right in [*contents.numbers.series(NETWORK, "accuracy", network=network.name).items()][-1:]:
+            behind = f"at epoch {epoch_text(epoch)}" + (f", on {right.n:,} inputs" if right.n else "")
+            facts.append((f"Accuracy{f' of {network.name}' * several}", entry(right, notes, behind, unit=True)))
     parts: list[Facts | Table | Footnotes] = [Facts(facts)] if facts else []
-    if columns:
+    if dated or others:
+
+        def head(columns: Sequence[Column]) -> list[TableEntry]:
+            return [TableEntry(name, (UNITS, *filter(None, [remark]))) for name, remark, _ in columns]
+
+        def found(columns: Sequence[Column], network: NetworkThroughTraining, layer: str) -> list[TableEntry]:
+            return [entry(*(own[0], notes, own[1])) for *_, find in columns for own in [find(network, layer)]]
+
         # A fall stands behind the levels that it was taken from.
-        after = sum(column.of_epoch for column in columns)
-        head = [TableEntry(column.name, tuple(filter(None, (UNITS, column.remark)))) for column in columns]
         fallen = [TableEntry("Fall since the peak", (UNITS, "p, corrected")), TableEntry("By chance", (UNITS,))]
-        fallen.append(TableEntry("Reading", (ONE_NETWORK,)))
+        fallen = [*fallen, TableEntry("Reading", (ONE_NETWORK,))] if contents.falls else []
         groups = []
         for network in contents.networks:
             rows = []
             for layer, units in network.layers.items():
-                found = (column.find(network, layer) for column in columns)
-                row = [
-                    entry(each, notes, f"{column.remark} {remark}" if remark else "")
-                    for column, (each, remark) in zip(columns, found, strict=True)
-                ]
                 who = TableEntry(layer, (f"{units} unit{'s' * (units != 1)}",), chip=_chip(contents, layer))
-                rows.append([who, *row[:after], *(_fallen(contents, network, layer) if lost else ()), *row[after:]])
-            groups.append((network.title if len(contents.networks) > 1 or network.name else "", rows))
-        head = [*head[:after], *(fallen if lost else ()), *head[after:]]
-        parts.append(Table([TableEntry("Layer"), *head], groups, "The numbers of each layer"))
+                lost = _fallen(contents, network, layer) if contents.falls else []
+                rows.append([who, *found(dated, network, layer), *lost, *found(others, network, layer)])
+            groups.append((network.title if several or network.name else "", rows))
+        parts.append(
+            Table([TableEntry("Layer"), *head(dated), *fallen, *head(others)], groups, "The numbers of each layer")
+        )
     said = [ADDS_UP] if any(any(fall.levels) for fall in contents.falls) else []
     lines = [*said, *filter(None, [contents.corrected]), *notes.lines]
     return [*parts, *([Footnotes(lines)] if lines else [])]

@@ -13,7 +13,6 @@ class MeanNorm(Measurement):
     kind: ClassVar = "norm"
     name: ClassVar = "Mean norm"
     meaning: ClassVar = "The mean Euclidean norm of the layer's activations: no information, and no bound."
-    said: ClassVar = "norm"
     unit: ClassVar = "activation"
     charts: ClassVar = ("rows", "tracks")
     asked: ClassVar = "norm"

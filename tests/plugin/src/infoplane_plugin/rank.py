@@ -30,7 +30,6 @@ class Rank(Measurement):
     kind: ClassVar = "rank"
     name: ClassVar = "Participation ratio"
     meaning: ClassVar = "The effective number of directions in which a layer's activations vary: no information."
-    said: ClassVar = "rank"
     unit: ClassVar = "activation"
     charts: ClassVar = ("rows",)
     asked: ClassVar = "rank"
