@@ -163,7 +163,7 @@ def test_the_version_holds_the_code_that_is_timed(cache, monkeypatch):
 
 def content(**changes) -> bytes:
     """A file of this machine's speeds in which some of its fields are others, or are not there: ABSENT."""
-    good = {"machine": bench.identity(CPU), "measured": "2026-01-01 00:00", "quick": False, "seconds": SPEEDS}
+    good = {"machine": bench.identity(CPU), "source": "infoplane bench", "seconds": SPEEDS}
     return json.dumps({key: value for key, value in (good | changes).items() if value is not ABSENT}).encode()
 
 
@@ -182,7 +182,7 @@ DAMAGES = {
     "not finite": lambda: content(seconds={**SPEEDS, "per_flop": float("nan")}),
     "endless": lambda: content(seconds={**SPEEDS, "per_flop": float("inf")}),
     "all zero": lambda: content(seconds=dict.fromkeys(SPEEDS, 0)),
-    "no date": lambda: content(measured=ABSENT),
+    "no source": lambda: content(source=ABSENT),
 }
 
 

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from infoplane import densities
 from infoplane.engine.kind import Kind
-from infoplane.measurements.counting import TYPICAL, Shape, as_text, passes_of
+from infoplane.measurements.counting import TYPICAL, Shape, passes_of
 
 #: the kind of a density that the data choose
 AUTO = "auto"
@@ -82,7 +82,7 @@ def offer(kind: str, shape: Shape, levels: int) -> dict[str, Any]:
     first, own = (CANDIDATES[each](shape, levels) for each in (next(iter(CANDIDATES)), kind))
     if own == first:
         return {**asdict(own), "pace": 1.0}
-    steps = (passes_of(as_text(each.density), shape, levels, None).step(each.batch) for each in (first, own))
+    steps = (passes_of(each.density, shape, levels, None).step(each.batch) for each in (first, own))
     usual, other = map(TYPICAL.seconds, steps)
     return {**asdict(own), "pace": usual / other}
 

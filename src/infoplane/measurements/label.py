@@ -17,7 +17,7 @@ from infoplane.information import Rows, count, fit_probe, label_information
 from infoplane.information.label import check_prior, falls_short, lacks
 from infoplane.inversion import Pairs
 from infoplane.measurements.base import Draft, Measurement, Row, Scores, Sources, is_of
-from infoplane.measurements.cost import PROBE_READS, SCORE, Costs
+from infoplane.measurements.cost import PROBE_READS, SCORE, Costs, rest_of
 from infoplane.measurements.counting import Work
 from infoplane.measurements.densities import barred_by_reading, seed_of
 from infoplane.measurements.fits import OfLayer
@@ -125,8 +125,9 @@ class Forward(OfLayer):
         return Result(values, {"log_probs": found.log_probs.numpy(), "correct": found.correct.numpy().astype(np.uint8)})
 
     def work(self, costs: Costs) -> Work:
+        assert costs.network is not None
         assert self.layer is not None
-        rest = costs.rest(self.layer)
+        rest = rest_of(costs.network, self.layer, costs.shape, costs.contexts[self.layer])
         held = self.held_out * costs.sizes["decoding"]
         steps = self.fit["epochs"] * (costs.sizes["decoding"] - held) / self.fit["batch"]
         scored = costs.sizes["evaluation"] + (self.fit["epochs"] + 2) * held

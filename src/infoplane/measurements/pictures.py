@@ -14,7 +14,7 @@ from infoplane.estimate import Estimate
 from infoplane.information import sample_variance, variances, whole_variance
 from infoplane.inversion import FitSettings, Reconstructor, SquaredError, fit, losses_of
 from infoplane.measurements.base import Draft, Measurement, Scores, Source, Sources, is_of
-from infoplane.measurements.cost import Costs
+from infoplane.measurements.cost import Costs, reconstructor_of
 from infoplane.measurements.counting import Work
 from infoplane.measurements.densities import STILL_FELL, still_falling
 from infoplane.measurements.fits import OfLayer, build_density, decided
@@ -60,7 +60,7 @@ class Mse(OfLayer):
 
     def work(self, costs: Costs) -> Work:
         assert self.layer is not None
-        inverter, fit = costs.reconstructor(self.layer), self.fit
+        inverter, fit = reconstructor_of(costs.shape, costs.levels, costs.counted_at(self.layer)), self.fit
         scored = fit["held_out"] * costs.sizes[self.fit_on] * 2 * fit["evaluations"] + costs.sizes["evaluation"]
         return (
             inverter.step(fit["batch"]).times(fit["updates"]) + inverter.image.times(scored) + costs.reading(self.layer)
