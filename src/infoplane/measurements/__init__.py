@@ -3,6 +3,8 @@
 A thing that is measured is a line of `_OWN`, or an entry point of another distribution in `infoplane.measurements`.
 """
 
+from typing import Any
+
 from infoplane.engine.cell import Cell
 from infoplane.engine.kind import Kind
 from infoplane.measurements.base import Chart, Measurement
@@ -55,6 +57,14 @@ KINDS: dict[str, type[Kind]] = {
 def asked_for() -> list[str]:
     """Returns the words that `measure` of a study may hold."""
     return list(dict.fromkeys(each.asked for each in QUANTITIES.values() if each.asked))
+
+
+def obtainable(word: Any) -> Any:
+    """Returns a word under `measure`; raises UsageError where another distribution offers what is called so, and it
+    cannot be had."""
+    if word in _OFFERED:
+        _OFFERED.get(word)
+    return word
 
 
 def with_chart(chart: Chart) -> list[str]:
