@@ -14,13 +14,13 @@ import tiny_study
 import toy_networks
 from infoplane.budget.capacity import time_updates
 from infoplane.engine.plan import Plan
-from infoplane.measurements import candidates, settings_of
+from infoplane.measurements import as_kind, candidates
 from infoplane.measurements.candidates import CANDIDATES, SPOKEN, Candidate, offer
 from infoplane.measurements.cost import Costs
 from infoplane.measurements.fits import choose
 from infoplane.profile import measure
 from infoplane.profile.inputs import density_of
-from infoplane.report.build import build, load_run
+from infoplane.report.build import build_page, load_run
 from infoplane.report.text import table
 from infoplane.study.bench import typical
 from infoplane.study.execute import execute
@@ -136,7 +136,7 @@ def test_a_forecast_takes_the_mean_of_those_that_may_be_chosen_and_room_for_the_
     spec, machine = asked(tmp_path), typical().machine
     plan, costs = make_plan(spec), Costs(SHAPE, 3, {"encoding": 40, "decoding": 80, "evaluation": 40}, {"logits": (3,)})
     parts = [
-        settings_of(plan.cells[role(plan, kind, layer, refit)])
+        as_kind(plan.cells[role(plan, kind, layer, refit)])
         for kind, layer, refit in (("density", "logits", 1), ("samples", "input", 0))
     ]
     for kind in parts:
@@ -152,7 +152,7 @@ def test_a_forecast_takes_the_mean_of_those_that_may_be_chosen_and_room_for_the_
         assert min(seconds) > 0
         assert costs.size(kind) == max(costs.size(way) for way in ways) > 0
     for name in CANDIDATES:
-        assert machine.seconds(costs.of(settings_of(plan.cells[role(plan, "candidate", name)]))) > 0
+        assert machine.seconds(costs.of(as_kind(plan.cells[role(plan, "candidate", name)]))) > 0
 
 
 # --- the choice ---
@@ -239,7 +239,7 @@ def test_a_candidate_whose_fit_fails_has_lost(tmp_path, monkeypatch, small, fata
     assert found["failed"].keys() == {fatal}
     assert (found["other"], found["difference"], found["stderr"]) == (None, None, None)
     assert found["losses"].keys() == {other}
-    page, text = build(folder).read_text(encoding="utf-8"), " ".join(table(load_run(folder)).split())
+    page, text = build_page(folder).read_text(encoding="utf-8"), " ".join(table(load_run(folder)).split())
     for said in (page, text):
         assert (
             f"The density is {SPOKEN[other]}, which could be trained: {SPOKEN[fatal]} could not be ({FAILS[fatal]}"
@@ -278,7 +278,7 @@ def test_page_and_table_say_what_was_chosen_and_by_how_much(begun):
     folder = begun / "run"
     found = load_run(folder).choice
     assert found is not None
-    page, text = build(folder).read_text(encoding="utf-8"), " ".join(table(load_run(folder)).split())
+    page, text = build_page(folder).read_text(encoding="utf-8"), " ".join(table(load_run(folder)).split())
     for said in (page, text):
         assert f"The density is {SPOKEN[found['chosen']]}, which" in said
         assert f"than {SPOKEN[found['other']]} after {found['losses'][found['other']]['updates']}" in said

@@ -11,7 +11,7 @@ import toy_networks
 from infoplane.engine.cell import identity
 from infoplane.engine.plan import Plan
 from infoplane.profile import measure
-from infoplane.report.build import build, load_run
+from infoplane.report.build import build_page, load_run
 from infoplane.report.text import table
 from infoplane.study.execute import execute
 from infoplane.study.folder import check_folder, origin_in
@@ -65,7 +65,7 @@ def test_a_run_that_grows_computes_what_is_new(begun, tmp_path, changes, kinds):
         if role[0] not in ("subject", "capture"):
             assert plan.roles[role] == name
     assert load_run(folder).spec == spec.on(torch.device("cpu"))
-    assert build(folder).is_file()
+    assert build_page(folder).is_file()
 
 
 def test_a_run_that_grew_says_from_how_many_tests_to_how_many(tmp_path):
@@ -74,7 +74,7 @@ def test_a_run_that_grew_says_from_how_many_tests_to_how_many(tmp_path):
 
     def run(layers):
         assert not execute(tiny_study.tiny(tmp_path, **base, layers=layers), folder, workers=0, quiet=True).failed
-        page = build(folder).read_text(encoding="utf-8")
+        page = build_page(folder).read_text(encoding="utf-8")
         # The table on the terminal shows no verdicts, and says nothing of how they were reached.
         assert "corrected" not in table(load_run(folder))
         return page, pl.read_csv(folder / "differences.csv")

@@ -15,7 +15,7 @@ from infoplane.estimate import Estimate
 from infoplane.information import Seen, contrastive_batches, crossed_mean
 from infoplane.measurements.densities import FALLING, unlearnt
 from infoplane.measurements.numbers import ALL, Number, Numbers, Place
-from infoplane.measurements.truth import beside, compared, exceeding
+from infoplane.measurements.truth import beside_truth, compared, exceeding
 from infoplane.report.build import load_run
 from infoplane.report.text import table
 from infoplane.study.execute import execute
@@ -654,13 +654,13 @@ def test_the_comparison_with_what_is_known(known):
     assert (contrastive["truth"], contrastive["truth_stderr"]) == (information.value, information.stderr)
     assert (contrastive["direction"], contrastive["verdict"]) == ("lower", "holds")
     # The same draws, scored by the true density.
-    beside = found["contrastive bound at template, true density's"]
+    beside_truth = found["contrastive bound at template, true density's"]
     batches = known.cell("truth").array("contrastive:template")
-    assert beside["truth"] == pytest.approx(batches.mean(), rel=1e-12)
-    assert beside["truth_stderr"] == pytest.approx(stderr_of(np.atleast_2d(batches)), rel=1e-12)
-    assert beside["measured"] == contrastive["measured"]
-    percent = 100 * (beside["measured"] / beside["truth"] - 1)
-    assert beside["verdict"] == f"{percent:+.2f} % of the true density's"
+    assert beside_truth["truth"] == pytest.approx(batches.mean(), rel=1e-12)
+    assert beside_truth["truth_stderr"] == pytest.approx(stderr_of(np.atleast_2d(batches)), rel=1e-12)
+    assert beside_truth["measured"] == contrastive["measured"]
+    percent = 100 * (beside_truth["measured"] / beside_truth["truth"] - 1)
+    assert beside_truth["verdict"] == f"{percent:+.2f} % of the true density's"
     usable = found["usable information at template"]
     assert usable["truth"] == information.value
     assert usable["verdict"] == f"off by {usable['measured'] - usable['truth']:+.2f} nats"
@@ -696,6 +696,6 @@ def test_an_excess_below_nothing_is_called_impossible():
 
 def test_the_contrastive_bound_beside_the_true_densitys():
     true = crossed_mean(np.array([1.9, 2.1]))
-    line = beside("a", Estimate(1.5, 0.1, kind="contrastive", bound="lower"), true)
+    line = beside_truth("a", Estimate(1.5, 0.1, kind="contrastive", bound="lower"), true)
     assert (line["truth"], line["measured"], line["verdict"]) == (2.0, 1.5, "-25.00 % of the true density's")
     assert line["truth_stderr"] == pytest.approx(0.1)

@@ -15,7 +15,7 @@ from infoplane.measurements.inputs import ACCURACY, Capture, Subject
 from infoplane.measurements.label import FORWARD, LABEL, OWN
 from infoplane.measurements.losses import GAP, LOSSES
 from infoplane.measurements.nce import CROSS_ENTROPY, NCE, USABLE
-from infoplane.measurements.noisy import NETWORK_ACCURACY, Descent, ProblemPoints
+from infoplane.measurements.noisy import NETWORK_ACCURACY, DescentCell, ProblemPoints
 from infoplane.measurements.pictures import MSE, SAMPLE_ACCURACY, SAMPLE_VARIANCE
 from infoplane.measurements.propagated import BY_QUADRATURE, FLOW, SWEPT
 from infoplane.measurements.truth import EXCESS
@@ -47,7 +47,7 @@ MEASUREMENTS = {
 QUANTITIES, NOISY_QUANTITIES = MEASUREMENTS["inversion"], MEASUREMENTS["flow"]
 
 #: what studies consist of, whatever is measured
-_SUBJECTS: tuple[type[Kind], ...] = (Data, Subject, Capture, ProblemPoints, Descent)
+_SUBJECTS: tuple[type[Kind], ...] = (Data, Subject, Capture, ProblemPoints, DescentCell)
 #: how a kind of cell is called -> what it is
 KINDS: dict[str, type[Kind]] = {
     each.kind: each for each in (*_SUBJECTS, *(cell for measured in _ALL for cell in measured.cells))
@@ -72,6 +72,6 @@ def with_chart(chart: Chart) -> list[str]:
     return [kind for kind, each in QUANTITIES.items() if chart in each.charts]
 
 
-def settings_of(cell: Cell) -> Kind:
+def as_kind(cell: Cell) -> Kind:
     """Returns the kind of a cell, with its settings."""
     return KINDS[cell.kind](**cell.params)

@@ -87,7 +87,7 @@ def offer(kind: str, shape: Shape, levels: int) -> dict[str, Any]:
     return {**asdict(own), "pace": usual / other}
 
 
-def is_wide(spec: Mapping[str, Any]) -> bool:
+def has_wide_products(spec: Mapping[str, Any]) -> bool:
     """Whether a density, as a study has it, has wide products."""
     return densities.REGISTRY[spec["kind"]].wide_with(spec)
 
@@ -120,7 +120,7 @@ def as_chosen(kind: Fitted, chosen: Mapping[str, Any], device: str = "cpu") -> F
     if "fit" in fields:
         updates = fields["fit"]["updates"]
         own = {"updates": paced(updates, chosen), "batch": chosen["batch"], "learning_rate": chosen["learning_rate"]}
-        exact = {"precision": "float32"} if device == "cpu" and not is_wide(chosen["density"]) else {}
+        exact = {"precision": "float32"} if device == "cpu" and not has_wide_products(chosen["density"]) else {}
         changes["fit"] = {**fields["fit"], **own, **exact}
     return kind.model_copy(update=changes)
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from infoplane.engine.kind import Kind
 from infoplane.inversion import Reconstructor, SquaredError
-from infoplane.measurements.candidates import AUTO, CANDIDATES, as_chosen, is_open, is_wide, offer
+from infoplane.measurements.candidates import AUTO, CANDIDATES, as_chosen, has_wide_products, is_open, offer
 from infoplane.measurements.counting import Passes, Prices, Shape, Work, drawing_of, mean, passes_of
 from infoplane.subjects.forward import Staged, tail
 
@@ -72,7 +72,7 @@ class Costs(Prices):
     def step(self, spec: Mapping[str, Any], layer: str | None, batch: int, precision: str | None = None) -> Work:
         """Returns the work of one training step of a density on a batch."""
         step = self.density(spec, layer).step(batch)
-        return replace(step, flops=HALF * step.flops) if precision == "bfloat16" and is_wide(spec) else step
+        return replace(step, flops=HALF * step.flops) if precision == "bfloat16" and has_wide_products(spec) else step
 
     def scoring(self, spec: Mapping[str, Any], layer: str | None) -> Work:
         """Returns the work of a density's log-probability of one image, among many."""

@@ -109,7 +109,7 @@ class _Counter(TorchDispatchMode):
         return out
 
 
-def count(run: Callable[[], Any]) -> Work:
+def count_work(run: Callable[[], Any]) -> Work:
     """Returns what `run` computes, as passes through networks."""
     with _Counter() as counter:
         run()
@@ -153,7 +153,7 @@ class Passes:
         """The work of one image without gradients, among many."""
         self.model.eval()
         with torch.no_grad():
-            return count(lambda: self.losses(AT_ONCE)).times(1 / AT_ONCE)
+            return count_work(lambda: self.losses(AT_ONCE)).times(1 / AT_ONCE)
 
     def step(self, batch: int) -> Work:
         """Returns the work of one training step on a batch."""
@@ -169,11 +169,11 @@ class Passes:
         if batch not in self._steps:
             self.model.train()
             with torch.enable_grad():
-                self._steps[batch] = count(step)
+                self._steps[batch] = count_work(step)
         return self._steps[batch]
 
 
-def loss_of(density: densities.Density, images: Tensor, context: Tensor | None) -> Tensor:
+def density_loss(density: densities.Density, images: Tensor, context: Tensor | None) -> Tensor:
     """Returns what a training step differentiates, or scoring computes, whichever the density is about to do: (B,)."""
     if not density.training:
         return -density.log_prob(images, context)
@@ -193,7 +193,7 @@ def passes_of(spec: Mapping[str, Any], shape: Shape, levels: int, context: tuple
 def _passes(spec: str, shape: Shape, levels: int, context: tuple[int, ...] | None) -> Passes:
     options = json.loads(spec)
     build = partial(densities.build, options.pop("kind"), shape, levels, context, options, device="meta")
-    return Passes(build, loss_of, shape, context)
+    return Passes(build, density_loss, shape, context)
 
 
 @cache

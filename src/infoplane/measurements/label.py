@@ -29,7 +29,7 @@ from infoplane.measurements.truth import compared, known_of, where_of
 WORTH_SAYING = 0.1
 
 
-class Probe(OfLayer):
+class ProbeCell(OfLayer):
     """The linear probe at one layer, and what it gives the evaluation labels.
 
     Attributes:
@@ -83,7 +83,7 @@ def _features(pairs: Pairs, units: Callable[[Tensor], Tensor]) -> Rows:
     return Rows(len(pairs), of)
 
 
-class Forward(OfLayer):
+class ForwardCell(OfLayer):
     """What follows a layer, trained anew on the decoding part to read the label, and what it gives the evaluation part.
 
     Attributes:
@@ -215,11 +215,11 @@ class Label(OfLabels):
     asked: ClassVar = "label"
     across: ClassVar = frozenset({"layers", "checkpoints"})
     cell: ClassVar = "probe"
-    cells: ClassVar = (Probe,)
+    cells: ClassVar = (ProbeCell,)
 
     def plan(self, plan: Draft, spec: Any, sources: Sources) -> None:
         for place in sources.layers:
-            probe = Probe(held_out=spec.fit.held_out, fit_on=spec.fit_on, seed=spec.seed, **place.layer_fields)
+            probe = ProbeCell(held_out=spec.fit.held_out, fit_on=spec.fit_on, seed=spec.seed, **place.layer_fields)
             place.add(plan, probe)
 
     def absent(self, run: Any) -> str:
@@ -255,7 +255,7 @@ class ByTheRest(OfLabels):
     asked: ClassVar = "forward"
     across: ClassVar = frozenset({"layers", "checkpoints"})
     cell: ClassVar = "forward"
-    cells: ClassVar = (Forward,)
+    cells: ClassVar = (ForwardCell,)
 
     def repeats(self, spec: Any) -> range:
         return range(1, spec.forward.refits + 1)
@@ -281,7 +281,7 @@ class ByTheRest(OfLabels):
             asked = "capture" in place.needs and place.checkpoint in spec.forward_at
             for refit in self.repeats(spec) if asked else ():
                 own = {"held_out": spec.forward.held_out, "seed": seed_of(spec.seed, refit)}
-                place.add(plan, Forward(fit=fit, **own, **place.layer_fields), refit=refit)
+                place.add(plan, ForwardCell(fit=fit, **own, **place.layer_fields), refit=refit)
 
 
 class ByItself(OfLabels):

@@ -230,18 +230,18 @@ class SampleVariance(OfSamples):
     drawn: ClassVar = "squared error"
 
     def scores(self, run: Any, place: Place) -> Scores:
-        drawn, data = drawn_at(run, place), run.cell("data")
+        drawn, data = samples_at(run, place), run.cell("data")
         return {} if drawn is None or data is None else {1: variances(drawn, data.values["levels"])}
 
     def estimate(self, run: Any, place: Place, refits: list[int]) -> Estimate | None:
-        drawn, levels = drawn_at(run, place), run.cell("data").values["levels"]
+        drawn, levels = samples_at(run, place), run.cell("data").values["levels"]
         assert drawn is not None
         if is_of(place, "input"):
             return whole_variance(drawn[0], levels)
         return sample_variance(drawn, levels, groups=run.groups_of("evaluation", len(drawn)))
 
 
-def drawn_at(run: Any, place: Place) -> np.ndarray | None:
+def samples_at(run: Any, place: Place) -> np.ndarray | None:
     """The samples (P, S, C, H, W) of a layer, or of p(x) with P = 1; None where there is one of each image."""
     stored = None if is_of(place, "network") else run.cell("samples", place.layer, 0, place.checkpoint)
     samples = None if stored is None else stored.array("samples")

@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
-from infoplane.errors import in_words, joined
+from infoplane.errors import in_words, spoken_list
 from infoplane.estimate import KINDS, OF_TWIN, Estimate
 from infoplane.measurements import QUANTITIES
 from infoplane.measurements.numbers import ALL, INPUT
@@ -77,7 +77,7 @@ def _behind(own: dict[str, int]) -> str:
         kinds.setdefault(refits, []).append(COLUMNS[kind])
     if len(kinds) < 2:
         return "".join(map(str, kinds)) or "-"
-    return ", ".join(f"{refits} ({joined(names)})" for refits, names in kinds.items())
+    return ", ".join(f"{refits} ({spoken_list(names)})" for refits, names in kinds.items())
 
 
 def _source(kind: str) -> str:
@@ -146,14 +146,14 @@ def _errors(found: Found) -> str:
         over = {f"{whole.refits} refits" if whole is not None and whole.refits > 1 else "": []}
     parts = [
         f"over examples{f' and {words}' if words else ', given this single fit'}"
-        + (f", in {joined(names)}" if len(over) > 1 else "")
+        + (f", in {spoken_list(names)}" if len(over) > 1 else "")
         for words, names in sorted(over.items(), key=lambda item: not item[0])
     ]
     kinds = {kind for _, _, kind in rows}
     bounds = [QUANTITIES[kind].bounds for kind in COLUMNS if kind in kinds and QUANTITIES[kind].bounds]
     lower = [QUANTITIES[kind].lower for kind in COLUMNS if kind in kinds and QUANTITIES[kind].lower]
     if lower:
-        bounds.append(f"{joined(lower)} {'are lower bounds' if len(lower) > 1 else 'is a lower bound'}")
+        bounds.append(f"{spoken_list(lower)} {'are lower bounds' if len(lower) > 1 else 'is a lower bound'}")
     said = [f"± one standard error {'; '.join(parts)}", _sizes(rows), "; ".join(bounds)]
     return " ".join(f"{capitalised(words)}." for words in said if words)
 
@@ -198,8 +198,8 @@ def _whose(weakened: dict[Place, list[str]], results: Results) -> Iterable[str]:
         for kinds, points in own.items():
             alike.setdefault((kinds, tuple(points)), []).append(layer)
     for (kinds, points), layers in alike.items():
-        named = joined([COLUMNS.get(kind, KINDS.get(kind, kind)) for kind in kinds])
-        yield f"{joined([in_words(layer) for layer in layers])}{_at(points, results.checkpoints)} ({named})"
+        named = spoken_list([COLUMNS.get(kind, KINDS.get(kind, kind)) for kind in kinds])
+        yield f"{spoken_list([in_words(layer) for layer in layers])}{_at(points, results.checkpoints)} ({named})"
 
 
 def _at(points: Sequence[str], checkpoints: Sequence[str]) -> str:
@@ -208,7 +208,7 @@ def _at(points: Sequence[str], checkpoints: Sequence[str]) -> str:
         return ""
     if len(points) > MOST_NAMED:
         return f" at {len(points)} of {len(checkpoints)} checkpoints"
-    return f" at {joined(points)}"
+    return f" at {spoken_list(points)}"
 
 
 def number_text(estimate: Estimate | None, *, unit: bool = False) -> str:

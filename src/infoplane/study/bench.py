@@ -179,7 +179,7 @@ def place(device: torch.device) -> Path:
     return catalogue.cache() / f"speeds-{hashlib.sha256(name.encode()).hexdigest()[:12]}.json"
 
 
-def identity(device: torch.device) -> dict[str, Any]:
+def this_machine(device: torch.device) -> dict[str, Any]:
     """Returns what speeds depend on: processor, device, and versions."""
     code = code_of(Path(str(resources.files("infoplane")))).meaning(_TIMED)
     return {
@@ -196,7 +196,7 @@ def keep(device: torch.device, machine: Machine, *, quick: bool) -> Path:
     path = place(device)
     path.parent.mkdir(parents=True, exist_ok=True)
     source = f"infoplane bench{' --quick' * quick} measured this machine, {time.strftime('%Y-%m-%d %H:%M')}"
-    content = {"machine": identity(device), "source": source, "seconds": asdict(machine)}
+    content = {"machine": this_machine(device), "source": source, "seconds": asdict(machine)}
     write_whole(path, json.dumps(content, indent=1))
     return path
 
@@ -208,7 +208,7 @@ def stored(device: torch.device) -> Calibration | None:
         content = json.loads(read_text(place(device)))
         found = {field.name: float(content["seconds"][field.name]) for field in fields(Machine)}
         usable = all(0 <= speed < 1 for speed in found.values()) and found["per_operation"] + found["per_flop"] > 0
-        if usable and content["machine"] == identity(device):
+        if usable and content["machine"] == this_machine(device):
             return Calibration(Machine(**found), f"as {content['source']}")
     return None
 

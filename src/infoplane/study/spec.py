@@ -13,7 +13,7 @@ from infoplane.errors import UsageError, unknown
 from infoplane.inversion import FitSettings
 from infoplane.inversion.precision import best_precision
 from infoplane.measurements import QUANTITIES, asked_for, obtainable
-from infoplane.measurements.candidates import AUTO, is_wide, may_be
+from infoplane.measurements.candidates import AUTO, has_wide_products, may_be
 from infoplane.measurements.dataset import DataSpec
 from infoplane.measurements.task import END
 from infoplane.settings import Settings, check_options, options_for, options_model
@@ -309,7 +309,7 @@ class StudySpec(Study):
     def on(self, device: torch.device, begun: Study | None = None) -> Self:
         """Returns the study with the precision of its fits written out, where that is left to the machine."""
         changes: dict[str, Any] = {}
-        densities_wide = any(map(is_wide, may_be(self.density.model_dump())))
+        densities_wide = any(map(has_wide_products, may_be(self.density.model_dump())))
         for name, wide in (("fit", densities_wide), ("reconstruction", False)):
             fit: FitSettings = getattr(self, name)
             if fit.precision == "auto":
