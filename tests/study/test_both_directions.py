@@ -155,11 +155,13 @@ def test_an_autoencoder_knows_no_labels_but_its_layers_do(tmp_path):
     assert np.isfinite(trained.values["curves"]["train loss"]).all()
 
 
-def test_what_cannot_be_read_forwards_is_refused(tmp_path, refuses):
-    with refuses("no answers of its own", "resnet-autoencoder"):
-        check(study(tmp_path, "resnet-autoencoder"))
+def test_what_cannot_be_read_forwards_is_refused(tmp_path, refuses, monkeypatch):
     with refuses("nothing behind this layer", "logits"):
         check(study(tmp_path, layers=["h1", "logits"]))
+    # What shows without data is said before they are waited for.
+    monkeypatch.setattr("infoplane.study.check.load_data", lambda *_: pytest.fail("loaded"))
+    with refuses("no answers of its own", "resnet-autoencoder"):
+        check(study(tmp_path, "resnet-autoencoder"))
     nash = tiny_study.tiny(tmp_path, measure=["nce", "forward"])
     with refuses("trained by epochs", "nash-cnn", "resnet-classifier"):
         check(nash)

@@ -14,7 +14,7 @@ from infoplane.engine.store import Store
 from infoplane.measurements import fits
 from infoplane.report.build import build_page, load_run
 from infoplane.report.text import table
-from infoplane.study.check import check
+from infoplane.study.check import check, outlined
 from infoplane.study.execute import execute
 
 MEASURE = ["nce", "usable", "losses"]
@@ -144,10 +144,12 @@ def test_a_density_without_any_layer_has_a_page_of_its_own(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["forward", "own"])
-def test_without_a_network_nothing_reads_the_label(tmp_path, refuses, kind):
+def test_without_a_network_nothing_reads_the_label(tmp_path, refuses, monkeypatch, kind):
+    monkeypatch.setattr("infoplane.study.check.load_data", lambda *_: pytest.fail("loaded"))
     spec = tiny_study.tiny(tmp_path, subject=None, layers=[], fit_on="encoding", measure=["losses", kind])
-    with refuses("there is no network to read the label", kind, "leave"):
-        check(spec)
+    for asked in (check, outlined):
+        with refuses("there is no network to read the label", kind, "leave"):
+            asked(spec)
 
 
 def test_a_network_s_own_images_train_no_density(tmp_path, refuses):

@@ -260,15 +260,17 @@ class ByTheRest(OfLabels):
     def repeats(self, spec: Any) -> range:
         return range(1, spec.forward.refits + 1)
 
-    def check(self, spec: Any, data: Result, model: Any) -> None:
+    def check_study(self, spec: Any) -> None:
         _check_network(spec, self.asked)
-        if not data.values["classes"]:
-            mend, received = "leave forward out of measure", f"data set {data.values['name']!r}"
-            raise UsageError("there are no labels to read", received=received, mend=mend)
         if not isinstance(spec.subject.train, subjects.EpochSettings):
             by_epochs = (name for name in subjects.REGISTRY if subjects.settings_of(name) is subjects.EpochSettings)
             received, legal = spec.subject.kind, ", ".join(by_epochs)
             raise UsageError("the forward direction needs a network trained by epochs", received=received, legal=legal)
+
+    def check(self, spec: Any, data: Result, model: Any) -> None:
+        if not data.values["classes"]:
+            mend, received = "leave forward out of measure", f"data set {data.values['name']!r}"
+            raise UsageError("there are no labels to read", received=received, mend=mend)
         for layer in spec.layers:
             subjects.tail(model, layer)
 
@@ -299,7 +301,7 @@ class ByItself(OfLabels):
     cell: ClassVar = "own"
     cells: ClassVar = (Own,)
 
-    def check(self, spec: Any, data: Result, model: Any) -> None:
+    def check_study(self, spec: Any) -> None:
         _check_network(spec, self.asked)
         if subjects.objective_of(spec.subject.kind) != "cross-entropy":
             received, mend = spec.subject.kind, "leave own out of measure"
