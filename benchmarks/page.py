@@ -20,7 +20,7 @@ import numpy as np
 from infoplane.engine.store import Result, Store
 from infoplane.inversion import Curve, FitSettings
 from infoplane.measurements.dataset import DataSpec
-from infoplane.report.build import build
+from infoplane.report.build import build_page
 from infoplane.study.folder import make_folder, prepare
 from infoplane.study.origin import Origin
 from infoplane.study.plan import Cell, make_plan
@@ -111,7 +111,7 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.report is not None:
         before = time.process_time()
-        build(asked.report)
+        build_page(asked.report)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
         print(f"{time.process_time() - before:.1f} s of one core, {peak} MB at most")
         return

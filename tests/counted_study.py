@@ -9,7 +9,7 @@ from infoplane.engine.kind import Kind
 from infoplane.inversion import FitSettings
 from infoplane.measurements.counting import Machine, Work
 from infoplane.measurements.dataset import DataSpec
-from infoplane.measurements.fits import Candidate, Density
+from infoplane.measurements.fits import CandidateCell, DensityCell
 from infoplane.measurements.pictures import Mse, Samples
 from infoplane.study.spec import DensitySpec, StudySpec
 
@@ -25,7 +25,7 @@ class Counted:
         self.contexts = {"a": (4,), "b": (2,)}
 
     def of(self, kind: Kind) -> Work:
-        if isinstance(kind, Density):
+        if isinstance(kind, DensityCell):
             return Work(flops=kind.fit["updates"] * weight(kind.density))
         if isinstance(kind, Mse):
             return Work(flops=self.mse * kind.fit["updates"])
@@ -56,7 +56,7 @@ class Chosen(Counted):
     """The same where the data choose the density."""
 
     def of(self, kind: Kind) -> Work:
-        return Work(flops=kind.fit["updates"]) if isinstance(kind, Candidate | Density) else super().of(kind)
+        return Work(flops=kind.fit["updates"]) if isinstance(kind, CandidateCell | DensityCell) else super().of(kind)
 
 
 def weight(density: Mapping[str, Any]) -> float:

@@ -14,7 +14,7 @@ from infoplane.inversion import Pairs
 from infoplane.measurements.dataset import split_data
 from infoplane.measurements.inputs import Capture
 from infoplane.measurements.task import Live, Task
-from infoplane.profile.request import origin_of
+from infoplane.profile.request import live_origin
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3000, 1, 48, 48), dtype=np.uint8)  # 7 MB
 CAPTURE = {"layers": ["0"], "checkpoint": "end", "checkpoints": 1, "encoding": 0, "read_as": {}, "seed": 0}
@@ -42,7 +42,7 @@ def test_images_are_not_copied_on_their_way_through_a_run(tmp_path):
     def stored():
         store.save(named, split_data(dataset, sizes, 0))
 
-    assert peak_of(lambda: origin_of(dataset, live, ["0"])) < 0.2
+    assert peak_of(lambda: live_origin(dataset, live, ["0"])) < 0.2
     assert peak_of(stored) < 0.3
     found = {}
 

@@ -8,10 +8,10 @@ from infoplane.errors import (
     check_text,
     in_words,
     is_text,
-    joined,
     plain,
     plural,
     printable,
+    spoken_list,
     unknown,
 )
 
@@ -87,5 +87,10 @@ def test_words_agree_with_how_many_they_are_about():
     assert agreed(2, grey) == grey
     assert [plural(n, "class", "classes") for n in (1, 1000)] == ["1 class", "1,000 classes"]
     assert [plural(n, "image") for n in (0, 1)] == ["0 images", "1 image"]
-    assert [joined(parts) for parts in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == ["", "a", "a and b", "a, b and c"]
+    assert [spoken_list(parts) for parts in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == [
+        "",
+        "a",
+        "a and b",
+        "a, b and c",
+    ]
     assert [in_words(name) for name in ("fc3", "2", "0.conv")] == ["fc3", "'2'", "'0.conv'"]

@@ -14,7 +14,7 @@ import pytest
 from infoplane.engine.plan import Plan
 from infoplane.study.load import load_study
 from infoplane.study.plan import make_plan
-from plugin_site import SITE, read_anew, visible
+from plugin_site import SITE, read_anew, visible, write_metadata
 from tiny_study import events
 
 STUDY = """
@@ -127,3 +127,19 @@ for words in (["--help"], ["run", "--help"], ["data", "--help"]):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", source], env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_measurement_that_cannot_be_had_is_told_who_asks_for_it_and_minded_by_nobody_else(tmp_path, monkeypatch):
+    (tmp_path / "broken_of_theirs.py").write_text("import a_module_that_is_nowhere\n")
+    write_metadata(tmp_path, "theirs", "2.1", {"infoplane.measurements": {"rarity": "broken_of_theirs:RARITY"}})
+    monkeypatch.syspath_prepend(str(tmp_path))
+    path = study(tmp_path)
+    assert infoplane("plan", path).returncode == 0
+    asked = infoplane("plan", path, "--set", "measure=[nce, rarity]")
+    assert asked.returncode == 2
+    said = "measurement 'rarity' of theirs 2.1 cannot be had; received ModuleNotFoundError: No module named "
+    assert asked.stderr.removeprefix("infoplane: ").startswith(f"{said}'a_module_that_is_nowhere'")
+    assert len(asked.stderr.splitlines()) == 1
+    unknown = infoplane("plan", path, "--set", "measure=[nce, rarities]").stderr
+    assert "unknown value of measure" in unknown
+    assert "legal: nce, usable" in unknown

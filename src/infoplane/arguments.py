@@ -65,14 +65,14 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
 
 def check_argument(name: str, value: Any, hint: Any) -> None:
     """Raises UsageError unless a value is of the kind that an annotation says."""
-    if fits(value, hint):
+    if is_of_kind(value, hint):
         return
     if get_origin(hint) is Literal and isinstance(value, str):
         raise unknown(name, value, [str(choice) for choice in get_args(hint)])
     mend = None
     if isinstance(value, np.ndarray) and _wants_tensor(hint):
         mend = "pass torch.from_numpy(array)"
-    elif isinstance(value, str) and any(fits([value], part) for part in members(hint)):
+    elif isinstance(value, str) and any(is_of_kind([value], part) for part in members(hint)):
         mend = f"a list of one: {name}=[{value!r:.60}]"
     raise UsageError(f"{name} cannot be used", received=_received(value), legal=described(hint), mend=mend)
 
@@ -86,19 +86,19 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     return {name: hint for name, hint in hints.items() if kinds.get(name, several[0]) not in several}
 
 
-def fits(value: Any, hint: Any) -> bool:
+def is_of_kind(value: Any, hint: Any) -> bool:
     """Whether a value is of the kind that an annotation says; what cannot be told is taken to be."""
     if type(hint) is type:  # the usual case, for each of the thousands in a list
         return _fits_class(value, hint)
     origin, parts = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        return fits(value, parts[0]) and _within(value, parts[1:])
+        return is_of_kind(value, parts[0]) and _within(value, parts[1:])
     if origin in (Union, types.UnionType):
-        return any(fits(value, part) for part in parts)
+        return any(is_of_kind(value, part) for part in parts)
     if origin is Literal:
         return any(type(value) is type(choice) and value == choice for choice in parts)
-    if origin is tuple and not is_open(parts):
-        return _is_list(value) and len(value) == len(parts) and all(map(fits, value, parts))
+    if origin is tuple and not of_any_length(parts):
+        return _is_list(value) and len(value) == len(parts) and all(map(is_of_kind, value, parts))
     if origin is Callable:
         return callable(value)
     if isinstance(origin, type):
@@ -127,13 +127,15 @@ def _fits_class(value: Any, hint: Any) -> bool:
 def _fits_generic(value: Any, origin: type, parts: tuple[Any, ...]) -> bool:
     """Of lists and mappings, also what is in them."""
     if issubclass(origin, Mapping):
-        return isinstance(value, Mapping) and all(fits(k, parts[0]) and fits(v, parts[1]) for k, v in value.items())
+        return isinstance(value, Mapping) and all(
+            is_of_kind(k, parts[0]) and is_of_kind(v, parts[1]) for k, v in value.items()
+        )
     if issubclass(origin, Sequence):
-        return _is_list(value) and all(fits(each, parts[0]) for each in value)
+        return _is_list(value) and all(is_of_kind(each, parts[0]) for each in value)
     return _fits_class(value, origin)
 
 
-def is_open(parts: tuple[Any, ...]) -> bool:
+def of_any_length(parts: tuple[Any, ...]) -> bool:
     """Whether these are the parts of a tuple's annotation that is of any length."""
     return len(parts) == 2 and parts[1] is ...
 
@@ -167,7 +169,7 @@ def described(hint: Any) -> str:
         return ", or ".join(dict.fromkeys(described(part) for part in parts))
     if origin is Literal:
         return " or ".join(choice_shown(choice) for choice in parts)
-    if origin is tuple and not is_open(parts):
+    if origin is tuple and not of_any_length(parts):
         kinds = list(dict.fromkeys(described(part) for part in parts))
         return f"a list of {len(parts)}, {f'each {kinds[0]}' if len(kinds) == 1 else ' and '.join(kinds)}"
     if isinstance(origin, type) and issubclass(origin, Mapping):

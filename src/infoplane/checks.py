@@ -25,7 +25,7 @@ def holds_integers(tensor: Any) -> bool:
     return str(tensor.dtype) in INTEGERS
 
 
-def outline(tensor: Any) -> str:
+def type_and_shape(tensor: Any) -> str:
     """Returns a torch tensor's type and shape as messages show them, e.g. "uint8 (8, 1, 4, 4)"."""
     return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
 

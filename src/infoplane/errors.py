@@ -87,7 +87,7 @@ def agreed(count: int, words: str) -> str:
     return re.sub(several, lambda word: _OF_ONE[word[0]], words)
 
 
-def joined(parts: Sequence[str]) -> str:
+def spoken_list(parts: Sequence[str]) -> str:
     """Returns "a, b and c"."""
     return " and ".join(filter(None, (", ".join(parts[:-1]), *parts[-1:])))
 

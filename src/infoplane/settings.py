@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeGuard, 
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from infoplane.arguments import choice_shown, described, is_open, members
+from infoplane.arguments import choice_shown, described, members, of_any_length
 from infoplane.errors import UsageError, unknown
 
 
@@ -162,7 +162,7 @@ def _step(field: Any, part: Any) -> Any:
         if issubclass(origin, Mapping):
             return parts[1]
         if issubclass(origin, Sequence) and isinstance(part, int):
-            return parts[0] if origin is not tuple or is_open(parts) else parts[min(part, len(parts) - 1)]
+            return parts[0] if origin is not tuple or of_any_length(parts) else parts[min(part, len(parts) - 1)]
     return None
 
 

@@ -68,7 +68,7 @@ def test_every_job_has_its_line_with_rate_unit_and_time(short, capsys):
 def test_json_holds_what_was_printed_and_what_it_was_found_from(short, tmp_path, capsys):
     said = command(capsys, "bench", "--device", "cpu", "--json", tmp_path / "bench.json")
     (found,) = json.loads((tmp_path / "bench.json").read_text(encoding="utf-8"))
-    assert found["machine"] == bench.identity(CPU)
+    assert found["machine"] == bench.this_machine(CPU)
     assert not found["quick"]
     assert [row["what"] for row in found["timings"]] == ["training", "scoring", "sampling"]
     assert [row["amount"] for row in found["timings"]] == [8, 6, 2]
@@ -148,22 +148,22 @@ def test_what_was_kept_is_what_is_reckoned_with(cache, tmp_path, capsys):
     ],
 )
 def test_speeds_of_another_machine_or_version_are_not_used(cache, monkeypatch, change):
-    here = bench.identity(CPU)
+    here = bench.this_machine(CPU)
     assert change.items() - here.items(), "the test changes something"
     bench.keep(CPU, KNOWN, quick=False)
-    monkeypatch.setattr(bench, "identity", lambda device: {**here, **change})
+    monkeypatch.setattr(bench, "this_machine", lambda device: {**here, **change})
     assert bench.stored(CPU) is None
 
 
 def test_the_version_holds_the_code_that_is_timed(cache, monkeypatch):
-    here = bench.identity(CPU)["infoplane"]
+    here = bench.this_machine(CPU)["infoplane"]
     monkeypatch.setattr(bench, "_TIMED", (*bench._TIMED, "infoplane.subjects.resnet"))
-    assert bench.identity(CPU)["infoplane"] != here
+    assert bench.this_machine(CPU)["infoplane"] != here
 
 
 def content(**changes) -> bytes:
     """A file of this machine's speeds in which some of its fields are others, or are not there: ABSENT."""
-    good = {"machine": bench.identity(CPU), "measured": "2026-01-01 00:00", "quick": False, "seconds": SPEEDS}
+    good = {"machine": bench.this_machine(CPU), "source": "infoplane bench", "seconds": SPEEDS}
     return json.dumps({key: value for key, value in (good | changes).items() if value is not ABSENT}).encode()
 
 
@@ -182,7 +182,7 @@ DAMAGES = {
     "not finite": lambda: content(seconds={**SPEEDS, "per_flop": float("nan")}),
     "endless": lambda: content(seconds={**SPEEDS, "per_flop": float("inf")}),
     "all zero": lambda: content(seconds=dict.fromkeys(SPEEDS, 0)),
-    "no date": lambda: content(measured=ABSENT),
+    "no source": lambda: content(source=ABSENT),
 }
 
 

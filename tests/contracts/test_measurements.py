@@ -14,7 +14,7 @@ from infoplane.estimate import KINDS
 from infoplane.measurements import MEASUREMENTS, NOISY_QUANTITIES, QUANTITIES, asked_for
 from infoplane.measurements.base import Measurement
 from infoplane.measurements.numbers import ALL
-from infoplane.report.build import build, load_run
+from infoplane.report.build import build_page, load_run
 from infoplane.study.execute import execute
 
 RESNET = {
@@ -45,7 +45,7 @@ def runs(tmp_path_factory) -> dict[str, list[Any]]:
         for number, spec in enumerate(specs):
             run = folder / f"{family}-{number}"
             assert not execute(spec, run, device="cpu", workers=0, quiet=True).failed
-            build(run)
+            build_page(run)
             found.setdefault(family, []).append((run, load_run(run)))
     return found
 

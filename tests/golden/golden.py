@@ -24,7 +24,7 @@ from torch import nn
 
 import infoplane
 from infoplane import data
-from infoplane.report.build import build
+from infoplane.report.build import build_page
 from infoplane.study.execute import execute
 from infoplane.study.load import load_study
 
@@ -42,7 +42,7 @@ def study(name: str, **changes: Any) -> Callable[[Path], None]:
     def run(folder: Path) -> None:
         spec = load_study(name, {path.replace("__", "."): value for path, value in changes.items()})
         execute(spec, folder, device="cpu", workers=2, quiet=True)
-        build(folder)
+        build_page(folder)
 
     return run
 
@@ -56,7 +56,7 @@ def measured(folder: Path) -> None:
         model, digits.images[:300], digits.labels[:300], layers=["1", "3"], levels=digits.levels, budget=30,
         device="cpu", workers=2, quiet=True, out=folder, name="a small network",
     )  # fmt: skip
-    build(folder)
+    build_page(folder)
 
 
 #: name -> what makes its folder

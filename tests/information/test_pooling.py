@@ -9,7 +9,7 @@ from scipy import stats
 from infoplane.information import Mean, difference, pooled
 from infoplane.information.crossed import Part
 from infoplane.information.pooling import least_p, refits_parts, residuals
-from infoplane.measurements.compared import Curve, change, numbers
+from infoplane.measurements.compared import CheckpointScores, change, numbers
 
 REFITS, IMAGES = 3, 200
 
@@ -152,7 +152,7 @@ def test_students_t_with_the_pooled_error_gives_the_p_value():
         str(at): {refit: generator.normal(size=IMAGES) + generator.normal() + 0.2 * at for refit in (1, 2, 3)}
         for at in range(5)
     }
-    own, tested, refits = change(Curve(curve), "0", "4")
+    own, tested, refits = change(CheckpointScores(curve), "0", "4")
     plain = difference(*(np.stack([*curve[at].values()]) for at in ("4", "0")))
     assert (refits, own.value, own.stderr) == (3, pytest.approx(plain.value), pytest.approx(plain.stderr))
     row = numbers(own, tested)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import tiny_study
-from infoplane.report.build import build
+from infoplane.report.build import build_page
 from infoplane.report.provenance import Hider
 from infoplane.study.execute import execute
 
@@ -54,7 +54,7 @@ def test_a_page_names_no_folder_of_the_machine(tmp_path):
     assert str(tmp_path) in spec.to_yaml()  # the data lie there
     broken = spec.model_copy(update={"fit": spec.fit.model_copy(update={"learning_rate": 1e30})})
     execute(broken, folder, device="cpu", workers=0, quiet=True)
-    page = build(folder).read_text(encoding="utf-8")
+    page = build_page(folder).read_text(encoding="utf-8")
     assert "What failed" in page
     for path in (tmp_path, folder, Path.home(), Path.cwd(), Path(os.__file__).parent):
         assert str(path) not in page

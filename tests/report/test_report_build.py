@@ -22,7 +22,7 @@ import tiny_study
 from infoplane.errors import CellError
 from infoplane.measurements.task import Live
 from infoplane.profile import Profile
-from infoplane.report.build import PAGES, build, load_run
+from infoplane.report.build import PAGES, build_page, load_run
 from infoplane.report.inversion.gather import contents_of
 from infoplane.study.execute import execute
 
@@ -70,7 +70,7 @@ def test_everything_drawn_is_gathered(finished: Path) -> None:
 
 
 def test_a_finished_run_has_its_page_and_tables(run: Path) -> None:
-    seen = Seen(build(run).read_text(encoding="utf-8"))
+    seen = Seen(build_page(run).read_text(encoding="utf-8"))
     assert seen.open == []
     assert "missing" not in seen.text
     for checkpoint in CHECKPOINTS:
@@ -108,7 +108,7 @@ def test_a_run_cut_off_says_what_is_missing(run: Path, unpainted: None) -> None:
     conv1 = contents.layers[0].pictures["2"]
     assert conv1.samples is None
     assert conv1.reconstructions is not None
-    seen = Seen(build(run).read_text(encoding="utf-8"))
+    seen = Seen(build_page(run).read_text(encoding="utf-8"))
     assert "it was still going, or was cut off" in seen.text
     assert f"2 of its {len(results.plan.cells)} parts are missing" in seen.text
     assert "density of logits at checkpoint 0, refit 1" in seen.text
@@ -132,7 +132,7 @@ def test_a_failed_part_shows_its_traceback_and_who_waits_for_it(run: Path, unpai
     assert contents.failures == [(capture, "CellError: <b>broken</b>", 'Traceback:\n  File "<here>"\n')]
     assert len(contents.missing) == len(waiting) > 5
     assert {why for _, why in contents.missing} == {"needs a part that failed"}
-    seen = Seen(build(run).read_text(encoding="utf-8"))
+    seen = Seen(build_page(run).read_text(encoding="utf-8"))
     assert "b" not in seen.tags()
     assert "CellError: <b>broken</b>" in seen.text
     assert 'File "<here>"' in seen.text
@@ -145,7 +145,7 @@ def test_a_run_of_which_nothing_is_there_has_a_page(run: Path, unpainted: None) 
     plan = load_run(run).plan
     for name in plan.cells:
         shutil.rmtree(run / "cells" / name)
-    seen = Seen(build(run).read_text(encoding="utf-8"))
+    seen = Seen(build_page(run).read_text(encoding="utf-8"))
     assert "There are no numbers yet." in seen.text
     assert f"{len(plan.cells)} of its {len(plan.cells)} parts are missing" in seen.text
 
@@ -162,7 +162,7 @@ def test_a_damaged_part_is_left_out_and_named(run: Path, unpainted: None, kind: 
     results = load_run(run)
     assert results.damaged() == [name]
     assert len(contents_of(results).numbers.all) < len(whole.numbers.all) or kind in ("data", "subject", "samples")
-    text = Seen(build(run).read_text(encoding="utf-8")).text
+    text = Seen(build_page(run).read_text(encoding="utf-8")).text
     assert "damaged: 1 part" in text
     assert "Running the same command again computes what is missing, what is damaged anew" in text
     assert ("What was stored of the images is damaged" in text) == (kind == "data")
@@ -179,7 +179,7 @@ def test_damaged_events_are_passed_over(run: Path, unpainted: None) -> None:
     contents = contents_of(load_run(run))
     assert (contents.times, contents.total_seconds) == (whole.times, whole.total_seconds)
     assert (contents.versions, contents.machine, contents.going) == (whole.versions, whole.machine, False)
-    assert build(run).is_file()
+    assert build_page(run).is_file()
 
 
 BEGIN = {"event": "begin", "machine": "", "versions": {}}
@@ -237,7 +237,7 @@ def flip(path: Path) -> None:
     ],
 )
 def test_of_an_unchanged_run_nothing_is_read_again(run: Path, unpainted: None, monkeypatch, spoil) -> None:
-    page, gathered = build(run), []
+    page, gathered = build_page(run), []
     pages = PAGES["inversion"]
 
     def gather(results):
@@ -246,14 +246,14 @@ def test_of_an_unchanged_run_nothing_is_read_again(run: Path, unpainted: None, m
 
     monkeypatch.setitem(PAGES, "inversion", dataclasses.replace(pages, gather=gather))
     written = {path: path.read_bytes() for path in (page, run / "results.csv", run / "figures.json")}
-    assert build(run) == page
+    assert build_page(run) == page
     assert gathered == []
     assert {path: path.read_bytes() for path in written} == written
     spoil(run)
-    build(run)
+    build_page(run)
     assert gathered == [run]
     assert (run / "changes.parquet").is_file()
-    build(run)
+    build_page(run)
     assert gathered == [run]
 
 
@@ -262,7 +262,7 @@ def test_what_a_killed_report_left_is_swept_away(run: Path, unpainted: None) -> 
     (run / "figures").mkdir()
     for left in (run / ".tmp-report.html-1a2b", run / "figures" / ".tmp-a.svg-1a2b"):
         left.write_text("half")
-    build(run)
+    build_page(run)
     assert not list(run.rglob(".tmp-*"))
     assert {path.name for path in run.iterdir()} > before
 
@@ -271,7 +271,7 @@ def test_what_a_killed_report_left_is_swept_away(run: Path, unpainted: None) -> 
 def test_something_in_the_way_is_one_line(run: Path, unpainted: None, refuses, name: str) -> None:
     (run / name).write_text("") if name == "figures" else (run / name).mkdir()
     with refuses("cannot write the output folder", str(run / name)):
-        build(run)
+        build_page(run)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
@@ -283,7 +283,7 @@ def test_a_full_disk_is_one_line_for_page_tables_and_copies(
 
     profile = Profile(run, Live(nn.Identity(), lambda images: images), torch.device("cpu"))
     calls = {
-        "replace": lambda: build(run),
+        "replace": lambda: build_page(run),
         "copyfile": lambda: profile.report(run.parent / "elsewhere"),
     }
     for name, call in calls.items():
@@ -307,9 +307,9 @@ def test_a_small_disk(finished: Path, tmp_path: Path, refuses) -> None:
     try:
         folder = Path(shutil.copytree(finished, disk / "run"))
         with refuses("no space left on the disk", str(folder), "what is stored is kept", error=CellError):
-            build(folder)
+            build_page(folder)
         assert load_run(folder).damaged() == []
         subprocess.run(["mount", "-o", "remount,size=50m", disk], check=True)
-        assert build(folder).is_file()
+        assert build_page(folder).is_file()
     finally:
         subprocess.run(["umount", "--lazy", disk], check=True)  # maps of files may outlive their use

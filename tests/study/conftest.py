@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import tiny_study
-from infoplane.report.build import build
+from infoplane.report.build import build_page
 from infoplane.study.execute import execute
 
 
@@ -16,7 +16,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("finished")
     outcome = execute(tiny_study.tiny(folder), folder / "run", workers=0, quiet=True)
     assert not outcome.failed
-    build(folder / "run")
+    build_page(folder / "run")
     return folder / "run"
 
 

@@ -19,7 +19,7 @@ from infoplane.measurements.densities import seed_of
 from infoplane.measurements.label import FORWARD
 from infoplane.measurements.numbers import Place
 from infoplane.measurements.task import build_subject
-from infoplane.report.build import build, load_run
+from infoplane.report.build import build_page, load_run
 from infoplane.study.check import check
 from infoplane.study.execute import execute
 from infoplane.study.plan import make_plan
@@ -41,7 +41,7 @@ def study(folder, kind="resnet-classifier", measure=MEASURE, **changes):
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("directions")
     assert not execute(study(folder), folder / "run", workers=0, quiet=True).failed
-    build(folder / "run")
+    build_page(folder / "run")
     return folder / "run"
 
 
@@ -155,11 +155,13 @@ def test_an_autoencoder_knows_no_labels_but_its_layers_do(tmp_path):
     assert np.isfinite(trained.values["curves"]["train loss"]).all()
 
 
-def test_what_cannot_be_read_forwards_is_refused(tmp_path, refuses):
-    with refuses("no answers of its own", "resnet-autoencoder"):
-        check(study(tmp_path, "resnet-autoencoder"))
+def test_what_cannot_be_read_forwards_is_refused(tmp_path, refuses, monkeypatch):
     with refuses("nothing behind this layer", "logits"):
         check(study(tmp_path, layers=["h1", "logits"]))
+    # What shows without data is said before they are waited for.
+    monkeypatch.setattr("infoplane.study.check.load_data", lambda *_: pytest.fail("loaded"))
+    with refuses("no answers of its own", "resnet-autoencoder"):
+        check(study(tmp_path, "resnet-autoencoder"))
     nash = tiny_study.tiny(tmp_path, measure=["nce", "forward"])
     with refuses("trained by epochs", "nash-cnn", "resnet-classifier"):
         check(nash)
@@ -228,7 +230,7 @@ def test_the_columns_of_what_is_tested(tmp_path):
     spec = study(tmp_path, **changes, subject={**SUBJECT, "train": {**TRAIN, "checkpoints": ["end", 1, 0]}})
     folder = tmp_path / "run"
     assert not execute(spec, folder, workers=0, quiet=True).failed
-    build(folder)
+    build_page(folder)
     tables = {name: pl.read_csv(folder / f"{name}.csv") for name in ("differences", "changes", "compression")}
     family = {}
     for name in ("differences", "changes"):
@@ -306,7 +308,7 @@ def test_the_rest_is_trained_anew_at_the_checkpoints_that_are_named(tmp_path, fi
     assert planned.roles.keys() == kept
     assert len(kept) < len(before.roles)
     assert not execute(some, tmp_path / "run", workers=0, quiet=True).failed
-    build(tmp_path / "run")
+    build_page(tmp_path / "run")
     rows = pl.read_parquet(tmp_path / "run" / "results.parquet").filter(pl.col("kind") == "forward")
     assert set(rows["checkpoint"]) == {"0", "end"}
     whole = pl.read_parquet(finished / "results.parquet").filter(pl.col("kind") == "forward")

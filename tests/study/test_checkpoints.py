@@ -14,7 +14,7 @@ from infoplane.engine.store import Store
 from infoplane.measurements.label import LABEL
 from infoplane.measurements.numbers import Place
 from infoplane.measurements.task import build_subject
-from infoplane.report.build import build, load_run
+from infoplane.report.build import build_page, load_run
 from infoplane.study.execute import execute
 from infoplane.study.plan import make_plan
 from infoplane.study.results import Results
@@ -28,7 +28,7 @@ def traced(tmp_path_factory):
     folder = tmp_path_factory.mktemp("traced")
     spec = tiny_study.tiny(folder, subject__train__checkpoints=["end", 2, 0], fit__refits=2)
     assert not execute(spec, folder / "run", workers=0, quiet=True).failed
-    build(folder / "run")
+    build_page(folder / "run")
     return folder / "run"
 
 

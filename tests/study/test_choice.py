@@ -20,7 +20,7 @@ from infoplane.measurements.cost import Costs
 from infoplane.measurements.fits import choose
 from infoplane.profile import measure
 from infoplane.profile.inputs import density_of
-from infoplane.report.build import build, load_run, table
+from infoplane.report.build import build_page, load_run, table
 from infoplane.study.bench import typical
 from infoplane.study.execute import execute
 from infoplane.study.load import load_study
@@ -238,7 +238,7 @@ def test_a_candidate_whose_fit_fails_has_lost(tmp_path, monkeypatch, small, fata
     assert found["failed"].keys() == {fatal}
     assert (found["other"], found["difference"], found["stderr"]) == (None, None, None)
     assert found["losses"].keys() == {other}
-    page, text = build(folder).read_text(encoding="utf-8"), " ".join(table(load_run(folder)).split())
+    page, text = build_page(folder).read_text(encoding="utf-8"), " ".join(table(load_run(folder)).split())
     for said in (page, text):
         assert (
             f"The density is {SPOKEN[other]}, which could be trained: {SPOKEN[fatal]} could not be ({FAILS[fatal]}"
@@ -277,7 +277,7 @@ def test_page_and_table_say_what_was_chosen_and_by_how_much(begun):
     folder = begun / "run"
     found = load_run(folder).choice
     assert found is not None
-    page, text = build(folder).read_text(encoding="utf-8"), " ".join(table(load_run(folder)).split())
+    page, text = build_page(folder).read_text(encoding="utf-8"), " ".join(table(load_run(folder)).split())
     for said in (page, text):
         assert f"The density is {SPOKEN[found['chosen']]}, which" in said
         assert f"than {SPOKEN[found['other']]} after {found['losses'][found['other']]['updates']}" in said
@@ -289,9 +289,11 @@ def test_ones_own_network_is_measured_with_what_the_data_choose(tmp_path, small,
     images, labels = tiny_study.images_and_labels(80)
     options: dict[str, Any] = {"layers": ["fc"], "levels": 3, "refits": 1, "workers": 0, "quiet": True}
     with refuses("unknown density to measure with", "auto"):
-        measure(toy_networks.build(), images, labels, budget=3, density="atuo", **options)
+        measure(toy_networks.build_page(), images, labels, budget=3, density="atuo", **options)
     folder = tmp_path / "run"
-    profile = measure(toy_networks.build(), images, labels, budget=3, kinds=["nce", "usable"], out=folder, **options)
+    profile = measure(
+        toy_networks.build_page(), images, labels, budget=3, kinds=["nce", "usable"], out=folder, **options
+    )
     found = load_run(folder).choice
     assert found is not None
     assert found["chosen"] in CANDIDATES
@@ -302,7 +304,14 @@ def test_ones_own_network_is_measured_with_what_the_data_choose(tmp_path, small,
     assert bool((scored < 0).all())
     with refuses("the output folder holds another study's run", "density.kind"):
         measure(
-            toy_networks.build(), images, labels, budget=3, kinds=["nce"], density="pixelcnn", out=folder, **options
+            toy_networks.build_page(),
+            images,
+            labels,
+            budget=3,
+            kinds=["nce"],
+            density="pixelcnn",
+            out=folder,
+            **options,
         )
 
 

@@ -14,13 +14,13 @@ from infoplane import densities
 from infoplane.engine.plan import Plan
 from infoplane.engine.schedule import finished
 from infoplane.errors import words
-from infoplane.measurements import settings_of
+from infoplane.measurements import as_kind
 from infoplane.measurements.cost import PROBE_READS, READ, Costs
-from infoplane.measurements.counting import Machine, Work, count
-from infoplane.measurements.fits import Density
+from infoplane.measurements.counting import Machine, Work, count_work
+from infoplane.measurements.fits import DensityCell
 from infoplane.measurements.flow import MADE, QUERY, VISITS
-from infoplane.measurements.label import Probe
-from infoplane.measurements.noisy import GRADED, Descent, NoisyCosts
+from infoplane.measurements.label import ProbeCell
+from infoplane.measurements.noisy import GRADED, DescentCell, NoisyCosts
 from infoplane.measurements.pictures import Mse, Samples
 from infoplane.study.bench import fresh
 from infoplane.study.execute import execute
@@ -36,15 +36,15 @@ from infoplane.subjects.train_noisy import loss_of
 
 def test_a_convolution_and_a_product_are_counted_by_their_formulas():
     images, weight = torch.zeros(5, 3, 9, 7, device="meta"), torch.zeros(4, 3, 2, 3, device="meta")
-    work = count(lambda: F.conv2d(images, weight))
+    work = count_work(lambda: F.conv2d(images, weight))
     rows, columns = 9 - 2 + 1, 7 - 3 + 1
     assert work.flops == 2 * 5 * 4 * 3 * 2 * 3 * rows * columns
     assert (work.operations, work.written) == (1, 5 * 4 * rows * columns)
-    assert count(lambda: torch.zeros(6, 7) @ torch.zeros(7, 8)).flops == 2 * 6 * 7 * 8
+    assert count_work(lambda: torch.zeros(6, 7) @ torch.zeros(7, 8)).flops == 2 * 6 * 7 * 8
 
 
 def test_counting_computes_nothing_and_needs_no_memory():
-    work = count(lambda: torch.zeros(10**6, 10**6, device="meta") @ torch.zeros(10**6, 10**6, device="meta"))
+    work = count_work(lambda: torch.zeros(10**6, 10**6, device="meta") @ torch.zeros(10**6, 10**6, device="meta"))
     assert work.flops == 2e18
 
 
@@ -72,9 +72,9 @@ def costs(**changes) -> Costs:
 
 
 def test_the_cost_of_a_fit_grows_with_its_updates_and_batch():
-    shorter, longer = (costs().of(Density(**density(fit={**density()["fit"], "updates": n}))) for n in (10, 110))
+    shorter, longer = (costs().of(DensityCell(**density(fit={**density()["fit"], "updates": n}))) for n in (10, 110))
     per_update = (longer.flops - shorter.flops) / 100
-    larger = costs().of(Density(**density(fit={**density()["fit"], "updates": 110, "batch": 8})))
+    larger = costs().of(DensityCell(**density(fit={**density()["fit"], "updates": 110, "batch": 8})))
     assert larger.flops - longer.flops == pytest.approx(110 * per_update)
     # A training step is a forward pass and, for all but the first layer, twice as much backwards.
     forward = costs().scoring(density()["density"], None).flops
@@ -92,10 +92,10 @@ def test_a_step_is_counted_on_its_batch_the_weights_once():
 
 
 def test_a_context_costs_and_scoring_pairs_costs():
-    assert costs().of(Density(**density(layer="a"))).flops > costs().of(Density(**density())).flops
+    assert costs().of(DensityCell(**density(layer="a"))).flops > costs().of(DensityCell(**density())).flops
     pairs = density(layer="a", contrastive={"candidates": 5, "batches": 8})
     forward = costs().scoring(density()["density"], "a").flops
-    extra = costs().of(Density(**pairs)).flops - costs().of(Density(**density(layer="a"))).flops
+    extra = costs().of(DensityCell(**pairs)).flops - costs().of(DensityCell(**density(layer="a"))).flops
     # 40 images: ten batches of four.
     assert extra == pytest.approx(10 * 16 * forward)
 
@@ -103,7 +103,7 @@ def test_a_context_costs_and_scoring_pairs_costs():
 def test_reading_activations_costs_by_their_size():
     once = {
         layer: costs(contexts={"a": (6,), "b": (3, 4, 5)}).of(
-            Probe(layer=layer, held_out=0.5, fit_on="decoding", seed=0)
+            ProbeCell(layer=layer, held_out=0.5, fit_on="decoding", seed=0)
         )
         for layer in ("a", "b")
     }
@@ -265,12 +265,12 @@ def test_a_step_of_descent_calls_as_many_operations_as_torch_counts(widths, beta
 
         step()
         optimiser.zero_grad()
-        return round(count(step).operations)
+        return round(count_work(step).operations)
 
     def foretold(widths, beta, orthonormal) -> float:
         train = {"epochs": 1, "batch": None, "orthonormal": orthonormal}
         network = {"widths": widths, "beta": beta}
-        return Descent(network=network, train=train, seed=0).work(NoisyCosts(spiral(0))).calls
+        return DescentCell(network=network, train=train, seed=0).work(NoisyCosts(spiral(0))).calls
 
     least = (1,), None, 0.0
     assert foretold(widths, beta, orthonormal) - foretold(*least) == pytest.approx(
@@ -333,7 +333,7 @@ def test_what_cells_store_is_foretold_from_their_shapes(tmp_path):
     assert not execute(spec, tmp_path / "run", workers=0, quiet=True).failed
     plan = Plan.load(tmp_path / "run")
     costs = costs_of(spec)
-    sizes = {name: costs.size(settings_of(cell)) for name, cell in plan.cells.items()}
+    sizes = {name: costs.size(as_kind(cell)) for name, cell in plan.cells.items()}
     for kind in ("density", "subject", "capture"):
         name = tiny_study.role(plan, kind, "conv1" if kind == "density" else "", 1 if kind == "density" else 0)
         # Arrays and weights; a few thousand bytes of JSON lie beside them whatever their size.
@@ -350,5 +350,5 @@ def test_more_images_cost_more_and_are_divided_as_the_study_divides_them(tmp_pat
     assert many[capture].flops == pytest.approx(10 * here[capture].flops)
     # The network's training is a number of updates, whatever the data.
     assert many[subject].flops < 2 * here[subject].flops
-    data = settings_of(plan.cells[plan.name("data")])
+    data = as_kind(plan.cells[plan.name("data")])
     assert more.size(data) == 10 * few.size(data)

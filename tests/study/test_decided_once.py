@@ -9,7 +9,7 @@ import tiny_study
 import toy_networks
 from infoplane.engine.plan import Plan
 from infoplane.inversion import precision
-from infoplane.measurements import settings_of
+from infoplane.measurements import as_kind
 from infoplane.measurements.candidates import CANDIDATES, Candidate, as_chosen, offer
 from infoplane.profile import measure
 from infoplane.study.execute import execute
@@ -120,7 +120,7 @@ def test_a_run_of_a_version_that_left_it_open_goes_on_as_it_was(tmp_path, proces
 def test_only_wide_candidates_are_trained_in_half_precision(tmp_path, processor):
     processor(True)
     plan = make_plan(on_machine(asked(tmp_path, density={"kind": "auto"}, fit={"updates": 2}), None, CPU))
-    asked_for = settings_of(plan.cells[role(plan, "density", "logits", 1)])
+    asked_for = as_kind(plan.cells[role(plan, "density", "logits", 1)])
     assert asked_for.fit["precision"] == "bfloat16"
     found = {kind: as_chosen(asked_for, offer(kind, (1, 4, 4), 3)).fit["precision"] for kind in CANDIDATES}
     assert found == {"window": "bfloat16", "pixelcnn": "float32"}

@@ -11,7 +11,7 @@ import toy_networks
 from infoplane.engine.cell import identity
 from infoplane.engine.plan import Plan
 from infoplane.profile import measure
-from infoplane.report.build import build, load_run, table
+from infoplane.report.build import build_page, load_run, table
 from infoplane.study.execute import execute
 from infoplane.study.folder import check_folder, origin_in
 from infoplane.study.load import load_study
@@ -64,7 +64,7 @@ def test_a_run_that_grows_computes_what_is_new(begun, tmp_path, changes, kinds):
         if role[0] not in ("subject", "capture"):
             assert plan.roles[role] == name
     assert load_run(folder).spec == spec.on(torch.device("cpu"))
-    assert build(folder).is_file()
+    assert build_page(folder).is_file()
 
 
 def test_a_run_that_grew_says_from_how_many_tests_to_how_many(tmp_path):
@@ -73,7 +73,7 @@ def test_a_run_that_grew_says_from_how_many_tests_to_how_many(tmp_path):
 
     def run(layers):
         assert not execute(tiny_study.tiny(tmp_path, **base, layers=layers), folder, workers=0, quiet=True).failed
-        page = build(folder).read_text(encoding="utf-8")
+        page = build_page(folder).read_text(encoding="utf-8")
         # The table on the terminal shows no verdicts, and says nothing of how they were reached.
         assert "corrected" not in table(load_run(folder))
         return page, pl.read_csv(folder / "differences.csv")
@@ -197,7 +197,7 @@ def test_what_a_data_set_needs_is_taken_for_that_one(tmp_path):
 
 def earlier(epoch: int) -> dict:
     torch.manual_seed(epoch)
-    state = toy_networks.build().state_dict()
+    state = toy_networks.build_page().state_dict()
     return {name: torch.rand_like(tensor) if tensor.is_floating_point() else tensor for name, tensor in state.items()}
 
 
@@ -206,7 +206,7 @@ def measured(tmp_path_factory, short):
     """The folder of a measurement of one layer; to be copied."""
     images, labels = tiny_study.images_and_labels()
     out = tmp_path_factory.mktemp("measured") / "run"
-    return measure(toy_networks.build(), images, labels, out=out, layers=["fc"], **QUICK).folder
+    return measure(toy_networks.build_page(), images, labels, out=out, layers=["fc"], **QUICK).folder
 
 
 @pytest.fixture(scope="module")
@@ -214,7 +214,7 @@ def two_points(tmp_path_factory, short):
     """The folder of a measurement of two layers at two checkpoints; to be copied."""
     images, labels = tiny_study.images_and_labels()
     out = tmp_path_factory.mktemp("points") / "run"
-    return measure(toy_networks.build(), images, labels, out=out, **POINTS, **QUICK).folder
+    return measure(toy_networks.build_page(), images, labels, out=out, **POINTS, **QUICK).folder
 
 
 POINTS = {"kinds": ["nce"], "layers": ["conv", "fc"], "checkpoints": {"0": earlier(1)}}
@@ -236,8 +236,8 @@ def test_a_measurement_grows_and_what_was_measured_stays(measured, tmp_path, mor
     options = {"layers": ["fc"], **QUICK}
     first = shutil.copytree(measured, tmp_path / "run")
     before, results = inodes(first), contents(first / "cells")
-    whole = measure(toy_networks.build(), images, labels, out=tmp_path / "whole", **{**options, **more})
-    grown = measure(toy_networks.build(), images, labels, out=tmp_path / "run", **{**options, **more})
+    whole = measure(toy_networks.build_page(), images, labels, out=tmp_path / "whole", **{**options, **more})
+    grown = measure(toy_networks.build_page(), images, labels, out=tmp_path / "run", **{**options, **more})
     after = inodes(grown.folder)
     assert {name: after[name] for name in before} == before  # nothing stored was touched
     now = contents(grown.folder / "cells")
@@ -262,7 +262,7 @@ def test_a_measurement_grows_and_what_was_measured_stays(measured, tmp_path, mor
 @pytest.mark.usefixtures("short")
 def test_another_network_under_the_same_names_is_not_taken_for_a_grown_one(two_points, tmp_path, refuses, what):
     images, labels = tiny_study.images_and_labels()
-    model = toy_networks.build()
+    model = toy_networks.build_page()
     options = {**QUICK, **POINTS, "out": shutil.copytree(two_points, tmp_path / "run")}
     if what == "weights":
         model.fc.weight.data += 1.0

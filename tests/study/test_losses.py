@@ -12,7 +12,7 @@ from infoplane import densities
 from infoplane.engine.plan import Plan
 from infoplane.engine.store import Store
 from infoplane.measurements import fits
-from infoplane.report.build import build, load_run, table
+from infoplane.report.build import build_page, load_run, table
 from infoplane.study.check import check
 from infoplane.study.execute import execute
 
@@ -23,7 +23,7 @@ FOLLOWED = 12
 def run(folder, **changes):
     settings = {"measure": MEASURE, "losses__images": FOLLOWED, **changes}
     assert not execute(tiny_study.tiny(folder, **settings), folder / "run", workers=0, quiet=True).failed
-    build(folder / "run")
+    build_page(folder / "run")
     return folder / "run"
 
 

@@ -12,7 +12,7 @@ import infoplane
 import tiny_study
 from infoplane import densities, subjects
 from infoplane.engine.plan import Plan
-from infoplane.measurements import KINDS, settings_of
+from infoplane.measurements import KINDS, as_kind
 from infoplane.measurements.task import Task
 from infoplane.study import plan as plan_module
 from infoplane.study.execute import execute
@@ -358,7 +358,7 @@ def test_every_module_that_a_cell_runs_through_counts_for_its_name(tmp_path, mon
     def counting(name: str) -> set[str]:
         """The modules that count for a cell or for what it needs."""
         cell = plan.cells[name]
-        roots = roots_of(settings_of(cell))
+        roots = roots_of(as_kind(cell))
         return set(found.read(roots)[1]).union(*(counting(need) for need in cell.needs.values()))
 
     # What carries results, and progress, makes none.

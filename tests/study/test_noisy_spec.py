@@ -8,7 +8,7 @@ import yaml
 
 import tiny_noisy
 from infoplane.errors import UsageError
-from infoplane.measurements import settings_of
+from infoplane.measurements import as_kind
 from infoplane.study.families import FAMILIES
 from infoplane.study.load import load_study, named_studies, read_study, scales_of, validate
 from infoplane.study.noisy_spec import NoisySpec
@@ -318,7 +318,7 @@ def test_every_named_study_loads_checks_and_plans(name, scale):
     loaded = FAMILIES["flow"].check(spec)
     assert len(loaded.arrays["inputs"]) == {"szt": 4096, "spiral": 1000, "neuron": 4, "pair": 8}[spec.data.name]
     costs = FAMILIES["flow"].costs(spec)
-    assert all(costs.of(settings_of(cell)) for cell in plan.cells.values())
+    assert all(costs.of(as_kind(cell)) for cell in plan.cells.values())
 
 
 def test_the_paper_s_conditions():

@@ -24,7 +24,7 @@ from infoplane.information.sample_propagation import NoisyEstimate
 from infoplane.measurements import clustering
 from infoplane.measurements.propagated import together
 from infoplane.measurements.task import Task
-from infoplane.report.build import build, load_run, table
+from infoplane.report.build import build_page, load_run, table
 from infoplane.report.format import with_error
 from infoplane.report.noisy.contents import noisy_contents
 from infoplane.study.execute import execute
@@ -39,7 +39,7 @@ from tiny_study import command, contents, events, kind_of
 def finished(folder: Path, text: str) -> Path:
     outcome = execute(tiny_noisy.load(folder, text), folder / "run", workers=0, quiet=True)
     assert not outcome.failed
-    build(folder / "run")
+    build_page(folder / "run")
     return folder / "run"
 
 
@@ -339,7 +339,7 @@ def test_estimates_taken_together():
 def test_results_do_not_depend_on_who_computes_them(chain, tmp_path):
     spec = read_study(chain / "study.yaml")
     assert not execute(spec, tmp_path / "two", workers=2, quiet=True).failed
-    build(tmp_path / "two")
+    build_page(tmp_path / "two")
     assert contents(tmp_path / "two" / "cells") == contents(chain / "cells")
     tables = sorted(path.name for path in chain.iterdir() if path.suffix in (".csv", ".parquet"))
     stems = ("differences", "history", "results", "truths")
@@ -377,7 +377,7 @@ def test_a_partial_run_shows_what_there_is(arms, tmp_path):
     for path in (copy / "cells").iterdir():
         if kind_of(path.name) == "flow" and ("-r3-" in path.name or "at20" in path.name):
             shutil.rmtree(path)
-    page = build(copy).read_text(encoding="utf-8")
+    page = build_page(copy).read_text(encoding="utf-8")
     rows = where(results_of(copy).rows(), kind="flow")
     assert {row["checkpoint"] for row in rows} == {"0", "2", "7"}
     assert {row["refit"] for row in rows} == {"all", "1", "2"}
@@ -390,7 +390,7 @@ def test_a_partial_run_shows_what_there_is(arms, tmp_path):
             shutil.rmtree(path)
     assert results_of(copy).rows() == []
     assert results_of(copy).truths() is None
-    assert "No part of this run has finished yet" in build(copy).read_text(encoding="utf-8")
+    assert "No part of this run has finished yet" in build_page(copy).read_text(encoding="utf-8")
 
 
 def test_a_network_that_diverges_fails_with_its_epoch_and_what_needs_it_is_skipped(tmp_path):
@@ -410,7 +410,7 @@ def test_a_network_that_diverges_fails_with_its_epoch_and_what_needs_it_is_skipp
     assert kept.splitlines()[0] == outcome.failed[cell]
     assert "Traceback" in kept
     assert {kind_of(name) for name in outcome.skipped} == {"quadrature", "flow", "clustering"}
-    page = build(tmp_path / "run").read_text(encoding="utf-8")
+    page = build_page(tmp_path / "run").read_text(encoding="utf-8")
     assert "diverged by epoch" in page
     assert results_of(tmp_path / "run").rows() == []
 
@@ -512,7 +512,7 @@ def test_a_deterministic_layer_that_saturates_can_be_drawn():
 def test_the_page_holds_the_numbers(arms, chain):
     for folder in (arms, chain):
         (folder / "report.html").unlink()
-        build(folder)  # now with its figures
+        build_page(folder)  # now with its figures
         results = results_of(folder)
         page = (folder / "report.html").read_text(encoding="utf-8")
         assert read_study(folder / "study.yaml").title in page

@@ -14,9 +14,9 @@ from torch import nn
 import tiny_study
 from infoplane.engine.store import Store
 from infoplane.information.crossed import mean_over_parts
-from infoplane.measurements.compared import Curve, layers_apart
+from infoplane.measurements.compared import CheckpointScores, layers_apart
 from infoplane.measurements.densities import STILL_FELL
-from infoplane.measurements.readers import HeldOut, choose, functions_by_layer
+from infoplane.measurements.readers import HeldOut, choose_reader, functions_by_layer
 from infoplane.profile import measure
 from infoplane.report.build import load_run
 from infoplane.study.plan import make_plan
@@ -73,7 +73,7 @@ def apart(one, other):
 def read(layer, function_of, losses):
     names = [layer, *functions_by_layer(function_of)[layer]]
     means = {name: {r: float(own.losses.mean()) for r, own in losses[name].items()} for name in names}
-    return choose(layer, means, losses.__getitem__)
+    return choose_reader(layer, means, losses.__getitem__)
 
 
 @pytest.mark.parametrize("refits", [(1,), (1, 2, 3)])
@@ -285,8 +285,10 @@ def test_nothing_is_claimed_between_two_layers_of_one_density(grown):
 def test_where_two_layers_have_one_density_there_is_no_spread_to_pool():
     rng = np.random.default_rng(3)
     first, second = ({at: dict(enumerate(rng.normal(size=(3, 20)))) for at in "abc"} for _ in range(2))
-    with_it = layers_apart(Curve({**first, "d": first["a"]}), Curve({**second, "d": first["a"]}), "b")
-    assert with_it == layers_apart(Curve(first), Curve(second), "b")
-    own = layers_apart(Curve({**first, "d": first["a"]}), Curve({**second, "d": first["a"]}), "d")
+    with_it = layers_apart(
+        CheckpointScores({**first, "d": first["a"]}), CheckpointScores({**second, "d": first["a"]}), "b"
+    )
+    assert with_it == layers_apart(CheckpointScores(first), CheckpointScores(second), "b")
+    own = layers_apart(CheckpointScores({**first, "d": first["a"]}), CheckpointScores({**second, "d": first["a"]}), "d")
     assert own is not None
     assert (own[0].value, own[0].stderr) == (0, 0)

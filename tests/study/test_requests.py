@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import tiny_study
-from infoplane.cli.run import choose
+from infoplane.cli.run import asked_study
 from infoplane.engine import lock, plan
 from infoplane.errors import UsageError
 from infoplane.study.check import check
@@ -87,10 +87,10 @@ def test_a_resolved_study_runs_again_under_its_name_and_scale(tmp_path, refuses)
     assert again == spec
     assert (again.name, again.scale, again.fit.updates) == ("mine", "laptop", 2)
     assert make_plan(again).cells.keys() == make_plan(spec).cells.keys()
-    changed = choose(str(kept), None, ["fit.refits=1"], seed=None, refits=None)
+    changed = asked_study(str(kept), None, ["fit.refits=1"], seed=None, refits=None)
     assert (changed.fit.refits, changed.scale) == (1, "laptop")
     with refuses("the scale is chosen, not set", "--set"):
-        choose(str(kept), None, ["scale=paper"], seed=None, refits=None)
+        asked_study(str(kept), None, ["scale=paper"], seed=None, refits=None)
     with refuses("unknown scale of"):
         load_study(str(kept), scale="paper")
     # A file that leaves something to defaults is none that a run has kept.

@@ -28,7 +28,7 @@ from infoplane.engine.store import Result, Store
 from infoplane.engine.watch import Watcher
 from infoplane.errors import CellError, FitError
 from infoplane.measurements import KINDS
-from infoplane.report.build import build, load_run
+from infoplane.report.build import build_page, load_run
 from infoplane.study import folder as folder_module
 from infoplane.study.execute import execute
 from infoplane.study.families import RUNNER
@@ -187,7 +187,7 @@ def test_the_report_tells_of_the_machine_that_computed_not_of_the_one_that_repor
     found = events(copy)
     found[0] |= {"machine": "Plan9 vax, 3 cores", "versions": {"torch": "0.0.7"}}
     (copy / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in found))
-    page = build(copy).read_text(encoding="utf-8")
+    page = build_page(copy).read_text(encoding="utf-8")
     assert "Plan9 vax, 3 cores" in page
     assert "0.0.7" in page
     assert torch.__version__ not in page
@@ -337,7 +337,7 @@ def test_a_network_that_diverges_fails_alone_with_what_needs_it(tmp_path):
     assert kept.splitlines()[0] == outcome.failed[cell]
     assert "Traceback (most recent call last)" in kept
     assert FitError.__name__ in kept
-    page = build(folder).read_text(encoding="utf-8")
+    page = build_page(folder).read_text(encoding="utf-8")
     assert cell in page
     assert "diverged" in page
     assert pl.read_csv(folder / "results.csv")["layer"].unique().to_list() == ["input"]
@@ -355,7 +355,7 @@ def test_densities_that_diverge_leave_the_rest_whole(tmp_path):
     assert {kind_of(cell) for cell in outcome.skipped} == {"samples", "judge"}
     rows = pl.read_csv(folder / "results.csv").filter(pl.col("layer").is_in(tiny_study.LAYERS))
     assert set(rows["kind"]) == {"label", "mse"}
-    page = build(folder).read_text(encoding="utf-8")
+    page = build_page(folder).read_text(encoding="utf-8")
     assert all(cell in page for cell in outcome.failed)
 
 

@@ -22,7 +22,7 @@ def problems(content: dict[str, Any]) -> list[str]:
 
 
 def file_of(name: str) -> dict[str, Any]:
-    return yaml12.load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
+    return yaml12.load_yaml((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
 def test_it_is_a_schema_and_the_packaged_file_is_it() -> None:

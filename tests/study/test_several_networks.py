@@ -10,7 +10,7 @@ import pytest
 import tiny_study
 from infoplane.claims import ONE_NETWORK
 from infoplane.information.crossed import mean_over_networks
-from infoplane.report.build import build, load_run, table
+from infoplane.report.build import build_page, load_run, table
 from infoplane.study.execute import execute
 from infoplane.study.plan import make_plan
 
@@ -21,7 +21,7 @@ CHANGES = {"subject__train__checkpoints": [0, "end"], "measure": ["nce", "usable
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("networks")
     assert not execute(tiny_study.tiny(folder, **CHANGES), folder / "run", device="cpu", workers=0, quiet=True).failed
-    build(folder / "run")
+    build_page(folder / "run")
     return folder / "run"
 
 

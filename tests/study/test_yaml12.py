@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infoplane.study.load import load_study
-from infoplane.study.yaml12 import dump, load
+from infoplane.study.yaml12 import dump, load_yaml
 from tiny_study import write_study
 
 
@@ -24,13 +24,13 @@ from tiny_study import write_study
     ],
 )  # fmt: skip
 def test_scalars(text, value):
-    found = load(f"key: {text}")["key"]
+    found = load_yaml(f"key: {text}")["key"]
     assert found == value
     assert type(found) is type(value)
 
 
 def test_not_a_number_is_one():
-    assert math.isnan(load(".nan"))
+    assert math.isnan(load_yaml(".nan"))
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_not_a_number_is_one():
 )
 def test_what_is_refused_is_one_line_with_its_place(text, words):
     with pytest.raises(ValueError, match=r"\S") as caught:
-        load(text)
+        load_yaml(text)
     message = str(caught.value)
     assert "\n" not in message
     for word in words:
@@ -58,7 +58,7 @@ def test_what_is_refused_is_one_line_with_its_place(text, words):
 
 
 def test_a_merge_key_is_a_key_like_any_other():
-    assert load("<<: {a: 1}") == {"<<": {"a": 1}}
+    assert load_yaml("<<: {a: 1}") == {"<<": {"a": 1}}
 
 
 TEXTS = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=8) | st.sampled_from(
@@ -75,7 +75,7 @@ VALUES = st.recursive(
 @given(VALUES)
 def test_what_is_written_is_read_by_both_versions(value):
     text = dump(value, allow_unicode=True)
-    assert load(text) == value
+    assert load_yaml(text) == value
     assert yaml.safe_load(text) == value
 
 
@@ -109,7 +109,7 @@ def test_texts_stay_texts(tmp_path):
     study.write_text("\n".join([*kept, "title: yes"]))
     spec = load_study(str(study))
     assert spec.title == "yes"
-    assert load(spec.to_yaml())["title"] == "yes"
+    assert load_yaml(spec.to_yaml())["title"] == "yes"
 
 
 def test_a_key_given_twice_is_refused_with_its_line(tmp_path, refuses):

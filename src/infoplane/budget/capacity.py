@@ -14,7 +14,7 @@ from infoplane.errors import UsageError, spoken_size
 from infoplane.inversion.precision import autocast
 from infoplane.measurements.candidates import AUTO, CANDIDATES, offer
 from infoplane.measurements.cost import Costs
-from infoplane.measurements.counting import Machine, Passes, loss_of
+from infoplane.measurements.counting import Machine, Passes, density_loss
 from infoplane.study.spec import StudySpec
 
 #: bytes that a process holds before it computes anything
@@ -72,7 +72,7 @@ def time_updates(
         def train() -> None:
             optimiser.zero_grad(set_to_none=True)
             with autocast(spec.fit, device, wide=model.wide):
-                loss = loss_of(model, images, given).mean()
+                loss = density_loss(model, images, given).mean()
             loss.backward()
             optimiser.step()
             if device.type == "cuda":

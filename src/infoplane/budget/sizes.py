@@ -14,11 +14,11 @@ from infoplane.errors import words
 from infoplane.information.contrastive import LEAST_BATCHES, LEAST_CANDIDATES
 from infoplane.inversion import FitSettings
 from infoplane.inversion.settings import LEAST_TRIAL
-from infoplane.measurements import settings_of
+from infoplane.measurements import as_kind
 from infoplane.measurements.candidates import AUTO, CANDIDATES
 from infoplane.measurements.cost import Costs
 from infoplane.measurements.counting import Machine
-from infoplane.measurements.fits import Density
+from infoplane.measurements.fits import DensityCell
 from infoplane.measurements.inputs import Capture
 from infoplane.measurements.pictures import Mse
 from infoplane.study.forecast import FIXED
@@ -82,17 +82,17 @@ class Forecast:
 
     def seconds(self, cell: Cell) -> float:
         """The time that a cell takes."""
-        counted = self.machine.seconds(self.costs.of(settings_of(cell))) * self.slowness
+        counted = self.machine.seconds(self.costs.of(as_kind(cell))) * self.slowness
         return FIXED + counted + self.per_image * self._passes(cell)
 
     def _passes(self, cell: Cell) -> float:
         """For how many images the network under study runs."""
-        sizes, kind = self.costs.sizes, settings_of(cell)
+        sizes, kind = self.costs.sizes, as_kind(cell)
         if isinstance(kind, Capture):
             return sizes["decoding"] + sizes["evaluation"] + kind.encoding
-        if not isinstance(kind, Density | Mse) or kind.layer not in self.on_the_fly:
+        if not isinstance(kind, DensityCell | Mse) or kind.layer not in self.on_the_fly:
             return 0
-        ways = [way for way in self.costs.ways(kind) if isinstance(way, Density | Mse)]
+        ways = [way for way in self.costs.ways(kind) if isinstance(way, DensityCell | Mse)]
         fits = [FitSettings.model_validate(way.fit) for way in ways]
         looked = fits[0].held_out * sizes["decoding"] * (2 * fits[0].evaluations + 1)
         return max(fit.updates * fit.batch for fit in fits) + looked + sizes["evaluation"]

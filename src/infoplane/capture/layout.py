@@ -12,7 +12,7 @@ from annotated_types import Ge
 from torch import Tensor
 
 from infoplane.arguments import check_argument, checked
-from infoplane.checks import outline
+from infoplane.checks import type_and_shape
 from infoplane.errors import UsageError
 
 #: values that are in work at a time
@@ -65,7 +65,7 @@ class Reading:
         check_argument("activations", activation, Tensor)
         if activation.is_complex() or tuple(activation.shape[1:]) != self.shape:
             legal = f"real (B, {', '.join(map(str, self.shape))})"
-            raise UsageError("activations do not fit the reading", received=outline(activation), legal=legal)
+            raise UsageError("activations do not fit the reading", received=type_and_shape(activation), legal=legal)
         if self.altered is None:
             return activation
         return torch.cat([self._reduced(part) for part in activation.split(self.rows_in_work)])

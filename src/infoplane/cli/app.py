@@ -97,10 +97,10 @@ def run(
     quiet: Quiet = False,
 ) -> int:
     """Run a study; a second call goes on where the first stopped."""
-    from infoplane.cli.run import choose
+    from infoplane.cli.run import asked_study
     from infoplane.cli.run import run as command
 
-    spec = choose(study, scale, settings or [], seed=seed, refits=refits)
+    spec = asked_study(study, scale, settings or [], seed=seed, refits=refits)
     return command(spec, out, device=device, workers=workers, engine=engine, tensorboard=tensorboard, quiet=quiet)
 
 
@@ -144,9 +144,9 @@ def plan(
 ) -> int:
     """Say what a study would compute, and what it would cost here, without running it."""
     from infoplane.cli.plan import plan as command
-    from infoplane.cli.run import choose
+    from infoplane.cli.run import asked_study
 
-    spec = choose(study, scale, settings or [], seed=seed, refits=refits)
+    spec = asked_study(study, scale, settings or [], seed=seed, refits=refits)
     return command(spec, study, device=device, workers=workers, images=images, tflops=tflops, out=out)
 
 
@@ -199,7 +199,7 @@ def measure(
     quiet: Quiet = False,
 ) -> int:
     """Measure your own network on your own images."""
-    from infoplane.cli.measure import measure as command
+    from infoplane.cli.measure import measure_by_reference as command
 
     return command(
         model,

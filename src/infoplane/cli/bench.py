@@ -15,7 +15,7 @@ from infoplane.cli.tables import print_rows
 from infoplane.engine.devices import free_memory, one_thread, pick_device
 from infoplane.errors import UsageError, words
 from infoplane.files import write_whole
-from infoplane.study.bench import QUICK, WHOLE, Job, Timing, identity, jobs, keep, speeds
+from infoplane.study.bench import QUICK, WHOLE, Job, Timing, jobs, keep, speeds, this_machine
 
 
 def bench(device: str, *, quick: bool, out: Path | None) -> int:
@@ -33,7 +33,7 @@ def bench(device: str, *, quick: bool, out: Path | None) -> int:
     for where in devices:
         timings = _timed(where, quick)
         machine = speeds(timings)
-        name = identity(where)
+        name = this_machine(where)
         _say(where, name, timings)
         try:
             print(f"kept for plan and run on {where}: {keep(where, machine, quick=quick)}")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from infoplane.cli.tables import parted, print_rows
+from infoplane.cli.tables import key_values, print_rows
 from infoplane.data import Dataset, available, catalogue, describe, formats, group_images, load, say
 from infoplane.data.catalogue import Entry
 from infoplane.data.dataset import PARTS
@@ -21,10 +21,10 @@ from infoplane.errors import UsageError, unknown
 PATIENCE = 5
 
 
-def chosen(options: list[str], groups: str | None) -> dict[str, Any]:
+def loader_options(options: list[str], groups: str | None) -> dict[str, Any]:
     """Returns the loader's options from KEY=VALUE, values as YAML has them."""
     given = [*([] if groups is None else [f"groups={groups}"]), *options]
-    found: dict[str, Any] = parted(given, "--options", "KEY=VALUE, e.g. classes=26", empty=True)
+    found: dict[str, Any] = key_values(given, "--options", "KEY=VALUE, e.g. classes=26", empty=True)
     if options:
         from infoplane.study.load import parse_value  # brings torch along, so only when asked for
 
@@ -41,7 +41,7 @@ def data(name: str | None, wanted: str | None, options: list[str], groups: str |
             mend = f"infoplane data --download {wanted}, then infoplane data {name}"
             raise UsageError("either a name to check or --download", received=f"both {name} and {wanted}", mend=mend)
         return _download(wanted)
-    return _list() if name is None else _check(name, chosen(options, groups))
+    return _list() if name is None else _check(name, loader_options(options, groups))
 
 
 def _list() -> int:

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from infoplane import data
-from infoplane.cli.data import chosen
+from infoplane.cli.data import loader_options
 from infoplane.cli.references import patterns, resolve, resolve_model
 from infoplane.cli.report import show
-from infoplane.cli.tables import parted
+from infoplane.cli.tables import key_values
 from infoplane.errors import UsageError
 from infoplane.information.label import Prior
 from infoplane.profile import DEFAULT_REFITS
@@ -16,7 +16,7 @@ from infoplane.report.build import load_run
 from infoplane.study.tensorboard import TensorBoard
 
 
-def measure(
+def measure_by_reference(
     model: str,
     source: str,
     options: list[str],
@@ -38,14 +38,14 @@ def measure(
     Args:
         more: What `infoplane.measure` takes as it is given.
     """
-    dataset = data.load({"name": source, **chosen(options, groups)}, quiet=True)
+    dataset = data.load({"name": source, **loader_options(options, groups)}, quiet=True)
     if levels is not None and levels < dataset.levels and dataset.levels != 256:
         raise UsageError("fewer levels than the data have", received=levels, legal=f"{dataset.levels} or more")
     measure_model(
         resolve_model(model),
         dataset,
         layers=layers,
-        checkpoints=parted(checkpoints, "the checkpoints", "NAME=FILE, e.g. 10=epoch10.pt"),
+        checkpoints=key_values(checkpoints, "the checkpoints", "NAME=FILE, e.g. 10=epoch10.pt"),
         levels=levels,
         transform=None if transform is None else resolve(transform, "transform"),
         read_as=patterns(read_as),

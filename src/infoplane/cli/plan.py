@@ -14,7 +14,7 @@ from infoplane.engine.devices import device_name, pick_device
 from infoplane.engine.plan import Plan
 from infoplane.engine.schedule import finished
 from infoplane.errors import UsageError, check_positive, spoken_size, words
-from infoplane.measurements import settings_of
+from infoplane.measurements import as_kind
 from infoplane.measurements.counting import Machine, Work
 from infoplane.study.base import LAPTOP, Study
 from infoplane.study.bench import Calibration, fresh, stored
@@ -109,7 +109,7 @@ def plan(
     least = words(finished(cells.cells.values(), each, len(cells.cells)))
     share = 100 * most / sum(each.values())
     print(f"bottleneck: {kind}, {share:.0f} % of all time; with any number of processes at least {least}")
-    sizes = {name: prices.size(settings_of(cell)) for name, cell in cells.cells.items()}
+    sizes = {name: prices.size(as_kind(cell)) for name, cell in cells.cells.items()}
     if total_size := sum(sizes.values()):
         kind, most = _largest(cells, sizes)
         print(f"about {spoken_size(total_size)} in the run's folder, most of it {kind} ({spoken_size(most)})")

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from infoplane.cli.tables import parted
+from infoplane.cli.tables import key_values
 from infoplane.errors import UsageError, unknown
 
 LEGAL = "package.module:name, importable from here, or path/to/file.py:name"
@@ -99,4 +99,4 @@ def resolve_model(reference: str) -> nn.Module:
 def patterns(pairs: list[str]) -> dict[str, str]:
     """Returns layer -> how its axes are read, from layer=axes."""
     legal = "layer=axes, e.g. layers.0=hwc; axes are a letter each (c, h, w, n), or vector"
-    return parted(pairs, "--read-as", legal, last=True)
+    return key_values(pairs, "--read-as", legal, last=True)

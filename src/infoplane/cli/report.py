@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from infoplane.errors import UsageError
-from infoplane.report.build import build, load_run, table
+from infoplane.report.build import build_page, load_run, table
 from infoplane.study.results import RunResults
 
 #: most messages of failed parts that are printed
@@ -14,7 +14,7 @@ SHOWN = 3
 def report(folder: Path) -> int:
     """Writes the page, prints the table; exit code 1 if a part of the run has failed or is damaged."""
     results = load_run(folder)
-    return show(results, build(folder, results))
+    return show(results, build_page(folder, results))
 
 
 def show(results: RunResults, page: Path) -> int:

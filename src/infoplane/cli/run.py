@@ -11,7 +11,7 @@ from infoplane.study.load import load_study, parse_value
 from infoplane.study.tensorboard import TensorBoard
 
 
-def choose(study: str, scale: str | None, settings: list[str], *, seed: int | None, refits: int | None) -> Study:
+def asked_study(study: str, scale: str | None, settings: list[str], *, seed: int | None, refits: int | None) -> Study:
     """Returns the study that the words of a command ask for."""
     changes: dict[str, Any] = {}
     for setting in settings:

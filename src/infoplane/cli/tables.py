@@ -13,7 +13,9 @@ def print_rows(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> No
         print(printable("  ".join(cells).rstrip()))
 
 
-def parted(pairs: Sequence[str], what: str, legal: str, *, last: bool = False, empty: bool = False) -> dict[str, str]:
+def key_values(
+    pairs: Sequence[str], what: str, legal: str, *, last: bool = False, empty: bool = False
+) -> dict[str, str]:
     """Returns key -> value from KEY=VALUE, or raises UsageError that `what` cannot be read.
 
     Args:

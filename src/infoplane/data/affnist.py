@@ -14,7 +14,7 @@ import numpy as np
 from infoplane.checks import check_whole
 from infoplane.data import archive
 from infoplane.data.dataset import Dataset
-from infoplane.data.files import check_labels, corrupt, join, listing, read_all
+from infoplane.data.files import as_labels, corrupt, join, listing, read_all
 from infoplane.data.matlab import read_mat, whole_numbers
 from infoplane.errors import UsageError
 
@@ -105,5 +105,5 @@ def _read(file: str, content: bytes) -> tuple[np.ndarray, np.ndarray]:
     pixels = np.asarray(record["image"])
     if pixels.dtype != np.uint8 or pixels.ndim != 2 or pixels.shape[0] != 1600:
         raise corrupt(file, f"image: {pixels.dtype} of shape {pixels.shape}", "image: uint8 of shape (1600, n)")
-    labels = check_labels(file, whole_numbers(file, "label_int", record["label_int"]), 0, 9, pixels.shape[1])
+    labels = as_labels(file, whole_numbers(file, "label_int", record["label_int"]), 0, 9, pixels.shape[1])
     return pixels.T.reshape(-1, *SHAPE), labels

@@ -12,7 +12,7 @@ import numpy as np
 
 from infoplane.data import archive
 from infoplane.data.dataset import Dataset
-from infoplane.data.files import check_labels, corrupt, join, listing, read_all
+from infoplane.data.files import as_labels, corrupt, join, listing, read_all
 from infoplane.data.pickles import read_pickle
 from infoplane.errors import UsageError
 
@@ -100,7 +100,7 @@ def _is_batch(name: str) -> bool:
 def _batch(name: str, file: str, content: bytes) -> tuple[np.ndarray, np.ndarray]:
     """Returns pixels, uint8 `(n, 3072)`, and labels `(n,)` of one batch."""
     pixels, labels = _binary(file, content) if name.endswith(".bin") else _python(file, content)
-    return pixels, check_labels(file, labels, 0, len(CLASSES) - 1, len(pixels))
+    return pixels, as_labels(file, labels, 0, len(CLASSES) - 1, len(pixels))
 
 
 def _binary(file: str, content: bytes) -> tuple[np.ndarray, np.ndarray]:

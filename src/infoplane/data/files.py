@@ -110,7 +110,7 @@ def listing(folder: Path) -> list[Path]:
     return sorted(found, key=lambda entry: entry.name)
 
 
-def check_labels(
+def as_labels(
     file: object, labels: np.ndarray, least: int, most: int, count: int, mend: str | None = None
 ) -> np.ndarray:
     """Returns labels as int64, or says that one is out of range, or that there are not so many.

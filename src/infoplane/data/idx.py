@@ -10,7 +10,7 @@ import numpy as np
 
 from infoplane.checks import check_classes
 from infoplane.data.dataset import Dataset
-from infoplane.data.files import check_labels, corrupt, join, listing, read_bytes, read_start
+from infoplane.data.files import as_labels, corrupt, join, listing, read_bytes, read_start
 from infoplane.errors import UsageError, unknown
 
 # Two zero bytes, type 8 (unsigned byte), number of dimensions.
@@ -112,7 +112,7 @@ def load_idx(
     shift = _shift([labels for _, _, labels in parts], classes, published=name in _FROM_ONE)
     mend = "say how many there are: classes=26, in a study data.options: {classes: 26}, or --options classes=26"
     parts = [
-        (part, images, check_labels(found[part, "labels"], labels - shift, 0, classes - 1, len(images), mend))
+        (part, images, as_labels(found[part, "labels"], labels - shift, 0, classes - 1, len(images), mend))
         for part, images, labels in parts
     ]
     (_, first, _), (_, second, _) = parts

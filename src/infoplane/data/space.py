@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import numpy as np
 from annotated_types import Ge, Le
 
-from infoplane.checks import as_numpy, check_whole, holds_integers, outline
+from infoplane.checks import as_numpy, check_whole, holds_integers, type_and_shape
 from infoplane.errors import UsageError
 from infoplane.estimate import NATS_PER_BIT
 
@@ -78,7 +78,7 @@ class Space(abc.ABC):
         fits = bool(examples.ndim) and tuple(examples.shape[1:]) == self.shape and rows in (None, len(examples))
         if not holds_integers(examples) or not fits:
             legal = f"integer levels ({', '.join(map(str, ('B' if rows is None else rows, *self.shape)))})"
-            raise UsageError(f"images do not fit the {whose}", received=outline(examples), legal=legal)
+            raise UsageError(f"images do not fit the {whose}", received=type_and_shape(examples), legal=legal)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,7 +144,7 @@ class Images(Space):
         legal = f"integer levels ({count} or 1, {self.channels}, 0 to {self.height}, {self.width})"
         fits = images.ndim == 4 and (images.shape[1], images.shape[3]) == (self.channels, self.width)
         if not holds_integers(images) or not fits or images.shape[2] > self.height or len(images) not in (1, count):
-            raise UsageError("the rows to keep do not fit the samples", received=outline(images), legal=legal)
+            raise UsageError("the rows to keep do not fit the samples", received=type_and_shape(images), legal=legal)
         check_range(images, self.levels, "the rows to keep hold other levels")
 
 
@@ -173,7 +173,9 @@ def check_stack(images: Any, *, exact: bool, least: int = 0) -> None:
     whole = str(images.dtype) in BYTES if exact else holds_integers(images)
     if images.ndim != 4 or not whole or len(images) < least:
         enough = f" with N >= {least}" if least else ""
-        raise UsageError("cannot use these images", received=outline(images), legal=f"uint8 (N, C, H, W){enough}")
+        raise UsageError(
+            "cannot use these images", received=type_and_shape(images), legal=f"uint8 (N, C, H, W){enough}"
+        )
 
 
 def check_images(images: Any, levels: int, *, what: str = "images", least: int = 2) -> np.ndarray:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from infoplane.data.dataset import Dataset
-from infoplane.data.files import check_labels, corrupt, join, read_all
+from infoplane.data.files import as_labels, corrupt, join, read_all
 from infoplane.data.matlab import read_mat, whole_numbers
 from infoplane.errors import UsageError
 
@@ -50,5 +50,5 @@ def _read(file: Path) -> tuple[np.ndarray, np.ndarray]:
         pixels = pixels[..., None]
     if pixels.dtype != np.uint8 or pixels.shape[:3] != (32, 32, 3) or pixels.ndim != 4:
         raise corrupt(file, f"X: {pixels.dtype} of shape {pixels.shape}", "X: uint8 of shape (32, 32, 3, n)")
-    labels = check_labels(file, whole_numbers(file, "y", found["y"]), 1, 10, pixels.shape[3])
+    labels = as_labels(file, whole_numbers(file, "y", found["y"]), 1, 10, pixels.shape[3])
     return pixels.transpose(3, 2, 0, 1), labels % 10

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from infoplane.data.dataset import Dataset
-from infoplane.data.files import check_labels, corrupt, join, read_all
+from infoplane.data.files import as_labels, corrupt, join, read_all
 from infoplane.data.matlab import read_mat, whole_numbers
 
 FILE = "var_u.mat"
@@ -36,5 +36,5 @@ def load_szt(path: str | os.PathLike[str]) -> Dataset:
     bits = np.asarray(found["F"])
     if bits.dtype.kind not in "uifb" or bits.ndim != 2 or bits.shape[1] != SHAPE[2] or not np.isin(bits, (0, 1)).all():
         raise corrupt(file, f"F: {bits.dtype} of shape {bits.shape}", f"F: zeros and ones of shape (n, {SHAPE[2]})")
-    labels = check_labels(file, whole_numbers(file, "y", found["y"]), 0, 1, len(bits))
+    labels = as_labels(file, whole_numbers(file, "y", found["y"]), 0, 1, len(bits))
     return join("szt", [("all", bits.astype(np.uint8).reshape(-1, *SHAPE), labels)], classes=2, levels=2)

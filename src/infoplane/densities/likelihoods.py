@@ -14,7 +14,7 @@ from annotated_types import Ge, Le
 from torch import Tensor, nn
 
 from infoplane.arguments import checked
-from infoplane.checks import holds_integers, outline
+from infoplane.checks import holds_integers, type_and_shape
 from infoplane.data.space import Levels, check_range
 from infoplane.densities.layers import WeightNormConv, concat_elu
 from infoplane.errors import UsageError, check_positive
@@ -97,14 +97,14 @@ class Likelihood(nn.Module, abc.ABC):
         self._check(features)
         wanted = (len(features), self.channels, *features.shape[2:])
         if not holds_integers(images) or tuple(images.shape) != wanted:
-            received = outline(images)
+            received = type_and_shape(images)
             raise UsageError("images do not fit the features", received=received, legal=f"integer levels {wanted}")
         check_range(images, self.levels)
         return self.score(features, images)
 
     def _check(self, features: Tensor) -> None:
         if not features.is_floating_point() or features.ndim != 4 or features.shape[1] != self.features:
-            received = outline(features)
+            received = type_and_shape(features)
             legal = f"floating point (B, {self.features}, H, W)"
             raise UsageError("features do not fit the likelihood", received=received, legal=legal)
         _check_finite("features", features)

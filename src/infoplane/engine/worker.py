@@ -97,7 +97,7 @@ def run_cell(
     return True
 
 
-def main() -> None:
+def serve() -> None:
     """Serves one run until standard input ends."""
     folder, device, run = Path(sys.argv[1]), torch.device(sys.argv[2]), runner(sys.argv[4])
     torch.set_num_threads(1)
@@ -136,4 +136,4 @@ def peak_memory_mb() -> int:
 
 
 if __name__ == "__main__":
-    main()
+    serve()

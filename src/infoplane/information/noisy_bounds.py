@@ -66,7 +66,7 @@ def _mixed(logs: Tensor) -> Tensor:
     return found if found.mean() > logs[0].mean() else logs[0]
 
 
-def without(more: Tensor, less: Tensor) -> Tensor:
+def log_difference(more: Tensor, less: Tensor) -> Tensor:
     """log(e^more - e^less), -∞ where rounding leaves nothing."""
     return more + torch.log1p(-(less - more).clamp_max(0).exp())
 

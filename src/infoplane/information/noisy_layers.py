@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from infoplane.checks import outline
+from infoplane.checks import type_and_shape
 from infoplane.errors import UsageError
 
 
@@ -68,7 +68,7 @@ def propagated(network: Noisy, inputs: Tensor, layer: int, each: int, generator:
             s = network.hidden(part.repeat_interleave(each, 0), layer, generator)
             found.append(s.flatten(1).double().view(len(part), each, -1))
         except (RuntimeError, TypeError, ValueError, AttributeError, NotImplementedError) as error:
-            received = f"{outline(inputs)}: {error}"
+            received = f"{type_and_shape(inputs)}: {error}"
             legal = "inputs of the shape and type that its layers take, each of which gives one tensor"
             raise UsageError("the network cannot be run on these inputs", received=received, legal=legal) from error
     centres = torch.cat(found)

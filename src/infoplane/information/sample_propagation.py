@@ -19,7 +19,7 @@ from infoplane.estimate import IN_UNIT, LEVEL, Estimate, confidence
 from infoplane.information.gaussian_mixture import GaussianMixture, log_peak
 from infoplane.information.mixture_blocks import squared_distances
 from infoplane.information.mixture_draws import SATURATED, check_counts, entropy_round, mixture_entropy, normal
-from infoplane.information.noisy_bounds import FRESH, TILE, bounds, own_densities, without
+from infoplane.information.noisy_bounds import FRESH, TILE, bounds, log_difference, own_densities
 from infoplane.information.noisy_layers import Noisy, check_noisy, propagated
 from infoplane.information.sample_theory import fewest_samples
 from infoplane.torch_state import own_state
@@ -230,7 +230,7 @@ def _deeper(
     terms = log_own - log_whole
     fresh = propagated(network, inputs[index.to(inputs.device)], layer, min(max(each, FRESH[0]), FRESH[1]), generator)
     apart, among = own_densities(v, -z.square().sum(3).flatten(1) / 2, fresh, beta)
-    others = without(whole, own - math.log(m))
+    others = log_difference(whole, own - math.log(m))
     limits = bounds(whole, others, alone, apart, among, m)
     limits = limits[0], min(limits[1], ceiling)
     value = min(max(float(terms.mean()), 0.0), ceiling)

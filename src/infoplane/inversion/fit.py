@@ -83,7 +83,7 @@ class Curve:
         return min(loss for loss in [self.start, *self.heldout, *self.heldout_ema] if not math.isnan(loss))
 
 
-class Source(Protocol):
+class LossSource(Protocol):
     """Where the training loop takes its losses from: one set of pairs, or several in turn."""
 
     def where(self, step: int) -> str:
@@ -178,7 +178,7 @@ def fit(
 @own_state()
 def train(
     model: nn.Module,
-    source: Source,
+    source: LossSource,
     settings: FitSettings,
     *,
     seed: int,
@@ -255,7 +255,7 @@ def train(
         return curve
 
 
-def _check(history: History, since: int, settings: FitSettings, source: Source) -> None:
+def _check(history: History, since: int, settings: FitSettings, source: LossSource) -> None:
     """Raises FitError if a loss or gradient from the step `since` on is not finite."""
     bad = history.bad(since)
     if bad is None:

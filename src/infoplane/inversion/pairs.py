@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from infoplane.arguments import check_argument, checked
-from infoplane.checks import as_numpy, holds_integers, outline
+from infoplane.checks import as_numpy, holds_integers, type_and_shape
 from infoplane.data.space import check_stack
 from infoplane.densities.readout import Guide
 from infoplane.errors import UsageError
@@ -249,7 +249,7 @@ def _check_index(index: Tensor, count: int) -> Tensor:
     """Returns indices (m,) of `count` things as int64, or raises UsageError."""
     least, most = (int(index.min()), int(index.max())) if index.numel() and not index.is_complex() else (0, -1)
     if index.ndim != 1 or not holds_integers(index) or not -count <= least <= most + 1 <= count:
-        received = f"{outline(index)}, {least} to {most}"
+        received = f"{type_and_shape(index)}, {least} to {most}"
         raise UsageError("these are no indices of pairs", received=received, legal=f"(m,) whole, below {count}")
     return index.long()
 

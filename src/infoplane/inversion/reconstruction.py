@@ -8,7 +8,7 @@ from annotated_types import Ge, Le
 from torch import Tensor, nn
 
 from infoplane.arguments import check_argument, checked
-from infoplane.checks import outline
+from infoplane.checks import type_and_shape
 from infoplane.data.space import Images, Levels
 from infoplane.densities.density import check_context_shape
 from infoplane.errors import UsageError
@@ -58,7 +58,7 @@ class Reconstructor(nn.Module):
         check_argument("context", context, Tensor)
         if context.is_complex() or tuple(context.shape[1:]) != self.context or not len(context):
             legal = f"real (B, {', '.join(map(str, self.context))})"
-            raise UsageError("context does not fit the reconstruction", received=outline(context), legal=legal)
+            raise UsageError("context does not fit the reconstruction", received=type_and_shape(context), legal=legal)
         context = context.to(next(self.parameters()).dtype)
         x = self.enter(context).view(len(context), *self.start)
         for layer in self.up:

@@ -3,6 +3,8 @@
 A thing that is measured is a line of `_OWN`, or an entry point of another distribution in `infoplane.measurements`.
 """
 
+from typing import Any
+
 from infoplane.engine.cell import Cell
 from infoplane.engine.kind import Kind
 from infoplane.measurements.base import Chart, Measurement
@@ -13,7 +15,7 @@ from infoplane.measurements.inputs import ACCURACY, Capture, Subject
 from infoplane.measurements.label import FORWARD, LABEL, OWN
 from infoplane.measurements.losses import GAP, LOSSES
 from infoplane.measurements.nce import CROSS_ENTROPY, NCE, USABLE
-from infoplane.measurements.noisy import NETWORK_ACCURACY, Descent, ProblemPoints
+from infoplane.measurements.noisy import NETWORK_ACCURACY, DescentCell, ProblemPoints
 from infoplane.measurements.pictures import MSE, SAMPLE_ACCURACY, SAMPLE_VARIANCE
 from infoplane.measurements.propagated import BY_QUADRATURE, FLOW, SWEPT
 from infoplane.measurements.truth import EXCESS
@@ -45,7 +47,7 @@ MEASUREMENTS = {
 QUANTITIES, NOISY_QUANTITIES = MEASUREMENTS["inversion"], MEASUREMENTS["flow"]
 
 #: what studies consist of, whatever is measured
-_SUBJECTS: tuple[type[Kind], ...] = (Data, Subject, Capture, ProblemPoints, Descent)
+_SUBJECTS: tuple[type[Kind], ...] = (Data, Subject, Capture, ProblemPoints, DescentCell)
 #: how a kind of cell is called -> what it is
 KINDS: dict[str, type[Kind]] = {
     each.kind: each for each in (*_SUBJECTS, *(cell for measured in _ALL for cell in measured.cells))
@@ -57,11 +59,19 @@ def asked_for() -> list[str]:
     return list(dict.fromkeys(each.asked for each in QUANTITIES.values() if each.asked))
 
 
+def obtainable(word: Any) -> Any:
+    """Returns a word under `measure`; raises UsageError where another distribution offers what is called so, and it
+    cannot be had."""
+    if word in _OFFERED:
+        _OFFERED.get(word)
+    return word
+
+
 def with_chart(chart: Chart) -> list[str]:
     """Returns the kinds of numbers that have a chart, in the order of their columns."""
     return [kind for kind, each in QUANTITIES.items() if chart in each.charts]
 
 
-def settings_of(cell: Cell) -> Kind:
+def as_kind(cell: Cell) -> Kind:
     """Returns the kind of a cell, with its settings."""
     return KINDS[cell.kind](**cell.params)

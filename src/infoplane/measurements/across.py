@@ -13,8 +13,8 @@ from infoplane.information.crossed import mean_over_networks
 from infoplane.information.label import FAILS
 from infoplane.measurements.base import Measurement, Row, Scores
 from infoplane.measurements.compared import (
+    CheckpointScores,
     Compared,
-    Curve,
     change,
     common,
     layers_apart,
@@ -106,11 +106,13 @@ def _behind(run: Any, measurement: Measurement, sides: tuple[Place, Place], fits
     return {"refits": 0 if measurement.of_network else each, "networks": fits}
 
 
-def _curve(run: Any, measurement: Measurement, layer: str) -> Curve:
+def _curve(run: Any, measurement: Measurement, layer: str) -> CheckpointScores:
     """Checkpoint -> scores; empty where there are too few examples for an error."""
     found = {at: _scores(run, measurement, Place(layer, at)) for at in run.checkpoints}
     # One image alone has no error.
-    return Curve({at: own if all(len(each) > 1 for each in own.values()) else {} for at, own in found.items()})
+    return CheckpointScores(
+        {at: own if all(len(each) > 1 for each in own.values()) else {} for at, own in found.items()}
+    )
 
 
 def _scores(run: Any, measurement: Measurement, place: Place) -> Scores:
@@ -146,7 +148,7 @@ def networks_apart(
     return mean, mean, len(both)
 
 
-def _groups_for(run: Any, curve: Curve) -> np.ndarray | None:
+def _groups_for(run: Any, curve: CheckpointScores) -> np.ndarray | None:
     """The groups of the examples that these numbers have a term for."""
     sizes = (len(each) for scores in curve.values() for each in scores.values())
     return run.groups_of("evaluation", next(sizes, 0))

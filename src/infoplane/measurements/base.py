@@ -132,6 +132,9 @@ class Measurement:
 
     # --- before a run ---
 
+    def check_study(self, spec: Any) -> None:
+        """Raises UsageError where it is asked for and such a study cannot have it, whatever its data are."""
+
     def check(self, spec: Any, data: Any, model: Any) -> None:
         """Raises UsageError where it is asked for and cannot be had of these data and this network."""
 

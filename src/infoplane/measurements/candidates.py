@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from infoplane import densities
 from infoplane.engine.kind import Kind
-from infoplane.measurements.counting import TYPICAL, Shape, as_text, passes_of
+from infoplane.measurements.counting import TYPICAL, Shape, passes_of
 
 #: the kind of a density that the data choose
 AUTO = "auto"
@@ -82,12 +82,12 @@ def offer(kind: str, shape: Shape, levels: int) -> dict[str, Any]:
     first, own = (CANDIDATES[each](shape, levels) for each in (next(iter(CANDIDATES)), kind))
     if own == first:
         return {**asdict(own), "pace": 1.0}
-    steps = (passes_of(as_text(each.density), shape, levels, None).step(each.batch) for each in (first, own))
+    steps = (passes_of(each.density, shape, levels, None).step(each.batch) for each in (first, own))
     usual, other = map(TYPICAL.seconds, steps)
     return {**asdict(own), "pace": usual / other}
 
 
-def is_wide(spec: Mapping[str, Any]) -> bool:
+def has_wide_products(spec: Mapping[str, Any]) -> bool:
     """Whether a density, as a study has it, has wide products."""
     return densities.REGISTRY[spec["kind"]].wide_with(spec)
 
@@ -120,7 +120,7 @@ def as_chosen(kind: Fitted, chosen: Mapping[str, Any], device: str = "cpu") -> F
     if "fit" in fields:
         updates = fields["fit"]["updates"]
         own = {"updates": paced(updates, chosen), "batch": chosen["batch"], "learning_rate": chosen["learning_rate"]}
-        exact = {"precision": "float32"} if device == "cpu" and not is_wide(chosen["density"]) else {}
+        exact = {"precision": "float32"} if device == "cpu" and not has_wide_products(chosen["density"]) else {}
         changes["fit"] = {**fields["fit"], **own, **exact}
     return kind.model_copy(update=changes)
 

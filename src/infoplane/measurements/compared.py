@@ -16,7 +16,7 @@ Row = dict[str, Any]
 Scores = Mapping[int, np.ndarray]
 
 
-class Curve(dict[str, Scores]):
+class CheckpointScores(dict[str, Scores]):
     """Checkpoint -> scores of one layer; their means are computed once, for all comparisons that take them."""
 
     def __init__(self, scores: Mapping[str, Scores]) -> None:
@@ -45,7 +45,7 @@ class Compared(NamedTuple):
     words: Mapping[str, str] = {}
 
 
-def settled(tables: Mapping[str, Sequence[Compared]]) -> dict[str, list[Row]]:
+def with_verdicts(tables: Mapping[str, Sequence[Compared]]) -> dict[str, list[Row]]:
     """Returns the tables with p_corrected, tests and verdict in every row, corrected over all of them together."""
     found = iter(claims([each.hypothesis for rows in tables.values() for each in rows]))
     return {
@@ -85,7 +85,7 @@ def numbers(own: Mean, tested: Mean) -> Row:
 
 
 def layers_apart(
-    first: Curve, second: Curve, at: str, groups: np.ndarray | None = None
+    first: CheckpointScores, second: CheckpointScores, at: str, groups: np.ndarray | None = None
 ) -> tuple[Mean, Mean, int] | None:
     """Returns what a first layer has more than a second at a checkpoint, twice, and the refits behind it.
 
@@ -109,7 +109,9 @@ def layers_apart(
     return own, pooled(own, table, contrast), len(refits)
 
 
-def change(curve: Curve, first: str, last: str, groups: np.ndarray | None = None) -> tuple[Mean, Mean, int] | None:
+def change(
+    curve: CheckpointScores, first: str, last: str, groups: np.ndarray | None = None
+) -> tuple[Mean, Mean, int] | None:
     """Returns by how much a number rises from one checkpoint to another, as `layers_apart` does."""
     refits = common(curve.get(first, {}), curve.get(last, {}))
     if not refits:

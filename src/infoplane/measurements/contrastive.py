@@ -14,7 +14,7 @@ from infoplane.information.contrastive import LEAST_BATCHES, LEAST_IMAGES, lower
 from infoplane.measurements.base import Row, is_of
 from infoplane.measurements.densities import OfDensities
 from infoplane.measurements.numbers import Number, Place
-from infoplane.measurements.truth import beside, compared, known_of, where_of
+from infoplane.measurements.truth import beside_truth, compared, known_of, where_of
 
 
 class Contrastive(OfDensities):
@@ -55,7 +55,7 @@ class Contrastive(OfDensities):
             where, truth, name = where_of(number), run.cell("truth"), f"contrastive:{number.place.layer}"
             yield compared(where, number.estimate, known)
             if name in truth.names():
-                yield beside(where, number.estimate, crossed_mean(truth.array(name)))
+                yield beside_truth(where, number.estimate, crossed_mean(truth.array(name)))
 
     def absent(self, run: Any) -> str:
         data = run.cell("data")

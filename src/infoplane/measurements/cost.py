@@ -4,14 +4,14 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
 from infoplane.engine.kind import Kind
 from infoplane.inversion import Reconstructor, SquaredError
-from infoplane.measurements.candidates import AUTO, CANDIDATES, as_chosen, is_open, is_wide, offer
-from infoplane.measurements.counting import Passes, Prices, Shape, Work, as_text, built, drawing_of, passes_of
+from infoplane.measurements.candidates import AUTO, CANDIDATES, as_chosen, has_wide_products, is_open, offer
+from infoplane.measurements.counting import Passes, Prices, Shape, Work, drawing_of, mean, passes_of
 from infoplane.subjects.forward import Staged, tail
 
 #: classes of a label that is read from a layer: what they cost does not show
@@ -30,7 +30,7 @@ PROBE_READS = 1500
 
 @dataclass(frozen=True, eq=False)
 class Costs(Prices):
-    """What each kind of cell costs, for one study's shapes.
+    """What each kind of cell costs, for one study's shapes; the mean of those densities that the data may choose.
 
     Attributes:
         shape: (C, H, W) of an image.
@@ -49,19 +49,11 @@ class Costs(Prices):
     network: Callable[[], nn.Module] | None = None
     alike: bool = False
 
-    def _counted_at(self, layer: str) -> tuple[int, ...]:
-        """The shape of a layer's activation, or that of the widest one."""
+    def counted_at(self, layer: str) -> tuple[int, ...]:
+        """Returns the shape of a layer's activation, or that of the widest one."""
         return max(self.contexts.values(), key=math.prod) if self.alike else self.contexts[layer]
 
-    def of(self, kind: Kind) -> Work:
-        # Where the data choose its density, as much as with those that they may choose on average.
-        return _mean([super(Costs, self).of(way) for way in self.ways(kind)])
-
-    def size(self, kind: Kind) -> float:
-        return max(map(super().size, self.ways(kind)))
-
     def ways(self, kind: Kind) -> list[Kind]:
-        """Returns the settings that a cell may have once the data have chosen its density, else its own."""
         if not is_open(kind):
             return [kind]
         own = getattr(kind, "candidate", None)
@@ -75,40 +67,33 @@ class Costs(Prices):
 
     def density(self, spec: Mapping[str, Any], layer: str | None) -> Passes:
         """Returns what passes through a density take that sees a layer, or nothing."""
-        return passes_of(as_text(spec), self.shape, self.levels, None if layer is None else self._counted_at(layer))
+        return passes_of(spec, self.shape, self.levels, None if layer is None else self.counted_at(layer))
 
     def step(self, spec: Mapping[str, Any], layer: str | None, batch: int, precision: str | None = None) -> Work:
         """Returns the work of one training step of a density on a batch."""
         step = self.density(spec, layer).step(batch)
-        return replace(step, flops=HALF * step.flops) if precision == "bfloat16" and is_wide(spec) else step
+        return replace(step, flops=HALF * step.flops) if precision == "bfloat16" and has_wide_products(spec) else step
 
     def scoring(self, spec: Mapping[str, Any], layer: str | None) -> Work:
-        """Returns the work of a density's log-probability of one image, among many; the mean of those that the data may
-        choose."""
-        return _mean([self.density(each["density"], layer).image for each in self.offers(spec)])
+        """Returns the work of a density's log-probability of one image, among many."""
+        return mean([self.density(each["density"], layer).image for each in self.offers(spec)])
 
     def drawing(self, spec: Mapping[str, Any], images: int) -> Work:
-        """Returns the work of drawing so many images at once from a density, whose context adds next to nothing; the
-        mean of those that the data may choose."""
-        few = self.shape[0], *(min(size, FEW) for size in self.shape[1:])
+        """Returns the work of drawing so many images at once from a density, whose context adds next to nothing."""
+        channels, rows, columns = self.shape
+        few = channels, min(rows, FEW), min(columns, FEW)
         pixels = math.prod(self.shape) / math.prod(few)
-
-        def drawn(spec: Mapping[str, Any]) -> Work:
-            one, two = (_drawing(as_text(spec), few, self.levels, n) for n in (1, 2))
-            # Weights are read once for all images.
-            return one.times(pixels * (2 - images)) + two.times(pixels * (images - 1))
-
-        return _mean([drawn(each["density"]) for each in self.offers(spec)])
+        found = [passes_of(each["density"], few, self.levels, None) for each in self.offers(spec)]
+        # Weights are read once for all images.
+        one, two = (mean([drawing_of(each, n) for each in found]) for n in (1, 2))
+        return one.times(pixels * (2 - images)) + two.times(pixels * (images - 1))
 
     def training(
         self, spec: Mapping[str, Any], layer: str | None, fit: Mapping[str, Any], part: str, watched: int | None = None
     ) -> Work:
         """Returns the work of a fit's steps and of its evaluations: at the start, and of raw and averaged weights.
 
-        Args:
-            fit: Fields of `FitSettings`.
-            part: What it is trained on.
-            watched: On how many images of each part its loss is followed; None where it is not.
+        `fit` are fields of `FitSettings`; on so many images of each part its loss is `watched`, if it is.
         """
         scored = fit["held_out"] * self.sizes[part] * (2 * fit["evaluations"] + 1)
         scored += self.followed(watched, tuple(self.sizes)) * fit["evaluations"]
@@ -118,15 +103,6 @@ class Costs(Prices):
     def followed(self, images: int | None, parts: Sequence[str]) -> int:
         """Returns the number of images in these parts of the split on which a density's loss is followed."""
         return 0 if images is None else sum(min(images, self.sizes[part]) for part in parts)
-
-    def reconstructor(self, layer: str) -> Passes:
-        """Returns what passes through the MSE inverter take."""
-        return _reconstructor(self.shape, self.levels, self._counted_at(layer))
-
-    def rest(self, layer: str) -> Passes:
-        """Returns what passes through what follows a layer take."""
-        assert self.network is not None
-        return _rest(self.network, layer, self.shape, self.contexts[layer])
 
     @cached_property
     def subject(self) -> Passes:
@@ -139,28 +115,17 @@ class Costs(Prices):
         return Work(written=times * features * self.sizes["decoding"])
 
 
-def _mean(works: Sequence[Work]) -> Work:
-    return sum(works, Work()).times(1 / len(works))
-
-
-# Counting takes a second, and many plans of one process ask for the same.
-
-
 @cache
-def _drawing(spec: str, shape: Shape, levels: int, images: int) -> Work:
-    return drawing_of(built(spec, shape, levels, None), images)
-
-
-@cache
-def _reconstructor(shape: Shape, levels: int, context: tuple[int, ...]) -> Passes:
+def reconstructor_of(shape: Shape, levels: int, context: tuple[int, ...]) -> Passes:
+    """Returns what passes through the MSE inverter take."""
     return Passes(lambda: Reconstructor(shape, context), lambda m, x, h: SquaredError(m, levels)(x, h), shape, context)
 
 
 @cache
-def _rest(network: Callable[[], nn.Module], layer: str, shape: Shape, context: tuple[int, ...]) -> Passes:
+def rest_of(network: Callable[[], nn.Module], layer: str, shape: Shape, context: tuple[int, ...]) -> Passes:
+    """Returns what passes through what follows a layer of a network take."""
+
     def build() -> nn.Module:
-        whole = network()
-        assert isinstance(whole, Staged)
-        return tail(whole.classifier(CLASSES), layer)
+        return tail(cast(Staged, network()).classifier(CLASSES), layer)
 
     return Passes(build, lambda rest, _, h: rest(h).float().sum(), shape, context)

@@ -4,10 +4,11 @@ Passes through networks are counted on tensors without data, so that a study of 
 about; drawing pixel by pixel on an image of a few pixels.
 """
 
+import copy
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import Any
 
 import torch
@@ -71,16 +72,25 @@ class Machine:
 TYPICAL = Machine(per_operation=1.3e-5, per_flop=1.4e-11, per_written=7e-10, per_call=2e-6, per_visit=1.5e-6)
 
 
+def mean(works: Sequence[Work]) -> Work:
+    """Returns the mean of some amounts of work."""
+    return sum(works, Work()).times(1 / len(works))
+
+
 class Prices:
     """What each kind of cell costs, for one study's shapes."""
 
+    def ways(self, kind: Kind) -> list[Kind]:
+        """Returns the settings that a cell may have once the data have chosen its density, else its own."""
+        return [kind]
+
     def of(self, kind: Kind) -> Work:
-        """Returns the work of a cell."""
-        return kind.work(self) or Work()
+        """Returns the work of a cell; where the data choose its density, the mean of those that they may choose."""
+        return mean([way.work(self) or Work() for way in self.ways(kind)])
 
     def size(self, kind: Kind) -> float:
         """Returns about how many bytes a cell stores: its arrays and weights; 0 where they are too few to count."""
-        return kind.size(self)
+        return max(way.size(self) for way in self.ways(kind))
 
 
 class _Counter(TorchDispatchMode):
@@ -99,7 +109,7 @@ class _Counter(TorchDispatchMode):
         return out
 
 
-def count(run: Callable[[], Any]) -> Work:
+def count_work(run: Callable[[], Any]) -> Work:
     """Returns what `run` computes, as passes through networks."""
     with _Counter() as counter:
         run()
@@ -112,19 +122,14 @@ class Passes:
     Args:
         build: Makes the network.
         loss: (network, images, contexts) -> losses.
-        shape: (C, H, W) of an image.
-        context: Shape of a context; None where there is none.
+        shape, context: Of an image, and of a context; None where there is none.
 
     Attributes:
         model: The network, without data.
     """
 
     def __init__(
-        self,
-        build: Callable[[], nn.Module],
-        loss: Callable[[Any, Tensor, Any], Tensor],
-        shape: Sequence[int],
-        context: Sequence[int] | None,
+        self, build: Callable[[], nn.Module], loss: Callable[..., Tensor], shape: Shape, context: Sequence[int] | None
     ) -> None:
         with torch.device("meta"):
             self.model = build()
@@ -148,27 +153,27 @@ class Passes:
         """The work of one image without gradients, among many."""
         self.model.eval()
         with torch.no_grad():
-            return count(lambda: self.losses(AT_ONCE)).times(1 / AT_ONCE)
+            return count_work(lambda: self.losses(AT_ONCE)).times(1 / AT_ONCE)
 
     def step(self, batch: int) -> Work:
         """Returns the work of one training step on a batch."""
-        if batch not in self._steps:
-            self.model.train()
-            with torch.enable_grad():
-                self._steps[batch] = count(lambda: self._step(batch))
-        return self._steps[batch]
 
-    def _step(self, batch: int) -> None:
-        self.losses(batch).mean().backward()
-        with torch.no_grad():
+        def step() -> None:
+            self.losses(batch).mean().backward()
             for parameter in self.model.parameters():
                 if parameter.grad is not None:
                     # A few passes over the weights stand for the optimiser and the running average.
                     parameter.grad.mul(0.9).add(1.0).sqrt()
                     parameter.grad = None
 
+        if batch not in self._steps:
+            self.model.train()
+            with torch.enable_grad():
+                self._steps[batch] = count_work(step)
+        return self._steps[batch]
 
-def loss_of(density: densities.Density, images: Tensor, context: Tensor | None) -> Tensor:
+
+def density_loss(density: densities.Density, images: Tensor, context: Tensor | None) -> Tensor:
     """Returns what a training step differentiates, or scoring computes, whichever the density is about to do: (B,)."""
     if not density.training:
         return -density.log_prob(images, context)
@@ -176,27 +181,26 @@ def loss_of(density: densities.Density, images: Tensor, context: Tensor | None) 
     return density.training_loss(images, context, guide)
 
 
-def as_text(spec: Mapping[str, Any]) -> str:
-    """Returns a density, as a study has it, as JSON, by which it is known what was counted of it."""
-    return json.dumps(dict(spec), sort_keys=True)
+# Counting takes a second, and many plans of one process ask for the same density: it is known by its JSON.
 
 
-def built(spec: str, shape: Shape, levels: int, context: tuple[int, ...] | None) -> densities.Density:
-    """Returns the density of such a text, without data."""
+def passes_of(spec: Mapping[str, Any], shape: Shape, levels: int, context: tuple[int, ...] | None) -> Passes:
+    """Returns what passes through a density take, as a study has it."""
+    return _passes(json.dumps(dict(spec), sort_keys=True), shape, levels, context)
+
+
+@cache
+def _passes(spec: str, shape: Shape, levels: int, context: tuple[int, ...] | None) -> Passes:
     options = json.loads(spec)
-    return densities.build(options.pop("kind"), shape, levels, context, options, device="meta")
+    build = partial(densities.build, options.pop("kind"), shape, levels, context, options, device="meta")
+    return Passes(build, density_loss, shape, context)
 
 
-@cache  # it takes a second, and many plans of one process ask for the same
-def passes_of(spec: str, shape: Shape, levels: int, context: tuple[int, ...] | None) -> Passes:
-    """Returns what passes through the density of such a text take."""
-    return Passes(lambda: built(spec, shape, levels, context), loss_of, shape, context)
-
-
-def drawing_of(density: densities.Density, images: int) -> Work:
+@cache
+def drawing_of(passes: Passes, images: int) -> Work:
     """Returns the work of drawing images of a few pixels at once from an unconditional density."""
     # Tensors without data are slow to count on, and here there is hardly any data.
-    density = density.to_empty(device="cpu").eval()
+    density: Any = copy.deepcopy(passes.model).to_empty(device="cpu").eval()
     for tensor in (*density.parameters(), *density.buffers()):
         tensor.data.fill_(1e-3)
     drawn = torch.zeros(images, *density.shape, dtype=torch.uint8)

@@ -8,11 +8,11 @@ import numpy as np
 
 from infoplane.data import Images
 from infoplane.engine.store import Stored
-from infoplane.errors import in_words, joined
+from infoplane.errors import in_words, spoken_list
 from infoplane.information import crossed_mean
 from infoplane.measurements.base import Draft, Measurement, Source, Sources, is_of
 from infoplane.measurements.candidates import AUTO, CANDIDATES
-from infoplane.measurements.fits import Candidate, Choice, Density, Trunk
+from infoplane.measurements.fits import CandidateCell, Choice, DensityCell, TrunkCell
 from infoplane.measurements.numbers import INPUT, Number, Place
 
 #: options of a density that have no effect without a context
@@ -39,7 +39,7 @@ class OfDensities(Measurement):
 
     fitted: ClassVar[bool] = True
     with_fits: ClassVar[bool] = True
-    cells: ClassVar = (Candidate, Choice, Trunk, Density)
+    cells: ClassVar = (CandidateCell, Choice, TrunkCell, DensityCell)
 
     def plan(self, plan: Draft, spec: Any, sources: Sources) -> None:
         """Adds all densities, of which each other number that is read from them makes use too."""
@@ -157,7 +157,7 @@ def barred(first: str, one: ReadAs, second: str, other: ReadAs) -> str:
     """
     guessed = [name for name, read in ((first, one), (second, other)) if read is not None and read["guess"]]
     if guessed:
-        named = joined([in_words(name) for name in guessed])
+        named = spoken_list([in_words(name) for name in guessed])
         return f"no claim: how the axes of {named} lie is a guess; say it with read_as"
     altered = [name for name, read in ((first, one), (second, other)) if read is not None and read["altered"]]
     if len(altered) == 1:
@@ -192,12 +192,12 @@ def plan_densities(plan: Draft, spec: Any, sources: Sources) -> None:
                 common |= {"fit": {**fit, "updates": spec.fit.updates - spec.fit.together}, "place": 0}
             elif spec.fit.base:
                 base = {**common, "losses": None, "fit": {**fit, "updates": spec.fit.base}}
-                origin = {"start": plan.add(Density(layer=None, **base), source, layer=f"{twin} base", refit=refit)}
-            plan.add(Density(layer=None, **common), {**source, **origin}, layer=twin, refit=refit)
+                origin = {"start": plan.add(DensityCell(layer=None, **base), source, layer=f"{twin} base", refit=refit)}
+            plan.add(DensityCell(layer=None, **common), {**source, **origin}, layer=twin, refit=refit)
             for position, place in enumerate(members, start=1):
                 own = {"density": spec.density_of(place.layer).model_dump(mode="json"), "contrastive": contrastive}
                 own |= {"place": position} if "trunk" in origin else {}
-                place.add(plan, Density(**{**common, **own, **place.layer_fields}), {**choice, **origin}, refit)
+                place.add(plan, DensityCell(**{**common, **own, **place.layer_fields}), {**choice, **origin}, refit)
 
 
 def _add_choice(plan: Draft, spec: Any, data: Mapping[str, str], fit: Mapping[str, Any]) -> str:
@@ -206,7 +206,7 @@ def _add_choice(plan: Draft, spec: Any, data: Mapping[str, str], fit: Mapping[st
     # A look at the held-out images takes longer than some of so few updates.
     short = {**fit, "updates": spec.fit.trial, "evaluations": min(TRIAL_LOOKS, spec.fit.evaluations)}
     trial = {**common, "fit": short, "density": spec.density.model_dump(mode="json")}
-    tried = {name: plan.add(Candidate(candidate=name, **trial), data, layer=name) for name in CANDIDATES}
+    tried = {name: plan.add(CandidateCell(candidate=name, **trial), data, layer=name) for name in CANDIDATES}
     return plan.add(Choice(**common, held_out=spec.fit.held_out), {**data, **tried})
 
 
@@ -227,7 +227,7 @@ def _add_trunk(
         source = {} if "capture" not in place.needs else {"capture": f"capture at {place.checkpoint}"}
         places.append({"density": density, **source, **place.layer_fields})
         needs |= {source.get(role, role): name for role, name in place.needs.items()}
-    trunk = Trunk(places=tuple(places), **{key: together[key] for key in ("fit", "fit_on", "seed")})
+    trunk = TrunkCell(places=tuple(places), **{key: together[key] for key in ("fit", "fit_on", "seed")})
     return plan.add(trunk, needs, layer=f"{twin} together", refit=refit)
 
 

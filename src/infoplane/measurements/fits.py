@@ -47,7 +47,7 @@ class OfLayer(Kind):
         return float(SCORE * costs.sizes["evaluation"])
 
 
-class Candidate(Kind):
+class CandidateCell(Kind):
     """A short fit of p(x), scored on the images that are held out for early stopping; on no other ones.
 
     A fit that fails has lost, which is said in `failed`, and stops nothing.
@@ -112,7 +112,7 @@ class Choice(Kind):
         return Result({**found, "failed": failed, **chosen})
 
 
-class Trunk(Kind):
+class TrunkCell(Kind):
     """The densities of all layers and checkpoints that differ only in their contexts, and their twin, together.
 
     Attributes:
@@ -152,7 +152,7 @@ class Trunk(Kind):
         return WEIGHT * sum(costs.density(place["density"], place["layer"]).weights for place in self.places)
 
 
-class Density(OfLayer):
+class DensityCell(OfLayer):
     """q(x|h) of one layer, or its null-context twin, and what it gives the evaluation part.
 
     Attributes:

@@ -17,7 +17,7 @@ from infoplane.information import Rows, count, fit_probe, label_information
 from infoplane.information.label import check_prior, falls_short, lacks
 from infoplane.inversion import Pairs
 from infoplane.measurements.base import Draft, Measurement, Row, Scores, Sources, is_of
-from infoplane.measurements.cost import PROBE_READS, SCORE, Costs
+from infoplane.measurements.cost import PROBE_READS, SCORE, Costs, rest_of
 from infoplane.measurements.counting import Work
 from infoplane.measurements.densities import barred_by_reading, seed_of
 from infoplane.measurements.fits import OfLayer
@@ -29,7 +29,7 @@ from infoplane.measurements.truth import compared, known_of, where_of
 WORTH_SAYING = 0.1
 
 
-class Probe(OfLayer):
+class ProbeCell(OfLayer):
     """The linear probe at one layer, and what it gives the evaluation labels.
 
     Attributes:
@@ -83,7 +83,7 @@ def _features(pairs: Pairs, units: Callable[[Tensor], Tensor]) -> Rows:
     return Rows(len(pairs), of)
 
 
-class Forward(OfLayer):
+class ForwardCell(OfLayer):
     """What follows a layer, trained anew on the decoding part to read the label, and what it gives the evaluation part.
 
     Attributes:
@@ -125,8 +125,9 @@ class Forward(OfLayer):
         return Result(values, {"log_probs": found.log_probs.numpy(), "correct": found.correct.numpy().astype(np.uint8)})
 
     def work(self, costs: Costs) -> Work:
+        assert costs.network is not None
         assert self.layer is not None
-        rest = costs.rest(self.layer)
+        rest = rest_of(costs.network, self.layer, costs.shape, costs.contexts[self.layer])
         held = self.held_out * costs.sizes["decoding"]
         steps = self.fit["epochs"] * (costs.sizes["decoding"] - held) / self.fit["batch"]
         scored = costs.sizes["evaluation"] + (self.fit["epochs"] + 2) * held
@@ -212,11 +213,11 @@ class Label(OfLabels):
     asked: ClassVar = "label"
     across: ClassVar = frozenset({"layers", "checkpoints"})
     cell: ClassVar = "probe"
-    cells: ClassVar = (Probe,)
+    cells: ClassVar = (ProbeCell,)
 
     def plan(self, plan: Draft, spec: Any, sources: Sources) -> None:
         for place in sources.layers:
-            probe = Probe(held_out=spec.fit.held_out, fit_on=spec.fit_on, seed=spec.seed, **place.layer_fields)
+            probe = ProbeCell(held_out=spec.fit.held_out, fit_on=spec.fit_on, seed=spec.seed, **place.layer_fields)
             place.add(plan, probe)
 
     def absent(self, run: Any) -> str:
@@ -250,20 +251,22 @@ class ByTheRest(OfLabels):
     asked: ClassVar = "forward"
     across: ClassVar = frozenset({"layers", "checkpoints"})
     cell: ClassVar = "forward"
-    cells: ClassVar = (Forward,)
+    cells: ClassVar = (ForwardCell,)
 
     def repeats(self, spec: Any) -> range:
         return range(1, spec.forward.refits + 1)
 
-    def check(self, spec: Any, data: Result, model: Any) -> None:
+    def check_study(self, spec: Any) -> None:
         _check_network(spec, self.asked)
-        if not data.values["classes"]:
-            mend, received = "leave forward out of measure", f"data set {data.values['name']!r}"
-            raise UsageError("there are no labels to read", received=received, mend=mend)
         if not isinstance(spec.subject.train, subjects.EpochSettings):
             by_epochs = (name for name in subjects.REGISTRY if subjects.settings_of(name) is subjects.EpochSettings)
             received, legal = spec.subject.kind, ", ".join(by_epochs)
             raise UsageError("the forward direction needs a network trained by epochs", received=received, legal=legal)
+
+    def check(self, spec: Any, data: Result, model: Any) -> None:
+        if not data.values["classes"]:
+            mend, received = "leave forward out of measure", f"data set {data.values['name']!r}"
+            raise UsageError("there are no labels to read", received=received, mend=mend)
         for layer in spec.layers:
             subjects.tail(model, layer)
 
@@ -276,7 +279,7 @@ class ByTheRest(OfLabels):
             asked = "capture" in place.needs and place.checkpoint in spec.forward_at
             for refit in self.repeats(spec) if asked else ():
                 own = {"held_out": spec.forward.held_out, "seed": seed_of(spec.seed, refit)}
-                place.add(plan, Forward(fit=fit, **own, **place.layer_fields), refit=refit)
+                place.add(plan, ForwardCell(fit=fit, **own, **place.layer_fields), refit=refit)
 
 
 class ByItself(OfLabels):
@@ -294,7 +297,7 @@ class ByItself(OfLabels):
     cell: ClassVar = "own"
     cells: ClassVar = (Own,)
 
-    def check(self, spec: Any, data: Result, model: Any) -> None:
+    def check_study(self, spec: Any) -> None:
         _check_network(spec, self.asked)
         if subjects.objective_of(spec.subject.kind) != "cross-entropy":
             received, mend = spec.subject.kind, "leave own out of measure"

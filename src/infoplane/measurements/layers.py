@@ -13,7 +13,7 @@ from infoplane.engine.store import Store, Stored
 from infoplane.information import Seen, seen_values
 from infoplane.measurements.densities import ReadAs, twin_of
 from infoplane.measurements.numbers import INPUT, NETWORK, Number, Place
-from infoplane.measurements.readers import HeldOut, Reader, choose, functions_by_layer
+from infoplane.measurements.readers import HeldOut, LayerReader, choose_reader, functions_by_layer
 from infoplane.measurements.run import Run
 
 #: what is said of a layer that tells no image from another
@@ -36,7 +36,7 @@ class Layers(Run):
         self.checkpoints = spec.checkpoints
         self._fits: dict[tuple[str, str | None], list[tuple[int, Stored]]] = {}
         self._latents: dict[str, Seen] = {}
-        self._readers: dict[tuple[str, str | None], Reader] = {}
+        self._readers: dict[tuple[str, str | None], LayerReader] = {}
         #: (layer, checkpoint, refits) -> what must be said of these densities
         self.said: dict[tuple[str, str, tuple[int, ...]], tuple[str, ...]] = {}
         # The scores that were read last: those of a fit are asked for by itself, with others and against its twin.
@@ -116,19 +116,19 @@ class Layers(Run):
         """Layer -> the p(x) of its density, found once for all checkpoints."""
         return {layer: twin_of(self.spec, layer) for layer in self.layers}
 
-    def reader(self, layer: str, checkpoint: str | None = None) -> Reader:
+    def reader(self, layer: str, checkpoint: str | None = None) -> LayerReader:
         """With whose density the numbers of a layer are read at a checkpoint: see `infoplane.measurements.readers`."""
         if (key := (layer, checkpoint)) in self._readers:
             return self._readers[key]
         capture = self.cell("capture", checkpoint=checkpoint) if layer in self.spec.layers else None
         if self.spec.readers == "own" or capture is None:
-            return Reader(layer)
+            return LayerReader(layer)
         later = functions_by_layer(capture.values.get("function_of", {})).get(layer, [])
         # Usable information is against the twin of a layer's family, and of no other.
         names = [layer, *(name for name in later if name in self.twins and self.twins[name] == self.twins[layer])]
         fits = {name: self.own_fits(name, checkpoint) for name in names}
         means = {name: {at: each.values["heldout_nats"] for at, each in own} for name, own in fits.items()}
-        found = choose(layer, means, lambda name: {refit: _held_out(each) for refit, each in fits[name]})
+        found = choose_reader(layer, means, lambda name: {refit: _held_out(each) for refit, each in fits[name]})
         if all(len(own) == self.spec.fit.refits for own in fits.values()):  # there will be no more
             self._readers[key] = found
         return found

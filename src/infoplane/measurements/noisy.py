@@ -82,7 +82,7 @@ def points_of(task: Task) -> Points:
     return Points(stored.values["name"], **{name: stored.array(name) for name in POINT_ARRAYS})
 
 
-class Descent(Kind):
+class DescentCell(Kind):
     """A network, trained, with its weights at the checkpoints.
 
     Attributes:

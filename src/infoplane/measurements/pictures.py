@@ -14,7 +14,7 @@ from infoplane.estimate import Estimate
 from infoplane.information import sample_variance, variances, whole_variance
 from infoplane.inversion import FitSettings, Reconstructor, SquaredError, fit, losses_of
 from infoplane.measurements.base import Draft, Measurement, Scores, Source, Sources, is_of
-from infoplane.measurements.cost import Costs
+from infoplane.measurements.cost import Costs, reconstructor_of
 from infoplane.measurements.counting import Work
 from infoplane.measurements.densities import STILL_FELL, still_falling
 from infoplane.measurements.fits import OfLayer, build_density, decided
@@ -60,7 +60,7 @@ class Mse(OfLayer):
 
     def work(self, costs: Costs) -> Work:
         assert self.layer is not None
-        inverter, fit = costs.reconstructor(self.layer), self.fit
+        inverter, fit = reconstructor_of(costs.shape, costs.levels, costs.counted_at(self.layer)), self.fit
         scored = fit["held_out"] * costs.sizes[self.fit_on] * 2 * fit["evaluations"] + costs.sizes["evaluation"]
         return (
             inverter.step(fit["batch"]).times(fit["updates"]) + inverter.image.times(scored) + costs.reading(self.layer)
@@ -229,18 +229,18 @@ class SampleVariance(OfSamples):
     drawn: ClassVar = "squared error"
 
     def scores(self, run: Any, place: Place) -> Scores:
-        drawn, data = drawn_at(run, place), run.cell("data")
+        drawn, data = samples_at(run, place), run.cell("data")
         return {} if drawn is None or data is None else {1: variances(drawn, data.values["levels"])}
 
     def estimate(self, run: Any, place: Place, refits: list[int]) -> Estimate | None:
-        drawn, levels = drawn_at(run, place), run.cell("data").values["levels"]
+        drawn, levels = samples_at(run, place), run.cell("data").values["levels"]
         assert drawn is not None
         if is_of(place, "input"):
             return whole_variance(drawn[0], levels)
         return sample_variance(drawn, levels, groups=run.groups_of("evaluation", len(drawn)))
 
 
-def drawn_at(run: Any, place: Place) -> np.ndarray | None:
+def samples_at(run: Any, place: Place) -> np.ndarray | None:
     """The samples (P, S, C, H, W) of a layer, or of p(x) with P = 1; None where there is one of each image."""
     stored = None if is_of(place, "network") else run.cell("samples", place.layer, 0, place.checkpoint)
     samples = None if stored is None else stored.array("samples")

@@ -38,7 +38,7 @@ class HeldOut:
 
 
 @dataclass(frozen=True)
-class Reader:
+class LayerReader:
     """What a layer is read with.
 
     Attributes:
@@ -71,9 +71,9 @@ def functions_by_layer(function_of: Mapping[str, Collection[str]]) -> dict[str, 
     return {layer: [later for later in function_of if layer in sources[later]] for layer in function_of}
 
 
-def choose(
+def choose_reader(
     layer: str, means: Mapping[str, Mapping[int, float]], held_out: Callable[[str], Mapping[int, HeldOut]]
-) -> Reader:
+) -> LayerReader:
     """Returns the reader of a layer, by the rule above.
 
     Args:
@@ -91,7 +91,7 @@ def choose(
     }
     ahead = [name for name in level if level[name] < level[layer]]
     if not ahead:
-        return Reader(layer)
+        return LayerReader(layer)
     usual = held_out(layer)
     groups, gains = [usual[refit].groups for refit in refits], {}
     for name in ahead:
@@ -99,6 +99,6 @@ def choose(
         # What it needs less than the usual one, paired by refit and image.
         gains[name] = mean_over_parts([usual[refit].losses - other[refit].losses for refit in refits], groups)
     if not any(gain.value > gain.stderr for gain in gains.values()):
-        return Reader(layer)
+        return LayerReader(layer)
     lowest = min(ahead, key=level.__getitem__)
-    return Reader(lowest, gains[lowest], len(np.unique(np.concatenate(groups))))
+    return LayerReader(lowest, gains[lowest], len(np.unique(np.concatenate(groups))))

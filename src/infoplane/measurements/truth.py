@@ -25,7 +25,7 @@ IMPOSSIBLE = 0.9973
 DRAWS = 100_000
 
 
-class Truth(Kind):
+class TruthCell(Kind):
     """True log-probabilities of the evaluation part, and information.
 
     Attributes:
@@ -70,13 +70,13 @@ class Excess(OfDensities):
         "image difference, so it can be slightly negative by chance."
     )
     beside: ClassVar = True
-    cells: ClassVar = (Truth,)
+    cells: ClassVar = (TruthCell,)
 
     def plan(self, plan: Draft, spec: Any, sources: Sources) -> None:
         if spec.data.name == "truth":
             study = spec.model_dump(mode="json")
             plan.add(
-                Truth(options=study["data"]["options"], contrastive=study["contrastive"], draws=DRAWS), sources.data
+                TruthCell(options=study["data"]["options"], contrastive=study["contrastive"], draws=DRAWS), sources.data
             )
 
     def scores(self, run: Any, place: Place) -> Scores:
@@ -135,7 +135,7 @@ def exceeding(where: str, estimate: Estimate, entropy: Estimate) -> Row:
     return line(where, estimate, 0.0, None, share if possible else f"impossible: {share}")
 
 
-def beside(where: str, estimate: Estimate, true: Mean) -> Row:
+def beside_truth(where: str, estimate: Estimate, true: Mean) -> Row:
     """The contrastive bound beside the one that the true density gives on the same draws."""
     share = f"{100 * (estimate.value / true.value - 1):+.2f} % of the true density's"
     return line(f"{where}, true density's", estimate, true.value, true.stderr, share)

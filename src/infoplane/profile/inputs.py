@@ -18,7 +18,7 @@ from infoplane.capture import Tap, as_taken, at_once, default_transform, list_la
 from infoplane.capture.pytrees import own_batch
 from infoplane.checks import as_numpy
 from infoplane.engine.watch import Watcher
-from infoplane.errors import UsageError, joined, unknown
+from infoplane.errors import UsageError, spoken_list, unknown
 from infoplane.information.label import Prior, check_prior
 from infoplane.measurements.candidates import AUTO, small_pixelcnn
 from infoplane.measurements.inputs import LOOKED_AT, look_closer
@@ -92,7 +92,7 @@ def said_of_mode(model: nn.Module) -> str | None:
     verb = "computes" if len(kinds) == 1 else "compute"
     return (
         "The network was given in training mode and is measured in evaluation mode, as model.eval() sets it: "
-        f"{joined(sorted(kinds))} {verb} otherwise while training."
+        f"{spoken_list(sorted(kinds))} {verb} otherwise while training."
     )
 
 

@@ -35,7 +35,7 @@ from infoplane.profile.inputs import (
 )
 from infoplane.profile.profile import Profile
 from infoplane.profile.request import Request, is_run, prepared, ways_out
-from infoplane.report.build import build
+from infoplane.report.build import build_page
 from infoplane.study.execute import carry_out, workers_of
 from infoplane.study.folder import check_place
 from infoplane.torch_state import for_caller, own_state
@@ -171,7 +171,7 @@ def measure(
         weakref.finalize(profile, shutil.rmtree, temporary, ignore_errors=True)
     if out is not None:
         with _interruption(out):
-            build(folder)
+            build_page(folder)
     if outcome.failed:
         cell, message = next(iter(outcome.failed.items()))
         raise CellError(f"{plural(len(outcome.failed), 'part')} of the measurement failed, first {cell}: {message}")

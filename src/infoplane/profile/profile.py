@@ -26,7 +26,7 @@ from infoplane.files import TEMPORARY
 from infoplane.measurements.numbers import ALL
 from infoplane.measurements.task import Live, Task
 from infoplane.profile.inputs import folder_of
-from infoplane.report.build import build, load_run, table, writing
+from infoplane.report.build import build_page, load_run, table, writing
 from infoplane.study.check import MOST_SAMPLES
 from infoplane.study.folder import origin_in, prepare
 from infoplane.study.results import Results
@@ -149,7 +149,7 @@ class Profile:
 
             with writing(folder):
                 _copy(self.folder, folder)
-        return build(folder)
+        return build_page(folder)
 
     def _inverse(self, layer: str, images: Any, seed: int = 0) -> tuple[densities.Density, Tensor]:
         """The first refit's density and the standardised contexts of these images."""

@@ -25,7 +25,7 @@ from infoplane.engine.cell import Cell
 from infoplane.engine.devices import device_name, one_thread
 from infoplane.engine.plan import PLAN_FILE, Plan
 from infoplane.engine.store import Result
-from infoplane.errors import in_words, joined
+from infoplane.errors import in_words, spoken_list
 from infoplane.inversion import FitSettings
 from infoplane.measurements.cost import Costs
 from infoplane.measurements.counting import Machine
@@ -144,7 +144,7 @@ def prepared(request: Request, checkpoints: Mapping[str, Any], preparing: Prepar
     count = check_memory(spec, costs, request.workers, where)
     if count < request.workers and not quiet:
         print(f"{count} of {request.workers} worker processes, for which there is memory", file=sys.stderr)
-    origin = origin_of(dataset, live, layers)
+    origin = live_origin(dataset, live, layers)
     start = time.perf_counter()
     activations(live.model, layers[:1], dataset.images[:8], transform=live.transform, warn=False)
     per_image = (time.perf_counter() - start) / 8
@@ -183,7 +183,7 @@ def prepared(request: Request, checkpoints: Mapping[str, Any], preparing: Prepar
     if not quiet:
         alone = None
         if on_the_fly and count:
-            named = joined([in_words(layer) for layer in on_the_fly])
+            named = spoken_list([in_words(layer) for layer in on_the_fly])
             alone = f"what is fitted on {named} runs one by one in this process, where the network is"
         print(*filter(None, (keeping_words(kept, layers), alone, spec.note)), sep="\n", file=sys.stderr)
     return Ready(spec, loaded, origin, live, forecast, on_the_fly, pace, where)
@@ -246,7 +246,7 @@ def _begun(out: str | Path | None, origin: Origin) -> StudySpec | None:
     return cast(StudySpec, read_study(Path(out) / STUDY_FILE))
 
 
-def origin_of(dataset: data.Dataset, live: Live, layers: list[str]) -> Origin:
+def live_origin(dataset: data.Dataset, live: Live, layers: list[str]) -> Origin:
     """Returns hashes of the data, of the weights at each checkpoint, and of the activations of each layer.
 
     A folder's results are taken up again only for the same ones. Weights alone do not tell networks apart whose code or

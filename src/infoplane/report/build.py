@@ -85,7 +85,7 @@ def load_run(folder: Path) -> RunResults:
     return results
 
 
-def build(folder: Path, results: RunResults | None = None) -> Path:
+def build_page(folder: Path, results: RunResults | None = None) -> Path:
     """Writes the tables, figures/ and report.html of a run, finished or not; returns the page.
 
     The tables, as CSV and Parquet: the results, and what else they hold (`RunResults.tables`). Where all of this lies

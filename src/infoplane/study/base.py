@@ -82,7 +82,7 @@ class Study(Settings):
         """Returns the settings that a run keeps for good, whatever else it grows by; dotted path -> value."""
         return {
             path: value
-            for path, value in leaves(self.model_dump(mode="json"))
+            for path, value in leaf_values(self.model_dump(mode="json"))
             if not any(path == free or path.startswith(f"{free}.") for free in self.may_change)
         }
 
@@ -91,11 +91,11 @@ class Study(Settings):
         return yaml12.dump(self.model_dump(mode="json"), allow_unicode=True, width=100)
 
 
-def leaves(content: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+def leaf_values(content: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
     """Yields all that plain values hold, each with its dotted path."""
     for key, value in content.items():
         if isinstance(value, Mapping) and value:
-            yield from leaves(value, f"{path}{key}.")
+            yield from leaf_values(value, f"{path}{key}.")
         else:
             yield f"{path}{key}", value
 

@@ -43,10 +43,8 @@ class Job:
     Attributes:
         what: What is done, e.g. "training".
         on: On what, e.g. "14×14×1, 16 filters, 2 layers, batch 16".
-        unit: What is counted.
-        amount: How many of them it has.
+        unit, amount: What is counted, and how many of them it has.
         make: Device -> what does it once, and its work.
-        quick: Whether it is among those from which the speeds can be found in a few seconds.
         memory: GiB that it needs.
     """
 
@@ -55,7 +53,6 @@ class Job:
     unit: str
     amount: int
     make: Callable[[torch.device], tuple[Callable[[], object], Work]]
-    quick: bool = True
     memory: float = 0.5
 
     def time(self, device: torch.device, patience: float) -> "Timing":
@@ -86,7 +83,7 @@ def of_density(what: str, density: tuple[int, int, int, int, int], batch: int, u
     """Returns the job of training a density for so many updates, of scoring a batch with it, or of sampling one."""
     rows, levels, filters, layers, scales = density
     options = {"filters": filters, "residual_layers": layers, "scales": scales, "dropout": 0.2}
-    options |= {"weight_norm": density is LARGE}
+    options["weight_norm"] = density is LARGE
     spec, shape = {"kind": "pixelcnn", **options}, (1, rows, rows)
 
     def make(device: torch.device) -> tuple[Callable[[], object], Work]:
@@ -106,8 +103,7 @@ def of_density(what: str, density: tuple[int, int, int, int, int], batch: int, u
         return lambda: fit_density(model, pairs, held, fit, seed=0), work
 
     on = f"{rows}×{rows}×1, {filters} filters, {layers} layer{'s' if layers > 1 else ''}, batch {batch}"
-    memory = 0.5 + 0.09 * batch * (density is LARGE)
-    return Job(what, on, "images", batch * updates, make, density is not LARGE, memory)
+    return Job(what, on, "images", batch * updates, make, 0.5 + 0.09 * batch * (density is LARGE))
 
 
 def propagation(d: int, beta: float) -> Job:
@@ -128,11 +124,12 @@ def propagation(d: int, beta: float) -> Job:
 
 def jobs(*, quick: bool = False) -> list[Job]:
     """Returns what is timed; unless quick, also the density of the papers' size."""
-    found = [of_density("training", *each) for each in ((SMALL, 4, 16), (MIDDLE, 16, 4), (WIDE, 16, 4), (LARGE, 16, 2))]
-    found += [of_density("scoring", *each) for each in ((MIDDLE, 128), (LARGE, 16))]
-    found += [of_density("sampling", *each) for each in ((SMALL, 4), (MIDDLE, 64), (LARGE, 16))]
-    found += [propagation(3, 0.005), propagation(10, 0.1)]
-    return [job for job in found if job.quick or not quick]
+    found: list[Any] = [("training", SMALL, 4, 16)]
+    found += [("training", *each) for each in ((MIDDLE, 16, 4), (WIDE, 16, 4), (LARGE, 16, 2))]
+    found += [("scoring", *each) for each in ((MIDDLE, 128), (LARGE, 16))]
+    found += [("sampling", *each) for each in ((SMALL, 4), (MIDDLE, 64), (LARGE, 16))]
+    of_densities = [of_density(*each) for each in found if not (quick and LARGE in each)]
+    return [*of_densities, propagation(3, 0.005), propagation(10, 0.1)]
 
 
 def speeds(timings: Sequence[Timing]) -> Machine:
@@ -182,7 +179,7 @@ def place(device: torch.device) -> Path:
     return catalogue.cache() / f"speeds-{hashlib.sha256(name.encode()).hexdigest()[:12]}.json"
 
 
-def identity(device: torch.device) -> dict[str, Any]:
+def this_machine(device: torch.device) -> dict[str, Any]:
     """Returns what speeds depend on: processor, device, and versions."""
     code = code_of(Path(str(resources.files("infoplane")))).meaning(_TIMED)
     return {
@@ -195,31 +192,24 @@ def identity(device: torch.device) -> dict[str, Any]:
 
 
 def keep(device: torch.device, machine: Machine, *, quick: bool) -> Path:
-    """Keeps speeds for later; returns the file.
-
-    Raises:
-        OSError: It cannot be written.
-    """
+    """Keeps speeds for later; returns the file, or raises OSError where it cannot be written."""
     path = place(device)
     path.parent.mkdir(parents=True, exist_ok=True)
-    when = time.strftime("%Y-%m-%d %H:%M")
-    content = {"machine": identity(device), "measured": when, "quick": quick, "seconds": asdict(machine)}
+    source = f"infoplane bench{' --quick' * quick} measured this machine, {time.strftime('%Y-%m-%d %H:%M')}"
+    content = {"machine": this_machine(device), "source": source, "seconds": asdict(machine)}
     write_whole(path, json.dumps(content, indent=1))
     return path
 
 
 def stored(device: torch.device) -> Calibration | None:
-    """Returns what `infoplane bench` found here, or None where it has not run, or on another machine or version.
-
-    A file that cannot be read is as good as none.
-    """
+    """Returns what `infoplane bench` found here, or None where it has not run, on another machine or version, or where
+    its file cannot be read."""
     with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
         content = json.loads(read_text(place(device)))
         found = {field.name: float(content["seconds"][field.name]) for field in fields(Machine)}
         usable = all(0 <= speed < 1 for speed in found.values()) and found["per_operation"] + found["per_flop"] > 0
-        if usable and content["machine"] == identity(device):
-            quick, when = " --quick" if content["quick"] else "", str(content["measured"])[:16]
-            return Calibration(Machine(**found), f"as infoplane bench{quick} measured this machine, {when}")
+        if usable and content["machine"] == this_machine(device):
+            return Calibration(Machine(**found), f"as {content['source']}")
     return None
 
 

@@ -14,6 +14,7 @@ from infoplane.errors import UsageError
 from infoplane.information.contrastive import contrastive_batches, lowered_words, one_of_each
 from infoplane.information.label import check_prior
 from infoplane.measurements import MEASUREMENTS
+from infoplane.measurements.base import Measurement
 from infoplane.measurements.dataset import load_data, parted, sizes_of
 from infoplane.measurements.task import build_subject
 from infoplane.study.spec import StudySpec
@@ -27,6 +28,7 @@ def check(spec: StudySpec) -> Result:
 
     Raises UsageError where one of these cannot be done.
     """
+    _wanted(spec)
     found = _checked(spec, load_data(spec.data, spec.seed, spec.name))
     say(_lowered(spec, found))
     return found
@@ -37,9 +39,18 @@ def outlined(spec: StudySpec) -> Result:
 
     Which of these are copies of one another does not show, so that parts have the very sizes that were asked for.
     """
+    _wanted(spec)
     found = spec.data.outline()
     sizes = sizes_of(spec.data, found.dataset, spec.name)
     return _checked(spec, parted(found.dataset, sizes, spec.seed, found.groups, found.space))
+
+
+def _wanted(spec: StudySpec) -> list[Measurement]:
+    """What is to be measured, or UsageError where no data could give it to such a study."""
+    wanted = [each for each in MEASUREMENTS[spec.kind].values() if each.asked in spec.measure]
+    for each in wanted:
+        each.check_study(spec)
+    return wanted
 
 
 def _checked(spec: StudySpec, result: Result) -> Result:
@@ -119,7 +130,7 @@ def contexts_of(spec: StudySpec, result: Result) -> dict[str, tuple[int, ...]]:
 def _contexts(spec: StudySpec, result: Result) -> dict[str, tuple[int, ...]]:
     sizes = {part: len(result.arrays[part]) for part in PARTS}
     contexts: dict[str, tuple[int, ...]] = {}
-    wanted = [each for each in MEASUREMENTS[spec.kind].values() if each.asked in spec.measure]
+    wanted = _wanted(spec)
     if spec.subject is None:
         for each in wanted:
             each.check(spec, result, None)

@@ -34,7 +34,7 @@ from infoplane.study.origin import Origin
 from infoplane.torch_state import own_state
 
 
-class Pace(Protocol):
+class Pacing(Protocol):
     """What keeps a run near a time budget, see `infoplane.budget.Pace`."""
 
     def order(self, cells: Iterable[Cell]) -> list[Cell]:
@@ -125,7 +125,7 @@ def carry_out(
     live: Live | None = None,
     on_the_fly: Collection[str] = (),
     foretell: Foretell | None = None,
-    pace: Pace | None = None,
+    pace: Pacing | None = None,
 ) -> Outcome:
     """Runs a study that was checked, on data that are loaded, into a folder.
 

@@ -9,7 +9,7 @@ from infoplane.engine.cell import Cell
 from infoplane.engine.plan import Plan
 from infoplane.engine.store import Result, Stored
 from infoplane.engine.worker import Environment
-from infoplane.measurements import settings_of
+from infoplane.measurements import as_kind
 from infoplane.measurements.counting import Prices
 from infoplane.measurements.task import Task
 from infoplane.study.base import Study
@@ -55,11 +55,11 @@ FAMILIES: dict[str, Family] = {
 }
 
 #: what a worker process computes cells with
-RUNNER = f"{__name__}:run"
+RUNNER = f"{__name__}:compute"
 
 
-def run(cell: Cell, needs: Mapping[str, Stored], environment: Environment) -> Result:
+def compute(cell: Cell, needs: Mapping[str, Stored], environment: Environment) -> Result:
     """Computes a cell. A network that draws at random does so by the study's seed and the refit's, whatever the
     caller's is."""
     with seeded(cell.params.get("seed", 0)):
-        return settings_of(cell).run(Task(needs, environment))
+        return as_kind(cell).run(Task(needs, environment))

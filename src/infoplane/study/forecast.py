@@ -8,7 +8,7 @@ from infoplane.data.space import Images
 from infoplane.data.split import PARTS
 from infoplane.engine.plan import Plan
 from infoplane.engine.store import Result
-from infoplane.measurements import settings_of
+from infoplane.measurements import as_kind
 from infoplane.measurements.cost import Costs
 from infoplane.measurements.counting import Machine, Prices, Work
 from infoplane.measurements.inputs import Capture, keeping_words
@@ -43,12 +43,12 @@ def costs_of(spec: StudySpec, loaded: Result | None = None, *, images: int | Non
 
 def work_of(plan: Plan, costs: Prices) -> dict[str, Work]:
     """Returns the work of every cell, by name."""
-    return {cell.name: costs.of(settings_of(cell)) for cell in plan.cells.values()}
+    return {cell.name: costs.of(as_kind(cell)) for cell in plan.cells.values()}
 
 
 def keeping_of(plan: Plan, costs: Any) -> str | None:
     """Returns what is said beforehand of the activations that are kept; None where none are asked for."""
-    captures = (kind for kind in map(settings_of, plan.cells.values()) if isinstance(kind, Capture))
+    captures = (kind for kind in map(as_kind, plan.cells.values()) if isinstance(kind, Capture))
     return next((keeping_words(kind.kept(costs), kind.layers) for kind in captures), None)
 
 

@@ -14,7 +14,7 @@ from infoplane.errors import UsageError, unknown
 from infoplane.files import read_text
 from infoplane.settings import first_error, shown
 from infoplane.study import yaml12
-from infoplane.study.base import LAPTOP, PAPER, Study, check_texts, leaves, set_field
+from infoplane.study.base import LAPTOP, PAPER, Study, check_texts, leaf_values, set_field
 from infoplane.study.families import DEFAULT, FAMILIES
 
 #: what a study is called, which no note speaks of
@@ -189,7 +189,10 @@ def _is_resolved(content: Mapping[str, Any], where: str) -> bool:
     """Whether a file is what a run keeps of its study: nothing is left to defaults or to its scale, which is a name."""
     if content.get("scale") is None or "name" not in content or {"like", "scales", "datasets"} & content.keys():
         return False
-    return dict(leaves(content)).keys() == dict(leaves(validate(content, where=where).model_dump(mode="json"))).keys()
+    return (
+        dict(leaf_values(content)).keys()
+        == dict(leaf_values(validate(content, where=where).model_dump(mode="json"))).keys()
+    )
 
 
 def _of_dataset(datasets: Any, content: Mapping[str, Any], scale: str | None, study: str) -> dict[str, Any]:
@@ -259,7 +262,7 @@ def _check_size(text: str, where: str) -> None:
 
 def _parse(text: str, where: str) -> dict[str, Any]:
     try:
-        content = yaml12.load(text)
+        content = yaml12.load_yaml(text)
     except ValueError as error:
         raise UsageError("the study is not valid YAML", received=where, mend=str(error)) from error
     if not isinstance(content, dict):
@@ -298,7 +301,7 @@ def parse_value(text: str) -> Any:
     """Reads the value of a `--set key=value` as YAML does."""
     _check_size(text, "--set")
     try:
-        return yaml12.load(text)
+        return yaml12.load_yaml(text)
     except ValueError as error:
         legal = "a YAML value, e.g. 100 or [1, 2]"
         raise UsageError("cannot read the value", received=text, legal=legal, mend=str(error)) from error

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
-from infoplane.study.syntax import Module, Target, Uses, write
+from infoplane.study.syntax import Module, Target, Uses, written_out
 
 #: rooms that carry results or say what went wrong with them, and make none
 INDIFFERENT = ("errors", "files", "engine", "registry")
@@ -128,7 +128,7 @@ class Code:
             for statement in statements:
                 uses.visit(statement)
             parts: list[str] = []
-            write(statements, parts)
+            written_out(statements, parts)
             meanings, others = [], set[Unit]()
             for (target, chain), alias in uses.imported.items():
                 meanings.append(f"{alias}={target[0]}:{target[1]}")

@@ -17,7 +17,7 @@ from infoplane.measurements.base import Source, Sources
 from infoplane.measurements.candidates import may_be
 from infoplane.measurements.dataset import Data
 from infoplane.measurements.inputs import Capture, Subject
-from infoplane.measurements.noisy import Descent, ProblemPoints
+from infoplane.measurements.noisy import DescentCell, ProblemPoints
 from infoplane.measurements.task import END, Task
 from infoplane.study.meaning import code_of
 from infoplane.study.noisy_spec import NoisySpec
@@ -28,7 +28,7 @@ from infoplane.study.spec import StudySpec
 APART = 1_000_003
 
 
-class Draft(Plan):
+class PlanDraft(Plan):
     """A plan in the making, which names its cells by what their code means, and the device: its digits are its own."""
 
     def __init__(self, device: str = "cpu") -> None:
@@ -69,7 +69,7 @@ def make_plan(spec: StudySpec, origin: Origin = NOTHING_SAID, device: str = "cpu
             process.
         device: Device that computes: "cpu", or a GPU's name.
     """
-    plan = Draft(device)
+    plan = PlanDraft(device)
     study = spec.model_dump(mode="json")
     data = {"data": plan.add(Data(data=study["data"], seed=spec.seed, fingerprint=origin.data), {})}
     followed = spec.losses.images if "losses" in spec.measure and spec.subject is not None else 0
@@ -99,7 +99,7 @@ def make_plan(spec: StudySpec, origin: Origin = NOTHING_SAID, device: str = "cpu
     return plan
 
 
-def _network(plan: Draft, spec: StudySpec, data: Mapping[str, str], name: str) -> dict[str, str]:
+def _network(plan: PlanDraft, spec: StudySpec, data: Mapping[str, str], name: str) -> dict[str, str]:
     """What takes a network under study needs: that one of several which has this name, trained from its own seed."""
     if spec.subject is None:
         return dict(data)
@@ -110,13 +110,13 @@ def _network(plan: Draft, spec: StudySpec, data: Mapping[str, str], name: str) -
 
 def make_noisy_plan(spec: NoisySpec, origin: Origin = NOTHING_SAID, device: str = "cpu") -> Plan:
     """Returns the cells of a study of noisy networks; those of a network are filed under its name as their layer."""
-    plan = Draft(device)
+    plan = PlanDraft(device)
     data = spec.model_dump(mode="json")["data"]
     points = {"points": plan.add(ProblemPoints(data=data, seed=spec.seed, fingerprint=origin.data), {})}
     networks = {}
     for name in spec.names:
         one = spec.one(name).model_dump(mode="json")
-        trained = Descent(network=one["network"], train=one["train"], seed=spec.seed)
+        trained = DescentCell(network=one["network"], train=one["train"], seed=spec.seed)
         networks[name] = {**points, "descent": plan.add(trained, points, layer=name)}
     # What has no repeats takes little time, and pictures need it.
     for each in sorted(MEASUREMENTS[spec.kind].values(), key=lambda each: each.fitted):

@@ -10,7 +10,7 @@ import polars as pl
 from infoplane.measurements import MEASUREMENTS
 from infoplane.measurements.across import checkpoint_changes, layer_differences
 from infoplane.measurements.base import Measurement, Row
-from infoplane.measurements.compared import settled
+from infoplane.measurements.compared import with_verdicts
 from infoplane.measurements.label import label_entropy
 from infoplane.measurements.layers import Layers
 from infoplane.measurements.numbers import Number, Numbers, Place
@@ -110,7 +110,7 @@ class RunResults(Run):
             found["differences"] += layer_differences(self, each)
             found["changes"] += checkpoint_changes(self, each)
             found[self.falling] += each.falls(self)
-        return settled(found)
+        return with_verdicts(found)
 
     @property
     def tests(self) -> int:

@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import torch
 from annotated_types import Ge, Gt, Le, Lt, MinLen
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from infoplane import densities, subjects
 from infoplane.capture import check_pattern
 from infoplane.errors import UsageError, unknown
 from infoplane.inversion import FitSettings
 from infoplane.inversion.precision import best_precision
-from infoplane.measurements import QUANTITIES, asked_for
-from infoplane.measurements.candidates import AUTO, is_wide, may_be
+from infoplane.measurements import QUANTITIES, asked_for, obtainable
+from infoplane.measurements.candidates import AUTO, has_wide_products, may_be
 from infoplane.measurements.dataset import DataSpec
 from infoplane.measurements.task import END
 from infoplane.settings import Settings, check_options, options_for, options_model
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Measure = str
 else:
     #: what can be asked for: the `asked` of all that is measured in such studies
-    Measure = Literal[tuple(asked_for())]
+    Measure = Annotated[Literal[tuple(asked_for())], BeforeValidator(obtainable)]
 
 
 def _chosen() -> None:
@@ -309,7 +309,7 @@ class StudySpec(Study):
     def on(self, device: torch.device, begun: Study | None = None) -> Self:
         """Returns the study with the precision of its fits written out, where that is left to the machine."""
         changes: dict[str, Any] = {}
-        densities_wide = any(map(is_wide, may_be(self.density.model_dump())))
+        densities_wide = any(map(has_wide_products, may_be(self.density.model_dump())))
         for name, wide in (("fit", densities_wide), ("reconstruction", False)):
             fit: FitSettings = getattr(self, name)
             if fit.precision == "auto":

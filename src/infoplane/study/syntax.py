@@ -252,7 +252,7 @@ def _stored(body: Iterable[ast.stmt]) -> set[str]:
     return found
 
 
-def write(node: Any, parts: list[str]) -> None:
+def written_out(node: Any, parts: list[str]) -> None:
     """Writes syntax in a form of its own: that of `ast.dump` differs between versions of Python."""
     if isinstance(node, ast.Constant):
         parts.append(f"{type(node.value).__name__} {node.value!r};")
@@ -264,12 +264,12 @@ def write(node: Any, parts: list[str]) -> None:
             value = getattr(node, name, None)
             if name not in _FIELDS_WITHOUT_MEANING and value is not None and value != []:
                 parts.append(f"{name}=")
-                write(value, parts)
+                written_out(value, parts)
         parts.append(")")
     elif isinstance(node, list):
         parts.append("[")
         for each in node:
-            write(each, parts)
+            written_out(each, parts)
         parts.append("]")
     else:
         parts.append(f"{node!r};")

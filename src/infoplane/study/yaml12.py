@@ -71,7 +71,7 @@ _Loader.add_constructor(f"{_TAG}int", _int)
 _Loader.add_constructor(f"{_TAG}float", _float)
 
 
-def load(text: str) -> Any:
+def load_yaml(text: str) -> Any:
     """Returns what a text in YAML says.
 
     Raises:

@@ -24,8 +24,8 @@ from infoplane.subjects.train_epochs import (
     Transform,
     as_classes,
     check_inputs,
+    copied_state,
     device_of,
-    state_of,
     train_epochs,
 )
 from infoplane.torch_state import evaluating, own_state
@@ -176,7 +176,7 @@ def decode_labels(
         correct=table.argmax(1) == labels,
         curves=trained.curves,
         parameters=sum(p.numel() for p in rest.parameters()),
-        state=state_of(rest),
+        state=copied_state(rest),
     )
 
 

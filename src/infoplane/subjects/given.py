@@ -154,7 +154,7 @@ class Found:
             *([f"weights taken from {self.place}"] if self.place else []),
             *([f"prefix {self.taken!r} taken off the names of all weights"] if self.taken else []),
             *([f"prefix {self.added!r} added to all names"] if self.added else []),
-            *([f"left out, as none of the model's: {listed(self.left_out)}"] if self.left_out else []),
+            *([f"left out, as none of the model's: {first_of(self.left_out)}"] if self.left_out else []),
         ]
 
 
@@ -179,7 +179,7 @@ def weights_in(content: Any, own: Mapping[str, Any], checkpoint: str) -> Found:
         if len(found) > 1:
             mend = "keep the one that is meant alone: torch.save(torch.load(file)[…], other_file)"
             fronts = [f" under {each.taken!r}" if each.taken else "" for each in found]
-            received = listed([(each.place or "the file itself") + front for each, front in zip(found, fronts)])
+            received = first_of([(each.place or "the file itself") + front for each, front in zip(found, fronts)])
             raise UsageError(
                 f"checkpoint {checkpoint!r} holds several networks' weights", received=received, legal="one", mend=mend
             )
@@ -197,7 +197,7 @@ def weights_in(content: Any, own: Mapping[str, Any], checkpoint: str) -> Found:
     raise UsageError(
         f"checkpoint {checkpoint!r} does not fit the model",
         received=_outline(content),
-        legal=f"a state dict with {listed(list(own))}",
+        legal=f"a state dict with {first_of(list(own))}",
         mend="keep model.state_dict() alone: torch.save(model.state_dict(), …)",
     )
 
@@ -219,7 +219,7 @@ def misfit(state: Mapping[str, Any], own: Mapping[str, Any]) -> str:
     ]
     bare = [name for name, x, mine in pairs if isinstance(x, Tensor) and x.is_meta and not mine.is_meta]
     parts = {"it lacks": lacking, "it has also": more, "it has": [*other, *numbers], "without values:": bare}
-    return "; ".join(f"{words} {listed(names)}" for words, names in parts.items() if names)
+    return "; ".join(f"{words} {first_of(names)}" for words, names in parts.items() if names)
 
 
 def cast(state: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
@@ -231,8 +231,8 @@ def cast(state: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
         name for name, x, floating in real if not floating and x.is_floating_point() and bool((x != x.trunc()).any())
     ]
     return [
-        *([f"whole numbers, which the model has as floating point: {listed(whole)}"] if whole else []),
-        *([f"cut to whole numbers, as the model has them: {listed(cut)}"] if cut else []),
+        *([f"whole numbers, which the model has as floating point: {first_of(whole)}"] if whole else []),
+        *([f"cut to whole numbers, as the model has them: {first_of(cut)}"] if cut else []),
     ]
 
 
@@ -241,7 +241,7 @@ def imaginary(given: Any, own: Any) -> bool:
     return isinstance(given, Tensor) and isinstance(own, Tensor) and given.is_complex() and not own.is_complex()
 
 
-def listed(names: Any) -> str:
+def first_of(names: Any) -> str:
     """The first of some names, and how many there are."""
     shown = ", ".join(map(str, names[:SHOWN]))
     return shown if len(names) <= SHOWN else f"{shown}, … ({len(names):,} in all)"
@@ -344,7 +344,7 @@ def _outline(content: Any) -> str:
     if not content:
         return "nothing"
     inside = [key for key, value in content.items() if isinstance(value, Mapping)]
-    words = f"the keys {listed([repr(key) for key in content])}"
+    words = f"the keys {first_of([repr(key) for key in content])}"
     if inside and len(content) <= SHOWN and content[inside[0]]:
-        words += f" ({inside[0]!r} has {listed([repr(key) for key in content[inside[0]]])})"
+        words += f" ({inside[0]!r} has {first_of([repr(key) for key in content[inside[0]]])})"
     return words

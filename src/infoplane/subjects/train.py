@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from infoplane.arguments import Seed, checked
 from infoplane.errors import FitError, UsageError
 from infoplane.settings import Settings
-from infoplane.subjects.train_epochs import as_classes, check_inputs, check_late, check_output, state_of
+from infoplane.subjects.train_epochs import as_classes, check_inputs, check_late, check_output, copied_state
 from infoplane.torch_state import evaluating, own_state
 
 Checkpoint = Annotated[int, Ge(0), Le(10**8)] | Literal["end"]
@@ -91,13 +91,13 @@ def train_classifier(
     validation_labels = as_classes(validation_labels, validation_inputs, classes)
     wanted = {c for c in settings.checkpoints if isinstance(c, int)}
     trained = Trained({}, [], [], 0)
-    best, best_accuracy, stale = state_of(model), -math.inf, 0
+    best, best_accuracy, stale = copied_state(model), -math.inf, 0
     with torch.random.fork_rng([inputs.device] if inputs.device.type == "cuda" else []):
         torch.manual_seed(seed)
         optimiser = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
         for step in range(settings.updates + 1):
             if step in wanted:
-                trained.states[str(step)] = state_of(model)
+                trained.states[str(step)] = copied_state(model)
             if step == settings.updates:
                 break
             model.train()
@@ -120,7 +120,7 @@ def train_classifier(
                 trained.validation_accuracy.append(share)
                 stale += 1
                 if share > best_accuracy:
-                    best, best_accuracy, stale, trained.best_update = state_of(model), share, 0, step + 1
+                    best, best_accuracy, stale, trained.best_update = copied_state(model), share, 0, step + 1
                 # The weights after a step are kept as the next one begins.
                 if settings.patience is not None and stale >= settings.patience and max(wanted, default=-1) <= step:
                     break

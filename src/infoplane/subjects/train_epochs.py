@@ -13,7 +13,7 @@ from pydantic import model_validator
 from torch import Tensor, nn
 
 from infoplane.arguments import Seed, check_argument, checked
-from infoplane.checks import check_labels, outline
+from infoplane.checks import check_labels, type_and_shape
 from infoplane.errors import FitError, UsageError
 from infoplane.settings import Settings
 from infoplane.torch_state import evaluating, own_state
@@ -159,7 +159,7 @@ def train_epochs(
         )
         first = slice(0, FIRST_LOOK)
         watch.look(0, *_mean(model, inputs[first], None if labels is None else labels[first], objective, transform))
-        states.update({name: state_of(model) for name, step in wanted.items() if step == 0})
+        states.update({name: copied_state(model) for name, step in wanted.items() if step == 0})
         for epoch in range(settings.epochs):
             model.train()
             order = torch.randperm(len(inputs), generator=generator).to(inputs.device)
@@ -172,13 +172,13 @@ def train_epochs(
                 x = transform(inputs[index]).to(device)
                 output = model(x)
                 y = None if labels is None else labels[index.to(labels.device)].to(device)
-                loss = loss_of(output, x, y, objective)
+                loss = objective_loss(output, x, y, objective)
                 optimiser.zero_grad(set_to_none=True)
                 loss.backward()
                 optimiser.step()
                 sums += len(index) * torch.stack((loss.detach().double(), _right(output, y, objective)))
                 seen += len(index)
-                states.update({name: state_of(model) for name, step in wanted.items() if step == done + 1})
+                states.update({name: copied_state(model) for name, step in wanted.items() if step == done + 1})
                 if progress is not None:
                     progress(done + 1, total, watch.nats)
             train_loss, train_accuracy = (sums / seen).tolist()
@@ -225,10 +225,10 @@ class _Watch:
         self.found.epochs.append(epoch)
         losses = self.found.curves.get("validation loss", ())
         if self.best and losses and losses[-1] == min(losses):
-            self.kept = state_of(self.model)
+            self.kept = copied_state(self.model)
 
 
-def loss_of(output: Tensor, x: Tensor, labels: Tensor | None, objective: Objective) -> Tensor:
+def objective_loss(output: Tensor, x: Tensor, labels: Tensor | None, objective: Objective) -> Tensor:
     """The mean loss of outputs for model inputs x and their labels."""
     if objective == "mse":
         return F.mse_loss(output, x)
@@ -240,7 +240,7 @@ def check_inputs(inputs: Tensor) -> None:
     """Raises UsageError unless inputs (N, …) are real numbers, and finite."""
     check_argument("inputs", inputs, Tensor)
     if inputs.ndim < 2 or inputs.is_complex() or inputs.dtype == torch.bool:
-        received = outline(inputs)
+        received = type_and_shape(inputs)
         raise UsageError("a network cannot be given these inputs", received=received, legal="real numbers (N, …)")
     if inputs.is_floating_point() and not bool(inputs.isfinite().all()):
         raise UsageError("a network cannot be given these inputs", received="NaN or infinity", legal="finite numbers")
@@ -279,7 +279,7 @@ def device_of(model: nn.Module) -> torch.device:
     return next((p.device for p in model.parameters()), torch.device("cpu"))
 
 
-def state_of(model: nn.Module) -> dict[str, Tensor]:
+def copied_state(model: nn.Module) -> dict[str, Tensor]:
     """Returns a copy of a model's weights and buffers."""
     return copy.deepcopy(model.state_dict())
 
@@ -295,7 +295,7 @@ def _mean(
             x = transform(inputs[part]).to(device)
             y = None if labels is None else labels[part].to(device)
             output = model(x)
-            found = torch.stack((loss_of(output, x, y, objective).double(), _right(output, y, objective)))
+            found = torch.stack((objective_loss(output, x, y, objective).double(), _right(output, y, objective)))
             sums += len(x) * found.cpu()
     loss, right = (sums / len(inputs)).tolist()
     return loss, right

@@ -9,10 +9,10 @@ import numpy as np
 from infoplane.data.space import Images
 from infoplane.data.split import PARTS
 from infoplane.errors import in_words
-from infoplane.measurements.candidates import SPOKEN, is_wide, paced
+from infoplane.measurements.candidates import SPOKEN, has_wide_products, paced
 from infoplane.measurements.densities import seed_of
 from infoplane.measurements.numbers import INPUT
-from infoplane.measurements.readers import Reader
+from infoplane.measurements.readers import LayerReader
 from infoplane.measurements.task import END
 from infoplane.report.claimed import Difference, Fall
 from infoplane.report.format import capitalised, with_error
@@ -163,14 +163,14 @@ def choice_words(results: Results) -> str:
 
 def reader_words(results: Results) -> list[str]:
     """What is said of layers whose numbers are read with the density of a later layer, a sentence for each such two."""
-    found: dict[tuple[str, str], list[tuple[str, Reader]]] = {}
+    found: dict[tuple[str, str], list[tuple[str, LayerReader]]] = {}
     for layer, checkpoint in results.places:
         if through := results.through(layer, checkpoint):
             found.setdefault((layer, through), []).append((checkpoint, results.reader(layer, checkpoint)))
     return [_reader_words(results, *layers, read) for layers, read in found.items()]
 
 
-def _reader_words(results: Results, layer: str, through: str, read: list[tuple[str, Reader]]) -> str:
+def _reader_words(results: Results, layer: str, through: str, read: list[tuple[str, LayerReader]]) -> str:
     points, gains = [point for point, _ in read], [reader.gain for _, reader in read if reader.gain is not None]
     where = ""
     if len(results.checkpoints) > 1:
@@ -191,7 +191,7 @@ def _chosen(spec: StudySpec, results: Results) -> str:
     """What of the settings a density that the data chose has in its own way."""
     if (found := results.choice) is None:
         return ""
-    narrow = "" if is_wide(found["density"]) else "; on a processor in float32"
+    narrow = "" if has_wide_products(found["density"]) else "; on a processor in float32"
     return (
         "Updates under fit count those of the window density, whichever the data chose; its batch, learning rate and "
         f"precision stand in place of those below. {capitalised(SPOKEN[found['chosen']])} made {_steps(spec, found)}"
