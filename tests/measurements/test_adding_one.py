@@ -57,7 +57,11 @@ def test_it_is_in_the_tables_of_the_run(run):
 
 def test_it_is_in_the_table_under_the_run_and_on_the_page(run):
     folder, printed = run
-    assert re.search(r"norm \[activation\]", printed)
+    head, _, rows = printed.partition("\n--")
+    assert re.search(r"Mean\s+norm", head)
+    assert rows.count("no layer") == 1
+    values = pl.read_csv(folder / "results.csv").filter(kind="norm", layer="conv1", refit="all")["value"]
+    assert all(f"{value:.3g}"[:4] in rows for value in values)
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert "Mean norm" in page
     assert "no information, and no bound" in page
@@ -75,6 +79,6 @@ def test_one_with_a_cell_of_its_own(run):
         own = np.cov(h.reshape(len(h), -1).astype(float).T)
         # tr(C)² / tr(C²), without eigenvalues
         assert row["value"] == pytest.approx(np.trace(own) ** 2 / np.trace(own @ own), rel=1e-6)
-    assert "rank" in printed
+    assert re.search("Participat", printed.partition("\n--")[0])
     assert "Participation ratio" in (folder / "report.html").read_text(encoding="utf-8")
     assert (folder / "figures" / "rank.svg").is_file()
