@@ -16,7 +16,7 @@ from call_numbers import NUMBERS
 import infoplane
 from infoplane.errors import UsageError
 
-CALLS: dict[str, dict[str, list[Call]]] = {**NUMBERS, **MODELS, "report": {}}
+CALLS: dict[str, dict[str, list[Call]]] = {**NUMBERS, **MODELS}
 PACKAGES = tuple(CALLS)
 
 RECORD, NAMES, ABSTRACT = "what a function returns", "names", "made by subclasses"
@@ -38,9 +38,6 @@ OTHERS: dict[str, dict[str, str]] = {
     },
     "claims": {"Claim": RECORD, "verdict_of": "takes words"},
     "estimate": {"Estimate": "of infoplane"},
-    "report": dict.fromkeys(
-        ("Layer", "LayerPictures", "ReportContents", "TrainingCurve", "write"), "tested in tests/report"
-    ),
 }
 
 

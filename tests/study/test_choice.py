@@ -14,7 +14,7 @@ import tiny_study
 import toy_networks
 from infoplane.budget.capacity import time_updates
 from infoplane.engine.plan import Plan
-from infoplane.measurements import candidates, settings_of
+from infoplane.measurements import as_kind, candidates
 from infoplane.measurements.candidates import CANDIDATES, SPOKEN, Candidate, offer
 from infoplane.measurements.cost import Costs
 from infoplane.measurements.fits import choose
@@ -135,7 +135,7 @@ def test_a_forecast_takes_the_mean_of_those_that_may_be_chosen_and_room_for_the_
     spec, machine = asked(tmp_path), typical().machine
     plan, costs = make_plan(spec), Costs(SHAPE, 3, {"encoding": 40, "decoding": 80, "evaluation": 40}, {"logits": (3,)})
     parts = [
-        settings_of(plan.cells[role(plan, kind, layer, refit)])
+        as_kind(plan.cells[role(plan, kind, layer, refit)])
         for kind, layer, refit in (("density", "logits", 1), ("samples", "input", 0))
     ]
     for kind in parts:
@@ -151,7 +151,7 @@ def test_a_forecast_takes_the_mean_of_those_that_may_be_chosen_and_room_for_the_
         assert min(seconds) > 0
         assert costs.size(kind) == max(costs.size(way) for way in ways) > 0
     for name in CANDIDATES:
-        assert machine.seconds(costs.of(settings_of(plan.cells[role(plan, "candidate", name)]))) > 0
+        assert machine.seconds(costs.of(as_kind(plan.cells[role(plan, "candidate", name)]))) > 0
 
 
 # --- the choice ---

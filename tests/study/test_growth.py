@@ -197,7 +197,7 @@ def test_what_a_data_set_needs_is_taken_for_that_one(tmp_path):
 
 def earlier(epoch: int) -> dict:
     torch.manual_seed(epoch)
-    state = toy_networks.build_page().state_dict()
+    state = toy_networks.build().state_dict()
     return {name: torch.rand_like(tensor) if tensor.is_floating_point() else tensor for name, tensor in state.items()}
 
 
@@ -206,7 +206,7 @@ def measured(tmp_path_factory, short):
     """The folder of a measurement of one layer; to be copied."""
     images, labels = tiny_study.images_and_labels()
     out = tmp_path_factory.mktemp("measured") / "run"
-    return measure(toy_networks.build_page(), images, labels, out=out, layers=["fc"], **QUICK).folder
+    return measure(toy_networks.build(), images, labels, out=out, layers=["fc"], **QUICK).folder
 
 
 @pytest.fixture(scope="module")
@@ -214,7 +214,7 @@ def two_points(tmp_path_factory, short):
     """The folder of a measurement of two layers at two checkpoints; to be copied."""
     images, labels = tiny_study.images_and_labels()
     out = tmp_path_factory.mktemp("points") / "run"
-    return measure(toy_networks.build_page(), images, labels, out=out, **POINTS, **QUICK).folder
+    return measure(toy_networks.build(), images, labels, out=out, **POINTS, **QUICK).folder
 
 
 POINTS = {"kinds": ["nce"], "layers": ["conv", "fc"], "checkpoints": {"0": earlier(1)}}
@@ -236,8 +236,8 @@ def test_a_measurement_grows_and_what_was_measured_stays(measured, tmp_path, mor
     options = {"layers": ["fc"], **QUICK}
     first = shutil.copytree(measured, tmp_path / "run")
     before, results = inodes(first), contents(first / "cells")
-    whole = measure(toy_networks.build_page(), images, labels, out=tmp_path / "whole", **{**options, **more})
-    grown = measure(toy_networks.build_page(), images, labels, out=tmp_path / "run", **{**options, **more})
+    whole = measure(toy_networks.build(), images, labels, out=tmp_path / "whole", **{**options, **more})
+    grown = measure(toy_networks.build(), images, labels, out=tmp_path / "run", **{**options, **more})
     after = inodes(grown.folder)
     assert {name: after[name] for name in before} == before  # nothing stored was touched
     now = contents(grown.folder / "cells")
@@ -262,7 +262,7 @@ def test_a_measurement_grows_and_what_was_measured_stays(measured, tmp_path, mor
 @pytest.mark.usefixtures("short")
 def test_another_network_under_the_same_names_is_not_taken_for_a_grown_one(two_points, tmp_path, refuses, what):
     images, labels = tiny_study.images_and_labels()
-    model = toy_networks.build_page()
+    model = toy_networks.build()
     options = {**QUICK, **POINTS, "out": shutil.copytree(two_points, tmp_path / "run")}
     if what == "weights":
         model.fc.weight.data += 1.0

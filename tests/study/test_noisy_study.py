@@ -429,7 +429,7 @@ def test_activations_that_are_not_finite_name_layer_and_epoch(arms, refuses):
         cell = plan.cells[plan.name(kind, "plain", repeat, "7")]
         environment = Environment(torch.device("cpu"), lambda *_: None)
         needs: Any = {"points": results.cell("points"), "descent": Poisoned()}
-        return measurements.settings_of(cell).run(Task(needs, environment))
+        return measurements.as_kind(cell).run(Task(needs, environment))
 
     with refuses("epoch 7", "layer 2", "activations are not finite"):
         task("flow", 1)
@@ -450,7 +450,7 @@ def test_activations_that_are_not_finite_name_layer_and_epoch(arms, refuses):
 def test_a_network_without_noise_that_has_diverged_is_not_blamed_on_its_bins(arms, refuses, bias, words):
     results, plan = results_of(arms), Plan.load(arms)
     cell = plan.cells[plan.name("clustering", "deterministic", 0, "7")]
-    binned = measurements.settings_of(cell)
+    binned = measurements.as_kind(cell)
     binned = binned.model_copy(update={"network": {**binned.network, "activation": "linear"}})
     weights = results.cell("descent", "deterministic").weights("epoch7")
     weights["layers.1.0.bias"][:] = bias
@@ -474,7 +474,7 @@ def test_a_density_that_cannot_be_drawn_does_not_cost_the_clustering(chain, monk
     cell = plan.cells[plan.name("clustering", "", 0, "0")]
     needs: Any = {role: Store(chain / "cells").load(name) for role, name in cell.needs.items()}
     task = Task(needs, Environment(torch.device("cpu"), lambda *_: None))
-    whole = measurements.settings_of(cell).run(task)
+    whole = measurements.as_kind(cell).run(task)
     assert {name for name in whole.arrays if name.startswith("density:")} == {
         f"density:layer {layer}:{part}" for layer in (1, 2) for part in ("values", "parts")
     }
@@ -486,7 +486,7 @@ def test_a_density_that_cannot_be_drawn_does_not_cost_the_clustering(chain, monk
         raise UsageError("activations lie too far apart for quadrature")
 
     monkeypatch.setattr(clustering, "chain_density", refuse)
-    without = measurements.settings_of(cell).run(task)
+    without = measurements.as_kind(cell).run(task)
     assert without.values == whole.values
     stored = results.cell("clustering", "", 0).values["binned"]
     assert [[each["value"] for each in layer] for layer in whole.values["binned"]] == [
