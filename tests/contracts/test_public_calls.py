@@ -66,6 +66,7 @@ def test_every_package_with_public_names_is_here():
     inner = {
         "engine",
         "measurements",
+        "report",
         "study",
         "budget",
         "cli",
