@@ -18,9 +18,9 @@ from infoplane.measurements import as_kind
 from infoplane.measurements.cost import PROBE_READS, READ, Costs
 from infoplane.measurements.counting import Machine, Work, count_work
 from infoplane.measurements.fits import DensityCell
-from infoplane.measurements.flow import MADE, QUERY, VISITS
 from infoplane.measurements.label import ProbeCell
 from infoplane.measurements.noisy import GRADED, DescentCell, NoisyCosts
+from infoplane.measurements.noisy_information import MADE, QUERY, VISITS
 from infoplane.measurements.pictures import Mse, Samples
 from infoplane.study.bench import fresh
 from infoplane.study.execute import execute
@@ -211,7 +211,7 @@ def test_a_plan_s_own_names_are_kept_and_data_are_not_loaded_twice(tmp_path, mon
 
 
 def test_what_a_noisy_network_costs_follows_its_samples_queries_and_layers(tmp_path):
-    def flow(**changes) -> Work:
+    def propagation(**changes) -> Work:
         spec = tiny_noisy.load(tmp_path, tiny_noisy.SPIRAL, {k.replace("__", "."): v for k, v in changes.items()})
         plan = FAMILIES["flow"].plan(spec)
         costs = work_of(plan, noisy_costs(spec))
@@ -222,13 +222,13 @@ def test_what_a_noisy_network_costs_follows_its_samples_queries_and_layers(tmp_p
     # 1,000 samples, and 512 further ones under 11 kernels, which are propagated for 40 inputs.
     made = MADE * (40 + 3 * 40_000 + 512 * 40)
     few, many = (
-        flow(estimate__samples=40_000, estimate__queries=1000),
-        flow(estimate__samples=40_000, estimate__queries=3000),
+        propagation(estimate__samples=40_000, estimate__queries=1000),
+        propagation(estimate__samples=40_000, estimate__queries=3000),
     )
     assert many.visits - made == pytest.approx(3 * (few.visits - made))
     deep = 2 * QUERY + 4 + VISITS["tanh"] * (40_000 + 20_000) / 1e5
     assert few.visits - made == pytest.approx(1000 * (40 / 256 + deep + (1000 + 512 * 11) / 256))
-    twice = flow(estimate__samples=80_000, estimate__queries=1000)
+    twice = propagation(estimate__samples=80_000, estimate__queries=1000)
     assert twice.visits - few.visits > 3 * MADE * 40_000
 
 

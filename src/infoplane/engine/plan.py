@@ -33,11 +33,12 @@ class Plan:
         self.roles: dict[Role, str] = {}
 
     def put(self, cell: Cell, role: Role) -> str:
-        """Adds a cell in a role and returns its name.
+        """Adds a cell in a role, after those that it needs, and returns its name.
 
         Raises:
             UsageError: There are too many.
         """
+        assert {*cell.needs.values()} <= self.cells.keys(), f"{cell.name} needs what is not planned"
         self.cells[cell.name] = cell
         if len(self.cells) > MOST_CELLS:
             raise UsageError(

@@ -8,8 +8,8 @@ from pydantic import Field, ValidationError
 
 from infoplane.engine.store import Result
 from infoplane.errors import UsageError
-from infoplane.measurements.flow import SweepSpec
 from infoplane.measurements.noisy import NoisyCosts, made, problem
+from infoplane.measurements.noisy_information import SweepSpec
 from infoplane.settings import Settings, first_error, shown
 from infoplane.study import yaml12
 from infoplane.study.base import Study, set_field
