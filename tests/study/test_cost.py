@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import tiny_noisy
 import tiny_study
 from infoplane import densities
+from infoplane.densities.density import Drawing
 from infoplane.engine.plan import Plan
 from infoplane.engine.schedule import finished
 from infoplane.errors import words
@@ -151,7 +152,7 @@ def test_drawing_is_counted_as_torch_counts_it_where_images_are_drawn(rows, colu
     drawn, generator = torch.zeros(images, channels, rows, columns, dtype=torch.uint8), torch.Generator().manual_seed(0)
     # As `sample` does, inside of which no mode of a caller's sees anything.
     with torch.no_grad(), FlopCounterMode(display=False) as flops, Calls() as counted:
-        real.eval().draw(drawn, 0, None, generator=generator, progress=None, cached=True, temperature=1.0)
+        real.eval().draw(drawn, 0, None, Drawing(generator))
     assert drawn.any()
     # Extended from a few pixels, where an image has more.
     near = 1e-9 if max(rows, columns) <= 12 else 0.2

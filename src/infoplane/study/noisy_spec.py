@@ -84,10 +84,6 @@ class NoisySpec(Study):
     marked: tuple[Annotated[int, Ge(0), Le(10**9)], ...] = ()
     sweep: SweepSpec | None = None
 
-    @property
-    def data_name(self) -> str:
-        return self.data.name
-
     def resolve(self) -> Self:
         """Returns the study with bins and checkpoints written out.
 
