@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from infoplane import data, densities, subjects
-from infoplane.engine.run import ENGINES
 from infoplane.registry import Registry
+from infoplane.study.execute import ENGINES
 
 #: a folder that is to be on the path
 SITE = Path(__file__).parent / "plugin" / "src"

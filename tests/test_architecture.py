@@ -47,7 +47,7 @@ ARROWS = {
     "information": FOUNDATION,
     "subjects": FOUNDATION | {"information"},
     "inversion": FOUNDATION | {"densities"},
-    "engine": {"errors", "registry", "files"},
+    "engine": {"errors", "files"},
     "measurements": FOUNDATION | SCIENCE | {"inversion", "engine"},
     "study": FOUNDATION | SCIENCE | {"inversion", "engine", "measurements"},
     "report": FOUNDATION | SCIENCE | {"inversion", "engine", "measurements", "study"},

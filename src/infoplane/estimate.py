@@ -204,7 +204,12 @@ class Estimate:
         far = reach / missing > math.log1p((self.value - least) / missing)
         return least if far else ceiling - missing * math.exp(reach / missing)
 
-    def _scaled(self, unit: Unit, factor: float) -> Self:
+    def _in(self, unit: Unit, other: Unit, factor: float) -> Self:
+        """The same number in nats or bits, of which this is one: its own unit is the other one, or the same."""
+        if self.unit == unit:
+            return self
+        if self.unit != other:
+            raise UnitError(f"only information has {unit}", received=f"{self.meaning} in {self.unit}")
         of_unit = [field.name for field in dataclasses.fields(self) if field.metadata.get("in_unit")]
         converted: dict[str, Any] = {name: _times(getattr(self, name), unit, factor) for name in of_unit}
         return dataclasses.replace(self, unit=unit, **converted)
@@ -216,11 +221,7 @@ class Estimate:
         Raises:
             UnitError: It is no information, but a share or a squared error.
         """
-        if self.unit == "bits":
-            return self
-        if self.unit != "nats":
-            raise UnitError("only information has bits", received=f"{self.meaning} in {self.unit}")
-        return self._scaled("bits", 1.0 / NATS_PER_BIT)
+        return self._in("bits", "nats", 1.0 / NATS_PER_BIT)
 
     @property
     def nats(self) -> Self:
@@ -229,11 +230,7 @@ class Estimate:
         Raises:
             UnitError: It is no information, but a share or a squared error.
         """
-        if self.unit == "nats":
-            return self
-        if self.unit != "bits":
-            raise UnitError("only information has nats", received=f"{self.meaning} in {self.unit}")
-        return self._scaled("nats", NATS_PER_BIT)
+        return self._in("nats", "bits", NATS_PER_BIT)
 
     @property
     def direction(self) -> str:
@@ -299,7 +296,7 @@ def _wilson(share: float, n: float, quantile: float) -> tuple[float, float]:
 def _times(part: Any, unit: Unit, factor: float) -> Any:
     """What is in one unit in another one; names and None stay."""
     if isinstance(part, Estimate):
-        return part._scaled(unit, factor)
+        return getattr(part, unit)
     if isinstance(part, tuple):
         return tuple(_times(each, unit, factor) for each in part)
     return part if part is None or isinstance(part, str) else part * factor

@@ -10,9 +10,10 @@ import torch
 from toy_cells import RUNNER, plan_of
 
 from infoplane.engine.plan import PLAN_FILE
-from infoplane.engine.run import ENGINES, run_cells
+from infoplane.engine.run import run_cells
 from infoplane.engine.store import Store
 from infoplane.engine.watch import Watcher
+from infoplane.study.execute import ENGINES
 from plugin_site import SITE, visible
 from tiny_study import contents
 

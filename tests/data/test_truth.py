@@ -54,9 +54,10 @@ def test_log_probs_follow_the_definition(noise):
     # Each image under one value: numbers and one-hot rows say the same.
     values = np.array([0, 1, 2, 3, 0, 1, 2, 3, 0, 1])
     rows = np.arange(10)
-    for given, table in ((truth.log_prob_given_template, by_template), (truth.log_prob_given_shift, by_shift)):
-        np.testing.assert_allclose(given(images, values), table[rows, values], **close)
-        np.testing.assert_allclose(given(images, np.eye(4, dtype=np.float32)[values]), table[rows, values], **close)
+    for latent, table in (("template", by_template), ("shift", by_shift)):
+        for given in (values, np.eye(4, dtype=np.float32)[values]):
+            found = truth.log_prob_given(images, latent, given)
+            np.testing.assert_allclose(found, table[rows, values], **close)
 
 
 @pytest.mark.parametrize("noise", [0.05, 0.2, 0.7])
@@ -199,9 +200,9 @@ def test_accepts_tensors_and_single_images():
     torch = pytest.importorskip("torch")
     truth = Truth()
     dataset = truth.sample(5, seed=0)
-    expected = truth.log_prob_given_shift(dataset.images, dataset.latents["shift"])
-    tensors = torch.from_numpy(dataset.images), torch.from_numpy(dataset.latents["shift"])
-    assert np.array_equal(truth.log_prob_given_shift(*tensors), expected)
+    expected = truth.log_prob_given(dataset.images, "shift", dataset.latents["shift"])
+    images, shifts = torch.from_numpy(dataset.images), torch.from_numpy(dataset.latents["shift"])
+    assert np.array_equal(truth.log_prob_given(images, "shift", shifts), expected)
     assert truth.log_prob(dataset.images[:1]) == pytest.approx(truth.log_prob(dataset.images)[:1])
 
 
@@ -226,7 +227,7 @@ def test_refuses_what_is_not_its_own(refuses):
         truth.log_prob_under_each(images, "label")
     for bad in ([0, 1, 2], [0, 1, 2, 4], [0, 1, 2, -1], [0.0, 1.0, 2.0, 3.0], np.ones((4, 4)), np.eye(4)[:, :3]):
         with refuses("template values", "0 to 3 of shape (4,)", "one-hot rows (4, 4)"):
-            truth.log_prob_given_template(images, bad)
+            truth.log_prob_given(images, "template", bad)
     with refuses("number of draws", "1", "2 or more"):
         truth.entropy(draws=1)
     with refuses("seed", "'x'"):

@@ -62,6 +62,10 @@ def measured(folder: Path) -> None:
 #: name -> what makes its folder
 CASES: dict[str, Callable[[Path], None]] = {
     "digits": study("digits"),
+    "checkpoints": study(
+        "digits", subject__train__updates=200, subject__train__checkpoints=[0, "end"], layers=["conv2", "logits"],
+        density={"kind": "autoregressive"}, fit__updates=60, fit__base_updates=60, measure=["nce", "usable", "label"],
+    ),
     "known-truth": study(
         "known-truth", data__decoding=4000, data__options={"noise": 0.2, "n": 12096, "seed": 2},
         fit__updates=60, fit__base_updates=60, subject__train__updates=200, reconstruction__updates=60,

@@ -82,12 +82,12 @@ def test_every_field_of_every_estimate_is_in_the_unit_or_has_none():
 
 
 def test_parts_in_bits_are_estimates_in_bits():
-    flow = NoisyEstimate(1.0, 0.1, entropy=Estimate(2.0, 0.1, kind="differential-entropy"), bounds=(0.5, 1.5)).bits
-    assert flow.entropy is not None
-    assert flow.bounds is not None
-    assert flow.entropy.unit == "bits"
-    assert flow.entropy.value == pytest.approx(2 / math.log(2))
-    assert flow.bounds[0] < flow.value < flow.bounds[1]
+    found = NoisyEstimate(1.0, 0.1, entropy=Estimate(2.0, 0.1, kind="differential-entropy"), bounds=(0.5, 1.5)).bits
+    assert found.entropy is not None
+    assert found.bounds is not None
+    assert found.entropy.unit == "bits"
+    assert found.entropy.value == pytest.approx(2 / math.log(2))
+    assert found.bounds[0] < found.value < found.bounds[1]
 
 
 @pytest.mark.parametrize("kind", classes(), ids=lambda kind: kind.__name__)
@@ -189,11 +189,11 @@ def test_a_level_that_is_none_is_refused(level):
 
 def test_proved_bounds_are_the_interval():
     errors = (("queries", 0.03), ("inputs", 0.0), ("centres", 0.04), ("samples", 0.2))
-    flow = NoisyEstimate(2.0, 0.2, errors=errors, bounds=(1.5, 2.3))
-    assert flow.interval() == (1.5, 2.3)
-    assert flow.interval(0.5) == (1.5, 2.3)
+    found = NoisyEstimate(2.0, 0.2, errors=errors, bounds=(1.5, 2.3))
+    assert found.interval() == (1.5, 2.3)
+    assert found.interval(0.5) == (1.5, 2.3)
     more = (stats.norm.ppf(0.9995) - 2) * 0.05
-    assert flow.interval(0.999) == pytest.approx((1.5 - more, 2.3 + more))
+    assert found.interval(0.999) == pytest.approx((1.5 - more, 2.3 + more))
     assert NoisyEstimate(0.1, 0.1, bounds=(0.0, 0.2), errors=(("chance", 0.1),)).interval(0.999)[0] == 0
     # At a first layer there is chance alone, and information is never negative.
     assert NoisyEstimate(0.1, 0.1).interval() == pytest.approx((0.0, 0.1 + 0.1 * stats.norm.ppf(0.975)))

@@ -67,8 +67,7 @@ def true_scores(noise, latent):
     truth, _, _, evaluation = draws(noise)
     if latent is None:
         return truth.log_prob(evaluation.images)
-    given = truth.log_prob_given_template if latent == "template" else truth.log_prob_given_shift
-    return given(evaluation.images, evaluation.latents[latent])
+    return truth.log_prob_given(evaluation.images, latent, evaluation.latents[latent])
 
 
 def contrastive(noise):

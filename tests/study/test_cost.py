@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import tiny_noisy
 import tiny_study
 from infoplane import densities
+from infoplane.densities.density import Drawing
 from infoplane.engine.plan import Plan
 from infoplane.engine.schedule import finished
 from infoplane.errors import words
@@ -18,9 +19,9 @@ from infoplane.measurements import as_kind
 from infoplane.measurements.cost import PROBE_READS, READ, Costs
 from infoplane.measurements.counting import Machine, Work, count_work
 from infoplane.measurements.fits import DensityCell
-from infoplane.measurements.flow import MADE, QUERY, VISITS
 from infoplane.measurements.label import ProbeCell
 from infoplane.measurements.noisy import GRADED, DescentCell, NoisyCosts
+from infoplane.measurements.noisy_information import MADE, QUERY, VISITS
 from infoplane.measurements.pictures import Mse, Samples
 from infoplane.study.bench import fresh
 from infoplane.study.execute import execute
@@ -151,7 +152,7 @@ def test_drawing_is_counted_as_torch_counts_it_where_images_are_drawn(rows, colu
     drawn, generator = torch.zeros(images, channels, rows, columns, dtype=torch.uint8), torch.Generator().manual_seed(0)
     # As `sample` does, inside of which no mode of a caller's sees anything.
     with torch.no_grad(), FlopCounterMode(display=False) as flops, Calls() as counted:
-        real.eval().draw(drawn, 0, None, generator=generator, progress=None, cached=True, temperature=1.0)
+        real.eval().draw(drawn, 0, None, Drawing(generator))
     assert drawn.any()
     # Extended from a few pixels, where an image has more.
     near = 1e-9 if max(rows, columns) <= 12 else 0.2
@@ -211,7 +212,7 @@ def test_a_plan_s_own_names_are_kept_and_data_are_not_loaded_twice(tmp_path, mon
 
 
 def test_what_a_noisy_network_costs_follows_its_samples_queries_and_layers(tmp_path):
-    def flow(**changes) -> Work:
+    def propagation(**changes) -> Work:
         spec = tiny_noisy.load(tmp_path, tiny_noisy.SPIRAL, {k.replace("__", "."): v for k, v in changes.items()})
         plan = FAMILIES["flow"].plan(spec)
         costs = work_of(plan, noisy_costs(spec))
@@ -222,13 +223,13 @@ def test_what_a_noisy_network_costs_follows_its_samples_queries_and_layers(tmp_p
     # 1,000 samples, and 512 further ones under 11 kernels, which are propagated for 40 inputs.
     made = MADE * (40 + 3 * 40_000 + 512 * 40)
     few, many = (
-        flow(estimate__samples=40_000, estimate__queries=1000),
-        flow(estimate__samples=40_000, estimate__queries=3000),
+        propagation(estimate__samples=40_000, estimate__queries=1000),
+        propagation(estimate__samples=40_000, estimate__queries=3000),
     )
     assert many.visits - made == pytest.approx(3 * (few.visits - made))
     deep = 2 * QUERY + 4 + VISITS["tanh"] * (40_000 + 20_000) / 1e5
     assert few.visits - made == pytest.approx(1000 * (40 / 256 + deep + (1000 + 512 * 11) / 256))
-    twice = flow(estimate__samples=80_000, estimate__queries=1000)
+    twice = propagation(estimate__samples=80_000, estimate__queries=1000)
     assert twice.visits - few.visits > 3 * MADE * 40_000
 
 

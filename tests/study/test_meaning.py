@@ -186,7 +186,7 @@ def forget(code: Code, file: Path) -> None:
 
 
 DENSITIES = {"density", "trunk", "samples"}
-FLOW = {"points", "descent", "flow", "quadrature", "sweep", "clustering"}
+NOISY = {"points", "descent", "flow", "quadrature", "sweep", "clustering"}
 
 #: settings that choose by name, for every kind
 PARAMS = {
@@ -219,7 +219,7 @@ def paths(*found: type) -> list[str]:
         ("data/svhn.py", set()),
         ("data/folder.py", set()),
         ("data/digits.py", {"data"}),
-        ("data/options.py", {"data"} | FLOW),
+        ("data/options.py", {"data"} | NOISY),
         ("subjects/nash_cnn.py", {"subject"}),
         ("subjects/resnet.py", set()),
         ("densities/pixelcnn.py", DENSITIES),

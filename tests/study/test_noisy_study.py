@@ -77,10 +77,10 @@ def test_rows_say_what_was_measured_where(arms):
     for epoch in (0, 2, 7, 20):
         for layer in ("layer 1", "layer 2"):
             at = {"checkpoint": str(epoch), "layer": layer}
-            flows = where(rows, network="plain", kind="flow", **at)
-            assert [row["refit"] for row in flows] == ["all", "1", "2", "3"]
-            assert {(row["unit"], row["direction"], row["bin"]) for row in flows} == {("nats", "estimate", None)}
-            assert all(0 <= row["value"] <= math.log(40) and row["stderr"] > 0 for row in flows)
+            estimates = where(rows, network="plain", kind="flow", **at)
+            assert [row["refit"] for row in estimates] == ["all", "1", "2", "3"]
+            assert {(row["unit"], row["direction"], row["bin"]) for row in estimates} == {("nats", "estimate", None)}
+            assert all(0 <= row["value"] <= math.log(40) and row["stderr"] > 0 for row in estimates)
             (binned,) = where(rows, network="plain", kind="binned-entropy", **at)
             assert (binned["bin"], binned["unit"], binned["direction"]) == (1.0, "nats", "none")
             # A deterministic network has no information that could be estimated, only its clustering.
@@ -99,7 +99,7 @@ def test_all_is_the_mean_of_the_repeats_with_its_error(arms):
         whole, *repeats = where(rows, checkpoint=epoch, layer="layer 2")
         assert len({row["value"] for row in repeats}) == 3, "repeats are independent"
         assert whole["value"] == pytest.approx(np.mean([row["value"] for row in repeats]))
-        parts = [dict(found[1].errors) for found in results.flows("plain", int(epoch)).values()]
+        parts = [dict(found[1].errors) for found in results.propagated("plain", int(epoch)).values()]
         chance = sum(part**2 for each in parts for name, part in each.items() if name != "samples") / 9
         lasting = np.mean([each["samples"] for each in parts])
         assert whole["stderr"] == pytest.approx(math.sqrt(chance + lasting**2))
@@ -232,7 +232,7 @@ def test_the_sweep_is_of_one_tanh_unit(chain):
 # ---- differences ----
 
 
-def flow(value, stderr=0.01):
+def estimate(value, stderr=0.01):
     return NoisyEstimate(value, stderr, "nats", "flow", "estimate", 10, 0)
 
 
@@ -241,8 +241,8 @@ class Made(NoisyResults):
 
     made: dict[int, dict[int, float]]
 
-    def flows(self, network, epoch):
-        return {repeat: [flow(value), flow(1.0)] for repeat, value in self.made.get(epoch, {}).items()}
+    def propagated(self, network, epoch):
+        return {repeat: [estimate(value), estimate(1.0)] for repeat, value in self.made.get(epoch, {}).items()}
 
 
 @pytest.fixture

@@ -359,6 +359,35 @@ def test_densities_that_diverge_leave_the_rest_whole(tmp_path):
     assert all(cell in page for cell in outcome.failed)
 
 
+def test_the_next_run_tries_what_failed_and_what_was_skipped_and_nothing_else(finished, tmp_path, monkeypatch):
+    whole = KINDS["density"].run
+
+    def moody(self, task):
+        if self.layer == "conv1" and self.seed == 1:
+            raise ValueError("not\ntoday")
+        return whole(self, task)
+
+    monkeypatch.setattr(KINDS["density"], "run", moody)
+    spec, folder = read_study(finished / "study.yaml"), tmp_path / "run"
+    outcome = run(folder, spec)
+    ((cell, message),) = outcome.failed.items()
+    assert message == "ValueError: not today"
+    assert cell.startswith("density-conv1-r1")
+    (failed,) = events(folder, "failed")
+    assert (failed["cell"], failed["message"]) == (cell, message)
+    # The other refit of the same layer went on, and is reported as the single fit that it is.
+    rows = pl.read_csv(folder / "results.csv").filter((pl.col("layer") == "conv1") & (pl.col("kind") == "nce"))
+    assert rows["refits"].to_list() == [1]
+
+    before = len(events(folder))
+    monkeypatch.setattr(KINDS["density"], "run", whole)
+    assert not run(folder, spec).failed
+    assert set(computed(folder, before)) == {cell, *outcome.skipped}
+    assert {kind_of(name) for name in outcome.skipped} == {"samples", "judge"}
+    assert contents(folder / "cells") == contents(finished / "cells")
+    assert (folder / "results.csv").read_bytes() == (finished / "results.csv").read_bytes()
+
+
 def test_a_worker_that_is_killed_fails_its_cell_and_the_run_goes_on_to_its_end(tmp_path, monkeypatch):
     victims = []
     handle = run_module._Run._handle

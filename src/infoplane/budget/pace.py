@@ -8,13 +8,12 @@ from dataclasses import replace
 from infoplane.budget.sizes import PAGE, Forecast, longest_of, most_updates, shorter
 from infoplane.engine.cell import Cell
 from infoplane.engine.plan import Plan
+from infoplane.measurements import KINDS
 from infoplane.measurements.candidates import AUTO
 from infoplane.study.spec import StudySpec
 
 #: share of a budget by which the forecast may exceed it before anything is left out
 SLACK = 0.1
-#: kinds of cells whose time says how fast the machine is; trials of candidates are too short for that
-TIMED = ("density", "mse", "samples")
 #: relative change of the number of updates that is worth making
 WORTHWHILE = 0.15
 
@@ -48,13 +47,12 @@ class Pace:
 
     @staticmethod
     def order(cells: Iterable[Cell]) -> list[Cell]:
-        """The cells with those first from which fits start: they say how fast the machine is."""
+        """The cells with those first that fits need, their starts among them: these say how fast the machine is."""
         cells = list(cells)
-        starts = _starts(cells)
-        first = [
-            cell for cell in cells if cell.kind in ("data", "capture", "candidate", "choice") or cell.name in starts
-        ]
-        return first + [cell for cell in cells if cell not in first]
+        first = {need for cell in cells if KINDS[cell.kind].compared for need in cell.needs.values()}
+        for cell in reversed(cells):  # each comes after those that it needs
+            first |= {*cell.needs.values()} if cell.name in first else set()
+        return sorted(cells, key=lambda cell: cell.name not in first)
 
     def revised(
         self, stored: Callable[[str], bool], took: Mapping[str, float], running: Mapping[str, float], plan: Plan
@@ -67,7 +65,7 @@ class Pace:
             running: Name -> seconds since it began.
         """
         cells = plan.cells
-        timed = [cells[name] for name in took if name in cells and cells[name].kind in TIMED]
+        timed = [cells[name] for name in took if name in cells and KINDS[cells[name].kind].timed]
         if not timed:
             return None
         found = sum(took[cell.name] for cell in timed) / sum(self.forecast.seconds(cell) for cell in timed)
@@ -84,7 +82,7 @@ class Pace:
             )
 
         spec, left_out, seconds = self.spec, [], self.end - self.clock()
-        settled = any(cell.kind == "density" and cell.name not in starts for cell in begun)
+        settled = any(KINDS[cell.kind].compared and cell.name not in starts for cell in begun)
         if spec.needs_densities and not settled:
             spec = self._settled(spec, rest, seconds)
         kinds = frozenset(cell.kind for cell in begun)

@@ -92,23 +92,16 @@ class Truth:
         """
         return _log_mean(self.log_prob_under_each(images, "template"))
 
-    def log_prob_given_template(self, images: Any, template: Any) -> np.ndarray:
-        """Returns log p(x | template) of every image under its own template, float64 `(n,)`, in nats.
+    def log_prob_given(self, images: Any, latent: Latent, values: Any) -> np.ndarray:
+        """Returns log p(x | value) of every image under its own value of a latent, float64 `(n,)`, in nats.
 
         Args:
             images: uint8 `(n, 1, 8, 8)`.
-            template: Template numbers `(n,)`, or one-hot rows `(n, 4)` as in a data set's `latents`.
+            latent: "template" or "shift".
+            values: Numbers `(n,)`, those of shifts 0 to 3, not their pixels; or one-hot rows `(n, 4)` as in `latents`.
         """
-        return self._log_prob_given(images, "template", template)
-
-    def log_prob_given_shift(self, images: Any, shift: Any) -> np.ndarray:
-        """Returns log p(x | shift) of every image under its own shift, float64 `(n,)`, in nats.
-
-        Args:
-            images: uint8 `(n, 1, 8, 8)`.
-            shift: Numbers of the shifts, 0 to 3 `(n,)` (not their pixels), or one-hot rows `(n, 4)`.
-        """
-        return self._log_prob_given(images, "shift", shift)
+        under_each = self.log_prob_under_each(images, latent)
+        return _take(under_each, _numbers(latent, values, under_each.shape))
 
     def log_prob_under_each(self, images: Any, latent: Latent) -> np.ndarray:
         """Returns log p(x | t) of every image under every value t of a latent, float64 `(n, 4)`, in nats.
@@ -154,9 +147,11 @@ class Truth:
         With the same `draws` and `seed`, `entropy` less this is `information`, since the draws are the same.
         """
         _check_latent_name(latent)
-        return self._mean(
-            "entropy", lambda images, values: -self._log_prob_given(images, latent, values[latent]), draws, seed
-        )
+
+        def terms(images: np.ndarray, values: dict[str, np.ndarray]) -> np.ndarray:
+            return -self.log_prob_given(images, latent, values[latent])
+
+        return self._mean("entropy", terms, draws, seed)
 
     def _log_prob_joint(self, images: np.ndarray) -> np.ndarray:
         """Returns log p(x | template, shift), float64 `(n, K, 4)`, from uint8 images `(n, 1, H, W)`."""
@@ -170,11 +165,6 @@ class Truth:
         agree = agree.astype(np.float64)
         kept, other = math.log1p(-self.noise * (1 - 1 / LEVELS)), math.log(self.noise / LEVELS)
         return agree * kept + (flat.shape[1] - agree) * other
-
-    def _log_prob_given(self, images: Any, latent: Latent, values: Any) -> np.ndarray:
-        """Returns log p(x | value) of every image under its own value of a latent, float64 `(n,)`."""
-        under_each = self.log_prob_under_each(images, latent)
-        return _take(under_each, _numbers(latent, values, under_each.shape))
 
     def _draw(self, n: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Yields blocks of images `(b, 1, H, W)`, template and shift numbers `(b,)`, of n rows in all."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from infoplane.arguments import checked
 from infoplane.densities.bases import LinearBase, Local
 from infoplane.densities.contexts import Given
-from infoplane.densities.density import Density
+from infoplane.densities.density import Density, Drawing
 from infoplane.densities.importance import Importance
 from infoplane.densities.layers import initialising, settled, without_tf32
 from infoplane.densities.likelihoods import LogisticMixture, full_precision
@@ -287,19 +287,9 @@ class Autoregressive(Density):
 
     # --- sampling ---
 
-    def draw(
-        self,
-        images: Tensor,
-        kept: int,
-        context: Tensor | None,
-        *,
-        generator: torch.Generator | None,
-        progress: Callable[[int, int], None] | None,
-        cached: bool,
-        temperature: float,
-    ) -> None:
+    def draw(self, images: Tensor, kept: int, context: Tensor | None, how: Drawing) -> None:
         given, (rows, columns) = self._given(context), images.shape[2:]
-        step = self._stepper(images, given) if cached else lambda pixel: self._anew(images, pixel, given)
+        step = self._stepper(images, given) if how.cached else lambda pixel: self._anew(images, pixel, given)
         flat, head = images.view(*images.shape[:2], -1), settled(self.head)
         assert isinstance(head, RelativeLogistics | Softmax | LogisticMixture)
         uniforms = torch.empty(head.draws, len(images), dtype=torch.float64, device=images.device)
@@ -308,10 +298,10 @@ class Autoregressive(Density):
             if not (known and self.trunk.alone):
                 features, local = step(pixel)
                 if not known:
-                    uniforms.uniform_(generator=generator)
-                    flat[:, :, pixel] = self._pixel(head, features, local, uniforms, temperature).to(torch.uint8)
-            if progress is not None and (pixel + 1) % columns == 0:
-                progress(pixel + 1, rows * columns)
+                    uniforms.uniform_(generator=how.generator)
+                    flat[:, :, pixel] = self._pixel(head, features, local, uniforms, how.temperature).to(torch.uint8)
+            if how.progress is not None and (pixel + 1) % columns == 0:
+                how.progress(pixel + 1, rows * columns)
 
     def _stepper(self, images: Tensor, given: Given | None) -> Callable[[int], tuple[Tensor, Local | None]]:
         """Returns what gives a pixel's features (B, F), and what a base says, from what was computed before."""

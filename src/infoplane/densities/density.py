@@ -2,6 +2,7 @@
 
 import abc
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -19,6 +20,16 @@ def check_context_shape(context: tuple[int, ...]) -> None:
     """Raises UsageError unless that is the shape of a vector or of a map."""
     if len(context) not in (1, 3) or min(context) < 1:
         raise UsageError("bad context shape", received=context, legal="(d,) or (c, h, w)")
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How images are drawn; as `Density.sample` has it."""
+
+    generator: torch.Generator | None = None
+    progress: Callable[[int, int], None] | None = None
+    cached: bool = True
+    temperature: float = 1.0
 
 
 class Density(nn.Module, abc.ABC):
@@ -74,17 +85,7 @@ class Density(nn.Module, abc.ABC):
         """Returns each pixel's log q(x_i | x_<i, h) in nats, its channels summed: (B, H, W)."""
 
     @abc.abstractmethod
-    def draw(
-        self,
-        images: Tensor,
-        kept: int,
-        context: Tensor | None,
-        *,
-        generator: torch.Generator | None,
-        progress: Callable[[int, int], None] | None,
-        cached: bool,
-        temperature: float,
-    ) -> None:
+    def draw(self, images: Tensor, kept: int, context: Tensor | None, how: Drawing) -> None:
         """Fills images, uint8 (B, C, H, W) on the density's device, from row `kept` on, in evaluation mode.
 
         Args: as `sample` has them, checked; a context of B rows.
@@ -172,9 +173,8 @@ class Density(nn.Module, abc.ABC):
         if not n:
             return images
         context = None if context is None else context.to(device)
-        how = {"generator": generator, "progress": progress, "cached": cached, "temperature": temperature}
         with evaluating(self):
-            self.draw(images, kept, context, **how)
+            self.draw(images, kept, context, Drawing(generator, progress, cached, temperature))
         return images
 
     def _wanted(self, context: Tensor | None, n: int | None) -> tuple[Tensor | None, int]:

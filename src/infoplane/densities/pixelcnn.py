@@ -1,6 +1,6 @@
 """PixelCNN++ (Salimans et al. 2017), unconditional or conditioned on a vector or a map of any size."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from infoplane.arguments import checked
 from infoplane.densities.conditioning import build_conditioning, silence
-from infoplane.densities.density import Density
+from infoplane.densities.density import Density, Drawing
 from infoplane.densities.graphs import recorder
 from infoplane.densities.incremental import Incremental
 from infoplane.densities.layers import initialising, without_tf32
@@ -101,29 +101,11 @@ class PixelCNN(Streams, Density):
         with full_precision(features):
             return self.likelihood.score(features.to(self.above.weight), images)
 
-    def draw(
-        self,
-        images: Tensor,
-        kept: int,
-        context: Tensor | None,
-        *,
-        generator: torch.Generator | None,
-        progress: Callable[[int, int], None] | None,
-        cached: bool,
-        temperature: float,
-    ) -> None:
-        way = self._draw_cached if cached else self._draw_anew
-        way(images, kept, self._biases(context), generator, temperature, progress)
+    def draw(self, images: Tensor, kept: int, context: Tensor | None, how: Drawing) -> None:
+        way = self._draw_cached if how.cached else self._draw_anew
+        way(images, kept, self._biases(context), how)
 
-    def _draw_cached(
-        self,
-        images: Tensor,
-        kept: int,
-        biases: list[list[Tensor | None]],
-        generator: torch.Generator | None,
-        temperature: float,
-        progress: Callable[[int, int], None] | None,
-    ) -> None:
+    def _draw_cached(self, images: Tensor, kept: int, biases: list[list[Tensor | None]], how: Drawing) -> None:
         rows, columns = images.shape[2:]
         # Neither the pixel nor its noise moves, so that its computation can be recorded.
         pixel = images.new_empty(images.shape[:2])
@@ -131,7 +113,7 @@ class PixelCNN(Streams, Density):
         uniforms = images.new_empty(shape, dtype=torch.float64).unbind()
 
         def draw(features: Tensor) -> Tensor:
-            return self.likelihood.draw(features[:, :, None, None], uniforms, temperature)[:, :, 0, 0]
+            return self.likelihood.draw(features[:, :, None, None], uniforms, how.temperature)[:, :, 0, 0]
 
         state = Incremental(self, biases, len(images), recorder(images.device))
         for i in range(rows):
@@ -141,30 +123,22 @@ class PixelCNN(Streams, Density):
                     state.step(pixel.copy_(images[:, :, i, j]))
                 else:
                     for uniform in uniforms:
-                        uniform.uniform_(generator=generator)
+                        uniform.uniform_(generator=how.generator)
                     state.step(pixel, draw)
                     images[:, :, i, j] = pixel
-            if progress is not None:
-                progress((i + 1) * columns, rows * columns)
+            if how.progress is not None:
+                how.progress((i + 1) * columns, rows * columns)
 
-    def _draw_anew(
-        self,
-        images: Tensor,
-        kept: int,
-        biases: list[list[Tensor | None]],
-        generator: torch.Generator | None,
-        temperature: float,
-        progress: Callable[[int, int], None] | None,
-    ) -> None:
+    def _draw_anew(self, images: Tensor, kept: int, biases: list[list[Tensor | None]], how: Drawing) -> None:
         rows, columns = images.shape[2:]
         for i in range(kept, rows):
             for j in range(columns):
                 # Rows below the current one have no say in it: they are left out.
                 features = self.stream_features(images[:, :, : i + 1], biases)[:, :, i:, j : j + 1]
-                drawn = self.likelihood.sample(features, generator, temperature)
+                drawn = self.likelihood.sample(features, how.generator, how.temperature)
                 images[:, :, i : i + 1, j : j + 1] = drawn.to(torch.uint8)
-            if progress is not None:
-                progress((i + 1) * columns, rows * columns)
+            if how.progress is not None:
+                how.progress((i + 1) * columns, rows * columns)
 
     def initialise_from(self, images: Tensor) -> None:
         """Data-dependent initialisation (Salimans & Kingma 2016)."""

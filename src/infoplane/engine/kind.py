@@ -22,6 +22,16 @@ class Kind(BaseModel, ABC):
     keeps: ClassVar[tuple[str, ...]] = ()
     #: the library whose arithmetic its result depends on; torch's is another one on each device
     library: ClassVar[str] = "torch"
+    #: whether it needs what exists in the calling process only, a network, where there is such a thing
+    live: ClassVar[bool] = False
+    #: whether such cells are compared, so that all of them must have been trained for equally long
+    compared: ClassVar[bool] = False
+    #: whether the time that it takes says how fast the machine is
+    timed: ClassVar[bool] = False
+    #: the field whose entries are trained together, so that one more moves what all others get
+    joint: ClassVar[str] = ""
+    #: the array of images, uint8 (P, S, C, H, W), that a watcher may show of its result
+    shown: ClassVar[str] = ""
 
     @abstractmethod
     def run(self, task: Any) -> Result:

@@ -1,13 +1,16 @@
 """What there is to do: cells, each after those that it needs, and the roles that they have in what they are of."""
 
 import hashlib
+import importlib.metadata
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from infoplane.engine.cell import Cell
+from infoplane.engine.kind import Kind
 from infoplane.errors import UsageError
 from infoplane.files import read_text
 
@@ -33,11 +36,12 @@ class Plan:
         self.roles: dict[Role, str] = {}
 
     def put(self, cell: Cell, role: Role) -> str:
-        """Adds a cell in a role and returns its name.
+        """Adds a cell in a role, after those that it needs, and returns its name.
 
         Raises:
             UsageError: There are too many.
         """
+        assert {*cell.needs.values()} <= self.cells.keys(), f"{cell.name} needs what is not planned"
         self.cells[cell.name] = cell
         if len(self.cells) > MOST_CELLS:
             raise UsageError(
@@ -79,6 +83,46 @@ class Plan:
         content = {**about, "cells": cells, "code": code}
         content["roles"] = [[*role, name] for role, name in self.roles.items()]
         return {**content, "sum": _sum(content)}
+
+
+class Draft(Plan):
+    """A plan in the making, which names its cells by what their code means, and the device: its digits are its own.
+
+    Args:
+        code_of: Cell's kind -> a hash of what its code means, and of each module that it runs through.
+        device: That computes: "cpu", or a GPU's name.
+        usual: The checkpoint that names leave out.
+    """
+
+    def __init__(self, code_of: Callable[[Kind], tuple[str, Mapping[str, str]]], device: str, usual: str = "") -> None:
+        super().__init__()
+        self._code_of, self._usual = code_of, usual
+        self._torch = f"torch {importlib.metadata.version('torch')} on {device}"
+
+    def add(
+        self,
+        kind: Kind,
+        needs: Mapping[str, str],
+        *,
+        layer: str = "",
+        refit: int = 0,
+        checkpoint: str = "",
+        network: str = "",
+    ) -> str:
+        """Adds a cell in a role and returns its name."""
+        library = kind.library
+        arithmetic = self._torch if library == "torch" else f"{library} {importlib.metadata.version(library)}"
+        at = "" if checkpoint in ("", self._usual) else f"at{checkpoint}"
+        of, again = f"net{network}" if network else "", f"r{refit}" if refit else ""
+        short = re.sub(r"[^A-Za-z0-9._]+", "_", layer)[:40]
+        label = "-".join(part for part in (short, of, at, again) if part)
+        code, modules = self._code_of(kind)
+        # A setting that a later version adds, at its default, renames nothing.
+        params, keeps = kind.model_dump(mode="json", exclude_defaults=True), kind.keeps
+        made_by = {"code": code, "arithmetic": arithmetic, "modules": modules}
+        cell = Cell.named(kind.kind, params, needs, label=label, keeps=keeps, **made_by)
+        role = (kind.kind, layer, refit, checkpoint)
+        return self.put(cell, (*role, network) if network else role)
 
 
 @contextmanager

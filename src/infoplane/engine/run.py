@@ -22,7 +22,6 @@ from infoplane.engine.store import Store, room_for
 from infoplane.engine.watch import EventLog, Watcher
 from infoplane.engine.worker import Event, Runner, peak_memory_mb, run_cell, runner
 from infoplane.errors import CellError
-from infoplane.registry import Registry
 
 PACKAGES = ("infoplane", "torch", "numpy", "scipy", "scikit-learn")
 #: seconds that nothing is shown of what is waited for
@@ -58,14 +57,6 @@ class Engine(Protocol):
 #: makes an engine of (folder, device, number of cells at once, file descriptor of the lock, path of the runner)
 StartEngine = Callable[[Path, torch.device, int, int | None, str], Engine]
 
-ENGINES: Registry[StartEngine] = Registry(
-    "engine",
-    "infoplane.engines",
-    {"local": LocalWorkers},
-    fits=callable,
-    legal="a class like infoplane.engine.run.Engine",
-)
-
 
 @dataclass
 class Outcome:
@@ -89,7 +80,6 @@ def run_cells(
     cells: Iterable[Cell],
     *,
     run: str,
-    weigh: Callable[[Cell], float] = lambda cell: 1.0,
     device: torch.device,
     workers: int,
     engine: StartEngine = LocalWorkers,
@@ -107,7 +97,6 @@ def run_cells(
         folder: The run's folder, prepared.
         cells: In an order in which each comes after those it needs.
         run: "module:function" of what computes a cell, a `Runner`.
-        weigh: About how long a cell takes, in any unit, where `seconds` does not say.
         device: Where they compute.
         workers: Number of worker processes; 0 runs everything in this one.
         engine: Where those cells run that can be sent elsewhere.
@@ -115,8 +104,8 @@ def run_cells(
         local: Whether a cell must run in this process, since it needs `live`; as it has them, on all threads.
         watchers: Who is told, beside `events.jsonl`.
         lock: File descriptor of the folder's lock, which workers inherit.
-        seconds: Returns, of the cells that are left, cell -> about how long it takes: what the time left is told from.
-            Asked once, before any cell begins and while worker processes start.
+        seconds: Returns, of the cells that are left, cell -> about how long it takes: what the time left is told from;
+            where nothing is known, cells count alike. Asked while worker processes start, and where cells change.
         revise: Asked whenever a cell is done which cells there are from then on; see `Revise`.
 
     Raises:
@@ -132,10 +121,8 @@ def run_cells(
         if remote:
             start = engine(folder, device, min(workers, remote), lock, run)
             stack.callback(start.close)
-        known = seconds(schedule.waiting) if seconds is not None and schedule else None
-        weight = (lambda cell: known[cell.name]) if known else weigh
         told = [EventLog(), *watchers]
-        runs = _Run(store, schedule, start, runner(run), weight, device, live, local, here, told, revise)
+        runs = _Run(store, schedule, start, runner(run), seconds, device, live, local, here, told, revise)
         return runs.through(folder, stored=len(every) - len(schedule.waiting), quiet=quiet)
 
 
@@ -154,7 +141,7 @@ class _Run:
     schedule: Schedule
     engine: Engine | None
     run: Runner
-    weight: Callable[[Cell], float]
+    seconds: Seconds | None
     device: torch.device
     live: Any
     bound: Callable[[Cell], bool]
@@ -168,8 +155,7 @@ class _Run:
 
     def through(self, folder: Path, *, stored: int, quiet: bool) -> Outcome:
         """Runs the schedule to its end."""
-        start = time.monotonic()
-        weights = {cell.name: self.weight(cell) for cell in self.schedule.waiting}
+        weights, start = self._weights(), time.monotonic()
         with ExitStack() as stack:
             for watcher in self.watchers:
                 watcher.begin(folder)
@@ -269,8 +255,14 @@ class _Run:
             return
         lost = (*self.outcome.failed, *self.outcome.skipped)
         self.schedule = Schedule(cells, self.store.has, self.local, running=self.running, lost=lost)
-        self.display.replan({cell.name: self.weight(cell) for cell in self.schedule.waiting})
+        self.display.replan(self._weights())
         self._skip(self.schedule.skipped)
+
+    def _weights(self) -> dict[str, float]:
+        """About how long each cell takes that is left."""
+        waiting = self.schedule.waiting
+        known = self.seconds(waiting) if self.seconds is not None and waiting else {}
+        return {cell.name: known.get(cell.name, 1.0) for cell in waiting}
 
     def _log(self, event: Mapping[str, Any]) -> None:
         for watcher in self.watchers:

@@ -17,7 +17,7 @@ from infoplane.measurements.losses import GAP, LOSSES
 from infoplane.measurements.nce import CROSS_ENTROPY, NCE, USABLE
 from infoplane.measurements.noisy import NETWORK_ACCURACY, DescentCell, ProblemPoints
 from infoplane.measurements.pictures import MSE, SAMPLE_ACCURACY, SAMPLE_VARIANCE
-from infoplane.measurements.propagated import BY_QUADRATURE, FLOW, SWEPT
+from infoplane.measurements.propagated import BY_QUADRATURE, PROPAGATED, SWEPT
 from infoplane.measurements.truth import EXCESS
 from infoplane.registry import Registry
 
@@ -26,7 +26,7 @@ _OWN: tuple[Measurement, ...] = (
     *(CROSS_ENTROPY, NCE, USABLE, CONTRASTIVE),
     *(LABEL, FORWARD, MSE, SAMPLE_ACCURACY, SAMPLE_VARIANCE),
     *(GAP, EXCESS, LOSSES, ACCURACY, OWN),
-    *(FLOW, BY_QUADRATURE, BINNED, SWEPT, NETWORK_ACCURACY),
+    *(PROPAGATED, BY_QUADRATURE, BINNED, SWEPT, NETWORK_ACCURACY),
 )
 #: those of other distributions, by kind
 _OFFERED = Registry[Measurement](

@@ -7,11 +7,12 @@ says in `plan` which; the kinds of cells are classes too, see `infoplane.engine.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from infoplane.engine.kind import Kind
+from infoplane.engine.plan import Draft
 from infoplane.estimate import Bound, Estimate, Unit
 from infoplane.information import count, crossed_mean
 from infoplane.information.crossed import mean_over_networks
@@ -21,26 +22,6 @@ from infoplane.measurements.numbers import ALL, INPUT, NETWORK, Number, Place
 #: a chart that numbers may have: rows of layers ("rows"), lines through training ("tracks"), one of the two axes of
 #: the information plane
 Chart = Literal["rows", "tracks", "right", "up"]
-
-
-class Draft(Protocol):
-    """A plan in the making."""
-
-    def add(
-        self,
-        kind: Kind,
-        needs: Mapping[str, str],
-        *,
-        layer: str = "",
-        refit: int = 0,
-        checkpoint: str = "",
-        network: str = "",
-    ) -> str:
-        """Adds a cell in a role and returns its name."""
-        ...
-
-    def name(self, kind: str, layer: str = "", refit: int = 0, checkpoint: str = "", network: str = "") -> str | None:
-        """The name of the cell in that role, or None."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from infoplane import densities
+from infoplane.densities.density import Drawing
 from infoplane.engine.kind import Kind
 
 #: (C, H, W) of an image
@@ -206,5 +207,5 @@ def drawing_of(passes: Passes, images: int) -> Work:
     drawn = torch.zeros(images, *density.shape, dtype=torch.uint8)
     # Inside of `sample` no mode from outside sees anything.
     with torch.no_grad(), _Counter() as counter:
-        density.draw(drawn, 0, None, generator=torch.Generator(), progress=None, cached=True, temperature=1.0)
+        density.draw(drawn, 0, None, Drawing(torch.Generator()))
     return Work(calls=counter.operations, flops=counter.flops, written=counter.written + counter.read)

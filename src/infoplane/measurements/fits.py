@@ -120,6 +120,7 @@ class TrunkCell(Kind):
     """
 
     kind: ClassVar[str] = "trunk"
+    joint: ClassVar[str] = "places"
 
     places: tuple[dict[str, Any], ...]
     fit: dict[str, Any]
@@ -162,6 +163,8 @@ class DensityCell(OfLayer):
     """
 
     kind: ClassVar[str] = "density"
+    compared: ClassVar[bool] = True
+    timed: ClassVar[bool] = True
 
     density: dict[str, Any]
     fit: dict[str, Any]

@@ -126,6 +126,7 @@ class Capture(Kind):
     """
 
     kind: ClassVar[str] = "capture"
+    live: ClassVar[bool] = True
     keeps: ClassVar[tuple[str, ...]] = ("layers", "encoding", "checkpoints", "activations", "read_as")
 
     layers: tuple[str, ...]

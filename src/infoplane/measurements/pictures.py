@@ -31,6 +31,7 @@ class Mse(OfLayer):
     """
 
     kind: ClassVar[str] = "mse"
+    timed: ClassVar[bool] = True
 
     fit: dict[str, Any]
     fit_on: str
@@ -76,6 +77,8 @@ class Samples(OfLayer):
     """
 
     kind: ClassVar[str] = "samples"
+    timed: ClassVar[bool] = True
+    shown: ClassVar[str] = "samples"
 
     density: dict[str, Any]
     images: int
@@ -117,6 +120,7 @@ class Judge(Kind):
     """What the network under study makes of the samples."""
 
     kind: ClassVar[str] = "judge"
+    live: ClassVar[bool] = True
 
     layer: str
 

@@ -13,7 +13,7 @@ from infoplane.information.sample_propagation import NoisyEstimate
 from infoplane.measurements.base import Draft, Measurement, Row, Sources, is_of
 from infoplane.measurements.compared import Compared
 from infoplane.measurements.densities import seed_of
-from infoplane.measurements.flow import Flow, Quadrature, Sweep
+from infoplane.measurements.noisy_information import Propagation, Quadrature, Sweep
 from infoplane.measurements.numbers import ALL, Number, Place
 from infoplane.measurements.truth import line
 
@@ -36,7 +36,7 @@ class Propagated(Measurement):
 
     kind: ClassVar = "flow"
     family: ClassVar = "flow"
-    cells: ClassVar = (Flow,)
+    cells: ClassVar = (Propagation,)
     name: ClassVar = "I(X;T) by sample propagation"
     meaning: ClassVar = (
         "What a noisy layer T tells about the network’s input X: h(T) − h(T|X). Both entropies are those of Gaussian "
@@ -62,14 +62,15 @@ class Propagated(Measurement):
             for epoch in one["train"]["checkpoints"]:
                 for repeat in repeats:
                     sizes = {"samples": spec.estimate.samples, "queries": spec.estimate.queries}
-                    flow = Flow(network=one["network"], epoch=epoch, **sizes, seed=seed_of(spec.seed, repeat))
-                    plan.add(flow, needs, layer=name, refit=repeat, checkpoint=str(epoch))
+                    seed = seed_of(spec.seed, repeat)
+                    estimate = Propagation(network=one["network"], epoch=epoch, **sizes, seed=seed)
+                    plan.add(estimate, needs, layer=name, refit=repeat, checkpoint=str(epoch))
 
     def refits(self, run: Any, place: Place) -> list[int]:
-        return [] if is_of(place, "network") else [*run.flows(place.network, int(place.checkpoint))]
+        return [] if is_of(place, "network") else [*run.propagated(place.network, int(place.checkpoint))]
 
     def estimate(self, run: Any, place: Place, refits: list[int]) -> Estimate | None:
-        found, depth = run.flows(place.network, int(place.checkpoint)), run.depth(place)
+        found, depth = run.propagated(place.network, int(place.checkpoint)), run.depth(place)
         own = [found[repeat][depth] for repeat in refits]
         return own[0] if len(own) == 1 and len(found) > 1 else together(own)
 
@@ -101,11 +102,11 @@ class Propagated(Measurement):
         peak, of the rise to it.
         """
         for network in run.spec.names:
-            measured = {epoch: run.flows(network, epoch) for epoch in run.epochs(network)}
-            whole = {epoch: flows for epoch, flows in measured.items() if len(flows) == run.spec.estimate.repeats}
+            measured = {epoch: run.propagated(network, epoch) for epoch in run.epochs(network)}
+            whole = {epoch: found for epoch, found in measured.items() if len(found) == run.spec.estimate.repeats}
             start, end = run.epochs(network)[0], run.epochs(network)[-1]
             for index, layer in enumerate(run.layers(network)) if end in whole and len(whole) > 1 else ():
-                first = {epoch: flows[1][index] for epoch, flows in whole.items()}
+                first = {epoch: found[1][index] for epoch, found in whole.items()}
                 peak = max(first, key=lambda epoch: first[epoch].value)
                 others = {
                     epoch: together([found[index] for repeat, found in whole[epoch].items() if repeat > 1])
@@ -172,7 +173,7 @@ class Swept(Measurement):
             plan.add(Sweep(sweep=sweep, seed=spec.seed, **sizes), sources.data)
 
 
-FLOW, BY_QUADRATURE, SWEPT = Propagated(), ByQuadrature(), Swept()
+PROPAGATED, BY_QUADRATURE, SWEPT = Propagated(), ByQuadrature(), Swept()
 
 
 def fallen(row: Mapping[str, Any]) -> Hypothesis:

@@ -92,7 +92,7 @@ class Networks(Run):
 
     def __init__(self, spec: Any, plan: Plan, store: Store) -> None:
         super().__init__(spec, plan, store)
-        self._flows: dict[tuple[str, int], dict[int, list[NoisyEstimate]]] = {}
+        self._propagated: dict[tuple[str, int], dict[int, list[NoisyEstimate]]] = {}
 
     def cell(self, kind: str, network: str = "", epoch: int | None = None, repeat: int = 0) -> Stored | None:
         """The stored result in that role, or None where it is missing or damaged."""
@@ -131,11 +131,11 @@ class Networks(Run):
         points = self.cell("points")
         return None if points is None else len(points.array("inputs"))
 
-    def flows(self, network: str, epoch: int) -> dict[int, list[NoisyEstimate]]:
+    def propagated(self, network: str, epoch: int) -> dict[int, list[NoisyEstimate]]:
         """Repeat -> I(X;T_l) of every layer, of the repeats that are finished."""
-        if (network, epoch) not in self._flows:
+        if (network, epoch) not in self._propagated:
             repeats = range(1, self.spec.estimate.repeats + 1)
             cells = ((repeat, self.cell("flow", network, epoch, repeat)) for repeat in repeats)
             known = {repeat: each.values["layers"] for repeat, each in cells if each is not None}
-            self._flows[network, epoch] = {at: list(map(NoisyEstimate.of, layers)) for at, layers in known.items()}
-        return self._flows[network, epoch]
+            self._propagated[network, epoch] = {at: list(map(NoisyEstimate.of, layers)) for at, layers in known.items()}
+        return self._propagated[network, epoch]

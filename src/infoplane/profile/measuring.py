@@ -159,7 +159,7 @@ def measure(
             watchers=watchers,
             live=ready.live,
             on_the_fly=ready.on_the_fly,
-            foretell=None if quiet or ready.pace is not None else ready.foretell,
+            foretell=None if quiet else ready.foretell,
             pace=ready.pace,
         )
     took, seconds = preparing.spent, preparing.seconds

@@ -88,7 +88,10 @@ class Ready:
     device: torch.device
 
     def foretell(self, plan: Plan, waiting: Sequence[Cell]) -> dict[str, float]:
-        """Says how long what is left will take, unless that is hardly longer than counting it; cell -> seconds."""
+        """Says how long what is left will take, unless that is hardly longer than counting it, or was said with what a
+        budget bought; cell -> seconds."""
+        if self.pace is not None:
+            return {cell.name: self.pace.forecast.seconds(cell) for cell in waiting}
         places = len(self.spec.layers) * len(self.spec.checkpoints)
         least = self.forecast.per_image * sum(self.forecast.costs.sizes.values())
         if self.spec.needs_densities:

@@ -31,7 +31,7 @@ class Drawer:
     def __init__(self, page: Path) -> None:
         self.folder = page.with_name("figures")
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._known = _read(page.with_name(DRAWN_FILE))
+        self._known = remembered(page.parent)
         self._sources: dict[str, str] = {}
 
     def put(self, name: str, drawn: Print) -> None:
@@ -62,7 +62,7 @@ class Drawer:
 
 def digest(value: Any) -> str:
     """A hash of plain values, arrays and dataclasses of them, and of the code that draws."""
-    found = hashlib.sha256(_code())
+    found = hashlib.sha256(version_of(Path(__file__).parent))
     _feed(found.update, value)
     return found.hexdigest()
 
@@ -96,19 +96,19 @@ def _feed(update: Callable[[bytes], None], value: Any) -> None:
 
 
 @cache
-def _code() -> bytes:
-    """A hash of everything in this room: another version draws anew."""
+def version_of(root: Path) -> bytes:
+    """Returns a hash of everything in a folder of the program: another version draws and computes anew."""
     found = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.rglob("*")):
+    for path in sorted(root.rglob("*")):
         if path.is_file() and "__pycache__" not in path.parts:
-            found.update(path.name.encode() + path.read_bytes())
+            found.update(str(path.relative_to(root)).encode() + path.read_bytes())
     return found.digest()
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """What is remembered; nothing where it cannot be read: then all is drawn."""
+def remembered(folder: Path) -> dict[str, Any]:
+    """Returns what is remembered of a page in a folder; nothing where it cannot be read: then all is drawn."""
     try:
-        content = json.loads(read_text(path))
+        content = json.loads(read_text(folder / DRAWN_FILE))
     except (OSError, ValueError):
         return {}
     whole = isinstance(content, dict) and all(isinstance(content.get(key), dict) for key in ("sources", "files"))

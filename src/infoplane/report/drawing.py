@@ -24,6 +24,7 @@ Unit = Literal["nats", "bits"]
 
 LONGEST = 26  # letters of a layer's name that fit beside a figure
 MARKED = 50  # checkpoints of a curve, at most, each of which has a mark of its own to point at
+DASHES = (0, (4, 3))
 _LETTER = 7.4  # pixels, at a size of 12
 _LINE = 17  # pixels from one name beside the axes to the next
 
@@ -228,32 +229,34 @@ def limit(axes: Axes, values: Sequence[float], *, from_zero: bool) -> None:
     axes.set_xlim(low - (margin if low < 0 or not from_zero else 0), high + margin)
 
 
+def pixels(axes: Axes) -> tuple[float, float]:
+    """Returns how wide and how high axes are."""
+    position, (across, down) = axes.get_position(), axes.figure.get_size_inches()  # type: ignore[union-attr]
+    return position.width * across * PIXELS_PER_INCH, position.height * down * PIXELS_PER_INCH
+
+
+def note(axes: Axes, words: str, at: tuple[float, float], offset: tuple[float, float] = (0, 0), **look: Any) -> None:
+    """Writes so many pixels from a point, beyond the axes too; `xycoords` in `look` says what the point is of."""
+    axes.annotate(words, at, offset, textcoords="offset points", annotation_clip=False, **look)
+
+
 def put(axes: Axes, side: Literal["left", "right"], offset: float, row: float, words: str, **look: Any) -> None:
     """Writes at a row, that many pixels to the right of one side of the axes."""
-    axes.annotate(
-        words,
-        (0 if side == "left" else 1, row),
-        xycoords=("axes fraction", "data"),
-        xytext=(offset, 0),
-        textcoords="offset points",
-        va="center_baseline",
-        annotation_clip=False,
-        **look,
-    )
+    place, of = (0 if side == "left" else 1, row), ("axes fraction", "data")
+    note(axes, words, place, (offset, 0), xycoords=of, va="center_baseline", **look)
 
 
-def beside(axes: Axes, ends: Sequence[tuple[float, float, str, str]], pixels: float) -> None:
+def beside(axes: Axes, ends: Sequence[tuple[float, float, str, str]], tall: float) -> None:
     """Writes each line's name to the right of its last point, moved apart where they would overlap.
 
     Args:
         axes: Where the lines are drawn; its limits are set.
         ends: (height, place, name, colour) of each last point.
-        pixels: Height of the axes.
+        tall: Height of the axes, pixels.
     """
     low, high = axes.get_ylim()
-    (left, right), position = axes.get_xlim(), axes.get_position()
-    wide = position.width * axes.figure.get_size_inches()[0] * PIXELS_PER_INCH  # type: ignore[union-attr]
-    step = _LINE * (high - low) / pixels
+    (left, right), (wide, _) = axes.get_xlim(), pixels(axes)
+    step = _LINE * (high - low) / tall
     order = sorted(ends, key=lambda end: -end[0])[::-1]  # of equal ones the first comes on top
     heights = [value for value, *_ in order]
     for _ in range(100):
@@ -268,7 +271,4 @@ def beside(axes: Axes, ends: Sequence[tuple[float, float, str, str]], pixels: fl
             [at, right + 12 / wide * (right - left)], [value, height],
             color=colour, lw=1.0, ls=(0, (1, 2)), clip_on=False, zorder=2,
         )  # fmt: skip
-        axes.annotate(
-            label, (1 + 17 / wide, height), xycoords=("axes fraction", "data"), va="center_baseline", color=INK,
-            fontsize=12, annotation_clip=False,
-        )  # fmt: skip
+        put(axes, "right", 17, height, label, color=INK, fontsize=12)

@@ -102,12 +102,17 @@ def amount(estimate: Estimate, *, unit: bool = True) -> Markup:
     return Markup.escape(united(with_error(estimate.value, estimate.stderr), f" {estimate.unit}" if unit else ""))
 
 
+def power_of_ten(power: int) -> str:
+    """Returns "10⁻⁹"; and 0.1, 1 and 10 as they are."""
+    return f"{10.0**power:g}" if abs(power) < 2 else f"10{str(power).translate(_RAISED)}"
+
+
 def setting_text(value: float) -> str:
     """Returns a setting such as a bin size: "0.0005", not "5e-04"; below that "10⁻⁹", whose zeros nobody counts."""
     if 0 < abs(value) < SMALL:
         digits, power = f"{value:e}".split("e")
         digits = digits.rstrip("0").rstrip(".").replace("-", "−")
-        ten = "10" + str(int(power)).translate(_RAISED)
+        ten = power_of_ten(int(power))
         return ten if digits == "1" else f"{digits}·{ten}"
     return f"{value:.10f}".rstrip("0").rstrip(".")
 

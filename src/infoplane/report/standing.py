@@ -5,14 +5,13 @@ import json
 import os
 from collections.abc import Iterable
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import infoplane
 from infoplane.engine.watch import EVENTS_FILE
-from infoplane.files import TEMPORARY, checksum, read_text, write_whole
-from infoplane.report.drawer import DRAWN_FILE
+from infoplane.files import TEMPORARY, checksum, write_whole
+from infoplane.report.drawer import DRAWN_FILE, remembered, version_of
 from infoplane.study.folder import STUDY_FILE
 
 #: key of what is remembered here, in the file that remembers what was drawn
@@ -26,7 +25,7 @@ def state_of(folder: Path) -> str:
     That is the program, and names, sizes and times of change of the run's files: to read thousands of results takes
     seconds, to look whether one has changed does not.
     """
-    found = hashlib.sha256(_program())
+    found = hashlib.sha256(version_of(Path(infoplane.__file__).parent))
     for path in (folder / STUDY_FILE, folder / EVENTS_FILE):
         if path.exists():
             found.update(_seen(path.name, path.stat()))
@@ -41,13 +40,13 @@ def state_of(folder: Path) -> str:
 
 def stands(folder: Path, state: str) -> bool:
     """Whether the run's tables, page and figures lie there as they were written, in this state of the run."""
-    known = _remembered(folder)
+    known = remembered(folder)
     return _KEY in known and known[_KEY] == {"state": state, "files": _checksums(folder, known)}
 
 
 def remember(folder: Path, state: str) -> None:
     """Remembers that tables, page and figures were written, from this state of the run."""
-    known = _remembered(folder)
+    known = remembered(folder)
     if known:
         known[_KEY] = {"state": state, "files": _checksums(folder, known)}
         write_whole(folder / DRAWN_FILE, json.dumps(known, indent=1, sort_keys=True))
@@ -67,23 +66,5 @@ def _checksum(path: Path) -> str:
     return ""
 
 
-def _remembered(folder: Path) -> dict[str, Any]:
-    with suppress(OSError, ValueError):
-        content = json.loads(read_text(folder / DRAWN_FILE))
-        return content if isinstance(content, dict) else {}
-    return {}
-
-
 def _seen(name: str, stat: os.stat_result) -> bytes:
     return f"{name} {stat.st_size} {stat.st_mtime_ns}\n".encode("utf-8", "surrogateescape")
-
-
-@cache
-def _program() -> bytes:
-    """A hash of the package: another version computes anew what tables and pages hold."""
-    found = hashlib.sha256()
-    root = Path(infoplane.__file__).parent
-    for path in sorted(root.rglob("*")):
-        if path.is_file() and "__pycache__" not in path.parts:
-            found.update(str(path.relative_to(root)).encode() + path.read_bytes())
-    return found.digest()

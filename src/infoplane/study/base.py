@@ -52,7 +52,7 @@ class Study(Settings):
     @property
     def data_name(self) -> str:
         """The data set, or problem, that it is of."""
-        raise NotImplementedError
+        return vars(self)["data"].name  # a field of every family, which says more of it
 
     def resolve(self) -> Self:
         """Returns the study with what was left to defaults written out.

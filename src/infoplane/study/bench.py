@@ -23,7 +23,7 @@ from infoplane.information.gaussian_mixture import GaussianMixture
 from infoplane.inversion import FitSettings, Pairs, fit_density, log_probs
 from infoplane.measurements.cost import Costs
 from infoplane.measurements.counting import TYPICAL, Machine, Work
-from infoplane.measurements.flow import MADE, QUERY
+from infoplane.measurements.noisy_information import MADE, QUERY
 from infoplane.study.meaning import code_of
 
 #: seconds for which a job is repeated: where speeds are found in passing, by a quick measurement, by a whole one
@@ -33,7 +33,7 @@ CENTRES, QUERIES = 100_000, 4_000
 #: a guess at a GPU: it is told what to do about as fast, and does far more at once
 TYPICAL_GPU = replace(TYPICAL, per_operation=1e-5, per_flop=5e-14, per_written=4e-12)
 #: what is counted and timed, and what that is chosen by name
-_TIMED = ("infoplane.study.bench", "infoplane.densities.pixelcnn", "infoplane.measurements.flow:Flow")
+_TIMED = (__name__, "infoplane.densities.pixelcnn", "infoplane.measurements.noisy_information:Propagation")
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,15 @@ from infoplane.engine.devices import default_workers, device_name, pick_device
 from infoplane.engine.local import LocalWorkers
 from infoplane.engine.lock import locked
 from infoplane.engine.plan import Plan
-from infoplane.engine.run import ENGINES, Outcome, StartEngine, run_cells
+from infoplane.engine.run import Outcome, StartEngine, run_cells
 from infoplane.engine.schedule import finished
 from infoplane.engine.store import Result, Store, room_for
 from infoplane.engine.watch import Watcher
 from infoplane.errors import words
+from infoplane.measurements import KINDS
 from infoplane.measurements.counting import Machine
 from infoplane.measurements.task import Live
+from infoplane.registry import Registry
 from infoplane.study.base import Study
 from infoplane.study.bench import fresh, stored, typical
 from infoplane.study.families import FAMILIES, RUNNER
@@ -50,6 +52,15 @@ class Pacing(Protocol):
 #: (plan, the cells that are left) -> cell -> seconds, which it also says something of
 Foretell = Callable[[Plan, Sequence[Cell]], Mapping[str, float]]
 
+#: where cells run that can be sent elsewhere
+ENGINES: Registry[StartEngine] = Registry(
+    "engine",
+    "infoplane.engines",
+    {"local": LocalWorkers},
+    fits=callable,
+    legal="a class like infoplane.engine.run.Engine",
+)
+
 #: most worker processes of one machine
 MOST_WORKERS = 10_000
 #: seconds from which on a run is worth a measurement of the machine's speed
@@ -74,7 +85,7 @@ def execute(
     Args:
         device: "auto", "cpu" or "cuda".
         workers: Worker processes; default: one per core, none beside a GPU.
-        engine: A key of `infoplane.engine.run.ENGINES`.
+        engine: A key of `ENGINES`.
         watchers: Who is told what happens, beside `events.jsonl`.
 
     Raises:
@@ -134,7 +145,7 @@ def carry_out(
         origin: Hashes of what the settings do not say, see `make_plan`.
         live: A network that exists in this process only; what needs it runs here.
         on_the_fly: Layers whose activations are not kept: what is fitted on them needs it too.
-        foretell: What says beforehand how long it will take, if anything does.
+        foretell: What says beforehand how long it will take, if anything does; asked again where the plan changes.
         pace: What keeps it near a time budget.
     """
     plan = FAMILIES[spec.kind].plan(spec, origin, device_name(device))
@@ -168,18 +179,15 @@ def carry_out(
             folder,
             cells,
             run=RUNNER,
-            weigh=_weight,
             engine=engine,
             device=device,
             workers=workers,
             live=live,
-            local=lambda cell: (
-                live is not None and (cell.kind in ("capture", "judge") or cell.params.get("layer") in on_the_fly)
-            ),
+            local=lambda cell: live is not None and (KINDS[cell.kind].live or cell.params.get("layer") in on_the_fly),
             quiet=quiet,
             watchers=watchers,
             lock=lock,
-            seconds=partial(foretell, plan) if foretell is not None else None,
+            seconds=(lambda waiting: foretell(plan, waiting)) if foretell is not None else None,
             revise=revise if pace is not None else None,
         )
 
@@ -225,12 +233,3 @@ def workers_of(asked: int | None, device: torch.device) -> int:
     if asked is None:
         return default_workers(device)
     return check_whole("number of workers", asked, least=0, most=MOST_WORKERS)
-
-
-def _weight(cell: Cell) -> float:
-    """About how long a cell takes, in updates of a density."""
-    updates = cell.params.get("fit", {}).get("updates", 0)
-    share = {"trunk": 1.2 * len(cell.params.get("places", ())), "density": 1.2, "candidate": 1.2, "mse": 0.25}.get(
-        cell.kind, 0.0
-    )
-    return max(30.0, share * updates)

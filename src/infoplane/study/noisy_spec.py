@@ -8,8 +8,8 @@ from pydantic import Field, ValidationError
 
 from infoplane.engine.store import Result
 from infoplane.errors import UsageError
-from infoplane.measurements.flow import SweepSpec
 from infoplane.measurements.noisy import NoisyCosts, made, problem
+from infoplane.measurements.noisy_information import SweepSpec
 from infoplane.settings import Settings, first_error, shown
 from infoplane.study import yaml12
 from infoplane.study.base import Study, set_field
@@ -83,10 +83,6 @@ class NoisySpec(Study):
     estimate: NoisyEstimates = NoisyEstimates()
     marked: tuple[Annotated[int, Ge(0), Le(10**9)], ...] = ()
     sweep: SweepSpec | None = None
-
-    @property
-    def data_name(self) -> str:
-        return self.data.name
 
     def resolve(self) -> Self:
         """Returns the study with bins and checkpoints written out.

@@ -1,17 +1,14 @@
 """From a study to its cells: what there is to do, what needs what, and what each is called."""
 
-import importlib.metadata
 import itertools
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import infoplane
 from infoplane import data, densities, subjects
-from infoplane.engine.cell import Cell
 from infoplane.engine.kind import Kind
-from infoplane.engine.plan import Plan
+from infoplane.engine.plan import Draft, Plan
 from infoplane.measurements import MEASUREMENTS
 from infoplane.measurements.base import Source, Sources
 from infoplane.measurements.candidates import may_be
@@ -28,39 +25,6 @@ from infoplane.study.spec import StudySpec
 APART = 1_000_003
 
 
-class PlanDraft(Plan):
-    """A plan in the making, which names its cells by what their code means, and the device: its digits are its own."""
-
-    def __init__(self, device: str = "cpu") -> None:
-        super().__init__()
-        self._torch = f"torch {importlib.metadata.version('torch')} on {device}"
-
-    def add(
-        self,
-        kind: Kind,
-        needs: Mapping[str, str],
-        *,
-        layer: str = "",
-        refit: int = 0,
-        checkpoint: str = "",
-        network: str = "",
-    ) -> str:
-        """Adds a cell and returns its name."""
-        library = kind.library
-        arithmetic = self._torch if library == "torch" else f"{library} {importlib.metadata.version(library)}"
-        at = "" if checkpoint in ("", END) else f"at{checkpoint}"
-        of, again = f"net{network}" if network else "", f"r{refit}" if refit else ""
-        short = re.sub(r"[^A-Za-z0-9._]+", "_", layer)[:40]
-        label = "-".join(part for part in (short, of, at, again) if part)
-        code, modules = code_of(Path(infoplane.__file__).parent).read(roots_of(kind))
-        # A setting that a later version adds, at its default, renames nothing.
-        params, keeps = kind.model_dump(mode="json", exclude_defaults=True), kind.keeps
-        made_by = {"code": code, "arithmetic": arithmetic, "modules": modules}
-        cell = Cell.named(kind.kind, params, needs, label=label, keeps=keeps, **made_by)
-        role = (kind.kind, layer, refit, checkpoint)
-        return self.put(cell, (*role, network) if network else role)
-
-
 def make_plan(spec: StudySpec, origin: Origin = NOTHING_SAID, device: str = "cpu") -> Plan:
     """Returns the cells of a study.
 
@@ -69,7 +33,7 @@ def make_plan(spec: StudySpec, origin: Origin = NOTHING_SAID, device: str = "cpu
             process.
         device: Device that computes: "cpu", or a GPU's name.
     """
-    plan = PlanDraft(device)
+    plan = Draft(_code_of, device, END)
     study = spec.model_dump(mode="json")
     data = {"data": plan.add(Data(data=study["data"], seed=spec.seed, fingerprint=origin.data), {})}
     followed = spec.losses.images if "losses" in spec.measure and spec.subject is not None else 0
@@ -99,7 +63,7 @@ def make_plan(spec: StudySpec, origin: Origin = NOTHING_SAID, device: str = "cpu
     return plan
 
 
-def _network(plan: PlanDraft, spec: StudySpec, data: Mapping[str, str], name: str) -> dict[str, str]:
+def _network(plan: Draft, spec: StudySpec, data: Mapping[str, str], name: str) -> dict[str, str]:
     """What takes a network under study needs: that one of several which has this name, trained from its own seed."""
     if spec.subject is None:
         return dict(data)
@@ -110,7 +74,7 @@ def _network(plan: PlanDraft, spec: StudySpec, data: Mapping[str, str], name: st
 
 def make_noisy_plan(spec: NoisySpec, origin: Origin = NOTHING_SAID, device: str = "cpu") -> Plan:
     """Returns the cells of a study of noisy networks; those of a network are filed under its name as their layer."""
-    plan = PlanDraft(device)
+    plan = Draft(_code_of, device, END)
     data = spec.model_dump(mode="json")["data"]
     points = {"points": plan.add(ProblemPoints(data=data, seed=spec.seed, fingerprint=origin.data), {})}
     networks = {}
@@ -122,6 +86,10 @@ def make_noisy_plan(spec: NoisySpec, origin: Origin = NOTHING_SAID, device: str 
     for each in sorted(MEASUREMENTS[spec.kind].values(), key=lambda each: each.fitted):
         each.plan(plan, spec, Sources(points, networks=networks))
     return plan
+
+
+def _code_of(kind: Kind) -> tuple[str, Mapping[str, str]]:
+    return code_of(Path(infoplane.__file__).parent).read(roots_of(kind))
 
 
 def roots_of(kind: Kind) -> list[str]:

@@ -38,7 +38,27 @@ def needs_densities(measure: Iterable[str]) -> bool:
     return any(each.with_fits and each.asked in set(measure) for each in QUANTITIES.values())
 
 
-class SubjectSpec(Settings):
+class ByKind(Settings):
+    """What is chosen by its kind: that, and what its constructor takes."""
+
+    model_config = ConfigDict(extra="allow")
+
+    @model_validator(mode="after")
+    def _check_options(self) -> Self:
+        self.options()
+        return self
+
+    @property
+    def constructor(self) -> Callable[..., Any]:
+        """What makes it, or would."""
+        raise NotImplementedError
+
+    def options(self) -> dict[str, Any]:
+        """Returns all options of its constructor, defaults included."""
+        return check_options(self.constructor, self.model_extra or {}).model_dump()
+
+
+class SubjectSpec(ByKind):
     """The network under study: its kind, how it is trained, and what its constructor takes.
 
     Attributes:
@@ -48,22 +68,15 @@ class SubjectSpec(Settings):
             claims are about networks that are trained so. With 1 they are about this one network.
     """
 
-    model_config = ConfigDict(extra="allow")
     by_kind = staticmethod(lambda: {kind: options_model(made) for kind, made in subjects.REGISTRY.items()})
 
     kind: str
     train: TrainSettings = TrainSettings()
     seeds: Annotated[int, Ge(1), Le(1000)] = 1
 
-    @model_validator(mode="after")
-    def _check_options(self) -> "SubjectSpec":
-        self.options()
-        return self
-
-    def options(self) -> dict[str, Any]:
-        """Returns all options of the network's constructor, defaults included."""
-        constructor = subjects.REGISTRY.get(self.kind, what="subject.kind")
-        return check_options(constructor, self.model_extra or {}).model_dump()
+    @property
+    def constructor(self) -> Callable[..., Any]:
+        return subjects.REGISTRY.get(self.kind, what="subject.kind")
 
 
 class EpochSubjectSpec(SubjectSpec):
@@ -89,7 +102,7 @@ Subject = Annotated[
 ]
 
 
-class DensitySpec(Settings):
+class DensitySpec(ByKind):
     """The density: its kind and what its constructor takes, but for what the data decide.
 
     Attributes:
@@ -97,28 +110,17 @@ class DensitySpec(Settings):
             images: it takes no options, and `fit.batch` and `fit.learning_rate` are what suits it.
     """
 
-    model_config = ConfigDict(extra="allow")
     by_kind = staticmethod(
         lambda: {kind: options_model(made) for kind, made in (*densities.REGISTRY.items(), (AUTO, _chosen))}
     )
 
     kind: str = "pixelcnn"
 
-    @model_validator(mode="after")
-    def _check_options(self) -> "DensitySpec":
-        self.options()
-        return self
-
     @property
     def constructor(self) -> Callable[..., Any]:
-        """What makes such a density, or would."""
         mend = "the window density is called autoregressive" if self.kind.startswith("win") else None
         known = densities.REGISTRY
         return _chosen if self.kind == AUTO else known.get(self.kind, what="density.kind", also=(AUTO,), mend=mend)
-
-    def options(self) -> dict[str, Any]:
-        """Returns all options of the density's constructor, defaults included."""
-        return check_options(self.constructor, self.model_extra or {}).model_dump()
 
 
 class ContrastiveSpec(Settings):
@@ -257,10 +259,6 @@ class StudySpec(Study):
         """The checkpoints at which what follows a layer is trained anew."""
         asked = self.forward.checkpoints
         return frozenset(self.checkpoints if asked is None else map(name_of, asked))
-
-    @property
-    def data_name(self) -> str:
-        return self.data.name
 
     def resolve(self) -> Self:
         """Returns the study with the options of its network and density written out.

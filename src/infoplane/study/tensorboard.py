@@ -11,6 +11,7 @@ from infoplane.engine.plan import Plan
 from infoplane.engine.store import Store
 from infoplane.engine.watch import Watcher
 from infoplane.errors import UsageError
+from infoplane.measurements import KINDS
 
 
 class TensorBoard(Watcher):
@@ -64,9 +65,9 @@ class TensorBoard(Watcher):
         for key, name in names.items():
             for update, value in zip(curve["updates"], curve[key], strict=True) if curve else ():
                 self._writer.add_scalar(f"{cell.label}/{name}", value, update)
-        if cell.kind == "samples":
+        if shown := KINDS[cell.kind].shown:
             data = self._store.load(cell.needs["data"])
-            samples = stored.array("samples")
+            samples = stored.array(shown)
             chosen = data.array("evaluation")[: len(samples)]
             images = None if cell.params["layer"] is None else data.array("images")[chosen]
             self._writer.add_image(f"{cell.label}/grid", sample_grid(samples, images, data.values["levels"]))

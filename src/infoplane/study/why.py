@@ -8,6 +8,7 @@ from infoplane.engine.cell import Cell, identity
 from infoplane.engine.plan import PLAN_FILE, Plan, Role
 from infoplane.engine.store import Store
 from infoplane.errors import CellError
+from infoplane.measurements import KINDS
 from infoplane.settings import shown
 
 #: most settings, modules or needs that one reason names
@@ -80,10 +81,11 @@ def reasons(cell: Cell, other: Cell) -> str:
     if cell.arithmetic != other.arithmetic:
         found.append(f"arithmetic changed: {other.arithmetic} -> {cell.arithmetic}")
     settings = [*_changed(other.params, cell.params)]
-    if cell.kind == "trunk" and any(path.startswith("places") for path in settings):
+    joint = KINDS[cell.kind].joint
+    if joint and any(path.startswith(joint) for path in settings):
         # What one layer adds to a trunk moves what all others get from it.
-        settings = [path for path in settings if not path.startswith("places")]
-        found.append("layers or checkpoints changed, and a trunk trains all of them together")
+        settings = [path for path in settings if not path.startswith(joint)]
+        found.append(f"layers or checkpoints changed, and a {cell.kind} trains all of them together")
     if settings:
         found.append(f"settings changed{_listed(settings)}")
     both = sorted({*cell.needs, *other.needs})

@@ -13,10 +13,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from infoplane.report.drawing import box, gutter, shortened, write_at
-from infoplane.report.format import listed
+from infoplane.report.drawing import box, gutter, note, pixels, shortened, write_at
+from infoplane.report.format import listed, power_of_ten
 from infoplane.report.noisy.contents import Cloud, Histogram, NetworkThroughTraining, UnitDensity
-from infoplane.report.theme import GHOST, HUES, INK, LINE, MUTED, PIXELS_PER_INCH, Palette, canvas
+from infoplane.report.theme import GHOST, HUES, INK, LINE, MUTED, Palette, canvas
 
 _WIDTH = 960  # pixels
 _HEAD = 24  # for the epochs
@@ -179,10 +179,8 @@ def _cloud(axes: Axes, cloud: Cloud, ends: tuple[float, float, int], drawn: int,
         _units(axes, cloud.points.shape[1])
     if told:
         words = f"each unit from {low:.{decimals}f} to {high:.{decimals}f}".replace("-", "−")
-        axes.annotate(
-            words, (0.5, 0), (0, -3), xycoords="axes fraction", textcoords="offset points", ha="center", va="top",
-            color=MUTED, fontsize=10, annotation_clip=False,
-        )  # fmt: skip
+        at = {"xycoords": "axes fraction", "ha": "center", "va": "top"}
+        note(axes, words, (0.5, 0), (0, -3), color=MUTED, fontsize=10, **at)
 
 
 def _units(axes: Axes, count: int) -> None:
@@ -225,8 +223,7 @@ def values(network: NetworkThroughTraining, palette: Palette, highest: float) ->
         counts, low = np.log10(np.maximum(_total(each), 0.5)), math.log10(0.5)
         axes.stairs(counts, each.edges, baseline=low, fill=True, color=palette[name], lw=0)
         axes.set_ylim(low, math.log10(highest) + 0.2)
-        names = ["1" if power == 0 else f"10{'⁰¹²³⁴⁵⁶⁷⁸⁹'[power]}" for power in powers]
-        axes.set_yticks(powers, names if first else [""] * len(powers))
+        axes.set_yticks(powers, [power_of_ten(power) if first else "" for power in powers])
         axes.grid(axis="y")
         _across(axes, row)
 
@@ -297,8 +294,7 @@ def _density(axes: Axes, _: str, each: UnitDensity, row: Sequence[UnitDensity], 
 
 def _name(axes: Axes, each: UnitDensity, low: float, high: float) -> None:
     """Writes the inputs' names over their parts: those that cannot be told apart share one."""
-    across, down = axes.figure.get_size_inches() * PIXELS_PER_INCH  # type: ignore[union-attr]
-    wide, tall = axes.get_position().width * across, axes.get_position().height * down
+    wide, tall = pixels(axes)
     scale = 0.78 * tall / (float(np.max(each.density, initial=0)) or 1.0)  # pixels of a density of 1
     places: list[tuple[float, float, float]] = []
     for group in overlapping(each):
@@ -309,10 +305,8 @@ def _name(axes: Axes, each: UnitDensity, low: float, high: float) -> None:
         # Above its own part, and above any name that would be in the way.
         taken = [bottom + _LINE for left, right, bottom in places if left < centre + half and centre - half < right]
         places.append((centre - half, centre + half, max([scale * float(np.max(each.density[tops])), *taken])))
-        axes.annotate(
-            text, (centre, places[-1][2] + 3), xycoords="axes points", ha="center", color=MUTED, fontsize=10,
-            annotation_clip=False,
-        )  # fmt: skip
+        place = (centre, places[-1][2] + 3)
+        note(axes, text, place, xycoords="axes points", ha="center", color=MUTED, fontsize=10)
     above = max((bottom + _LINE for *_, bottom in places), default=tall) / tall
     axes.set_ylim(0, max(1.0, above) * tall / scale)
 

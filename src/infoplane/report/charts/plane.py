@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from infoplane.estimate import Estimate
-from infoplane.report.drawing import MARKED, Unit, box, extent, lines, scaled, shortened, tip, tooltip
+from infoplane.report.drawing import MARKED, Unit, box, extent, lines, note, scaled, shortened, tip, tooltip
 from infoplane.report.theme import canvas
 from infoplane.report.words import quantity_name
 
@@ -109,10 +109,7 @@ def _name(axes: Axes, ends: Sequence[tuple[Orbit, float, float]], marks: Sequenc
             places, key=lambda place: (_beyond(boxes[place]), sum(_cover(boxes[place], other) for other in taken))
         )
         taken.append(boxes[place])
-        axes.annotate(
-            label, (x, y), xytext=place, textcoords="offset points", color=orbit.colour, fontsize=12,
-            annotation_clip=False, zorder=5,
-        )  # fmt: skip
+        note(axes, label, (x, y), place, color=orbit.colour, fontsize=12, zorder=5)
 
 
 def _moved(box: _Box, across: float, up: float) -> _Box:

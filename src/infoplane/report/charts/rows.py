@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from infoplane.report.drawing import (
+    DASHES,
     Mark,
     Unit,
     box,
@@ -13,6 +14,7 @@ from infoplane.report.drawing import (
     extent,
     gutter,
     limit,
+    note,
     per_unit,
     point,
     put,
@@ -25,8 +27,6 @@ from infoplane.report.drawing import (
 from infoplane.report.format import MISSING, rounded, with_error
 from infoplane.report.theme import GHOST, INK, LINE, MUTED, canvas
 from infoplane.report.words import quantity_name
-
-_DASHES = (0, (4, 3))
 
 
 def opening_rows(marks: Sequence[Mark], kind: str, unit: Unit, *, narrow: bool) -> Figure:
@@ -148,10 +148,8 @@ def panel(marks: Sequence[Mark], kind: str, unit: Unit, ceiling: tuple[float, st
     if ceiling is not None:
         height = ceiling[0] * per_unit(unit)
         values.append(height)
-        axes.axvline(height, color=MUTED, lw=1.2, ls=_DASHES, zorder=2)
-        axes.annotate(
-            f"ceiling {ceiling[1]} = {rounded(height)}", (height, 1), xycoords=("data", "axes fraction"),
-            xytext=(8, 6), textcoords="offset points", ha="right", color=MUTED, fontsize=11, annotation_clip=False,
-        )  # fmt: skip
+        axes.axvline(height, color=MUTED, lw=1.2, ls=DASHES, zorder=2)
+        words, of = f"ceiling {ceiling[1]} = {rounded(height)}", ("data", "axes fraction")
+        note(axes, words, (height, 1), (8, 6), xycoords=of, ha="right", color=MUTED, fontsize=11)
     limit(axes, values, from_zero=kind not in ("nce", "cross-entropy"))
     return figure

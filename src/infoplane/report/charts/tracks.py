@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from infoplane.estimate import Estimate
 from infoplane.report.contents import evenly
 from infoplane.report.drawing import (
+    DASHES,
     MARKED,
     Unit,
     beside,
@@ -21,22 +22,23 @@ from infoplane.report.drawing import (
     extent,
     gutter,
     lines,
+    note,
     per_unit,
+    pixels,
     scaled,
     shortened,
     tip,
     tooltip,
     write_at,
 )
-from infoplane.report.format import rounded
-from infoplane.report.theme import LINE, MUTED, PAPER, PIXELS_PER_INCH, canvas
+from infoplane.report.format import power_of_ten, rounded
+from infoplane.report.theme import LINE, MUTED, PAPER, canvas
 
-DASHES, DOTS = (0, (4, 3)), (0, (1.2, 1.6))
+DOTS = (0, (1.2, 1.6))
 _POINTS = 160  # of a dense curve: more cannot be told apart, and would fill the page
 _TICKS = 12  # checkpoints, at most, that are named on the axis
 _APART = 30  # pixels from one name above or below the axes to the next
 _TITLE, _ABOVE, _UNDER = 26, 38, 46  # pixels of a column's title, of a panel's, and of the names of ticks and axis
-_POWERS = "⁰¹²³⁴⁵⁶⁷⁸⁹"
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,7 @@ class TrainingAxis:
         powers = [p for p in range(-12, 13) if self.smallest <= 10.0**p * (1 + 1e-9) and 10.0**p <= self.largest]
         if self.counted and len(self.checkpoints) > _TICKS and len(powers) > 1:
             yield from [(0.0, "0")] * (self.first == 0)
-            yield from ((self.place(10.0**power), _power(power)) for power in powers)
+            yield from ((self.place(10.0**power), power_of_ten(power)) for power in powers)
             yield from ((self.places[at], shortened(at, 10)) for at in self.checkpoints[-1:] if self.ages[at] is None)
             return
         for at in evenly(self.checkpoints, _TICKS):
@@ -183,7 +185,7 @@ class TrainingAxis:
         kept: dict[float, str] = {}
         for place, name in self._ticks():
             last = max(kept, default=-math.inf)
-            if (place - last) / span * _pixels(axes) < 3.6 * len(kept.get(last, "") + name) + 10:
+            if (place - last) / span * pixels(axes)[0] < 3.6 * len(kept.get(last, "") + name) + 10:
                 if place < self.last:
                     continue
                 kept.pop(last)  # the last one stays
@@ -191,16 +193,6 @@ class TrainingAxis:
         axes.set_xticks(list(kept), list(kept.values()) if named else [""] * len(kept))
         if named:
             axes.set_xlabel(self.name, loc="right", labelpad=1)
-
-
-def _power(power: int) -> str:
-    if power < 2:
-        return f"{10.0**power:.{max(0, -power)}f}"
-    return "10" + "".join(_POWERS[int(digit)] for digit in str(power))
-
-
-def _pixels(axes: Axes) -> float:
-    return axes.get_position().width * axes.figure.get_size_inches()[0] * PIXELS_PER_INCH  # type: ignore[union-attr]
 
 
 def tracks(
@@ -283,11 +275,9 @@ def _panel(axes: Axes, panel: Panel, axis: TrainingAxis, unit: Unit, letters: in
         height = panel.ceiling[0] * per_unit(unit)
         axes.axhline(height, color=MUTED, lw=1.2, ls=DASHES, zorder=2)
         # To the right of the first checkpoint's line, and on paper where another one's would cross it.
-        axes.annotate(
-            f"ceiling {panel.ceiling[1]} = {rounded(height)}", (axis.first, height), xytext=(5, 3),
-            textcoords="offset points", color=MUTED, fontsize=10, zorder=1.5, annotation_clip=False,
-            bbox={"boxstyle": "square,pad=0.1", "facecolor": PAPER, "edgecolor": "none"},
-        )  # fmt: skip
+        ground = {"boxstyle": "square,pad=0.1", "facecolor": PAPER, "edgecolor": "none"}
+        words, look = f"ceiling {panel.ceiling[1]} = {rounded(height)}", {"color": MUTED, "fontsize": 10, "zorder": 1.5}
+        note(axes, words, (axis.first, height), (5, 3), bbox=ground, **look)
     if panel.note and not ends:
         axes.text(0.5, 0.5, panel.note, transform=axes.transAxes, ha="center", va="center", color=MUTED, fontsize=12)
     beside(axes, ends, panel.height)
@@ -300,13 +290,11 @@ def _mark(axes: Axes, panel: Panel, axis: TrainingAxis) -> None:
     for at in panel.marked:
         place = axis.place(float(at))
         axes.axvline(place, color=LINE, lw=1, zorder=1)
-        pixel = (place - left) / (right - left) * _pixels(axes)
+        pixel = (place - left) / (right - left) * pixels(axes)[0]
         if panel.named and pixel - before >= _APART:
             before = pixel
-            axes.annotate(
-                f"{int(at):,}", (place, 1), xycoords=("data", "axes fraction"), xytext=(0, 3), fontsize=10,
-                textcoords="offset points", ha="center", color=MUTED, annotation_clip=False,
-            )  # fmt: skip
+            of = ("data", "axes fraction")
+            note(axes, f"{int(at):,}", (place, 1), (0, 3), xycoords=of, fontsize=10, ha="center", color=MUTED)
 
 
 def _line(axes: Axes, line: Line, axis: TrainingAxis) -> tuple[float, float] | None:

@@ -19,10 +19,6 @@ from infoplane.report.words import DIRECTIONS, fits, quantity_name
 
 #: columns, at most, of one table: more would be cut off on a usual screen
 ABREAST = 6
-VERDICTS = {
-    "falls": "given up",
-    "rises": "more usable",
-}
 #: what entries say besides numbers
 WORDS = {
     fits(1): "the error is given this one fit; retraining with another seed moves the number by more.",
@@ -201,7 +197,7 @@ def differences_table(contents: ReportContents, *, several: bool) -> Table:
             str(step.refits),
             "∞" if step.dof > 1e6 else f"{step.dof:.0f}" if step.dof >= 10 else f"{step.dof:.1f}",
             *_probabilities(step.p, step.claim.p),
-            VERDICTS.get(step.verdict, step.claim.words),
+            step.claim.words,
         ]
         for step in contents.differences
     ]

@@ -79,22 +79,23 @@ class _Layout:
     def hero(self) -> Drawn | None:
         """Every network as a column: I(X;T) of its layers against the epoch, below it H(Bin(T)) and its losses."""
         contents, known = self.contents, self.contents.has("binned-entropy")
-        flow, exact = contents.has("flow"), contents.has("information")
-        if not (flow or exact or known):
+        sampled, exact = contents.has("flow"), contents.has("information")
+        if not (sampled or exact or known):
             return None
         named = any(network.name for network in contents.networks)
         columns = [Column(each.title if named else "", self._panels(each)) for each in contents.networks]
         said = {
             "I(X;T) of each layer through training; lines through points are ± one standard error, and where none "
-            "shows it is smaller than the point. They are cut where no value could lie: at 0, and at the dashes.": flow,
+            "shows it is smaller than the point. They are cut where no value could lie: at 0, and at the "
+            "dashes.": sampled,
             "The thin dark line is I(X;T) by quadrature, which has no sampling error.": exact,
-            f"{'Below it, ' if flow else ''}H(Bin(T)): how far activations cluster at the scale of a bin"
-            f"{', in one pass of every input with its noise' if flow else ''}.": known,
+            f"{'Below it, ' if sampled else ''}H(Bin(T)): how far activations cluster at the scale of a bin"
+            f"{', in one pass of every input with its noise' if sampled else ''}.": known,
             "Upright lines are the epochs of which this page has pictures.": any(
                 network.marked for network in contents.networks
             ),
         }
-        label = f"{'I(X;T) and ' if flow else ''}clustering of each layer against the epoch"
+        label = f"{'I(X;T) and ' if sampled else ''}clustering of each layer against the epoch"
         svg = self._screens("opening", label, columns, max(1, min(len(columns), _ACROSS)))
         return Drawn("opening", label, svg, caption=Markup(" ".join(words for words, holds in said.items() if holds)))
 

@@ -9,6 +9,7 @@ from annotated_types import Gt
 from torch import Tensor, nn
 
 from infoplane.densities import Density
+from infoplane.densities.density import Drawing
 
 
 class Independent(Density):
@@ -45,12 +46,12 @@ class Independent(Density):
         every = self._log_probs(len(images), context)
         return every.gather(-1, images.long()[..., None])[..., 0].sum(1)
 
-    def draw(self, images, kept, context, *, generator, progress, cached, temperature) -> None:
-        every = (self._log_probs(len(images), context) / temperature).softmax(-1)[:, :, kept:]
-        drawn = torch.multinomial(every.flatten(0, -2), 1, generator=generator)
+    def draw(self, images: Tensor, kept: int, context: Tensor | None, how: Drawing) -> None:
+        every = (self._log_probs(len(images), context) / how.temperature).softmax(-1)[:, :, kept:]
+        drawn = torch.multinomial(every.flatten(0, -2), 1, generator=how.generator)
         images[:, :, kept:] = drawn.view(every.shape[:-1]).to(images)
-        if progress is not None:
-            progress(self.shape[1] * self.shape[2], self.shape[1] * self.shape[2])
+        if how.progress is not None:
+            how.progress(self.shape[1] * self.shape[2], self.shape[1] * self.shape[2])
 
     def initialise_from(self, images: Tensor) -> None:
         counts = nn.functional.one_hot(images.long(), self.levels).sum(0)

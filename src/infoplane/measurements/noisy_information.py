@@ -35,7 +35,7 @@ VISITS = {"tanh": 12.0, "relu": 40.0, "linear": 1.0, "leaky": 5.0}
 ESTIMATE = 4000
 
 
-class Flow(Kind):
+class Propagation(Kind):
     """I(X;T_l) of every noisy layer at a checkpoint, by sample propagation.
 
     Attributes:
@@ -73,7 +73,7 @@ class Flow(Kind):
 
 
 class Quadrature(Kind):
-    """I(X;T_l) of every layer at every checkpoint by quadrature, for chains of single units; fields as of `Flow`."""
+    """I(X;T_l) of all layers and checkpoints of a chain of single units, by quadrature; fields as of `Propagation`."""
 
     kind: ClassVar[str] = "quadrature"
 
