@@ -134,7 +134,7 @@ class Measurement:
     family: ClassVar[str] = "inversion"
     test: ClassVar[str] = ""
 
-    def __new__(cls) -> Self:
+    def __new__(cls, *_: Any, **__: Any) -> Self:
         if unsaid := [each for each in ("kind", "name", "meaning") if not hasattr(cls, each)]:
             raise TypeError(f"{cls.__name__} is abstract: it does not say its {' and '.join(unsaid)}")
         return super().__new__(cls)

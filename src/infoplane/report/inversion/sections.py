@@ -213,9 +213,8 @@ class _Layout:
         elif contents.checkpoints and contents.checkpoints[-1] == "end":
             scale += "; dashes lead to a checkpoint that is not known by its count"
         anew = ", its densities trained anew for each" * bool(contents.curves)
-        words = (
-            f"Each layer at every checkpoint of the network{anew}; lines at points are ± one standard error. {scale}."
-        )
+        words = f"Each layer at every checkpoint of the network{anew}; lines at points are ± one standard error. "
+        words += f"{scale}."
         parts: list[object] = [Text(words), Figures(drawn)]
         if contents.falls:
             words = (

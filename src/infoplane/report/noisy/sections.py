@@ -161,7 +161,8 @@ class _Layout:
         for (kind, size), network in itertools.product(every, self.contents.networks):
             each, found = NOISY_QUANTITIES[kind], self._tracks(network, kind, size)
             columns = [Column("", [Panel(each.name, found, "{unit}" if each.unit == "nats" else each.unit)])]
-            marks = [Mark(track.label, track.colour, [*track.estimates.values()][-1]) for track in found]
+            last = {track.label: track.estimates.get(str(network.epochs[-1])) for track in found}
+            marks = [Mark(layer, self.palette[layer], last.get(layer)) for layer in network.layers]
             taken = "" if size is None else setting_text(size)
             title, key = f"{self._title(network)} {each.setting} {taken}".strip(), self._key(kind, network)
             for chart, label, draw in (
@@ -170,9 +171,7 @@ class _Layout:
             ):
                 if found and chart in each.charts:
                     name = "through-" * (chart == "tracks") + key + f"-{slug(taken)}" * bool(taken)
-                    svg = self.drawings.views(
-                        name, label, lambda unit: draw(unit=unit), information=each.unit == "nats"
-                    )
+                    svg = self.drawings.views(name, label, draw, information=each.unit == "nats")
                     drawn.append(Drawn(name, title, svg))
         words = "Each layer against the epoch, or at the end of training; lines at points are ± one standard error."
         return _section("others", "What else was measured", words, drawn, "single")
