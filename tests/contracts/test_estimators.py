@@ -37,18 +37,16 @@ def propagated(**settings) -> Call:
     return given(mutual_information, network=network, inputs=lambda: torch.from_numpy(drawn(8, 3)), **more, **draws)
 
 
-PROPAGATED = [propagated(), propagated(layer=1), propagated(samples=16)]
-EVERY = pytest.mark.parametrize(
-    "call",
-    [
-        pytest.param(call, id=f"{package} {name} {at}")
-        for package, names in NUMBERS.items()
-        for name, calls in names.items()
-        if package in ("information", "geometry") and returns_estimates(package, name)
-        for at, call in enumerate(calls)
-    ]
-    + [pytest.param(call, id=f"propagated {at}") for at, call in enumerate(PROPAGATED)],
-)
+SIZES = ({}, {"layer": 1}, {"samples": 16})
+PROPAGATED = [pytest.param(propagated(**size), id=f"propagated {size}") for size in SIZES]
+OF_EXAMPLES = [
+    pytest.param(call, id=f"{package} {name} {at}")
+    for package, names in NUMBERS.items()
+    for name, calls in names.items()
+    if package in ("information", "geometry") and returns_estimates(package, name)
+    for at, call in enumerate(calls)
+]
+EVERY = pytest.mark.parametrize("call", [*OF_EXAMPLES, *PROPAGATED])
 
 
 def whole(found: Estimate | list[Estimate]) -> list[Estimate]:
@@ -81,12 +79,10 @@ def test_it_is_the_same_each_time_and_leaves_what_it_is_given(call):
     assert all(np.array_equal(before[name], own[name]) for name in before)
 
 
-@EVERY
+@pytest.mark.parametrize("call", OF_EXAMPLES)
 def test_the_order_of_the_examples_makes_no_difference(call):
     own = {name: make() for name, make in call.good.items()}
     axes = {name: EXAMPLES[kind] for name, kind in call.kinds.items() if kind in EXAMPLES}
-    if not axes:
-        pytest.skip("what it draws follows their order")
     (count,) = {own[name].shape[axis] for name, axis in axes.items()}
     order = np.random.default_rng(0).permutation(count)
     shuffled = {name: np.take(own[name], order, axis) for name, axis in axes.items()}

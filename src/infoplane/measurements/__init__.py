@@ -35,10 +35,7 @@ KINDS: dict[str, type[Kind]] = {
     each.kind: each for each in (*_SUBJECTS, *(cell for measured in _OWN for cell in measured.cells))
 }
 #: family of studies -> what its numbers may be compared across, and the charts that they may have
-_FAMILIES: dict[str, set[str]] = {
-    "inversion": {"layers", "checkpoints", *get_args(Chart)},
-    "flow": {"rows", "tracks"},
-}
+_FAMILIES = {"inversion": {"layers", "checkpoints", *get_args(Chart)}, "flow": {"rows", "tracks"}}
 
 
 def _amiss(name: str, found: Measurement) -> str:
@@ -60,8 +57,7 @@ _OFFERED = Registry[Measurement](
     "infoplane.measurements",
     {},
     fits=lambda found: isinstance(found, Measurement),
-    legal="an instance of infoplane.measurements.base.Measurement, its kind the entry point's name, its kinds of cells "
-    "nobody else's, with charts and comparisons that its family of studies has",
+    legal="a Measurement whose kind is the entry point's name, with kinds of cells of its own, as its family allows",
     taken={each.kind for each in _OWN},
     amiss=_amiss,
 )
@@ -88,9 +84,9 @@ def obtainable(word: Any) -> Any:
     return word
 
 
-def with_chart(chart: Chart, family: str = "inversion") -> list[str]:
+def with_chart(chart: Chart) -> list[str]:
     """Returns the kinds of numbers that have a chart, in the order of their columns."""
-    return [kind for kind, each in MEASUREMENTS[family].items() if chart in each.charts]
+    return [kind for kind, each in QUANTITIES.items() if chart in each.charts]
 
 
 def as_kind(cell: Cell) -> Kind:

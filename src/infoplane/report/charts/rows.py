@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from infoplane.measurements import QUANTITIES
 from infoplane.report.drawing import (
     Mark,
     Unit,
@@ -114,9 +115,7 @@ def _step(mark: Mark, unit: Unit) -> str:
     return f"{change}{since}" + ("" if step.verdict in ("falls", "rises") else " (no claim)")
 
 
-def panel(
-    marks: Sequence[Mark], kind: str, unit: Unit, ceiling: tuple[float, str] | None = None, per: str = " per image"
-) -> Figure:
+def panel(marks: Sequence[Mark], kind: str, unit: Unit, ceiling: tuple[float, str] | None = None) -> Figure:
     """Draws one kind of information for every layer: a point, its standard error, and the single fits behind it.
 
     Args:
@@ -124,7 +123,6 @@ def panel(
         kind: Which kind of number.
         unit: What to draw information in.
         ceiling: What the number cannot exceed, in nats, and its name; or None.
-        per: What information is per, after its unit.
     """
     top = 26 if ceiling else 8
     height = 34 * max(len(marks), 2)
@@ -133,7 +131,8 @@ def panel(
     left = gutter(labels)
     axes = box(figure, left, top, 382 - left, height)
     units = {mark.estimate.unit for mark in marks if mark.estimate is not None} - {"nats", "bits"}
-    row_axes(axes, max(len(marks), 2), f"{quantity_name(kind)} ({next(iter(units), unit + per)})")
+    measured = next(iter(units), f"{unit} per image" if kind in QUANTITIES else unit)
+    row_axes(axes, max(len(marks), 2), f"{quantity_name(kind)} ({measured})")
     values: list[float] = []
     for row, mark in enumerate(marks):
         put(axes, "left", -12, row, labels[row], ha="right", color=INK, fontsize=12)

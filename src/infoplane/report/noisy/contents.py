@@ -7,7 +7,6 @@ import numpy as np
 
 from infoplane.engine.store import Stored
 from infoplane.measurements.densities import seed_of
-from infoplane.measurements.numbers import NETWORK
 from infoplane.report.claimed import Fall
 from infoplane.report.contents import PageContents
 from infoplane.report.format import setting_text
@@ -168,11 +167,6 @@ class NoisyContents(PageContents):
     def bins(self, network: str) -> list[float]:
         """Returns the bin sizes of a network, as they come."""
         return self.numbers.settings("binned-entropy", network)
-
-    def settings_of(self, kind: str) -> list[float | None]:
-        """Returns with what a kind of number of layers was taken, the smallest first; None: with nothing."""
-        found = (each.place for each in self.numbers if each.estimate.kind == kind and each.place.layer != NETWORK)
-        return sorted({place.setting for place in found}, key=lambda size: size or 0.0)
 
     def has(self, kind: str) -> bool:
         """Whether there is any number of a kind."""

@@ -157,9 +157,10 @@ class _Layout:
     def others(self) -> Section | None:
         """What else is measured of layers, through training and at its end, in the charts that it names."""
         drawn = []
-        every = [(kind, size) for kind in NOISY_QUANTITIES for size in self.contents.settings_of(kind)]
-        for (kind, size), network in itertools.product(every, self.contents.networks):
-            each, found = NOISY_QUANTITIES[kind], self._tracks(network, kind, size)
+        pairs = itertools.product(NOISY_QUANTITIES.items(), self.contents.networks)
+        every = [(*pair, size) for pair in pairs for size in self.numbers.settings(pair[0][0], pair[1].name)]
+        for (kind, each), network, size in every:
+            found = self._tracks(network, kind, size)
             columns = [Column("", [Panel(each.name, found, "{unit}" if each.unit == "nats" else each.unit)])]
             last = {track.label: track.estimates.get(str(network.epochs[-1])) for track in found}
             marks = [Mark(layer, self.palette[layer], last.get(layer)) for layer in network.layers]
@@ -167,9 +168,9 @@ class _Layout:
             title, key = f"{self._title(network)} {each.setting} {taken}".strip(), self._key(kind, network)
             for chart, label, draw in (
                 ("tracks", f"{each.name} of each layer against the epoch", partial(tracks, columns, self.axis)),
-                ("rows", f"{each.name} of each layer at the end", partial(rows.panel, marks, kind, per="")),
+                ("rows", f"{each.name} of each layer at the end", partial(rows.panel, marks, kind)),
             ):
-                if found and chart in each.charts:
+                if chart in each.charts:
                     name = "through-" * (chart == "tracks") + key + f"-{slug(taken)}" * bool(taken)
                     svg = self.drawings.views(name, label, draw, information=each.unit == "nats")
                     drawn.append(Drawn(name, title, svg))

@@ -4,8 +4,6 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-from markupsafe import Markup
-
 from infoplane.claims import ONE_NETWORK
 from infoplane.estimate import NATS_PER_BIT, Estimate
 from infoplane.measurements import NOISY_QUANTITIES
@@ -15,7 +13,6 @@ from infoplane.report.format import MISSING, both, epoch_text, information, prob
 from infoplane.report.noisy.contents import NetworkThroughTraining, NoisyContents
 from infoplane.report.page import Facts, Footnotes
 from infoplane.report.tables import NONE, UNITS, Notes, Table, TableEntry, entry
-from infoplane.report.words import quantity_name
 
 #: what a reader must know who subtracts one column from the other
 ADDS_UP = (
@@ -25,8 +22,8 @@ ADDS_UP = (
     "it a little below the first epoch or the end."
 )
 
-#: (name, what is said below it, (network, layer) -> a number, and what stands below that)
-Column = tuple[str, tuple[Markup | str, ...], Callable[[NetworkThroughTraining, str], tuple[Estimate | None, str]]]
+#: its head, (network, layer) -> a number, and what stands below that
+Column = tuple[TableEntry, Callable[[NetworkThroughTraining, str], tuple[Estimate | None, str]]]
 
 
 def _at_epochs(contents: NoisyContents) -> Iterator[Column]:
@@ -37,7 +34,7 @@ def _at_epochs(contents: NoisyContents) -> Iterator[Column]:
         return (known[index][1], f"epoch {epoch_text(known[index][0])}") if known else (None, "")
 
     for index, name in enumerate(("I(X;T) at first", "at its peak", "at the end")):
-        yield name, (UNITS, "epoch"), partial(find, index)
+        yield TableEntry(name, (UNITS, "epoch")), partial(find, index)
 
 
 def _at_end(contents: NoisyContents) -> Iterator[Column]:
@@ -48,10 +45,11 @@ def _at_end(contents: NoisyContents) -> Iterator[Column]:
         return next(reversed(series.values()), None), ""
 
     for kind, each in NOISY_QUANTITIES.items():
-        for size in contents.settings_of(kind) if kind != "flow" else ():
+        for size in sorted(contents.numbers.settings(kind), key=lambda size: size or 0.0) if kind != "flow" else ():
             unit = {"nats": UNITS, "fraction": "share"}.get(each.unit, each.unit)
             taken = () if size is None else (f"{each.setting} {setting_text(size)}",)
-            yield each.head or f"{each.name} at the end", (unit, *taken), partial(find, kind, size)
+            head = TableEntry(each.head or f"{each.name} at the end", (unit, *taken))
+            yield head, partial(find, kind, size)
 
 
 def network_tables(contents: NoisyContents) -> list[Facts | Table | Footnotes]:
@@ -62,16 +60,13 @@ def network_tables(contents: NoisyContents) -> list[Facts | Table | Footnotes]:
     for kind, network in itertools.product(NOISY_QUANTITIES, contents.networks):
         for epoch, own in [*contents.numbers.series(NETWORK, kind, network=network.name).items()][-1:]:
             behind = f"at epoch {epoch_text(epoch)}" + (f", on {own.n:,} inputs" if own.n else "")
-            name = f"{quantity_name(kind)}{f' of {network.name}' * several}"
+            name = f"{NOISY_QUANTITIES[kind].name}{f' of {network.name}' * several}"
             facts.append((name, entry(own, notes, behind, unit=True)))
     parts: list[Facts | Table | Footnotes] = [Facts(facts)] if facts else []
     if dated or others:
 
-        def head(columns: Sequence[Column]) -> list[TableEntry]:
-            return [TableEntry(name, remarks) for name, remarks, _ in columns]
-
         def found(columns: Sequence[Column], network: NetworkThroughTraining, layer: str) -> list[TableEntry]:
-            return [entry(*(own[0], notes, own[1])) for *_, find in columns for own in [find(network, layer)]]
+            return [entry(*(own[0], notes, own[1])) for _, find in columns for own in [find(network, layer)]]
 
         # A fall stands behind the levels that it was taken from.
         fallen = [TableEntry("Fall since the peak", (UNITS, "p, corrected")), TableEntry("By chance", (UNITS,))]
@@ -84,9 +79,8 @@ def network_tables(contents: NoisyContents) -> list[Facts | Table | Footnotes]:
                 lost = _fallen(contents, network, layer) if contents.falls else []
                 rows.append([who, *found(dated, network, layer), *lost, *found(others, network, layer)])
             groups.append((network.title if several or network.name else "", rows))
-        parts.append(
-            Table([TableEntry("Layer"), *head(dated), *fallen, *head(others)], groups, "The numbers of each layer")
-        )
+        heads = [*(head for head, _ in dated), *fallen, *(head for head, _ in others)]
+        parts.append(Table([TableEntry("Layer"), *heads], groups, "The numbers of each layer"))
     said = [ADDS_UP] if any(any(fall.levels) for fall in contents.falls) else []
     lines = [*said, *filter(None, [contents.corrected]), *notes.lines]
     return [*parts, *([Footnotes(lines)] if lines else [])]
