@@ -6,13 +6,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from infoplane import data, densities, subjects
+from infoplane import data, densities, measurements, subjects
 from infoplane.registry import Registry
 from infoplane.study.execute import ENGINES
 
 #: a folder that is to be on the path
 SITE = Path(__file__).parent / "plugin" / "src"
-REGISTRIES: tuple[Registry, ...] = (densities.REGISTRY, subjects.REGISTRY, subjects.POINTS, data.NAMED, ENGINES)
+#: what it offers of these is refused or not; tables of measurements are made once, with the package
+_MEASURED = measurements._OFFERED
+REGISTRIES: tuple[Registry, ...] = (
+    densities.REGISTRY,
+    subjects.REGISTRY,
+    subjects.POINTS,
+    data.NAMED,
+    ENGINES,
+    _MEASURED,
+)
 
 
 def write_metadata(folder: Path, name: str, version: str, groups: dict[str, dict[str, str]]) -> None:

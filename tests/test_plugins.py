@@ -1,6 +1,7 @@
 """A study of what another distribution offers: its density, its network, its data, run by its engine."""
 
 import configparser
+import importlib
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ import polars as pl
 import pytest
 
 from infoplane.engine.plan import Plan
+from infoplane.measurements import KINDS, obtainable
 from infoplane.study.load import load_study
 from infoplane.study.plan import make_plan
 from plugin_site import SITE, read_anew, visible, write_metadata
@@ -143,3 +145,66 @@ def test_a_measurement_that_cannot_be_had_is_told_who_asks_for_it_and_minded_by_
     unknown = infoplane("plan", path, "--set", "measure=[nce, rarities]").stderr
     assert "unknown value of measure" in unknown
     assert "legal: nce, usable" in unknown
+
+
+THEIRS = """
+from typing import ClassVar
+from infoplane.engine.kind import Kind
+from infoplane.measurements.base import Measurement
+from infoplane_plugin.rank import Rank
+
+class Capture(Kind):
+    kind: ClassVar[str] = "capture"
+    def run(self, task): pass
+
+class Spectrum(Capture):
+    kind: ClassVar[str] = "spectrum"
+
+class Own(Measurement):
+    name, meaning = "Their own", "Nothing at all, as far as anybody can tell."
+    def __init__(self, **said):
+        vars(self).update({"asked": self.kind} | said)
+
+class Other(Own):
+    kind = "other"
+
+class Nce(Own):
+    kind = "nce"
+
+class Unsaid(Measurement):
+    kind = "other"
+"""
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("Nce()", "received the kind 'nce'"),
+        ("Other(cells=(Capture,))", "received the kind of cell 'capture', which infoplane.measurements.inputs has"),
+        ("Other(cells=(Spectrum,))", "received the kind of cell 'spectrum', which infoplane_plugin.rank has"),
+        ("Other(family='flows')", "received the family 'flows'"),
+        ("Other(family='flow', charts=('up',))", "received the family 'flow' with 'up'"),
+        ("Other(family='flow', across=frozenset({'checkpoints'}))", "received the family 'flow' with 'checkpoints'"),
+        ("Unsaid()", "Unsaid is abstract: it does not say its name and meaning"),
+        ("Measurement()", "Measurement is abstract: it does not say its kind and name and meaning"),
+    ],
+)
+def test_a_measurement_replaces_nothing(tmp_path, monkeypatch, refuses, value, words):
+    (tmp_path / "of_theirs.py").write_text(f"{THEIRS}\nOTHER = {value}\n")
+    write_metadata(tmp_path, "theirs", "2.1", {"infoplane.measurements": {"other": "of_theirs:OTHER"}})
+    monkeypatch.syspath_prepend(str(SITE))
+    monkeypatch.delitem(sys.modules, "of_theirs", raising=False)
+    with visible(tmp_path):
+        spectrum = importlib.import_module("infoplane_plugin.rank").Spectrum
+        monkeypatch.setitem(KINDS, spectrum.kind, spectrum)
+        with refuses("measurement 'other' of theirs 2.1 cannot be had", words, "mend or uninstall theirs 2.1"):
+            obtainable("other")
+
+
+def test_what_is_refused_takes_no_place(tmp_path):
+    (tmp_path / "of_theirs.py").write_text(f"{THEIRS}\nOTHER = Nce()\n")
+    write_metadata(tmp_path, "theirs", "2.1", {"infoplane.measurements": {"other": "of_theirs:OTHER"}})
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(SITE), *sys.path])}
+    source = "from infoplane.measurements import QUANTITIES as known\nprint(known['nce'].__module__, 'other' in known)"
+    done = subprocess.run([sys.executable, "-c", source], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["infoplane.measurements.nce", "False"]

@@ -23,6 +23,7 @@ class Registry(Generic[T]):
         fits: Whether what was imported is such a thing.
         legal: What such a thing is, in words.
         taken: Names of the package's own that are found elsewhere.
+        amiss: Why what was imported cannot be had under its name, in words, or "".
     """
 
     def __init__(
@@ -34,8 +35,10 @@ class Registry(Generic[T]):
         fits: Callable[[Any], bool],
         legal: str,
         taken: Container[str] = (),
+        amiss: Callable[[str, T], str] = lambda name, found: "",
     ) -> None:
         self.what, self.group, self.own, self._fits, self._legal, self._taken = what, group, own, fits, legal, taken
+        self._amiss = amiss
 
     def __iter__(self) -> Iterator[str]:
         """Names, the package's own first."""
@@ -65,7 +68,7 @@ class Registry(Generic[T]):
             return self.own[name]
         try:
             found = offered[0].load()
-            received = None if self._fits(found) else brief(found)
+            received = self._amiss(name, found) or None if self._fits(found) else brief(found)
         except (Exception, SystemExit) as error:  # another's code: whatever it raises is said in one line
             found, received = None, f"{type(error).__name__}: {error}"
         if received is not None:

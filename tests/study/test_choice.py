@@ -291,9 +291,7 @@ def test_ones_own_network_is_measured_with_what_the_data_choose(tmp_path, small,
     with refuses("unknown density to measure with", "auto"):
         measure(toy_networks.build(), images, labels, budget=3, density="atuo", **options)
     folder = tmp_path / "run"
-    profile = measure(
-        toy_networks.build(), images, labels, budget=3, kinds=["nce", "usable"], out=folder, **options
-    )
+    profile = measure(toy_networks.build(), images, labels, budget=3, kinds=["nce", "usable"], out=folder, **options)
     found = load_run(folder).choice
     assert found is not None
     assert found["chosen"] in CANDIDATES

@@ -3,7 +3,7 @@
 A thing that is measured is a line of `_OWN`, or an entry point of another distribution in `infoplane.measurements`.
 """
 
-from typing import Any
+from typing import Any, get_args
 
 from infoplane.engine.cell import Cell
 from infoplane.engine.kind import Kind
@@ -28,30 +28,47 @@ _OWN: tuple[Measurement, ...] = (
     *(GAP, EXCESS, LOSSES, ACCURACY, OWN),
     *(PROPAGATED, BY_QUADRATURE, BINNED, SWEPT, NETWORK_ACCURACY),
 )
+#: what studies consist of, whatever is measured
+_SUBJECTS: tuple[type[Kind], ...] = (Data, Subject, Capture, ProblemPoints, DescentCell)
+#: how a kind of cell is called -> what it is
+KINDS: dict[str, type[Kind]] = {
+    each.kind: each for each in (*_SUBJECTS, *(cell for measured in _OWN for cell in measured.cells))
+}
+#: family of studies -> what its numbers may be compared across, and the charts that they may have
+_FAMILIES = {"inversion": {"layers", "checkpoints", *get_args(Chart)}, "flow": {"rows", "tracks"}}
+
+
+def _amiss(name: str, found: Measurement) -> str:
+    """Why another distribution's measurement cannot be had: it would replace something, or no page shows it."""
+    if found.kind != name:
+        return f"the kind {found.kind!r}"
+    taken = next((cell for cell in found.cells if KINDS.get(cell.kind, cell) is not cell), None)
+    if taken is not None:
+        return f"the kind of cell {taken.kind!r}, which {KINDS[taken.kind].__module__} has"
+    unknown = {*found.charts, *found.across} - _FAMILIES.get(found.family, set())
+    if unknown or found.family not in _FAMILIES:
+        return f"the family {found.family!r}" + "".join(f" with {each!r}" for each in sorted(unknown))
+    return ""
+
+
 #: those of other distributions, by kind
 _OFFERED = Registry[Measurement](
     "measurement",
     "infoplane.measurements",
     {},
     fits=lambda found: isinstance(found, Measurement),
-    legal="an instance of infoplane.measurements.base.Measurement",
+    legal="a Measurement whose kind is the entry point's name, with kinds of cells of its own, as its family allows",
     taken={each.kind for each in _OWN},
+    amiss=_amiss,
 )
-_ALL = (*_OWN, *(each for _, each in _OFFERED.items()))
+_ALL: list[Measurement] = list(_OWN)
+for _, _found in _OFFERED.items():
+    _ALL.append(_found)
+    KINDS |= {cell.kind: cell for cell in _found.cells}
 
 #: family of studies -> kind -> what may be measured there
-MEASUREMENTS = {
-    family: {each.kind: each for each in _ALL if each.family == family}
-    for family in dict.fromkeys(each.family for each in _ALL)
-}
+MEASUREMENTS = {family: {each.kind: each for each in _ALL if each.family == family} for family in _FAMILIES}
 QUANTITIES, NOISY_QUANTITIES = MEASUREMENTS["inversion"], MEASUREMENTS["flow"]
-
-#: what studies consist of, whatever is measured
-_SUBJECTS: tuple[type[Kind], ...] = (Data, Subject, Capture, ProblemPoints, DescentCell)
-#: how a kind of cell is called -> what it is
-KINDS: dict[str, type[Kind]] = {
-    each.kind: each for each in (*_SUBJECTS, *(cell for measured in _ALL for cell in measured.cells))
-}
 
 
 def asked_for() -> list[str]:

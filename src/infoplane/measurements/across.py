@@ -46,6 +46,7 @@ def layer_differences(run: Any, measurement: Measurement) -> Iterator[Compared]:
             if found is None:
                 continue
             own, tested, refits = found
+            refits = 0 if measurement.unfitted and not several else refits
             row: Row = {"first": first, "second": second, "checkpoint": checkpoint}
             row |= _behind(run, measurement, sides, refits)
             row |= {"n": count(next(iter(curves[first][checkpoint].values())), groups[first])}
@@ -53,7 +54,7 @@ def layer_differences(run: Any, measurement: Measurement) -> Iterator[Compared]:
             row |= readers_of(run, measurement, first=sides[0], second=sides[1])
             bar = next(filter(None, (measurement.barred(each, *sides) for each in run.runs)), "")
             # What is positive is given up on the way.
-            hypothesis = Hypothesis(-own.value, tested.p_value, refits, one_test(measurement, own), barred=bar)
+            hypothesis = Hypothesis(-own.value, tested.p_value, refits or None, one_test(measurement, own), barred=bar)
             yield Compared(row, of_networks(hypothesis) if several else hypothesis)
 
 
@@ -87,8 +88,8 @@ def checkpoint_changes(run: Any, measurement: Measurement) -> Iterator[Compared]
             # What falls then is the reader, not what there is to be read.
             fails = any(flag.startswith(FAILS) for flag in after)
             bar = "the reader fails: no claim" if fails and own.value < 0 else ""
-            # The network itself is what is asked about: it has no refits.
-            fits = 0 if measurement.of_network and not several else refits
+            # Where nothing is fitted it is this network that is asked about.
+            fits = 0 if measurement.unfitted and not several else refits
             row: Row = {"layer": layer, "kind": measurement.kind, "first": first, "last": last}
             row |= {"unit": measurement.unit} | numbers(own, tested) | _behind(run, measurement, sides, fits)
             row |= {"flags": "; ".join(dict.fromkeys((*before, *after)))}
@@ -103,7 +104,7 @@ def _behind(run: Any, measurement: Measurement, sides: tuple[Place, Place], fits
     if len(run.runs) == 1:
         return {"refits": fits}
     each = min(len(measurement.refits(own, side)) for own in run.runs for side in sides)
-    return {"refits": 0 if measurement.of_network else each, "networks": fits}
+    return {"refits": 0 if measurement.unfitted else each, "networks": fits}
 
 
 def _curve(run: Any, measurement: Measurement, layer: str) -> CheckpointScores:

@@ -7,7 +7,7 @@ says in `plan` which; the kinds of cells are classes too, see `infoplane.engine.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
@@ -73,6 +73,7 @@ class Measurement:
         name: Short.
         meaning: What it is, and which way it errs.
         head: Over its column of the page; default: the name.
+        setting: What the setting is called that it is taken with, before its size; "" where there is none.
         fall: What its fall from a peak is called, and what that means; None where no fall is measured.
         unit, bound: Of its estimates.
         charts: Those that it has.
@@ -84,7 +85,8 @@ class Measurement:
         asked: The word under `measure` that asks for it; "" for what comes with the others.
         with_fits: Whether it takes densities.
         of_network: Whether it is a number of the network itself, which has no refits.
-        across: What it is compared across, image by image.
+        computed: Whether nothing is fitted for it, whatever it is of: its errors and tests are over images alone.
+        across: What it is compared across, image by image; of studies of inversion.
         cells: The kinds of cells that it adds to a plan.
         family: The family of studies that it is of.
         test: Its comparisons are one test with those of equal terms that share this word; default: its kind.
@@ -94,6 +96,7 @@ class Measurement:
     name: ClassVar[str]
     meaning: ClassVar[str]
     head: ClassVar[str] = ""
+    setting: ClassVar[str] = ""
     fall: ClassVar[tuple[str, str] | None] = None
     unit: ClassVar[Unit] = "nats"
     bound: ClassVar[Bound | None] = None
@@ -106,10 +109,21 @@ class Measurement:
     asked: ClassVar[str] = ""
     with_fits: ClassVar[bool] = False
     of_network: ClassVar[bool] = False
+    computed: ClassVar[bool] = False
     across: ClassVar[frozenset[Literal["layers", "checkpoints"]]] = frozenset()
     cells: ClassVar[tuple[type[Kind], ...]] = ()
     family: ClassVar[str] = "inversion"
     test: ClassVar[str] = ""
+
+    def __new__(cls, *_: Any, **__: Any) -> Self:
+        if unsaid := [each for each in ("kind", "name", "meaning") if not hasattr(cls, each)]:
+            raise TypeError(f"{cls.__name__} is abstract: it does not say its {' and '.join(unsaid)}")
+        return super().__new__(cls)
+
+    @property
+    def unfitted(self) -> bool:
+        """Whether no fit is behind its numbers, so that they have no refits."""
+        return self.of_network or self.computed
 
     # --- before a run ---
 
@@ -139,7 +153,7 @@ class Measurement:
         groups = run.groups_of("evaluation", own.shape[1])
         mean, n = crossed_mean(own, groups=groups), count(own, groups)
         stderr = mean.stderr if n > 1 else None
-        fits = len(refits) if self.fitted else 0 if self.of_network else 1
+        fits = len(refits) if self.fitted else 0 if self.unfitted else 1
         return Estimate(
             mean.value, stderr, self.unit, self.kind, self.bound, n, fits, dof=mean.dof,
             flags=self.flags(run, place, refits),

@@ -131,6 +131,7 @@ class Binned(Measurement):
     family: ClassVar = "flow"
     cells: ClassVar = (Clustering,)
     name: ClassVar = "H(Bin(T))"
+    setting: ClassVar = "bins of"
     meaning: ClassVar = (
         "Entropy of the activations after each unit is cut into bins of the stated size. It measures how far inputs "
         "cluster, at the scale of the bins. In a noisy network the activations are those of one pass of every input, "

@@ -81,7 +81,6 @@ class Layers(Run):
         return self.groups_of("evaluation")
 
     def groups_of(self, part: str, first: int | None = None) -> np.ndarray | None:
-        """The same of the first images of a part of the split."""
         data = self.cell("data")
         if data is None:
             return None

@@ -71,10 +71,10 @@ class Numbers:
         """Whether there is any number of a kind, of one network or of any."""
         return any(own == kind and network in (None, name) for name, _, own, _ in self._of)
 
-    def settings(self, kind: str, network: str = "") -> list[float]:
-        """Returns with what a kind of number was taken of a network, as they come."""
-        found = (at for name, _, own, at in self._of if (name, own) == (network, kind))
-        return list(dict.fromkeys(at for at in found if at is not None))
+    def settings(self, kind: str, network: str | None = None) -> list[Any]:
+        """Returns with what a kind of number was taken of layers, as they come; None: with nothing."""
+        found = (key for key in self._of if key[2] == kind and network in (None, key[0]) and key[1] != NETWORK)
+        return list(dict.fromkeys(at for *_, at in found))
 
     def fits(self, layer: str, kind: str, checkpoint: str | None = None, **more: Any) -> list[Estimate]:
         """Returns the number of each single fit."""

@@ -136,6 +136,7 @@ class ByQuadrature(Measurement):
     family: ClassVar = "flow"
     cells: ClassVar = (Quadrature,)
     name: ClassVar = "I(X;T) by quadrature"
+    head: ClassVar = "at the end, by quadrature"
     meaning: ClassVar = (
         "The same quantity by numerical integration, where a layer is narrow enough for it. It has no sampling error, "
         "so the points of sample propagation can be held against it."

@@ -2,6 +2,8 @@
 
 from typing import Any, Self
 
+import numpy as np
+
 from infoplane.engine.plan import Plan
 from infoplane.engine.store import Store, Stored
 from infoplane.errors import CellError, UsageError
@@ -36,6 +38,10 @@ class Run:
     def order(self) -> tuple[str, ...]:
         """The checkpoints in training order; empty: as they come."""
         return ()
+
+    def groups_of(self, part: str, first: int | None = None) -> np.ndarray | None:
+        """The groups (n,) of the first examples of a part where some of them belong together, else None."""
+        return None
 
     def noted(self, number: Number) -> Number:
         """A number with what must be said of all numbers of its place."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from infoplane.measurements import QUANTITIES
 from infoplane.report.drawing import (
     DASHES,
     Mark,
@@ -114,13 +115,13 @@ def _step(mark: Mark, unit: Unit) -> str:
     return f"{change}{since}" + ("" if step.verdict in ("falls", "rises") else " (no claim)")
 
 
-def panel(marks: Sequence[Mark], kind: str, unit: Unit, ceiling: tuple[float, str] | None) -> Figure:
+def panel(marks: Sequence[Mark], kind: str, unit: Unit, ceiling: tuple[float, str] | None = None) -> Figure:
     """Draws one kind of information for every layer: a point, its standard error, and the single fits behind it.
 
     Args:
         marks: The layers by depth.
         kind: Which kind of number.
-        unit: What to draw in.
+        unit: What to draw information in.
         ceiling: What the number cannot exceed, in nats, and its name; or None.
     """
     top = 26 if ceiling else 8
@@ -129,7 +130,9 @@ def panel(marks: Sequence[Mark], kind: str, unit: Unit, ceiling: tuple[float, st
     labels = [shortened(mark.label, 20) for mark in marks]
     left = gutter(labels)
     axes = box(figure, left, top, 382 - left, height)
-    row_axes(axes, max(len(marks), 2), f"{quantity_name(kind)} ({unit} per image)")
+    units = {mark.estimate.unit for mark in marks if mark.estimate is not None} - {"nats", "bits"}
+    measured = next(iter(units), f"{unit} per image" if kind in QUANTITIES else unit)
+    row_axes(axes, max(len(marks), 2), f"{quantity_name(kind)} ({measured})")
     values: list[float] = []
     for row, mark in enumerate(marks):
         put(axes, "left", -12, row, labels[row], ha="right", color=INK, fontsize=12)

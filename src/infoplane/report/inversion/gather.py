@@ -9,6 +9,7 @@ import numpy as np
 from infoplane.data.space import Images
 from infoplane.data.split import PARTS
 from infoplane.errors import in_words
+from infoplane.measurements import QUANTITIES
 from infoplane.measurements.candidates import SPOKEN, has_wide_products, paced
 from infoplane.measurements.densities import seed_of
 from infoplane.measurements.numbers import INPUT
@@ -125,16 +126,26 @@ def _description(spec: StudySpec, results: Results) -> str:
             f"A density was trained on {sizes['encoding']} {images}{held}; the numbers come from "
             f"{sizes['evaluation']} others, on which nothing was trained or chosen."
         )
+    fitted = _fitted(spec)
+    trained = f"{sizes['decoding']} {'others' if spec.subject else images}{held * spec.needs_densities}"
     if spec.subject is None:
-        return (
-            f"Densities q(x|h) were trained on {sizes['decoding']} {images}{held}; the numbers come from "
-            f"{sizes['evaluation']} others, which no density has seen. Whether the network was trained on any of them "
-            "is not known here."
-        )
+        others = "others, which nothing was trained on" if fitted else images
+        others = "others, which no density has seen" if spec.needs_densities else others
+        numbers = f"the numbers come from {sizes['evaluation']} {others}"
+        said = capitalised(f"{fitted} were trained on {trained}; {numbers}" if fitted else numbers)
+        return f"{said}. Whether the network was trained on any of them is not known here."
     return (
-        f"A {spec.subject.kind} was trained on {sizes['encoding']} {images}, densities q(x|h) on {sizes['decoding']} "
-        f"others{held}. The numbers come from {sizes['evaluation']} more, on which nothing was trained or chosen."
+        f"A {spec.subject.kind} was trained on {sizes['encoding']} {images}"
+        f"{f', {fitted} on {trained}' if fitted else ''}. The numbers come from {sizes['evaluation']} "
+        f"{'more' if fitted else 'others'}, on which nothing was trained or chosen."
     )
+
+
+def _fitted(spec: StudySpec) -> str:
+    """What is fitted to layers; "" where nothing is."""
+    if spec.needs_densities:
+        return "densities q(x|h)"
+    return "readers of its layers" * any(m.asked in spec.measure and not m.unfitted for m in QUANTITIES.values())
 
 
 def choice_words(results: Results) -> str:
@@ -209,6 +220,8 @@ def _seeds(spec: StudySpec, results: Results) -> str:
     def updates(asked: int) -> int:
         return asked if results.choice is None else paced(asked, results.choice)
 
+    if not _fitted(spec):
+        return f"study seed {spec.seed}"
     first, last = seed_of(spec.seed, 1), seed_of(spec.seed, spec.fit.refits)
     seeds = f"study seed {spec.seed}; fits from seeds {first} to {last}"
     if spec.fit.together:

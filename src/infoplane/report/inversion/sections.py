@@ -212,10 +212,9 @@ class _Layout:
             scale += f"; “end” is after {end:g} {counted if end != 1 else counted[:-1]}"
         elif contents.checkpoints and contents.checkpoints[-1] == "end":
             scale += "; dashes lead to a checkpoint that is not known by its count"
-        words = (
-            "Each layer at every checkpoint of the network, its densities trained anew for each; lines at points are ± "
-            f"one standard error. {scale}."
-        )
+        anew = ", its densities trained anew for each" * bool(contents.curves)
+        words = f"Each layer at every checkpoint of the network{anew}; lines at points are ± one standard error. "
+        words += f"{scale}."
         parts: list[object] = [Text(words), Figures(drawn)]
         if contents.falls:
             words = (
@@ -229,8 +228,8 @@ class _Layout:
             parts += [Heading("From the peak to the end", badge), Text(words), falls_table(contents), self.source]
         if (changes := changes_table(contents)) is not None:
             words = (
-                "Positive where the number is larger at the end. A claim needs three fits, but for the network itself, "
-                "which there is one of; a linear probe has one fit, so its error is over images alone. "
+                "Positive where the number is larger at the end. A claim needs three fits, but where nothing is "
+                "fitted, as of the network itself; a linear probe has one fit, so its error is over images alone. "
                 f"{'' if contents.falls else contents.corrected + ' '}Every step between neighbouring checkpoints, and "
                 "from each to the last, is in the file."
             )

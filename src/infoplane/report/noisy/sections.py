@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,10 @@ from matplotlib.figure import Figure
 
 from infoplane.estimate import Estimate
 from infoplane.measurements import NOISY_QUANTITIES
-from infoplane.report.charts import distributions
+from infoplane.report.charts import distributions, rows
 from infoplane.report.charts.tracks import DASHES, DOTS, Column, Line, Panel, Track, TrainingAxis, tracks
 from infoplane.report.drawer import Drawer
-from infoplane.report.drawing import Drawings, Drawn, Unit, slug
+from infoplane.report.drawing import Drawings, Drawn, Mark, Unit, slug
 from infoplane.report.format import setting_text
 from infoplane.report.noisy.contents import NetworkThroughTraining, NoisyContents
 from infoplane.report.noisy.opening import noisy_opening
@@ -53,7 +54,7 @@ def write_noisy(contents: NoisyContents, folder: Path) -> Path:
 def _page(contents: NoisyContents, drawer: Drawer, files: Text) -> Page:
     layout = _Layout(contents, drawer)
     clouds, *others = layout.activations()
-    sections = [clouds, layout.bins(), *others, layout.units(), layout.table(files), layout.meanings()]
+    sections = [clouds, layout.bins(), layout.others(), *others, layout.units(), layout.table(files), layout.meanings()]
     return Page(noisy_opening(contents), layout.hero(), [each for each in sections if each], layout.palette, KNOWN)
 
 
@@ -153,6 +154,29 @@ class _Layout:
             "them hold a single input, until H(Bin(T)) is the entropy of the inputs and says nothing about the network."
         )
         return _section("bins", "What the bins make of it", words, drawn, "single")
+
+    def others(self) -> Section | None:
+        """What else is measured of layers, through training and at its end, in the charts that it names."""
+        drawn = []
+        pairs = itertools.product(NOISY_QUANTITIES.items(), self.contents.networks)
+        every = [(*pair, size) for pair in pairs for size in self.numbers.settings(pair[0][0], pair[1].name)]
+        for (kind, each), network, size in every:
+            found = self._tracks(network, kind, size)
+            columns = [Column("", [Panel(each.name, found, "{unit}" if each.unit == "nats" else each.unit)])]
+            last = {track.label: track.estimates.get(str(network.epochs[-1])) for track in found}
+            marks = [Mark(layer, self.palette[layer], last.get(layer)) for layer in network.layers]
+            taken = "" if size is None else setting_text(size)
+            title, key = f"{self._title(network)} {each.setting} {taken}".strip(), self._key(kind, network)
+            for chart, label, draw in (
+                ("tracks", f"{each.name} of each layer against the epoch", partial(tracks, columns, self.axis)),
+                ("rows", f"{each.name} of each layer at the end", partial(rows.panel, marks, kind)),
+            ):
+                if chart in each.charts:
+                    name = "through-" * (chart == "tracks") + key + f"-{slug(taken)}" * bool(taken)
+                    svg = self.drawings.views(name, label, draw, information=each.unit == "nats")
+                    drawn.append(Drawn(name, title, svg))
+        words = "Each layer against the epoch, or at the end of training; lines at points are ± one standard error."
+        return _section("others", "What else was measured", words, drawn, "single")
 
     def _title(self, network: NetworkThroughTraining) -> str:
         return network.title if len(self.contents.networks) > 1 else ""

@@ -1,10 +1,12 @@
 """The numbers of noisy networks as lines: one per network and layer, on the page and under a run."""
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from infoplane.claims import ONE_NETWORK
 from infoplane.estimate import NATS_PER_BIT, Estimate
+from infoplane.measurements import NOISY_QUANTITIES
 from infoplane.measurements.numbers import NETWORK
 from infoplane.report.claimed import levels
 from infoplane.report.format import MISSING, both, epoch_text, information, probability, rounded, setting_text
@@ -20,8 +22,8 @@ ADDS_UP = (
     "it a little below the first epoch or the end."
 )
 
-#: (name, what is said below it, (network, layer) -> a number, and what stands below that)
-Column = tuple[str, str, Callable[[NetworkThroughTraining, str], tuple[Estimate | None, str]]]
+#: its head, (network, layer) -> a number, and what stands below that
+Column = tuple[TableEntry, Callable[[NetworkThroughTraining, str], tuple[Estimate | None, str]]]
 
 
 def _at_epochs(contents: NoisyContents) -> Iterator[Column]:
@@ -32,20 +34,22 @@ def _at_epochs(contents: NoisyContents) -> Iterator[Column]:
         return (known[index][1], f"epoch {epoch_text(known[index][0])}") if known else (None, "")
 
     for index, name in enumerate(("I(X;T) at first", "at its peak", "at the end")):
-        yield name, "epoch", partial(find, index)
+        yield TableEntry(name, (UNITS, "epoch")), partial(find, index)
 
 
 def _at_end(contents: NoisyContents) -> Iterator[Column]:
-    """The columns of what is known at the end besides: I(X;T) by quadrature, and clustering."""
+    """The columns of what else is known of layers at the end, in the order of what may be measured."""
 
     def find(kind: str, size: float | None, network: NetworkThroughTraining, layer: str) -> tuple[Estimate | None, str]:
         series = contents.numbers.series(layer, kind, network=network.name, setting=size)
         return next(reversed(series.values()), None), ""
 
-    if contents.has("information"):
-        yield "at the end, by quadrature", "", partial(find, "information", None)
-    for size in sorted({size for network in contents.networks for size in contents.bins(network.name)}):
-        yield "H(Bin(T)) at the end", f"bins of {setting_text(size)}", partial(find, "binned-entropy", size)
+    for kind, each in NOISY_QUANTITIES.items():
+        for size in sorted(contents.numbers.settings(kind), key=lambda size: size or 0.0) if kind != "flow" else ():
+            unit = {"nats": UNITS, "fraction": "share"}.get(each.unit, each.unit)
+            taken = () if size is None else (f"{each.setting} {setting_text(size)}",)
+            head = TableEntry(each.head or f"{each.name} at the end", (unit, *taken))
+            yield head, partial(find, kind, size)
 
 
 def network_tables(contents: NoisyContents) -> list[Facts | Table | Footnotes]:
@@ -53,18 +57,16 @@ def network_tables(contents: NoisyContents) -> list[Facts | Table | Footnotes]:
     notes, several = Notes(), len(contents.networks) > 1
     dated, others = list(_at_epochs(contents)) if contents.has("flow") else [], list(_at_end(contents))
     facts = []
-    for network in contents.networks:
-        for epoch, right in [*contents.numbers.series(NETWORK, "accuracy", network=network.name).items()][-1:]:
-            behind = f"at epoch {epoch_text(epoch)}" + (f", on {right.n:,} inputs" if right.n else "")
-            facts.append((f"Accuracy{f' of {network.name}' * several}", entry(right, notes, behind, unit=True)))
+    for kind, network in itertools.product(NOISY_QUANTITIES, contents.networks):
+        for epoch, own in [*contents.numbers.series(NETWORK, kind, network=network.name).items()][-1:]:
+            behind = f"at epoch {epoch_text(epoch)}" + (f", on {own.n:,} inputs" if own.n else "")
+            name = f"{NOISY_QUANTITIES[kind].name}{f' of {network.name}' * several}"
+            facts.append((name, entry(own, notes, behind, unit=True)))
     parts: list[Facts | Table | Footnotes] = [Facts(facts)] if facts else []
     if dated or others:
 
-        def head(columns: Sequence[Column]) -> list[TableEntry]:
-            return [TableEntry(name, (UNITS, *filter(None, [remark]))) for name, remark, _ in columns]
-
         def found(columns: Sequence[Column], network: NetworkThroughTraining, layer: str) -> list[TableEntry]:
-            return [entry(*(own[0], notes, own[1])) for *_, find in columns for own in [find(network, layer)]]
+            return [entry(*(own[0], notes, own[1])) for _, find in columns for own in [find(network, layer)]]
 
         # A fall stands behind the levels that it was taken from.
         fallen = [TableEntry("Fall since the peak", (UNITS, "p, corrected")), TableEntry("By chance", (UNITS,))]
@@ -77,9 +79,8 @@ def network_tables(contents: NoisyContents) -> list[Facts | Table | Footnotes]:
                 lost = _fallen(contents, network, layer) if contents.falls else []
                 rows.append([who, *found(dated, network, layer), *lost, *found(others, network, layer)])
             groups.append((network.title if several or network.name else "", rows))
-        parts.append(
-            Table([TableEntry("Layer"), *head(dated), *fallen, *head(others)], groups, "The numbers of each layer")
-        )
+        heads = [*(head for head, _ in dated), *fallen, *(head for head, _ in others)]
+        parts.append(Table([TableEntry("Layer"), *heads], groups, "The numbers of each layer"))
     said = [ADDS_UP] if any(any(fall.levels) for fall in contents.falls) else []
     lines = [*said, *filter(None, [contents.corrected]), *notes.lines]
     return [*parts, *([Footnotes(lines)] if lines else [])]

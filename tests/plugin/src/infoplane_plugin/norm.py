@@ -16,6 +16,7 @@ class MeanNorm(Measurement):
     unit: ClassVar = "activation"
     charts: ClassVar = ("rows", "tracks")
     asked: ClassVar = "norm"
+    computed: ClassVar = True
     across: ClassVar = frozenset({"checkpoints"})
 
     def scores(self, run, place):

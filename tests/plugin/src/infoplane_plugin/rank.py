@@ -33,6 +33,7 @@ class Rank(Measurement):
     unit: ClassVar = "activation"
     charts: ClassVar = ("rows",)
     asked: ClassVar = "rank"
+    computed: ClassVar = True
     cells: ClassVar = (Spectrum,)
 
     def plan(self, plan, spec, sources):
