@@ -29,6 +29,7 @@ from infoplane.measurements import KINDS
 from infoplane.profile import Profile, measure, measuring, request, suggest_density
 from infoplane.profile.inputs import said_of_mode
 from infoplane.study.load import read_study
+from infoplane.study.spec import AskedSpec
 from tiny_study import QUICK, RUN_FILES, contents, events, kind_of
 
 IMAGES, LABELS = tiny_study.images_and_labels()
@@ -636,6 +637,20 @@ class OnItsOwn(nn.Module):
         return nn.functional.dropout(x, training=self.training)
 
 
+def test_what_the_budget_did_not_buy_is_said_where_it_is_asked_for(refuses, tmp_path, monkeypatch):
+    options = {**QUICK, "budget": 2, "kinds": ["nce"], "out": tmp_path / "a"}
+    found = measure(toy_networks.build(), IMAGES, layers=["fc"], **options)
+    assert repr(found) == f"<Profile of fc in {found.folder}; print it for its table>"
+    with refuses("kind of estimate", "'mse'"):
+        found["fc"]["mse"]
+    results = found._results
+    asked = AskedSpec(refits=1, measure=("nce", "mse"))
+    results.spec = results.spec.model_copy(update={"asked": asked})
+    monkeypatch.setattr(Profile, "_results", results)
+    with refuses("there is no Reconstruction error", "left out as time ran short", "give it a larger budget"):
+        found["fc"]["mse"]
+
+
 def test_budgets(refuses):
     assert [parse_budget(text) for text in ("90s", "10m", "1.5 h", "2min", 7, "60")] == [
         (90.0, None),
@@ -721,7 +736,7 @@ def test_bad_input_is_refused_in_one_line_before_anything_is_made(refuses, tmp_p
 
 def test_a_gpu_that_is_not_there(refuses, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with refuses("no GPU", "received --device cuda"):
+    with refuses("no GPU", "received cuda; legal: auto, cpu; use cpu"):
         call(device="cuda", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

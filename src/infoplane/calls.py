@@ -1,6 +1,7 @@
 """How public functions are called: with arguments that they take, or one line says which of them is none."""
 
 import inspect
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -59,4 +60,8 @@ def bound_arguments(
         strange = [each for each in kwargs if each not in signature.parameters]
         if strange:
             raise unknown(f"argument of {name}", strange[0], known, error=CallError) from None
+        missing = re.match(r"missing a required (?:.* )?argument: (.*)", str(error))
+        if missing:
+            wanted = f"{name} needs the argument {missing[1]}"
+            raise CallError(wanted, received="a call without it", legal=", ".join(known)) from None
         raise CallError(f"{name} cannot be called like this", received=error, legal=", ".join(known)) from None

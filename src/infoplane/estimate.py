@@ -2,7 +2,9 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from numbers import Integral
 from typing import Any, Literal, Self, get_args
@@ -238,6 +240,11 @@ class Estimate:
         return self.bound or "none"
 
     @property
+    def single_fit(self) -> bool:
+        """Whether one fit alone is behind it, of one network."""
+        return self.refits == 1 and self.networks == 1
+
+    @property
     def meaning(self) -> str:
         """The words for `kind`."""
         return KINDS.get(self.kind, self.kind)
@@ -254,12 +261,31 @@ class Estimate:
         return f"{self.value:.{_decimals(self.stderr)}f}{error}{unit}"
 
     def __str__(self) -> str:
-        fits = {0: "", 1: ", single fit"}.get(self.refits, f", {self.refits} refits")
-        fits += "" if self.networks == 1 else f", {self.networks} networks"
+        fits = f", {behind}" if (behind := fits_behind(self.refits, self.networks)) else ""
         bound = {"lower": ", lower bound", "upper": ", upper bound", "estimate": ", estimate"}.get(self.direction, "")
         flags = f"; {'; '.join(self.flags)}" if self.flags else ""
         through = f", read through {self.read_through}" if self.read_through else ""
         return f"{self.amount} ({self.meaning}{bound}{through}, n = {self.n}{fits}{flags})"
+
+
+def fits_behind(refits: int, networks: int = 1) -> str:
+    """Returns how many fits are behind a number, and of how many networks; nothing where none is."""
+    if networks == 1:
+        return {0: "", 1: "single fit"}.get(refits, f"{refits} refits")
+    return f"{networks} networks" + {0: "", 1: ", one fit each"}.get(refits, f", {refits} refits each")
+
+
+def in_networks(said: Sequence[Iterable[str]]) -> tuple[str, ...]:
+    """Returns what is said in each of several networks, with in how many of them where that is not all."""
+    counts = Counter(words for own in said for words in dict.fromkeys(own))
+    share = {words: f"in {n} of {len(said)} networks: " if n < len(said) else "" for words, n in counts.items()}
+    return tuple(f"{share[words]}{words}" for words in counts)
+
+
+def headline_of(flag: str) -> str:
+    """Returns a flag without its details, which come behind a colon."""
+    found = re.match(r"(in \d+ of \d+ networks: )?[^:]*", flag)
+    return found[0] if found else flag
 
 
 @lru_cache(maxsize=256)  # thousands of numbers have the same few kinds and flags

@@ -3,7 +3,7 @@
 import pytest
 
 from counted_study import Chosen, Counted, forecast, study
-from infoplane.budget.pace import Pace
+from infoplane.budget.pace import Pace, _noted
 
 
 class Run:
@@ -81,9 +81,21 @@ def test_once_fits_have_begun_samples_and_whole_refits_go_instead():
     assert run.spec.fit.refits < 3
     assert run.spec.measure == ("nce", "usable")
     assert (run.spec.asked.refits, run.spec.asked.measure) == (3, ("nce", "usable", "mse", "samples"))
-    assert "Left out as time ran short: " in run.spec.note
+    assert run.spec.note == "Left out as time ran short: the MSE inverter, samples, refit 3."
     # What is left of the plan is done, and what was done is what the plan says.
     assert set(run.plan.cells) <= set(run.done)
+
+
+def test_a_note_says_what_was_left_out_as_it_stands():
+    bought = "A budget of 30s bought 90 updates per fit, and 8 samples for each of 8 images. With more time more."
+    left = "all but 4 samples for each of 2 images"
+    spec = timed(note=bought)
+    fewer = _noted(spec, [left])
+    short = "A budget of 30s bought 90 updates per fit. With more time more. Left out as time ran short:"
+    assert fewer == f"{short} {left}."
+    spec = spec.model_copy(update={"note": fewer})
+    assert _noted(spec, ["the MSE inverter"]) == f"{short} {left}, the MSE inverter."
+    assert _noted(spec, ["the MSE inverter", "samples", "refit 3"]) == f"{short} the MSE inverter, samples, refit 3."
 
 
 def test_what_has_begun_keeps_its_size():

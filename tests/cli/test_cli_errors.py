@@ -239,8 +239,8 @@ def test_measure_of_arrays_that_make_no_data(refused, arrays, content, says):
 
 def test_a_gpu_that_is_not_there(refused, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    refused(*measuring("mine:build", "--device", "cuda"), says=("no GPU", "use --device cpu"))
-    refused("run", "tiny.yaml", "--out", "out", "--device", "cuda", says=("no GPU", "use --device cpu"))
+    refused(*measuring("mine:build", "--device", "cuda"), says=("no GPU", "use cpu"))
+    refused("run", "tiny.yaml", "--out", "out", "--device", "cuda", says=("no GPU", "use cpu"))
 
 
 def test_a_folder_of_something_else(refused, home):

@@ -211,7 +211,7 @@ def test_without_a_fall_none_is_claimed(steps: list, headline: str) -> None:
 def test_flags_of_the_numbers_behind_the_headline_follow_it() -> None:
     found = [row("", "layer 5", epoch, "flow", 3.0, 0.1, flags="saturated") for epoch in (28, 10000)]
     headline, _ = said(study(lost("layer 5"), rows=found))
-    assert headline.endswith("But of layer 5 at epochs 28 and 10,000: saturated.")
+    assert headline.endswith("Caveat: at layer 5 at epochs 28 and 10,000, saturated.")
     found = [row("", "layer 4", 28, "flow", 3.0, 0.1, flags="saturated")]
     assert "But" not in said(study(lost("layer 5"), rows=found))[0]
 

@@ -83,7 +83,10 @@ def test_that_a_map_says_where_values_belong_may_favour_it() -> None:
 
 def test_a_tie_is_not_told_apart() -> None:
     found = opened([step("conv1", "conv2", 0.3, 0.4, 0.5)])
-    assert "CONV1 and CONV2 are not told apart: they differ by 0.30 ± 0.40 nats" in nats(found.sentence)
+    assert nats(found.sentence) == (
+        "CONV1 and CONV2 are not told apart: of what the density can use about the image they differ by 0.30 ± 0.40 "
+        "nats, which may be chance (p = 0.50, corrected for all that is tested)."
+    )
     assert "gives up" not in nats(found.sentence) + said(found)
 
 
@@ -190,7 +193,9 @@ def test_a_single_layer() -> None:
 
 def test_latents_take_no_part_in_claims() -> None:
     found = opening(contents(layers=[Layer(name, name, latent=name in NAMES[:2]) for name in NAMES], inputs=None))
-    assert nats(found.sentence) == "fc3 and logits are not told apart: they differ by 0.07 ± 0.19 nats about the image."
+    assert "fc3 and logits are not told apart: of what the density can use about the image they differ by 0.07" in nats(
+        found.sentence
+    )
     found = opening(contents(layers=[Layer(name, name, latent=True) for name in NAMES[:2]], inputs=None))
     assert nats(found.sentence).startswith("The density could use 34.90 ± 0.67 nats about the image from conv1 and")
     assert found.detail == ()
@@ -209,25 +214,25 @@ OVERFIT = "q fits its training data better than held-out data: more data would h
     ("flags", "clause"),
     [
         ({}, "about the image."),
-        ({"conv1": FALLING}, "about the image. But of CONV1: the held-out loss still fell at the end."),
+        ({"conv1": FALLING}, "about the image. Caveat: at CONV1, the held-out loss still fell at the end."),
         ({"conv2": OVERFIT}, "about the image."),  # between the ends, it cancels from the headline
         (
             {"conv1": OVERFIT, "logits": OVERFIT},
-            "about the image. But of CONV1 and LOGITS: q fits its training data better than held-out data.",
+            "about the image. Caveat: at CONV1 and LOGITS, q fits its training data better than held-out data.",
         ),
         (
             {"conv1": OVERFIT, "logits": OVERFIT, "input": OVERFIT},
-            "about the image. But of CONV1, LOGITS and p(x): q fits its training data better than held-out data.",
+            "about the image. Caveat: at CONV1, LOGITS and p(x), q fits its training data better than held-out data.",
         ),
         (
             {"conv1": f"{OVERFIT}; {FALLING}"},
-            "But of CONV1: q fits its training data better than held-out data and the held-out loss still fell at the "
-            "end.",
+            "Caveat: at CONV1, q fits its training data better than held-out data and the held-out loss still fell at "
+            "the end.",
         ),
         (
             {"conv1": OVERFIT, "logits": OVERFIT, "input": FALLING},
-            "But of CONV1 and LOGITS: q fits its training data better than held-out data; of p(x): the held-out loss "
-            "still fell at the end.",
+            "Caveat: at CONV1 and LOGITS, q fits its training data better than held-out data; at p(x), the held-out "
+            "loss still fell at the end.",
         ),
     ],
 )
@@ -244,7 +249,7 @@ def test_p_x_is_behind_usable_information_only() -> None:
     rows += [row("input", "cross-entropy", 78.0, 0.4, flags=OVERFIT)]
     steps = [step("conv1", "conv2", 7.0, 0.4, 0.001, kind="nce")]
     assert nats(opened(steps, rows).sentence).endswith(
-        "But of CONV1 and CONV2: q fits its training data better than held-out data."
+        "Caveat: at CONV1 and CONV2, q fits its training data better than held-out data."
     )
     rows = [row(name, "nce", -40.0, 0.4) for name in NAMES]
     rows += [row("input", "cross-entropy", 78.0, 0.4, flags=OVERFIT)]
@@ -253,7 +258,9 @@ def test_p_x_is_behind_usable_information_only() -> None:
 
 def test_levels_name_their_flaws_too() -> None:
     rows = [row("fc3", "usable", 5.6, 0.4, flags=FALLING)]
-    assert nats(opened([], rows).sentence).endswith("from FC3. But of FC3: the held-out loss still fell at the end.")
+    assert nats(opened([], rows).sentence).endswith(
+        "from FC3. Caveat: at FC3, the held-out loss still fell at the end."
+    )
 
 
 def test_flags_from_outside_are_escaped() -> None:
@@ -268,6 +275,6 @@ def test_the_largest_step_names_the_flaws_of_its_fits() -> None:
     largest = [nats(each) for each in opened(differences(), rows).detail if "largest step" in nats(each)]
     assert len(largest) == 1
     # What the headline has said of conv1 is not said again.
-    assert "But of CONV2: " in largest[0]
+    assert "Caveat: at CONV2, " in largest[0]
     assert largest[0].endswith("the held-out loss still fell at the end.")
-    assert not any("But of" in nats(each) for each in plain)
+    assert not any("Caveat" in nats(each) for each in plain)

@@ -194,7 +194,7 @@ def test_each_number_says_its_refits_where_those_of_a_column_differ() -> None:
 
 
 def test_differences_say_how_many_images_and_refits_they_are_of() -> None:
-    (_, shown) = differences_table(contents(), several=False).groups[0]
+    (_, shown) = differences_table(contents(), "usable", several=False).groups[0]
     assert [[entry.text for entry in cells[3:5]] for cells in shown] == [["297", "3"]] * 4
 
 

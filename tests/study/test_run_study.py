@@ -289,7 +289,7 @@ def test_a_damaged_run_is_refused_in_one_line(copy, refuses, file, damage):
 def test_a_gpu_that_is_not_there(finished, tmp_path, monkeypatch, refuses):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     spec = read_study(finished / "study.yaml")
-    with refuses("no GPU", "--device cpu"):
+    with refuses("no GPU", "use cpu"):
         execute(spec, tmp_path / "run", device="cuda")
     with refuses("unknown device", "'tpu'", "auto, cpu, cuda"):
         execute(spec, tmp_path / "run", device="tpu")

@@ -113,6 +113,96 @@ def test_table_and_page_say_what_numbers_are_of(finished):
     assert said in (finished / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    """A run whose networks are read differently: each case is asserted to be there, so that it is no empty test."""
+    folder = tmp_path_factory.mktemp("mixed")
+    spec = tiny_study.tiny(
+        folder, subject__seeds=3, layers=["conv1", "conv2", "fc3", "logits"], fit__updates=6, seed=1,
+        measure=["nce", "usable", "label", "own"],
+    )  # fmt: skip
+    assert not execute(spec, folder / "run", device="cpu", workers=0, quiet=True).failed
+    build_page(folder / "run")
+    results = load_run(folder / "run")
+    readers = {layer: [each.through(layer, "end") for each in results.runs] for layer in spec.layers}
+    assert readers == {
+        "conv1": ["conv2", "conv2", "logits"],
+        "conv2": [""] * 3,
+        "fc3": ["", "", "logits"],
+        "logits": [""] * 3,
+    }
+    return results, folder / "run"
+
+
+def test_what_holds_in_one_network_is_not_said_of_all(mixed):
+    results, folder = mixed
+    words = " ".join(table(results).split())
+    assert "fc3 is read through logits in 1 of 3 networks: given logits" in words
+    assert "conv1 is read through conv2 in 2 of 3 networks: given conv2" in words
+    pooled = {
+        each.place.layer: each.estimate for each in results.numbers if not each.place.network and each.refit == "all"
+    }
+    assert pooled["fc3"].read_through == "in 1 of 3 networks: logits"
+    assert pooled["conv1"].read_through == "in 2 of 3 networks: conv2; in 1 of 3 networks: logits"
+    sides = {(row["first"], row["second"]): row for row in results.differences() if row["kind"] == "nce"}
+    assert sides["fc3", "logits"]["first_read_through"] == "in 1 of 3 networks: logits"
+    assert sides["conv2", "fc3"]["second_read_through"] == "in 1 of 3 networks: logits"
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "in 1 of 3 networks read with one density" in page
+
+
+def test_a_network_with_one_density_for_both_bars_no_claim_of_all_and_helps_none(mixed):
+    results, _ = mixed
+    own = {layer: np.array([each._scores(fit) for each in results.runs for _, fit in each.own_fits(layer, "end")])
+           for layer in ("fc3", "logits")}  # fmt: skip
+    apart = (own["fc3"] - own["logits"]).reshape(3, 2, 40)
+    as_read = apart.copy()
+    as_read[2] = 0.0
+    (row,) = [
+        row for row in results.differences() if (row["kind"], row["first"], row["second"]) == ("nce", "fc3", "logits")
+    ]
+    assert row["one_density"] == 1
+    assert row["value"] == pytest.approx(as_read.mean())
+    fair, seen = mean_over_networks(apart), mean_over_networks(as_read)
+    # With the layer's own density in the third network the difference turns round, which the zero there hides.
+    assert fair.value < 0 < seen.value
+    assert row["p"] == 1.0
+    assert row["verdict"] == "not told apart"
+    (row,) = [r for r in results.differences() if (r["kind"], r["first"], r["second"]) == ("nce", "conv2", "fc3")]
+    assert (row["one_density"], row["verdict"]) == (0, "not told apart")
+
+
+def test_one_density_in_every_network_bars_a_claim(mixed, monkeypatch):
+    results, folder = mixed
+    monkeypatch.setattr(type(results), "through", lambda run, layer, at=None: "logits" if layer != "logits" else "")
+    rows = [row for row in load_run(folder).differences() if row["kind"] == "nce"]
+    assert {row["one_density"] for row in rows} == {3}
+    assert all(row["verdict"].endswith("are read with one density, that of logits") for row in rows)
+
+
+def test_numbers_of_networks_are_no_single_fits(mixed):
+    results, folder = mixed
+    printed, page = table(results), (folder / "report.html").read_text(encoding="utf-8")
+    assert "3 networks" in printed
+    assert "one fit each" in printed
+    assert "single fit" not in printed
+    assert "a hollow point has a single fit behind it" not in page
+    assert "networks where there are several" in " ".join(printed.split())
+    assert "<th>Networks</th>" in page.replace(' scope="col"', "")
+    lines = [line for line in printed.splitlines() if line.startswith("Label information of the network itself, ")]
+    named = [line.removeprefix("Label information of the network itself, ").partition(":")[0] for line in lines]
+    assert named == ["mean over 3 networks", "network 1", "network 2", "network 3"]
+
+
+def test_every_tested_difference_is_on_the_page(mixed):
+    results, folder = mixed
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "From layer to layer: Label information" in page
+    rows = results.differences()
+    section = page[page.index("From layer to layer") : page.index('<section id="meanings"')]
+    assert section.count("<tr>") - section.count("<thead>") == len(rows) == 8
+
+
 def test_two_networks_are_too_few(finished, tmp_path):
     shutil.copytree(finished, tmp_path / "run")
     spec = tiny_study.tiny(finished.parent, **(CHANGES | {"subject__seeds": 2}))

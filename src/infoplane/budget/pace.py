@@ -1,5 +1,6 @@
 """While a measurement runs: what the parts that are done say of the time left, and what is left out for want of it."""
 
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -12,6 +13,8 @@ from infoplane.measurements import KINDS
 from infoplane.measurements.candidates import AUTO
 from infoplane.study.spec import StudySpec
 
+#: how a note begins of what was left out while a measurement ran
+LEFT_OUT = "Left out as time ran short: "
 #: share of a budget by which the forecast may exceed it before anything is left out
 SLACK = 0.1
 #: relative change of the number of updates that is worth making
@@ -92,10 +95,9 @@ class Pace:
         if spec is self.spec:
             return None
         if left_out:
-            said = f"Left out as time ran short: {', '.join(left_out)}."
-            spec = spec.model_copy(update={"note": " ".join(filter(None, (spec.note, said)))})
+            spec = spec.model_copy(update={"note": _noted(spec, left_out)})
             if not self.quiet:
-                print(said, file=sys.stderr)
+                print(f"{LEFT_OUT}{', '.join(left_out)}.", file=sys.stderr)
         self.spec = spec
         return spec, now.plan(spec)
 
@@ -121,6 +123,18 @@ class Pace:
             print(said, file=sys.stderr)
         note = (spec.note or "").replace(f"bought {old} updates per fit", f"bought {updates} updates per fit")
         return with_updates(updates).model_copy(update={"note": note or None})
+
+
+def _noted(spec: StudySpec, left_out: list[str]) -> str:
+    """The note of a study from which more was left out, as it stands then."""
+    bought, _, before = (spec.note or "").partition(LEFT_OUT)
+    out = [*filter(None, before.removesuffix(".").split(", ")), *left_out]
+    # Fewer samples are named once, and not at all where there are none.
+    fewer = [each for each in out if each.startswith("all but ")]
+    out = [each for each in out if each not in fewer or (each == fewer[-1] and "samples" not in out)]
+    if fewer or "samples" in out:
+        bought = re.sub(r", and \d+ samples for each of \d+ images", "", bought)
+    return f"{bought.strip()} {LEFT_OUT}{', '.join(out)}.".strip()
 
 
 def _starts(cells: Iterable[Cell]) -> set[str]:

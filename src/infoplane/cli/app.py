@@ -108,11 +108,13 @@ def run(
 def studies(
     device: Device = "auto",
     time: Annotated[bool, typer.Option("--time", help="Also say about how long each takes here.")] = False,
+    copy: Annotated[str | None, typer.Option(help="Instead: write the file of this study here, to be changed.")] = None,
 ) -> int:
     """List the studies: what each reproduces, and its scales."""
+    from infoplane.cli.studies import copy_study
     from infoplane.cli.studies import studies as command
 
-    return command(device, time=time)
+    return command(device, time=time) if copy is None else copy_study(copy)
 
 
 @app.command()

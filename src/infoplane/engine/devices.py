@@ -20,7 +20,7 @@ def pick_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name == "cuda" and not torch.cuda.is_available():
-        raise UsageError("no GPU here", received="--device cuda", legal="auto, cpu", mend="use --device cpu")
+        raise UsageError("no GPU here", received="cuda", legal="auto, cpu", mend="use cpu")
     if name not in ("cpu", "cuda"):
         raise UsageError("unknown device", received=repr(name), legal="auto, cpu, cuda")
     return torch.device(name)

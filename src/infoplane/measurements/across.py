@@ -1,6 +1,6 @@
 """Any number compared across layers and across checkpoints, image by image, and what is tested in that."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from infoplane.claims import Hypothesis
+from infoplane.estimate import in_networks
 from infoplane.information import Mean, count
 from infoplane.information.crossed import mean_over_networks
 from infoplane.information.label import FAILS
@@ -52,10 +53,36 @@ def layer_differences(run: Any, measurement: Measurement) -> Iterator[Compared]:
             row |= {"n": count(next(iter(curves[first][checkpoint].values())), groups[first])}
             row |= numbers(own, tested) | {"kind": measurement.kind}
             row |= readers_of(run, measurement, first=sides[0], second=sides[1])
-            bar = next(filter(None, (measurement.barred(each, *sides) for each in run.runs)), "")
+            bars = [measurement.barred(each, *sides) for each in run.runs]
+            if several:
+                same = [measurement.one_density(each, *sides) for each in run.runs]
+                row |= {"one_density": sum(same)}
+                bars = bars if all(same) else [bar for bar, one in zip(bars, same, strict=True) if not one]
+                row |= {"p": max(tested.p_value, _undone(run, measurement, sides, groups[first], own, same))}
+            bar = next(iter(in_networks([filter(None, [bar]) for bar in bars])), "")
             # What is positive is given up on the way.
-            hypothesis = Hypothesis(-own.value, tested.p_value, refits or None, one_test(measurement, own), barred=bar)
+            hypothesis = Hypothesis(-own.value, row["p"], refits or None, one_test(measurement, own), barred=bar)
             yield Compared(row, of_networks(hypothesis) if several else hypothesis)
+
+
+def _undone(
+    run: Any,
+    measurement: Measurement,
+    sides: tuple[Place, Place],
+    groups: np.ndarray | None,
+    own: Mean,
+    same: Sequence[bool],
+) -> float:
+    """The p-value of a difference with each layer's own density wherever a network has one for both; 0 where none has.
+
+    There the two differ by 0, since the earlier one's density was the worse: only falls are left. To leave these
+    networks out, or to test with their zeros, would claim a fall of many networks by that choice alone.
+    """
+    if all(same) or not any(same):
+        return 0.0
+    runs = [each.with_own_readers if one else each for each, one in zip(run.runs, same, strict=True)]
+    found = networks_apart(run, measurement, *sides, groups, runs)
+    return 1.0 if found is None or found[0].value * own.value <= 0 else found[0].p_value
 
 
 def checkpoint_changes(run: Any, measurement: Measurement) -> Iterator[Compared]:
@@ -66,10 +93,10 @@ def checkpoint_changes(run: Any, measurement: Measurement) -> Iterator[Compared]
     points = [*pairwise(run.checkpoints), *((at, run.checkpoints[-1]) for at in run.checkpoints[:-2])]
 
     @cache
-    def said(place: Place, refits: tuple[int, ...]) -> list[str]:
+    def said(place: Place, refits: tuple[int, ...]) -> tuple[str, ...]:
         """What must be said of a number there; the refits of networks are each network's own."""
         own = ((each, tuple(measurement.refits(each, place)) if several else refits) for each in run.runs)
-        return list(dict.fromkeys(flag for each, fits in own for flag in measurement.amiss(each, place, fits)))
+        return in_networks([measurement.amiss(each, place, fits) for each, fits in own])
 
     for layer in (NETWORK,) if measurement.of_network else run.spec.layers:
         curve = _curve(run, measurement, layer)
@@ -86,7 +113,7 @@ def checkpoint_changes(run: Any, measurement: Measurement) -> Iterator[Compared]
             shared = tuple(common(curve[first], curve[last]))
             before, after = (said(place, shared) for place in sides)
             # What falls then is the reader, not what there is to be read.
-            fails = any(flag.startswith(FAILS) for flag in after)
+            fails = any(FAILS in flag for flag in after)
             bar = "the reader fails: no claim" if fails and own.value < 0 else ""
             # Where nothing is fitted it is this network that is asked about.
             fits = 0 if measurement.unfitted and not several else refits
@@ -130,10 +157,15 @@ def _over_refits(scores: Scores) -> np.ndarray:
 
 
 def networks_apart(
-    run: Any, measurement: Measurement, first: Place, second: Place, groups: np.ndarray | None
+    run: Any,
+    measurement: Measurement,
+    first: Place,
+    second: Place,
+    groups: np.ndarray | None,
+    runs: Sequence[Any] | None = None,
 ) -> tuple[Mean, Mean, int] | None:
     """Returns what a number is more at a first place than at a second, in the networks that have both, as `change`."""
-    both = [[measurement.scores(each, place) for place in (first, second)] for each in run.runs]
+    both = [[measurement.scores(each, place) for place in (first, second)] for each in runs or run.runs]
     both = [sides for sides in both if all(sides)]
     if len(both) < 2:
         return None

@@ -13,7 +13,7 @@ import numpy as np
 
 from infoplane.engine.kind import Kind
 from infoplane.engine.plan import Draft
-from infoplane.estimate import Bound, Estimate, Unit
+from infoplane.estimate import Bound, Estimate, Unit, in_networks
 from infoplane.information import count, crossed_mean
 from infoplane.information.crossed import mean_over_networks
 from infoplane.measurements.compared import Compared, Row, Scores
@@ -176,25 +176,25 @@ class Measurement:
             if (estimate := self.estimate(each, place, refits)) is not None:
                 terms = self.terms(each, place, refits)
                 own = np.array([[estimate.value]]) if terms is None else terms
-                found.append(estimate)
+                found.append(self.as_read(each, place, estimate))
                 tables.append(own if shared else own.mean(0, keepdims=True))
         if len(found) < 2:
             return None
         table = np.stack(tables)
         groups = run.groups_of("evaluation", table.shape[2]) if self.counted == "images" else None
         mean = mean_over_networks(table, groups=groups)
-        said: dict[str, int] = {}
-        for flag in (flag for each in found for flag in each.flags):
-            said[flag] = said.get(flag, 0) + 1
-        flags = (f if n == len(found) else f"in {n} of {len(found)} networks: {f}" for f, n in said.items())
-        own = {"refits": min(each.refits for each in found), "networks": len(found), "flags": tuple(flags)}
-        through = dict.fromkeys(each.read_through for each in found)
-        own |= {"read_through": through.popitem()[0] if len(through) == 1 else ""}
+        flags = in_networks([each.flags for each in found])
+        own = {"refits": min(each.refits for each in found), "networks": len(found), "flags": flags}
+        own |= {"read_through": "; ".join(in_networks([filter(None, [each.read_through]) for each in found]))}
         return Number(place, ALL, replace(found[0], value=mean.value, stderr=mean.stderr, dof=mean.dof, **own))
 
     def flags(self, run: Any, place: Place, refits: Sequence[int]) -> tuple[str, ...]:
         """What must be said of the fits behind a number."""
         return ()
+
+    def as_read(self, run: Any, place: Place, estimate: Estimate) -> Estimate:
+        """A number of one network with what it was read with, and what that means for it."""
+        return estimate
 
     def numbers(self, run: Any, place: Place) -> Iterator[Number]:
         """Yields the number of all refits at a place, then those of single ones, where there are several."""
@@ -206,7 +206,7 @@ class Measurement:
             groups += [(str(refit), [refit]) for refit in refits]
         for label, own in groups:
             if (estimate := self.estimate(run, place, own)) is not None:
-                yield Number(place, label, estimate)
+                yield Number(place, label, self.as_read(run, place, estimate))
 
     def absent(self, run: Any) -> str:
         """Why it is not given, where it was asked for and cannot be had; else nothing."""
@@ -225,6 +225,10 @@ class Measurement:
     def reader(self, run: Any, place: Place) -> str:
         """The other layer with whose density a layer's numbers are read; "" where they are read with its own."""
         return ""
+
+    def one_density(self, run: Any, first: Place, second: Place) -> bool:
+        """Whether two layers are read with one density, so that their numbers are the same."""
+        return False
 
     def barred(self, run: Any, first: Place, second: Place) -> str:
         """Why nothing may be claimed of the difference of two layers, or ""."""

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from infoplane.claims import ONE_NETWORK, Claim, Hypothesis, claims
+from infoplane.estimate import in_networks
 from infoplane.information import Mean, difference, equivalent_dof, pooled
 from infoplane.measurements.numbers import Place
 
@@ -146,6 +147,7 @@ def without(words: str) -> str:
 
 
 def readers_of(run: Any, measurement: Any, **sides: Place) -> Row:
-    """The layers with whose densities each side's number is read, in any network; "" where it is its own in all."""
-    found = {side: [measurement.reader(each, place) for each in run.runs] for side, place in sides.items()}
-    return {f"{side}_read_through": ", ".join(dict.fromkeys(filter(None, own))) for side, own in found.items()}
+    """The layers with whose densities each side's number is read, and in how many networks; "": its own in all."""
+    found = {side: [[measurement.reader(each, place)] for each in run.runs] for side, place in sides.items()}
+    said = {side: in_networks([filter(None, own) for own in readers]) for side, readers in found.items()}
+    return {f"{side}_read_through": "; ".join(own) for side, own in said.items()}

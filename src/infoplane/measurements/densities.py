@@ -1,6 +1,6 @@
 """The densities q(x|h) that several numbers are read from: which there are, and what must be said of them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -9,11 +9,12 @@ import numpy as np
 from infoplane.data import Images
 from infoplane.engine.store import Stored
 from infoplane.errors import in_words, spoken_list
+from infoplane.estimate import Estimate
 from infoplane.information import crossed_mean
 from infoplane.measurements.base import Draft, Measurement, Source, Sources, is_of
 from infoplane.measurements.candidates import AUTO, CANDIDATES
 from infoplane.measurements.fits import CandidateCell, Choice, DensityCell, TrunkCell
-from infoplane.measurements.numbers import INPUT, Number, Place
+from infoplane.measurements.numbers import INPUT, Place
 
 #: options of a density that have no effect without a context
 OF_THE_CONTEXT = ("conditioning", "context_dropout")
@@ -58,21 +59,20 @@ class OfDensities(Measurement):
             run.said[key] = flags_of_fits(fits) + unlearnt(run, scores)
         return run.said[key]
 
-    def numbers(self, run: Any, place: Place) -> Iterator[Number]:
-        """As those of any other; each says with whose density it is read, and what that means for it."""
+    def as_read(self, run: Any, place: Place, estimate: Estimate) -> Estimate:
         through = "" if is_of(place, "network") else run.through(place.layer, place.checkpoint)
-        for number in super().numbers(run, place):
-            estimate = number.estimate
-            read = flags_of(self.kind, run.read_as(through or place.layer, place.checkpoint))
-            own = replace(estimate, flags=(*estimate.flags, *read), read_through=through)
-            yield number._replace(estimate=own)
+        read = flags_of(self.kind, run.read_as(through or place.layer, place.checkpoint))
+        return replace(estimate, flags=(*estimate.flags, *read), read_through=through)
 
     def reader(self, run: Any, place: Place) -> str:
         return run.through(place.layer, place.checkpoint)
 
+    def one_density(self, run: Any, first: Place, second: Place) -> bool:
+        return (self.reader(run, first) or first.layer) == (self.reader(run, second) or second.layer)
+
     def barred(self, run: Any, first: Place, second: Place) -> str:
         names = [self.reader(run, place) or place.layer for place in (first, second)]
-        if names[0] == names[1]:
+        if self.one_density(run, first, second):
             layers = " and ".join(in_words(place.layer) for place in (first, second))
             return f"no claim: {layers} are read with one density, that of {in_words(names[0])}"
         return barred_by_reading(run, names, first.checkpoint)

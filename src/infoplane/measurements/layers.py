@@ -10,6 +10,7 @@ import numpy as np
 from infoplane.data import Images
 from infoplane.engine.plan import Plan
 from infoplane.engine.store import Store, Stored
+from infoplane.estimate import in_networks
 from infoplane.information import Seen, seen_values
 from infoplane.measurements.densities import ReadAs, twin_of
 from infoplane.measurements.numbers import INPUT, NETWORK, Number, Place
@@ -56,6 +57,11 @@ class Layers(Run):
             other._loaded = self._loaded
         return [self, *others]
 
+    @cached_property
+    def with_own_readers(self) -> Self:
+        """The same where every layer is read with its own density."""
+        return type(self)(self.spec.model_copy(update={"readers": "own"}), self.plan, self.store, self.network)
+
     @property
     def order(self) -> tuple[str, ...]:
         return self.checkpoints
@@ -70,8 +76,9 @@ class Layers(Run):
 
     def noted(self, number: Number) -> Number:
         """What activations depend on beside their image is a flag of every number of such a layer."""
-        layer, checkpoint, *_ = number.place
-        notes = self.notes(layer, checkpoint)
+        layer, checkpoint, network, _ = number.place
+        runs = [self.runs[int(network) - 1]] if network else self.runs
+        notes = in_networks([each.notes(layer, checkpoint) for each in runs])
         estimate = number.estimate
         return number._replace(estimate=replace(estimate, flags=(*estimate.flags, *notes))) if notes else number
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from infoplane.estimate import OF_TWIN, Estimate
+from infoplane.estimate import OF_TWIN, Estimate, in_networks
 from infoplane.information import compression, cross_entropy, usable_information
 from infoplane.information.falls import FALL_WORDS
 from infoplane.measurements.across import networks_apart
@@ -84,9 +84,8 @@ class Nce(CrossEntropy):
                 for side in zip(*tables, strict=True)
             )
             fall = compression(held, scores, seed=run.spec.seed, groups=run.groups)
-            ends = [(each, points[at]) for at in (fall.peak, -1) for each in run.runs]
-            fits = ([stored for _, stored in each.fits(layer, at)] for each, at in ends)
-            flags = dict.fromkeys(flag for own in fits for flag in flags_of_fits(own))
+            fits = [[[fit for _, fit in each.fits(layer, points[at])] for at in (fall.peak, -1)] for each in run.runs]
+            flags = in_networks([[flag for own in ends for flag in flags_of_fits(own)] for ends in fits])
             peak, end = (Place(layer, points[at]) for at in (fall.peak, -1))
             where = {"layer": layer, "peak": peak.checkpoint, "end": end.checkpoint, "flags": "; ".join(flags)}
             where |= readers_of(run, self, peak=peak, end=end)

@@ -23,6 +23,7 @@ from infoplane.engine.worker import Environment
 from infoplane.errors import CellError, UsageError, unknown
 from infoplane.estimate import KINDS, Estimate
 from infoplane.files import TEMPORARY
+from infoplane.measurements import QUANTITIES
 from infoplane.measurements.numbers import ALL
 from infoplane.measurements.task import Live, Task
 from infoplane.profile.inputs import folder_of
@@ -31,6 +32,9 @@ from infoplane.study.check import MOST_SAMPLES
 from infoplane.study.folder import origin_in, prepare
 from infoplane.study.results import Results
 from infoplane.torch_state import own_state
+
+#: why there is no number of a kind that the budget did not buy
+OUT_OF_TIME = "left out as time ran short"
 
 
 class Profile:
@@ -46,6 +50,9 @@ class Profile:
     @property
     def _results(self) -> Results:
         return cast(Results, load_run(self.folder))
+
+    def __repr__(self) -> str:
+        return f"<Profile of {', '.join(self.layers)} in {self.folder}; print it for its table>"
 
     def __str__(self) -> str:
         return table(self._results)
@@ -66,7 +73,10 @@ class Profile:
         results = self._results
         self._check(results, layer)
         found = {each.kind: each for (name, *_), refit, each in results.numbers if (name, refit) == (layer, ALL)}
-        return _ByKind(found, results.left_out())
+        asked = results.spec.asked
+        dropped = (kind for kind, each in QUANTITIES.items() if asked and each.asked in asked.measure)
+        gone = {kind: OUT_OF_TIME for kind in dropped if QUANTITIES[kind].asked not in results.spec.measure}
+        return _ByKind(found, gone | results.left_out())
 
     @property
     def frame(self) -> pl.DataFrame:
@@ -228,6 +238,6 @@ class _ByKind(dict[str, Estimate]):
 
     def __missing__(self, kind: str) -> Estimate:
         if kind in self._left_out:
-            mend = "measure on more images"
-            raise UsageError(f"there is no {KINDS[kind]}", received=self._left_out[kind], mend=mend)
+            mend = "give it a larger budget" if self._left_out[kind] == OUT_OF_TIME else "measure on more images"
+            raise UsageError(f"there is no {KINDS.get(kind, kind)}", received=self._left_out[kind], mend=mend)
         raise unknown("kind of estimate", kind, self)

@@ -54,7 +54,8 @@ CORRECTED = ("differences", "changes", "compression")
 PAGES = {
     "inversion": Pages(
         contents_of, measured, write, layer_tables,
-        "± is one standard error, over the images or batches and the refits that stand over a column. "
+        "± is one standard error, over what stands over a column: images or batches, refits, and networks where there "
+        "are several. "
         "[from, to] is a 95 % interval.",
     ),
     "flow": Pages(

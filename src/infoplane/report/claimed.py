@@ -48,7 +48,9 @@ class Difference(_Claimed):
         kind: "usable" or "nce".
         checkpoint: Of the network.
         dof: Degrees of freedom that p is from.
-        refits: Fits behind both layers.
+        refits: Fits behind both layers, of each network.
+        networks: How many networks it is a mean over.
+        same: In how many of them both are read with one density, and so do not differ.
         n: Examples that the two are compared on.
         one_density: The layer whose density both are read with; "" where they have one each.
     """
@@ -61,12 +63,27 @@ class Difference(_Claimed):
     refits: int
     n: int
     one_density: str = ""
+    networks: int = 1
+    same: int = 0
+
+    @property
+    def repeats(self) -> int:
+        """What a claim counts: networks where there are several, else fits."""
+        return self.refits if self.networks == 1 else self.networks
+
+    @property
+    def counted(self) -> str:
+        """What these are."""
+        return "fits" if self.networks == 1 else "networks"
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> "Difference":
         """Returns what a row of `differences` says."""
         readers = {row["first_read_through"] or row["first"], row["second_read_through"] or row["second"]}
-        return cls._of(row, dof=row["pooled_dof"], one_density=readers.pop() if len(readers) == 1 else "")
+        same = row.get("one_density", len(readers) == 1) == row.get("networks", 1)
+        return cls._of(
+            row, dof=row["pooled_dof"], one_density=readers.pop() if same else "", same=row.get("one_density", 0)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

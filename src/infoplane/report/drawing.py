@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.path import Path
 from matplotlib.ticker import MaxNLocator
 
-from infoplane.estimate import LEVEL, NATS_PER_BIT, Estimate
+from infoplane.estimate import LEVEL, NATS_PER_BIT, Estimate, fits_behind
 from infoplane.report.claimed import Difference
 from infoplane.report.drawer import Drawer
 from infoplane.report.format import ends, united, with_error
@@ -176,9 +176,9 @@ def tip(artist: Artist, words: str) -> None:
 def tooltip(label: str, estimate: Estimate) -> str:
     """Returns what a mark in a figure says: whose number it is, its error, interval and unit, and what is behind it."""
     unit = {"fraction": "", "squared error": " squared error"}.get(estimate.unit, f" {estimate.unit}")
-    refits = {0: "", 1: ", single fit"}.get(estimate.refits, f", {estimate.refits} refits")
+    behind = f", {own}" if (own := fits_behind(estimate.refits, estimate.networks)) else ""
     interval = f", {100 * LEVEL:.0f} % interval {own}" if (own := ends(estimate)) else ""
-    return f"{label}: {united(with_error(estimate.value, estimate.stderr), unit)}{interval}{refits}"
+    return f"{label}: {united(with_error(estimate.value, estimate.stderr), unit)}{interval}{behind}"
 
 
 def error_bar(axes: Axes, estimate: Estimate, row: float, *, capped: bool = False) -> None:
@@ -197,7 +197,7 @@ def error_bar(axes: Axes, estimate: Estimate, row: float, *, capped: bool = Fals
 
 def point(axes: Axes, estimate: Estimate, row: float, colour: str, label: str) -> None:
     """Draws the number, hollow where a single fit is behind it."""
-    face = PAPER if estimate.refits == 1 else colour
+    face = PAPER if estimate.single_fit else colour
     (mark,) = axes.plot([estimate.value], [row], "o", ms=6, mfc=face, mec=colour, mew=1.6, zorder=5, clip_on=False)
     tip(mark, tooltip(label, estimate))
 

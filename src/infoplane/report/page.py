@@ -73,11 +73,12 @@ class Meanings:
 
 @dataclass(frozen=True)
 class Fold:
-    """Paragraphs that a reader may unfold."""
+    """Paragraphs, and tables, that a reader may unfold."""
 
     kind: ClassVar = "fold"
     summary: str
-    lines: Sequence[Markup]
+    lines: Sequence[Markup] = ()
+    parts: Sequence[object] = ()
 
 
 @dataclass(frozen=True)

@@ -72,12 +72,12 @@ class Notes:
         self.letters: dict[str, str] = {}
 
     def mark(self, flags: Sequence[str]) -> tuple[str, ...]:
-        """Returns the letters of flags."""
+        """Returns the letters of flags, in their order."""
         for flag in flags:
             index = len(self.letters)
             letter = chr(ord("a") + index % 26) * (1 + index // 26)
             self.letters.setdefault(flag, letter)
-        return tuple(self.letters[flag] for flag in flags)
+        return tuple(sorted((self.letters[flag] for flag in flags), key=lambda letter: (len(letter), letter)))
 
     @property
     def lines(self) -> list[Markup]:

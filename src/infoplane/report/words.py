@@ -18,11 +18,6 @@ def quantity_name(kind: str) -> str:
     return quantity.name if quantity else kind
 
 
-def fits(refits: int) -> str:
-    """Returns how many fits are behind a number; nothing where none is."""
-    return "" if refits == 0 else "single fit" if refits == 1 else f"{refits} refits"
-
-
 @dataclasses.dataclass(frozen=True)
 class Opening:
     """The first thing on the page.
@@ -64,7 +59,7 @@ def but(flagged: Sequence[tuple[str, str]], behind: int) -> Markup:
     if not together:
         return Markup(".")
     clauses = [
-        Markup("of {}: {}").format("all of these" if len(at) == behind > 3 else listed(at), listed(flags))
+        Markup("at {}, {}").format("all of these" if len(at) == behind > 3 else listed(at), listed(flags))
         for at, flags in together.items()
     ]
-    return Markup('. <span class="caveat">But {}.</span>').format(Markup("; ").join(clauses))
+    return Markup('. <span class="caveat">Caveat: {}.</span>').format(Markup("; ").join(clauses))

@@ -331,7 +331,7 @@ def _track(
     for group in [drawn] if crowded else [[each] for each in drawn]:
         for single in (False, True):
             # Hollow where a single fit is behind the number.
-            own = [(place, each.value) for _, place, each in group if (each.refits == 1) == single]
+            own = [(place, each.value) for _, place, each in group if each.single_fit == single]
             if own:
                 (mark,) = axes.plot(
                     *zip(*own), "o", ms=3.4 if small else 6, mfc=PAPER if single else track.colour, mec=track.colour,

@@ -21,7 +21,7 @@ from infoplane.report.inversion.contents import Layer, LayerPictures, ReportCont
 from infoplane.report.provenance import provenance
 from infoplane.study.results import Results
 from infoplane.study.spec import StudySpec
-from infoplane.subjects import EpochSettings
+from infoplane.subjects import EpochSettings, TrainSettings
 
 #: checkpoints, at most, that a sentence names
 MOST_NAMED = 4
@@ -79,7 +79,7 @@ def contents_of(results: Results) -> ReportContents:
         **provenance(results, STAGES),
         **shown,
         **_ages(spec),
-        differences=[Difference.of(row) for row in results.once("differences") if row["kind"] == "nce"],
+        differences=[Difference.of(row) for row in results.once("differences")],
         changes=results.once("changes"),
         falls=[Fall.of(row) for row in results.once("falls")],
         losses=results.once("losses"),
@@ -108,7 +108,7 @@ def network_words(spec: StudySpec) -> str:
         return ""
     return (
         f"Numbers are means over {count} networks, each trained from a seed of its own; their errors cover networks, "
-        "refits and images, and claims count networks. Pictures and training curves are of the first one."
+        "refits and images, and claims count networks. Pictures, training curves and losses are of the first one."
     )
 
 
@@ -134,8 +134,11 @@ def _description(spec: StudySpec, results: Results) -> str:
         numbers = f"the numbers come from {sizes['evaluation']} {others}"
         said = capitalised(f"{fitted} were trained on {trained}; {numbers}" if fitted else numbers)
         return f"{said}. Whether the network was trained on any of them is not known here."
+    share = getattr(spec.subject.train, "held_out", 0)
+    choose = "to choose its weights" if isinstance(spec.subject.train, TrainSettings) else "to watch its loss"
+    kept = f" ({100 * share:.3g} % of them held out {choose})" if share else ""
     return (
-        f"A {spec.subject.kind} was trained on {sizes['encoding']} {images}"
+        f"A {spec.subject.kind} was trained on {sizes['encoding']} {images}{kept}"
         f"{f', {fitted} on {trained}' if fitted else ''}. The numbers come from {sizes['evaluation']} "
         f"{'more' if fitted else 'others'}, on which nothing was trained or chosen."
     )
@@ -174,27 +177,31 @@ def choice_words(results: Results) -> str:
 
 def reader_words(results: Results) -> list[str]:
     """What is said of layers whose numbers are read with the density of a later layer, a sentence for each such two."""
-    found: dict[tuple[str, str], list[tuple[str, LayerReader]]] = {}
+    found: dict[tuple[str, str], list[tuple[int, str, LayerReader]]] = {}
     for layer, checkpoint in results.places:
-        if through := results.through(layer, checkpoint):
-            found.setdefault((layer, through), []).append((checkpoint, results.reader(layer, checkpoint)))
+        for network, run in enumerate(results.runs, 1):
+            if through := run.through(layer, checkpoint):
+                own = (network, checkpoint, run.reader(layer, checkpoint))
+                found.setdefault((layer, through), []).append(own)
     return [_reader_words(results, *layers, read) for layers, read in found.items()]
 
 
-def _reader_words(results: Results, layer: str, through: str, read: list[tuple[str, LayerReader]]) -> str:
-    points, gains = [point for point, _ in read], [reader.gain for _, reader in read if reader.gain is not None]
-    where = ""
+def _reader_words(results: Results, layer: str, through: str, read: list[tuple[int, str, LayerReader]]) -> str:
+    points, gains = list(dict.fromkeys(at for _, at, _ in read)), [r.gain for *_, r in read if r.gain is not None]
+    networks, where = {network for network, *_ in read}, ""
+    if len(networks) < len(results.runs):
+        where = f" in {len(networks)} of {len(results.runs)} networks"
     if len(results.checkpoints) > 1:
         named = f"{'' if len(points) == 1 else 's'} {', '.join(points)}"
         many = f"{len(points)} of {len(results.checkpoints)} checkpoints"
-        where = f" at {many}" if len(points) > MOST_NAMED else f" at checkpoint{named}"
+        where += f" at {many}" if len(points) > MOST_NAMED else f" at checkpoint{named}"
     low, high = (pick(gains, key=lambda gain: gain.value) for pick in (min, max))
     less = with_error(low.value, low.stderr)
     less = less if low is high else f"{less} to {with_error(high.value, high.stderr)}"
     layer, through = in_words(layer), in_words(through)
     return (
         f"{layer} is read through {through}{where}: given {through}, a function of {layer}, the density needs {less} "
-        f"nats per image less than given {layer} itself, on {read[0][1].n:,} {results.spec.fit_on} images held out."
+        f"nats per image less than given {layer} itself, on {read[0][2].n:,} {results.spec.fit_on} images held out."
     )
 
 

@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from markupsafe import Markup
 
 from infoplane.claims import FITS_FOR_A_CLAIM
-from infoplane.estimate import OF_TWIN, Estimate
+from infoplane.estimate import OF_TWIN, Estimate, fits_behind, headline_of
 from infoplane.measurements.numbers import INPUT, Numbers
 from infoplane.report.claimed import Difference, chain, whole
-from infoplane.report.format import amount, capitalised, information, listed, united, with_error
+from infoplane.report.format import amount, capitalised, information, listed, probability, united, with_error
 from infoplane.report.inversion.contents import ReportContents
-from infoplane.report.words import Opening, but, fits, no_numbers
+from infoplane.report.words import Opening, but, no_numbers
 
 ERRORS = (
     "± is one standard error. Three refits or ten batches tell an error only roughly, so an interval is wider than "
@@ -22,6 +22,8 @@ ERRORS = (
     "ceiling, not that its error is small."
 )
 
+#: kinds of differences that the opening speaks of: what a density could use
+OF_DENSITIES = ("nce", "usable")
 #: what is said where numbers that stand side by side are of different refits
 MATCHED = (
     "Usable information compares q(x|h) with p(x) in the refits that both have, and in no others: it need not be the "
@@ -40,7 +42,7 @@ def opening(contents: ReportContents) -> Opening:
     results = contents.numbers
     layers = [layer.name for layer in contents.layers if not layer.latent]
     order = layers or [layer.name for layer in contents.layers]
-    found = [step for step in contents.differences if step.checkpoint == results.last]
+    found = [step for step in contents.differences if step.checkpoint == results.last and step.kind in OF_DENSITIES]
     steps = chain(found, layers)
     kind = next((kind for kind in ("usable", "nce") if any(results.get(name, kind) for name in order)), None)
     if steps:
@@ -54,7 +56,7 @@ def opening(contents: ReportContents) -> Opening:
         return Opening(sentence, (unpaired,) if count > 1 and layers else (), kind)
     base = results.get(INPUT, "cross-entropy")
     if base is not None and not order:
-        once = " (single fit)" if base.refits == 1 else ""
+        once = " (single fit)" if base.single_fit else ""
         sentence = Markup("Without any layer, the density needs {} for an image{}").format(in_all(base, contents), once)
         return Opening(sentence + _but({"p(x)": INPUT}, "cross-entropy", results))
     return no_numbers(len(contents.failures))
@@ -75,8 +77,9 @@ def _total(step: Difference, contents: ReportContents) -> Markup:
     first, second = contents.spoken(step.first), contents.spoken(step.second)
     size = information(abs(step.value), step.stderr)
     if step.one_density:
-        text = "What the density could use about the image is the same from {} and {}: both are read with that of {}"
-        return Markup(text).format(first, second, contents.spoken(step.one_density))
+        text = "What the density could use about the image is the same from {} and {}: both are read with {}"
+        whose = f"that of {contents.spoken(step.one_density)}" if step.networks == 1 else "one in every network"
+        return Markup(text).format(first, second, whose)
     if step.verdict == "falls" and not _derived(step, contents):
         text = "The density could use {} less about the image from {} than from {}"
         return Markup(text).format(size, second, first)
@@ -85,16 +88,24 @@ def _total(step: Difference, contents: ReportContents) -> Markup:
         return Markup(text).format(first, second, size)
     if step.verdict == "not told apart":
         size = information(step.value, step.stderr)
-        text = "{} and {} are not told apart: they differ by {} about the image"
-        return Markup(text).format(first, second, size)
+        text = "{} and {} are not told apart: of what the density can use about the image they differ by {}, {}"
+        return Markup(text).format(first, second, size, _why_not(step))
     more, less = (first, second) if step.value > 0 else (second, first)
     if step.verdict == "rises":
         text = "The density could use {} more about the image from {} than from {}"
         return Markup(text).format(size, more, less)
-    few = "In a single fit" if step.refits == 1 else f"In {step.refits} fits"
-    lead = few if step.refits < FITS_FOR_A_CLAIM else "In these fits"
+    few = "In a single fit" if step.repeats == 1 else f"In {step.repeats} {step.counted}"
+    lead = few if step.repeats < FITS_FOR_A_CLAIM else f"In these {step.counted}"
     text = "{} the density could use {} less about the image from {} than from {}"
     return Markup(text).format(lead, size, less, more)
+
+
+def _why_not(step: Difference) -> str:
+    """Why two layers are not told apart, which a difference of many standard errors does not show."""
+    said = "" if step.claim.p is None else f" (p = {probability(step.claim.p)}, corrected for all that is tested)"
+    few = f": {step.repeats} {step.counted} tell that error only roughly"
+    wide = step.stderr is not None and abs(step.value) > 2 * step.stderr
+    return f"which may be chance{said.replace('= <', '<')}{few * wide}"
 
 
 def _derived(step: Difference, contents: ReportContents) -> bool:
@@ -120,7 +131,7 @@ def _amiss(behind: Mapping[str, str], kind: str, results: Numbers) -> list[tuple
         number = results.get(name, "cross-entropy" if name == INPUT else kind)
         flags = () if number is None else number.flags
         # What begins so is said of p(x).
-        found += [(flag.partition(":")[0], label) for flag in flags if not flag.startswith(OF_TWIN)]
+        found += [(headline_of(flag), label) for flag in flags if not flag.startswith(OF_TWIN)]
     return found
 
 
@@ -162,11 +173,9 @@ def _details(
             ).format(names)
         )
     if any(step.verdict == "too few fits" for step in (*steps, total)):
-        said.append(
-            Markup("A fall is claimed only with {} refits or more, since retraining q moves the numbers.").format(
-                FITS_FOR_A_CLAIM
-            )
-        )
+        more, why = ("refits", "retraining q") if total.networks == 1 else ("networks", "another seed")
+        text = "A fall is claimed only with {} {} or more, since {} moves the numbers."
+        said.append(Markup(text).format(FITS_FOR_A_CLAIM, more, why))
     # What the headline says of two layers of one density need not be said again.
     spoken = [step for step in (*steps, total) if step is not total or not total.one_density]
     barred = dict.fromkeys(step.claim.words for step in spoken if step.verdict == "barred")
@@ -194,7 +203,9 @@ def _measured(total: Difference, results: Numbers) -> Markup:
     behind = [found for name in (total.first, total.second) if (found := results.get(name, total.kind)) is not None]
     counts = f" on {behind[0].n:,} evaluation images" if behind and behind[0].n else ""
     if behind:
-        counts += f", {fits(min(estimate.refits for estimate in behind))} per layer" if total.refits != 1 else ""
+        told = fits_behind(min(estimate.refits for estimate in behind), total.networks)
+        told += " per layer" * (total.networks == 1)
+        counts += f", {told}" if (total.networks, total.refits) != (1, 1) else ""
     if len(results.checkpoints) > 1:
         counts = f" at checkpoint {total.checkpoint}{counts}"
     what = "usable information" if total.kind == "usable" else "paired differences of negative cross-entropies"
@@ -207,7 +218,7 @@ def _levels(kind: str, order: Sequence[str], contents: ReportContents, results: 
     known = [(contents.spoken(name), found) for name in order if (found := results.get(name, kind)) is not None]
     shown = known if len(known) < 3 else [known[0], known[-1]]
     stop = _but({contents.spoken(name): name for name in order if results.get(name, kind)}, kind, results)
-    single = [Markup(" (single fit)") if estimate.refits == 1 else Markup() for _, estimate in shown]
+    single = [Markup(" (single fit)") if estimate.single_fit else Markup() for _, estimate in shown]
     sizes = [amount(estimate) for _, estimate in shown]
     if kind == "nce":
         text = Markup("{} at {}{}")

@@ -22,7 +22,7 @@ from infoplane.report.drawer import Drawer
 from infoplane.report.drawing import Drawings, Drawn, Mark, Unit, slug
 from infoplane.report.format import listed
 from infoplane.report.inversion.contents import MOST_TRAINED, ReportContents, TrainingCurve
-from infoplane.report.inversion.opening import ERRORS, INFINITE, in_all, opening
+from infoplane.report.inversion.opening import ERRORS, INFINITE, OF_DENSITIES, in_all, opening
 from infoplane.report.inversion.tables import (
     LayerTables,
     changes_table,
@@ -43,6 +43,13 @@ TABLES = {
     "losses": "Losses of the densities on each part of the split",
     "truths": "Comparisons with the known truth",
 }
+#: rows of a table that is not folded
+LONG = 12
+OF_FITS = (
+    "A claim needs three fits, but where nothing is fitted, as of the network itself; a linear probe has one fit, so "
+    "its error is over images alone."
+)
+OF_NETWORKS = "A claim needs three networks, whatever the fits of each; the error is over networks, refits and images."
 KNOWN = (
     "Against the known truth",
     "The data come from a generator whose information is known, so the numbers can be held against it.",
@@ -80,6 +87,7 @@ class _Layout:
         self.drawings = Drawings(self.palette, drawer)
         self.points = self.numbers.checkpoints
         self.several = len(self.points) > 1
+        self.networks = max((each.estimate.networks for each in self.numbers), default=1)
         self.at_last = f" Checkpoint {self.numbers.last}." if self.several else ""
         self.source = Text(f"Images: {contents.source}." if contents.source else "", "quiet")
         self.tables = LayerTables(contents, self.palette)
@@ -125,9 +133,15 @@ class _Layout:
         first = "first its reconstruction from the layer’s activation with the least squared error, then "
         words = (
             f"Choose an evaluation image. Beside each layer stand {first * found.reconstructed}samples from the "
-            "density q(x|h): images that it finds likely given that activation. What the samples share is what the "
-            "layer says about the image; what differs, it leaves open."
+            "density q(x|h): images that it finds likely given that activation. What the samples share is what q has "
+            "learnt to read of the layer; what differs, q leaves open, though the layer may hold it."
         )
+        wide = [in_words(layer.label) for layer in self.contents.layers if self._too_varied(layer.name)]
+        if wide:
+            words += (
+                f" At {listed(wide)} they vary more than the layer allows: the reconstruction’s error, on the same "
+                "scale, is below their variance."
+            )
         if len(self.contents.layers) > 1:
             words += (
                 " The samples of all layers are drawn with the same random numbers, so those of densities that make "
@@ -148,6 +162,13 @@ class _Layout:
         }
         last = Markup(" ").join([*(note for note, holds in notes.items() if holds), self._sheets()])
         return Section("pictures", "What is kept, in pictures", [Text(words), found, Text(last, "quiet")])
+
+    def _too_varied(self, layer: str) -> bool:
+        """Whether samples vary by more than the squared error of a reconstruction: given h, no image can be so free."""
+        error, variance = (self.numbers.get(layer, kind) for kind in ("mse", "sample-variance"))
+        if error is None or variance is None:
+            return False
+        return variance.value - error.value > 2 * math.hypot(error.stderr or 0.0, variance.stderr or 0.0)
 
     def _walls(self) -> Section | None:
         beside, samples, drawn = gallery.walls(self.contents)
@@ -228,8 +249,7 @@ class _Layout:
             parts += [Heading("From the peak to the end", badge), Text(words), falls_table(contents), self.source]
         if (changes := changes_table(contents)) is not None:
             words = (
-                "Positive where the number is larger at the end. A claim needs three fits, but where nothing is "
-                "fitted, as of the network itself; a linear probe has one fit, so its error is over images alone. "
+                f"Positive where the number is larger at the end. {OF_NETWORKS if self.networks > 1 else OF_FITS} "
                 f"{'' if contents.falls else contents.corrected + ' '}Every step between neighbouring checkpoints, and "
                 "from each to the last, is in the file."
             )
@@ -270,7 +290,8 @@ class _Layout:
         words = "Points are estimates, lines through them ± one standard error"
         if any(each.refit != ALL and each.place.layer != NETWORK for each in self.numbers):
             words += ", ticks below them the single fits"
-        if any(each.estimate.refits == 1 and each.refit == ALL for each in self.numbers):
+        together = [each for each in self.numbers if each.refit == ALL and not each.place.network]
+        if any(each.estimate.single_fit for each in together):
             words += "; a hollow point has a single fit behind it"
         return Section("layers", "How much each layer keeps", [Text(f"{words}.{self.at_last}"), Figures(drawn)])
 
@@ -350,10 +371,14 @@ class _Layout:
             return None
         parts += [self.source] if self.tables.kinds else []
         parts += self.tables.footnotes(parts)
-        if self.contents.differences:
-            badge = "paired differences on the same images; not a bound"
-            table = differences_table(self.contents, several=self.several)
-            parts += [Heading("From layer to layer", badge), Text(self.contents.corrected), table, self.source]
+        kinds = list(dict.fromkeys(step.kind for step in self.contents.differences))
+        for kind in kinds:
+            table = differences_table(self.contents, kind, several=self.several)
+            title = "From layer to layer" if kind in OF_DENSITIES else f"From layer to layer: {quantity_name(kind)}"
+            long = kind not in OF_DENSITIES and len(table.groups[0][1]) > LONG
+            own = Fold(f"{len(table.groups[0][1])} differences", parts=[table]) if long else table
+            parts += [Heading(title, "paired differences on the same images; not a bound")]
+            parts += [*[Text(self.contents.corrected)] * (kind == kinds[0]), own, self.source]
         return Section("numbers", "The numbers", [*parts, files])
 
     def meanings(self) -> Section | None:

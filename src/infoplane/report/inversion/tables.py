@@ -1,27 +1,31 @@
 """The tables of the page of a study of inversion."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from markupsafe import Markup
 
 from infoplane.data.split import PARTS
-from infoplane.estimate import NO_CLASSIFIER, Estimate
+from infoplane.estimate import NO_CLASSIFIER, Estimate, fits_behind
 from infoplane.measurements import QUANTITIES
 from infoplane.measurements.numbers import ALL, INPUT, NETWORK
+from infoplane.report.claimed import Difference
 from infoplane.report.format import both, capitalised, information, probability, shape, united, with_error
 from infoplane.report.inversion.contents import ReportContents
 from infoplane.report.inversion.opening import MATCHED
 from infoplane.report.page import Facts, Footnotes, Heading
 from infoplane.report.tables import NONE, PER_IMAGE, Notes, Row, Table, TableEntry, entry, worded
 from infoplane.report.theme import Palette
-from infoplane.report.words import DIRECTIONS, fits, quantity_name
+from infoplane.report.words import DIRECTIONS, quantity_name
 
 #: columns, at most, of one table: more would be cut off on a usual screen
 ABREAST = 6
+#: unit -> its words, where they are others
+UNIT_WORDS = {"fraction": "share"}
 #: what entries say besides numbers
 WORDS = {
-    fits(1): "the error is given this one fit; retraining with another seed moves the number by more.",
+    fits_behind(1): "the error is given this one fit; retraining with another seed moves the number by more.",
     "no spread": "all images or batches gave the same number, as they do at a ceiling, so that no error can be seen.",
 }
 
@@ -46,7 +50,7 @@ class LayerTables:
         self.several = len(self.numbers.checkpoints) > 1
         self.kinds = column_kinds(contents)
         self.shapes = {layer.name: layer for layer in contents.layers}
-        self._even = {kind: len(self._refits(kind)) == 1 for kind in self.kinds}
+        self._even = {kind: len(self._behind(kind)) == 1 for kind in self.kinds}
         own = dict.fromkeys((*self.shapes, *self.numbers.layers))
         self.names = [
             name
@@ -71,19 +75,23 @@ class LayerTables:
         return found
 
     def _own(self, kind: str) -> list[Estimate]:
-        """The numbers of a kind over all refits, else of each."""
+        """The numbers of a kind over all refits, else of each; of several networks together where there are any."""
         found = [each for each in self.numbers if each.estimate.kind == kind and each.place.layer != NETWORK]
+        found = [each for each in found if not each.place.network] or found
         return [each.estimate for each in found if each.refit == ALL] or [each.estimate for each in found]
 
-    def _refits(self, kind: str) -> set[int]:
+    def _behind(self, kind: str) -> set[tuple[int, int]]:
+        """How many refits, and of how many networks, are behind numbers of a kind; p(x) needs no network."""
         twin = self._find(INPUT, kind, "")
-        return {estimate.refits for estimate in (*self._own(kind), *([twin] if twin else ()))}
+        own = (*self._own(kind), *([twin] if twin else ()))
+        most = max((estimate.networks for estimate in own), default=1)
+        return {(each.refits, most if each.networks == 1 else each.networks) for each in own}
 
     def _head(self, kind: str) -> TableEntry:
         """The name of a column, its unit, its direction, and what is behind it."""
         quantity, found = QUANTITIES.get(kind), self._own(kind)
         units = dict.fromkeys(estimate.unit for estimate in found)
-        named = " / ".join("share" if unit == "fraction" else unit for unit in units)
+        named = " / ".join(UNIT_WORDS.get(unit, unit) for unit in units)
         directions = dict.fromkeys(estimate.direction for estimate in found)
         direction = " / ".join(DIRECTIONS[direction] for direction in directions)
         if kind == "mse" and set(directions) == {"none"}:
@@ -95,7 +103,7 @@ class LayerTables:
         sizes += f" {quantity.counted if quantity else 'images'}" if counts else ""
         if quantity and quantity.drawn and counts and self.contents.each is not None:
             sizes += f", {self.contents.each:,} samples of each"
-        behind = fits(*self._refits(kind)) if self._even[kind] else "refits with each number"
+        behind = fits_behind(*next(iter(self._behind(kind)))) if self._even[kind] else "refits with each number"
         unit = both("nats", "bits") if "nats" in units else named
         name = (quantity and quantity.head) or quantity_name(kind)
         return TableEntry(name, (unit, direction, ", ".join(filter(None, (sizes, behind)))))
@@ -105,7 +113,7 @@ class LayerTables:
         if estimate is not None and kind == "usable":
             nats, bits = (with_error(view.value, view.stderr) for view in (estimate.nats, estimate.bits))
             other = both(united(bits, " bits"), united(nats, " nats"))
-        behind = "" if estimate is None or self._even[kind] else fits(estimate.refits)
+        behind = "" if estimate is None or self._even[kind] else fits_behind(estimate.refits, estimate.networks)
         return entry(estimate, self.notes, other, behind)
 
     def _rows(self, name: str, kinds: Sequence[str]) -> list[Row]:
@@ -154,7 +162,9 @@ class LayerTables:
                 each = entry(estimate, self.notes, behind, unit=True)
                 if any(flag.startswith(NO_CLASSIFIER) for flag in estimate.flags):
                     each = replace(each, text="not above chance")
-                at = f", checkpoint {place.checkpoint}" if self.several else ""
+                at = f", mean over {estimate.networks} networks" if estimate.networks > 1 else ""
+                at = f", network {place.network}" if place.network else at
+                at += f", checkpoint {place.checkpoint}" if self.several else ""
                 facts.append((quantity_name(estimate.kind) + at, each))
         return facts
 
@@ -182,10 +192,12 @@ def layer_tables(contents: ReportContents) -> list[object]:
     return [*parts, *tables.footnotes(parts)]
 
 
-def differences_table(contents: ReportContents, *, several: bool) -> Table:
-    """Returns the paired differences between layers."""
-    head = ["Checkpoint"] * several + ["From", "To", TableEntry("Difference", (PER_IMAGE,)), "Images", "Refits"]
-    head += [Markup("Degrees of<br>freedom"), "p", "p, corrected", "Reading"]
+def differences_table(contents: ReportContents, kind: str, *, several: bool) -> Table:
+    """Returns the paired differences between layers of one kind of number."""
+    found = [step for step in contents.differences if step.kind == kind]
+    networks = any(step.networks > 1 for step in found)
+    head = ["Checkpoint"] * several + ["From", "To", TableEntry("Difference", (PER_IMAGE,)), "Images"]
+    head += ["Networks"] * networks + ["Refits", Markup("Degrees of<br>freedom"), "p", "p, corrected", "Reading"]
     rows = [
         [
             *[step.checkpoint] * several,
@@ -194,14 +206,21 @@ def differences_table(contents: ReportContents, *, several: bool) -> Table:
             # Of one density there is nothing to be spread.
             information(step.value, None if step.one_density else step.stderr, unit=False),
             f"{step.n:,}",
+            *[str(step.networks)] * networks,
             str(step.refits),
             "∞" if step.dof > 1e6 else f"{step.dof:.0f}" if step.dof >= 10 else f"{step.dof:.1f}",
             *_probabilities(step.p, step.claim.p),
-            step.claim.words,
+            TableEntry(step.claim.words, _same(step)),
         ]
-        for step in contents.differences
+        for step in found
     ]
     return worded(head, rows)
+
+
+def _same(step: Difference) -> tuple[str, ...]:
+    """In how many networks a difference is 0, where that is not all."""
+    known = 0 < step.same < step.networks
+    return (f"in {step.same} of {step.networks} networks read with one density",) if known else ()
 
 
 def _probabilities(*all_p: float | None) -> list[TableEntry]:
@@ -215,19 +234,24 @@ def _but(words: str, flags: str) -> TableEntry:
 def changes_table(contents: ReportContents) -> Table | None:
     """Returns what numbers change by from the first checkpoint to the last, or None where nothing does."""
     head = ["Number", "Layer", "From", "To", TableEntry("Change", (PER_IMAGE,)), "p", "p, corrected", "Reading"]
+
+    def size(each: Mapping[str, Any]) -> Markup | TableEntry:
+        if each["unit"] == "nats":
+            return information(each["value"], each["stderr"], unit=False)
+        return TableEntry(with_error(each["value"], each["stderr"]), (str(UNIT_WORDS.get(each["unit"], each["unit"])),))
+
     rows = [
         [
             quantity_name(each["kind"]),
             contents.label(each["layer"]) if each["layer"] else "the network itself",
             each["first"],
             each["last"],
-            information(each["value"], each["stderr"], unit=False),
+            size(each),
             *_probabilities(each["p"], each["p_corrected"]),
             _but(each["verdict"], each["flags"]),
         ]
         for each in contents.changes
         if (each["first"], each["last"]) == (contents.checkpoints[0], contents.checkpoints[-1])
-        and each["unit"] == "nats"
     ]
     return worded(head, rows) if rows else None
 
