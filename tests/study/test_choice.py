@@ -289,10 +289,10 @@ def test_ones_own_network_is_measured_with_what_the_data_choose(tmp_path, small,
     images, labels = tiny_study.images_and_labels(80)
     options: dict[str, Any] = {"layers": ["fc"], "levels": 3, "refits": 1, "workers": 0, "quiet": True}
     with refuses("unknown density to measure with", "auto"):
-        measure(toy_networks.build_page(), images, labels, budget=3, density="atuo", **options)
+        measure(toy_networks.build(), images, labels, budget=3, density="atuo", **options)
     folder = tmp_path / "run"
     profile = measure(
-        toy_networks.build_page(), images, labels, budget=3, kinds=["nce", "usable"], out=folder, **options
+        toy_networks.build(), images, labels, budget=3, kinds=["nce", "usable"], out=folder, **options
     )
     found = load_run(folder).choice
     assert found is not None
@@ -304,7 +304,7 @@ def test_ones_own_network_is_measured_with_what_the_data_choose(tmp_path, small,
     assert bool((scored < 0).all())
     with refuses("the output folder holds another study's run", "density.kind"):
         measure(
-            toy_networks.build_page(),
+            toy_networks.build(),
             images,
             labels,
             budget=3,
