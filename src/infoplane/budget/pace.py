@@ -74,7 +74,7 @@ class Pace:
         found = sum(took[cell.name] for cell in timed) / sum(self.forecast.seconds(cell) for cell in timed)
         now = replace(self.forecast, slowness=self.forecast.slowness * found)
         begun = [cell for cell in cells.values() if cell.name in running or stored(cell.name)]
-        starts = _starts(cells.values())
+        starts = {cell.needs["start"] for cell in cells.values() if "start" in cell.needs}
 
         def rest(spec: StudySpec) -> float:
             left = [cell for cell in now.plan(spec).cells.values() if not stored(cell.name)]
@@ -135,8 +135,3 @@ def _noted(spec: StudySpec, left_out: list[str]) -> str:
     if fewer or "samples" in out:
         bought = re.sub(r", and \d+ samples for each of \d+ images", "", bought)
     return f"{bought.strip()} {LEFT_OUT}{', '.join(out)}.".strip()
-
-
-def _starts(cells: Iterable[Cell]) -> set[str]:
-    """Names of the densities that others start from."""
-    return {cell.needs["start"] for cell in cells if "start" in cell.needs}

@@ -108,13 +108,11 @@ def run(
 def studies(
     device: Device = "auto",
     time: Annotated[bool, typer.Option("--time", help="Also say about how long each takes here.")] = False,
-    copy: Annotated[str | None, typer.Option(help="Instead: write the file of this study here, to be changed.")] = None,
 ) -> int:
     """List the studies: what each reproduces, and its scales."""
-    from infoplane.cli.studies import copy_study
     from infoplane.cli.studies import studies as command
 
-    return command(device, time=time) if copy is None else copy_study(copy)
+    return command(device, time=time)
 
 
 @app.command()
@@ -203,28 +201,10 @@ def measure(
     """Measure your own network on your own images."""
     from infoplane.cli.measure import measure_by_reference as command
 
-    return command(
-        model,
-        data,
-        options or [],
-        groups,
-        layers,
-        out,
-        checkpoints=checkpoints or [],
-        budget=budget,
-        kinds=kinds or None,
-        transform=transform,
-        read_as=read_as or [],
-        prior=prior,
-        density=density,
-        levels=levels,
-        device=device,
-        seed=seed or 0,
-        refits=refits,
-        workers=workers,
-        tensorboard=tensorboard,
-        quiet=quiet,
-    )
+    how = {"budget": budget, "kinds": kinds or None, "prior": prior, "density": density, "refits": refits}
+    read = {"transform": transform, "read_as": read_as or [], "levels": levels, "checkpoints": checkpoints or []}
+    where = {"device": device, "seed": seed or 0, "workers": workers, "tensorboard": tensorboard, "quiet": quiet}
+    return command(model, data, options or [], groups, layers, out, **how, **read, **where)
 
 
 @app.command()

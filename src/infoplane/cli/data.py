@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +53,9 @@ def _list() -> int:
             path, form = found
             # As far as that is told without reading them.
             counts, published = form.count(path), list(entry.counts.values())
-            less = "" if counts in (None, published) else f" (not the whole: {_numbers(counts)} images)"
-            where = f"{path}{less}"
+            where = str(path)
+            if counts not in (None, published):
+                where += f" (not the whole: {' + '.join(f'{count:,}' for count in counts)} images)"
             taken.add(path)
         elif entry.remotes:
             where = f"missing; infoplane data --download {entry.name}"
@@ -82,10 +83,6 @@ def _list() -> int:
     )
     print(f"\nalways there: {', '.join(available())}\nlooked in: {looked}")
     return 0
-
-
-def _numbers(counts: Iterable[int]) -> str:
-    return " + ".join(f"{count:,}" for count in counts)
 
 
 def _check(name: str, options: dict[str, Any]) -> int:

@@ -2,41 +2,18 @@
 
 from collections import defaultdict
 from importlib import resources
-from pathlib import Path
 
 from infoplane.cli.plan import known_speeds
 from infoplane.cli.tables import print_rows
 from infoplane.data import catalogue
 from infoplane.engine.devices import default_workers, pick_device
 from infoplane.engine.schedule import finished
-from infoplane.errors import UsageError, unknown, words
+from infoplane.errors import UsageError, words
 from infoplane.measurements.counting import Machine
 from infoplane.study.base import Study
 from infoplane.study.families import FAMILIES
 from infoplane.study.forecast import seconds_of, work_of
 from infoplane.study.load import load_study, named_studies, scales_of
-
-#: the file beside the studies by which editors complete one
-SCHEMA = "study.schema.json"
-
-
-def copy_study(name: str) -> int:
-    """Writes a named study into the current folder, where it may be changed."""
-    if name not in named_studies():
-        raise unknown("study", name, named_studies())
-    folder = resources.files("infoplane") / "studies"
-    text = (folder / f"{name}.yaml").read_text(encoding="utf-8")
-    path = Path(f"{name}.yaml")
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            # Beside the package its schema has no folder to be named; here it has.
-            file.write(text.replace(f"$schema={SCHEMA}", f"$schema={folder / SCHEMA}", 1))
-    except FileExistsError:
-        raise UsageError("there is such a file here", received=path, mend="change that, or move it away") from None
-    except OSError as error:
-        raise UsageError("the study cannot be copied", received=f"{path}: {error.strerror}") from None
-    print(f"wrote {path}; change it, then: infoplane run {path}")
-    return 0
 
 
 def studies(device: str, *, time: bool) -> int:
@@ -59,6 +36,7 @@ def studies(device: str, *, time: bool) -> int:
             rows.append((name, scale or "-", spec.figure or "-", *taken, spec.title))
     print_rows(rows)
     print("\ninfoplane run STUDY --scale SCALE runs one; infoplane plan STUDY --scale SCALE says what it would do")
+    print(f"a study is a file, to be copied and changed: {resources.files('infoplane') / 'studies'}")
     for name, needed in lacking.items():
         entry = catalogue.BY_NAME[name]
         ways = [f"infoplane data --download {name}" if entry.remotes else f"infoplane data says where {name} may lie"]

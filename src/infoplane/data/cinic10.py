@@ -62,7 +62,7 @@ def find_cinic10(path: Path) -> list[Path]:
     others = [entry for entry in entries if entry.is_dir() and entry not in folders]
     # Classes of pictures may happen to be called train and test: where there are others, `load_folder` asks.
     if len({PARTS_CALLED[folder.name.lower()] for folder in folders}) > 1 and not any(
-        _has_images(folder) for folder in others
+        entry.suffix.lower() in SUFFIXES for folder in others for entry in listing(folder)
     ):
         return folders
     # Where there is nothing else, a damaged archive is to be told of; else it may just lie about.
@@ -174,7 +174,8 @@ def _images(path: Path, ignored: Counter[str]) -> Iterator[tuple[tuple[str, str,
         if source.is_file():
             for name, content in archive.walk(source, _is_image, _MOST_MEMBER):
                 if content is not None:
-                    key = _key(name)
+                    part, label, file = name.split("/")[-3:]
+                    key = PARTS_CALLED[part.lower()], label, file
                     _check_one(source, key[0], name.rsplit("/", 2)[0], roots)
                     yield key, f"{name} in {source}", partial(bytes, content)
                 else:
@@ -195,10 +196,6 @@ def _images(path: Path, ignored: Counter[str]) -> Iterator[tuple[tuple[str, str,
         loose, others = contents(path, ignored)
         ignored["image beside the parts"] += len(loose)
         ignore_folders([folder for folder in others if folder not in sources], "beside the parts", ignored)
-
-
-def _has_images(folder: Path) -> bool:
-    return any(entry.suffix.lower() in SUFFIXES for entry in listing(folder))
 
 
 def _is_image(name: str) -> bool:
@@ -224,12 +221,6 @@ def _check_one(path: Path, part: str, folder: str, roots: dict[str, str]) -> Non
         received = f"{other} and {folder}, both of which are called like {part}"
         mend = "move one of them elsewhere, or merge them"
         raise UsageError(f"cannot use {path}", received=received, legal=_LEGAL, mend=mend)
-
-
-def _key(name: str) -> tuple[str, str, str]:
-    """Returns part, class and file name of an image in an archive."""
-    part, label, file = name.split("/")[-3:]
-    return PARTS_CALLED[part.lower()], label, file
 
 
 def _check_complete(path: Path, present: set[tuple[str, str]], classes: list[str]) -> None:

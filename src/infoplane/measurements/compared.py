@@ -49,14 +49,12 @@ class Compared(NamedTuple):
 def with_verdicts(tables: Mapping[str, Sequence[Compared]]) -> dict[str, list[Row]]:
     """Returns the tables with p_corrected, tests and verdict in every row, corrected over all of them together."""
     found = iter(claims([each.hypothesis for rows in tables.values() for each in rows]))
-    return {
-        name: [{**each.row, **_said(claim, each.words)} for each, claim in zip(rows, found, strict=False)]
-        for name, rows in tables.items()
-    }
 
+    def said(row: Row, words: Mapping[str, str], claim: Claim) -> Row:
+        verdict = words.get(claim.verdict, claim.words)
+        return {**row, "p_corrected": claim.p, "tests": claim.tests, "verdict": verdict}
 
-def _said(claim: Claim, words: Mapping[str, str]) -> Row:
-    return {"p_corrected": claim.p, "tests": claim.tests, "verdict": words.get(claim.verdict, claim.words)}
+    return {name: [said(each.row, each.words, next(found)) for each in rows] for name, rows in tables.items()}
 
 
 def common(*sides: Scores) -> list[int]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import TypeVar
 
 import jinja2
 from markupsafe import Markup
@@ -24,7 +24,6 @@ _HERE = Path(__file__).parent
 class Text:
     """A paragraph; `look` is its class in page.css."""
 
-    kind: ClassVar = "text"
     words: Markup | str
     look: str = ""
 
@@ -33,7 +32,6 @@ class Text:
 class Heading:
     """A heading inside a section, and what stands beside it."""
 
-    kind: ClassVar = "heading"
     title: str
     badge: str = ""
 
@@ -42,7 +40,6 @@ class Heading:
 class Figures:
     """Figures: panels side by side, smaller curves, sheets as wide as the page, which scroll, or single ones."""
 
-    kind: ClassVar = "figures"
     figures: Sequence[Drawn]
     layout: str = "panels"
 
@@ -51,7 +48,6 @@ class Figures:
 class Facts:
     """Numbers that stand by themselves: (name, number)."""
 
-    kind: ClassVar = "facts"
     facts: Sequence[tuple[str, TableEntry]]
 
 
@@ -59,7 +55,6 @@ class Facts:
 class Footnotes:
     """Sentences under a table."""
 
-    kind: ClassVar = "footnotes"
     lines: Sequence[Markup | str]
 
 
@@ -67,7 +62,6 @@ class Footnotes:
 class Meanings:
     """(name, what it means)."""
 
-    kind: ClassVar = "meanings"
     meanings: Sequence[tuple[str, str]]
 
 
@@ -75,7 +69,6 @@ class Meanings:
 class Fold:
     """Paragraphs, and tables, that a reader may unfold."""
 
-    kind: ClassVar = "fold"
     summary: str
     lines: Sequence[Markup] = ()
     parts: Sequence[object] = ()
@@ -162,6 +155,8 @@ def _render(contents: PageContents, page: Page) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"duration": duration}
+    parts = ["Text", "Heading", "Figures", "Facts", "Footnotes", "Meanings", "Fold", "Table", "Gallery", "Wall"]
+    environment.tests |= {name.lower(): lambda part, name=name: type(part).__name__ == name for name in parts}
     environment.globals |= {"downloads": downloads}
     css = Markup((_HERE / "page.css").read_text(encoding="utf-8"))
     known = Section("truth", page.known[0], [Text(page.known[1]), truths_table(contents.truth or ())])

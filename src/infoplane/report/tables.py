@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from markupsafe import Markup
 
@@ -52,7 +52,6 @@ class Table:
     One of `words` is read from left to right; in any other numbers stand under each other.
     """
 
-    kind: ClassVar = "table"
     head: Row
     groups: Sequence[tuple[str, Sequence[Row]]]
     label: str = "A table"

@@ -4,7 +4,7 @@ import base64
 import dataclasses
 import io
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -83,7 +83,6 @@ class Gallery:
         strip: Of a reconstruction and the samples beside it.
     """
 
-    kind: ClassVar = "gallery"
     inputs: tuple[Picture, ...]
     panels: tuple[tuple[LayerRow, ...], ...]
     null: LayerRow | None
@@ -108,7 +107,6 @@ class Gallery:
 class Wall:
     """Pictures side by side, and what to enlarge them by."""
 
-    kind: ClassVar = "wall"
     pictures: tuple[Picture, ...]
     zoom: int
 

@@ -236,11 +236,6 @@ def tracks(
     return figure
 
 
-def _top(panel: Panel, unit: Unit) -> float:
-    """Where errors of a panel end."""
-    return panel.ceiling[0] * per_unit(unit) if panel.ceiling and panel.cut else math.inf
-
-
 def _limits(panels: Sequence[Panel], unit: Unit) -> tuple[float, float]:
     """Limits around all values of panels, with zero among them where it means something."""
     values: list[float] = []
@@ -261,7 +256,8 @@ def _limits(panels: Sequence[Panel], unit: Unit) -> tuple[float, float]:
 
 def _ends(number: Estimate, panel: Panel, unit: Unit) -> list[float]:
     """The ends of a number's error bar."""
-    return [min(max(end, 0.0), _top(panel, unit)) for end in extent(number)] if panel.cut else extent(number)
+    top = panel.ceiling[0] * per_unit(unit) if panel.ceiling and panel.cut else math.inf
+    return [min(max(end, 0.0), top) for end in extent(number)] if panel.cut else extent(number)
 
 
 def _panel(axes: Axes, panel: Panel, axis: TrainingAxis, unit: Unit, letters: int, *, tips: bool) -> None:

@@ -180,19 +180,16 @@ class NoisyContents(PageContents):
 def noisy_contents(results: NoisyResults) -> NoisyContents:
     """Gathers what the page shows."""
     spec, m = results.spec, results.inputs
+    seeds = (seed_of(spec.seed, repeat) for repeat in range(1, spec.estimate.repeats + 1))
     return NoisyContents(
         **provenance(results, STAGES),
         description=_description(results),
         falls=[Fall.of(row) for row in results.once("differences")],
-        seeds=f"study seed {spec.seed}; estimates from seeds {', '.join(str(seed) for seed in _seeds(results))}",
+        seeds=f"study seed {spec.seed}; estimates from seeds {', '.join(map(str, seeds))}",
         networks=[_network(results, name) for name in spec.names],
         ceiling=None if m is None else (float(np.log(m)), f"log {m:,}"),
         sweep=_sweep(results),
     )
-
-
-def _seeds(results: NoisyResults) -> list[int]:
-    return [seed_of(results.spec.seed, repeat) for repeat in range(1, results.spec.estimate.repeats + 1)]
 
 
 def _description(results: NoisyResults) -> str:
@@ -259,12 +256,8 @@ def _snapshots(results: NoisyResults, name: str) -> Iterator[Snapshot]:
 def _of(stored: Stored, what: str) -> list[tuple[str, str]]:
     """(layer, beginning of the names of its arrays), layers in depth order, the input first."""
     keys = {":".join(name.split(":")[:2]) for name in stored.names() if name.startswith(f"{what}:")}
-    return sorted(((key.split(":")[1], key) for key in keys), key=lambda found: _depth(found[0]))
-
-
-def _depth(layer: str) -> int:
-    """Where a layer stands: 0 for the input, l for "layer l"."""
-    return 0 if layer == "input" else int(layer.removeprefix("layer "))
+    found = [(key.split(":")[1], key) for key in keys]
+    return sorted(found, key=lambda each: (each[0] != "input", len(each[0]), each[0]))  # "layer 10" after "layer 9"
 
 
 def _histogram(stored: Stored, key: str, parts: tuple[str, ...]) -> Histogram:

@@ -75,7 +75,8 @@ def network_tables(contents: NoisyContents) -> list[Facts | Table | Footnotes]:
         for network in contents.networks:
             rows = []
             for layer, units in network.layers.items():
-                who = TableEntry(layer, (f"{units} unit{'s' * (units != 1)}",), chip=_chip(contents, layer))
+                chip = f"var(--layer-{contents.layers.index(layer)})"
+                who = TableEntry(layer, (f"{units} unit{'s' * (units != 1)}",), chip=chip)
                 lost = _fallen(contents, network, layer) if contents.falls else []
                 rows.append([who, *found(dated, network, layer), *lost, *found(others, network, layer)])
             groups.append((network.title if several or network.name else "", rows))
@@ -84,10 +85,6 @@ def network_tables(contents: NoisyContents) -> list[Facts | Table | Footnotes]:
     said = [ADDS_UP] if any(any(fall.levels) for fall in contents.falls) else []
     lines = [*said, *filter(None, [contents.corrected]), *notes.lines]
     return [*parts, *([Footnotes(lines)] if lines else [])]
-
-
-def _chip(contents: NoisyContents, layer: str) -> str:
-    return f"var(--layer-{contents.layers.index(layer)})"
 
 
 def _fallen(contents: NoisyContents, network: NetworkThroughTraining, layer: str) -> list[TableEntry]:
