@@ -647,7 +647,7 @@ def test_what_the_budget_did_not_buy_is_said_where_it_is_asked_for(refuses, tmp_
     asked = AskedSpec(refits=1, measure=("nce", "mse"))
     results.spec = results.spec.model_copy(update={"asked": asked})
     monkeypatch.setattr(Profile, "_results", results)
-    with refuses("there is no Reconstruction error", "left out as time ran short", "give it a larger budget"):
+    with refuses("there is no reconstruction error", "left out as time ran short", "give it a larger budget"):
         found["fc"]["mse"]
 
 

@@ -4,6 +4,7 @@ import difflib
 import math
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from numbers import Real
 
@@ -212,3 +213,23 @@ def _one_edit(first: str, second: str) -> bool:
         return False
     exchanged = short[start : start + 2] == long[start : start + 2][::-1] and short[start + 2 :] == long[start + 2 :]
     return exchanged or short[start + 1 :] == long[start + 1 :]
+
+
+def fits_behind(refits: int, networks: int = 1) -> str:
+    """Returns how many fits are behind a number, and of how many networks; nothing where none is."""
+    if networks == 1:
+        return {0: "", 1: "single fit"}.get(refits, f"{refits} refits")
+    return f"{networks} networks" + {0: "", 1: ", one fit each"}.get(refits, f", {refits} refits each")
+
+
+def in_networks(said: Sequence[Iterable[str]]) -> tuple[str, ...]:
+    """Returns what is said in each of several networks, with in how many of them where that is not all."""
+    counts = Counter(words for own in said for words in dict.fromkeys(own))
+    share = {words: f"in {n} of {len(said)} networks: " if n < len(said) else "" for words, n in counts.items()}
+    return tuple(f"{share[words]}{words}" for words in counts)
+
+
+def headline_of(flag: str) -> str:
+    """Returns a flag without its details, which come behind a colon."""
+    found = re.match(r"(in \d+ of \d+ networks: )?[^:]*", flag)
+    return found[0] if found else flag

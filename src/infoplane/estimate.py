@@ -2,15 +2,12 @@
 
 import dataclasses
 import math
-import re
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Mapping
 from numbers import Integral
 from typing import Any, Literal, Self, get_args
 
 from infoplane.calls import public
-from infoplane.errors import UnitError, UsageError, as_float, brief, is_text
+from infoplane.errors import UnitError, UsageError, as_float, brief, fits_behind, is_text
 
 Unit = Literal["nats", "bits", "fraction", "squared error", "activation"]
 Bound = Literal["lower", "upper", "estimate"]
@@ -266,26 +263,6 @@ class Estimate:
         flags = f"; {'; '.join(self.flags)}" if self.flags else ""
         through = f", read through {self.read_through}" if self.read_through else ""
         return f"{self.amount} ({self.meaning}{bound}{through}, n = {self.n}{fits}{flags})"
-
-
-def fits_behind(refits: int, networks: int = 1) -> str:
-    """Returns how many fits are behind a number, and of how many networks; nothing where none is."""
-    if networks == 1:
-        return {0: "", 1: "single fit"}.get(refits, f"{refits} refits")
-    return f"{networks} networks" + {0: "", 1: ", one fit each"}.get(refits, f", {refits} refits each")
-
-
-def in_networks(said: Sequence[Iterable[str]]) -> tuple[str, ...]:
-    """Returns what is said in each of several networks, with in how many of them where that is not all."""
-    counts = Counter(words for own in said for words in dict.fromkeys(own))
-    share = {words: f"in {n} of {len(said)} networks: " if n < len(said) else "" for words, n in counts.items()}
-    return tuple(f"{share[words]}{words}" for words in counts)
-
-
-def headline_of(flag: str) -> str:
-    """Returns a flag without its details, which come behind a colon."""
-    found = re.match(r"(in \d+ of \d+ networks: )?[^:]*", flag)
-    return found[0] if found else flag
 
 
 @lru_cache(maxsize=256)  # thousands of numbers have the same few kinds and flags

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from infoplane.claims import Hypothesis
-from infoplane.estimate import in_networks
+from infoplane.errors import in_networks
 from infoplane.information import Mean, count
 from infoplane.information.crossed import mean_over_networks
 from infoplane.information.label import FAILS

@@ -13,7 +13,8 @@ import numpy as np
 
 from infoplane.engine.kind import Kind
 from infoplane.engine.plan import Draft
-from infoplane.estimate import Bound, Estimate, Unit, in_networks
+from infoplane.errors import in_networks
+from infoplane.estimate import Bound, Estimate, Unit
 from infoplane.information import count, crossed_mean
 from infoplane.information.crossed import mean_over_networks
 from infoplane.measurements.compared import Compared, Row, Scores

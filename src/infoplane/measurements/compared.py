@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from infoplane.claims import ONE_NETWORK, Claim, Hypothesis, claims
-from infoplane.estimate import in_networks
+from infoplane.errors import in_networks
 from infoplane.information import Mean, difference, equivalent_dof, pooled
 from infoplane.measurements.numbers import Place
 

@@ -10,7 +10,7 @@ import numpy as np
 from infoplane.data import Images
 from infoplane.engine.plan import Plan
 from infoplane.engine.store import Store, Stored
-from infoplane.estimate import in_networks
+from infoplane.errors import in_networks
 from infoplane.information import Seen, seen_values
 from infoplane.measurements.densities import ReadAs, twin_of
 from infoplane.measurements.numbers import INPUT, NETWORK, Number, Place

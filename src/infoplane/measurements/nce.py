@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from infoplane.estimate import OF_TWIN, Estimate, in_networks
+from infoplane.errors import in_networks
+from infoplane.estimate import OF_TWIN, Estimate
 from infoplane.information import compression, cross_entropy, usable_information
 from infoplane.information.falls import FALL_WORDS
 from infoplane.measurements.across import networks_apart

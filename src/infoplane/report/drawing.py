@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.path import Path
 from matplotlib.ticker import MaxNLocator
 
-from infoplane.estimate import LEVEL, NATS_PER_BIT, Estimate, fits_behind
+from infoplane.errors import fits_behind
+from infoplane.estimate import LEVEL, NATS_PER_BIT, Estimate
 from infoplane.report.claimed import Difference
 from infoplane.report.drawer import Drawer
 from infoplane.report.format import ends, united, with_error

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from markupsafe import Markup
 
 from infoplane.claims import FITS_FOR_A_CLAIM
-from infoplane.estimate import OF_TWIN, Estimate, fits_behind, headline_of
+from infoplane.errors import fits_behind, headline_of
+from infoplane.estimate import OF_TWIN, Estimate
 from infoplane.measurements.numbers import INPUT, Numbers
 from infoplane.report.claimed import Difference, chain, whole
 from infoplane.report.format import amount, capitalised, information, listed, probability, united, with_error

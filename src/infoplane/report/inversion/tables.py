@@ -7,7 +7,8 @@ from typing import Any
 from markupsafe import Markup
 
 from infoplane.data.split import PARTS
-from infoplane.estimate import NO_CLASSIFIER, Estimate, fits_behind
+from infoplane.errors import fits_behind
+from infoplane.estimate import NO_CLASSIFIER, Estimate
 from infoplane.measurements import QUANTITIES
 from infoplane.measurements.numbers import ALL, INPUT, NETWORK
 from infoplane.report.claimed import Difference
