@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from numbers import Integral
 from typing import Any, Literal, Self, get_args
 

@@ -103,17 +103,14 @@ def _name(axes: Axes, ends: Sequence[tuple[Orbit, float, float]], marks: Sequenc
         left, bottom = axes.transData.transform((x, y)) * pixel
         wide = _LETTER * len(label)
         places = [(across, up) for up in _HEIGHTS for across in (9.0, -9.0 - wide)]
-        boxes = {place: _moved((left, bottom, left + wide, bottom + _LINE), *place) for place in places}
+        right, top = left + wide, bottom + _LINE
+        boxes = {(x, y): (left + x, bottom + y, right + x, top + y) for x, y in places}
         # The first of those that cover least, on the canvas if there is room.
         place = min(
-            places, key=lambda place: (_beyond(boxes[place]), sum(_cover(boxes[place], other) for other in taken))
+            places, key=lambda place: (_beyond(boxes[place]), sum(_cover(boxes[place], each) for each in taken))
         )
         taken.append(boxes[place])
         note(axes, label, (x, y), place, color=orbit.colour, fontsize=12, zorder=5)
-
-
-def _moved(box: _Box, across: float, up: float) -> _Box:
-    return box[0] + across, box[1] + up, box[2] + across, box[3] + up
 
 
 def _beyond(box: _Box) -> bool:
