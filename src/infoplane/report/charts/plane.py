@@ -106,16 +106,13 @@ def _name(axes: Axes, ends: Sequence[tuple[Orbit, float, float]], marks: Sequenc
         right, top = left + wide, bottom + _LINE
         boxes = {(x, y): (left + x, bottom + y, right + x, top + y) for x, y in places}
         # The first of those that cover least, on the canvas if there is room.
-        place = min(
-            places, key=lambda place: (_beyond(boxes[place]), sum(_cover(boxes[place], each) for each in taken))
-        )
+        place = min(places, key=lambda place: _amiss(boxes[place], taken))
         taken.append(boxes[place])
         note(axes, label, (x, y), place, color=orbit.colour, fontsize=12, zorder=5)
 
 
-def _beyond(box: _Box) -> bool:
-    return box[0] < 0 or box[1] < 0 or box[2] > _WIDTH or box[3] > _HEIGHT
-
-
-def _cover(one: _Box, other: _Box) -> bool:
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+def _amiss(box: _Box, taken: Sequence[_Box]) -> tuple[bool, int]:
+    """Whether it leaves the canvas, and how many others it covers."""
+    left, low, right, high = box
+    others = (left < o[2] and o[0] < right and low < o[3] and o[1] < high for o in taken)
+    return left < 0 or low < 0 or right > _WIDTH or high > _HEIGHT, sum(others)
