@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from infoplane.information.gaussian_mixture import GaussianMixture
-from infoplane.information.mixture_draws import _components, mixture_entropy
+from infoplane.information.mixture_draws import _components, _stratified, mixture_entropy
 
 BETA, CENTRES, DRAWS, SEEDS = 0.05, 3000, 600, 200
 
@@ -46,7 +46,7 @@ def truth(centres, weights):
 def test_the_error_is_right_with_clustered_weighted_centres(dimensions):
     centres, weights = clustered(dimensions)
     mixture = GaussianMixture(centres, BETA, weights)
-    assert not (2 * len(mixture.centres) <= DRAWS), "another branch is tested"
+    assert not _stratified(mixture, DRAWS), "another branch is tested"
     exact, z = truth(centres, weights), []
     for seed in range(SEEDS):
         found = mixture_entropy(centres, BETA, weights=weights, queries=DRAWS, generator=seeded(seed))

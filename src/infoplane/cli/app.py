@@ -201,10 +201,28 @@ def measure(
     """Measure your own network on your own images."""
     from infoplane.cli.measure import measure_by_reference as command
 
-    how = {"budget": budget, "kinds": kinds or None, "prior": prior, "density": density, "refits": refits}
-    read = {"transform": transform, "read_as": read_as or [], "levels": levels, "checkpoints": checkpoints or []}
-    where = {"device": device, "seed": seed or 0, "workers": workers, "tensorboard": tensorboard, "quiet": quiet}
-    return command(model, data, options or [], groups, layers, out, **how, **read, **where)
+    return command(
+        model,
+        data,
+        options or [],
+        groups,
+        layers,
+        out,
+        checkpoints=checkpoints or [],
+        budget=budget,
+        kinds=kinds or None,
+        transform=transform,
+        read_as=read_as or [],
+        prior=prior,
+        density=density,
+        levels=levels,
+        device=device,
+        seed=seed or 0,
+        refits=refits,
+        workers=workers,
+        tensorboard=tensorboard,
+        quiet=quiet,
+    )
 
 
 @app.command()

@@ -88,11 +88,16 @@ def near_ceiling(mixture: GaussianMixture, entropy: float) -> list[str]:
     return [f"saturated near log {len(mixture.centres):,}: too few centres to tell what they are samples of"]
 
 
+def _stratified(mixture: GaussianMixture, draws: int) -> bool:
+    """Whether there are enough draws for two at every centre."""
+    return draws >= 2 * len(mixture.centres)
+
+
 def entropy_round(mixture: GaussianMixture, draws: int, generator: torch.Generator | None) -> tuple[float, float, int]:
     """One round: the entropy, the variance of its error, and the draws that were made, about as many as wanted."""
     n, d = mixture.centres.shape
     device = mixture.centres.device
-    if draws >= 2 * n:
+    if _stratified(mixture, draws):
         # At least two draws at every centre: then only what varies around centres is left to chance. Half of them go by
         # weight and half to all centres alike: rare as a light one is, what it finds around it is large.
         each = (draws * (mixture.weights + 1 / n) / 2).round().long().clamp_min(2)

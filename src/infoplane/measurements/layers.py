@@ -52,15 +52,18 @@ class Layers(Run):
     @cached_property
     def runs(self) -> list[Self]:
         """The same of each network under study."""
-        others = [type(self)(self.spec, self.plan, self.store, network) for network in self.spec.networks[1:]]
-        for other in others:
-            other._loaded = self._loaded
-        return [self, *others]
+        return [self, *(self._beside(self.spec, network) for network in self.spec.networks[1:])]
 
     @cached_property
     def with_own_readers(self) -> Self:
         """The same where every layer is read with its own density."""
-        return type(self)(self.spec.model_copy(update={"readers": "own"}), self.plan, self.store, self.network)
+        return self._beside(self.spec.model_copy(update={"readers": "own"}), self.network)
+
+    def _beside(self, spec: Any, network: str) -> Self:
+        """The same of another network or study, with the cells that are loaded already."""
+        other = type(self)(spec, self.plan, self.store, network)
+        other._loaded = self._loaded
+        return other
 
     @property
     def order(self) -> tuple[str, ...]:

@@ -155,8 +155,7 @@ def _render(contents: PageContents, page: Page) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"duration": duration}
-    parts = ["Text", "Heading", "Figures", "Facts", "Footnotes", "Meanings", "Fold", "Table", "Gallery", "Wall"]
-    environment.tests |= {name.lower(): lambda part, name=name: type(part).__name__ == name for name in parts}
+    environment.filters["kind"] = lambda part: type(part).__name__
     environment.globals |= {"downloads": downloads}
     css = Markup((_HERE / "page.css").read_text(encoding="utf-8"))
     known = Section("truth", page.known[0], [Text(page.known[1]), truths_table(contents.truth or ())])

@@ -10,6 +10,8 @@ from infoplane.estimate import Estimate
 from infoplane.report.format import MISSING, NEGLIGIBLE, amount, between, both, information
 from infoplane.report.words import DIRECTIONS
 
+#: unit of numbers -> its words, where they are others
+UNIT_WORDS = {"fraction": "share"}
 #: the two units of information, of which the page's switch shows one
 UNITS = both("nats", "bits")
 PER_IMAGE = both("nats per image", "bits per image")

@@ -104,7 +104,7 @@ def _name(axes: Axes, ends: Sequence[tuple[Orbit, float, float]], marks: Sequenc
         wide = _LETTER * len(label)
         places = [(across, up) for up in _HEIGHTS for across in (9.0, -9.0 - wide)]
         right, top = left + wide, bottom + _LINE
-        boxes = {(x, y): (left + x, bottom + y, right + x, top + y) for x, y in places}
+        boxes = {(across, up): (left + across, bottom + up, right + across, top + up) for across, up in places}
         # The first of those that cover least, on the canvas if there is room.
         place = min(places, key=lambda place: _amiss(boxes[place], taken))
         taken.append(boxes[place])

@@ -9,6 +9,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from infoplane.errors import in_words
+from infoplane.estimate import Estimate
 from infoplane.measurements import QUANTITIES, with_chart
 from infoplane.measurements.numbers import ALL, INPUT, NETWORK, in_order
 from infoplane.report.charts import gallery, rows
@@ -207,7 +208,7 @@ class _Layout:
         for layer in self.contents.layers:
             found = [(at, *(self.numbers.get(layer.name, kind, at) for kind in (right, up))) for at in self.points]
             # A reader that does worse than guessing says nothing, and may lie thousands of nats below all others.
-            known = tuple((at, x, y) for at, x, y in found if x and y and y.value >= -2 * (y.stderr or 0.0))
+            known = tuple((at, x, y) for at, x, y in found if x is not None and y is not None and not _fails(y))
             if self.numbers.dated(layer.name) and known:
                 orbits.append(Orbit(layer.label, self.palette[layer.name], known))
         if not orbits:
@@ -389,3 +390,8 @@ class _Layout:
             return None
         parts = [Text(INFINITE if self.contents.layers else ""), Meanings([*meanings, ("Errors", ERRORS)])]
         return Section("meanings", "What the numbers mean", parts)
+
+
+def _fails(label: Estimate) -> bool:
+    """Whether a bound on label information lies below 0, which is known without any reader, by two errors or more."""
+    return label.value < -2 * (label.stderr or 0.0)

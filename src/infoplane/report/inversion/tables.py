@@ -16,14 +16,12 @@ from infoplane.report.format import both, capitalised, information, probability,
 from infoplane.report.inversion.contents import ReportContents
 from infoplane.report.inversion.opening import MATCHED
 from infoplane.report.page import Facts, Footnotes, Heading
-from infoplane.report.tables import NONE, PER_IMAGE, Notes, Row, Table, TableEntry, entry, worded
+from infoplane.report.tables import NONE, PER_IMAGE, UNIT_WORDS, Notes, Row, Table, TableEntry, entry, worded
 from infoplane.report.theme import Palette
 from infoplane.report.words import DIRECTIONS, quantity_name
 
 #: columns, at most, of one table: more would be cut off on a usual screen
 ABREAST = 6
-#: unit -> its words, where they are others
-UNIT_WORDS = {"fraction": "share"}
 #: what entries say besides numbers
 WORDS = {
     fits_behind(1): "the error is given this one fit; retraining with another seed moves the number by more.",

@@ -12,7 +12,7 @@ from infoplane.report.claimed import levels
 from infoplane.report.format import MISSING, both, epoch_text, information, probability, rounded, setting_text
 from infoplane.report.noisy.contents import NetworkThroughTraining, NoisyContents
 from infoplane.report.page import Facts, Footnotes
-from infoplane.report.tables import NONE, UNITS, Notes, Table, TableEntry, entry
+from infoplane.report.tables import NONE, UNIT_WORDS, UNITS, Notes, Table, TableEntry, entry
 
 #: what a reader must know who subtracts one column from the other
 ADDS_UP = (
@@ -46,7 +46,7 @@ def _at_end(contents: NoisyContents) -> Iterator[Column]:
 
     for kind, each in NOISY_QUANTITIES.items():
         for size in sorted(contents.numbers.settings(kind), key=lambda size: size or 0.0) if kind != "flow" else ():
-            unit = {"nats": UNITS, "fraction": "share"}.get(each.unit, each.unit)
+            unit = UNITS if each.unit == "nats" else UNIT_WORDS.get(each.unit, each.unit)
             taken = () if size is None else (f"{each.setting} {setting_text(size)}",)
             head = TableEntry(each.head or f"{each.name} at the end", (unit, *taken))
             yield head, partial(find, kind, size)
